@@ -1,0 +1,31 @@
+//! The admin endpoint: one handler behind two doors, and the same operations
+//! without any door when the agent is stopped.
+//!
+//! ```text
+//!   data_dir/agent.sock (0600) ─ GET /live /ready /status /metrics · POST /v1/COMMAND ─┐
+//!   loopback address ─────────── GET /live /ready /status /metrics ────────────────────┼─▶ Operations
+//!   this process, LOCK held ─── Request ───────────────────────────────────────────────┘
+//! ```
+
+mod answer;
+mod client;
+mod codec;
+mod handler;
+mod operations;
+mod reach;
+mod report;
+mod request;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Answer, Answers, Piece};
+pub use client::Client;
+pub use operations::{Actor, Operations};
+pub use reach::{OpenSite, Reached};
+pub use report::{
+    BucketReport, Count, Explanation, Finding, ObjectRow, PeerReport, Readiness, RuleReport,
+    Sealing, SourceReport, StatusCount, StatusReport, VerifyRow, VerifySummary,
+};
+pub use request::{Get, Ls, Named, Request, Retry, Verify};
+pub use server::AdminServer;

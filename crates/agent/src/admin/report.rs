@@ -1,0 +1,250 @@
+//! What an agent answers with: the rows of `--json`, in the words of the vocabulary.
+
+use sealift_terms::{
+    BucketName, ChangeKind, Epoch, KeyId, ObjectKey, ObjectUid, PeerName, Reason, RecordId, Region,
+    RuleName, SessionFacts, SiteId, SiteName, Status, Timestamp, VersionId,
+};
+use serde::{Deserialize, Serialize};
+
+/// How many, and how large together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// Objects, or what else is counted.
+    pub objects: u64,
+    /// Bytes of plaintext.
+    pub bytes: u64,
+}
+
+/// Transfers with one status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusCount {
+    /// The status.
+    pub status: Status,
+    /// How many, and how large together.
+    #[serde(flatten)]
+    pub count: Count,
+}
+
+/// How a site stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Its name.
+    pub site: SiteName,
+    /// Its region.
+    pub region: Region,
+    /// Its id.
+    pub site_id: SiteId,
+    /// The life of its catalog.
+    pub epoch: Epoch,
+    /// Its commit sequence.
+    pub sequence: u64,
+    /// Whether an agent runs there.
+    pub running: bool,
+    /// Since when, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    /// Whether it is ready, and what is in the way.
+    #[serde(flatten)]
+    pub readiness: Readiness,
+    /// All transfers and replicas by status.
+    pub totals: Vec<StatusCount>,
+    /// What is replicated from here.
+    pub rules: Vec<RuleReport>,
+    /// The sources behind the rules.
+    pub sources: Vec<SourceReport>,
+    /// What is archived here.
+    pub buckets: Vec<BucketReport>,
+    /// The other agents.
+    pub peers: Vec<PeerReport>,
+}
+
+/// Whether an agent can do its work.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Listening, certificate valid, keys usable, journal and catalog writable.
+    pub ready: bool,
+    /// What is in the way, or will be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+}
+
+/// One rule to one peer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RuleReport {
+    /// The rule.
+    pub rule: RuleName,
+    /// The destination.
+    pub peer: PeerName,
+    /// Its transfers by status.
+    pub counts: Vec<StatusCount>,
+    /// Age of the oldest one that is not acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_pending_secs: Option<u64>,
+    /// Objects acknowledged a second, lately.
+    pub objects_per_second: f64,
+    /// Bytes acknowledged a second, lately.
+    pub bytes_per_second: f64,
+    /// Seconds until everything known is acknowledged, at this rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_secs: Option<u64>,
+}
+
+/// One source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceReport {
+    /// Its bucket.
+    pub bucket: BucketName,
+    /// When a scan last came to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scanned: Option<Timestamp>,
+    /// Why the last one did not, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+}
+
+/// One archived bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketReport {
+    /// Its name.
+    pub bucket: BucketName,
+    /// Live objects: the latest version is no delete marker.
+    pub objects: u64,
+    /// Versions, delete markers included.
+    pub versions: u64,
+    /// Bytes of plaintext of all versions.
+    pub bytes: u64,
+    /// Its key.
+    pub cmk: KeyId,
+    /// The version of its key that new records are wrapped under.
+    pub cmk_version: String,
+}
+
+/// One other agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerReport {
+    /// Its name here.
+    pub peer: PeerName,
+    /// Sessions that are open.
+    pub sessions: u64,
+    /// What was negotiated for the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionFacts>,
+    /// Why there is none, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// What was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+}
+
+/// One version and how it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectRow {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// The key.
+    pub key: ObjectKey,
+    /// The version.
+    pub version: VersionId,
+    /// Content or delete marker.
+    pub kind: ChangeKind,
+    /// Bytes of plaintext.
+    pub size: u64,
+    /// How it stands.
+    pub status: Status,
+    /// Why, when there is a reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// The destination of a transfer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PeerName>,
+    /// Whether it is the latest of its key.
+    pub latest: bool,
+    /// When it was last modified at its source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified: Option<Timestamp>,
+    /// When it was stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_at: Option<Timestamp>,
+    /// How it rests here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealing: Option<Sealing>,
+}
+
+/// How a version rests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealing {
+    /// The sealing.
+    pub object_uid: ObjectUid,
+    /// The key record.
+    pub record: RecordId,
+    /// The key that wraps the record.
+    pub cmk: KeyId,
+    /// The version of that key.
+    pub cmk_version: String,
+    /// The file in the store.
+    pub file: String,
+    /// Where in that file.
+    pub offset: u64,
+    /// How many bytes there.
+    pub length: u64,
+}
+
+/// One thing that verification found not to be as it should.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The object, when it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none", flatten)]
+    pub object: Option<sealift_terms::VersionName>,
+    /// What was found: `damaged`, `missing`, `orphan`, `different`.
+    pub finding: String,
+    /// The evidence.
+    pub evidence: String,
+}
+
+/// What verification looked at. Always the last row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifySummary {
+    /// Versions opened, or compared with the source.
+    pub verified: Count,
+    /// Versions that are not as they should be.
+    pub findings: u64,
+    /// Source objects read again and found the same.
+    pub compared: u64,
+    /// Versions that are not acknowledged yet and so were not looked at.
+    pub pending: u64,
+}
+
+/// A row of `verify`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyRow {
+    /// Something is not as it should be.
+    Finding(Finding),
+    /// How far it is.
+    Progress(Count),
+    /// What was looked at: the last row.
+    Summary(VerifySummary),
+}
+
+/// Why an object stands as it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The version and its status.
+    #[serde(flatten)]
+    pub object: ObjectRow,
+    /// The rule that covers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleName>,
+    /// What was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// How often it was tried.
+    pub tries: u64,
+    /// When it is tried next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_try: Option<Timestamp>,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}

@@ -1,0 +1,243 @@
+//! What an agent can be asked: one structure a command, in JSON over the socket.
+
+use sealift_terms::{BucketName, ObjectKey, PeerName, Status, VersionId, limits};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::Error;
+
+/// A command for an agent, running or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Request {
+    /// Counts, ages and rates; one [`StatusReport`](super::StatusReport).
+    Status,
+    /// Objects and how they stand; [`ObjectRow`](super::ObjectRow)s.
+    Ls(Ls),
+    /// The plaintext of one version; an [`ObjectRow`](super::ObjectRow), then bytes.
+    Get(Get),
+    /// Opens what is archived, compares with the source; [`Finding`](super::Finding)s and a
+    /// [`VerifySummary`](super::VerifySummary).
+    Verify(Verify),
+    /// Where and how versions rest; [`ObjectRow`](super::ObjectRow)s with their sealing.
+    Inspect(Named),
+    /// Why an object stands as it does; [`Explanation`](super::Explanation)s.
+    Explain(Named),
+    /// Makes transfers due now; one [`Count`](super::Count).
+    Retry(Retry),
+    /// Reads the configuration again; [`CheckLine`](crate::CheckLine)s.
+    Reload,
+    /// Everything that `check` looks at on a running agent; [`CheckLine`](crate::CheckLine)s.
+    Check,
+    /// Scans the sources now; one [`Count`](super::Count).
+    Scan,
+}
+
+/// Which objects to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ls {
+    /// Only of this bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketName>,
+    /// Only keys that begin so.
+    pub prefix: String,
+    /// Only with this status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    /// All versions and delete markers, not only the latest.
+    pub versions: bool,
+}
+
+/// Which bytes to get.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Get {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// The key.
+    pub key: ObjectKey,
+    /// The version; the latest when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionId>,
+    /// First and last byte; the last one is held to the object's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<(u64, Option<u64>)>,
+}
+
+/// What to verify.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Verify {
+    /// Only this bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketName>,
+    /// Only keys that begin so.
+    pub prefix: String,
+    /// Open every sealed byte; read every source again.
+    pub deep: bool,
+}
+
+/// One object by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Named {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// The key.
+    pub key: ObjectKey,
+    /// The version; all of them when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionId>,
+}
+
+/// What to try again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// Only of this bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketName>,
+    /// Only keys that begin so.
+    pub prefix: String,
+    /// Only to this peer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PeerName>,
+    /// Take the removal of most of a source for what it is.
+    pub accept_deletes: bool,
+}
+
+impl Request {
+    /// The command's word, as in the path of a request.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Ls(_) => "ls",
+            Self::Get(_) => "get",
+            Self::Verify(_) => "verify",
+            Self::Inspect(_) => "inspect",
+            Self::Explain(_) => "explain",
+            Self::Retry(_) => "retry",
+            Self::Reload => "reload",
+            Self::Check => "check",
+            Self::Scan => "scan",
+        }
+    }
+
+    /// Whether the answer holds bytes, not only lines.
+    #[must_use]
+    pub fn wants_bytes(&self) -> bool {
+        matches!(self, Self::Get(_))
+    }
+
+    /// The request with this word and this JSON.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for an unknown word, [`Error::Request`] for a body that
+    /// is too long or is not the command's.
+    pub fn parse(word: &str, body: &[u8]) -> Result<Self, Error> {
+        if body.len() > limits::ADMIN_BODY_BYTES_MAX {
+            return Err(too_long(body.len()));
+        }
+        Ok(match word {
+            "status" => Self::Status,
+            "ls" => Self::Ls(json(body)?),
+            "get" => Self::Get(json(body)?),
+            "verify" => Self::Verify(json(body)?),
+            "inspect" => Self::Inspect(json(body)?),
+            "explain" => Self::Explain(json(body)?),
+            "retry" => Self::Retry(json(body)?),
+            "reload" => Self::Reload,
+            "check" => Self::Check,
+            "scan" => Self::Scan,
+            other => {
+                let what = format!("command {other:?}");
+                return Err(Error::NotFound { what });
+            }
+        })
+    }
+
+    /// The JSON that [`Request::parse`] reads back.
+    ///
+    /// # Errors
+    /// None in practice: every field can be written.
+    pub fn body(&self) -> Result<Vec<u8>, Error> {
+        let json = match self {
+            Self::Ls(it) => serde_json::to_vec(it),
+            Self::Get(it) => serde_json::to_vec(it),
+            Self::Verify(it) => serde_json::to_vec(it),
+            Self::Inspect(it) | Self::Explain(it) => serde_json::to_vec(it),
+            Self::Retry(it) => serde_json::to_vec(it),
+            Self::Status | Self::Reload | Self::Check | Self::Scan => Ok(b"{}".to_vec()),
+        };
+        json.map_err(Error::failed("writing a request"))
+    }
+}
+
+/// A body that is longer than allowed.
+pub(super) fn too_long(found: usize) -> Error {
+    Error::Request {
+        what: "body of a request",
+        found: format!("{found} bytes or more"),
+        allowed: format!("{} bytes", limits::ADMIN_BODY_BYTES_MAX),
+    }
+}
+
+fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| Error::Request {
+        what: "body of a request",
+        found: error.to_string(),
+        allowed: "the JSON of this command".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_survive_a_round_trip() {
+        let named = Named {
+            bucket: BucketName::new("b").unwrap(),
+            key: ObjectKey::new("ä/\n").unwrap(),
+            version: None,
+        };
+        let get = Get {
+            bucket: named.bucket.clone(),
+            key: named.key.clone(),
+            version: Some(VersionId::new("v").unwrap()),
+            range: Some((3, None)),
+        };
+        for request in [
+            Request::Status,
+            Request::Ls(Ls::default()),
+            Request::Get(get),
+            Request::Verify(Verify::default()),
+            Request::Inspect(named.clone()),
+            Request::Explain(named),
+            Request::Retry(Retry::default()),
+            Request::Reload,
+            Request::Check,
+            Request::Scan,
+        ] {
+            let body = request.body().unwrap();
+            assert_eq!(Request::parse(request.word(), &body).unwrap(), request);
+        }
+    }
+
+    #[test]
+    fn unknown_commands_fields_and_long_bodies_are_refused() {
+        assert!(matches!(
+            Request::parse("format-disk", b"{}"),
+            Err(Error::NotFound { .. })
+        ));
+        for body in ["", "[]x", r#"{"prefixx":""}"#, r#"{"bucket":"UPPER"}"#] {
+            assert!(matches!(
+                Request::parse("ls", body.as_bytes()),
+                Err(Error::Request { .. })
+            ));
+        }
+        let long = vec![b' '; limits::ADMIN_BODY_BYTES_MAX + 1];
+        assert!(Request::parse("status", &long).is_err());
+    }
+}

@@ -1,0 +1,253 @@
+//! Raw structure → checked structure: the sections that stand once.
+
+use std::{net::SocketAddr, ops::Range, time::Duration};
+
+use sealift_identity::TlsPolicy;
+use sealift_terms::{PartSize, limits};
+use toml::Spanned;
+
+use super::{
+    checked::{IdentityFiles, Limits, Log, LogFormat, RootKeySource, Site},
+    checker::Checker,
+    raw::{self, Number, Text},
+};
+
+pub(super) fn site(c: &mut Checker<'_>, raw: &raw::Site) -> Option<Site> {
+    let name = c.name("site.name", &raw.name);
+    let region = c.name("site.region", &raw.region);
+    let remedy = "run `sealift init`, which makes it";
+    let data_dir = c.directory("site.data_dir", &raw.data_dir, remedy);
+    Some(Site {
+        name: name?,
+        region: region?,
+        data_dir,
+    })
+}
+
+pub(super) fn identity(c: &mut Checker<'_>, raw: &raw::Identity) -> IdentityFiles {
+    let remedy = "run `sealift ca issue`, which writes both files";
+    IdentityFiles {
+        certificate: c.file("identity.certificate", &raw.certificate, remedy),
+        private_key_file: c.secret_file("identity.private_key_file", &raw.private_key_file, remedy),
+        trust_bundle: c.file(
+            "identity.trust_bundle",
+            &raw.trust_bundle,
+            "copy it from the authority: `sealift ca init` writes bundle.json",
+        ),
+    }
+}
+
+pub(super) fn root_key(
+    c: &mut Checker<'_>,
+    raw: &raw::Keys,
+    section: &Range<usize>,
+) -> Option<RootKeySource> {
+    let given = [
+        raw.root_key_file.as_ref(),
+        raw.root_key_credential.as_ref(),
+        raw.root_key_passphrase_file.as_ref(),
+    ];
+    let count = given.iter().flatten().count();
+    if count != 1 {
+        let span = given.iter().flatten().last().map(|text| text.span());
+        return c.refuse(
+            "keys",
+            &span.unwrap_or_else(|| section.clone()),
+            format!("{count} sources of the root key"),
+            "exactly one of root_key_file, root_key_credential, root_key_passphrase_file",
+            "keep one of them",
+        );
+    }
+    let remedy = "run `sealift init`, or restore it from its backup";
+    match raw {
+        raw::Keys {
+            root_key_file: Some(text),
+            ..
+        } => Some(RootKeySource::File(c.secret_file(
+            "keys.root_key_file",
+            text,
+            remedy,
+        ))),
+        raw::Keys {
+            root_key_passphrase_file: Some(text),
+            ..
+        } => Some(RootKeySource::PassphraseFile(c.secret_file(
+            "keys.root_key_passphrase_file",
+            text,
+            remedy,
+        ))),
+        raw::Keys {
+            root_key_credential: Some(text),
+            ..
+        } => credential(c, text),
+        _ => None,
+    }
+}
+
+fn credential(c: &mut Checker<'_>, text: &Text) -> Option<RootKeySource> {
+    let name = text.get_ref();
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        return c.refuse(
+            "keys.root_key_credential",
+            &text.span(),
+            format!("{name:?}"),
+            "the name of a systemd credential, without '/'",
+            "write the name given to LoadCredentialEncrypted=",
+        );
+    }
+    Some(RootKeySource::Credential(name.clone()))
+}
+
+/// An address whose traffic is encrypted: any will do.
+pub(super) fn listen(c: &mut Checker<'_>, raw: &raw::Listen) -> Option<SocketAddr> {
+    address(c, "listen.address", raw.address.as_ref()?)
+}
+
+/// An address whose traffic is in the clear: loopback or nothing.
+pub(super) fn admin(c: &mut Checker<'_>, raw: &raw::Admin) -> Option<SocketAddr> {
+    let text = raw.address.as_ref()?;
+    let address = address(c, "admin.address", text)?;
+    if address.ip().is_loopback() {
+        return Some(address);
+    }
+    c.refuse(
+        "admin.address",
+        &text.span(),
+        format!("{address}, where anyone could read along"),
+        "an address of the loopback interface, such as 127.0.0.1:7480",
+        "use loopback; commands go through the socket in the data directory",
+    )
+}
+
+fn address(c: &mut Checker<'_>, setting: &str, text: &Text) -> Option<SocketAddr> {
+    match text.get_ref().parse() {
+        Ok(address) => Some(address),
+        Err(_) => c.refuse(
+            setting,
+            &text.span(),
+            format!("{:?}", text.get_ref()),
+            "an IP address and a port, as in 0.0.0.0:7443 or [::]:7443",
+            "write address and port; a host name will not do here",
+        ),
+    }
+}
+
+pub(super) fn limits(c: &mut Checker<'_>, raw: &raw::Limits) -> Limits {
+    let connections = c.number(
+        "limits.connections_per_peer",
+        raw.connections_per_peer.as_ref(),
+        1..=limits::CONNECTIONS_PER_PEER_MAX as u64,
+        limits::CONNECTIONS_PER_PEER_DEFAULT as u64,
+    );
+    let memory = c.number(
+        "limits.memory_bytes",
+        raw.memory_bytes.as_ref(),
+        limits::MEMORY_BUDGET_BYTES_MIN as u64..=limits::MEMORY_BUDGET_BYTES_MAX as u64,
+        limits::MEMORY_BUDGET_BYTES as u64,
+    );
+    let drain = c.number(
+        "limits.drain_secs",
+        raw.drain_secs.as_ref(),
+        1..=limits::DRAIN_TIME_MAX.as_secs(),
+        limits::DRAIN_TIME_DEFAULT.as_secs(),
+    );
+    Limits {
+        part_bytes: part_size(c, raw.part_bytes.as_ref()),
+        connections_per_peer: usize::try_from(connections).unwrap_or(1),
+        memory_bytes: usize::try_from(memory).unwrap_or(limits::MEMORY_BUDGET_BYTES),
+        drain: Duration::from_secs(drain),
+    }
+}
+
+fn part_size(c: &mut Checker<'_>, number: Option<&Number>) -> PartSize {
+    let Some(number) = number else {
+        return PartSize::DEFAULT;
+    };
+    let bytes = u32::try_from(*number.get_ref()).unwrap_or(u32::MAX);
+    match PartSize::new(bytes) {
+        Ok(size) => size,
+        Err(error) => {
+            let remedy = "leave it out for the default, 8388608";
+            let found = number.get_ref().to_string();
+            let setting = "limits.part_bytes";
+            c.refuse::<()>(setting, &number.span(), found, error.allowed, remedy);
+            PartSize::DEFAULT
+        }
+    }
+}
+
+pub(super) fn log(c: &mut Checker<'_>, raw: &raw::Log) -> Log {
+    let mut log = Log::default();
+    match raw
+        .format
+        .as_ref()
+        .map(|text| (text, text.get_ref().as_str()))
+    {
+        None | Some((_, "text")) => {}
+        Some((_, "json")) => log.format = LogFormat::Json,
+        Some((text, other)) => {
+            let (found, allowed) = (format!("{other:?}"), "\"text\" or \"json\"");
+            c.refuse::<()>(
+                "log.format",
+                &text.span(),
+                found,
+                allowed,
+                "write one of them",
+            );
+        }
+    }
+    if let Some(text) = &raw.level {
+        match crate::logging::is_level(text.get_ref()) {
+            true => log.level.clone_from(text.get_ref()),
+            false => c.refuse("log.level", &text.span(), format!("{:?}", text.get_ref()),
+                "error, warn, info, debug, trace, or per module as in info,sealift_tunnel=debug",
+                "write one of them").unwrap_or_default(),
+        }
+    }
+    log
+}
+
+/// The allow-lists: never empty, every name known.
+pub(super) fn tls(c: &mut Checker<'_>, raw: &raw::Tls) -> TlsPolicy {
+    let policy = TlsPolicy::default();
+    let (suites, groups) = (policy.suites(), policy.groups());
+    let suites = list(
+        c,
+        "tls.cipher_suites",
+        raw.cipher_suites.as_ref(),
+        suites,
+        |names| TlsPolicy::from_names(names, &policy.groups()).is_ok(),
+    );
+    let groups = list(c, "tls.groups", raw.groups.as_ref(), groups, |names| {
+        TlsPolicy::from_names(&policy.suites(), names).is_ok()
+    });
+    TlsPolicy::from_names(&suites, &groups).unwrap_or(policy)
+}
+
+fn list<'r>(
+    c: &mut Checker<'_>,
+    setting: &str,
+    given: Option<&'r Spanned<Vec<String>>>,
+    default: Vec<&'r str>,
+    is_allowed: impl Fn(&[&str]) -> bool,
+) -> Vec<&'r str> {
+    let Some(given) = given else {
+        return default;
+    };
+    let names: Vec<&str> = given.get_ref().iter().map(String::as_str).collect();
+    if is_allowed(&names) {
+        return names;
+    }
+    let found = match names.is_empty() {
+        true => "an empty list".to_owned(),
+        false => names.join(", "),
+    };
+    let known = match setting {
+        "tls.groups" => TlsPolicy::known_groups(),
+        _ => TlsPolicy::known_suites(),
+    };
+    let allowed = format!("at least one of {}, each once", known.join(", "));
+    let remedy = "name what you allow, or leave it out for the default";
+    c.refuse::<()>(setting, &given.span(), found, allowed, remedy);
+    default
+}

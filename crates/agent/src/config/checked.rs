@@ -1,0 +1,191 @@
+//! The configuration after it was checked: nothing in here can be refused by its
+//! form any more.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use sealift_identity::{Grants, TlsPolicy};
+use sealift_terms::{BucketName, Identity, PartSize, PeerName, Region, RuleName, SiteName};
+
+use super::error::Place;
+
+/// What one agent is to do.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// `[site]`.
+    pub site: Site,
+    /// `[identity]`.
+    pub identity: IdentityFiles,
+    /// `[keys]`.
+    pub root_key: RootKeySource,
+    /// `[tls]`.
+    pub tls: TlsPolicy,
+    /// `[listen]`: where peers are awaited; without it this agent only dials.
+    pub listen: Option<SocketAddr>,
+    /// `[admin]`: where health and metrics are shown, on loopback.
+    pub admin: Option<SocketAddr>,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[log]`.
+    pub log: Log,
+    /// `[[peer]]`.
+    pub peers: Vec<Peer>,
+    /// `[[bucket]]`: what is archived here.
+    pub buckets: Vec<Bucket>,
+    /// `[[source]]`: what is replicated from here.
+    pub sources: Vec<SourceDirectory>,
+    /// `[[rule]]`.
+    pub rules: Vec<Rule>,
+    /// `[[grant]]`.
+    pub grants: Grants,
+}
+
+/// `[site]`.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Its name.
+    pub name: SiteName,
+    /// Its region.
+    pub region: Region,
+    /// Where it keeps its data.
+    pub data_dir: PathBuf,
+}
+
+/// `[identity]`.
+#[derive(Debug, Clone)]
+pub struct IdentityFiles {
+    /// The certificate with its chain, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM, readable by its owner alone.
+    pub private_key_file: PathBuf,
+    /// The roots that this agent's own certificate comes from: what a peer would
+    /// refuse is found before it does.
+    pub trust_bundle: PathBuf,
+}
+
+/// `[keys]`: what opens the keystore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootKeySource {
+    /// A file of 64 hex digits.
+    File(PathBuf),
+    /// A systemd credential of this name.
+    Credential(String),
+    /// A file that holds a passphrase.
+    PassphraseFile(PathBuf),
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of plaintext in a part.
+    pub part_bytes: PartSize,
+    /// Data connections to one peer.
+    pub connections_per_peer: usize,
+    /// The byte budget of all buffers.
+    pub memory_bytes: usize,
+    /// How long a shutdown waits for what is in flight.
+    pub drain: Duration,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// How lines are written.
+    pub format: LogFormat,
+    /// What is written: `error`, `warn`, `info`, `debug`, `trace`, or per module as in
+    /// `info,sealift_tunnel=debug`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            level: "info".to_owned(),
+        }
+    }
+}
+
+/// For which direction of data this agent dials a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DialFor {
+    /// To send to it.
+    pub send: bool,
+    /// To receive from it.
+    pub receive: bool,
+}
+
+/// `[[peer]]`.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// What it is called here.
+    pub name: PeerName,
+    /// Who it must be.
+    pub identity: Identity,
+    /// `HOST:PORT`; without it this agent waits to be dialled.
+    pub address: Option<String>,
+    /// The roots that its certificate must come from, and no others.
+    pub trust_bundle: PathBuf,
+    /// For what it is dialled.
+    pub dial_for: DialFor,
+}
+
+/// `[[bucket]]`.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    /// Its name.
+    pub name: BucketName,
+    /// The alias or id of the key that seals it.
+    pub key: String,
+    /// Where the key is named, for a later refusal.
+    pub key_place: Place,
+}
+
+/// `[[source]]`.
+#[derive(Debug, Clone)]
+pub struct SourceDirectory {
+    /// The bucket its files are objects of.
+    pub bucket: BucketName,
+    /// The directory.
+    pub directory: PathBuf,
+    /// How often it is scanned whatever the watch says.
+    pub scan_interval: Duration,
+}
+
+/// `[[rule]]`.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Its name.
+    pub name: RuleName,
+    /// Which source.
+    pub bucket: BucketName,
+    /// Only keys that begin so.
+    pub prefix: String,
+    /// Where to.
+    pub peers: Vec<PeerName>,
+}
+
+impl Config {
+    /// The agent's socket in its data directory.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.site.data_dir.join(crate::SOCKET_FILE)
+    }
+
+    /// The peer of this name.
+    #[must_use]
+    pub fn peer(&self, name: &PeerName) -> Option<&Peer> {
+        self.peers.iter().find(|peer| peer.name == *name)
+    }
+}

@@ -1,0 +1,160 @@
+//! Configuration: one TOML file, read once, every refusal with its line.
+//!
+//! ```text
+//!   flags ▶ environment ▶ file ──▶ raw structure ──▶ checked structure
+//!                                  (unknown fields    (names, numbers, files,
+//!                                   refused)           what refers to what)
+//! ```
+
+mod check;
+mod checked;
+mod checker;
+mod entries;
+mod error;
+mod overrides;
+mod raw;
+mod source;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::{io::Read, path::Path};
+
+use sealift_terms::limits;
+
+pub use checked::{
+    Bucket, Config, DialFor, IdentityFiles, Limits, Log, LogFormat, Peer, RootKeySource, Rule,
+    Site, SourceDirectory,
+};
+pub use error::{ConfigError, Place, Refusal};
+pub use overrides::SETTINGS;
+pub use source::{Override, Source, from_environment};
+pub use template::{Template, TemplateGrant, TemplatePeer};
+
+use checker::Checker;
+
+impl Config {
+    /// Reads and checks a configuration, the files and directories it names
+    /// included. `flags` win over the environment, which wins over the file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] tells everything that cannot work, each with its line.
+    pub fn load(path: &Path, flags: Vec<Override>) -> Result<Self, ConfigError> {
+        let mut overrides = from_environment(std::env::vars());
+        overrides.extend(flags);
+        let source = Source {
+            path: path.to_owned(),
+            text: read(path)?,
+            overrides,
+        };
+        Self::check(&source, true)
+    }
+
+    /// Checks a configuration by its form, and with `on_disk` also that the files
+    /// and directories it names are there and as they must be.
+    ///
+    /// # Errors
+    /// [`ConfigError`] tells everything that cannot work, each with its line.
+    pub fn check(source: &Source, on_disk: bool) -> Result<Self, ConfigError> {
+        let mut c = Checker {
+            source,
+            on_disk,
+            refusals: Vec::new(),
+        };
+        let config = raw(&mut c).and_then(|raw| checked(&mut c, &raw));
+        match config {
+            Some(config) if c.refusals.is_empty() => Ok(config),
+            _ => {
+                let mut refusals = c.refusals;
+                refusals.sort_by_key(|refusal| match refusal.place {
+                    Place::Line(line) => line,
+                    _ => 0,
+                });
+                Err(ConfigError {
+                    path: source.path.clone(),
+                    refusals,
+                })
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |error: std::io::Error| {
+        ConfigError::file(
+            path.to_owned(),
+            error.to_string(),
+            "a configuration file that can be read",
+            "write one with `sealift init`, or name another with -c FILE",
+        )
+    };
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| {
+            file.take(limits::CONFIG_BYTES_MAX as u64 + 1)
+                .read_to_string(&mut text)
+        })
+        .map_err(unreadable)?;
+    if text.len() > limits::CONFIG_BYTES_MAX {
+        let found = "more than 1 MiB".to_owned();
+        let remedy = "name the configuration, not another file";
+        return Err(ConfigError::file(
+            path.to_owned(),
+            found,
+            "at most 1 MiB",
+            remedy,
+        ));
+    }
+    Ok(text)
+}
+
+fn raw(c: &mut Checker<'_>) -> Option<raw::Raw> {
+    match toml::from_str::<raw::Raw>(&c.source.text) {
+        Ok(mut raw) => {
+            overrides::apply(&mut raw, c.source, &mut c.refusals);
+            Some(raw)
+        }
+        Err(error) => {
+            let span = error.span().unwrap_or(0..0);
+            let found = error.message().replace('\n', " ");
+            let (allowed, remedy) = (
+                "TOML with the fields of the documented sections",
+                "correct the line; `sealift generate config` prints every setting",
+            );
+            c.refuse("configuration", &span, found, allowed, remedy)
+        }
+    }
+}
+
+/// Every section is looked at whatever became of the others, so that all
+/// refusals are told at once.
+fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
+    let data_dir = c.source.resolve(raw.site.data_dir.get_ref());
+    let site = check::site(c, &raw.site);
+    let identity = check::identity(c, &raw.identity);
+    let root_key = check::root_key(c, raw.keys.get_ref(), &raw.keys.span());
+    let listen = check::listen(c, &raw.listen);
+    let admin = check::admin(c, &raw.admin);
+    let peers = entries::peers(c, &raw.peers, raw.listen.address.is_some());
+    let buckets = entries::buckets(c, &raw.buckets);
+    let sources = entries::sources(c, &raw.sources, &data_dir);
+    let declared = entries::Declared::new(raw);
+    let rules = entries::rules(c, &raw.rules, &declared);
+    let grants = entries::grants(c, &raw.grants, &declared);
+    Some(Config {
+        path: c.source.path.clone(),
+        tls: check::tls(c, &raw.tls),
+        limits: check::limits(c, &raw.limits),
+        log: check::log(c, &raw.log),
+        site: site?,
+        identity,
+        root_key: root_key?,
+        listen,
+        admin,
+        peers,
+        buckets,
+        sources,
+        rules,
+        grants,
+    })
+}

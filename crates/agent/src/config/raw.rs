@@ -1,0 +1,137 @@
+//! The configuration as it stands in the file: strings and numbers with their
+//! places, nothing checked but the names of the fields.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+pub(crate) type Text = Spanned<String>;
+pub(crate) type Number = Spanned<u64>;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Raw {
+    pub(crate) site: Site,
+    pub(crate) identity: Identity,
+    pub(crate) keys: Spanned<Keys>,
+    #[serde(default)]
+    pub(crate) tls: Tls,
+    #[serde(default)]
+    pub(crate) listen: Listen,
+    #[serde(default)]
+    pub(crate) admin: Admin,
+    #[serde(default)]
+    pub(crate) limits: Limits,
+    #[serde(default)]
+    pub(crate) log: Log,
+    #[serde(default, rename = "peer")]
+    pub(crate) peers: Vec<Spanned<Peer>>,
+    #[serde(default, rename = "bucket")]
+    pub(crate) buckets: Vec<Spanned<Bucket>>,
+    #[serde(default, rename = "source")]
+    pub(crate) sources: Vec<Spanned<SourceEntry>>,
+    #[serde(default, rename = "rule")]
+    pub(crate) rules: Vec<Spanned<Rule>>,
+    #[serde(default, rename = "grant")]
+    pub(crate) grants: Vec<Spanned<Grant>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Site {
+    pub(crate) name: Text,
+    pub(crate) region: Text,
+    pub(crate) data_dir: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Identity {
+    pub(crate) certificate: Text,
+    pub(crate) private_key_file: Text,
+    pub(crate) trust_bundle: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Keys {
+    pub(crate) root_key_file: Option<Text>,
+    pub(crate) root_key_credential: Option<Text>,
+    pub(crate) root_key_passphrase_file: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    pub(crate) cipher_suites: Option<Spanned<Vec<String>>>,
+    pub(crate) groups: Option<Spanned<Vec<String>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listen {
+    pub(crate) address: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Admin {
+    pub(crate) address: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) part_bytes: Option<Number>,
+    pub(crate) connections_per_peer: Option<Number>,
+    pub(crate) memory_bytes: Option<Number>,
+    pub(crate) drain_secs: Option<Number>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) format: Option<Text>,
+    pub(crate) level: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Peer {
+    pub(crate) name: Text,
+    pub(crate) identity: Text,
+    pub(crate) address: Option<Text>,
+    pub(crate) trust_bundle: Text,
+    pub(crate) dial_for: Option<Spanned<Vec<Text>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Bucket {
+    pub(crate) name: Text,
+    pub(crate) key: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SourceEntry {
+    pub(crate) bucket: Text,
+    pub(crate) directory: Text,
+    pub(crate) scan_interval_secs: Option<Number>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rule {
+    pub(crate) name: Text,
+    pub(crate) bucket: Text,
+    pub(crate) prefix: Option<Text>,
+    pub(crate) peers: Spanned<Vec<Text>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Grant {
+    pub(crate) identity: Text,
+    pub(crate) actions: Spanned<Vec<Text>>,
+    pub(crate) bucket: Text,
+}

@@ -1,0 +1,297 @@
+//! A configuration as a person would write it: every section explained, what is
+//! not wanted commented out.
+
+use std::fmt::Write;
+
+/// What to write into a configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Template {
+    /// `site.name`.
+    pub name: String,
+    /// `site.region`.
+    pub region: String,
+    /// `site.data_dir`.
+    pub data_dir: String,
+    /// `identity.certificate`.
+    pub certificate: String,
+    /// `identity.private_key_file`.
+    pub private_key_file: String,
+    /// `identity.trust_bundle`.
+    pub trust_bundle: String,
+    /// `keys.root_key_file`.
+    pub root_key_file: String,
+    /// `listen.address`.
+    pub listen: Option<String>,
+    /// `admin.address`.
+    pub admin: Option<String>,
+    /// `[[peer]]`.
+    pub peers: Vec<TemplatePeer>,
+    /// `[[bucket]]`: name and key.
+    pub buckets: Vec<(String, String)>,
+    /// `[[source]]`: bucket and directory; each gets a rule to every peer.
+    pub sources: Vec<(String, String)>,
+    /// `[[grant]]`.
+    pub grants: Vec<TemplateGrant>,
+}
+
+/// A `[[peer]]` to write.
+#[derive(Debug, Clone, Default)]
+pub struct TemplatePeer {
+    /// `peer.name`.
+    pub name: String,
+    /// `peer.identity`.
+    pub identity: String,
+    /// `peer.address`.
+    pub address: Option<String>,
+    /// `peer.trust_bundle`.
+    pub trust_bundle: String,
+}
+
+/// A `[[grant]]` to write: everything a sender needs, on one bucket.
+#[derive(Debug, Clone, Default)]
+pub struct TemplateGrant {
+    /// `grant.identity`.
+    pub identity: String,
+    /// `grant.bucket`.
+    pub bucket: String,
+}
+
+impl Template {
+    /// An example with every section, for `sealift generate config`.
+    #[must_use]
+    pub fn example() -> Self {
+        Self {
+            name: "a1".to_owned(),
+            region: "eu-west".to_owned(),
+            data_dir: "/var/lib/sealift".to_owned(),
+            certificate: "identity.crt".to_owned(),
+            private_key_file: "identity.key".to_owned(),
+            trust_bundle: "bundle.json".to_owned(),
+            root_key_file: "root.key".to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// The text of the file.
+    #[must_use]
+    pub fn render(&self) -> String {
+        [
+            self.head(),
+            self.endpoints(),
+            self.peers(),
+            self.sending(),
+            self.receiving(),
+            TAIL.to_owned(),
+        ]
+        .join("\n")
+        .replace("\n\n\n", "\n\n")
+    }
+
+    fn head(&self) -> String {
+        format!(
+            "# sealift: the configuration of one site. Relative paths start at this file's directory.\n\
+             # `sealift check -c THIS` says whether it can work; `sealift reload` takes up changes.\n\
+             \n\
+             [site]\n\
+             name = {}\n\
+             region = {}\n\
+             # Databases, keys, unfinished objects and the archive; readable by its owner alone.\n\
+             data_dir = {}\n\
+             \n\
+             # Who this agent is. `sealift ca issue` writes both files.\n\
+             [identity]\n\
+             certificate = {}\n\
+             private_key_file = {}\n\
+             # The roots this certificate comes from.\n\
+             trust_bundle = {}\n\
+             \n\
+             # What opens the keystore. Keep a copy elsewhere: without it nothing archived here opens.\n\
+             # Instead: root_key_credential = \"NAME\" (systemd) or root_key_passphrase_file = \"FILE\".\n\
+             [keys]\n\
+             root_key_file = {}\n",
+            quote(&self.name),
+            quote(&self.region),
+            quote(&self.data_dir),
+            quote(&self.certificate),
+            quote(&self.private_key_file),
+            quote(&self.trust_bundle),
+            quote(&self.root_key_file),
+        )
+    }
+
+    fn endpoints(&self) -> String {
+        let mut text = "# Where peers are awaited: TLS 1.3, known identities only. Without it this agent only dials.\n"
+            .to_owned();
+        section(
+            &mut text,
+            "[listen]",
+            &[("address", self.listen.as_deref(), "0.0.0.0:7443")],
+        );
+        text.push_str(
+            "\n# Health and metrics in the clear, on loopback only. Commands use the socket in data_dir.\n",
+        );
+        section(
+            &mut text,
+            "[admin]",
+            &[("address", self.admin.as_deref(), "127.0.0.1:7480")],
+        );
+        text
+    }
+
+    fn peers(&self) -> String {
+        let mut text = "# The agents this one speaks with. Each is known by its identity and by its own roots.\n\
+             # Without an address it is awaited; dial_for says what is done on connections made from here.\n"
+            .to_owned();
+        for peer in &self.peers {
+            let address = peer.address.as_deref();
+            let _ = writeln!(text, "[[peer]]");
+            line(&mut text, "", "name", &peer.name);
+            line(&mut text, "", "identity", &peer.identity);
+            line(&mut text, "", "trust_bundle", &peer.trust_bundle);
+            line(
+                &mut text,
+                if address.is_some() { "" } else { "# " },
+                "address",
+                address.unwrap_or("b1.example.org:7443"),
+            );
+            text.push_str("# dial_for = [\"send\"]\n\n");
+        }
+        if self.peers.is_empty() {
+            text.push_str(EXAMPLE_PEER);
+        }
+        text
+    }
+
+    fn sending(&self) -> String {
+        let mut text =
+            "# What is replicated from here: a directory is the source of one bucket.\n".to_owned();
+        let peers: Vec<_> = self.peers.iter().map(|peer| quote(&peer.name)).collect();
+        for (bucket, directory) in &self.sources {
+            let _ = writeln!(text, "[[source]]");
+            line(&mut text, "", "bucket", bucket);
+            line(&mut text, "", "directory", directory);
+            text.push_str("# scan_interval_secs = 60\n\n");
+            let _ = writeln!(text, "[[rule]]");
+            line(&mut text, "", "name", bucket);
+            line(&mut text, "", "bucket", bucket);
+            line(&mut text, "# ", "prefix", "only/below/");
+            let _ = writeln!(text, "peers = [{}]\n", peers.join(", "));
+        }
+        if self.sources.is_empty() {
+            text.push_str(EXAMPLE_SENDING);
+        }
+        text
+    }
+
+    fn receiving(&self) -> String {
+        let mut text =
+            "# What is archived here: each bucket is sealed under a key of this site's region.\n"
+                .to_owned();
+        for (name, key) in &self.buckets {
+            let _ = writeln!(text, "[[bucket]]");
+            line(&mut text, "", "name", name);
+            line(&mut text, "", "key", key);
+            text.push('\n');
+        }
+        if self.buckets.is_empty() {
+            text.push_str(EXAMPLE_BUCKET);
+        }
+        text.push_str("# Who may do what here. Nothing is allowed that no line allows.\n");
+        for grant in &self.grants {
+            let _ = writeln!(text, "[[grant]]");
+            line(&mut text, "", "identity", &grant.identity);
+            text.push_str("actions = [\"replicate\", \"delete\"]\n");
+            line(&mut text, "", "bucket", &grant.bucket);
+            text.push('\n');
+        }
+        if self.grants.is_empty() {
+            text.push_str(EXAMPLE_GRANT);
+        }
+        text
+    }
+}
+
+/// A section with its settings, commented out when the first is not given.
+fn section(text: &mut String, header: &str, settings: &[(&str, Option<&str>, &str)]) {
+    let given = settings.iter().any(|(_, value, _)| value.is_some());
+    let _ = writeln!(text, "{}{header}", if given { "" } else { "# " });
+    for (name, value, example) in settings {
+        line(
+            text,
+            if value.is_some() { "" } else { "# " },
+            name,
+            value.unwrap_or(example),
+        );
+    }
+}
+
+fn line(text: &mut String, comment: &str, name: &str, value: &str) {
+    let _ = writeln!(text, "{comment}{name} = {}", quote(value));
+}
+
+/// A TOML basic string.
+fn quote(value: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+const EXAMPLE_PEER: &str = r#"# [[peer]]
+# name = "b1"
+# identity = "spiffe://example.org/region/eu-north/agent/b1"
+# trust_bundle = "b1.bundle.json"
+# address = "b1.example.org:7443"
+# dial_for = ["send"]
+
+"#;
+
+const EXAMPLE_SENDING: &str = r#"# [[source]]
+# bucket = "photos"
+# directory = "/srv/photos"
+# scan_interval_secs = 60
+
+# [[rule]]
+# name = "photos"
+# bucket = "photos"
+# prefix = ""
+# peers = ["b1"]
+
+"#;
+
+const EXAMPLE_BUCKET: &str = r#"# [[bucket]]
+# name = "photos"
+# key = "alias/photos"
+
+"#;
+
+const EXAMPLE_GRANT: &str = r#"# [[grant]]
+# identity = "spiffe://example.org/region/eu-west/agent/a1"
+# actions = ["replicate", "delete"]
+# bucket = "photos"
+
+"#;
+
+const TAIL: &str = r#"# Allow-lists in order of preference. TLS 1.3 only; an empty list is refused.
+# [tls]
+# cipher_suites = ["TLS13_AES_256_GCM_SHA384", "TLS13_CHACHA20_POLY1305_SHA256"]
+# groups = ["X25519MLKEM768", "X25519"]
+
+# [limits]
+# part_bytes = 8388608
+# connections_per_peer = 2
+# memory_bytes = 167772160
+# drain_secs = 30
+
+# [log]
+# format = "text"
+# level = "info"
+"#;

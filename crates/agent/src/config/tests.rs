@@ -1,0 +1,410 @@
+//! Every refusal, named by what is refused; each must tell line and remedy.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use sealift_identity::Action;
+
+use super::*;
+
+/// A configuration that is accepted by its form.
+const GOOD: &str = r#"[site]
+name = "a1"
+region = "eu-west"
+data_dir = "data"
+
+[identity]
+certificate = "identity.crt"
+private_key_file = "identity.key"
+trust_bundle = "own.json"
+
+[keys]
+root_key_file = "root.key"
+
+[listen]
+address = "127.0.0.1:7443"
+
+[[peer]]
+name = "b1"
+identity = "spiffe://example.org/region/eu-north/agent/b1"
+trust_bundle = "b1.json"
+address = "127.0.0.1:7444"
+
+[[source]]
+bucket = "photos"
+directory = "photos"
+
+[[rule]]
+name = "photos"
+bucket = "photos"
+peers = ["b1"]
+
+[[bucket]]
+name = "mirror"
+key = "alias/mirror"
+
+[[grant]]
+identity = "spiffe://example.org/region/eu-north/agent/b1"
+actions = ["replicate", "delete"]
+bucket = "mirror"
+"#;
+
+fn source(text: &str) -> Source {
+    Source {
+        path: "/etc/sealift/sealift.toml".into(),
+        text: text.to_owned(),
+        overrides: Vec::new(),
+    }
+}
+
+/// Replaces `from` by `to` in the good configuration and returns the only refusal.
+fn refusal(from: &str, to: &str) -> Refusal {
+    assert!(GOOD.contains(from), "{from}");
+    let text = GOOD.replacen(from, to, 1);
+    let mut error = Config::check(&source(&text), false).unwrap_err();
+    assert_eq!(error.refusals.len(), 1, "{error}");
+    error.refusals.remove(0)
+}
+
+/// The line of GOOD on which `text` begins.
+fn line_of(text: &str) -> Place {
+    Place::Line(1 + GOOD[..GOOD.find(text).unwrap()].matches('\n').count())
+}
+
+#[test]
+fn a_good_file_is_taken_with_its_defaults_and_relative_paths() {
+    let config = Config::check(&source(GOOD), false).unwrap();
+    assert_eq!(config.site.data_dir, Path::new("/etc/sealift/data"));
+    assert_eq!(config.limits.part_bytes.bytes(), 8 << 20);
+    assert_eq!(config.limits.connections_per_peer, 2);
+    assert_eq!(config.sources[0].scan_interval.as_secs(), 60);
+    assert!(config.peers[0].dial_for.send && !config.peers[0].dial_for.receive);
+    let (peer, bucket) = (&config.peers[0].identity, &config.buckets[0].name);
+    let decision = config.grants.allows(peer, Action::Replicate, bucket);
+    let line = decision.line.map(|line| Place::Line(line as usize));
+    assert_eq!(line, Some(line_of("[[grant]]")));
+}
+
+#[test]
+fn an_unknown_field_is_refused_on_its_line() {
+    let refusal = refusal("region = ", "regoin = \"x\"\nregion = ");
+    assert_eq!(refusal.place, Place::Line(3));
+    assert!(refusal.found.contains("regoin"), "{refusal:?}");
+    assert!(!refusal.remedy.is_empty());
+}
+
+#[test]
+fn a_missing_field_is_refused() {
+    let refusal = refusal("region = \"eu-west\"\n", "");
+    assert!(refusal.found.contains("region"), "{refusal:?}");
+}
+
+#[test]
+fn a_name_of_the_wrong_form_is_refused() {
+    let found = refusal("name = \"a1\"", "name = \"A 1\"");
+    assert_eq!(
+        (found.place, found.setting.as_str()),
+        (Place::Line(2), "site.name")
+    );
+    assert!(found.found.contains("A 1") && found.allowed.contains("a-z"));
+    let identity = "spiffe://example.org/region/eu-north/agent/b1";
+    let text = GOOD.replace(identity, "spiffe://example.org/b1");
+    let error = Config::check(&source(&text), false).unwrap_err();
+    let settings: Vec<_> = error.refusals.iter().map(|r| r.setting.as_str()).collect();
+    assert_eq!(settings, ["peer.identity"]);
+}
+
+#[test]
+fn a_name_given_twice_is_refused_where_it_stands_again() {
+    let bucket = "[[bucket]]\nname = \"mirror\"\nkey = \"k\"\n\n[[bucket]]";
+    let found = refusal("[[bucket]]", bucket);
+    assert_eq!(found.setting, "bucket.name");
+    assert!(found.found.contains("again, after line"), "{found:?}");
+}
+
+#[test]
+fn a_rule_to_an_unknown_peer_or_of_an_unknown_bucket_is_refused() {
+    let found = refusal("peers = [\"b1\"]", "peers = [\"b2\"]");
+    assert_eq!(found.place, line_of("peers = "));
+    assert!(found.allowed.contains("b1"), "{found:?}");
+    let found = refusal(
+        "name = \"photos\"\nbucket = \"photos\"",
+        "name = \"p\"\nbucket = \"p\"",
+    );
+    assert_eq!(found.setting, "rule.bucket");
+    let found = refusal("peers = [\"b1\"]", "peers = []");
+    assert!(found.found.contains("empty"), "{found:?}");
+}
+
+#[test]
+fn a_grant_for_a_stranger_or_an_unknown_bucket_or_action_is_refused() {
+    let found = refusal("bucket = \"mirror\"", "bucket = \"other\"");
+    assert_eq!(found.setting, "grant.bucket");
+    let found = refusal("\"replicate\", \"delete\"", "\"replicate\", \"own\"");
+    assert_eq!(found.setting, "grant.actions");
+    assert!(found.allowed.contains("delete"));
+    let found = refusal(
+        "identity = \"spiffe://example.org/region/eu-north/agent/b1\"\nactions",
+        "identity = \"spiffe://example.org/region/eu-north/agent/b2\"\nactions",
+    );
+    assert_eq!(found.setting, "grant.identity");
+}
+
+#[test]
+fn a_plaintext_admin_address_off_loopback_is_refused() {
+    let found = refusal(
+        "[listen]",
+        "[admin]\naddress = \"0.0.0.0:7480\"\n\n[listen]",
+    );
+    assert_eq!(found.setting, "admin.address");
+    assert!(found.allowed.contains("loopback"));
+}
+
+#[test]
+fn an_empty_suite_list_and_an_unknown_suite_are_refused() {
+    for (list, word) in [("[]", "empty"), ("[\"TLS_RSA_WITH_RC4_128_MD5\"]", "RC4")] {
+        let tls = format!("[tls]\ncipher_suites = {list}\n\n[listen]");
+        let found = refusal("[listen]", &tls);
+        assert!(found.found.contains(word), "{found:?}");
+        assert!(found.allowed.contains("TLS13_AES_256_GCM_SHA384"));
+    }
+    let found = refusal("[listen]", "[tls]\ngroups = []\n\n[listen]");
+    assert!(found.allowed.contains("X25519MLKEM768"));
+}
+
+#[test]
+fn none_or_two_sources_of_the_root_key_are_refused() {
+    let found = refusal("root_key_file = \"root.key\"", "");
+    assert!(found.found.starts_with('0'), "{found:?}");
+    let both = "root_key_file = \"root.key\"\nroot_key_credential = \"root\"";
+    let found = refusal("root_key_file = \"root.key\"", both);
+    assert!(found.found.starts_with('2'), "{found:?}");
+}
+
+#[test]
+fn numbers_out_of_range_are_refused() {
+    for (setting, value) in [
+        ("part_bytes", "65537"),
+        ("connections_per_peer", "9"),
+        ("connections_per_peer", "0"),
+        ("memory_bytes", "1024"),
+        ("drain_secs", "3601"),
+    ] {
+        let found = refusal(
+            "[listen]",
+            &format!("[limits]\n{setting} = {value}\n\n[listen]"),
+        );
+        assert_eq!(found.setting, format!("limits.{setting}"));
+        assert_eq!(found.found, value);
+    }
+    let found = refusal(
+        "directory = \"photos\"",
+        "directory = \"photos\"\nscan_interval_secs = 0",
+    );
+    assert_eq!(found.setting, "source.scan_interval_secs");
+}
+
+#[test]
+fn more_peers_than_the_limit_are_refused() {
+    let mut text = GOOD.to_owned();
+    for n in 0..sealift_terms::limits::PEERS_MAX {
+        text += &format!(
+            "\n[[peer]]\nname = \"x{n}\"\nidentity = \"spiffe://d/region/r/agent/x{n}\"\ntrust_bundle = \"t\"\n"
+        );
+    }
+    let error = Config::check(&source(&text), false).unwrap_err();
+    assert_eq!(error.refusals.len(), 1, "{error}");
+    assert_eq!(error.refusals[0].setting, "peer");
+}
+
+#[test]
+fn an_address_without_a_port_and_a_peer_nobody_can_reach_are_refused() {
+    let found = refusal("address = \"127.0.0.1:7444\"", "address = \"b1\"");
+    assert_eq!(found.setting, "peer.address");
+    let text = GOOD
+        .replace("[listen]\naddress = \"127.0.0.1:7443\"\n", "")
+        .replace("address = \"127.0.0.1:7444\"\n", "");
+    let error = Config::check(&source(&text), false).unwrap_err();
+    assert!(error.to_string().contains("[listen]"), "{error}");
+    let found = refusal("address = \"127.0.0.1:7444\"", "dial_for = [\"send\"]");
+    assert_eq!(found.setting, "peer.dial_for");
+}
+
+#[test]
+fn a_source_around_the_data_directory_is_refused() {
+    let found = refusal("directory = \"photos\"", "directory = \"data/store\"");
+    assert_eq!(found.setting, "source.directory");
+}
+
+#[test]
+fn unknown_log_settings_are_refused() {
+    let found = refusal("[listen]", "[log]\nformat = \"xml\"\n\n[listen]");
+    assert_eq!(found.setting, "log.format");
+    let found = refusal("[listen]", "[log]\nlevel = \"loud\"\n\n[listen]");
+    assert_eq!(found.setting, "log.level");
+}
+
+#[test]
+fn all_refusals_are_told_at_once_in_the_order_of_the_file() {
+    let text = GOOD
+        .replace("key = \"alias/mirror\"", "key = \"\"")
+        .replace("\"a1\"", "\"A\"");
+    let error = Config::check(&source(&text), false).unwrap_err();
+    assert_eq!(error.to_string().lines().count(), error.refusals.len());
+    assert!(error.refusals.len() >= 2, "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("/etc/sealift/sealift.toml:2: site.name"),
+        "{error}"
+    );
+}
+
+#[test]
+fn flags_win_over_the_environment_which_wins_over_the_file() {
+    let env = [
+        ("SEALIFT_SITE_DATA_DIR".to_owned(), "/from/env".to_owned()),
+        ("SEALIFT_LOG_LEVEL".to_owned(), "debug".to_owned()),
+        (
+            "SEALIFT_PORT_7443_TCP".to_owned(),
+            "tcp://10.0.0.1".to_owned(),
+        ),
+    ];
+    let mut source = source(GOOD);
+    source.overrides = from_environment(env);
+    source.overrides.push(Override {
+        setting: "site.data_dir".to_owned(),
+        value: "/from/flag".to_owned(),
+        place: Place::Flag("--set".to_owned()),
+    });
+    let config = Config::check(&source, false).unwrap();
+    assert_eq!(config.site.data_dir, Path::new("/from/flag"));
+    assert_eq!(config.log.level, "debug");
+}
+
+#[test]
+fn a_refused_override_names_the_variable_not_a_line() {
+    let mut source = source(GOOD);
+    let env = [("SEALIFT_LIMITS_DRAIN_SECS".to_owned(), "0".to_owned())];
+    source.overrides = from_environment(env);
+    let error = Config::check(&source, false).unwrap_err().to_string();
+    assert!(
+        error.starts_with("environment variable SEALIFT_LIMITS_DRAIN_SECS"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_missing_on_disk_or_readable_by_others_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sealift.toml");
+    fs::write(&path, GOOD).unwrap();
+    let missing = Config::load(&path, Vec::new()).unwrap_err();
+    let settings: Vec<_> = missing
+        .refusals
+        .iter()
+        .map(|r| r.setting.as_str())
+        .collect();
+    assert_eq!(
+        settings,
+        [
+            "site.data_dir",
+            "identity.certificate",
+            "identity.private_key_file",
+            "identity.trust_bundle",
+            "keys.root_key_file",
+            "peer.trust_bundle",
+            "source.directory"
+        ]
+    );
+    for name in ["data", "photos"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    for name in [
+        "identity.crt",
+        "identity.key",
+        "root.key",
+        "b1.json",
+        "own.json",
+    ] {
+        fs::write(dir.path().join(name), "").unwrap();
+        fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    Config::load(&path, Vec::new()).unwrap();
+
+    fs::set_permissions(
+        dir.path().join("root.key"),
+        fs::Permissions::from_mode(0o640),
+    )
+    .unwrap();
+    let error = Config::load(&path, Vec::new()).unwrap_err();
+    assert_eq!(error.refusals.len(), 1);
+    assert!(error.to_string().contains("chmod 600"), "{error}");
+}
+
+#[test]
+fn a_missing_or_huge_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sealift.toml");
+    assert!(Config::load(&path, Vec::new()).is_err());
+    fs::write(
+        &path,
+        " ".repeat(sealift_terms::limits::CONFIG_BYTES_MAX + 1),
+    )
+    .unwrap();
+    let error = Config::load(&path, Vec::new()).unwrap_err();
+    assert!(error.to_string().contains("1 MiB"), "{error}");
+}
+
+#[test]
+fn what_the_template_writes_is_accepted() {
+    let example = Template::example().render();
+    Config::check(&source(&example), false).unwrap();
+    let mut template = Template::example();
+    template.listen = Some("127.0.0.1:1".to_owned());
+    template.peers.push(TemplatePeer {
+        name: "b1".to_owned(),
+        identity: "spiffe://d/region/r/agent/b1".to_owned(),
+        address: Some("[::1]:7443".to_owned()),
+        trust_bundle: "with \"quotes\" and \\".to_owned(),
+    });
+    template
+        .sources
+        .push(("photos".to_owned(), "/srv/ä".to_owned()));
+    template
+        .buckets
+        .push(("mirror".to_owned(), "alias/m".to_owned()));
+    template.grants.push(TemplateGrant {
+        identity: "spiffe://d/region/r/agent/b1".to_owned(),
+        bucket: "mirror".to_owned(),
+    });
+    let config = Config::check(&source(&template.render()), false).unwrap();
+    assert_eq!(config.rules.len(), 1);
+    assert!(
+        config.peers[0]
+            .trust_bundle
+            .ends_with("with \"quotes\" and \\")
+    );
+}
+
+#[test]
+fn every_commented_section_of_the_example_is_accepted_too() {
+    let example = Template::example().render();
+    let uncommented: String = example
+        .lines()
+        .map(|line| {
+            line.strip_prefix("# ")
+                .filter(|rest| is_setting(rest))
+                .unwrap_or(line)
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let text = uncommented.replace("eu-west/agent/a1", "eu-north/agent/b1");
+    Config::check(&source(&text), false).unwrap();
+}
+
+fn is_setting(line: &str) -> bool {
+    line.starts_with('[')
+        || line
+            .split_once(" = ")
+            .is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+}

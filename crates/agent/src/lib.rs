@@ -1,0 +1,43 @@
+//! The running process of sealift: it reads the configuration, puts the parts
+//! together, watches over them, answers commands, and stops in order.
+//!
+//! ```text
+//!   sealift.toml ──▶ config ──▶ checks ──▶ ┌─ agent ────────────────┐
+//!   signals ───────▶ lifecycle ──────────▶ │ sender · receiver      │ ──▶ log lines, audit
+//!   commands ──────▶ admin ──────────────▶ │ archive · keys · peers │ ──▶ metrics, answers
+//!                                          └────────────────────────┘
+//! ```
+//!
+//! It leaves to others what is moved and how: sender and receiver move objects,
+//! archive keeps them, keys and identity hold the secrets. Commands reach the
+//! same [`Operations`](admin::Operations) through the socket of a running agent,
+//! or in their own process when it is stopped.
+
+pub mod admin;
+mod checks;
+pub mod config;
+mod error;
+mod exit;
+mod harden;
+mod logging;
+mod metrics;
+mod offline;
+mod setup;
+mod signals;
+mod site;
+mod world;
+
+pub use checks::{CheckLine, Outcome};
+pub use error::{Error, Failure};
+pub use exit::Exit;
+pub use harden::{forbid_dumps, swap_is_on};
+pub use logging::start as start_logging;
+pub use metrics::{Metric, Metrics, Series};
+pub use offline::check_offline;
+pub use setup::{CreatedSite, NewSite, create_site};
+pub use signals::{Lifecycle, LifecycleHandle, Phase, watch_signals};
+pub use site::{Offline, check_peers, up};
+pub use world::{World, load_credentials, load_peers, open_keystore, root_secret};
+
+/// The name of the agent's socket in its data directory.
+pub const SOCKET_FILE: &str = "agent.sock";

@@ -1,0 +1,49 @@
+//! Log lines on standard error, for people or as JSON.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// Whether `level` can be a `log.level`.
+pub(crate) fn is_level(level: &str) -> bool {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    let known = |word: &str| LEVELS.contains(&word.trim().to_ascii_lowercase().as_str());
+    !level.is_empty()
+        && level
+            .split(',')
+            .all(|directive| match directive.split_once('=') {
+                Some((module, level)) => !module.trim().is_empty() && known(level),
+                None => known(directive),
+            })
+}
+
+/// Sends the log lines of this process to standard error. A second call changes nothing.
+pub fn start(log: &Log) {
+    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    // An error means that lines go somewhere already, as in tests.
+    let _ = match log.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_level;
+
+    #[test]
+    fn levels_are_words_or_words_by_module() {
+        for good in ["info", "WARN", "info,sealift_tunnel=debug", "off"] {
+            assert!(is_level(good), "{good}");
+        }
+        for bad in ["", "loud", "sealift=loud", "=debug", "info,"] {
+            assert!(!is_level(bad), "{bad}");
+        }
+    }
+}

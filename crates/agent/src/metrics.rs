@@ -1,0 +1,224 @@
+//! Counters and gauges in the text format of Prometheus (version 0.0.4).
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+
+/// Declares every metric: name, kind, help, labels.
+macro_rules! metrics {
+    ($($metric:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)+) => {
+        /// A metric. The names are surface: dashboards and alerts rely on them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Metric { $(#[doc = $help] $metric,)+ }
+
+        impl Metric {
+            /// Every metric.
+            pub const ALL: &'static [Self] = &[$(Self::$metric,)+];
+
+            /// Its name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$metric => $name,)+ }
+            }
+
+            const fn kind(self) -> &'static str {
+                match self { $(Self::$metric => stringify!($kind),)+ }
+            }
+
+            const fn help(self) -> &'static str {
+                match self { $(Self::$metric => $help,)+ }
+            }
+
+            /// The names of its labels.
+            #[must_use]
+            pub const fn labels(self) -> &'static [&'static str] {
+                match self { $(Self::$metric => &[$($label),*],)+ }
+            }
+        }
+    };
+}
+
+metrics! {
+    BuildInfo = gauge "sealift_build_info" ["version"] "The version that runs; always 1.";
+    Ready = gauge "sealift_ready" [] "Whether the agent is ready: 1 or 0.";
+    StartTime = gauge "sealift_start_time_seconds" [] "When the agent started, in seconds since 1970.";
+    Transfers = gauge "sealift_transfers" ["rule", "peer", "status"] "Transfers by rule, destination and status.";
+    TransferBytes = gauge "sealift_transfer_bytes" ["rule", "peer", "status"] "Plaintext bytes of transfers by rule, destination and status.";
+    OldestPending = gauge "sealift_oldest_pending_seconds" ["rule", "peer"] "Age of the oldest transfer that is not yet acknowledged.";
+    LastReceipt = gauge "sealift_last_receipt_timestamp_seconds" ["peer"] "When the last receipt came, in seconds since 1970.";
+    SentObjects = counter "sealift_sent_objects_total" ["peer"] "Objects acknowledged by a peer.";
+    SentBytes = counter "sealift_sent_bytes_total" ["peer"] "Plaintext bytes sent to a peer, repeated ones included.";
+    ReceivedObjects = counter "sealift_received_objects_total" ["peer"] "Objects stored for a peer.";
+    ReceivedBytes = counter "sealift_received_bytes_total" ["peer"] "Plaintext bytes received from a peer, repeated ones included.";
+    Refusals = counter "sealift_transfer_refusals_total" ["reason"] "Transfers put off or given up, by reason code.";
+    Sessions = gauge "sealift_sessions" ["peer", "direction"] "Sessions that are open.";
+    SessionsOpened = counter "sealift_sessions_opened_total" ["peer", "direction"] "Sessions opened.";
+    ConnectionsRefused = counter "sealift_connections_refused_total" ["cause"] "Connections refused before or during authentication.";
+    CertificateExpiry = gauge "sealift_certificate_expiry_timestamp_seconds" ["identity"] "When a certificate ends, in seconds since 1970.";
+    KeyCalls = counter "sealift_key_provider_calls_total" ["operation"] "Calls made to the key provider.";
+    KeyCallsSaved = counter "sealift_key_provider_calls_saved_total" [] "Calls to the key provider that key records made unnecessary.";
+    ArchiveVersions = gauge "sealift_archive_versions" ["bucket"] "Versions held, delete markers included.";
+    ArchiveBytes = gauge "sealift_archive_bytes" ["bucket"] "Plaintext bytes of the versions held.";
+    StoreFree = gauge "sealift_store_free_bytes" [] "Bytes that can still be written where the store is.";
+    MemoryUsed = gauge "sealift_memory_budget_used_bytes" [] "Bytes of the byte budget in use.";
+    Scans = counter "sealift_source_scans_total" ["bucket"] "Scans of a source that were finished.";
+    LastScan = gauge "sealift_source_last_scan_timestamp_seconds" ["bucket"] "When the last scan of a source was finished, in seconds since 1970.";
+    AuditRecords = counter "sealift_audit_records_total" ["kind"] "Records put into the audit log.";
+    AdminRequests = counter "sealift_admin_requests_total" ["command"] "Commands answered.";
+}
+
+/// One series: a metric with values for its labels. Cheap to clone and to change.
+#[derive(Debug, Clone, Default)]
+pub struct Series(Arc<AtomicU64>);
+
+impl Series {
+    /// Counts `more`.
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Sets a gauge.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// All series of an agent.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    series: Mutex<BTreeMap<(Metric, Vec<String>), Series>>,
+}
+
+impl Metrics {
+    /// The series of `metric` with these label values; made when it is new.
+    pub fn series(&self, metric: Metric, labels: &[&str]) -> Series {
+        debug_assert_eq!(labels.len(), metric.labels().len(), "{}", metric.name());
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        self.series
+            .lock()
+            .entry((metric, labels))
+            .or_default()
+            .clone()
+    }
+
+    /// Forgets every series of `metric`: for gauges that are filled anew.
+    pub fn clear(&self, metric: Metric) {
+        self.series.lock().retain(|(of, _), _| *of != metric);
+    }
+
+    /// The text that a scrape gets.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let series = self.series.lock().clone();
+        let mut text = String::new();
+        for metric in Metric::ALL {
+            let name = metric.name();
+            let _ = writeln!(text, "# HELP {name} {}", metric.help());
+            let _ = writeln!(text, "# TYPE {name} {}", metric.kind());
+            for ((_, values), series) in series.iter().filter(|((of, _), _)| of == metric) {
+                let _ = writeln!(text, "{name}{} {}", labels(*metric, values), series.value());
+            }
+        }
+        text
+    }
+}
+
+fn labels(metric: Metric, values: &[String]) -> String {
+    if values.is_empty() {
+        return String::new();
+    }
+    let pairs: Vec<_> = metric
+        .labels()
+        .iter()
+        .zip(values)
+        .map(|(name, value)| format!("{name}=\"{}\"", escape(value)))
+        .collect();
+    format!("{{{}}}", pairs.join(","))
+}
+
+fn escape(value: &str) -> String {
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_are_the_documented_ones() {
+        let names: Vec<_> = Metric::ALL
+            .iter()
+            .map(|metric| format!("{}[{}]", metric.name(), metric.labels().join(",")))
+            .collect();
+        let documented = [
+            "sealift_build_info[version]",
+            "sealift_ready[]",
+            "sealift_start_time_seconds[]",
+            "sealift_transfers[rule,peer,status]",
+            "sealift_transfer_bytes[rule,peer,status]",
+            "sealift_oldest_pending_seconds[rule,peer]",
+            "sealift_last_receipt_timestamp_seconds[peer]",
+            "sealift_sent_objects_total[peer]",
+            "sealift_sent_bytes_total[peer]",
+            "sealift_received_objects_total[peer]",
+            "sealift_received_bytes_total[peer]",
+            "sealift_transfer_refusals_total[reason]",
+            "sealift_sessions[peer,direction]",
+            "sealift_sessions_opened_total[peer,direction]",
+            "sealift_connections_refused_total[cause]",
+            "sealift_certificate_expiry_timestamp_seconds[identity]",
+            "sealift_key_provider_calls_total[operation]",
+            "sealift_key_provider_calls_saved_total[]",
+            "sealift_archive_versions[bucket]",
+            "sealift_archive_bytes[bucket]",
+            "sealift_store_free_bytes[]",
+            "sealift_memory_budget_used_bytes[]",
+            "sealift_source_scans_total[bucket]",
+            "sealift_source_last_scan_timestamp_seconds[bucket]",
+            "sealift_audit_records_total[kind]",
+            "sealift_admin_requests_total[command]",
+        ];
+        assert_eq!(names, documented);
+    }
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for metric in Metric::ALL {
+            let total = metric.name().ends_with("_total");
+            assert_eq!(total, metric.kind() == "counter", "{}", metric.name());
+        }
+    }
+
+    #[test]
+    fn a_scrape_shows_series_with_escaped_labels() {
+        let metrics = Metrics::default();
+        metrics.series(Metric::SentObjects, &["b\"1\n"]).add(2);
+        metrics.series(Metric::SentObjects, &["b\"1\n"]).add(3);
+        metrics.series(Metric::Ready, &[]).set(1);
+        let text = metrics.render();
+        assert!(
+            text.contains("sealift_sent_objects_total{peer=\"b\\\"1\\n\"} 5\n"),
+            "{text}"
+        );
+        assert!(text.contains("\nsealift_ready 1\n"), "{text}");
+        metrics.clear(Metric::SentObjects);
+        assert!(!metrics.render().contains("} 5"));
+    }
+}

@@ -1,0 +1,87 @@
+//! The outside world as the agent hands it on, and what is opened from the files
+//! that a configuration names.
+
+use std::sync::Arc;
+
+use sealift_host::{OsClock, OsDisk, OsRng};
+use sealift_identity::{Credentials, IdentityError, PeerTrust, Peers, TrustBundle};
+use sealift_keys::{KEYSTORE_FILE, KeyError, LocalKeystore, RootSecret};
+use sealift_terms::{Clock, Disk, Rng};
+
+use crate::config::{Config, RootKeySource};
+
+/// Disk, clock and randomness of one agent.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// Where the data directory is.
+    pub disk: Arc<dyn Disk>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where keys come from.
+    pub rng: Arc<dyn Rng>,
+}
+
+impl World {
+    /// The operating system's own.
+    #[must_use]
+    pub fn real() -> Self {
+        Self {
+            disk: Arc::new(OsDisk),
+            clock: Arc::new(OsClock),
+            rng: Arc::new(OsRng),
+        }
+    }
+}
+
+/// What opens the keystore.
+///
+/// # Errors
+/// [`KeyError`] when it cannot be read or is not what it should be.
+pub fn root_secret(source: &RootKeySource) -> Result<RootSecret, KeyError> {
+    match source {
+        RootKeySource::File(path) => RootSecret::from_file(path),
+        RootKeySource::Credential(name) => RootSecret::from_credential(name),
+        RootKeySource::PassphraseFile(path) => RootSecret::from_passphrase_file(path),
+    }
+}
+
+/// The keystore of a site.
+///
+/// # Errors
+/// [`KeyError`] for a wrong root key, or an altered or missing file.
+pub fn open_keystore(config: &Config, world: &World) -> Result<LocalKeystore, KeyError> {
+    LocalKeystore::open(
+        Arc::clone(&world.disk),
+        Arc::clone(&world.clock),
+        Arc::clone(&world.rng),
+        &config.site.data_dir.join(KEYSTORE_FILE),
+        root_secret(&config.root_key)?,
+    )
+}
+
+/// This agent's certificate and key.
+///
+/// # Errors
+/// [`IdentityError`] for what a peer would refuse, too.
+pub fn load_credentials(config: &Config, world: &World) -> Result<Credentials, IdentityError> {
+    let files = &config.identity;
+    let roots = TrustBundle::load(&files.trust_bundle)?;
+    let now = world.clock.now();
+    Credentials::load(&files.certificate, &files.private_key_file, &roots, now)
+}
+
+/// The configured peers, each with its own roots.
+///
+/// # Errors
+/// [`IdentityError`] for a bundle that cannot be used for its peer.
+pub fn load_peers(config: &Config) -> Result<Peers, IdentityError> {
+    let mut peers = Vec::new();
+    for peer in &config.peers {
+        peers.push(PeerTrust {
+            name: peer.name.clone(),
+            identity: peer.identity.clone(),
+            roots: TrustBundle::load(&peer.trust_bundle)?,
+        });
+    }
+    Peers::new(peers, [])
+}

@@ -1,0 +1,399 @@
+//! The archive: what it is made of, and what it answers to offers.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use parking_lot::{Mutex, RwLock};
+use sealift_keys::{RecordRing, RingCounters};
+use sealift_ledger::{BucketCount, Catalog, ReceiptTerms, SiteRow, VersionRow};
+use sealift_store::Store;
+use sealift_terms::{
+    Audit, AuditKind, AuditRecord, BucketName, ChangeKind, Checksum, Clock, Receipt, Region, Rng,
+    SessionFacts, limits, world::Room,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use crate::{
+    ArchiveError, Begin, Budget, Offer, Result, Upload,
+    commit::Item,
+    committer,
+    limits::{COMMIT_QUEUE_MAX, ROOM_CHECKED},
+    recorder,
+    records::DurableRecords,
+    staging::Registry,
+};
+
+/// The buckets of a site, each with the id or alias of its key.
+pub type Buckets = BTreeMap<BucketName, String>;
+
+/// What an archive is made of.
+#[derive(Clone)]
+pub struct ArchiveParts {
+    /// Where sealed bytes rest.
+    pub store: Arc<dyn Store>,
+    /// What is remembered of them.
+    pub catalog: Arc<dyn Catalog>,
+    /// The key records.
+    pub ring: Arc<RecordRing>,
+    /// The buckets and their keys.
+    pub buckets: Buckets,
+    /// The region of the site.
+    pub region: Region,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The random generator.
+    pub rng: Arc<dyn Rng>,
+    /// The audit log.
+    pub audit: Arc<dyn Audit>,
+    /// The byte budget.
+    pub budget: Budget,
+}
+
+/// One region's sealed buckets.
+pub struct Archive {
+    pub(crate) core: Arc<Core>,
+    committer: Mutex<Option<Task<Item>>>,
+    recorder: Mutex<Option<Task<recorder::Part>>>,
+}
+
+/// A task and the way to end it.
+struct Task<T> {
+    work: mpsc::Sender<Message<T>>,
+    task: JoinHandle<()>,
+}
+
+/// Work for a task, or the wish that it ends.
+pub(crate) enum Message<T> {
+    Work(T),
+    Close,
+}
+
+/// What all of an archive's tasks share.
+pub(crate) struct Core {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) ring: Arc<RecordRing>,
+    pub(crate) region: Region,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) audit: Arc<dyn Audit>,
+    pub(crate) budget: Budget,
+    pub(crate) durable_records: DurableRecords,
+    pub(crate) uploads: Registry,
+    pub(crate) commits: mpsc::Sender<Message<Item>>,
+    pub(crate) parts: mpsc::Sender<Message<recorder::Part>>,
+    buckets: RwLock<Arc<Buckets>>,
+    room: Mutex<Option<(Duration, Room)>>,
+}
+
+impl fmt::Debug for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.core, f)
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Archive({}, {:?})", self.region, self.store)
+    }
+}
+
+impl Archive {
+    /// Opens an archive: cuts packs back to what is known to be durable, sorts
+    /// out staging, and starts the tasks that commit. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// What store or catalog say.
+    pub async fn open(parts: ArchiveParts) -> Result<Self> {
+        let (commits, commits_in) = mpsc::channel(COMMIT_QUEUE_MAX);
+        let (parts_out, parts_in) = mpsc::channel(COMMIT_QUEUE_MAX);
+        let core = Arc::new(Core::new(parts, commits.clone(), parts_out.clone()));
+        let pack = core.recover().await?;
+        let committer = tokio::spawn(committer::run(core.clone(), pack, commits_in));
+        let recorder = tokio::spawn(recorder::run(core.clone(), parts_in));
+        Ok(Self {
+            core,
+            committer: Mutex::new(Some(Task {
+                work: commits,
+                task: committer,
+            })),
+            recorder: Mutex::new(Some(Task {
+                work: parts_out,
+                task: recorder,
+            })),
+        })
+    }
+
+    /// Takes up an offer.
+    ///
+    /// # Errors
+    /// [`ArchiveError`]; its reason goes to the sender.
+    pub async fn begin(&self, offer: Offer) -> Result<Begin> {
+        self.core.hold_limits(&offer)?;
+        if !offer.data_follows
+            && offer.change.kind != ChangeKind::Tags
+            && let Some(row) = self.core.catalog.known(&offer.change.name).await?
+        {
+            return self.core.answer_known(&offer, &row).await;
+        }
+        let upload = Upload::begin(self.core.clone(), offer).await?;
+        Ok(Begin::Upload(Box::new(upload)))
+    }
+
+    /// Commits an upload whose parts are all here: returns once it is durable.
+    ///
+    /// # Errors
+    /// [`ArchiveError`]; nothing of it is visible then.
+    pub async fn commit(&self, upload: Box<Upload>, checksum: Option<Checksum>) -> Result<Receipt> {
+        upload.commit(checksum).await
+    }
+
+    /// Gives up what the sender cancelled: its parts are not kept.
+    ///
+    /// # Errors
+    /// What store or catalog say.
+    pub async fn cancel(&self, upload: Box<Upload>) -> Result<()> {
+        let Some(staged) = upload.state.body.staged() else {
+            return Ok(());
+        };
+        self.core.give_up(staged).await
+    }
+
+    /// Deletes unfinished uploads that made no progress for seven days, and
+    /// reports each. Called now and then.
+    ///
+    /// # Errors
+    /// What store or catalog say.
+    pub async fn sweep(&self) -> Result<u64> {
+        self.core.sweep().await
+    }
+
+    /// Takes over other buckets, or other keys for them.
+    pub fn set_buckets(&self, buckets: Buckets) {
+        *self.core.buckets.write() = Arc::new(buckets);
+    }
+
+    /// The site and how far it has come.
+    #[must_use]
+    pub fn site(&self) -> SiteRow {
+        self.core.catalog.site()
+    }
+
+    /// What rests in each bucket.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn counts(&self) -> Result<Vec<BucketCount>> {
+        Ok(self.core.catalog.buckets().await?)
+    }
+
+    /// Unfinished uploads of more than one part.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.core.uploads.count()
+    }
+
+    /// Calls to the key provider made and saved.
+    #[must_use]
+    pub fn key_calls(&self) -> RingCounters {
+        self.core.ring.counters()
+    }
+
+    /// The key records, for those who check keys.
+    #[must_use]
+    pub fn ring(&self) -> &Arc<RecordRing> {
+        &self.core.ring
+    }
+
+    /// How full the store is.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn room(&self) -> Result<Room> {
+        Ok(self.core.store.room().await?)
+    }
+
+    /// Commits what is under way and ends the tasks.
+    pub async fn close(&self) {
+        let recorder = self.recorder.lock().take();
+        end(recorder).await;
+        let committer = self.committer.lock().take();
+        end(committer).await;
+        self.core.uploads.clear();
+    }
+}
+
+impl Drop for Archive {
+    fn drop(&mut self) {
+        if let Some(task) = self.committer.get_mut() {
+            task.task.abort();
+        }
+        if let Some(task) = self.recorder.get_mut() {
+            task.task.abort();
+        }
+        // They hold the archive that holds them.
+        self.core.uploads.clear();
+    }
+}
+
+async fn end<T>(task: Option<Task<T>>) {
+    if let Some(Task { work, task }) = task {
+        let _ended_already = work.send(Message::Close).await;
+        let _panicked = task.await;
+    }
+}
+
+impl Core {
+    pub(crate) fn new(
+        parts: ArchiveParts,
+        commits: mpsc::Sender<Message<Item>>,
+        parts_out: mpsc::Sender<Message<recorder::Part>>,
+    ) -> Self {
+        Self {
+            store: parts.store,
+            catalog: parts.catalog,
+            ring: parts.ring,
+            region: parts.region,
+            clock: parts.clock,
+            rng: parts.rng,
+            audit: parts.audit,
+            budget: parts.budget,
+            durable_records: DurableRecords::default(),
+            uploads: Registry::default(),
+            commits,
+            parts: parts_out,
+            buckets: RwLock::new(Arc::new(parts.buckets)),
+            room: Mutex::new(None),
+        }
+    }
+
+    /// The key of a bucket.
+    pub(crate) fn cmk_of(&self, bucket: &BucketName) -> Result<String> {
+        let buckets = self.buckets.read().clone();
+        buckets
+            .get(bucket)
+            .cloned()
+            .ok_or_else(|| ArchiveError::BucketMissing {
+                bucket: bucket.clone(),
+            })
+    }
+
+    /// Refuses what no look into store or catalog can make acceptable.
+    fn hold_limits(&self, offer: &Offer) -> Result<()> {
+        let change = &offer.change;
+        self.cmk_of(&change.name.bucket)?;
+        let size = change.facts.size;
+        if size > limits::OBJECT_BYTES_MAX || offer.part_size.parts_of(size).is_none() {
+            return Err(ArchiveError::TooLarge { size });
+        }
+        change
+            .facts
+            .clone()
+            .checked()
+            .map_err(ArchiveError::Facts)?;
+        let (dated, here) = (change.order.time(), self.clock.now());
+        if dated.since(here) > limits::CLOCK_SKEW_MAX {
+            return Err(ArchiveError::ClockAhead { dated, here });
+        }
+        Ok(())
+    }
+
+    /// Keeps the larger of 1 GiB and one percent free for catalog and audit.
+    pub(crate) async fn hold_reserve(&self, wanted: u64) -> Result<()> {
+        let now = self.clock.monotonic();
+        let believed = *self.room.lock();
+        let room = match believed {
+            Some((at, room)) if now.saturating_sub(at) < ROOM_CHECKED => room,
+            _ => self.store.room().await?,
+        };
+        let reserve = limits::STORE_RESERVE_BYTES_MIN.max(room.total_bytes / 100);
+        let free = room.free_bytes.saturating_sub(reserve);
+        if wanted > free {
+            *self.room.lock() = None;
+            return Err(ArchiveError::ReserveReached {
+                free: room.free_bytes,
+                wanted,
+                reserve,
+            });
+        }
+        let left = Room {
+            free_bytes: room.free_bytes - wanted,
+            ..room
+        };
+        let at = believed.filter(|(at, _)| now.saturating_sub(*at) < ROOM_CHECKED);
+        *self.room.lock() = Some((at.map_or(now, |(at, _)| at), left));
+        Ok(())
+    }
+
+    /// A version that is stored: the same is answered with its receipt, another
+    /// one is refused.
+    async fn answer_known(&self, offer: &Offer, row: &VersionRow) -> Result<Begin> {
+        let same_checksum = match (&offer.checksum, &row.checksum) {
+            (Some(offered), Some(stored)) => offered == stored,
+            // One that was never given cannot differ; version ids are not used twice.
+            _ => row.facts.size == offer.change.facts.size,
+        };
+        let kind = match row.kind {
+            sealift_ledger::VersionKind::Object => ChangeKind::Put,
+            sealift_ledger::VersionKind::DeleteMarker => ChangeKind::DeleteMarker,
+        };
+        if same_checksum && kind == offer.change.kind {
+            let receipt = self.receipt_of(row, &offer.session).await?;
+            return Ok(Begin::Known(Box::new(receipt)));
+        }
+        self.report_conflict(row, offer.origin.as_str())?;
+        Ok(Begin::Conflict {
+            name: row.name.clone(),
+            stored: row.checksum.clone(),
+        })
+    }
+
+    /// The receipt that was given, or after a rebuild a new one.
+    pub(crate) async fn receipt_of(
+        &self,
+        row: &VersionRow,
+        session: &SessionFacts,
+    ) -> Result<Receipt> {
+        if let Some(receipt) = &row.receipt {
+            return Ok(receipt.clone());
+        }
+        let record = self.catalog.record(row.record).await?;
+        let record = record.ok_or(ArchiveError::RecordMissing(row.record))?;
+        let terms = ReceiptTerms {
+            cmk: record.cmk,
+            cmk_version: record.cmk_version,
+            region: self.region.clone(),
+            session: session.clone(),
+        };
+        Ok(row.receipt_on(&terms, self.catalog.site()))
+    }
+
+    /// Puts a conflict on record: without the checksums, which are sealed facts.
+    pub(crate) fn report_conflict(&self, row: &VersionRow, origin: &str) -> Result<()> {
+        let record = AuditRecord::new(self.clock.now(), AuditKind::ObjectConflict, origin)
+            .with("bucket", &row.name.bucket)
+            .with("key", &row.name.key)
+            .with("version", &row.name.version);
+        tracing::error!(version = %row.name, "a stored version was offered with other content");
+        Ok(self.audit.record(record)?)
+    }
+}
+
+/// A checksum for an error message.
+pub(crate) fn in_words(checksum: Option<&Checksum>) -> String {
+    checksum.map_or_else(|| "none".to_owned(), ToString::to_string)
+}
+
+/// Hands work to a task, or says that it has ended.
+pub(crate) async fn hand_over<T>(to: &mpsc::Sender<Message<T>>, work: T) -> Result<()> {
+    to.send(Message::Work(work))
+        .await
+        .map_err(|_| ArchiveError::Closed)
+}
+
+/// Waits for a task's answer.
+pub(crate) async fn answer<T>(from: oneshot::Receiver<Result<T>>) -> Result<T> {
+    from.await.unwrap_or(Err(ArchiveError::Closed))
+}

@@ -1,0 +1,93 @@
+//! The byte budget from which every buffer is drawn.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Buffers kept for the next part.
+const SPARE_MAX: usize = 16;
+
+/// A bounded number of bytes, shared by everything in an agent that buffers.
+/// Who finds it used up waits: that is the back-pressure.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    free: Arc<Semaphore>,
+    total: usize,
+    spare: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+/// Bytes taken from a [`Budget`], given back when dropped.
+#[derive(Debug)]
+pub struct Lease(#[allow(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>);
+
+impl Budget {
+    /// A budget of `bytes`.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        let total = bytes.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
+        Self {
+            free: Arc::new(Semaphore::new(total)),
+            total,
+            spare: Arc::default(),
+        }
+    }
+
+    /// Bytes in all.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
+    /// Bytes not taken now.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.free.available_permits()
+    }
+
+    /// Waits for `bytes`, first come first served. More than there are in all
+    /// is all of them.
+    pub async fn take(&self, bytes: usize) -> Lease {
+        let bytes = u32::try_from(bytes.min(self.total)).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        Lease(self.free.clone().acquire_many_owned(bytes).await.ok())
+    }
+
+    /// An empty buffer with room for `bytes`, possibly one used before: a fresh
+    /// one has to be zeroed page by page by the kernel.
+    pub(crate) fn buffer(&self, bytes: usize) -> Vec<u8> {
+        let mut buffer = self.spare.lock().pop().unwrap_or_default();
+        buffer.reserve_exact(bytes);
+        buffer
+    }
+
+    /// Gives a buffer back. It held sealed bytes only.
+    pub(crate) fn recycle(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let mut spare = self.spare.lock();
+        if spare.len() < SPARE_MAX {
+            spare.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_taken_is_missing_until_given_back() {
+        let budget = Budget::new(100);
+        let lease = budget.take(60).await;
+        assert_eq!(budget.free(), 40);
+        let second = tokio::time::timeout(Duration::from_millis(20), budget.take(60)).await;
+        assert!(second.is_err());
+        drop(lease);
+        let all = budget.take(1000).await;
+        assert_eq!(budget.free(), 0);
+        drop(all);
+        assert_eq!(budget.free(), budget.total());
+    }
+}

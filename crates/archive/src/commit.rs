@@ -1,0 +1,337 @@
+//! From a finished upload to an item of a commit group.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use sealift_ledger::{Location, MarkKind, NewMark, NewVersion, ReceiptTerms, VersionKind};
+use sealift_seal::{Commitment, Mark, Meta, pack::EntryKind};
+use sealift_terms::{AuditKind, AuditRecord, ChangeKind, Checksum, PartIndex, Receipt};
+use sealift_wire::checksum;
+use tokio::sync::oneshot;
+
+use crate::{
+    ArchiveError, Lease, Result, Upload,
+    archive::{answer, hand_over},
+    limits::{PAGE_ROWS, WRITE_BYTES_MAX},
+    staging::StagedFile,
+    upload::{Body, PartDone, UploadState},
+};
+
+/// One object, delete marker or set of tags, ready to be committed.
+pub(crate) struct Item {
+    pub(crate) upload: Arc<UploadState>,
+    pub(crate) body: ItemBody,
+    /// Its location is filled in by the committer.
+    pub(crate) draft: Draft,
+    pub(crate) terms: ReceiptTerms,
+    pub(crate) audit: AuditRecord,
+    pub(crate) answer: oneshot::Sender<Result<Receipt>>,
+}
+
+pub(crate) enum ItemBody {
+    /// An entry for a pack.
+    Entry {
+        kind: EntryKind,
+        bytes: Vec<u8>,
+        lease: Option<Lease>,
+    },
+    /// A staged file of this length, complete.
+    File { length: u64 },
+}
+
+pub(crate) enum Draft {
+    Version(Box<NewVersion>),
+    Mark(Box<NewMark>),
+}
+
+impl Upload {
+    pub(crate) async fn commit(self, checksum: Option<Checksum>) -> Result<Receipt> {
+        let sequence = self.state.core.catalog.reserve_sequence();
+        let mut claim = None;
+        let (body, checksum) = match &self.state.body {
+            Body::Mark => (self.seal_mark(sequence)?, None),
+            Body::Packed(packed) => {
+                let packed = packed.lock().take();
+                let packed = packed.ok_or(ArchiveError::PartsMissing { missing: 1 })?;
+                let sum = self.settle_checksum(packed.part.crc64, checksum.as_ref())?;
+                let mut bytes = packed.bytes;
+                let meta = self.meta(sequence, Some(sum.clone()));
+                let commitments = [packed.part.commitment];
+                let meta = self
+                    .state
+                    .sealer
+                    .meta(self.state.salt(), &meta, &commitments)?;
+                bytes.extend_from_slice(&meta);
+                let body = ItemBody::Entry {
+                    kind: EntryKind::Object,
+                    bytes,
+                    lease: Some(packed.lease),
+                };
+                (body, Some(sum))
+            }
+            Body::File(staged) => {
+                claim = Some(Claim::new(self.state.clone(), staged)?);
+                let (body, sum) = self.complete_file(staged, sequence, checksum).await?;
+                (body, Some(sum))
+            }
+        };
+        let (send, receive) = oneshot::channel();
+        let commits = self.state.core.commits.clone();
+        let item = self.item(body, checksum, sequence, send);
+        hand_over(&commits, item).await?;
+        if let Some(claim) = claim {
+            claim.keep();
+        }
+        answer(receive).await
+    }
+
+    /// The sealed object of a delete marker or of tags: no bytes, all in META.
+    fn seal_mark(&self, sequence: u64) -> Result<ItemBody> {
+        let mut bytes = Vec::new();
+        let mut meta = self.meta(sequence, None);
+        meta.size = 0;
+        meta.mark = Some(match self.offer.change.kind {
+            ChangeKind::Tags => Mark::Tags,
+            ChangeKind::DeleteMarker | ChangeKind::Put => Mark::DeleteMarker,
+        });
+        self.state
+            .sealer
+            .seal_whole(&meta, &[], &*self.state.core.rng, &mut bytes)?;
+        Ok(ItemBody::Entry {
+            kind: EntryKind::Mark,
+            bytes,
+            lease: None,
+        })
+    }
+
+    /// Writes META and FOOTER behind the parts.
+    pub(crate) async fn complete_file(
+        &self,
+        staged: &StagedFile,
+        sequence: u64,
+        checksum: Option<Checksum>,
+    ) -> Result<(ItemBody, Checksum)> {
+        let table = 32 * self.state.part_count as usize;
+        let _lease = self.state.core.budget.take(table).await;
+        let (commitments, crc64) = self.part_table().await?;
+        let sum = self.settle_checksum(crc64, checksum.as_ref())?;
+        let meta = self.meta(sequence, Some(sum.clone()));
+        let bytes = self
+            .state
+            .sealer
+            .meta(self.state.salt(), &meta, &commitments)?;
+        let offset = self.state.sealer.layout().meta_offset(self.state.size);
+        let offset = offset.ok_or(ArchiveError::TooLarge {
+            size: self.state.size,
+        })?;
+        let places = (offset..).step_by(WRITE_BYTES_MAX);
+        for (piece, at) in bytes.chunks(WRITE_BYTES_MAX).zip(places) {
+            staged.file.write_at(piece, at).await?;
+        }
+        let length = offset + bytes.len() as u64;
+        Ok((ItemBody::File { length }, sum))
+    }
+
+    /// The commitment of every part, and the checksum of all of them: those
+    /// recorded from the ledger, the rest from memory.
+    async fn part_table(&self) -> Result<(Vec<Commitment>, u64)> {
+        // Memory first: a part leaves it only once it is in the ledger.
+        let mut fresh: HashMap<u32, PartDone> = {
+            let parts = self.state.parts.lock();
+            let done = parts.slots.iter();
+            done.filter_map(|(index, slot)| Some((*index, slot.done?)))
+                .collect()
+        };
+        let mut recorded = Vec::new().into_iter().peekable();
+        let kept = self
+            .state
+            .body
+            .staged()
+            .is_some_and(|s| s.kept_for.is_some());
+        let mut commitments = Vec::with_capacity(self.state.part_count as usize);
+        let (mut crc64, mut missing) = (checksum::CRC64_EMPTY, 0);
+        for index in (0..self.state.part_count).map(PartIndex) {
+            if kept && recorded.peek().is_none() {
+                let page = self
+                    .state
+                    .core
+                    .catalog
+                    .parts(self.state.uid, index, PAGE_ROWS)
+                    .await?;
+                recorded = page.into_iter().peekable();
+            }
+            let row = recorded.next_if(|row| row.index == index);
+            let part = row
+                .map(|row| PartDone {
+                    commitment: Commitment(row.commitment),
+                    crc64: row.crc64,
+                })
+                .or_else(|| fresh.remove(&index.0));
+            let (Some(part), Some(len)) = (
+                part,
+                self.state.part_size.part_bytes(self.state.size, index),
+            ) else {
+                missing += 1;
+                continue;
+            };
+            crc64 = checksum::combine(crc64, part.crc64, len.into());
+            commitments.push(part.commitment);
+        }
+        if missing > 0 {
+            return Err(ArchiveError::PartsMissing { missing });
+        }
+        Ok((commitments, crc64))
+    }
+
+    /// The checksum of what arrived, when every one that was announced is the same.
+    fn settle_checksum(&self, arrived: u64, at_commit: Option<&Checksum>) -> Result<Checksum> {
+        let arrived = Checksum::crc64nvme(arrived);
+        for announced in [self.offer.checksum.as_ref(), at_commit]
+            .into_iter()
+            .flatten()
+        {
+            if announced.algorithm() != arrived.algorithm() {
+                return Err(ArchiveError::Misuse("the checksum is not a crc64nvme"));
+            }
+            if *announced != arrived {
+                return Err(ArchiveError::ChecksumMismatch {
+                    what: "the object".to_owned(),
+                    announced: announced.to_string(),
+                    arrived: arrived.to_string(),
+                });
+            }
+        }
+        Ok(arrived)
+    }
+
+    fn meta(&self, sequence: u64, checksum: Option<Checksum>) -> Meta {
+        let change = &self.offer.change;
+        let mut meta = Meta::new(change.name.clone(), change.facts.clone());
+        meta.checksum = checksum;
+        meta.order = Some(change.order.clone());
+        meta.sequence = Some(sequence);
+        meta.sealed_at = Some(self.state.core.clock.now());
+        meta
+    }
+
+    fn item(
+        self,
+        body: ItemBody,
+        checksum: Option<Checksum>,
+        sequence: u64,
+        answer: oneshot::Sender<Result<Receipt>>,
+    ) -> Item {
+        let terms = self.terms();
+        Item {
+            audit: self.audit(),
+            draft: self.draft(checksum, sequence, terms.clone()),
+            upload: self.state,
+            body,
+            terms,
+            answer,
+        }
+    }
+
+    fn terms(&self) -> ReceiptTerms {
+        let record = self.state.open.record();
+        ReceiptTerms {
+            cmk: record.cmk.clone(),
+            cmk_version: record.cmk_version.clone(),
+            region: self.state.core.region.clone(),
+            session: self.offer.session.clone(),
+        }
+    }
+
+    fn draft(&self, checksum: Option<Checksum>, sequence: u64, terms: ReceiptTerms) -> Draft {
+        let change = &self.offer.change;
+        let location = Location {
+            file: String::new(),
+            offset: 0,
+            length: 0,
+        };
+        let (name, order) = (change.name.clone(), change.order.clone());
+        let (object_uid, record) = (self.state.uid, self.state.open.record().id);
+        let kind = match change.kind {
+            ChangeKind::Put => VersionKind::Object,
+            ChangeKind::DeleteMarker => VersionKind::DeleteMarker,
+            ChangeKind::Tags => {
+                return Draft::Mark(Box::new(NewMark {
+                    name,
+                    order,
+                    kind: MarkKind::Tags(change.facts.tags.clone()),
+                    object_uid,
+                    record,
+                    location,
+                    sequence,
+                }));
+            }
+        };
+        Draft::Version(Box::new(NewVersion {
+            name,
+            order,
+            kind,
+            facts: change.facts.clone(),
+            checksum,
+            object_uid,
+            record,
+            location,
+            sequence,
+            terms: Some(terms),
+        }))
+    }
+
+    fn audit(&self) -> AuditRecord {
+        let change = &self.offer.change;
+        let kind = match change.kind {
+            ChangeKind::DeleteMarker => AuditKind::ObjectDeleteMarked,
+            ChangeKind::Put | ChangeKind::Tags => AuditKind::ObjectStored,
+        };
+        let record = self.state.open.record();
+        AuditRecord::new(
+            self.state.core.clock.now(),
+            kind,
+            self.offer.origin.as_str(),
+        )
+        .with("bucket", &change.name.bucket)
+        .with("key", &change.name.key)
+        .with("version", &change.name.version)
+        .with("change", change.kind.as_str())
+        .with("size", change.facts.size)
+        .with("uid", self.state.uid)
+        .with("record", record.id)
+        .with("cmk", &record.cmk)
+        .with("cmk_version", &record.cmk_version)
+    }
+}
+
+/// The right to complete a file, which one commit has at a time.
+struct Claim(Option<Arc<UploadState>>);
+
+impl Claim {
+    fn new(state: Arc<UploadState>, staged: &StagedFile) -> Result<Self> {
+        if staged.has_ended() {
+            return Err(ArchiveError::Abandoned);
+        }
+        if staged.committing.swap(true, Ordering::AcqRel) {
+            return Err(ArchiveError::Misuse(
+                "the object is being committed already",
+            ));
+        }
+        Ok(Self(Some(state)))
+    }
+
+    /// The committer has it from here on.
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(staged) = self.0.as_ref().and_then(|state| state.body.staged()) {
+            staged.committing.store(false, Ordering::Release);
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! The one task that commits: what is ready is made durable together, then
+//! acknowledged together.
+
+use std::{collections::HashSet, sync::Arc};
+
+use sealift_ledger::{Commit, Location, Outcome, PackState, VersionRow};
+use sealift_store::StoreName;
+use sealift_terms::{Receipt, VersionName};
+use tokio::{
+    sync::{OwnedMutexGuard, mpsc},
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::{
+    ArchiveError, Result,
+    archive::{Core, Message, in_words},
+    commit::{Draft, Item, ItemBody},
+    limits::{GROUP_BYTES_MAX, GROUP_OBJECTS_MAX, GROUP_TIME_MAX, PACK_IDLE_MAX},
+    packs::Pack,
+};
+
+/// Files synced at once.
+const SYNCS_MAX: usize = 16;
+
+/// Runs until told to close.
+pub(crate) async fn run(
+    core: Arc<Core>,
+    mut pack: Option<Pack>,
+    mut items: mpsc::Receiver<Message<Item>>,
+) {
+    loop {
+        let first = match timeout(PACK_IDLE_MAX, items.recv()).await {
+            Ok(Some(first)) => first,
+            Ok(None) => return,
+            Err(_idle) => {
+                core.close_pack(&mut pack).await;
+                continue;
+            }
+        };
+        let (group, closing) = gather(first, &mut items).await;
+        if !group.is_empty() {
+            core.commit_group(&mut pack, group).await;
+        }
+        if closing {
+            core.close_pack(&mut pack).await;
+            return;
+        }
+    }
+}
+
+/// Takes what is ready, and waits a moment for company.
+async fn gather(
+    first: Message<Item>,
+    items: &mut mpsc::Receiver<Message<Item>>,
+) -> (Vec<Item>, bool) {
+    let deadline = Instant::now() + GROUP_TIME_MAX;
+    let (mut group, mut bytes, mut next) = (Vec::new(), 0, Some(first));
+    while let Some(message) = next {
+        match message {
+            Message::Close => return (group, true),
+            Message::Work(item) => {
+                bytes += item.body.buffered();
+                group.push(item);
+            }
+        }
+        if bytes >= GROUP_BYTES_MAX || group.len() >= GROUP_OBJECTS_MAX {
+            break;
+        }
+        next = match items.try_recv() {
+            Ok(item) => Some(item),
+            Err(_empty) => timeout_at(deadline, items.recv()).await.ok().flatten(),
+        };
+    }
+    (group, false)
+}
+
+impl ItemBody {
+    fn buffered(&self) -> u64 {
+        match self {
+            Self::Entry { bytes, .. } => bytes.len() as u64,
+            Self::File { .. } => 0,
+        }
+    }
+}
+
+/// An item whose bytes are durable here.
+struct Placed {
+    item: Item,
+    location: Location,
+}
+
+impl Item {
+    fn fail(self, error: ArchiveError) {
+        // The one who asked may be gone by now.
+        let _gone = self.answer.send(Err(error));
+    }
+}
+
+/// Fails those items that rest in `file`, gives the others back.
+fn fail_in(file: &str, placed: Vec<Placed>, error: &Arc<ArchiveError>) -> Vec<Placed> {
+    let (failed, good): (Vec<_>, Vec<_>) = placed
+        .into_iter()
+        .partition(|placed| placed.location.file == file);
+    for placed in failed {
+        placed.item.fail(ArchiveError::Group(error.clone()));
+    }
+    good
+}
+
+impl Core {
+    async fn commit_group(&self, pack: &mut Option<Pack>, items: Vec<Item>) {
+        let mut items = items;
+        while !items.is_empty() {
+            let (group, later) = self.screen(items).await;
+            self.commit_screened(pack, group).await;
+            items = later;
+        }
+    }
+
+    /// Answers what is stored already: its bytes must not come to rest in the
+    /// store, where a rebuild would find them with the higher sequence. This task
+    /// alone adds versions, so what passes stays unknown until its commit. Of
+    /// several items for one version all but the first wait for that.
+    async fn screen(&self, items: Vec<Item>) -> (Vec<Item>, Vec<Item>) {
+        let (mut group, mut later) = (Vec::with_capacity(items.len()), Vec::new());
+        let mut names = HashSet::new();
+        for item in items {
+            let Draft::Version(version) = &item.draft else {
+                group.push(item);
+                continue;
+            };
+            if names.contains(&version.name) {
+                later.push(item);
+                continue;
+            }
+            match self.look_up(&version.name).await {
+                Ok(None) => {
+                    names.insert(version.name.clone());
+                    group.push(item);
+                }
+                Ok(Some(row)) => self.answer_stored(item, &row).await,
+                Err(error) => self.fail_unplaced(item, error).await,
+            }
+        }
+        (group, later)
+    }
+
+    async fn look_up(&self, name: &VersionName) -> Result<Option<VersionRow>> {
+        if let Some(row) = self.catalog.known(name).await? {
+            return Ok(Some(row));
+        }
+        if self.catalog.purged(name).await? {
+            return Err(ArchiveError::Purged(Box::new(name.clone())));
+        }
+        Ok(None)
+    }
+
+    async fn answer_stored(&self, item: Item, row: &VersionRow) {
+        let answer = match &item.draft {
+            Draft::Version(new) if new.kind == row.kind && new.checksum == row.checksum => {
+                self.receipt_of(row, &item.terms.session).await
+            }
+            _ => Err(self.conflict(&item, row)),
+        };
+        match answer {
+            Ok(receipt) => {
+                self.drop_unplaced(&item).await;
+                let _gone = item.answer.send(Ok(receipt));
+            }
+            Err(error) => self.fail_unplaced(item, error).await,
+        }
+    }
+
+    fn conflict(&self, item: &Item, row: &VersionRow) -> ArchiveError {
+        let offered = match &item.draft {
+            Draft::Version(version) => version.checksum.as_ref(),
+            Draft::Mark(_) => None,
+        };
+        match self.report_conflict(row, item.audit.actor.as_str()) {
+            Err(error) => error,
+            Ok(()) => ArchiveError::Conflict {
+                name: Box::new(row.name.clone()),
+                stored: in_words(row.checksum.as_ref()),
+                offered: in_words(offered),
+            },
+        }
+    }
+
+    async fn fail_unplaced(&self, item: Item, error: ArchiveError) {
+        self.drop_unplaced(&item).await;
+        item.fail(error);
+    }
+
+    async fn drop_unplaced(&self, item: &Item) {
+        if let Some(staged) = item.upload.body.staged()
+            && let Err(error) = self.give_up(staged).await
+        {
+            tracing::warn!(file = %staged.name, %error, "a file that is not needed was not removed");
+        }
+    }
+
+    async fn commit_screened(&self, pack: &mut Option<Pack>, items: Vec<Item>) {
+        let (files, entries): (Vec<_>, Vec<_>) = items
+            .into_iter()
+            .partition(|item| matches!(item.body, ItemBody::File { .. }));
+        let mut states = Vec::new();
+        let mut placed = self.place_entries(pack, entries, &mut states).await;
+        placed.extend(self.place_files(files).await);
+        if placed.is_empty() && states.is_empty() {
+            return;
+        }
+        if self.commit_placed(placed, states).await
+            && let Some(pack) = pack
+        {
+            pack.synced = pack.len();
+        }
+    }
+
+    /// Appends entries to packs and syncs these. What cannot be made durable fails,
+    /// and its pack is never written to again.
+    async fn place_entries(
+        &self,
+        pack: &mut Option<Pack>,
+        entries: Vec<Item>,
+        states: &mut Vec<PackState>,
+    ) -> Vec<Placed> {
+        let (mut placed, mut full) = (Vec::new(), Vec::new());
+        if entries.is_empty() {
+            return placed;
+        }
+        for mut item in entries {
+            match self.place_entry(pack, &mut item).await {
+                Ok(location) => placed.push(Placed { item, location }),
+                Err(error) => {
+                    let error = Arc::new(error);
+                    item.fail(ArchiveError::Group(error.clone()));
+                    if let Some(broken) = pack.take() {
+                        placed = fail_in(broken.name.as_str(), placed, &error);
+                        states.push(broken.abandoned());
+                    }
+                }
+            }
+            if pack.as_ref().is_some_and(Pack::is_full) {
+                full.extend(pack.take());
+            }
+        }
+        let mut written: Vec<(Pack, bool)> = full.into_iter().map(|pack| (pack, true)).collect();
+        written.extend(pack.take().map(|pack| (pack, false)));
+        for (mut synced, closed) in written {
+            let result = match synced.write().await {
+                Ok(()) => synced.file.sync().await.map_err(ArchiveError::from),
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(()) => {
+                    states.push(synced.state(closed));
+                    if !closed {
+                        *pack = Some(synced);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(pack = %synced.name, %error, "a pack was given up");
+                    placed = fail_in(synced.name.as_str(), placed, &Arc::new(error));
+                    states.push(synced.abandoned());
+                }
+            }
+        }
+        placed
+    }
+
+    async fn place_entry(&self, pack: &mut Option<Pack>, item: &mut Item) -> Result<Location> {
+        let ItemBody::Entry { kind, bytes, lease } = &mut item.body else {
+            return Err(ArchiveError::Misuse("not an entry"));
+        };
+        let open = match pack {
+            Some(open) => open,
+            None => {
+                let begun = Pack::begin(&*self.store, &*self.clock, &*self.rng).await?;
+                pack.insert(begun)
+            }
+        };
+        let location = open.append(*kind, bytes).await?;
+        // The bytes are the pack's now.
+        *bytes = Vec::new();
+        *lease = None;
+        Ok(location)
+    }
+
+    /// Syncs staged files, several at once, and publishes those that are good.
+    async fn place_files(&self, files: Vec<Item>) -> Vec<Placed> {
+        if files.is_empty() {
+            return Vec::new();
+        }
+        let (mut syncing, mut synced) = (JoinSet::new(), Vec::new());
+        for item in files {
+            if syncing.len() >= SYNCS_MAX {
+                self.take_synced(&mut syncing, &mut synced).await;
+            }
+            syncing.spawn(sync_file(item));
+        }
+        while !syncing.is_empty() {
+            self.take_synced(&mut syncing, &mut synced).await;
+        }
+        let names: Vec<StoreName> = synced.iter().filter_map(|(item, _)| item.name()).collect();
+        if let Err(error) = self.store.publish(&names).await {
+            let error = Arc::new(ArchiveError::from(error));
+            for (item, recording) in synced {
+                drop(recording);
+                self.fail_file(item, &error).await;
+            }
+            return Vec::new();
+        }
+        let place = |(item, _recording): (Item, _)| {
+            let length = match item.body {
+                ItemBody::File { length } => length,
+                ItemBody::Entry { .. } => 0,
+            };
+            let staged = item.upload.body.staged()?;
+            staged.end();
+            let location = Location {
+                file: staged.name.to_string(),
+                offset: 0,
+                length,
+            };
+            Some(Placed { item, location })
+        };
+        synced.into_iter().filter_map(place).collect()
+    }
+
+    async fn take_synced(
+        &self,
+        syncing: &mut JoinSet<Synced>,
+        synced: &mut Vec<(Item, OwnedMutexGuard<()>)>,
+    ) {
+        match syncing.join_next().await {
+            Some(Ok((item, Ok(recording)))) => synced.push((item, recording)),
+            Some(Ok((item, Err(error)))) => self.fail_file(item, &Arc::new(error)).await,
+            // A panic: the item's sender sees that it is gone.
+            Some(Err(_)) | None => {}
+        }
+    }
+
+    /// A file that could not be made durable is given up, never synced again.
+    async fn fail_file(&self, item: Item, error: &Arc<ArchiveError>) {
+        if let Some(staged) = item.upload.body.staged() {
+            tracing::error!(file = %staged.name, %error, "a file was given up");
+            let removed = self.give_up(staged).await;
+            // Publishing may have got as far as this one.
+            let removed = removed.and(self.store.remove(&staged.name).await.map_err(Into::into));
+            if let Err(error) = removed {
+                tracing::error!(file = %staged.name, %error, "it was not removed");
+            }
+        }
+        item.fail(ArchiveError::Group(error.clone()));
+    }
+
+    /// One catalog transaction for all, then every answer. `false` when the
+    /// catalog did not take it.
+    async fn commit_placed(&self, placed: Vec<Placed>, packs: Vec<PackState>) -> bool {
+        let mut commit = Commit {
+            at: self.clock.now(),
+            packs,
+            ..Commit::default()
+        };
+        let (mut versions, mut marks) = (Vec::new(), Vec::new());
+        for Placed { item, location } in placed {
+            if let Some(staged) = item.upload.body.staged()
+                && staged.kept_for.is_some()
+            {
+                commit.uploads.push(staged.uid);
+            }
+            commit.audit.push(item.audit.clone());
+            match &item.draft {
+                Draft::Version(version) => {
+                    let mut version = version.clone();
+                    version.location = location;
+                    commit.versions.push(*version);
+                    versions.push(item);
+                }
+                Draft::Mark(mark) => {
+                    let mut mark = mark.clone();
+                    mark.location = location;
+                    commit.marks.push(*mark);
+                    marks.push(item);
+                }
+            }
+        }
+        let committed = self.catalog.commit(commit).await;
+        let items = || versions.iter().chain(&marks);
+        for item in items() {
+            if let Some(staged) = item.upload.body.staged()
+                && let Some(whose) = &staged.kept_for
+            {
+                self.uploads.ended(whose, staged.uid);
+            }
+        }
+        let committed = match committed {
+            Ok(committed) => committed,
+            Err(error) => {
+                // Whether it is durable is not known: nothing is removed. What is
+                // not in the catalog at the next start is found by `verify`.
+                let error = Arc::new(ArchiveError::from(error));
+                for item in versions.into_iter().chain(marks) {
+                    item.fail(ArchiveError::Group(error.clone()));
+                }
+                return false;
+            }
+        };
+        for (item, outcome) in versions.into_iter().zip(committed.outcomes) {
+            self.answer_version(item, outcome).await;
+        }
+        for item in marks {
+            let receipt = self.mark_receipt(&item, committed.sequence);
+            let _gone = item.answer.send(receipt);
+        }
+        true
+    }
+
+    async fn answer_version(&self, item: Item, outcome: Outcome) {
+        if !matches!(outcome, Outcome::Stored(_))
+            && let Some(name) = item.name()
+            && let Err(error) = self.store.remove(&name).await
+        {
+            tracing::warn!(%name, %error, "a file that is not needed was not removed");
+        }
+        let answer = match outcome {
+            Outcome::Stored(row) | Outcome::Known(row) => match &row.receipt {
+                Some(receipt) => Ok(receipt.clone()),
+                None => Ok(row.receipt_on(&item.terms, self.catalog.site())),
+            },
+            Outcome::Conflict(row) => Err(self.conflict(&item, &row)),
+            Outcome::Purged => Err(match &item.draft {
+                Draft::Version(version) => ArchiveError::Purged(Box::new(version.name.clone())),
+                Draft::Mark(_) => ArchiveError::Misuse("not a version"),
+            }),
+        };
+        let _gone = item.answer.send(answer);
+    }
+
+    fn mark_receipt(&self, item: &Item, sequence: u64) -> Result<Receipt> {
+        let Draft::Mark(mark) = &item.draft else {
+            return Err(ArchiveError::Misuse("not a mark"));
+        };
+        let site = self.catalog.site();
+        Ok(Receipt {
+            name: mark.name.clone(),
+            size: 0,
+            checksum: None,
+            object_uid: mark.object_uid,
+            record: mark.record,
+            cmk: item.terms.cmk.clone(),
+            cmk_version: item.terms.cmk_version.clone(),
+            region: item.terms.region.clone(),
+            site: site.site,
+            epoch: site.epoch,
+            sequence,
+            stored_at: self.clock.now(),
+            session: item.terms.session.clone(),
+            signature: None,
+        })
+    }
+
+    /// Closes a pack that nothing will be appended to.
+    async fn close_pack(&self, pack: &mut Option<Pack>) {
+        let Some(pack) = pack.take() else {
+            return;
+        };
+        let commit = Commit {
+            at: self.clock.now(),
+            packs: vec![pack.abandoned()],
+            ..Commit::default()
+        };
+        if let Err(error) = self.catalog.commit(commit).await {
+            tracing::warn!(pack = %pack.name, %error, "an idle pack was not closed");
+        }
+    }
+}
+
+type Synced = (Item, Result<OwnedMutexGuard<()>>);
+
+/// Syncs a complete file, with no part of it on its way into the ledger.
+async fn sync_file(item: Item) -> Synced {
+    let upload = item.upload.clone();
+    let Some(staged) = upload.body.staged() else {
+        return (item, Err(ArchiveError::Misuse("not in a file")));
+    };
+    let recording = staged.recording.clone().lock_owned().await;
+    if staged.has_ended() {
+        return (item, Err(ArchiveError::Abandoned));
+    }
+    match staged.file.sync().await {
+        Ok(()) => (item, Ok(recording)),
+        Err(error) => (item, Err(error.into())),
+    }
+}
+
+impl Item {
+    /// The name of its file, when it has one.
+    fn name(&self) -> Option<StoreName> {
+        Some(self.upload.body.staged()?.name.clone())
+    }
+}

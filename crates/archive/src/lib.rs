@@ -1,0 +1,58 @@
+//! One region's sealed buckets: what arrives is sealed part by part, made durable
+//! in groups, and opened again.
+//!
+//! ```text
+//!  Offer ─▶ Archive::begin ─▶ Upload ─▶ PartWriter: plaintext in, sealed bytes written
+//!                │ known                 │ all parts
+//!                ▼                       ▼
+//!             Receipt ◀── Committer: packs and files synced ▸ published ▸ one catalog commit
+//!
+//!  bucket, key, version ─▶ Archive::open ─▶ ObjectReader ─▶ plaintext of any range
+//! ```
+//!
+//! Nothing is acknowledged before it is durable and nothing that is not
+//! acknowledged is visible. Plaintext is never whole in memory nor anywhere on disk:
+//! a chunk is sealed where it lies before it is written.
+//!
+//! Left to others: who may write to which bucket (grants, asked by the receiver),
+//! how bytes travel, which bytes a sealed object consists of (`sealift-seal`),
+//! files and rows (`sealift-store`, `sealift-ledger`), keys (`sealift-keys`).
+
+mod archive;
+mod budget;
+mod commit;
+mod committer;
+mod error;
+mod facts;
+mod finding;
+mod limits;
+mod offer;
+mod packs;
+mod part;
+mod read;
+mod rebuild;
+mod recorder;
+mod records;
+mod recovery;
+mod staging;
+mod standing;
+mod upload;
+mod verify;
+
+pub use archive::{Archive, ArchiveParts, Buckets};
+pub use budget::{Budget, Lease};
+pub use error::ArchiveError;
+pub use facts::SiteFacts;
+pub use finding::Finding;
+pub use offer::{Begin, Offer};
+pub use part::PartWriter;
+pub use read::{ObjectRange, ObjectReader};
+pub use rebuild::{RebuildReport, rebuild};
+pub use upload::Upload;
+pub use verify::{Depth, VerifySummary};
+
+/// What the functions of this crate return.
+pub type Result<T> = std::result::Result<T, ArchiveError>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+//! Sizes and times that are the archive's own.
+
+use std::time::Duration;
+
+/// Sealed bytes of a full chunk.
+pub(crate) const SEALED_CHUNK_BYTES: usize = 16 * 1024 + 16;
+/// One positional write; a store takes no more at once.
+pub(crate) const WRITE_BYTES_MAX: usize = 1 << 20;
+/// A commit group is closed at this many sealed bytes.
+pub(crate) const GROUP_BYTES_MAX: u64 = 64 << 20;
+/// A commit group is closed at this many objects.
+pub(crate) const GROUP_OBJECTS_MAX: usize = 4096;
+/// A commit group waits this long for company.
+pub(crate) const GROUP_TIME_MAX: Duration = Duration::from_millis(2);
+/// Objects that wait for their commit.
+pub(crate) const COMMIT_QUEUE_MAX: usize = 8192;
+/// A pack that nothing was added to for this long is closed.
+pub(crate) const PACK_IDLE_MAX: Duration = Duration::from_secs(60);
+/// Unfinished uploads whose files are kept open.
+pub(crate) const OPEN_UPLOADS_MAX: usize = 256;
+/// How long the store's free space is believed.
+pub(crate) const ROOM_CHECKED: Duration = Duration::from_secs(1);
+/// Rows asked of the catalog at once.
+pub(crate) const PAGE_ROWS: usize = 1000;
+/// Files asked of the store at once.
+pub(crate) const PAGE_FILES: usize = 10_000;

@@ -1,0 +1,88 @@
+//! Key records, durable in store and catalog before anything under them is.
+
+use std::{collections::HashSet, sync::Arc};
+
+use sealift_keys::{KeyRecord, OpenRecord};
+use sealift_ledger::{Catalog, RecordRow};
+use sealift_store::{Store, StoreError, StoreName};
+use sealift_terms::{BucketName, RecordId};
+use tokio::sync::Mutex;
+
+use crate::{ArchiveError, Result, archive::Core};
+
+/// Where the store keeps its copies of key records.
+pub(crate) const RECORDS: &str = "records/";
+
+/// The records that are known to be durable in both places.
+#[derive(Debug, Default)]
+pub(crate) struct DurableRecords(Mutex<HashSet<RecordId>>);
+
+impl DurableRecords {
+    /// Makes a record durable in both places unless it is already. Only records
+    /// begun by this process come here, a few an hour.
+    pub(crate) async fn ensure(
+        &self,
+        store: &dyn Store,
+        catalog: &dyn Catalog,
+        record: &KeyRecord,
+    ) -> Result<()> {
+        let mut durable = self.0.lock().await;
+        if durable.contains(&record.id) {
+            return Ok(());
+        }
+        write_file(store, record).await?;
+        catalog.put_records(vec![row(record)]).await?;
+        durable.insert(record.id);
+        Ok(())
+    }
+}
+
+/// The catalog's row of a record.
+pub(crate) fn row(record: &KeyRecord) -> RecordRow {
+    RecordRow {
+        id: record.id,
+        bucket: record.bucket.clone(),
+        cmk: record.cmk.clone(),
+        cmk_version: record.cmk_version.clone(),
+        json: record.to_json(),
+    }
+}
+
+pub(crate) fn file_name(id: RecordId) -> Result<StoreName> {
+    Ok(StoreName::new(format!("{RECORDS}{id}.json")).map_err(StoreError::from)?)
+}
+
+async fn write_file(store: &dyn Store, record: &KeyRecord) -> Result<()> {
+    let name = file_name(record.id)?;
+    // Left behind by a try that failed half-way.
+    store.discard(&name).await?;
+    let file = store.create(&name).await?;
+    file.write_at(&record.encode_file(), 0).await?;
+    file.sync().await?;
+    store.publish(&[name]).await?;
+    Ok(())
+}
+
+impl Core {
+    /// The open record for one more object of `bucket`, durable.
+    pub(crate) async fn current_record(&self, bucket: &BucketName) -> Result<Arc<OpenRecord>> {
+        let cmk = self.cmk_of(bucket)?;
+        let open = self.ring.current(bucket, &cmk).await?;
+        self.durable_records
+            .ensure(&*self.store, &*self.catalog, open.record())
+            .await?;
+        Ok(open)
+    }
+
+    /// Opens the record that the catalog has under `id` for an object of `bucket`.
+    pub(crate) async fn open_record(
+        &self,
+        id: RecordId,
+        bucket: &BucketName,
+    ) -> Result<Arc<OpenRecord>> {
+        let row = self.catalog.record(id).await?;
+        let row = row.ok_or(ArchiveError::RecordMissing(id))?;
+        let record = KeyRecord::from_json(row.json.as_bytes())?;
+        Ok(self.ring.open(&record, bucket).await?)
+    }
+}

@@ -1,0 +1,228 @@
+//! Unfinished objects in files of their own: which there are, and how they end.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use sealift_ledger::UploadRow;
+use sealift_store::{Store, StoreError, StoreFile, StoreName};
+use sealift_terms::{AuditKind, AuditRecord, Identity, ObjectUid, Timestamp, VersionName, limits};
+
+use crate::{
+    ArchiveError, Result,
+    archive::Core,
+    limits::{OPEN_UPLOADS_MAX, PAGE_ROWS},
+    upload::UploadState,
+};
+
+/// Where the store keeps objects with a file of their own.
+pub(crate) const OBJECTS: &str = "objects/";
+
+/// The name of an object's file. It says nothing of the object.
+pub(crate) fn file_name(uid: ObjectUid) -> Result<StoreName> {
+    let hex = uid.to_string();
+    let folder = hex.get(..2).unwrap_or_default();
+    let name = StoreName::new(format!("{OBJECTS}{folder}/{hex}.slf"));
+    Ok(name.map_err(StoreError::from)?)
+}
+
+/// The file of an unfinished object.
+#[derive(Debug)]
+pub(crate) struct StagedFile {
+    pub(crate) uid: ObjectUid,
+    pub(crate) name: StoreName,
+    pub(crate) file: Arc<dyn StoreFile>,
+    store: Arc<dyn Store>,
+    /// Who sends it, of which version, when an uploads row is kept: it survives a restart.
+    pub(crate) kept_for: Option<(Identity, VersionName)>,
+    /// Held while parts are made durable and recorded, and by the commit to stop that.
+    pub(crate) recording: Arc<tokio::sync::Mutex<()>>,
+    /// META is being written, or is: no second commit may write another.
+    pub(crate) committing: AtomicBool,
+    /// Committed or given up: nobody touches it any more.
+    ended: AtomicBool,
+}
+
+impl StagedFile {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        uid: ObjectUid,
+        name: StoreName,
+        file: Arc<dyn StoreFile>,
+        kept_for: Option<(Identity, VersionName)>,
+    ) -> Self {
+        Self {
+            uid,
+            name,
+            file,
+            store,
+            kept_for,
+            recording: Arc::default(),
+            committing: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Ends it; `true` for the first who does.
+    pub(crate) fn end(&self) -> bool {
+        !self.ended.swap(true, Ordering::AcqRel)
+    }
+}
+
+impl Drop for StagedFile {
+    /// A file without a row is of no use to anyone after this process or session.
+    fn drop(&mut self) {
+        if self.kept_for.is_none()
+            && !self.has_ended()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (store, name) = (self.store.clone(), self.name.clone());
+            runtime.spawn(async move {
+                if let Err(error) = store.discard(&name).await {
+                    tracing::warn!(%name, %error, "a staged file was not removed");
+                }
+            });
+        }
+    }
+}
+
+/// The uploads that survive a restart: how many each peer has, and which are open.
+#[derive(Debug, Default)]
+pub(crate) struct Registry(Mutex<Uploads>);
+
+#[derive(Debug, Default)]
+struct Uploads {
+    /// Rows in the catalog, by who sends them.
+    counts: HashMap<Identity, usize>,
+    open: HashMap<(Identity, VersionName), Arc<UploadState>>,
+}
+
+impl Registry {
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().counts.values().sum()
+    }
+
+    /// Counts one more upload of a peer.
+    pub(crate) fn admit(&self, origin: &Identity) -> Result<()> {
+        let mut uploads = self.0.lock();
+        let count = uploads.counts.entry(origin.clone()).or_default();
+        if *count >= limits::UNFINISHED_UPLOADS_PER_PEER_MAX {
+            return Err(ArchiveError::TooManyUploads {
+                origin: origin.clone(),
+                allowed: limits::UNFINISHED_UPLOADS_PER_PEER_MAX,
+            });
+        }
+        *count += 1;
+        Ok(())
+    }
+
+    /// Counts one that was found at the start, whatever the limit.
+    pub(crate) fn found(&self, origin: &Identity) {
+        *self.0.lock().counts.entry(origin.clone()).or_default() += 1;
+    }
+
+    pub(crate) fn find(&self, whose: &(Identity, VersionName)) -> Option<Arc<UploadState>> {
+        self.0.lock().open.get(whose).cloned()
+    }
+
+    /// Keeps an upload open for when its sender comes back.
+    pub(crate) fn keep(&self, whose: (Identity, VersionName), state: Arc<UploadState>) {
+        let mut uploads = self.0.lock();
+        if uploads.open.len() >= OPEN_UPLOADS_MAX {
+            // Those that nobody writes to now are found again through their rows.
+            uploads.open.retain(|_, state| Arc::strong_count(state) > 1);
+        }
+        uploads.open.insert(whose, state);
+    }
+
+    /// Lets go of what is open; rows and files stay.
+    pub(crate) fn clear(&self) {
+        self.0.lock().open.clear();
+    }
+
+    /// One upload less.
+    pub(crate) fn ended(&self, whose: &(Identity, VersionName), uid: ObjectUid) {
+        let mut uploads = self.0.lock();
+        if let Some(count) = uploads.counts.get_mut(&whose.0) {
+            *count = count.saturating_sub(1);
+        }
+        if uploads.open.get(whose).is_some_and(|open| open.uid == uid) {
+            uploads.open.remove(whose);
+        }
+    }
+}
+
+impl Core {
+    /// Gives up an unfinished object: its row, its parts and its file go.
+    pub(crate) async fn give_up(&self, staged: &StagedFile) -> Result<()> {
+        if !staged.end() {
+            return Ok(());
+        }
+        // Parts on their way into the ledger first.
+        let _none_recorded_now = staged.recording.lock().await;
+        if let Some(whose) = &staged.kept_for {
+            self.uploads.ended(whose, staged.uid);
+            self.catalog.remove_uploads(vec![staged.uid]).await?;
+        }
+        Ok(self.store.discard(&staged.name).await?)
+    }
+
+    /// Removes what a row names, of an upload that is not open.
+    pub(crate) async fn remove_upload(&self, row: &UploadRow) -> Result<()> {
+        let name = StoreName::new(&row.file).map_err(StoreError::from)?;
+        self.uploads
+            .ended(&(row.origin.clone(), row.name.clone()), row.uid);
+        self.catalog.remove_uploads(vec![row.uid]).await?;
+        Ok(self.store.discard(&name).await?)
+    }
+
+    /// Every row of an unfinished upload.
+    pub(crate) async fn upload_rows(&self) -> Result<Vec<UploadRow>> {
+        let mut rows: Vec<UploadRow> = Vec::new();
+        loop {
+            let after = rows.last().map(|row| row.uid);
+            let page = self.catalog.uploads(after, PAGE_ROWS).await?;
+            if page.is_empty() {
+                return Ok(rows);
+            }
+            rows.extend(page);
+        }
+    }
+
+    /// Deletes and reports what made no progress for too long.
+    pub(crate) async fn sweep(&self) -> Result<u64> {
+        let idle_since: Timestamp = self.clock.now().minus(limits::STAGING_IDLE_MAX);
+        let mut swept = 0;
+        for row in self.upload_rows().await? {
+            if row.touched_at > idle_since {
+                continue;
+            }
+            let whose = (row.origin.clone(), row.name.clone());
+            match self.uploads.find(&whose).filter(|open| open.uid == row.uid) {
+                Some(open) => match open.body.staged() {
+                    Some(staged) => self.give_up(staged).await?,
+                    None => continue,
+                },
+                None => self.remove_upload(&row).await?,
+            }
+            swept += 1;
+            tracing::warn!(version = %row.name, "an unfinished upload without progress was deleted");
+            let record = AuditRecord::new(self.clock.now(), AuditKind::UploadExpired, "agent")
+                .with("bucket", &row.name.bucket)
+                .with("key", &row.name.key)
+                .with("version", &row.name.version)
+                .with("origin", &row.origin);
+            self.audit.record(record)?;
+        }
+        Ok(swept)
+    }
+}

@@ -1,0 +1,67 @@
+//! How a bucket and an upload stand, for those who ask before anything is sent.
+
+use sealift_terms::{BucketName, PartIndex, Region};
+
+use crate::{Archive, ArchiveError, Result, Upload, limits::PAGE_ROWS};
+
+impl Archive {
+    /// The region of the site.
+    #[must_use]
+    pub fn region(&self) -> &Region {
+        &self.core.region
+    }
+
+    /// Whether there is such a bucket here.
+    #[must_use]
+    pub fn has_bucket(&self, bucket: &BucketName) -> bool {
+        self.core.cmk_of(bucket).is_ok()
+    }
+
+    /// Whether an object could be sealed in `bucket` now: its key is of this
+    /// region and usable, its record durable, and there is room.
+    ///
+    /// # Errors
+    /// [`ArchiveError`] says what is in the way.
+    pub async fn try_bucket(&self, bucket: &BucketName) -> Result<()> {
+        self.core.hold_reserve(0).await?;
+        self.core.current_record(bucket).await.map(drop)
+    }
+}
+
+impl Upload {
+    /// Bytes of plaintext of the object.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.state.size
+    }
+
+    /// The parts that are here already with the CRC-64/NVME of each, ascending.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn kept_parts(&self) -> Result<Vec<(PartIndex, u64)>> {
+        let mut kept: Vec<(PartIndex, u64)> = {
+            let parts = self.state.parts.lock();
+            let done = |(index, slot): (&u32, &crate::upload::Slot)| {
+                slot.done.map(|done| (PartIndex(*index), done.crc64))
+            };
+            parts.slots.iter().filter_map(done).collect()
+        };
+        let mut from = PartIndex(0);
+        loop {
+            let page = self
+                .state
+                .core
+                .catalog
+                .parts(self.state.uid, from, PAGE_ROWS)
+                .await?;
+            let Some(last) = page.last() else { break };
+            from = PartIndex(last.index.0.checked_add(1).ok_or(ArchiveError::Abandoned)?);
+            let recorded = page.iter().filter(|part| self.has(part.index));
+            kept.extend(recorded.map(|part| (part.index, part.crc64)));
+        }
+        kept.sort_unstable();
+        kept.dedup();
+        Ok(kept)
+    }
+}

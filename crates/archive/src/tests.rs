@@ -1,0 +1,8 @@
+//! The properties an archive holds, over a real disk, keystore and catalog.
+
+mod damage;
+mod failing;
+mod ordering;
+mod resuming;
+mod site;
+mod storing;

@@ -1,0 +1,126 @@
+//! The command line: global flags and the list of commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use sealift_agent::config::{Config, Override, Place};
+
+use crate::commands;
+
+/// Replicates objects between regions, encrypted on the way and at rest.
+#[derive(Debug, Parser)]
+#[command(name = "sealift", version, about, max_term_width = 100)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 error, 2 usage, 3 partly done, 4 verification \
+failed, 5 try again later, 10 not found, 12 identity or key refused, 78 bad configuration, \
+130 cancelled.";
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The configuration of the site
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "SEALIFT_CONFIG",
+        default_value = "/etc/sealift/sealift.toml",
+        hide_env = true
+    )]
+    pub(crate) config: PathBuf,
+    /// Results as JSON lines
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Give a setting here instead of in the file, as in `log.level=debug`
+    #[arg(long, global = true, value_name = "SETTING=VALUE", value_parser = setting)]
+    pub(crate) set: Vec<Override>,
+}
+
+fn setting(text: &str) -> Result<Override, String> {
+    let (setting, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} is not SETTING=VALUE"))?;
+    Ok(Override {
+        setting: setting.trim().to_owned(),
+        value: value.trim().to_owned(),
+        place: Place::Flag("--set".to_owned()),
+    })
+}
+
+impl Global {
+    /// Reads and checks the configuration.
+    pub(crate) fn load(&self) -> Result<Config, sealift_agent::Error> {
+        Ok(Config::load(&self.config, self.set.clone())?)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Two regions on this machine: replicate a directory, verify every replica
+    Demo(commands::demo::Demo),
+    /// Make a site: data directory, keys, configuration
+    Init(commands::init::Init),
+    /// Run the agent
+    Up(commands::up::Up),
+    /// Say whether everything can work, and what to do where it cannot
+    Check(commands::check::Check),
+    /// Say how everything stands
+    Status(commands::status::Status),
+    /// Read the configuration again
+    Reload(commands::reload::Reload),
+    /// List objects
+    Ls(commands::ls::Ls),
+    /// Write the plaintext of an object to standard output or a file
+    Get(commands::get::Get),
+    /// Open what is archived, compare with the source
+    Verify(commands::verify::Verify),
+    /// Show what sealed files, or the sealed versions of an object, hold
+    Inspect(commands::inspect::Inspect),
+    /// Say why an object stands as it does, and what to do
+    Explain(commands::explain::Explain),
+    /// Try again now what was put off or given up
+    Retry(commands::retry::Retry),
+    /// The certificate authority
+    #[command(subcommand)]
+    Ca(commands::ca::Ca),
+    /// Print a configuration, the manual, or completions for a shell
+    #[command(subcommand)]
+    Generate(commands::generate::Generate),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_may_stand_behind_the_command() {
+        let cli = Cli::parse_from([
+            "sealift",
+            "status",
+            "-c",
+            "/x.toml",
+            "--json",
+            "--set",
+            "log.level=debug",
+        ]);
+        assert_eq!(cli.global.config, PathBuf::from("/x.toml"));
+        assert!(cli.global.json);
+        assert_eq!(cli.global.set[0].setting, "log.level");
+        assert!(Cli::try_parse_from(["sealift", "status", "--set", "x"]).is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! `sealift ca`: the certificate authority in a directory.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand};
+use sealift_agent::{Error, Exit, World};
+use sealift_identity::{Authority, LeafRequest};
+use sealift_terms::{Identity, Region, SiteName};
+use serde_json::json;
+
+use crate::{
+    cli::Global,
+    output::{self, Outcome},
+    prompt,
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ca {
+    /// Make an authority: a root under a passphrase, an issuing CA for each region
+    Init(Init),
+    /// Issue a certificate for an agent
+    Issue(Issue),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The authority's directory
+    #[arg(long, value_name = "DIR", default_value = "ca")]
+    dir: PathBuf,
+    /// The trust domain, for example example.org
+    #[arg(long)]
+    domain: Option<String>,
+    /// A region to issue for; may be given many times
+    #[arg(long = "region", value_name = "REGION")]
+    regions: Vec<String>,
+    /// A file whose first line is the root's passphrase
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Issue {
+    /// The authority's directory
+    #[arg(long, value_name = "DIR", default_value = "ca")]
+    dir: PathBuf,
+    /// The agent's region
+    #[arg(long)]
+    region: String,
+    /// The agent's name
+    #[arg(long)]
+    name: String,
+    /// Hours the certificate lives: at most 1128, which is 47 days
+    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    life_hours: u64,
+    /// A DNS name to put in besides; may be given many times
+    #[arg(long = "dns", value_name = "NAME")]
+    dns_names: Vec<String>,
+    /// A certificate signing request: the private key stays where it is
+    #[arg(long, value_name = "FILE")]
+    csr: Option<PathBuf>,
+    /// Where identity.crt, identity.key and bundle.json are written
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+}
+
+impl Ca {
+    pub(crate) fn run(&self, global: &Global) -> Outcome {
+        match self {
+            Self::Init(init) => init.run(global),
+            Self::Issue(issue) => issue.run(global),
+        }
+    }
+}
+
+impl Init {
+    fn run(&self, global: &Global) -> Outcome {
+        let domain = prompt::ask(self.domain.as_ref(), "Trust domain", None, "--domain")?;
+        let given = (!self.regions.is_empty()).then(|| self.regions.join(" "));
+        let question = "Regions, separated by spaces";
+        let regions = prompt::ask(given.as_ref(), question, None, "--region")?;
+        let regions = regions
+            .split_whitespace()
+            .map(|region| Region::new(region).map_err(|error| usage("region", &error)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let question = "Passphrase of the root";
+        let passphrase = prompt::passphrase(self.passphrase_file.as_deref(), question, true)?;
+        let World { clock, rng, .. } = World::real();
+        let made = Authority::init(&self.dir, &domain, &regions, &passphrase, &*clock, &*rng);
+        let authority = made.map_err(Error::from)?;
+        let names: Vec<_> = regions.iter().map(Region::as_str).collect();
+        output::row(
+            global.json,
+            &json!({"domain": domain, "regions": names, "bundle": authority.bundle_path()}),
+            format!(
+                "authority   {}\ndomain      {domain}\nregions     {}\nbundle      {}\n\n\
+                 Give the bundle to every peer. Keep a copy of the directory and the passphrase apart \
+                 from each other.",
+                self.dir.display(),
+                names.join(", "),
+                authority.bundle_path().display()
+            ),
+        )?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Issue {
+    fn run(&self, global: &Global) -> Outcome {
+        let region = Region::new(&self.region).map_err(|error| usage("region", &error))?;
+        let name = SiteName::new(&self.name).map_err(|error| usage("name", &error))?;
+        let authority = Authority::open(&self.dir).map_err(Error::from)?;
+        let issuing = authority.issuing(&region).map_err(Error::from)?;
+        let identity = Identity::new(authority.domain(), &region, &name)
+            .map_err(|error| usage("identity", &error))?;
+        let request = LeafRequest {
+            dns_names: self.dns_names.clone(),
+            life: Duration::from_secs(self.life_hours.saturating_mul(3600)),
+            ..LeafRequest::new(identity)
+        };
+        let World { clock, rng, .. } = World::real();
+        let issued = match &self.csr {
+            Some(path) => {
+                let pem = std::fs::read(path).map_err(Error::io("read", path))?;
+                issuing.issue_for_csr(&pem, &request, &*clock, &*rng)
+            }
+            None => issuing.issue(&request, &*clock, &*rng),
+        };
+        let issued = issued.map_err(Error::from)?;
+        let (certificate, key) = (self.out.join("identity.crt"), self.out.join("identity.key"));
+        std::fs::create_dir_all(&self.out).map_err(Error::io("make", &self.out))?;
+        issued.save(&certificate, &key).map_err(Error::from)?;
+        let bundle = self.out.join("bundle.json");
+        authority.bundle().save(&bundle).map_err(Error::from)?;
+        let leaf = &issued.leaf;
+        output::row(
+            global.json,
+            &json!({
+                "identity": leaf.identity, "serial": leaf.serial, "not_after": leaf.not_after,
+                "certificate": certificate, "bundle": bundle,
+            }),
+            format!(
+                "identity     {}\nserial       {}\nvalid until  {}\ncertificate  {}\nprivate key  {}\nbundle       {}",
+                leaf.identity,
+                leaf.serial,
+                leaf.not_after,
+                certificate.display(),
+                match self.csr {
+                    Some(_) => "stays with the requester".to_owned(),
+                    None => key.display().to_string(),
+                },
+                bundle.display(),
+            ),
+        )?;
+        Ok(Exit::Done)
+    }
+}
+
+fn usage(what: &'static str, error: &sealift_terms::NameError) -> Error {
+    Error::Request {
+        what,
+        found: format!("{:?}", error.found),
+        allowed: error.allowed.to_owned(),
+    }
+}

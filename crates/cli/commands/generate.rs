@@ -1,0 +1,79 @@
+//! `sealift generate`.
+
+use std::io::{self, Write};
+
+use clap::{CommandFactory, Subcommand};
+use clap_complete::Shell;
+use sealift_agent::{Error, Exit, config::Template};
+
+use crate::{cli::Cli, output::Outcome};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Generate {
+    /// A configuration with every setting explained
+    Config,
+    /// The manual page, in roff
+    Man,
+    /// Completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+impl Generate {
+    pub(crate) fn run(&self) -> Outcome {
+        let mut text = Vec::new();
+        match self {
+            Self::Config => text.extend(Template::example().render().bytes()),
+            Self::Man => manual(&mut text).map_err(Error::failed("writing the manual"))?,
+            Self::Completions { shell } => {
+                clap_complete::generate(*shell, &mut Cli::command(), "sealift", &mut text);
+            }
+        }
+        match io::stdout().write_all(&text) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Error::Cancelled.into()),
+            written => {
+                written.map_err(Error::io("write", "standard output"))?;
+                Ok(Exit::Done)
+            }
+        }
+    }
+}
+
+/// One page: the command, then each of its commands.
+fn manual(out: &mut Vec<u8>) -> io::Result<()> {
+    let mut command = Cli::command();
+    command.build();
+    clap_mangen::Man::new(command.clone()).render(out)?;
+    for sub in command
+        .get_subcommands()
+        .filter(|sub| sub.get_name() != "help")
+    {
+        let page = clap_mangen::Man::new(sub.clone());
+        writeln!(out, ".SH \"{}\"", sub.get_name().to_uppercase())?;
+        page.render_synopsis_section(out)?;
+        page.render_description_section(out)?;
+        page.render_options_section(out)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_tells_of_every_command() {
+        let mut text = Vec::new();
+        manual(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        for sub in Cli::command().get_subcommands() {
+            assert!(
+                text.contains(&sub.get_name().to_uppercase()),
+                "{}",
+                sub.get_name()
+            );
+        }
+    }
+}

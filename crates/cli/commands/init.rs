@@ -1,0 +1,183 @@
+//! `sealift init`: a site from flags, or from answers on a terminal.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use sealift_agent::{
+    Exit, NewSite, World,
+    config::{Template, TemplateGrant, TemplatePeer},
+    create_site,
+};
+use serde_json::json;
+
+use crate::{
+    cli::Global,
+    output::{self, Outcome, Table},
+    prompt::ask,
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The site's name
+    #[arg(long)]
+    name: Option<String>,
+    /// The site's region
+    #[arg(long)]
+    region: Option<String>,
+    /// Where it keeps its data
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// The certificate, as `ca issue` wrote it
+    #[arg(long, value_name = "FILE", default_value = "identity.crt")]
+    certificate: String,
+    /// The certificate's private key
+    #[arg(long, value_name = "FILE", default_value = "identity.key")]
+    private_key: String,
+    /// The trust bundle of the authority that issued it
+    #[arg(long, value_name = "FILE", default_value = "bundle.json")]
+    trust_bundle: String,
+    /// Where peers are awaited, as in 0.0.0.0:7443
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where health and metrics are shown, on loopback
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
+    /// A peer: NAME,IDENTITY,BUNDLE[,HOST:PORT]; may be given many times
+    #[arg(long = "peer", value_name = "PEER", value_parser = peer)]
+    peers: Vec<TemplatePeer>,
+    /// A bucket to archive here; a key is made for it, every peer may write to it
+    #[arg(long = "bucket", value_name = "NAME")]
+    buckets: Vec<String>,
+    /// A directory to replicate: BUCKET=DIR; a rule sends it to every peer
+    #[arg(long = "source", value_name = "BUCKET=DIR", value_parser = source)]
+    sources: Vec<(String, String)>,
+}
+
+fn peer(text: &str) -> Result<TemplatePeer, String> {
+    let fields: Vec<&str> = text.split(',').collect();
+    let (name, identity, bundle, address) = match fields[..] {
+        [name, identity, bundle] => (name, identity, bundle, None),
+        [name, identity, bundle, address] => (name, identity, bundle, Some(address)),
+        _ => return Err("allowed is NAME,IDENTITY,BUNDLE[,HOST:PORT]".to_owned()),
+    };
+    Ok(TemplatePeer {
+        name: name.to_owned(),
+        identity: identity.to_owned(),
+        address: address.map(str::to_owned),
+        trust_bundle: bundle.to_owned(),
+    })
+}
+
+fn source(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((bucket, directory)) => Ok((bucket.to_owned(), directory.to_owned())),
+        None => Err("allowed is BUCKET=DIR".to_owned()),
+    }
+}
+
+impl Init {
+    pub(crate) fn run(&self, global: &Global) -> Outcome {
+        let new = NewSite {
+            config: global.config.clone(),
+            template: self.template(global)?,
+        };
+        let site = create_site(&new, &World::real())?;
+        let config = &site.config;
+        if global.json {
+            output::row(
+                true,
+                &json!({"config": config.path, "data_dir": config.site.data_dir, "keys": site.keys}),
+                "",
+            )?;
+            return Ok(Exit::Done);
+        }
+        output::print(&format!("configuration  {}", config.path.display()))?;
+        output::print(&format!(
+            "data           {}\n",
+            config.site.data_dir.display()
+        ))?;
+        let mut keys = Table::new(&["KEY", "ALIAS", "REGION", "STATE"], &[]);
+        for key in &site.keys {
+            let alias = key
+                .alias
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            keys.row([
+                key.id.to_string(),
+                alias,
+                key.region.to_string(),
+                format!("{:?}", key.state),
+            ]);
+        }
+        if !keys.is_empty() {
+            keys.print()?;
+            output::print("")?;
+        }
+        output::print(&format!(
+            "Keep copies of the root key and the keystore elsewhere: without them nothing archived \
+             here opens.\nNext: sealift check -c {}",
+            config.path.display()
+        ))?;
+        Ok(Exit::Done)
+    }
+
+    fn template(&self, global: &Global) -> Result<Template, sealift_agent::Error> {
+        let beside = global
+            .config
+            .parent()
+            .map_or_else(PathBuf::new, PathBuf::from);
+        let data = match beside.ends_with("etc/sealift") {
+            true => "/var/lib/sealift",
+            false => "data",
+        };
+        let any_peer = |bucket: &String| {
+            let bucket = bucket.clone();
+            self.peers.iter().map(move |peer| TemplateGrant {
+                identity: peer.identity.clone(),
+                bucket: bucket.clone(),
+            })
+        };
+        Ok(Template {
+            name: ask(self.name.as_ref(), "Name of this site", None, "--name")?,
+            region: ask(self.region.as_ref(), "Its region", None, "--region")?,
+            data_dir: ask(
+                self.data_dir.as_ref(),
+                "Its data directory",
+                Some(data),
+                "--data-dir",
+            )?,
+            certificate: self.certificate.clone(),
+            private_key_file: self.private_key.clone(),
+            trust_bundle: self.trust_bundle.clone(),
+            root_key_file: "root.key".to_owned(),
+            listen: self.listen.clone(),
+            admin: self.admin.clone(),
+            peers: self.peers.clone(),
+            buckets: self
+                .buckets
+                .iter()
+                .map(|bucket| (bucket.clone(), format!("alias/{bucket}")))
+                .collect(),
+            sources: self.sources.clone(),
+            grants: self.buckets.iter().flat_map(any_peer).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_and_sources_are_taken_apart() {
+        assert_eq!(peer("b,spiffe://x,f").unwrap().address, None);
+        assert_eq!(peer("b,spiffe://x,f,h:1").unwrap().address.unwrap(), "h:1");
+        assert!(peer("b,x").is_err());
+        assert_eq!(
+            source("b=/d=e").unwrap(),
+            ("b".to_owned(), "/d=e".to_owned())
+        );
+        assert!(source("b").is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! `sealift status`.
+
+use std::{io::IsTerminal, time::Duration};
+
+use clap::Args;
+use sealift_agent::{
+    Error, Exit,
+    admin::{Request, RuleReport, StatusReport},
+};
+use sealift_terms::Status as TransferStatus;
+
+use super::{ask, rows};
+use crate::{
+    cli::Global,
+    output::{self, Outcome, Table, bytes, seconds},
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Again every two seconds
+    #[arg(long)]
+    watch: bool,
+}
+
+impl Status {
+    pub(crate) async fn run(&self, global: &Global) -> Outcome {
+        loop {
+            let (_site, answers) = ask(global, Request::Status).await?;
+            rows(answers, |report: StatusReport| {
+                if global.json {
+                    return output::row(true, &report, "");
+                }
+                if self.watch && std::io::stdout().is_terminal() {
+                    output::print("\x1b[H\x1b[2J")?;
+                }
+                show(&report)
+            })
+            .await?;
+            if !self.watch {
+                return Ok(Exit::Done);
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+    }
+}
+
+fn show(report: &StatusReport) -> Result<(), Error> {
+    let state = match (report.running, report.readiness.ready) {
+        (false, _) => "stopped".to_owned(),
+        (true, true) => "ready".to_owned(),
+        (true, false) => "not ready".to_owned(),
+    };
+    output::print(&format!("{}  {}  {state}", report.site, report.region))?;
+    for problem in &report.readiness.problems {
+        output::print(&format!("  ! {}", output::safe(problem)))?;
+    }
+    totals(report)?;
+    sending(report)?;
+    archived(report)?;
+    peers(report)
+}
+
+fn totals(report: &StatusReport) -> Result<(), Error> {
+    let mut table = Table::new(&["STATUS", "OBJECTS", "SIZE"], &[1, 2]);
+    for total in &report.totals {
+        table.row([
+            total.status.to_string(),
+            total.count.objects.to_string(),
+            bytes(total.count.bytes),
+        ]);
+    }
+    section(&table)
+}
+
+fn sending(report: &StatusReport) -> Result<(), Error> {
+    let head = [
+        "RULE",
+        "PEER",
+        "PENDING",
+        "COMPLETED",
+        "FAILED",
+        "OLDEST",
+        "RATE",
+        "ETA",
+    ];
+    let mut table = Table::new(&head, &[2, 3, 4, 5, 6, 7]);
+    for rule in &report.rules {
+        let or_dash = |secs: Option<u64>| secs.map_or_else(|| "-".to_owned(), seconds);
+        table.row([
+            rule.rule.to_string(),
+            rule.peer.to_string(),
+            objects(rule, TransferStatus::Pending),
+            objects(rule, TransferStatus::Completed),
+            objects(rule, TransferStatus::Failed),
+            or_dash(rule.oldest_pending_secs),
+            format!("{}/s", bytes(rule.bytes_per_second as u64)),
+            or_dash(rule.eta_secs),
+        ]);
+    }
+    section(&table)
+}
+
+fn objects(rule: &RuleReport, status: TransferStatus) -> String {
+    let of_status = rule.counts.iter().filter(|count| count.status == status);
+    of_status
+        .map(|count| count.count.objects)
+        .sum::<u64>()
+        .to_string()
+}
+
+fn archived(report: &StatusReport) -> Result<(), Error> {
+    let head = [
+        "BUCKET",
+        "OBJECTS",
+        "VERSIONS",
+        "SIZE",
+        "KEY",
+        "KEY VERSION",
+    ];
+    let mut table = Table::new(&head, &[1, 2, 3]);
+    for bucket in &report.buckets {
+        table.row([
+            bucket.bucket.to_string(),
+            bucket.objects.to_string(),
+            bucket.versions.to_string(),
+            bytes(bucket.bytes),
+            bucket.cmk.to_string(),
+            bucket.cmk_version.clone(),
+        ]);
+    }
+    section(&table)
+}
+
+fn peers(report: &StatusReport) -> Result<(), Error> {
+    let mut table = Table::new(&["PEER", "SESSIONS", "NEGOTIATED", "REASON"], &[1]);
+    for peer in &report.peers {
+        let session = peer.session.as_ref();
+        table.row([
+            peer.peer.to_string(),
+            peer.sessions.to_string(),
+            session.map_or_else(
+                || "-".to_owned(),
+                |session| {
+                    format!(
+                        "{} {} {}",
+                        session.tls_version, session.cipher_suite, session.group
+                    )
+                },
+            ),
+            peer.reason
+                .map(|reason| reason.to_string())
+                .unwrap_or_default(),
+        ]);
+    }
+    section(&table)
+}
+
+fn section(table: &Table) -> Result<(), Error> {
+    if table.is_empty() {
+        return Ok(());
+    }
+    output::print("")?;
+    table.print()
+}

@@ -1,0 +1,83 @@
+//! `sealift verify`.
+
+use clap::Args;
+use sealift_agent::{
+    Exit,
+    admin::{self, Finding, Request, VerifyRow, VerifySummary},
+};
+
+use super::{ask, object::prefix, rows};
+use crate::{
+    cli::Global,
+    output::{self, Outcome},
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// BUCKET or BUCKET/PREFIX; everything without it
+    prefix: Option<String>,
+    /// Open every sealed byte, read every source again
+    #[arg(long)]
+    deep: bool,
+}
+
+impl Verify {
+    pub(crate) async fn run(&self, global: &Global) -> Outcome {
+        let (bucket, prefix) = prefix(self.prefix.as_deref())?;
+        let deep = self.deep;
+        let request = Request::Verify(admin::Verify {
+            bucket,
+            prefix,
+            deep,
+        });
+        let (_site, answers) = ask(global, request).await?;
+        let mut findings = 0;
+        rows(answers, |row: VerifyRow| match &row {
+            VerifyRow::Finding(finding) => {
+                findings += 1;
+                output::row(global.json, &row, told(finding))
+            }
+            VerifyRow::Progress(_) => Ok(()),
+            VerifyRow::Summary(summary) => output::row(global.json, &row, summed(summary)),
+        })
+        .await?;
+        Ok(match findings {
+            0 => Exit::Done,
+            _ => Exit::VerificationFailed,
+        })
+    }
+}
+
+fn told(finding: &Finding) -> String {
+    let name = finding.object.as_ref().map(|name| {
+        let key = output::safe(name.key.as_str());
+        format!("{}/{key} version {}: ", name.bucket, name.version)
+    });
+    format!(
+        "{:<9}  {}{}",
+        finding.finding,
+        name.unwrap_or_default(),
+        output::safe(&finding.evidence)
+    )
+}
+
+fn summed(summary: &VerifySummary) -> String {
+    let VerifySummary {
+        verified,
+        findings,
+        compared,
+        pending,
+    } = summary;
+    let mut text = format!(
+        "verified  {} objects, {}\nfindings  {findings}",
+        verified.objects,
+        output::bytes(verified.bytes)
+    );
+    if *compared > 0 {
+        text.push_str(&format!("\ncompared  {compared} with the source"));
+    }
+    if *pending > 0 {
+        text.push_str(&format!("\npending   {pending}, not looked at"));
+    }
+    text
+}

@@ -1,0 +1,196 @@
+//! What a certificate says, read once.
+
+use std::time::Duration;
+
+use rustls_pki_types::CertificateDer;
+use sealift_terms::{Identity, Region, Timestamp};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::refusal::Refusal;
+
+/// What an agent's certificate says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaf {
+    /// Who it is for.
+    pub identity: Identity,
+    /// Its serial number, lower-case hex.
+    pub serial: String,
+    /// From when it is valid.
+    pub not_before: Timestamp,
+    /// Until when it is valid, that second included.
+    pub not_after: Timestamp,
+    /// Whether it may be used by a client.
+    pub client_auth: bool,
+    /// Whether it may be used by a server.
+    pub server_auth: bool,
+}
+
+impl Leaf {
+    /// Reads an agent's certificate. Nothing is verified.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it is no certificate, or has not exactly one URI that is an identity.
+    pub fn parse(certificate: &CertificateDer<'_>) -> Result<Self, Refusal> {
+        let x509 = parse(certificate)?;
+        let uri = only_uri(&x509)?;
+        let identity: Identity = uri.parse().map_err(|_| Refusal::NoIdentity {
+            what: format!(
+                "its URI {:?} is not spiffe://DOMAIN/region/REGION/agent/NAME",
+                cut(uri)
+            ),
+        })?;
+        let usage = x509
+            .extended_key_usage()
+            .map_err(|_| malformed("its key usages are unreadable"))?
+            .map(|usage| usage.value);
+        let validity = x509.validity();
+        Ok(Self {
+            identity,
+            serial: serial_hex(x509.raw_serial()),
+            not_before: Timestamp::from_secs(validity.not_before.timestamp()),
+            not_after: Timestamp::from_secs(validity.not_after.timestamp()),
+            client_auth: usage.is_some_and(|usage| usage.client_auth),
+            server_auth: usage.is_some_and(|usage| usage.server_auth),
+        })
+    }
+
+    /// The whole validity period.
+    #[must_use]
+    pub fn period(&self) -> Duration {
+        self.not_after.since(self.not_before)
+    }
+}
+
+/// What the certificate of a root or an issuing CA says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CaFacts {
+    pub(crate) is_ca: bool,
+    pub(crate) self_issued: bool,
+    pub(crate) not_before: Timestamp,
+    pub(crate) not_after: Timestamp,
+    /// Domain and region of an issuing CA.
+    pub(crate) region: Option<(String, Region)>,
+}
+
+impl CaFacts {
+    pub(crate) fn parse(certificate: &CertificateDer<'_>) -> Result<Self, Refusal> {
+        let x509 = parse(certificate)?;
+        let signs = x509
+            .key_usage()
+            .map_err(|_| malformed("its key usage is unreadable"))?
+            .is_none_or(|usage| usage.value.key_cert_sign());
+        Ok(Self {
+            is_ca: x509.is_ca() && signs,
+            self_issued: x509.issuer().as_raw() == x509.subject().as_raw(),
+            not_before: Timestamp::from_secs(x509.validity().not_before.timestamp()),
+            not_after: Timestamp::from_secs(x509.validity().not_after.timestamp()),
+            region: only_uri(&x509).ok().and_then(parse_region_uri),
+        })
+    }
+}
+
+/// The URI of a region's issuing CA.
+pub(crate) fn region_uri(domain: &str, region: &Region) -> String {
+    format!("spiffe://{domain}/region/{region}")
+}
+
+fn parse_region_uri(uri: &str) -> Option<(String, Region)> {
+    let (domain, region) = uri.strip_prefix("spiffe://")?.split_once("/region/")?;
+    sealift_terms::identity::is_trust_domain(domain).then_some(())?;
+    Some((domain.to_owned(), Region::new(region).ok()?))
+}
+
+fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Refusal> {
+    let (rest, x509) = X509Certificate::from_der(certificate)
+        .map_err(|error| malformed(&format!("it is not X.509: {error}")))?;
+    if rest.is_empty() {
+        Ok(x509)
+    } else {
+        Err(malformed("bytes follow it"))
+    }
+}
+
+/// The one URI among the subject's alternative names: a SPIFFE certificate has
+/// exactly one (X509-SVID, section 2).
+fn only_uri<'a>(x509: &'a X509Certificate<'_>) -> Result<&'a str, Refusal> {
+    let names = x509
+        .subject_alternative_name()
+        .map_err(|_| malformed("its alternative names are unreadable"))?;
+    let mut uris = names
+        .iter()
+        .flat_map(|names| &names.value.general_names)
+        .filter_map(|name| match name {
+            GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        });
+    match (uris.next(), uris.next()) {
+        (Some(uri), None) => Ok(uri),
+        (None, _) => Err(Refusal::NoIdentity {
+            what: "it has no URI".to_owned(),
+        }),
+        (Some(_), Some(_)) => Err(Refusal::NoIdentity {
+            what: "it has several URIs".to_owned(),
+        }),
+    }
+}
+
+/// A serial number as hex, without the zero byte that DER puts before a high bit.
+fn serial_hex(raw: &[u8]) -> String {
+    match raw {
+        [0, rest @ ..] if !rest.is_empty() => hex::encode(rest),
+        _ => hex::encode(raw),
+    }
+}
+
+fn malformed(what: &str) -> Refusal {
+    Refusal::MalformedCertificate {
+        what: what.to_owned(),
+    }
+}
+
+/// Text of a stranger, short enough for a log line.
+fn cut(text: &str) -> String {
+    text.chars().take(120).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_uri_is_read_back_and_an_agent_is_no_region() {
+        let region = Region::new("eu-west").unwrap();
+        let uri = region_uri("example.org", &region);
+        assert_eq!(
+            parse_region_uri(&uri),
+            Some(("example.org".to_owned(), region))
+        );
+        for bad in [
+            "spiffe://example.org/region/a/agent/b",
+            "spiffe:///region/a",
+            "spiffe://example.org/region/",
+            "https://example.org/region/a",
+            "spiffe://a/region/b/region/c",
+        ] {
+            assert_eq!(parse_region_uri(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_serial_number_loses_only_the_sign_byte() {
+        assert_eq!(serial_hex(&[0, 0x80, 1]), "8001");
+        assert_eq!(serial_hex(&[0x7f, 0]), "7f00");
+        assert_eq!(serial_hex(&[0]), "00");
+    }
+
+    #[test]
+    fn rubbish_is_no_certificate_and_does_not_panic() {
+        for len in 0..64 {
+            let bytes = CertificateDer::from(vec![0x30; len]);
+            assert!(matches!(
+                Leaf::parse(&bytes),
+                Err(Refusal::MalformedCertificate { .. })
+            ));
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What an agent shows of itself: certificate, chain and private key, checked
+//! with the eyes of a peer before anyone sees them.
+
+use std::{fmt, path::Path, sync::Arc};
+
+use rustls::{InconsistentKeys, crypto::ring, sign::CertifiedKey};
+use rustls_pki_types::CertificateDer;
+use sealift_terms::{Timestamp, limits};
+
+use crate::{
+    bundle::TrustBundle,
+    certificate::Leaf,
+    chain::{self, Presented, Purpose},
+    error::IdentityError,
+    files,
+};
+
+/// A certificate, its chain and its private key, such that a peer with the same
+/// roots accepted them when they were loaded. There is no other way to make one.
+#[derive(Clone)]
+pub struct Credentials {
+    leaf: Arc<Leaf>,
+    certified: Arc<CertifiedKey>,
+}
+
+impl Credentials {
+    /// Reads and checks a certificate chain and its private key, both PEM.
+    ///
+    /// # Errors
+    /// [`IdentityError`]: a file that cannot be read or that others can read, a key
+    /// that does not belong to the certificate, or what a peer would refuse.
+    pub fn load(
+        certificate: &Path,
+        private_key: &Path,
+        own_roots: &TrustBundle,
+        now: Timestamp,
+    ) -> Result<Self, IdentityError> {
+        let chain = files::read_certificates(certificate)?;
+        let key = files::read_secret(private_key, limits::CERTIFICATE_FILE_BYTES_MAX)?;
+        Self::check(chain, &key, own_roots, now)
+    }
+
+    /// Checks a certificate chain and its private key, both PEM.
+    ///
+    /// # Errors
+    /// [`IdentityError`] as for [`Credentials::load`].
+    pub fn from_pem(
+        certificate: &[u8],
+        private_key: &[u8],
+        own_roots: &TrustBundle,
+        now: Timestamp,
+    ) -> Result<Self, IdentityError> {
+        let chain = files::certificates_from_pem(certificate, limits::CERTIFICATE_CHAIN_MAX)?;
+        Self::check(chain, private_key, own_roots, now)
+    }
+
+    fn check(
+        chain: Vec<CertificateDer<'static>>,
+        private_key: &[u8],
+        own_roots: &TrustBundle,
+        now: Timestamp,
+    ) -> Result<Self, IdentityError> {
+        let would_be_refused = |refusal| IdentityError::WouldBeRefused { refusal };
+        let (end_entity, intermediates) =
+            chain
+                .split_first()
+                .ok_or_else(|| IdentityError::Certificate {
+                    what: "the chain is empty".to_owned(),
+                })?;
+        let leaf = Leaf::parse(end_entity).map_err(would_be_refused)?;
+        let algorithms = ring::default_provider().signature_verification_algorithms;
+        let presented = Presented {
+            end_entity,
+            intermediates,
+        };
+        // An agent dials and answers: its certificate has to do for both.
+        for purpose in [Purpose::Client, Purpose::Server] {
+            let now = chain::unix_time(now);
+            chain::verify(
+                &leaf,
+                presented,
+                own_roots.anchors(),
+                purpose,
+                now,
+                &algorithms,
+            )
+            .map_err(would_be_refused)?;
+        }
+        let key = ring::sign::any_supported_type(&files::private_key_from_pem(private_key)?)
+            .map_err(|error| IdentityError::PrivateKey(Some(error)))?;
+        let certified = CertifiedKey::new(chain, key);
+        match certified.keys_match() {
+            Ok(()) => {}
+            Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+                return Err(IdentityError::KeyMismatch {
+                    identity: leaf.identity,
+                });
+            }
+            Err(error) => return Err(IdentityError::PrivateKey(Some(error))),
+        }
+        Ok(Self {
+            leaf: Arc::new(leaf),
+            certified: Arc::new(certified),
+        })
+    }
+
+    /// What the certificate says.
+    #[must_use]
+    pub fn leaf(&self) -> &Arc<Leaf> {
+        &self.leaf
+    }
+
+    /// The chain, the agent's own certificate first.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified.cert
+    }
+
+    pub(crate) fn certified(&self) -> &Arc<CertifiedKey> {
+        &self.certified
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("leaf", &self.leaf)
+            .field("private_key", &"...")
+            .finish()
+    }
+}

@@ -1,0 +1,153 @@
+//! Who may speak with this site, and which roots vouch for each of them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use sealift_terms::{Identity, PeerName, limits};
+
+use crate::{
+    bundle::TrustBundle,
+    certificate::Leaf,
+    chain::{self, Presented, Purpose},
+    error::IdentityError,
+    refusal::Refusal,
+};
+
+/// One peer: its name in the configuration, its identity, and its roots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerTrust {
+    /// What this site calls it.
+    pub name: PeerName,
+    /// Who it is.
+    pub identity: Identity,
+    /// Whose certificates it may show. No other peer's roots count for it.
+    pub roots: TrustBundle,
+}
+
+/// The configured peers and this site's deny list.
+#[derive(Debug, Clone, Default)]
+pub struct Peers {
+    by_identity: BTreeMap<Identity, Arc<PeerTrust>>,
+    denied: BTreeSet<Identity>,
+    /// Every peer's roots, each once. Only to tell a stranger's certificate authority
+    /// from a known one in the log; nobody is admitted by it.
+    all_roots: Vec<TrustAnchor<'static>>,
+}
+
+impl Peers {
+    /// Takes the configured peers.
+    ///
+    /// # Errors
+    /// [`IdentityError::Peer`] for two peers with one name or identity, too many of
+    /// them, or roots of another trust domain than the peer's.
+    pub fn new(
+        peers: impl IntoIterator<Item = PeerTrust>,
+        denied: impl IntoIterator<Item = Identity>,
+    ) -> Result<Self, IdentityError> {
+        let mut all = Self {
+            denied: denied.into_iter().collect(),
+            ..Self::default()
+        };
+        let mut names = BTreeSet::new();
+        for peer in peers {
+            let name = peer.name.to_string();
+            let refuse = |what: String| IdentityError::Peer {
+                peer: name.clone(),
+                what,
+            };
+            if !names.insert(peer.name.clone()) {
+                return Err(refuse("two peers have this name".to_owned()));
+            }
+            if names.len() > limits::PEERS_MAX {
+                return Err(refuse(format!("more than {} peers", limits::PEERS_MAX)));
+            }
+            if peer
+                .roots
+                .domain()
+                .is_some_and(|domain| domain != peer.identity.domain())
+            {
+                let domain = peer.roots.domain().unwrap_or_default();
+                return Err(refuse(format!("its trust bundle is for domain {domain}")));
+            }
+            for root in peer.roots.anchors() {
+                if !all.all_roots.contains(root) {
+                    all.all_roots.push(root.clone());
+                }
+            }
+            let identity = peer.identity.clone();
+            if all.by_identity.insert(identity, Arc::new(peer)).is_some() {
+                return Err(refuse("another peer has this identity".to_owned()));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The peer with an identity.
+    #[must_use]
+    pub fn find(&self, identity: &Identity) -> Option<&Arc<PeerTrust>> {
+        self.by_identity.get(identity)
+    }
+
+    /// Every peer, in the order of their identities.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<PeerTrust>> {
+        self.by_identity.values()
+    }
+
+    /// Whether an identity is on the deny list.
+    #[must_use]
+    pub fn is_denied(&self, identity: &Identity) -> bool {
+        self.denied.contains(identity)
+    }
+
+    /// The same peers with another deny list.
+    #[must_use]
+    pub fn with_denied(&self, denied: BTreeSet<Identity>) -> Self {
+        Self {
+            denied,
+            ..self.clone()
+        }
+    }
+
+    /// Verifies a presented chain: its identity is a configured peer, not denied,
+    /// and that peer's own roots vouch for it.
+    pub(crate) fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        purpose: Purpose,
+        now: UnixTime,
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> Result<Leaf, Refusal> {
+        let leaf = Leaf::parse(end_entity)?;
+        let presented = Presented {
+            end_entity,
+            intermediates,
+        };
+        let Some(peer) = self.find(&leaf.identity) else {
+            let known = chain::verify(&leaf, presented, &self.all_roots, purpose, now, algorithms);
+            let identity = leaf.identity;
+            return Err(match known {
+                Err(refusal @ Refusal::UntrustedIssuer { .. }) => refusal,
+                _ => Refusal::UnknownIdentity { identity },
+            });
+        };
+        if self.is_denied(&leaf.identity) {
+            return Err(Refusal::Denied {
+                identity: leaf.identity,
+            });
+        }
+        chain::verify(
+            &leaf,
+            presented,
+            peer.roots.anchors(),
+            purpose,
+            now,
+            algorithms,
+        )?;
+        Ok(leaf)
+    }
+}

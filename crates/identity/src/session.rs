@@ -1,0 +1,98 @@
+//! What a finished handshake agreed on.
+
+use std::sync::Arc;
+
+use rustls::{CommonState, ProtocolVersion};
+use sealift_terms::{SessionFacts, Timestamp};
+
+use crate::{certificate::Leaf, refusal::Refusal};
+
+/// Which way objects go on a session, seen from this side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// This side sends objects.
+    Sending,
+    /// This side receives objects.
+    Receiving,
+}
+
+/// One authenticated connection: what was negotiated, and both certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The TLS version, `TLSv1.3`.
+    pub tls_version: &'static str,
+    /// The cipher suite, spelt as in the allow-list.
+    pub cipher_suite: String,
+    /// The key-exchange group, spelt as in the allow-list.
+    pub group: String,
+    /// The application protocol.
+    pub alpn: Vec<u8>,
+    /// What our certificate says.
+    pub own: Arc<Leaf>,
+    /// What the peer's certificate says. It was verified during the handshake.
+    pub peer: Arc<Leaf>,
+}
+
+impl Session {
+    /// Reads a connection, buffered or unbuffered, whose handshake is done. `own` is
+    /// the certificate that came with its configuration.
+    ///
+    /// # Errors
+    /// [`Refusal`] when the handshake is not done, or no application protocol was
+    /// agreed on: rustls lets a peer pass that names none.
+    pub fn of(connection: &CommonState, own: &Arc<Leaf>) -> Result<Self, Refusal> {
+        let unfinished = || Refusal::BadTls {
+            what: "the handshake is not finished".to_owned(),
+        };
+        if connection.is_handshaking() {
+            return Err(unfinished());
+        }
+        let tls_version = match connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            _ => return Err(Refusal::OldTls),
+        };
+        let suite = connection
+            .negotiated_cipher_suite()
+            .ok_or_else(unfinished)?;
+        let group = connection
+            .negotiated_key_exchange_group()
+            .ok_or_else(unfinished)?;
+        let alpn = connection
+            .alpn_protocol()
+            .ok_or(Refusal::NoCommonProtocol)?;
+        let certificates = connection.peer_certificates().unwrap_or_default();
+        let end_entity = certificates.first().ok_or(Refusal::NoCertificate)?;
+        Ok(Self {
+            tls_version,
+            cipher_suite: format!("{:?}", suite.suite()),
+            group: format!("{:?}", group.name()),
+            alpn: alpn.to_vec(),
+            own: own.clone(),
+            peer: Arc::new(Leaf::parse(end_entity)?),
+        })
+    }
+
+    /// When the connection has to be closed: neither certificate is outlived.
+    #[must_use]
+    pub fn ends(&self) -> Timestamp {
+        self.own.not_after.min(self.peer.not_after)
+    }
+
+    /// The facts as a receipt and an audit record carry them.
+    #[must_use]
+    pub fn facts(&self, direction: Direction) -> SessionFacts {
+        let (sender, receiver) = match direction {
+            Direction::Sending => (&self.own, &self.peer),
+            Direction::Receiving => (&self.peer, &self.own),
+        };
+        SessionFacts {
+            tls_version: self.tls_version.to_owned(),
+            cipher_suite: self.cipher_suite.clone(),
+            group: self.group.clone(),
+            sender: sender.identity.clone(),
+            sender_serial: sender.serial.clone(),
+            receiver: receiver.identity.clone(),
+            receiver_serial: receiver.serial.clone(),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What the crate promises, seen from outside: certificates as they are made,
+//! and real handshakes in memory.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+mod admission;
+mod authority;
+mod credentials;
+mod issuance;
+mod negotiation;
+mod replacement;
+mod stage;

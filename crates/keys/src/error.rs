@@ -1,0 +1,176 @@
+//! What can go wrong with keys, and whose fault it is.
+
+use std::{error::Error, io, path::PathBuf};
+
+use sealift_host::SecretFileError;
+use sealift_terms::{AuditUnavailable, KeyAlias, Reason, Region};
+
+use crate::{KeyState, ProviderKind};
+
+/// Why a key was not used, made or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The provider has no such CMK.
+    #[error("there is no key {key}")]
+    Missing {
+        /// The id or alias asked for.
+        key: String,
+    },
+    /// The CMK has no such version.
+    #[error("key {key} has no version {version}")]
+    VersionMissing {
+        /// The CMK.
+        key: String,
+        /// The version asked for.
+        version: String,
+    },
+    /// The CMK is there but may not be used.
+    #[error("key {key} is {state}")]
+    NotUsable {
+        /// The CMK.
+        key: String,
+        /// Its state.
+        state: KeyState,
+    },
+    /// The CMK's state does not allow what the operator wants.
+    #[error("key {key} is {state}: it cannot be {act}")]
+    StateForbids {
+        /// The CMK.
+        key: String,
+        /// Its state.
+        state: KeyState,
+        /// What was wanted.
+        act: &'static str,
+    },
+    /// The CMK belongs to another region.
+    #[error("key {key} belongs to region {found}, this site is in {wanted}")]
+    WrongRegion {
+        /// The CMK.
+        key: String,
+        /// Its region.
+        found: Region,
+        /// The site's region.
+        wanted: Region,
+    },
+    /// The provider refused this caller.
+    #[error("the provider refuses the use of key {key}")]
+    AccessDenied {
+        /// The CMK.
+        key: String,
+    },
+    /// The provider asks for fewer calls.
+    #[error("the provider is throttling calls for key {key}")]
+    Throttled {
+        /// The CMK.
+        key: String,
+    },
+    /// The provider cannot be reached.
+    #[error("the provider of key {key} cannot be reached")]
+    Unavailable {
+        /// The CMK.
+        key: String,
+        /// What was seen.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The record was wrapped under another context, or it was altered.
+    #[error("the wrapped key does not open under the context expected here: {expected}")]
+    ContextMismatch {
+        /// The context that was used.
+        expected: String,
+    },
+    /// The record belongs to a provider that is not configured.
+    #[error("the key record names provider {found}, configured is {configured}")]
+    ForeignProvider {
+        /// The provider named.
+        found: ProviderKind,
+        /// The provider in use.
+        configured: ProviderKind,
+    },
+    /// A record is not what its sort has to be.
+    #[error("the key record is damaged: {what}")]
+    RecordDamaged {
+        /// What is wrong with it.
+        what: &'static str,
+        /// What the parser said.
+        #[source]
+        source: Option<serde_json::Error>,
+    },
+    /// The use of a key could not be put on record.
+    #[error(transparent)]
+    Audit(#[from] AuditUnavailable),
+    /// An alias is taken.
+    #[error("alias {alias} already names another key")]
+    AliasTaken {
+        /// The alias.
+        alias: KeyAlias,
+    },
+    /// There is a keystore already: it is never overwritten.
+    #[error("{} already exists", path.display())]
+    KeystoreExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The keystore file cannot be read or written.
+    #[error("cannot read or write {}", path.display())]
+    KeystoreIo {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no keystore of a known version.
+    #[error("{subject} is not a keystore that this version can read: {what}")]
+    KeystoreFormat {
+        /// The file, or `backup`.
+        subject: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The root key does not open the keystore: it is the wrong one, or the file was altered.
+    #[error("{subject} does not open: wrong root key or passphrase, or the file was altered")]
+    KeystoreNotAuthentic {
+        /// The file, or `backup`.
+        subject: String,
+    },
+    /// A root key of the wrong shape, or no passphrase.
+    #[error("the root key cannot be used: {what}")]
+    RootKey {
+        /// What is wrong and what is allowed.
+        what: &'static str,
+    },
+    /// The file that holds the root key cannot be used.
+    #[error(transparent)]
+    SecretFile(#[from] SecretFileError),
+}
+
+impl KeyError {
+    /// The reason code of an object that fails because of this.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Missing { .. } | Self::VersionMissing { .. } | Self::ForeignProvider { .. } => {
+                Reason::DstKmsKeyMissing
+            }
+            Self::NotUsable { state, .. } | Self::StateForbids { state, .. } => {
+                state.reason().unwrap_or(Reason::DstKmsUnavailable)
+            }
+            Self::WrongRegion { .. } => Reason::DstKmsKeyWrongRegion,
+            Self::AccessDenied { .. } => Reason::DstKmsAccessDenied,
+            Self::Throttled { .. } => Reason::DstKmsThrottled,
+            Self::ContextMismatch { .. } => Reason::EncryptionContextMismatch,
+            Self::RecordDamaged { .. } => Reason::DstObjectDamaged,
+            Self::Audit(_) => Reason::AuditUnavailable,
+            Self::Unavailable { .. }
+            | Self::AliasTaken { .. }
+            | Self::KeystoreExists { .. }
+            | Self::KeystoreIo { .. }
+            | Self::KeystoreFormat { .. }
+            | Self::KeystoreNotAuthentic { .. }
+            | Self::RootKey { .. }
+            | Self::SecretFile(_) => Reason::DstKmsUnavailable,
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! The embedded keystore: CMKs of this site in one sealed file.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use parking_lot::{Mutex, RwLock};
+use sealift_seal::RecordKey;
+use sealift_terms::{
+    Clock, Disk, KeyAlias, KeyId, Region, Rng,
+    world::{read_file, replace_file},
+};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::{
+    EncryptionContext, FactsKey, KeyDescription, KeyError, KeyProvider, KeyState, PassphraseCost,
+    ProviderKind, RootSecret, Wrapped, envelope,
+    keystore::cmk::{Cmk, CmkVersion},
+    material::Material,
+    xaes::Xaes256Gcm,
+};
+
+mod cmk;
+
+/// The keystore's path within a data directory.
+pub const KEYSTORE_FILE: &str = "keys/keystore.json";
+/// A keystore or backup of more than this is refused before it is read.
+const FILE_BYTES_MAX: usize = 4 << 20;
+
+/// The parameters that the keystore takes from outside.
+#[derive(Clone)]
+struct World {
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+}
+
+/// What the file's body holds.
+#[derive(Clone, Serialize, Deserialize)]
+struct Body {
+    /// From which the site's [`FactsKey`] is made.
+    facts_secret: Material,
+    keys: Vec<Cmk>,
+}
+
+/// The key provider `local`: CMKs in one file, sealed under a root key and
+/// replaced in one step by every change.
+pub struct LocalKeystore {
+    world: World,
+    path: PathBuf,
+    secret: RootSecret,
+    cost: PassphraseCost,
+    body: RwLock<Arc<Body>>,
+    /// Held while a change is made durable, so that changes follow one another.
+    changing: Mutex<()>,
+}
+
+/// A backup of a keystore, and what is in it.
+#[derive(Debug, Clone)]
+pub struct Backup {
+    /// The sealed file.
+    pub bytes: Vec<u8>,
+    /// The key versions that it holds.
+    pub versions: Vec<(KeyId, String)>,
+}
+
+impl fmt::Debug for LocalKeystore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LocalKeystore({})", self.path.display())
+    }
+}
+
+impl LocalKeystore {
+    /// Makes a new keystore at `path`, without keys. An existing one is an error.
+    ///
+    /// # Errors
+    /// [`KeyError::KeystoreExists`], or what the disk says.
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        path: &Path,
+        secret: RootSecret,
+    ) -> Result<Self, KeyError> {
+        let body = Body {
+            facts_secret: Material::random(&*rng),
+            keys: Vec::new(),
+        };
+        Self::install(World { disk, clock, rng }, path, secret, body)
+    }
+
+    /// Opens the keystore at `path`.
+    ///
+    /// # Errors
+    /// [`KeyError::KeystoreNotAuthentic`] for a wrong root key or an altered file.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        path: &Path,
+        secret: RootSecret,
+    ) -> Result<Self, KeyError> {
+        let file = read_file(&*disk, path, FILE_BYTES_MAX).map_err(|source| io(path, source))?;
+        let body = parse(&secret, &path.display().to_string(), &file)?;
+        Ok(Self::assemble(
+            World { disk, clock, rng },
+            path,
+            secret,
+            body,
+        ))
+    }
+
+    /// Makes a keystore from a backup. An existing one is an error.
+    ///
+    /// # Errors
+    /// [`KeyError::KeystoreNotAuthentic`] for a wrong passphrase or an altered backup.
+    pub fn restore(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        path: &Path,
+        secret: RootSecret,
+        backup: &[u8],
+        passphrase: &RootSecret,
+    ) -> Result<Self, KeyError> {
+        let mut body = parse(passphrase, "the backup", backup)?;
+        // What came out of a backup is in one.
+        body.keys.iter_mut().for_each(Cmk::mark_backed_up);
+        Self::install(World { disk, clock, rng }, path, secret, body)
+    }
+
+    /// Makes a CMK of `region` with one version.
+    ///
+    /// # Errors
+    /// [`KeyError::AliasTaken`], or what the disk says.
+    pub fn create_key(
+        &self,
+        alias: Option<KeyAlias>,
+        region: Region,
+    ) -> Result<KeyDescription, KeyError> {
+        let (rng, now) = (&*self.world.rng, self.world.clock.now());
+        self.change(|body| {
+            if let Some(alias) = &alias
+                && body.find(alias.as_str()).is_some()
+            {
+                return Err(KeyError::AliasTaken {
+                    alias: alias.clone(),
+                });
+            }
+            let cmk = Cmk::new(alias.clone(), region.clone(), now, rng)?;
+            let description = cmk.describe();
+            body.keys.push(cmk);
+            Ok(description)
+        })
+    }
+
+    /// Gives a CMK a new version, which wraps from now on; older ones still unwrap.
+    ///
+    /// # Errors
+    /// [`KeyError::Missing`], [`KeyError::StateForbids`] unless enabled, or what the disk says.
+    pub fn rotate(&self, key: &str) -> Result<KeyDescription, KeyError> {
+        let (rng, now) = (&*self.world.rng, self.world.clock.now());
+        self.change(|body| {
+            let cmk = body.find_mut(key)?;
+            if !cmk.state.is_usable() {
+                return Err(cmk.forbids("rotated"));
+            }
+            cmk.versions
+                .push(CmkVersion::new(cmk.versions.len(), now, rng));
+            Ok(cmk.describe())
+        })
+    }
+
+    /// Lets a disabled CMK be used again.
+    ///
+    /// # Errors
+    /// [`KeyError::Missing`], [`KeyError::StateForbids`], or what the disk says.
+    pub fn enable(&self, key: &str) -> Result<KeyDescription, KeyError> {
+        self.change(|body| {
+            let cmk = body.find_mut(key)?;
+            if !cmk.state.can_be_enabled() {
+                return Err(cmk.forbids("enabled"));
+            }
+            cmk.state = KeyState::Enabled;
+            Ok(cmk.describe())
+        })
+    }
+
+    /// Stops all use of a CMK until it is enabled again.
+    ///
+    /// # Errors
+    /// [`KeyError::Missing`], [`KeyError::StateForbids`], or what the disk says.
+    pub fn disable(&self, key: &str) -> Result<KeyDescription, KeyError> {
+        self.change(|body| {
+            let cmk = body.find_mut(key)?;
+            if !cmk.state.can_be_disabled() {
+                return Err(cmk.forbids("disabled"));
+            }
+            cmk.state = KeyState::Disabled;
+            Ok(cmk.describe())
+        })
+    }
+
+    /// Every CMK, in the order they were made.
+    #[must_use]
+    pub fn list(&self) -> Vec<KeyDescription> {
+        self.body().keys.iter().map(Cmk::describe).collect()
+    }
+
+    /// The key for small facts in this site's databases.
+    #[must_use]
+    pub fn facts_key(&self) -> FactsKey {
+        FactsKey::derive(&self.body().facts_secret, self.world.rng.clone())
+    }
+
+    /// Seals a copy of everything under a passphrase and opens it again to be sure.
+    /// Once the caller has it where it is to rest, [`Self::mark_backed_up`] says so.
+    ///
+    /// # Errors
+    /// [`KeyError::RootKey`] when the passphrase cannot be used.
+    pub fn backup(&self, passphrase: &RootSecret) -> Result<Backup, KeyError> {
+        let body = self.body();
+        let bytes = encode(passphrase, self.cost, &*self.world.rng, &body)?;
+        let copy = parse(passphrase, "the backup", &bytes)?;
+        Ok(Backup {
+            versions: copy.versions(),
+            bytes,
+        })
+    }
+
+    /// Remembers that a backup holds these key versions.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn mark_backed_up(&self, backup: &Backup) -> Result<(), KeyError> {
+        self.change(|body| {
+            for cmk in &mut body.keys {
+                cmk.mark_backed_up_in(&backup.versions);
+            }
+            Ok(())
+        })
+    }
+
+    /// The key versions that no backup holds.
+    #[must_use]
+    pub fn without_backup(&self) -> Vec<(KeyId, String)> {
+        let described = self.list();
+        let versions = described.iter().flat_map(|key| {
+            let missing = key.versions.iter().filter(|version| !version.backed_up);
+            missing.map(|version| (key.id.clone(), version.id.clone()))
+        });
+        versions.collect()
+    }
+
+    fn install(
+        world: World,
+        path: &Path,
+        secret: RootSecret,
+        body: Body,
+    ) -> Result<Self, KeyError> {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let there = match world.disk.read_dir(dir) {
+            Ok(entries) => entries
+                .iter()
+                .any(|entry| Some(entry.name.as_os_str()) == path.file_name()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+            Err(error) => return Err(io(path, error)),
+        };
+        if there {
+            let path = path.to_owned();
+            return Err(KeyError::KeystoreExists { path });
+        }
+        world
+            .disk
+            .create_dir_all(dir)
+            .map_err(|source| io(path, source))?;
+        let keystore = Self::assemble(world, path, secret, body);
+        keystore.change(|_| Ok(()))?;
+        Ok(keystore)
+    }
+
+    fn assemble(world: World, path: &Path, secret: RootSecret, body: Body) -> Self {
+        Self {
+            world,
+            path: path.to_owned(),
+            secret,
+            cost: PassphraseCost::default(),
+            body: RwLock::new(Arc::new(body)),
+            changing: Mutex::new(()),
+        }
+    }
+
+    fn body(&self) -> Arc<Body> {
+        self.body.read().clone()
+    }
+
+    /// Changes a copy, makes it durable, then lets everyone see it.
+    fn change<T>(&self, act: impl FnOnce(&mut Body) -> Result<T, KeyError>) -> Result<T, KeyError> {
+        let _one_at_a_time = self.changing.lock();
+        let mut body = Body::clone(&self.body());
+        let answer = act(&mut body)?;
+        let file = encode(&self.secret, self.cost, &*self.world.rng, &body)?;
+        replace_file(&*self.world.disk, &self.path, &file)
+            .map_err(|source| io(&self.path, source))?;
+        *self.body.write() = Arc::new(body);
+        Ok(answer)
+    }
+}
+
+impl Body {
+    fn find(&self, key: &str) -> Option<&Cmk> {
+        self.keys.iter().find(|cmk| cmk.is_called(key))
+    }
+
+    fn find_mut(&mut self, key: &str) -> Result<&mut Cmk, KeyError> {
+        let found = self.keys.iter_mut().find(|cmk| cmk.is_called(key));
+        found.ok_or_else(|| missing(key))
+    }
+
+    fn usable(&self, key: &str) -> Result<&Cmk, KeyError> {
+        let cmk = self.find(key).ok_or_else(|| missing(key))?;
+        if cmk.state.is_usable() {
+            Ok(cmk)
+        } else {
+            Err(KeyError::NotUsable {
+                key: key.to_owned(),
+                state: cmk.state,
+            })
+        }
+    }
+
+    /// More than its JSON can take: a CMK is 256 bytes of alias and as much again.
+    fn json_len_max(&self) -> usize {
+        let versions: usize = self.keys.iter().map(|cmk| cmk.versions.len()).sum();
+        256 + 1024 * self.keys.len() + 256 * versions
+    }
+
+    fn versions(&self) -> Vec<(KeyId, String)> {
+        let of = |cmk: &Cmk| {
+            let id = cmk.id.clone();
+            let versions = cmk.versions.iter();
+            versions
+                .map(|version| (id.clone(), version.id.clone()))
+                .collect::<Vec<_>>()
+        };
+        self.keys.iter().flat_map(of).collect()
+    }
+}
+
+#[async_trait]
+impl KeyProvider for LocalKeystore {
+    fn kind(&self) -> ProviderKind {
+        ProviderKind::Local
+    }
+
+    async fn describe(&self, key: &str) -> Result<KeyDescription, KeyError> {
+        let body = self.body();
+        let cmk = body.find(key).ok_or_else(|| missing(key))?;
+        Ok(cmk.describe())
+    }
+
+    async fn wrap(
+        &self,
+        key: &str,
+        record_key: &RecordKey,
+        context: &EncryptionContext,
+    ) -> Result<Wrapped, KeyError> {
+        let body = self.body();
+        let cmk = body.usable(key)?;
+        let version = cmk.current().ok_or_else(|| missing(key))?;
+        let kek = Xaes256Gcm::new(version.material.expose());
+        Ok(Wrapped {
+            cmk: cmk.id.clone(),
+            cmk_version: version.id.clone(),
+            bytes: kek.seal(&*self.world.rng, &context.aad(), record_key.as_bytes()),
+        })
+    }
+
+    async fn unwrap(
+        &self,
+        wrapped: &Wrapped,
+        context: &EncryptionContext,
+    ) -> Result<RecordKey, KeyError> {
+        let body = self.body();
+        let cmk = body.usable(wrapped.cmk.as_str())?;
+        let version =
+            cmk.version(&wrapped.cmk_version)
+                .ok_or_else(|| KeyError::VersionMissing {
+                    key: wrapped.cmk.to_string(),
+                    version: wrapped.cmk_version.clone(),
+                })?;
+        let mismatch = || KeyError::ContextMismatch {
+            expected: context.to_string(),
+        };
+        let kek = Xaes256Gcm::new(version.material.expose());
+        let bytes = kek
+            .open(&context.aad(), &wrapped.bytes)
+            .map_err(|_| mismatch())?;
+        let bytes: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| mismatch())?;
+        Ok(RecordKey::new(*bytes))
+    }
+}
+
+fn missing(key: &str) -> KeyError {
+    KeyError::Missing {
+        key: key.to_owned(),
+    }
+}
+
+fn io(path: &Path, source: std::io::Error) -> KeyError {
+    KeyError::KeystoreIo {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn encode(
+    secret: &RootSecret,
+    cost: PassphraseCost,
+    rng: &dyn Rng,
+    body: &Body,
+) -> Result<Vec<u8>, KeyError> {
+    // Sized first: a growing buffer would leave pieces of key material behind.
+    let mut json = Zeroizing::new(Vec::with_capacity(body.json_len_max()));
+    serde_json::to_writer(&mut *json, body).map_err(|_| KeyError::KeystoreFormat {
+        subject: "the new keystore".to_owned(),
+        what: "it cannot be written as JSON",
+    })?;
+    envelope::seal(secret, cost, rng, &json)
+}
+
+fn parse(secret: &RootSecret, subject: &str, file: &[u8]) -> Result<Body, KeyError> {
+    let json = envelope::open(secret, subject, file)?;
+    let format = |what| KeyError::KeystoreFormat {
+        subject: subject.to_owned(),
+        what,
+    };
+    let body: Body =
+        serde_json::from_slice(&json).map_err(|_| format("its body has another shape"))?;
+    if body.keys.iter().any(|cmk| cmk.versions.is_empty()) {
+        return Err(format("a key has no version"));
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! Who can open what is sealed: customer-managed keys, the key records they
+//! wrap, and the providers that hold them.
+//!
+//! ```text
+//!                    KeyProvider (LocalKeystore, …)      RecordRing
+//!   CMK, versions ──▶ wrap / unwrap ◀── KeyRecord ──▶ current(bucket) ──▶ RecordKey ──▶ seal
+//!        ▲                 ▲                          open(record)
+//!   RootSecret      EncryptionContext (bucket, region, record: built, never believed)
+//! ```
+//!
+//! A CMK belongs to one region and never leaves its provider. Rotating it makes a
+//! version; every older version still unwraps. Key records stand between CMKs and
+//! objects, so that no key operation ever touches an object.
+//!
+//! It leaves to others where records rest (the archive puts them into store and
+//! catalog), what is sealed under them (`sealift-seal`), and who may do what
+//! (grants). XAES-256-GCM, which wraps here, never seals object data.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod context;
+mod envelope;
+mod error;
+mod facts;
+mod keystore;
+mod material;
+mod provider;
+mod record;
+mod record_ring;
+mod root;
+mod state;
+mod xaes;
+
+pub use context::EncryptionContext;
+pub use error::KeyError;
+pub use facts::FactsKey;
+pub use keystore::{Backup, KEYSTORE_FILE, LocalKeystore};
+pub use provider::{KeyDescription, KeyProvider, KeyVersion, ProviderKind, Wrapped};
+pub use record::{KeyRecord, RecordKind};
+pub use record_ring::{KEY_STATE_RECHECKED, OpenRecord, RecordRing, RingCounters};
+pub use root::{PassphraseCost, RootSecret};
+pub use state::KeyState;
+pub use xaes::{NotAuthentic, Xaes256Gcm};

@@ -1,0 +1,377 @@
+//! Key records in use: which one serves a bucket now, and which are open.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use sealift_seal::RecordKey;
+use sealift_terms::{
+    Audit, AuditKind, AuditRecord, BucketName, Clock, ObjectUid, RecordId, Region, Rng,
+    limits::{RECORD_KEY_CACHED_MAX, RECORD_LIFE_MAX, RECORD_OBJECTS_MAX},
+};
+
+use crate::{EncryptionContext, KeyDescription, KeyError, KeyProvider, KeyRecord, RecordKind};
+
+/// A CMK that was disabled stops being used within this time: its state is asked
+/// for again once the last answer is older.
+pub const KEY_STATE_RECHECKED: Duration = Duration::from_secs(5);
+/// Records held open for reading. The oldest gives way.
+const OPEN_RECORDS_MAX: usize = 1024;
+
+/// A key record with its key.
+pub struct OpenRecord {
+    record: KeyRecord,
+    key: RecordKey,
+}
+
+impl OpenRecord {
+    /// The record, as it is to rest in store and catalog.
+    #[must_use]
+    pub fn record(&self) -> &KeyRecord {
+        &self.record
+    }
+
+    /// The record key.
+    #[must_use]
+    pub fn key(&self) -> &RecordKey {
+        &self.key
+    }
+}
+
+impl fmt::Debug for OpenRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpenRecord({})", self.record.id)
+    }
+}
+
+/// What the ring asked of the provider, and what it could answer itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RingCounters {
+    /// Calls that wrapped or unwrapped.
+    pub calls_made: u64,
+    /// Objects served without one.
+    pub calls_saved: u64,
+}
+
+/// A record held open, by the monotonic clock.
+#[derive(Clone)]
+struct Held {
+    open: Arc<OpenRecord>,
+    /// When the provider last gave the key out.
+    unwrapped_at: Duration,
+    /// When the CMK was last seen to be usable.
+    checked_at: Duration,
+}
+
+/// The record that serves a bucket now.
+struct Serving {
+    /// The id or alias it was asked for by.
+    cmk: String,
+    held: Held,
+    begun_at: Duration,
+    objects: u64,
+}
+
+type Slot = Arc<tokio::sync::Mutex<Option<Serving>>>;
+
+/// The key records of one site ("bucket keys"): one record serves a bucket for an
+/// hour or 2^20 objects, and the provider is asked once for all of them.
+///
+/// A ring starts empty, so that every start of the process begins new records.
+pub struct RecordRing {
+    provider: Arc<dyn KeyProvider>,
+    region: Region,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    audit: Arc<dyn Audit>,
+    serving: Mutex<HashMap<BucketName, Slot>>,
+    open: Mutex<HashMap<(RecordId, BucketName), Held>>,
+    calls_made: AtomicU64,
+    calls_saved: AtomicU64,
+}
+
+impl fmt::Debug for RecordRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RecordRing({}, {:?})", self.region, self.provider)
+    }
+}
+
+impl RecordRing {
+    /// A ring for a site of `region`.
+    #[must_use]
+    pub fn new(
+        provider: Arc<dyn KeyProvider>,
+        region: Region,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        audit: Arc<dyn Audit>,
+    ) -> Self {
+        Self {
+            provider,
+            region,
+            clock,
+            rng,
+            audit,
+            serving: Mutex::default(),
+            open: Mutex::default(),
+            calls_made: AtomicU64::new(0),
+            calls_saved: AtomicU64::new(0),
+        }
+    }
+
+    /// The record for one more object of `bucket`, whose CMK is `cmk` (id or alias).
+    ///
+    /// A record that was not returned before has to be durable in store and
+    /// catalog before any object under it is acknowledged; the caller knows
+    /// which ones are.
+    ///
+    /// # Errors
+    /// [`KeyError`]; nothing may be sealed then.
+    pub async fn current(
+        &self,
+        bucket: &BucketName,
+        cmk: &str,
+    ) -> Result<Arc<OpenRecord>, KeyError> {
+        let slot = self
+            .serving
+            .lock()
+            .entry(bucket.clone())
+            .or_default()
+            .clone();
+        let mut slot = slot.lock().await;
+        let now = self.clock.monotonic();
+        if let Some(serving) = slot.as_mut()
+            && serving.cmk == cmk
+            && serving.objects < RECORD_OBJECTS_MAX
+            && now.saturating_sub(serving.begun_at) < RECORD_LIFE_MAX
+        {
+            let calls = self.calls_made.load(Ordering::Relaxed);
+            let usable = self.still_usable(&mut serving.held, bucket, true).await;
+            match usable {
+                Ok(true) => {
+                    serving.objects += 1;
+                    if calls == self.calls_made.load(Ordering::Relaxed) {
+                        self.calls_saved.fetch_add(1, Ordering::Relaxed);
+                    }
+                    return Ok(serving.held.open.clone());
+                }
+                // The CMK was rotated: new material is used at once.
+                Ok(false) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        *slot = None;
+        let held = self.begin(bucket, cmk, None).await?;
+        let open = held.open.clone();
+        // What was just sealed under it is read, and its upload resumed, without a call.
+        self.hold((open.record.id, bucket.clone()), held.clone());
+        *slot = Some(Serving {
+            cmk: cmk.to_owned(),
+            held,
+            begun_at: now,
+            objects: 1,
+        });
+        Ok(open)
+    }
+
+    /// A record of its own for one object: bucket keys are off.
+    ///
+    /// # Errors
+    /// As [`Self::current`].
+    pub async fn for_object(
+        &self,
+        bucket: &BucketName,
+        cmk: &str,
+        object: ObjectUid,
+    ) -> Result<Arc<OpenRecord>, KeyError> {
+        Ok(self.begin(bucket, cmk, Some(object)).await?.open)
+    }
+
+    /// Opens a record for reading an object of `bucket`.
+    ///
+    /// # Errors
+    /// [`KeyError`]; nothing may be read then.
+    pub async fn open(
+        &self,
+        record: &KeyRecord,
+        bucket: &BucketName,
+    ) -> Result<Arc<OpenRecord>, KeyError> {
+        let id = (record.id, bucket.clone());
+        let held = self.open.lock().get(&id).cloned();
+        let held = match held {
+            // A record is immutable but for re-wraps, which keep its key.
+            Some(mut held) => {
+                self.still_usable(&mut held, bucket, false).await?;
+                held
+            }
+            None => {
+                let now = self.clock.monotonic();
+                Held {
+                    open: Arc::new(self.unwrap(record, bucket).await?),
+                    unwrapped_at: now,
+                    checked_at: now,
+                }
+            }
+        };
+        let open = held.open.clone();
+        self.hold(id, held);
+        Ok(open)
+    }
+
+    /// Lets go of every key that has been held for longer than it may be. Called
+    /// now and then, so that keys do not rest in the memory of an idle process.
+    pub fn expire(&self) {
+        let now = self.clock.monotonic();
+        let fresh = |held: &Held| now.saturating_sub(held.unwrapped_at) < RECORD_KEY_CACHED_MAX;
+        self.open.lock().retain(|_, held| fresh(held));
+        for slot in self.serving.lock().values() {
+            if let Ok(mut slot) = slot.try_lock()
+                && slot.as_ref().is_some_and(|serving| !fresh(&serving.held))
+            {
+                *slot = None;
+            }
+        }
+    }
+
+    /// What was asked of the provider so far.
+    #[must_use]
+    pub fn counters(&self) -> RingCounters {
+        RingCounters {
+            calls_made: self.calls_made.load(Ordering::Relaxed),
+            calls_saved: self.calls_saved.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The CMK of a bucket, checked to be usable and of this region: what `check`
+    /// asks, and what every new record asks.
+    ///
+    /// # Errors
+    /// [`KeyError::WrongRegion`], [`KeyError::NotUsable`], [`KeyError::Missing`] …
+    pub async fn check(&self, cmk: &str) -> Result<KeyDescription, KeyError> {
+        let key = self.provider.describe(cmk).await?;
+        if key.region != self.region {
+            return Err(KeyError::WrongRegion {
+                key: cmk.to_owned(),
+                found: key.region,
+                wanted: self.region.clone(),
+            });
+        }
+        if !key.state.is_usable() {
+            return Err(KeyError::NotUsable {
+                key: cmk.to_owned(),
+                state: key.state,
+            });
+        }
+        Ok(key)
+    }
+
+    async fn begin(
+        &self,
+        bucket: &BucketName,
+        cmk: &str,
+        object: Option<ObjectUid>,
+    ) -> Result<Held, KeyError> {
+        self.check(cmk).await?;
+        let now = self.clock.monotonic();
+        let id = RecordId::random(&*self.rng);
+        let key = RecordKey::random(&*self.rng);
+        let context = match object {
+            Some(object) => EncryptionContext::object(bucket, &self.region, id, object),
+            None => EncryptionContext::bucket(bucket, &self.region, id),
+        };
+        self.calls_made.fetch_add(1, Ordering::Relaxed);
+        let wrapped = self.provider.wrap(cmk, &key, &context).await?;
+        let record = KeyRecord {
+            id,
+            kind: object.map_or(RecordKind::Bucket, |_| RecordKind::Object),
+            bucket: bucket.clone(),
+            object,
+            region: self.region.clone(),
+            provider: self.provider.kind(),
+            cmk: wrapped.cmk,
+            cmk_version: wrapped.cmk_version,
+            wrapped: wrapped.bytes,
+            created: self.clock.now(),
+        };
+        self.put_on_record(AuditKind::KeyWrapped, &record)?;
+        Ok(Held {
+            open: Arc::new(OpenRecord { record, key }),
+            unwrapped_at: now,
+            checked_at: now,
+        })
+    }
+
+    async fn unwrap(
+        &self,
+        record: &KeyRecord,
+        bucket: &BucketName,
+    ) -> Result<OpenRecord, KeyError> {
+        if record.provider != self.provider.kind() {
+            return Err(KeyError::ForeignProvider {
+                found: record.provider,
+                configured: self.provider.kind(),
+            });
+        }
+        let context = record.context_for(bucket, &self.region);
+        self.calls_made.fetch_add(1, Ordering::Relaxed);
+        let key = self.provider.unwrap(&record.to_wrapped(), &context).await?;
+        self.put_on_record(AuditKind::KeyUnwrapped, record)?;
+        Ok(OpenRecord {
+            record: record.clone(),
+            key,
+        })
+    }
+
+    /// Holds the two times: unwrapped again after five minutes, and the CMK's
+    /// state asked for every five seconds. `false` when `for_sealing` and the
+    /// CMK has a newer version.
+    async fn still_usable(
+        &self,
+        held: &mut Held,
+        bucket: &BucketName,
+        for_sealing: bool,
+    ) -> Result<bool, KeyError> {
+        let now = self.clock.monotonic();
+        if now.saturating_sub(held.unwrapped_at) >= RECORD_KEY_CACHED_MAX {
+            held.open = Arc::new(self.unwrap(&held.open.record, bucket).await?);
+            held.unwrapped_at = now;
+        }
+        if now.saturating_sub(held.checked_at) >= KEY_STATE_RECHECKED {
+            let key = self.check(held.open.record.cmk.as_str()).await?;
+            held.checked_at = now;
+            return Ok(!for_sealing || key.current == held.open.record.cmk_version);
+        }
+        Ok(true)
+    }
+
+    fn hold(&self, id: (RecordId, BucketName), held: Held) {
+        let mut open = self.open.lock();
+        if open.len() >= OPEN_RECORDS_MAX && !open.contains_key(&id) {
+            let oldest = open.iter().min_by_key(|(_, held)| held.unwrapped_at);
+            if let Some(oldest) = oldest.map(|(id, _)| id.clone()) {
+                open.remove(&oldest);
+            }
+        }
+        open.insert(id, held);
+    }
+
+    fn put_on_record(&self, kind: AuditKind, record: &KeyRecord) -> Result<(), KeyError> {
+        let entry = AuditRecord::new(self.clock.now(), kind, "agent")
+            .with("record", record.id)
+            .with("bucket", &record.bucket)
+            .with("provider", record.provider)
+            .with("cmk", &record.cmk)
+            .with("cmk_version", &record.cmk_version);
+        Ok(self.audit.record(entry)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

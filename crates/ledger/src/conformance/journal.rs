@@ -1,0 +1,211 @@
+//! What is known, recorded and listed.
+
+use std::collections::HashSet;
+
+use sealift_terms::{ChangeKind, Epoch, Reason, SiteId, Status};
+
+use super::sample::{at, bucket, change, facts, key, order, peer, put, rule};
+use crate::{
+    Destination, HighWater, Journal, KnownCounts, ListTransfers, PeerMemory, Skip, UnsupportedName,
+};
+
+pub(super) async fn known_keys_come_in_the_order_of_their_bytes(journal: &dyn Journal) {
+    let mut keys = [
+        "z", "a", "a/b", "a.b", "a\u{1}", "ä", "é", "e\u{301}", "日本", "🦀", "\u{ffff}", "Z", "~",
+    ];
+    let changes = keys.iter().zip(1..).map(|(key, n)| put(key, n, 1));
+    journal.record(changes.collect(), at(1)).await.unwrap();
+    keys.sort_unstable_by_key(|key| key.as_bytes());
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = journal
+            .known_page(&bucket(), after.as_ref(), 3)
+            .await
+            .unwrap();
+        let Some(last) = page.last() else {
+            break;
+        };
+        assert!(page.len() <= 3);
+        after = Some(last.key.clone());
+        found.extend(page.into_iter().map(|known| known.key));
+    }
+    let found: Vec<&str> = found.iter().map(AsRef::as_ref).collect();
+    assert_eq!(found, keys);
+}
+
+pub(super) async fn what_is_known_is_the_highest_order(journal: &dyn Journal) {
+    let changes = vec![
+        put("k", 5, 50),
+        put("k", 3, 30),
+        change("k", 6, 0, ChangeKind::Tags),
+    ];
+    journal.record(changes, at(1)).await.unwrap();
+    let known = journal.known(&bucket(), &key("k")).await.unwrap().unwrap();
+    assert_eq!((known.order, known.size), (order(5), 50));
+    let gone = change("k", 7, 0, ChangeKind::DeleteMarker);
+    journal
+        .record(vec![gone, put("live", 8, 1)], at(2))
+        .await
+        .unwrap();
+    let known = journal.known(&bucket(), &key("k")).await.unwrap().unwrap();
+    assert!(known.deleted);
+    let counts = journal.known_counts(&bucket()).await.unwrap();
+    assert_eq!(
+        counts,
+        KnownCounts {
+            live: 1,
+            deleted: 1
+        }
+    );
+}
+
+pub(super) async fn recording_twice_keeps_one_transfer(journal: &dyn Journal) {
+    let first = journal.record(vec![put("k", 1, 10)], at(1)).await.unwrap();
+    let again = journal
+        .record(vec![put("k", 1, 10), put("l", 2, 10)], at(2))
+        .await
+        .unwrap();
+    assert_eq!(first[0], again[0]);
+    assert_ne!(again[0], again[1]);
+    let tags = |n| {
+        let mut tags = change("k", 1, 0, ChangeKind::Tags);
+        tags.change.order = order(n);
+        tags
+    };
+    let tagged = journal
+        .record(vec![tags(3), tags(4), tags(4)], at(3))
+        .await
+        .unwrap();
+    let different: HashSet<_> = again.iter().chain(&tagged).collect();
+    assert_eq!(different.len(), 4, "two puts, two sets of tags");
+    let counts = journal.counts().await.unwrap();
+    assert_eq!(counts.iter().map(|count| count.objects).sum::<u64>(), 4);
+}
+
+pub(super) async fn all_facts_of_a_transfer_come_back(journal: &dyn Journal) {
+    let mut new = put("ä/日本", 9, 123);
+    new.destinations.push(Destination {
+        rule: rule("other"),
+        peer: peer("c"),
+        skip: Some(Skip {
+            reason: Reason::SkippedReplica,
+            evidence: "came from there".to_owned(),
+        }),
+    });
+    let ids = journal.record(vec![new.clone()], at(7)).await.unwrap();
+    let sent = journal.transfer(ids[0]).await.unwrap().unwrap();
+    assert_eq!(sent.change, new.change);
+    assert_eq!(sent.change.facts, facts(123));
+    assert_eq!((sent.status, sent.reason), (Status::Pending, None));
+    assert_eq!((sent.recorded_at, sent.next_try), (at(7), at(7)));
+    let skipped = journal.transfer(ids[1]).await.unwrap().unwrap();
+    assert_eq!(skipped.status, Status::Skipped);
+    assert_eq!(skipped.reason, Some(Reason::SkippedReplica));
+    assert_eq!(skipped.evidence.as_deref(), Some("came from there"));
+    assert_eq!((skipped.rule, skipped.peer), (rule("other"), peer("c")));
+    let newest_first = journal
+        .transfers_of(&bucket(), &key("ä/日本"), 10)
+        .await
+        .unwrap();
+    assert_eq!(newest_first.len(), 2);
+    assert_eq!(newest_first[0].id, ids[1]);
+}
+
+pub(super) async fn listings_filter_and_go_on(journal: &dyn Journal) {
+    let changes = (1..=10).map(|n| put(&format!("k{n}"), n, 1)).collect();
+    let ids = journal.record(changes, at(1)).await.unwrap();
+    let mut list = ListTransfers {
+        limit: 4,
+        ..ListTransfers::default()
+    };
+    let mut found = Vec::new();
+    loop {
+        let page = journal.transfers(&list).await.unwrap();
+        let Some(last) = page.last() else {
+            break;
+        };
+        list.after = Some(last.id);
+        found.extend(page.into_iter().map(|transfer| transfer.id));
+    }
+    assert_eq!(found, ids);
+    let filtered = |list: ListTransfers| async move {
+        let list = ListTransfers { limit: 99, ..list };
+        journal.transfers(&list).await.unwrap().len()
+    };
+    let all = ListTransfers {
+        status: Some(Status::Pending),
+        rule: Some(rule("all")),
+        peer: Some(peer("b")),
+        bucket: Some(bucket()),
+        ..ListTransfers::default()
+    };
+    assert_eq!(filtered(all.clone()).await, 10);
+    let failed = ListTransfers {
+        status: Some(Status::Failed),
+        ..all.clone()
+    };
+    assert_eq!(filtered(failed).await, 0);
+    let elsewhere = ListTransfers {
+        peer: Some(peer("elsewhere")),
+        ..all
+    };
+    assert_eq!(filtered(elsewhere).await, 0);
+}
+
+pub(super) async fn a_new_rule_finds_what_was_never_sent(journal: &dyn Journal) {
+    let mut nowhere = put("unsent", 1, 10);
+    nowhere.destinations.clear();
+    let gone = change("gone", 3, 0, ChangeKind::DeleteMarker);
+    let changes = vec![nowhere, put("sent", 2, 10), gone];
+    let ids = journal.record(changes, at(1)).await.unwrap();
+    assert_eq!(ids.len(), 2);
+    let keys = |peer| async move {
+        let page = journal.unsent_page(&bucket(), &peer, None, 10).await;
+        let page = page.unwrap().into_iter();
+        page.map(|known| known.key).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(peer("b")).await, [key("unsent")]);
+    assert_eq!(keys(peer("c")).await, [key("sent"), key("unsent")]);
+}
+
+pub(super) async fn small_memories_are_kept(journal: &dyn Journal) {
+    assert_eq!(journal.high_water().await.unwrap(), HighWater::default());
+    let mut late = put("k", 7, 1);
+    late.change.order.clock = u64::MAX;
+    journal
+        .record(vec![late, put("l", 6, 1)], at(1))
+        .await
+        .unwrap();
+    let high = journal.high_water().await.unwrap();
+    assert_eq!((high.clock, high.change), (u64::MAX, 7));
+
+    assert_eq!(journal.peer(&peer("b")).await.unwrap(), None);
+    for sequence in [5, 3] {
+        let memory = PeerMemory {
+            site: SiteId([1; 16]),
+            epoch: Epoch([2; 16]),
+            sequence,
+            seen_at: at(4),
+        };
+        journal.remember_peer(&peer("b"), memory).await.unwrap();
+        assert_eq!(journal.peer(&peer("b")).await.unwrap(), Some(memory));
+    }
+
+    let names = |count: usize| {
+        let name = |n| UnsupportedName {
+            name: format!("bad-{n:05}"),
+            reason: Reason::SkippedUnreadable,
+            evidence: "not UTF-8".to_owned(),
+        };
+        (0..count).map(name).collect::<Vec<_>>()
+    };
+    let max = sealift_terms::limits::UNSUPPORTED_NAMES_MAX;
+    for (given, kept) in [(3, 3), (1, 1), (max + 1, max)] {
+        journal
+            .replace_unsupported(&bucket(), names(given))
+            .await
+            .unwrap();
+        let found = journal.unsupported(&bucket()).await.unwrap();
+        assert_eq!(found, names(kept));
+    }
+}

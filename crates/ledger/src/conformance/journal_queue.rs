@@ -1,0 +1,261 @@
+//! Leases, outcomes, queueing again, folding.
+
+use std::{collections::HashSet, sync::Arc};
+
+use sealift_terms::{ChangeKind, Reason, Status, Timestamp, TransferId};
+
+use super::sample::{at, bucket, change, key, peer, put, receipt, rule};
+use crate::{Journal, LedgerError, ListTransfers, Requeue, Settlement, Transfer, TransferOutcome};
+
+fn completed(transfer: &Transfer, sequence: u64, when: Timestamp) -> Settlement {
+    let receipt = receipt(&transfer.change.name, sequence);
+    settlement(
+        transfer.id,
+        when,
+        TransferOutcome::Completed(Box::new(receipt)),
+    )
+}
+
+fn settlement(id: TransferId, at: Timestamp, outcome: TransferOutcome) -> Settlement {
+    Settlement { id, at, outcome }
+}
+
+fn failed() -> TransferOutcome {
+    TransferOutcome::Failed {
+        reason: Reason::SrcObjectGone,
+        evidence: "ENOENT".to_owned(),
+    }
+}
+
+fn deferred(next_try: Timestamp) -> TransferOutcome {
+    TransferOutcome::Deferred {
+        reason: Reason::PeerUnreachable,
+        evidence: "connection refused".to_owned(),
+        next_try,
+    }
+}
+
+async fn record(journal: &dyn Journal, count: u64) -> Vec<TransferId> {
+    let changes = (1..=count).map(|n| put(&format!("k{n}"), n, 10)).collect();
+    journal.record(changes, at(1)).await.unwrap()
+}
+
+/// Objects of a status by the counts, after comparing them with a listing.
+async fn counted(journal: &dyn Journal, status: Status) -> u64 {
+    let list = ListTransfers {
+        status: Some(status),
+        limit: 1000,
+        ..ListTransfers::default()
+    };
+    let rows = journal.transfers(&list).await.unwrap();
+    let counts = journal.counts().await.unwrap();
+    let of_status = counts.iter().filter(|count| count.status == status);
+    let (objects, bytes) = of_status.fold((0, 0), |(objects, bytes), count| {
+        (objects + count.objects, bytes + count.bytes)
+    });
+    assert_eq!(objects, rows.len() as u64, "counts are what is there");
+    let listed: u64 = rows.iter().map(|row| row.change.facts.size).sum();
+    assert_eq!(bytes, listed);
+    objects
+}
+
+pub(super) async fn a_lease_is_exclusive(journal: Arc<dyn Journal>) {
+    let ids = record(&*journal, 200).await;
+    let tasks = (0..8).map(|_| {
+        let journal = Arc::clone(&journal);
+        tokio::spawn(async move {
+            let mut leased = Vec::new();
+            loop {
+                let some = journal.lease(&peer("b"), 7, at(1)).await.unwrap();
+                if some.is_empty() {
+                    return leased;
+                }
+                leased.extend(some.into_iter().map(|transfer| transfer.id));
+            }
+        })
+    });
+    let mut leased = Vec::new();
+    for task in tasks.collect::<Vec<_>>() {
+        leased.extend(task.await.unwrap());
+    }
+    assert_eq!(leased.len(), ids.len(), "none twice");
+    assert_eq!(leased.iter().collect::<HashSet<_>>().len(), ids.len());
+    journal.release(&ids[..3]);
+    let again = journal.lease(&peer("b"), 10, at(1)).await.unwrap();
+    assert_eq!(again.len(), 3);
+}
+
+pub(super) async fn what_is_not_due_is_not_leased(journal: &dyn Journal) {
+    record(journal, 2).await;
+    let leased = journal.lease(&peer("b"), 1, at(1)).await.unwrap();
+    assert_eq!(leased.len(), 1);
+    assert!(
+        journal
+            .lease(&peer("c"), 9, at(1))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let later = settlement(leased[0].id, at(2), deferred(at(60)));
+    journal.settle(vec![later]).await.unwrap();
+    let next_due = journal.next_due(&peer("b"), at(2)).await.unwrap();
+    assert_eq!(next_due, Some(at(60)));
+    let other = journal.lease(&peer("b"), 9, at(59)).await.unwrap();
+    assert_eq!(other.len(), 1);
+    assert_ne!(other[0].id, leased[0].id);
+    let due = journal.lease(&peer("b"), 9, at(60)).await.unwrap();
+    assert_eq!(due[0].id, leased[0].id);
+    assert_eq!(due[0].attempts, 1);
+    assert_eq!(due[0].reason, Some(Reason::PeerUnreachable));
+}
+
+pub(super) async fn a_batch_is_settled_whole_or_not_at_all(journal: &dyn Journal) {
+    record(journal, 2).await;
+    let leased = journal.lease(&peer("b"), 2, at(1)).await.unwrap();
+    let mut batch = vec![
+        completed(&leased[0], 1, at(2)),
+        completed(&leased[0], 1, at(2)),
+    ];
+    batch[1].id = leased[1].id;
+    let error = journal.settle(batch).await.unwrap_err();
+    assert!(
+        matches!(error, LedgerError::NoSuchTransfer { .. }),
+        "{error}"
+    );
+    assert_eq!(counted(journal, Status::Pending).await, 2);
+    let missing = settlement(TransferId(999), at(2), failed());
+    let batch = vec![completed(&leased[0], 1, at(2)), missing];
+    assert!(journal.settle(batch).await.is_err());
+    assert_eq!(counted(journal, Status::Completed).await, 0);
+}
+
+pub(super) async fn outcomes_change_status_and_counts(journal: &dyn Journal) {
+    record(journal, 4).await;
+    let leased = journal.lease(&peer("b"), 4, at(1)).await.unwrap();
+    let skipped = TransferOutcome::Skipped {
+        reason: Reason::SrcObjectChanged,
+        evidence: "a newer version".to_owned(),
+    };
+    let batch = vec![
+        completed(&leased[0], 11, at(2)),
+        settlement(leased[1].id, at(2), failed()),
+        settlement(leased[2].id, at(2), skipped),
+        settlement(leased[3].id, at(2), deferred(at(3))),
+    ];
+    journal.settle(batch).await.unwrap();
+    for status in [
+        Status::Completed,
+        Status::Failed,
+        Status::Skipped,
+        Status::Pending,
+    ] {
+        assert_eq!(counted(journal, status).await, 1, "{status}");
+    }
+    let done = journal.transfer(leased[0].id).await.unwrap().unwrap();
+    assert_eq!(done.receipt, Some(receipt(&done.change.name, 11)));
+    assert_eq!(done.updated_at, at(2));
+    let gone = journal.transfer(leased[1].id).await.unwrap().unwrap();
+    assert_eq!(gone.evidence.as_deref(), Some("ENOENT"));
+    let counts = journal.counts().await.unwrap();
+    let pending = counts.iter().find(|count| count.status == Status::Pending);
+    assert_eq!(pending.unwrap().oldest, Some(at(1)));
+}
+
+pub(super) async fn completed_stays_completed(journal: &dyn Journal) {
+    record(journal, 1).await;
+    let leased = journal.lease(&peer("b"), 1, at(1)).await.unwrap();
+    let done = completed(&leased[0], 1, at(2));
+    journal.settle(vec![done.clone(), done]).await.unwrap();
+    let late = settlement(leased[0].id, at(3), failed());
+    journal.settle(vec![late]).await.unwrap();
+    assert_eq!(counted(journal, Status::Completed).await, 1);
+    assert_eq!(counted(journal, Status::Failed).await, 0);
+}
+
+pub(super) async fn requeue_takes_what_it_names(journal: &dyn Journal) {
+    let changes = ["a", "a/b", "b", "ä"].iter().zip(1..);
+    let changes = changes.map(|(key, n)| put(key, n, 10)).collect();
+    journal.record(changes, at(1)).await.unwrap();
+    let keys = |prefix: &str, exact| Requeue::Keys {
+        bucket: bucket(),
+        prefix: prefix.to_owned(),
+        exact,
+    };
+    let cases = [
+        (Requeue::All, 4),
+        (Requeue::Rule(rule("all")), 4),
+        (Requeue::Rule(rule("none")), 0),
+        (Requeue::Peer(peer("b")), 4),
+        (Requeue::Peer(peer("c")), 0),
+        (keys("", false), 4),
+        (keys("a", false), 2),
+        (keys("a", true), 1),
+        (keys("ä", false), 1),
+    ];
+    for (which, expected) in cases {
+        let leased = journal.lease(&peer("b"), 9, at(10)).await.unwrap();
+        assert_eq!(leased.len(), 4);
+        let fail = leased
+            .iter()
+            .map(|transfer| settlement(transfer.id, at(2), failed()));
+        journal.settle(fail.collect()).await.unwrap();
+        let queued = journal.requeue(which.clone(), at(10)).await.unwrap();
+        assert_eq!(queued, expected, "{which:?}");
+        assert_eq!(counted(journal, Status::Pending).await, expected);
+        assert_eq!(counted(journal, Status::Failed).await, 4 - expected);
+        journal.requeue(Requeue::All, at(10)).await.unwrap();
+    }
+}
+
+pub(super) async fn a_peer_that_rolled_back_gets_the_later_ones_again(journal: &dyn Journal) {
+    record(journal, 5).await;
+    let leased = journal.lease(&peer("b"), 5, at(1)).await.unwrap();
+    let done = leased.iter().zip(1..);
+    let done = done.map(|(transfer, sequence)| completed(transfer, sequence, at(2)));
+    journal.settle(done.collect()).await.unwrap();
+    let after = |sequence| Requeue::CompletedAfter {
+        peer: peer("b"),
+        sequence,
+    };
+    assert_eq!(journal.requeue(after(3), at(4)).await.unwrap(), 2);
+    assert_eq!(counted(journal, Status::Completed).await, 3);
+    let again = journal.lease(&peer("b"), 9, at(4)).await.unwrap();
+    assert_eq!(
+        again.iter().map(|t| t.id).collect::<Vec<_>>(),
+        leased[3..].iter().map(|t| t.id).collect::<Vec<_>>()
+    );
+    assert_eq!(again[0].receipt, None);
+    assert_eq!(journal.requeue(after(0), at(5)).await.unwrap(), 3);
+}
+
+pub(super) async fn old_rows_fold_into_one_per_live_key(journal: &dyn Journal) {
+    let changes = vec![
+        put("live", 1, 10),
+        put("live", 2, 10),
+        put("live", 3, 10),
+        put("dead", 4, 10),
+        change("dead", 5, 0, ChangeKind::DeleteMarker),
+        put("waiting", 6, 10),
+        put("waiting", 7, 10),
+    ];
+    journal.record(changes, at(1)).await.unwrap();
+    let leased = journal.lease(&peer("b"), 6, at(1)).await.unwrap();
+    let done = leased.iter().map(|transfer| completed(transfer, 1, at(2)));
+    journal.settle(done.collect()).await.unwrap();
+    assert_eq!(journal.fold(at(2), 100).await.unwrap(), 0, "too young");
+    assert_eq!(journal.fold(at(3), 1).await.unwrap(), 1, "in small steps");
+    assert_eq!(journal.fold(at(3), 100).await.unwrap(), 3);
+    assert_eq!(journal.fold(at(3), 100).await.unwrap(), 0);
+    let of = |name| async move {
+        let rows = journal.transfers_of(&bucket(), &key(name), 9).await;
+        let rows = rows.unwrap().into_iter();
+        rows.map(|row| row.change.order.change).collect::<Vec<_>>()
+    };
+    assert_eq!(of("live").await, [3]);
+    assert_eq!(of("dead").await, [0_u64; 0]);
+    assert_eq!(of("waiting").await, [7, 6], "what waits folds nothing");
+    assert_eq!(counted(journal, Status::Completed).await, 2);
+    let counts = journal.counts().await.unwrap();
+    let folded: u64 = counts.iter().map(|count| count.folded_objects).sum();
+    assert_eq!(folded, 4);
+}

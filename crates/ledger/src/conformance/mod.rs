@@ -1,0 +1,72 @@
+//! What every implementation of the traits must do, as functions that panic where
+//! it does not. Each takes a function that makes a new, empty ledger.
+//!
+//! ```text
+//!  conformance::journal(|| …).await     conformance::catalog(|| …).await
+//!                    conformance::audit(|| …).await
+//! ```
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc
+)]
+
+mod audit;
+mod catalog;
+mod catalog_rebuild;
+mod journal;
+mod journal_queue;
+pub mod sample;
+
+use std::sync::Arc;
+
+use crate::{AuditLog, Catalog, Journal};
+
+/// A new journal.
+pub type MadeJournal = Arc<dyn Journal>;
+/// A new catalog and the audit log that is written with its commits.
+pub type MadeCatalog = (Arc<dyn Catalog>, Arc<dyn AuditLog>);
+
+/// Holds a [`Journal`] to its words.
+pub async fn journal(make: impl Fn() -> MadeJournal) {
+    journal::known_keys_come_in_the_order_of_their_bytes(&*make()).await;
+    journal::what_is_known_is_the_highest_order(&*make()).await;
+    journal::recording_twice_keeps_one_transfer(&*make()).await;
+    journal::all_facts_of_a_transfer_come_back(&*make()).await;
+    journal::listings_filter_and_go_on(&*make()).await;
+    journal::a_new_rule_finds_what_was_never_sent(&*make()).await;
+    journal::small_memories_are_kept(&*make()).await;
+    journal_queue::a_lease_is_exclusive(make()).await;
+    journal_queue::what_is_not_due_is_not_leased(&*make()).await;
+    journal_queue::a_batch_is_settled_whole_or_not_at_all(&*make()).await;
+    journal_queue::outcomes_change_status_and_counts(&*make()).await;
+    journal_queue::completed_stays_completed(&*make()).await;
+    journal_queue::requeue_takes_what_it_names(&*make()).await;
+    journal_queue::a_peer_that_rolled_back_gets_the_later_ones_again(&*make()).await;
+    journal_queue::old_rows_fold_into_one_per_live_key(&*make()).await;
+}
+
+/// Holds a [`Catalog`] to its words.
+pub async fn catalog(make: impl Fn() -> MadeCatalog) {
+    catalog::a_commit_is_known_with_its_receipt(&*make().0).await;
+    catalog::latest_is_the_highest_order_whatever_came_first(&*make().0).await;
+    catalog::the_same_version_again_is_known_or_a_conflict(&*make().0).await;
+    catalog::sequences_grow_in_the_order_of_commits(&*make().0).await;
+    let (made, log) = make();
+    catalog::a_commit_is_whole_or_nothing(&*made, &*log).await;
+    catalog::listings_go_on_where_they_ended(&*make().0).await;
+    catalog::tags_and_purges_take_effect(&*make().0).await;
+    catalog::uploads_and_parts_are_kept_until_the_commit(&*make().0).await;
+    catalog::packs_files_and_key_versions_are_counted(&*make().0).await;
+    catalog_rebuild::finds_in_any_order_give_the_same_catalog(&make).await;
+    catalog_rebuild::a_rebuild_begins_a_new_epoch_and_keeps_the_log(&make).await;
+}
+
+/// Holds an [`AuditLog`] to its words.
+pub async fn audit(make: impl Fn() -> MadeCatalog) {
+    let (made, log) = make();
+    audit::leaves_are_canonical_and_hashed(&*log).await;
+    audit::leaves_of_a_commit_are_durable_with_it(&*made, &*log).await;
+    audit::refusals_are_counted_together(&*make().1).await;
+}

@@ -1,0 +1,333 @@
+//! The sender's memory: what it knows of its sources, and how every transfer stands.
+
+use async_trait::async_trait;
+use sealift_terms::{
+    BucketName, Change, Epoch, ObjectKey, Order, PeerName, Reason, Receipt, RuleName, SiteId,
+    Status, Timestamp, TransferId, VersionId,
+};
+
+use crate::Result;
+
+/// A change and where it is to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewChange {
+    /// What happened.
+    pub change: Change,
+    /// Where it goes; nowhere when no rule covers it, and it is then only known.
+    pub destinations: Vec<Destination>,
+}
+
+/// One destination of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// The rule that sends it there.
+    pub rule: RuleName,
+    /// The peer.
+    pub peer: PeerName,
+    /// Why it is not to be sent after all; it is then `SKIPPED` at once.
+    pub skip: Option<Skip>,
+}
+
+/// Why something is not sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skip {
+    /// The code.
+    pub reason: Reason,
+    /// What was seen.
+    pub evidence: String,
+}
+
+/// One change on its way to one peer, and how it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// Its number.
+    pub id: TransferId,
+    /// The rule that made it.
+    pub rule: RuleName,
+    /// Where it goes.
+    pub peer: PeerName,
+    /// What is sent.
+    pub change: Change,
+    /// How it stands.
+    pub status: Status,
+    /// Why, unless it is simply to be sent or is done.
+    pub reason: Option<Reason>,
+    /// What was seen when the reason was found.
+    pub evidence: Option<String>,
+    /// How often it was tried in vain since it was recorded or queued again.
+    pub attempts: u32,
+    /// Not to be tried before.
+    pub next_try: Timestamp,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    /// When its status last changed.
+    pub updated_at: Timestamp,
+    /// What the receiver said; there when it is `COMPLETED`.
+    pub receipt: Option<Receipt>,
+}
+
+/// What became of a transfer that was leased. Ends the lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// Which transfer.
+    pub id: TransferId,
+    /// When.
+    pub at: Timestamp,
+    /// What became of it.
+    pub outcome: TransferOutcome,
+}
+
+/// See [`Settlement`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TransferOutcome {
+    /// It is durable at the destination. The receipt must be of the transfer's version.
+    Completed(Box<Receipt>),
+    /// It is to be tried again. One attempt is counted.
+    Deferred {
+        /// Why.
+        reason: Reason,
+        /// What was seen.
+        evidence: String,
+        /// When to try again.
+        next_try: Timestamp,
+    },
+    /// It is given up until something changes.
+    Failed {
+        /// Why.
+        reason: Reason,
+        /// What was seen.
+        evidence: String,
+    },
+    /// It is not to be sent.
+    Skipped {
+        /// Why.
+        reason: Reason,
+        /// What was seen.
+        evidence: String,
+    },
+}
+
+/// Which transfers are to be queued again, due at once, their attempts counted afresh.
+///
+/// The first four take what is `FAILED` or `PENDING`. What is leased stays leased:
+/// its outcome comes by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Requeue {
+    /// Everything.
+    All,
+    /// Those of one rule.
+    Rule(RuleName),
+    /// Those to one peer.
+    Peer(PeerName),
+    /// Those of a bucket, of one key, or of the keys with a prefix.
+    Keys {
+        /// The bucket.
+        bucket: BucketName,
+        /// The beginning of the keys; empty for all.
+        prefix: String,
+        /// Whether `prefix` is one whole key.
+        exact: bool,
+    },
+    /// What the peer had completed above this commit sequence: it came back from
+    /// an older copy. 0 takes all it ever completed, which is right after a new
+    /// epoch: what it still has, it answers without data.
+    CompletedAfter {
+        /// The peer.
+        peer: PeerName,
+        /// Its commit sequence now.
+        sequence: u64,
+    },
+}
+
+/// How many transfers stand how.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Count {
+    /// The rule.
+    pub rule: RuleName,
+    /// The peer.
+    pub peer: PeerName,
+    /// The status.
+    pub status: Status,
+    /// Transfers.
+    pub objects: u64,
+    /// Bytes of plaintext.
+    pub bytes: u64,
+    /// Transfers of this status that were folded away: older versions, done long ago.
+    pub folded_objects: u64,
+    /// The oldest of them was recorded then. Only for `PENDING`.
+    pub oldest: Option<Timestamp>,
+}
+
+/// Which transfers to list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ListTransfers {
+    /// Only of this status.
+    pub status: Option<Status>,
+    /// Only of this rule.
+    pub rule: Option<RuleName>,
+    /// Only to this peer.
+    pub peer: Option<PeerName>,
+    /// Only of this bucket.
+    pub bucket: Option<BucketName>,
+    /// Only those with a higher number.
+    pub after: Option<TransferId>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// What the journal knows of one key: its latest version in the source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownKey {
+    /// The key.
+    pub key: ObjectKey,
+    /// Its latest version.
+    pub version: VersionId,
+    /// That version's order.
+    pub order: Order,
+    /// Whether that version is a delete marker.
+    pub deleted: bool,
+    /// Bytes of plaintext.
+    pub size: u64,
+}
+
+/// How many keys of a bucket are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KnownCounts {
+    /// Keys whose latest version has content.
+    pub live: u64,
+    /// Keys whose latest version is a delete marker.
+    pub deleted: u64,
+}
+
+/// The highest clock reading and change number ever recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HighWater {
+    /// The hybrid logical clock; the next reading must be higher.
+    pub clock: u64,
+    /// The change number; the next change takes the one above.
+    pub change: u64,
+}
+
+/// What was last seen of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerMemory {
+    /// Its site.
+    pub site: SiteId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The highest commit sequence seen from it.
+    pub sequence: u64,
+    /// When it was seen.
+    pub seen_at: Timestamp,
+}
+
+/// A name in a source that cannot be an object key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnsupportedName {
+    /// The name, as far as it can be shown.
+    pub name: String,
+    /// Why.
+    pub reason: Reason,
+    /// What was seen.
+    pub evidence: String,
+}
+
+/// The sender's journal.
+///
+/// Every function that changes something returns when the change is durable,
+/// and changes all it was given or nothing.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Takes changes: what is known of their keys and one transfer per
+    /// destination, `PENDING` and due at once, in one step. Returns the numbers of
+    /// the transfers, change by change, destination by destination.
+    ///
+    /// A change that was recorded before (same version, kind, peer; for tags the
+    /// same order) keeps its transfer as it stands.
+    async fn record(&self, changes: Vec<NewChange>, at: Timestamp) -> Result<Vec<TransferId>>;
+
+    /// Takes up to `limit` transfers to `peer` that are `PENDING`, due at `now` and
+    /// not leased, oldest due first. They are the caller's until settled or
+    /// released; closing the journal ends all leases.
+    async fn lease(&self, peer: &PeerName, limit: usize, now: Timestamp) -> Result<Vec<Transfer>>;
+
+    /// Ends leases without an outcome: they can be leased again.
+    fn release(&self, ids: &[TransferId]);
+
+    /// When the next transfer to `peer` that is not yet due at `now` becomes due.
+    async fn next_due(&self, peer: &PeerName, now: Timestamp) -> Result<Option<Timestamp>>;
+
+    /// Writes down what became of transfers and ends their leases. A transfer that
+    /// is `COMPLETED` stays so, whatever comes later.
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<()>;
+
+    /// Queues transfers again; returns how many.
+    async fn requeue(&self, which: Requeue, now: Timestamp) -> Result<u64>;
+
+    /// One transfer.
+    async fn transfer(&self, id: TransferId) -> Result<Option<Transfer>>;
+
+    /// The transfers of one key, newest first, at most `limit`.
+    async fn transfers_of(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        limit: usize,
+    ) -> Result<Vec<Transfer>>;
+
+    /// Transfers by number.
+    async fn transfers(&self, list: &ListTransfers) -> Result<Vec<Transfer>>;
+
+    /// How many transfers stand how, by rule, peer and status. Cheap at any size.
+    async fn counts(&self) -> Result<Vec<Count>>;
+
+    /// Known keys of a bucket after `after`, sorted by their bytes: one side of the
+    /// merge with a scan of the source.
+    async fn known_page(
+        &self,
+        bucket: &BucketName,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<KnownKey>>;
+
+    /// What is known of one key.
+    async fn known(&self, bucket: &BucketName, key: &ObjectKey) -> Result<Option<KnownKey>>;
+
+    /// How many keys of a bucket are known.
+    async fn known_counts(&self, bucket: &BucketName) -> Result<KnownCounts>;
+
+    /// Known live keys whose latest version has no transfer to `peer` at all,
+    /// sorted by bytes: what a new rule has to make up for.
+    async fn unsent_page(
+        &self,
+        bucket: &BucketName,
+        peer: &PeerName,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<KnownKey>>;
+
+    /// Replaces the list of names of a bucket that cannot be keys; what is above
+    /// [`limits::UNSUPPORTED_NAMES_MAX`](sealift_terms::limits::UNSUPPORTED_NAMES_MAX) is cut off.
+    async fn replace_unsupported(
+        &self,
+        bucket: &BucketName,
+        names: Vec<UnsupportedName>,
+    ) -> Result<()>;
+
+    /// The names of a bucket that cannot be keys.
+    async fn unsupported(&self, bucket: &BucketName) -> Result<Vec<UnsupportedName>>;
+
+    /// The highest clock and change number recorded.
+    async fn high_water(&self) -> Result<HighWater>;
+
+    /// What was last seen of a peer.
+    async fn peer(&self, peer: &PeerName) -> Result<Option<PeerMemory>>;
+
+    /// Remembers what was seen of a peer, in place of what was remembered.
+    async fn remember_peer(&self, peer: &PeerName, memory: PeerMemory) -> Result<()>;
+
+    /// Folds up to `limit` rows that were settled before `before`: of what is
+    /// `COMPLETED` or `SKIPPED`, one row per peer and live key is kept, the newest.
+    /// Returns how many rows went.
+    async fn fold(&self, before: Timestamp, limit: usize) -> Result<u64>;
+}

@@ -1,0 +1,46 @@
+//! What a site must remember, durably: the sender's journal, the receiver's
+//! catalog and the audit log. Each is a trait with one conformance suite, and has
+//! an implementation in SQLite.
+//!
+//! ```text
+//!  changes of a source ──▶ Journal   what is to be sent, to whom, how it stands
+//!  sealed versions     ──▶ Catalog   what rests in the store, where, under which key record
+//!  what happened       ──▶ AuditLog  leaves of a Merkle tree, durable with the catalog's commits
+//! ```
+//!
+//! Names, sizes and times are in the clear in these databases. User metadata,
+//! tags and checksums are sealed row by row through a [`FactsSealer`], which the
+//! caller gives at construction: this crate holds no key.
+//!
+//! It moves no object bytes, decides nothing about rules or retries, and signs
+//! nothing.
+
+pub mod audit;
+pub mod catalog;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod error;
+mod facts;
+pub mod journal;
+pub mod merkle;
+pub mod sqlite;
+#[cfg(test)]
+mod tests;
+
+pub use audit::{AuditLog, AuditVerdict, Flaw, Leaf, Refusal};
+pub use catalog::{
+    BucketCount, Catalog, Commit, Committed, FileRow, KeyUse, ListVersions, Location, MarkKind,
+    NewMark, NewVersion, Outcome, PackState, ReceiptTerms, RecordRow, SiteRow, UploadPart,
+    UploadRow, VersionCursor, VersionKind, VersionPage, VersionRow,
+};
+pub use error::LedgerError;
+pub use facts::{FactsError, FactsSealer};
+pub use journal::{
+    Count, Destination, HighWater, Journal, KnownCounts, KnownKey, ListTransfers, NewChange,
+    PeerMemory, Requeue, Settlement, Skip, Transfer, TransferOutcome, UnsupportedName,
+};
+pub use merkle::TreeHead;
+pub use sqlite::{NewSite, SqliteAudit, SqliteCatalog, SqliteJournal};
+
+/// What the functions of this crate return.
+pub type Result<T> = std::result::Result<T, LedgerError>;

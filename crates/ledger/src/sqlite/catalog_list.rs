@@ -1,0 +1,94 @@
+//! Listings of versions.
+
+use rusqlite::{Connection, ToSql, params_from_iter};
+
+use super::{
+    catalog_rows::{VERSION, version},
+    columns::{above_prefix, all, limit, order_bytes},
+    sealing::Sealing,
+};
+use crate::{ListVersions, Result, VersionCursor, VersionPage, VersionRow};
+
+/// Values and conditions of a query, side by side.
+struct Query {
+    sql: String,
+    values: Vec<Box<dyn ToSql>>,
+}
+
+impl Query {
+    fn and(&mut self, condition: &str, value: impl ToSql + 'static) {
+        self.values.push(Box::new(value));
+        let place = format!("?{}", self.values.len());
+        self.sql.push_str(" AND ");
+        self.sql.push_str(&condition.replace('$', &place));
+    }
+}
+
+pub(super) fn versions(
+    db: &Connection,
+    sealing: &Sealing,
+    list: &ListVersions,
+) -> Result<VersionPage> {
+    let mut query = Query {
+        sql: format!("{VERSION} WHERE v.bucket = ?1"),
+        values: vec![Box::new(list.bucket.as_str().to_owned())],
+    };
+    if !list.prefix.is_empty() {
+        query.and("v.key >= $", list.prefix.clone());
+        if let Some(above) = above_prefix(&list.prefix) {
+            query.and("v.key < $", above);
+        }
+    }
+    begin_after(&mut query, list);
+    if list.all {
+        query
+            .sql
+            .push_str(" ORDER BY v.key, v.ord DESC, v.version DESC");
+    } else {
+        query.sql.push_str(
+            " AND v.id = (SELECT l.id FROM versions l WHERE l.bucket = v.bucket AND l.key = v.key
+                          ORDER BY l.ord DESC, l.version DESC LIMIT 1)
+              ORDER BY v.key",
+        );
+    }
+    query.values.push(Box::new(limit(list.limit)));
+    query
+        .sql
+        .push_str(&format!(" LIMIT ?{}", query.values.len()));
+    let values = params_from_iter(query.values.iter());
+    let rows = all(db, &query.sql, values, |row| version(row, sealing))?;
+    let full = rows.len() == list.limit;
+    let next = rows
+        .last()
+        .filter(|_| full)
+        .map(|row| cursor(row, list.all));
+    Ok(VersionPage { rows, next })
+}
+
+fn begin_after(query: &mut Query, list: &ListVersions) {
+    let Some(after) = &list.after else {
+        return;
+    };
+    let key = after.key.as_str().to_owned();
+    match &after.version {
+        Some((order, version)) if list.all => {
+            query.and("v.key >= $", key.clone());
+            query.and("(v.key > $", key);
+            let place = query.values.len();
+            query.values.push(Box::new(order_bytes(order)));
+            query.values.push(Box::new(version.as_str().to_owned()));
+            let (order, version) = (place + 1, place + 2);
+            query
+                .sql
+                .push_str(&format!(" OR (v.ord, v.version) < (?{order}, ?{version}))"));
+        }
+        _ => query.and("v.key > $", key),
+    }
+}
+
+fn cursor(row: &VersionRow, all: bool) -> VersionCursor {
+    VersionCursor {
+        key: row.name.key.clone(),
+        version: all.then(|| (row.order.clone(), row.name.version.clone())),
+    }
+}

@@ -1,0 +1,210 @@
+//! The catalog's schema, and what its writer keeps in memory.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, params};
+use sealift_terms::{AuditRecord, Epoch, SiteId};
+
+use super::{
+    columns::{Columns, change, first, int},
+    database::Schema,
+    writer::State,
+};
+use crate::{LedgerError, Result, SiteRow, audit::LeafBody, merkle};
+
+pub(super) const SCHEMA: Schema = Schema {
+    name: "catalog",
+    application_id: 0x534c_4354,
+    migrations: &[V1],
+};
+
+const V1: &str = "
+CREATE TABLE site (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    site BLOB NOT NULL, epoch BLOB NOT NULL, sequence INTEGER NOT NULL,
+    leaves INTEGER NOT NULL, frontier BLOB NOT NULL     -- of the audit log
+);
+CREATE TABLE records (
+    id BLOB PRIMARY KEY, bucket TEXT NOT NULL, cmk TEXT NOT NULL, cmk_version TEXT NOT NULL,
+    json TEXT NOT NULL, objects INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE versions (
+    id INTEGER PRIMARY KEY,
+    bucket TEXT NOT NULL, key TEXT NOT NULL, version TEXT NOT NULL, ord BLOB NOT NULL,
+    kind INTEGER NOT NULL,                -- 0 object, 1 delete marker
+    size INTEGER NOT NULL,
+    facts BLOB NOT NULL,                  -- sealed, with the checksum
+    uid BLOB NOT NULL, record BLOB NOT NULL,
+    file TEXT NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
+    sequence INTEGER NOT NULL, stored_at INTEGER NOT NULL,
+    terms INTEGER                         -- what the receipt says beyond this row
+);
+CREATE UNIQUE INDEX versions_name ON versions (bucket, key, version);
+CREATE INDEX versions_latest ON versions (bucket, key, ord, version);
+CREATE TABLE terms (id INTEGER PRIMARY KEY, json TEXT NOT NULL UNIQUE);
+CREATE TABLE marks (
+    bucket TEXT NOT NULL, key TEXT NOT NULL, version TEXT NOT NULL,
+    kind INTEGER NOT NULL,                -- 0 tags, 1 purge
+    ord BLOB NOT NULL, sequence INTEGER NOT NULL,
+    tags BLOB,                            -- sealed
+    uid BLOB NOT NULL, record BLOB NOT NULL,
+    file TEXT NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
+    PRIMARY KEY (bucket, key, version, kind)
+) WITHOUT ROWID;
+CREATE TABLE files (
+    file TEXT PRIMARY KEY, synced INTEGER NOT NULL, objects INTEGER NOT NULL,
+    live INTEGER NOT NULL, closed INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX files_open ON files (file) WHERE closed = 0;
+CREATE TABLE buckets (
+    bucket TEXT PRIMARY KEY, objects INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    delete_markers INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE uploads (
+    uid BLOB PRIMARY KEY, record BLOB NOT NULL,
+    bucket TEXT NOT NULL, key TEXT NOT NULL, version TEXT NOT NULL, ord BLOB NOT NULL,
+    facts BLOB NOT NULL,                  -- sealed
+    part_size INTEGER NOT NULL, file TEXT NOT NULL, origin TEXT NOT NULL,
+    begun_at INTEGER NOT NULL, touched_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX uploads_name ON uploads (bucket, key, version);
+CREATE TABLE parts (
+    uid BLOB NOT NULL, part INTEGER NOT NULL, commitment BLOB NOT NULL,
+    crc BLOB NOT NULL,                    -- sealed
+    PRIMARY KEY (uid, part)
+) WITHOUT ROWID;
+CREATE TABLE audit (leaf INTEGER PRIMARY KEY, json TEXT NOT NULL, hash BLOB NOT NULL);
+";
+
+/// What the catalog's writer keeps between transactions.
+#[derive(Debug, Clone)]
+pub(super) struct CatalogState {
+    pub(super) site: SiteRow,
+    frontier: merkle::Frontier,
+    site_changed: bool,
+    /// The site as it is durable.
+    published: Arc<Mutex<SiteRow>>,
+    /// The last sequence given out.
+    reserved: Arc<AtomicU64>,
+}
+
+impl CatalogState {
+    /// Reads the site, or makes it when the database is new.
+    pub(super) fn load(db: &Connection, new: SiteRow) -> Result<Self> {
+        let nothing = merkle::Frontier::default().to_bytes();
+        let values = params![new.site.0, new.epoch.0, nothing];
+        change(
+            db,
+            "INSERT INTO site VALUES (1, ?1, ?2, 0, 0, ?3) ON CONFLICT DO NOTHING",
+            values,
+        )?;
+        let (site, frontier) = read_site(db)?;
+        Ok(Self {
+            site,
+            frontier,
+            site_changed: false,
+            published: Arc::new(Mutex::new(site)),
+            reserved: Arc::new(AtomicU64::new(site.sequence)),
+        })
+    }
+
+    pub(super) fn published(&self) -> Arc<Mutex<SiteRow>> {
+        Arc::clone(&self.published)
+    }
+
+    pub(super) fn reserved(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.reserved)
+    }
+
+    /// The sequence of a commit whose METAs say at most `highest`.
+    pub(super) fn take_sequence(&mut self, highest: u64) -> u64 {
+        self.raise_sequence(highest.max(self.site.sequence + 1))
+    }
+
+    pub(super) fn raise_sequence(&mut self, sequence: u64) -> u64 {
+        self.site.sequence = self.site.sequence.max(sequence);
+        self.site_changed = true;
+        // Reserved even if this commit fails: a gap harms nothing.
+        self.reserved
+            .fetch_max(self.site.sequence, Ordering::Relaxed);
+        self.site.sequence
+    }
+
+    pub(super) fn set_epoch(&mut self, epoch: Epoch) {
+        self.site.epoch = epoch;
+        self.site_changed = true;
+    }
+
+    /// Appends leaves to the audit log.
+    pub(super) fn append(&mut self, db: &Connection, records: &[AuditRecord]) -> Result<()> {
+        for record in records {
+            let index = self.frontier.size();
+            let body = LeafBody::new(index, record.clone());
+            let json = serde_json::to_string(&body).map_err(|error| LedgerError::BadRow {
+                table: "audit",
+                finding: error.to_string(),
+            })?;
+            let hash = merkle::leaf_hash(json.as_bytes());
+            let values = params![int("leaf", index)?, json, hash];
+            change(db, "INSERT INTO audit VALUES (?1, ?2, ?3)", values)?;
+            self.frontier.push(hash);
+            self.site_changed = true;
+        }
+        Ok(())
+    }
+}
+
+/// The site's row and the edge of its audit log.
+pub(super) fn read_site(db: &Connection) -> Result<(SiteRow, merkle::Frontier)> {
+    let found = first(
+        db,
+        "SELECT site, epoch, sequence, leaves, frontier FROM site",
+        [],
+        |row| {
+            let mut columns = Columns::new("site", row);
+            let site = SiteRow {
+                site: SiteId(columns.bytes()?),
+                epoch: Epoch(columns.bytes()?),
+                sequence: columns.uint()?,
+            };
+            let (leaves, edge) = (columns.uint()?, columns.value::<Vec<u8>>()?);
+            let frontier = merkle::Frontier::from_bytes(leaves, &edge);
+            let bad = || columns.bad("the edge of the audit log does not fit its size".to_owned());
+            Ok((site, frontier.ok_or_else(bad)?))
+        },
+    )?;
+    found.ok_or_else(|| LedgerError::BadRow {
+        table: "site",
+        finding: "no row".to_owned(),
+    })
+}
+
+impl State for CatalogState {
+    type Note = AuditRecord;
+
+    fn write_notes(&mut self, db: &Connection, notes: &[AuditRecord]) -> Result<()> {
+        self.append(db, notes)
+    }
+
+    fn before_commit(&mut self, db: &Connection) -> Result<()> {
+        if !std::mem::take(&mut self.site_changed) {
+            return Ok(());
+        }
+        let values = params![
+            self.site.epoch.0,
+            int("sequence", self.site.sequence)?,
+            int("leaf", self.frontier.size())?,
+            self.frontier.to_bytes(),
+        ];
+        let sql = "UPDATE site SET epoch = ?1, sequence = ?2, leaves = ?3, frontier = ?4";
+        change(db, sql, values).map(drop)
+    }
+
+    fn after_commit(&mut self) {
+        *self.published.lock() = self.site;
+    }
+}

@@ -1,0 +1,382 @@
+//! The journal in SQLite.
+
+use std::{collections::HashSet, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use rusqlite::{Connection, ToSql, params};
+use sealift_terms::{BucketName, ObjectKey, PeerName, Timestamp, TransferId};
+
+use super::{
+    columns::{Columns, all, change, first, int, limit},
+    database::{check_integrity, open_writer},
+    journal_rows::{KNOWN, TRANSFER, after_key, counts, known_key, known_page, transfer},
+    journal_state::{JournalState, SCHEMA, read_meta, status_code},
+    journal_write::{
+        SealedChange, SealedSettlement, fold, foldable, record, replace_unsupported, requeue,
+        settle,
+    },
+    readers::Readers,
+    sealing::Sealing,
+    writer::Writer,
+};
+use crate::{
+    Count, FactsSealer, HighWater, Journal, KnownCounts, KnownKey, LedgerError, ListTransfers,
+    NewChange, PeerMemory, Requeue, Result, Settlement, Transfer, TransferOutcome, UnsupportedName,
+};
+
+/// A [`Journal`] in one SQLite file. Leases are held in memory: one process at a
+/// time uses the file, which the lock on the data directory sees to.
+pub struct SqliteJournal {
+    writer: Writer<JournalState>,
+    readers: Arc<Readers>,
+    sealing: Sealing,
+    leases: Arc<Mutex<HashSet<u64>>>,
+}
+
+impl SqliteJournal {
+    /// Opens or makes the journal at `path`.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it is damaged, another's, newer than this program, or
+    /// cannot be opened.
+    pub fn open(path: &Path, sealer: Arc<dyn FactsSealer>) -> Result<Self> {
+        let db = open_writer(path, &SCHEMA)?;
+        let leases = Arc::new(Mutex::new(HashSet::new()));
+        let state = JournalState::load(&db, Arc::clone(&leases))?;
+        Ok(Self {
+            writer: Writer::start("journal", db, state)?,
+            readers: Readers::new(path.to_owned()),
+            sealing: Sealing(sealer),
+            leases,
+        })
+    }
+
+    /// Examines the whole file, whatever its size.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] with the first finding.
+    pub async fn check_integrity(&self) -> Result<()> {
+        let path = self.readers.path().clone();
+        self.readers
+            .page(move |db| check_integrity(db, &path, u64::MAX))
+            .await
+    }
+
+    async fn transfers_where(
+        &self,
+        condition: String,
+        values: Vec<Box<dyn ToSql + Send>>,
+    ) -> Result<Vec<Transfer>> {
+        let sealing = self.sealing.clone();
+        self.readers
+            .page(move |db| {
+                let sql = format!("{TRANSFER} WHERE {condition}");
+                let values = rusqlite::params_from_iter(values);
+                all(db, &sql, values, |row| transfer(db, row, &sealing))
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl Journal for SqliteJournal {
+    async fn record(&self, changes: Vec<NewChange>, at: Timestamp) -> Result<Vec<TransferId>> {
+        let mut sealed = Vec::with_capacity(changes.len());
+        for new in changes {
+            let change = &new.change;
+            let facts = match new.destinations.is_empty() {
+                true => Vec::new(),
+                false => self
+                    .sealing
+                    .seal("transfer facts", &change.name, &change.facts)?,
+            };
+            sealed.push(SealedChange { new, facts });
+        }
+        self.writer
+            .call(move |db, state| record(db, state, &sealed, at))
+            .await
+    }
+
+    async fn lease(&self, peer: &PeerName, rows: usize, now: Timestamp) -> Result<Vec<Transfer>> {
+        let (peer, sealing) = (peer.clone(), self.sealing.clone());
+        let leases = Arc::clone(&self.leases);
+        self.readers
+            .page(move |db| {
+                // The lock is held while reading: a row whose lease ends has its
+                // outcome committed before, so it is either still leased here or
+                // no longer pending.
+                let mut leases = leases.lock();
+                let leased = due(db, &sealing, (&peer, rows, now), &leases)?;
+                leases.extend(leased.iter().map(|transfer| transfer.id.0));
+                Ok(leased)
+            })
+            .await
+    }
+
+    fn release(&self, ids: &[TransferId]) {
+        let mut leases = self.leases.lock();
+        for id in ids {
+            leases.remove(&id.0);
+        }
+    }
+
+    async fn next_due(&self, peer: &PeerName, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.readers.point(|db| {
+            let found = first(
+                db,
+                "SELECT min(next_try) FROM transfers
+                 WHERE status = 0 AND peer = ?1 AND next_try > ?2",
+                params![peer.as_str(), now.as_millis()],
+                |row| Columns::new("transfers", row).value::<Option<i64>>(),
+            )?;
+            Ok(found.flatten().map(Timestamp::from_millis))
+        })
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<()> {
+        let mut sealed = Vec::with_capacity(settlements.len());
+        for settlement in settlements {
+            let checksum = match &settlement.outcome {
+                TransferOutcome::Completed(receipt) => {
+                    let checksum = &receipt.checksum;
+                    let sealed = self
+                        .sealing
+                        .seal("receipt checksum", &receipt.name, checksum)?;
+                    Some(sealed)
+                }
+                _ => None,
+            };
+            sealed.push(SealedSettlement {
+                settlement,
+                checksum,
+            });
+        }
+        self.writer
+            .call(move |db, state| settle(db, state, &sealed))
+            .await
+    }
+
+    async fn requeue(&self, which: Requeue, now: Timestamp) -> Result<u64> {
+        self.writer
+            .call(move |db, state| requeue(db, state, &which, now))
+            .await
+    }
+
+    async fn transfer(&self, id: TransferId) -> Result<Option<Transfer>> {
+        self.readers.point(|db| {
+            let sql = format!("{TRANSFER} WHERE id = ?1");
+            let id = int("transfer number", id.0)?;
+            first(db, &sql, [id], |row| transfer(db, row, &self.sealing))
+        })
+    }
+
+    async fn transfers_of(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        rows: usize,
+    ) -> Result<Vec<Transfer>> {
+        let values: Vec<Box<dyn ToSql + Send>> = vec![
+            Box::new(bucket.as_str().to_owned()),
+            Box::new(key.as_str().to_owned()),
+            Box::new(limit(rows)),
+        ];
+        let condition = "bucket = ?1 AND key = ?2 ORDER BY id DESC LIMIT ?3";
+        self.transfers_where(condition.to_owned(), values).await
+    }
+
+    async fn transfers(&self, list: &ListTransfers) -> Result<Vec<Transfer>> {
+        let after = list.after.map_or(0, |id| id.0);
+        let mut values: Vec<Box<dyn ToSql + Send>> = vec![
+            Box::new(int("transfer number", after)?),
+            Box::new(limit(list.limit)),
+        ];
+        let mut condition = String::from("id > ?1");
+        if let Some(status) = list.status {
+            // Written out, so that the partial indexes serve.
+            condition.push_str(&format!(" AND status = {}", status_code(status)));
+        }
+        let mut equal = |column: &str, value: Option<&str>| {
+            if let Some(value) = value {
+                values.push(Box::new(value.to_owned()));
+                condition.push_str(&format!(" AND {column} = ?{}", values.len()));
+            }
+        };
+        equal("rule", list.rule.as_ref().map(AsRef::as_ref));
+        equal("peer", list.peer.as_ref().map(AsRef::as_ref));
+        equal("bucket", list.bucket.as_ref().map(AsRef::as_ref));
+        condition.push_str(" ORDER BY id LIMIT ?2");
+        self.transfers_where(condition, values).await
+    }
+
+    async fn counts(&self) -> Result<Vec<Count>> {
+        self.readers.page(counts).await
+    }
+
+    async fn known_page(
+        &self,
+        bucket: &BucketName,
+        after: Option<&ObjectKey>,
+        rows: usize,
+    ) -> Result<Vec<KnownKey>> {
+        let (bucket, after) = (bucket.clone(), after_key(after));
+        self.readers
+            .page(move |db| known_page(db, &bucket, &after, limit(rows)))
+            .await
+    }
+
+    async fn known(&self, bucket: &BucketName, key: &ObjectKey) -> Result<Option<KnownKey>> {
+        self.readers.point(|db| {
+            let sql = format!("SELECT {KNOWN} FROM known WHERE bucket = ?1 AND key = ?2");
+            first(db, &sql, [bucket.as_str(), key.as_str()], known_key)
+        })
+    }
+
+    async fn known_counts(&self, bucket: &BucketName) -> Result<KnownCounts> {
+        let bucket = bucket.clone();
+        self.readers
+            .page(move |db| {
+                let sql = "SELECT count(*), coalesce(sum(deleted), 0) FROM known WHERE bucket = ?1";
+                let counts = first(db, sql, [bucket.as_str()], |row| {
+                    let mut columns = Columns::new("known", row);
+                    let (keys, deleted) = (columns.uint()?, columns.uint()?);
+                    Ok(KnownCounts {
+                        live: keys - deleted,
+                        deleted,
+                    })
+                })?;
+                Ok(counts.unwrap_or_default())
+            })
+            .await
+    }
+
+    async fn unsent_page(
+        &self,
+        bucket: &BucketName,
+        peer: &PeerName,
+        after: Option<&ObjectKey>,
+        rows: usize,
+    ) -> Result<Vec<KnownKey>> {
+        let (bucket, peer, after) = (bucket.clone(), peer.clone(), after_key(after));
+        self.readers
+            .page(move |db| {
+                let sql = format!(
+                    "SELECT {KNOWN} FROM known k WHERE bucket = ?1 AND key > ?2 AND deleted = 0
+                         AND NOT EXISTS (SELECT 1 FROM transfers t WHERE t.bucket = k.bucket
+                             AND t.key = k.key AND t.peer = ?3 AND t.version = k.version)
+                     ORDER BY key LIMIT ?4"
+                );
+                let values = params![bucket.as_str(), after, peer.as_str(), limit(rows)];
+                all(db, &sql, values, known_key)
+            })
+            .await
+    }
+
+    async fn replace_unsupported(
+        &self,
+        bucket: &BucketName,
+        names: Vec<UnsupportedName>,
+    ) -> Result<()> {
+        let bucket = bucket.clone();
+        self.writer
+            .call(move |db, _| replace_unsupported(db, &bucket, &names))
+            .await
+    }
+
+    async fn unsupported(&self, bucket: &BucketName) -> Result<Vec<UnsupportedName>> {
+        let bucket = bucket.clone();
+        self.readers
+            .page(move |db| {
+                let sql = "SELECT name, reason, evidence FROM unsupported WHERE bucket = ?1
+                           ORDER BY name";
+                all(db, sql, [bucket.as_str()], |row| {
+                    let mut columns = Columns::new("unsupported", row);
+                    Ok(UnsupportedName {
+                        name: columns.value()?,
+                        reason: columns.name()?,
+                        evidence: columns.value()?,
+                    })
+                })
+            })
+            .await
+    }
+
+    async fn high_water(&self) -> Result<HighWater> {
+        Ok(self.readers.point(read_meta)?.0)
+    }
+
+    async fn peer(&self, peer: &PeerName) -> Result<Option<PeerMemory>> {
+        self.readers.point(|db| {
+            let sql = "SELECT site, epoch, sequence, seen_at FROM peers WHERE peer = ?1";
+            first(db, sql, [peer.as_str()], |row| {
+                let mut columns = Columns::new("peers", row);
+                Ok(PeerMemory {
+                    site: sealift_terms::SiteId(columns.bytes()?),
+                    epoch: sealift_terms::Epoch(columns.bytes()?),
+                    sequence: columns.uint()?,
+                    seen_at: columns.time()?,
+                })
+            })
+        })
+    }
+
+    async fn remember_peer(&self, peer: &PeerName, memory: PeerMemory) -> Result<()> {
+        let peer = peer.clone();
+        self.writer
+            .call(move |db, _| {
+                let values = params![
+                    peer.as_str(),
+                    memory.site.0,
+                    memory.epoch.0,
+                    int("sequence", memory.sequence)?,
+                    memory.seen_at.as_millis()
+                ];
+                let sql = "INSERT OR REPLACE INTO peers VALUES (?1, ?2, ?3, ?4, ?5)";
+                change(db, sql, values).map(drop)
+            })
+            .await
+    }
+
+    async fn fold(&self, before: Timestamp, rows: usize) -> Result<u64> {
+        let ids = self
+            .readers
+            .page(move |db| foldable(db, before, rows))
+            .await?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        self.writer
+            .call(move |db, state| fold(db, state, &ids, before))
+            .await
+    }
+}
+
+/// Up to `rows` transfers to `peer` that are due `now` and not leased.
+fn due(
+    db: &Connection,
+    sealing: &Sealing,
+    (peer, rows, now): (&PeerName, usize, Timestamp),
+    leases: &HashSet<u64>,
+) -> Result<Vec<Transfer>> {
+    let sql = format!(
+        "{TRANSFER} WHERE status = 0 AND peer = ?1 AND next_try <= ?2 ORDER BY next_try, id"
+    );
+    let mut statement = db
+        .prepare_cached(&sql)
+        .map_err(LedgerError::at("prepare"))?;
+    let mut found = statement
+        .query(params![peer.as_str(), now.as_millis()])
+        .map_err(LedgerError::at("query"))?;
+    let mut due = Vec::new();
+    while due.len() < rows {
+        let Some(row) = found.next().map_err(LedgerError::at("read rows"))? else {
+            break;
+        };
+        // The first column is the number; the others are not read in vain.
+        if !leases.contains(&Columns::new("transfers", row).uint()?) {
+            due.push(transfer(db, row, sealing)?);
+        }
+    }
+    Ok(due)
+}

@@ -1,0 +1,191 @@
+//! The journal's rows as types.
+
+use rusqlite::{Connection, Row, params};
+use sealift_terms::{
+    BucketName, Change, ChangeKind, ObjectKey, ObjectUid, Receipt, RecordId, Status, TransferId,
+    VersionName,
+};
+
+use super::{
+    columns::{Columns, all, first, int},
+    journal_state::{status_code, status_from},
+    sealing::Sealing,
+    terms::StoredTerms,
+};
+use crate::{Count, KnownKey, Result, Transfer};
+
+/// The columns and table that [`transfer`] reads.
+///
+/// The receipt is read by a query of its own: an outer join with a bound
+/// condition makes SQLite prepare the statement again at every execution.
+pub(super) const TRANSFER: &str = "SELECT id, rule, peer, bucket, key, version, ord, kind, facts,
+    status, reason, evidence, attempts, next_try, recorded_at, updated_at FROM transfers";
+
+const RECEIPT: &str = "SELECT size, checksum, uid, record, sequence, stored_at, signature,
+    (SELECT json FROM terms WHERE terms.id = receipts.terms) FROM receipts WHERE transfer = ?1";
+
+/// The columns that [`known_key`] reads.
+pub(super) const KNOWN: &str = "key, version, ord, deleted, size";
+
+pub(super) fn kind_code(kind: ChangeKind) -> i64 {
+    match kind {
+        ChangeKind::Put => 0,
+        ChangeKind::DeleteMarker => 1,
+        ChangeKind::Tags => 2,
+    }
+}
+
+fn kind_from(code: i64) -> Option<ChangeKind> {
+    [ChangeKind::Put, ChangeKind::DeleteMarker, ChangeKind::Tags]
+        .into_iter()
+        .find(|kind| kind_code(*kind) == code)
+}
+
+pub(super) fn transfer(db: &Connection, row: &Row<'_>, sealing: &Sealing) -> Result<Transfer> {
+    let mut columns = Columns::new("transfers", row);
+    let id = TransferId(columns.uint()?);
+    let (rule, peer) = (columns.name()?, columns.name()?);
+    let name = VersionName {
+        bucket: columns.name()?,
+        key: columns.name()?,
+        version: columns.name()?,
+    };
+    let order = columns.order()?;
+    let kind = columns.value()?;
+    let kind = kind_from(kind).ok_or_else(|| columns.bad(format!("kind {kind}")))?;
+    let facts = sealing.open("transfer facts", &name, &columns.value::<Vec<u8>>()?)?;
+    let status = columns.value()?;
+    let status = status_from(status).ok_or_else(|| columns.bad(format!("status {status}")))?;
+    let (reason, evidence) = (columns.name_or_none()?, columns.value()?);
+    let attempts = columns.value()?;
+    let (next_try, recorded_at, updated_at) = (columns.time()?, columns.time()?, columns.time()?);
+    let receipt = match status {
+        Status::Completed => receipt(db, sealing, id, &name)?,
+        _ => None,
+    };
+    let change = Change {
+        name,
+        order,
+        kind,
+        facts,
+    };
+    Ok(Transfer {
+        id,
+        rule,
+        peer,
+        change,
+        status,
+        reason,
+        evidence,
+        attempts,
+        next_try,
+        recorded_at,
+        updated_at,
+        receipt,
+    })
+}
+
+fn receipt(
+    db: &Connection,
+    sealing: &Sealing,
+    id: TransferId,
+    name: &VersionName,
+) -> Result<Option<Receipt>> {
+    let id = int("transfer number", id.0)?;
+    first(db, RECEIPT, [id], |row| {
+        let mut columns = Columns::new("receipts", row);
+        let size = columns.uint()?;
+        let checksum: Vec<u8> = columns.value()?;
+        let checksum = sealing.open("receipt checksum", name, &checksum)?;
+        let object_uid = ObjectUid(columns.bytes()?);
+        let record = RecordId(columns.bytes()?);
+        let (sequence, stored_at) = (columns.uint()?, columns.time()?);
+        let signature = columns.value()?;
+        let terms = StoredTerms::read(&columns.value::<String>()?)?;
+        Ok(Receipt {
+            name: name.clone(),
+            size,
+            checksum,
+            object_uid,
+            record,
+            cmk: terms.cmk,
+            cmk_version: terms.cmk_version,
+            region: terms.region,
+            site: terms.site,
+            epoch: terms.epoch,
+            sequence,
+            stored_at,
+            session: terms.session,
+            signature,
+        })
+    })
+}
+
+pub(super) fn known_key(row: &Row<'_>) -> Result<KnownKey> {
+    let mut columns = Columns::new("known", row);
+    Ok(KnownKey {
+        key: columns.name()?,
+        version: columns.name()?,
+        order: columns.order()?,
+        deleted: columns.value()?,
+        size: columns.uint()?,
+    })
+}
+
+/// Keys are never empty, so all of them come after the empty string.
+pub(super) fn after_key(after: Option<&ObjectKey>) -> String {
+    after.map_or_else(String::new, |key| key.as_str().to_owned())
+}
+
+pub(super) fn counts(db: &Connection) -> Result<Vec<Count>> {
+    let mut counts = all(
+        db,
+        "SELECT rule, peer, status, objects, bytes, folded FROM counts
+         WHERE objects > 0 OR folded > 0 ORDER BY rule, peer, status",
+        [],
+        |row| {
+            let mut columns = Columns::new("counts", row);
+            let (rule, peer) = (columns.name()?, columns.name()?);
+            let status = columns.value()?;
+            Ok(Count {
+                rule,
+                peer,
+                status: status_from(status)
+                    .ok_or_else(|| columns.bad(format!("status {status}")))?,
+                objects: columns.uint()?,
+                bytes: columns.uint()?,
+                folded_objects: columns.uint()?,
+                oldest: None,
+            })
+        },
+    )?;
+    for count in &mut counts {
+        if count.status == Status::Pending {
+            count.oldest = oldest_pending(db, count)?;
+        }
+    }
+    Ok(counts)
+}
+
+fn oldest_pending(db: &Connection, count: &Count) -> Result<Option<sealift_terms::Timestamp>> {
+    debug_assert_eq!(status_code(count.status), 0);
+    let found = all(
+        db,
+        "SELECT min(recorded_at) FROM transfers WHERE status = 0 AND rule = ?1 AND peer = ?2",
+        params![count.rule.as_str(), count.peer.as_str()],
+        |row| Columns::new("transfers", row).value::<Option<i64>>(),
+    )?;
+    let oldest = found.into_iter().flatten().next();
+    Ok(oldest.map(sealift_terms::Timestamp::from_millis))
+}
+
+pub(super) fn known_page(
+    db: &Connection,
+    bucket: &BucketName,
+    after: &str,
+    rows: i64,
+) -> Result<Vec<KnownKey>> {
+    let sql =
+        format!("SELECT {KNOWN} FROM known WHERE bucket = ?1 AND key > ?2 ORDER BY key LIMIT ?3");
+    all(db, &sql, params![bucket.as_str(), after, rows], known_key)
+}

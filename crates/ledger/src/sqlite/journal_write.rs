@@ -1,0 +1,434 @@
+//! The journal's requests, as they run on its writer.
+
+use rusqlite::{CachedStatement, Connection, params};
+use sealift_terms::{
+    BucketName, Change, ChangeKind, PeerName, Receipt, RuleName, Status, Timestamp, TransferId,
+    limits,
+};
+
+use super::{
+    columns::{
+        Columns, above_prefix, all, change, evidence, first, int, limit, order_bytes, prepare, run,
+    },
+    journal_rows::kind_code,
+    journal_state::{JournalState, status_code},
+    terms::LastTerms,
+};
+use crate::{
+    LedgerError, NewChange, Requeue, Result, Settlement, Skip, TransferOutcome, UnsupportedName,
+};
+
+/// A change with its facts sealed, which was done on the caller's thread.
+pub(super) struct SealedChange {
+    pub(super) new: NewChange,
+    pub(super) facts: Vec<u8>,
+}
+
+pub(super) fn record(
+    db: &Connection,
+    state: &mut JournalState,
+    changes: &[SealedChange],
+    at: Timestamp,
+) -> Result<Vec<TransferId>> {
+    let mut ids = Vec::with_capacity(changes.len());
+    let mut know = prepare(db, KNOW)?;
+    let mut insert = prepare(db, INSERT)?;
+    for sealed in changes {
+        let what = &sealed.new.change;
+        let ord = order_bytes(&what.order);
+        state.raise(what.order.clock, what.order.change);
+        learn(&mut know, what, &ord)?;
+        for to in &sealed.new.destinations {
+            let row = NewRow {
+                what,
+                ord: &ord,
+                facts: &sealed.facts,
+                rule: &to.rule,
+                peer: &to.peer,
+                skip: to.skip.as_ref(),
+                at,
+            };
+            ids.push(TransferId(add(db, &mut insert, state, &row)?));
+        }
+    }
+    Ok(ids)
+}
+
+const KNOW: &str = "INSERT INTO known VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET
+        version = excluded.version, ord = excluded.ord, deleted = excluded.deleted,
+        size = excluded.size
+    WHERE excluded.ord > known.ord";
+
+fn learn(know: &mut CachedStatement<'_>, what: &Change, ord: &[u8]) -> Result<()> {
+    if what.kind == ChangeKind::Tags {
+        return Ok(());
+    }
+    let values = params![
+        what.name.bucket.as_str(),
+        what.name.key.as_str(),
+        what.name.version.as_str(),
+        ord,
+        what.kind == ChangeKind::DeleteMarker,
+        int("size", what.facts.size)?,
+    ];
+    run(know, values).map(drop)
+}
+
+struct NewRow<'a> {
+    what: &'a Change,
+    ord: &'a [u8],
+    facts: &'a [u8],
+    rule: &'a RuleName,
+    peer: &'a PeerName,
+    skip: Option<&'a Skip>,
+    at: Timestamp,
+}
+
+const INSERT: &str = "INSERT INTO transfers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
+        ?12, ?13, 0, ?14, ?14, ?14) ON CONFLICT DO NOTHING";
+
+fn add(
+    db: &Connection,
+    insert: &mut CachedStatement<'_>,
+    state: &mut JournalState,
+    row: &NewRow<'_>,
+) -> Result<u64> {
+    let id = state.next_transfer();
+    let status = status_code(match row.skip {
+        None => Status::Pending,
+        Some(_) => Status::Skipped,
+    });
+    let (name, size) = (&row.what.name, int("size", row.what.facts.size)?);
+    let inserted = run(
+        insert,
+        params![
+            int("transfer number", id)?,
+            row.rule.as_str(),
+            row.peer.as_str(),
+            name.bucket.as_str(),
+            name.key.as_str(),
+            name.version.as_str(),
+            row.ord,
+            kind_code(row.what.kind),
+            size,
+            row.facts,
+            status,
+            row.skip.map(|skip| skip.reason.as_str()),
+            row.skip.map(|skip| evidence(&skip.evidence)),
+            row.at.as_millis(),
+        ],
+    )?;
+    if inserted == 0 {
+        return existing(db, row);
+    }
+    state.take_transfer();
+    state.count(row.rule, row.peer, status, 1, size);
+    Ok(id)
+}
+
+fn existing(db: &Connection, row: &NewRow<'_>) -> Result<u64> {
+    let name = &row.what.name;
+    let found = first(
+        db,
+        "SELECT id FROM transfers WHERE bucket = ?1 AND key = ?2 AND peer = ?3 AND version = ?4
+             AND kind = ?5 AND (kind <> 2 OR ord = ?6)",
+        params![
+            name.bucket.as_str(),
+            name.key.as_str(),
+            row.peer.as_str(),
+            name.version.as_str(),
+            kind_code(row.what.kind),
+            row.ord,
+        ],
+        |row| Columns::new("transfers", row).uint(),
+    )?;
+    found.ok_or_else(|| LedgerError::BadRow {
+        table: "transfers",
+        finding: format!("{name} is there and cannot be found"),
+    })
+}
+
+/// A settlement with the checksum of its receipt sealed.
+pub(super) struct SealedSettlement {
+    pub(super) settlement: Settlement,
+    pub(super) checksum: Option<Vec<u8>>,
+}
+
+/// What a settlement must know of its row.
+struct Settled {
+    rule: RuleName,
+    peer: PeerName,
+    status: i64,
+    size: i64,
+    of_receipt: bool,
+}
+
+pub(super) fn settle(
+    db: &Connection,
+    state: &mut JournalState,
+    settlements: &[SealedSettlement],
+) -> Result<()> {
+    let mut terms = LastTerms::default();
+    for sealed in settlements {
+        let id = sealed.settlement.id;
+        let row = find_settled(db, &sealed.settlement)?;
+        state.end_lease(id.0);
+        if row.status == status_code(Status::Completed) {
+            continue;
+        }
+        let to = write_outcome(db, sealed, &mut terms)?;
+        state.count(&row.rule, &row.peer, row.status, -1, -row.size);
+        state.count(&row.rule, &row.peer, to, 1, row.size);
+    }
+    Ok(())
+}
+
+fn find_settled(db: &Connection, settlement: &Settlement) -> Result<Settled> {
+    let name = match &settlement.outcome {
+        TransferOutcome::Completed(receipt) => Some(&receipt.name),
+        _ => None,
+    };
+    let found = first(
+        db,
+        "SELECT rule, peer, status, size, bucket = ?2 AND key = ?3 AND version = ?4
+         FROM transfers WHERE id = ?1",
+        params![
+            int("transfer number", settlement.id.0)?,
+            name.map(|name| name.bucket.as_str()),
+            name.map(|name| name.key.as_str()),
+            name.map(|name| name.version.as_str()),
+        ],
+        |row| {
+            let mut columns = Columns::new("transfers", row);
+            Ok(Settled {
+                rule: columns.name()?,
+                peer: columns.name()?,
+                status: columns.value()?,
+                size: columns.value()?,
+                of_receipt: columns.value::<Option<bool>>()?.unwrap_or(true),
+            })
+        },
+    )?;
+    found
+        .filter(|row| row.of_receipt)
+        .ok_or_else(|| LedgerError::NoSuchTransfer {
+            id: settlement.id,
+            name: name.cloned(),
+        })
+}
+
+/// Writes the outcome; returns the code of the new status.
+fn write_outcome(db: &Connection, sealed: &SealedSettlement, terms: &mut LastTerms) -> Result<i64> {
+    let id = int("transfer number", sealed.settlement.id.0)?;
+    let at = sealed.settlement.at.as_millis();
+    let (status, reason, seen, next_try, attempts) = match &sealed.settlement.outcome {
+        TransferOutcome::Completed(receipt) => {
+            complete(db, id, at, receipt, sealed.checksum.as_deref(), terms)?;
+            return Ok(status_code(Status::Completed));
+        }
+        TransferOutcome::Deferred {
+            reason,
+            evidence,
+            next_try,
+        } => (Status::Pending, reason, evidence, next_try.as_millis(), 1),
+        TransferOutcome::Failed { reason, evidence } => (Status::Failed, reason, evidence, at, 1),
+        TransferOutcome::Skipped { reason, evidence } => (Status::Skipped, reason, evidence, at, 0),
+    };
+    change(
+        db,
+        "UPDATE transfers SET status = ?2, reason = ?3, evidence = ?4, next_try = ?5,
+             attempts = attempts + ?6, updated_at = ?7 WHERE id = ?1",
+        params![
+            id,
+            status_code(status),
+            reason.as_str(),
+            evidence(seen),
+            next_try,
+            attempts,
+            at
+        ],
+    )?;
+    Ok(status_code(status))
+}
+
+fn complete(
+    db: &Connection,
+    id: i64,
+    at: i64,
+    receipt: &Receipt,
+    checksum: Option<&[u8]>,
+    terms: &mut LastTerms,
+) -> Result<()> {
+    change(
+        db,
+        "UPDATE transfers SET status = 1, reason = NULL, evidence = NULL, updated_at = ?2
+         WHERE id = ?1",
+        [id, at],
+    )?;
+    change(
+        db,
+        "INSERT INTO receipts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![
+            id,
+            int("size", receipt.size)?,
+            checksum,
+            receipt.object_uid.0,
+            receipt.record.0,
+            int("sequence", receipt.sequence)?,
+            receipt.stored_at.as_millis(),
+            terms.number(db, receipt)?,
+            receipt.signature,
+        ],
+    )?;
+    Ok(())
+}
+
+pub(super) fn requeue(
+    db: &Connection,
+    state: &mut JournalState,
+    which: &Requeue,
+    now: Timestamp,
+) -> Result<u64> {
+    // ?2, ?3 and ?4 are compared only where the condition names them.
+    let (condition, a, b, c) = match which {
+        Requeue::All => ("status IN (0, 2)", None, None, None),
+        Requeue::Rule(rule) => ("status IN (0, 2) AND rule = ?2", text(rule), None, None),
+        Requeue::Peer(peer) => ("status IN (0, 2) AND peer = ?2", text(peer), None, None),
+        Requeue::Keys {
+            bucket,
+            prefix,
+            exact: true,
+        } => (
+            "status IN (0, 2) AND bucket = ?2 AND key = ?3",
+            text(bucket),
+            text(prefix),
+            None,
+        ),
+        Requeue::Keys { bucket, prefix, .. } => (
+            "status IN (0, 2) AND bucket = ?2 AND key >= ?3 AND (?4 IS NULL OR key < ?4)",
+            text(bucket),
+            text(prefix),
+            above_prefix(prefix),
+        ),
+        Requeue::CompletedAfter { peer, sequence } => (
+            "status = 1 AND peer = ?2 AND id IN (SELECT transfer FROM receipts
+                 WHERE sequence > CAST(?3 AS INTEGER))",
+            text(peer),
+            Some(int("sequence", *sequence)?.to_string()),
+            None,
+        ),
+    };
+    count_as_pending(db, state, condition, (&a, &b, &c))?;
+    let sql = format!(
+        "UPDATE transfers SET status = 0, next_try = ?1, updated_at = ?1, attempts = 0
+         WHERE {condition} AND ?2 IS ?2 AND ?3 IS ?3
+             AND ?4 IS ?4"
+    );
+    let queued = change(db, &sql, params![now.as_millis(), a, b, c])?;
+    if let Requeue::CompletedAfter { .. } = which {
+        let sql = "DELETE FROM receipts
+                   WHERE transfer IN (SELECT id FROM transfers WHERE status = 0 AND peer = ?1)";
+        change(db, sql, [a])?;
+    }
+    Ok(queued as u64)
+}
+
+fn text(name: &impl AsRef<str>) -> Option<String> {
+    Some(name.as_ref().to_owned())
+}
+
+fn count_as_pending(
+    db: &Connection,
+    state: &mut JournalState,
+    condition: &str,
+    (a, b, c): (&Option<String>, &Option<String>, &Option<String>),
+) -> Result<()> {
+    let sql = format!(
+        "SELECT rule, peer, status, count(*), sum(size) FROM transfers
+         WHERE {condition} AND ?1 IS ?1 AND ?2 IS ?2 AND ?3 IS ?3 AND ?4 IS ?4
+         GROUP BY rule, peer, status"
+    );
+    let nothing = None::<i64>;
+    let moved = all(db, &sql, params![nothing, a, b, c], |row| {
+        let mut columns = Columns::new("transfers", row);
+        let (rule, peer) = (columns.name()?, columns.name()?);
+        let status: i64 = columns.value()?;
+        Ok((rule, peer, status, columns.value()?, columns.value()?))
+    })?;
+    for (rule, peer, status, objects, bytes) in moved {
+        let (objects, bytes): (i64, i64) = (objects, bytes);
+        state.count(&rule, &peer, status, -objects, -bytes);
+        state.count(&rule, &peer, status_code(Status::Pending), objects, bytes);
+    }
+    Ok(())
+}
+
+/// Rows that can be folded; found on a reading connection.
+pub(super) fn foldable(db: &Connection, before: Timestamp, rows: usize) -> Result<Vec<u64>> {
+    all(
+        db,
+        "SELECT t.id FROM transfers t
+         LEFT JOIN known k ON k.bucket = t.bucket AND k.key = t.key
+         WHERE t.status IN (1, 4) AND t.updated_at < ?1 AND (coalesce(k.deleted, 0) = 1
+             OR EXISTS (SELECT 1 FROM transfers n WHERE n.bucket = t.bucket AND n.key = t.key
+                        AND n.peer = t.peer AND n.status = 1 AND n.ord > t.ord))
+         ORDER BY t.id LIMIT ?2",
+        params![before.as_millis(), limit(rows)],
+        |row| Columns::new("transfers", row).uint(),
+    )
+}
+
+pub(super) fn fold(
+    db: &Connection,
+    state: &mut JournalState,
+    ids: &[u64],
+    before: Timestamp,
+) -> Result<u64> {
+    let mut gone = 0;
+    for id in ids {
+        let row = first(
+            db,
+            "DELETE FROM transfers WHERE id = ?1 AND status IN (1, 4) AND updated_at < ?2
+             RETURNING rule, peer, status, size",
+            params![int("transfer number", *id)?, before.as_millis()],
+            |row| {
+                let mut columns = Columns::new("transfers", row);
+                let (rule, peer) = (columns.name()?, columns.name()?);
+                Ok((rule, peer, columns.value::<i64>()?, columns.value::<i64>()?))
+            },
+        )?;
+        if let Some((rule, peer, status, size)) = row {
+            state.count(&rule, &peer, status, -1, -size);
+            state.count_folded(&rule, &peer, status);
+            let sql = "DELETE FROM receipts WHERE transfer = ?1";
+            change(db, sql, [int("transfer number", *id)?])?;
+            gone += 1;
+        }
+    }
+    Ok(gone)
+}
+
+pub(super) fn replace_unsupported(
+    db: &Connection,
+    bucket: &BucketName,
+    names: &[UnsupportedName],
+) -> Result<()> {
+    change(
+        db,
+        "DELETE FROM unsupported WHERE bucket = ?1",
+        [bucket.as_str()],
+    )?;
+    for name in names.iter().take(limits::UNSUPPORTED_NAMES_MAX) {
+        change(
+            db,
+            "INSERT INTO unsupported VALUES (?1, ?2, ?3, ?4)",
+            params![
+                bucket.as_str(),
+                evidence(&name.name),
+                name.reason.as_str(),
+                evidence(&name.evidence)
+            ],
+        )?;
+    }
+    Ok(())
+}

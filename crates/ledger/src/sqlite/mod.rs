@@ -1,0 +1,30 @@
+//! The implementations in SQLite.
+//!
+//! One writer thread per database: it takes all requests that wait, runs them in
+//! one transaction, and answers each after the commit. Readers have connections of
+//! their own and never wait for the writer (write-ahead log).
+
+mod audit;
+mod audit_verify;
+mod catalog;
+mod catalog_commit;
+mod catalog_list;
+mod catalog_rows;
+mod catalog_state;
+mod columns;
+mod database;
+mod journal;
+mod journal_rows;
+mod journal_state;
+mod journal_write;
+mod readers;
+mod refusals;
+mod sealing;
+mod tally;
+mod terms;
+mod uploads;
+mod writer;
+
+pub use audit::SqliteAudit;
+pub use catalog::{NewSite, SqliteCatalog};
+pub use journal::SqliteJournal;

@@ -1,0 +1,95 @@
+//! Sums that a commit changes: per store file, key record and bucket.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, params};
+use sealift_terms::{BucketName, RecordId};
+
+use super::columns::{change, int};
+use crate::{LedgerError, Location, Result, VersionKind};
+
+#[derive(Debug, Clone, Copy, Default)]
+struct InFile {
+    objects: i64,
+    live: i64,
+    end: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct InBucket {
+    objects: i64,
+    bytes: i64,
+    delete_markers: i64,
+}
+
+/// Collects the changes of one request; [`write`](Self::write) applies them.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    files: HashMap<String, InFile>,
+    records: HashMap<RecordId, i64>,
+    buckets: HashMap<BucketName, InBucket>,
+}
+
+impl Tally {
+    /// One sealed object more (`sign` 1) or less (-1).
+    pub(super) fn sealed(&mut self, location: &Location, record: RecordId, sign: i64) {
+        if !self.files.contains_key(&location.file) {
+            self.files.insert(location.file.clone(), InFile::default());
+        }
+        if let Some(file) = self.files.get_mut(&location.file) {
+            file.objects += sign;
+            file.live += sign * i64::try_from(location.length).unwrap_or(i64::MAX);
+            file.end = file
+                .end
+                .max(location.offset.saturating_add(location.length));
+        }
+        *self.records.entry(record).or_default() += sign;
+    }
+
+    /// One version more or less.
+    pub(super) fn version(&mut self, bucket: &BucketName, kind: VersionKind, size: u64, sign: i64) {
+        let sums = self.buckets.entry(bucket.clone()).or_default();
+        match kind {
+            VersionKind::Object => {
+                sums.objects += sign;
+                sums.bytes += sign * i64::try_from(size).unwrap_or(i64::MAX);
+            }
+            VersionKind::DeleteMarker => sums.delete_markers += sign,
+        }
+    }
+
+    /// Writes the sums. A record that is not in the catalog is an error.
+    pub(super) fn write(self, db: &Connection) -> Result<()> {
+        for (record, objects) in self.records {
+            let sql = "UPDATE records SET objects = objects + ?2 WHERE id = ?1";
+            if change(db, sql, params![record.0, objects])? == 0 {
+                return Err(LedgerError::NoSuchRecord(record));
+            }
+        }
+        for (name, file) in self.files {
+            // A file of its own is synced and closed; a pack's state follows with the packs.
+            change(
+                db,
+                "INSERT INTO files VALUES (?1, ?2, ?3, ?4, 1) ON CONFLICT DO UPDATE SET
+                     objects = objects + excluded.objects, live = live + excluded.live,
+                     synced = max(synced, excluded.synced)",
+                params![name, int("length", file.end)?, file.objects, file.live],
+            )?;
+        }
+        for (bucket, sums) in self.buckets {
+            change(
+                db,
+                "INSERT INTO buckets VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET
+                     objects = objects + excluded.objects, bytes = bytes + excluded.bytes,
+                     delete_markers = delete_markers + excluded.delete_markers",
+                params![
+                    bucket.as_str(),
+                    sums.objects,
+                    sums.bytes,
+                    sums.delete_markers
+                ],
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use rusqlite::Connection;
+
+use super::{catalog_at, journal_at};
+use crate::{
+    Catalog, Commit, Journal, LedgerError, MarkKind, NewMark, Settlement, SqliteJournal,
+    TransferOutcome, UploadPart, UploadRow,
+    conformance::sample::{
+        TestSealer, at, checksum, facts, name, order, peer, put, receipt, record, session, version,
+    },
+};
+use sealift_terms::{ObjectUid, PartIndex, PartSize};
+
+#[test]
+fn a_newer_schema_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    drop(journal_at(&path));
+    let db = Connection::open(&path).unwrap();
+    db.pragma_update(None, "user_version", 99).unwrap();
+    drop(db);
+    let before = fs::read(&path).unwrap();
+    let error = SqliteJournal::open(&path, TestSealer::shared())
+        .err()
+        .unwrap();
+    assert!(
+        matches!(error, LedgerError::NewerSchema { found: 99, .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("run the newer sealift"));
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn what_is_no_journal_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("catalog.db");
+    drop(catalog_at(&path));
+    let text = dir.path().join("text.db");
+    fs::write(
+        &text,
+        "no database at all, but long enough to look at".repeat(90),
+    )
+    .unwrap();
+    let foreign = dir.path().join("foreign.db");
+    let db = Connection::open(&foreign).unwrap();
+    db.execute_batch("CREATE TABLE t (a)").unwrap();
+    drop(db);
+    for path in [path, text, foreign] {
+        let error = SqliteJournal::open(&path, TestSealer::shared())
+            .err()
+            .unwrap();
+        assert!(
+            matches!(error, LedgerError::WrongDatabase { .. }),
+            "{}: {error}",
+            path.display()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_found_when_it_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let journal = journal_at(&path);
+    let changes = (1..500).map(|n| put(&format!("key-{n}"), n, 1)).collect();
+    journal.record(changes, at(1)).await.unwrap();
+    journal.check_integrity().await.unwrap();
+    drop(journal);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 4096].fill(0x5a);
+    fs::write(&path, bytes).unwrap();
+    let error = SqliteJournal::open(&path, TestSealer::shared())
+        .err()
+        .unwrap();
+    assert!(matches!(error, LedgerError::Damaged { .. }), "{error}");
+}
+
+#[test]
+fn files_are_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("catalog.db");
+    let _open = catalog_at(&path);
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{:?}", entry.path());
+    }
+}
+
+fn files_of(dir: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        bytes.extend(fs::read(entry.unwrap().path()).unwrap());
+    }
+    bytes
+}
+
+fn holds(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
+#[tokio::test]
+async fn no_metadata_tag_or_checksum_lies_in_the_clear() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = journal_at(&dir.path().join("journal.db"));
+    journal
+        .record(vec![put("plain-name", 1, 10)], at(1))
+        .await
+        .unwrap();
+    let leased = journal.lease(&peer("b"), 1, at(1)).await.unwrap();
+    let outcome = TransferOutcome::Completed(Box::new(receipt(&leased[0].change.name, 1)));
+    let id = leased[0].id;
+    let settlement = Settlement {
+        id,
+        at: at(2),
+        outcome,
+    };
+    journal.settle(vec![settlement]).await.unwrap();
+
+    let catalog = catalog_at(&dir.path().join("catalog.db"));
+    let tagged = version("plain-name", 1);
+    let tags = MarkKind::Tags(facts(0).tags);
+    let mark = NewMark {
+        name: tagged.name.clone(),
+        order: order(2),
+        kind: tags,
+        object_uid: tagged.object_uid,
+        record: tagged.record,
+        location: tagged.location.clone(),
+        sequence: 2,
+    };
+    let commit = Commit {
+        records: vec![record()],
+        versions: vec![tagged],
+        marks: vec![mark],
+        ..Commit::default()
+    };
+    catalog.commit(commit).await.unwrap();
+    let upload = UploadRow {
+        uid: ObjectUid([1; 16]),
+        record: record().id,
+        name: name("plain-name", "v7"),
+        order: order(7),
+        facts: facts(9),
+        part_size: PartSize::DEFAULT,
+        file: "staged".to_owned(),
+        origin: session().sender,
+        begun_at: at(1),
+        touched_at: at(1),
+    };
+    let crc64 = u64::from_be_bytes(checksum().value().try_into().unwrap());
+    let part = UploadPart {
+        uid: upload.uid,
+        index: PartIndex(0),
+        commitment: [5; 32],
+        crc64,
+    };
+    catalog.begin_uploads(vec![upload]).await.unwrap();
+    catalog.put_parts(vec![part], at(1)).await.unwrap();
+
+    let bytes = files_of(dir.path());
+    assert!(holds(&bytes, b"plain-name"), "names are in the clear");
+    let base64 = checksum().value_base64();
+    let secrets: [&[u8]; 8] = [
+        b"very-private-metadata",
+        b"patient-name",
+        b"secret-tag-value",
+        b"image/x-sample",
+        b"etag-in-the-source",
+        base64.as_bytes(),
+        &crc64.to_be_bytes(),
+        &crc64.to_le_bytes(),
+    ];
+    for secret in secrets {
+        assert!(
+            !holds(&bytes, secret),
+            "{:?}",
+            String::from_utf8_lossy(secret)
+        );
+    }
+}
+
+#[tokio::test]
+async fn sealed_facts_moved_to_another_row_do_not_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let journal = journal_at(&path);
+    let changes = vec![put("a", 1, 10), put("b", 2, 10)];
+    let ids = journal.record(changes, at(1)).await.unwrap();
+    let db = Connection::open(&path).unwrap();
+    db.execute(
+        "UPDATE transfers SET facts = (SELECT facts FROM transfers WHERE id = 1) WHERE id = 2",
+        [],
+    )
+    .unwrap();
+    let error = journal.transfer(ids[1]).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Facts { .. }), "{error}");
+    let sealer = TestSealer::shared();
+    let sealed = sealer.seal(b"here", b"facts").unwrap();
+    assert!(sealer.open(b"there", &sealed).is_err());
+}

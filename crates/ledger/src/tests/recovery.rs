@@ -1,0 +1,94 @@
+use std::path::{Path, PathBuf};
+
+use sealift_terms::{Audit, AuditKind, AuditRecord, Status};
+
+use super::{catalog_at, journal_at};
+use crate::{
+    AuditLog, Catalog, Commit, Journal, Settlement, TransferOutcome,
+    conformance::sample::{at, bucket, key, name, peer, put, receipt, record, version},
+};
+
+/// What a crash leaves: the files as they lie there, while the writer is still at work.
+fn crash_image(path: &Path, to: &Path) -> PathBuf {
+    let image = to.join("image.db");
+    for suffix in ["", "-wal"] {
+        let side = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
+        std::fs::copy(side(path), side(&image)).unwrap();
+    }
+    image
+}
+
+#[tokio::test]
+async fn the_journal_after_a_crash_has_what_was_answered_and_no_leases() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let journal = journal_at(&path);
+    let changes = vec![put("a", 1, 10), put("b", 2, 10)];
+    journal.record(changes, at(1)).await.unwrap();
+    let leased = journal.lease(&peer("b"), 9, at(1)).await.unwrap();
+    let outcome = TransferOutcome::Completed(Box::new(receipt(&leased[0].change.name, 5)));
+    let settlement = Settlement {
+        id: leased[0].id,
+        at: at(2),
+        outcome,
+    };
+    journal.settle(vec![settlement]).await.unwrap();
+
+    let crashed = journal_at(&crash_image(&path, dir.path()));
+    let done = crashed.transfer(leased[0].id).await.unwrap().unwrap();
+    assert_eq!(done.status, Status::Completed);
+    let again = crashed.lease(&peer("b"), 9, at(1)).await.unwrap();
+    assert_eq!(again.len(), 1, "the other one is free again");
+    assert_eq!(again[0].id, leased[1].id);
+    assert_eq!(crashed.high_water().await.unwrap().change, 2);
+    let next = crashed.record(vec![put("c", 3, 1)], at(3)).await.unwrap();
+    assert!(next[0] > leased[1].id, "numbers are never used twice");
+}
+
+#[tokio::test]
+async fn the_catalog_after_a_crash_has_what_was_answered_with_its_leaves() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("catalog.db");
+    let catalog = catalog_at(&path);
+    let commit = Commit {
+        at: at(1),
+        records: vec![record()],
+        versions: vec![version("k", 1)],
+        audit: vec![AuditRecord::new(at(1), AuditKind::ObjectStored, "agent")],
+        ..Commit::default()
+    };
+    let done = catalog.commit(commit).await.unwrap();
+
+    let crashed = catalog_at(&crash_image(&path, dir.path()));
+    assert_eq!(crashed.site(), catalog.site());
+    assert_eq!(
+        crashed.known(&name("k", "v1")).await.unwrap(),
+        catalog.known(&name("k", "v1")).await.unwrap()
+    );
+    assert_eq!(crashed.audit().head().await.unwrap().size, 1);
+    assert_eq!(crashed.audit().verify().await.unwrap().flaws, []);
+    assert!(crashed.reserve_sequence() > done.sequence);
+}
+
+#[tokio::test]
+async fn dropping_without_close_writes_what_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("catalog.db");
+    let catalog = catalog_at(&path);
+    let log = catalog.audit();
+    for n in 0..1000 {
+        let record = AuditRecord::new(at(n), AuditKind::SessionOpened, "agent");
+        log.record(record).unwrap();
+    }
+    drop((catalog, log));
+    let reopened = catalog_at(&path);
+    assert_eq!(reopened.audit().head().await.unwrap().size, 1000);
+
+    let path = dir.path().join("journal.db");
+    let journal = journal_at(&path);
+    journal.record(vec![put("k", 1, 1)], at(1)).await.unwrap();
+    drop(journal);
+    let reopened = journal_at(&path);
+    let known = reopened.known(&bucket(), &key("k")).await.unwrap();
+    assert!(known.is_some());
+}

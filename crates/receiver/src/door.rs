@@ -1,0 +1,191 @@
+//! Who may bring what in: the one place on the receiving side that asks the grants.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use sealift_archive::Archive;
+use sealift_identity::{Action, Grants};
+use sealift_terms::{
+    Audit, AuditKind, AuditRecord, BucketName, ChangeKind, Clock, Identity, Reason, Timestamp,
+};
+use sealift_wire::{Offer, Refusal};
+
+use crate::question::{Answer, Question};
+
+/// Denials of one identity, action and bucket go on record once in this time.
+const DENIAL_RECORDED_EVERY: Duration = Duration::from_secs(60);
+/// Denials remembered for that.
+const DENIALS_MAX: usize = 1024;
+
+/// What every session of a receiver shares.
+pub struct Door {
+    archive: Arc<Archive>,
+    grants: ArcSwap<Grants>,
+    audit: Arc<dyn Audit>,
+    clock: Arc<dyn Clock>,
+    denials: Mutex<HashMap<String, Timestamp>>,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    objects: AtomicU64,
+    bytes: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// What came in since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Changes acknowledged.
+    pub objects: u64,
+    /// Bytes of plaintext that arrived.
+    pub bytes: u64,
+    /// Offers refused.
+    pub refused: u64,
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door")
+            .field("usage", &self.usage())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    /// The way into `archive` for those whom `grants` allow it.
+    #[must_use]
+    pub fn new(
+        archive: Arc<Archive>,
+        grants: Arc<Grants>,
+        audit: Arc<dyn Audit>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let grants = ArcSwap::new(grants);
+        let (denials, counters) = (Mutex::default(), Counters::default());
+        Self {
+            archive,
+            grants,
+            audit,
+            clock,
+            denials,
+            counters,
+        }
+    }
+
+    /// Takes other grants from now on, for sessions that stand as well.
+    pub fn set_grants(&self, grants: Arc<Grants>) {
+        self.grants.store(grants);
+    }
+
+    /// What came in since the start.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Counters {
+            objects,
+            bytes,
+            refused,
+        } = &self.counters;
+        Usage {
+            objects: read(objects),
+            bytes: read(bytes),
+            refused: read(refused),
+        }
+    }
+
+    pub(crate) fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    pub(crate) fn count_stored(&self) {
+        self.counters.objects.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_bytes(&self, bytes: usize) {
+        self.counters
+            .bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_refused(&self) {
+        self.counters.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether `identity` may bring this in.
+    ///
+    /// # Errors
+    /// The refusal to answer with; it is on record.
+    pub(crate) fn admit(&self, identity: &Identity, offer: &Offer) -> Result<(), Refusal> {
+        let action = match offer.change.kind {
+            ChangeKind::Put | ChangeKind::Tags => Action::Replicate,
+            ChangeKind::DeleteMarker => Action::Delete,
+        };
+        let decision = self
+            .grants
+            .load()
+            .allows(identity, action, &offer.change.name.bucket);
+        if decision.is_allowed() {
+            return Ok(());
+        }
+        self.record_denial(identity, &decision.to_string())
+            .map_err(|cause| Refusal::new(Reason::AuditUnavailable, cause))?;
+        Err(Refusal::new(Reason::PolicyDenied, decision.to_string()))
+    }
+
+    fn record_denial(&self, identity: &Identity, decision: &str) -> Result<(), String> {
+        let now = self.clock.now();
+        {
+            let mut denials = self.denials.lock();
+            let recent = |at: &Timestamp| now.since(*at) < DENIAL_RECORDED_EVERY;
+            if denials.get(decision).is_some_and(recent) {
+                return Ok(());
+            }
+            denials.retain(|_, at| recent(at));
+            if denials.len() < DENIALS_MAX {
+                denials.insert(decision.to_owned(), now);
+            }
+        }
+        let record = AuditRecord::new(now, AuditKind::AccessDenied, identity.as_str())
+            .with("decision", decision)
+            .with("reason", Reason::PolicyDenied);
+        self.audit.record(record).map_err(|error| error.to_string())
+    }
+
+    /// Answers what a sending agent asks outside of any offer.
+    pub(crate) async fn answer(&self, identity: &Identity, body: &[u8]) -> Vec<u8> {
+        let answer = match serde_json::from_slice(body) {
+            Ok(Question::Bucket { bucket }) => self.bucket(identity, &bucket).await,
+            Err(_) => Answer::Unknown,
+        };
+        serde_json::to_vec(&answer).unwrap_or_default()
+    }
+
+    async fn bucket(&self, identity: &Identity, bucket: &BucketName) -> Answer {
+        let grants = self.grants.load_full();
+        let may = |action| grants.allows(identity, action, bucket).is_allowed();
+        let (may_replicate, may_delete) = (may(Action::Replicate), may(Action::Delete));
+        // Whoever may not bring anything in learns nothing about what is here.
+        let obstacle = match may_replicate {
+            true => self.archive.try_bucket(bucket).await.err(),
+            false => None,
+        };
+        Answer::Bucket {
+            exists: may_replicate && self.archive.has_bucket(bucket),
+            may_replicate,
+            may_delete,
+            obstacle: obstacle.map(|error| format!("{}: {error}", error.reason())),
+            region: self.archive.region().clone(),
+            clock: self.clock.now(),
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! One peer sending: the state its links share, and the task of each link.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use sealift_archive::{ArchiveError, Begin, Offer, Upload};
+use sealift_terms::{Checksum, Identity, Reason, SessionFacts, Status};
+use sealift_wire::{
+    Carries, Close, Evidence, Limits, LinkEvent, LinkId, OfferId, Parts, ReceiveEvent,
+    ReceiveSession, Refusal,
+};
+use tokio::sync::{Notify, watch};
+
+use crate::{Door, ReceiverError, SessionLink, task::LinkTask};
+
+/// Bytes of one object's parts that may be begun and not yet stored.
+const CREDIT_BYTES: u64 = 128 << 20;
+/// How long a last word may take.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// Who sends, and over what sort of session.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The authenticated identity.
+    pub identity: Identity,
+    /// What was negotiated; goes into every receipt.
+    pub facts: SessionFacts,
+}
+
+/// The receiving side of one session.
+pub struct Session {
+    pub(crate) door: Arc<Door>,
+    peer: Peer,
+    pub(crate) machine: Mutex<ReceiveSession>,
+    pub(crate) uploads: Mutex<HashMap<OfferId, Arc<Upload>>>,
+    wakes: Mutex<HashMap<LinkId, Arc<Notify>>>,
+    pub(crate) started: Instant,
+    /// Turns true when the session is over.
+    pub(crate) over: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("peer", &self.peer.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// A session without links yet; `limits` are those both HELLOs agreed on.
+    #[must_use]
+    pub fn new(door: Arc<Door>, peer: Peer, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            door,
+            peer,
+            machine: Mutex::new(ReceiveSession::new(limits)),
+            uploads: Mutex::default(),
+            wakes: Mutex::default(),
+            started: Instant::now(),
+            over: watch::Sender::new(false),
+        })
+    }
+
+    /// Who sends.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Runs one greeted link until it ends. Parts that were coming over it are
+    /// asked for again on the links that are left.
+    ///
+    /// # Errors
+    /// [`ReceiverError`] unless the peer closed the link in order or the session
+    /// was ended from here.
+    pub async fn run_link(
+        self: &Arc<Self>,
+        id: LinkId,
+        carries: Carries,
+        mut link: Box<dyn SessionLink>,
+    ) -> Result<(), ReceiverError> {
+        let wake = Arc::new(Notify::new());
+        self.wakes.lock().insert(id, wake.clone());
+        self.machine.lock().linked(id, carries);
+        let end = LinkTask::new(self, id, wake).run(&mut *link).await;
+        self.wakes.lock().remove(&id);
+        let ((), events) = self.with_machine(|machine| machine.lost(id));
+        events.into_iter().for_each(|event| self.take(event));
+        if let Err(ReceiverError::PeerMisbehaved(error)) = &end {
+            let close = Close {
+                reason: Some(Reason::PeerProtocolMismatch),
+                evidence: Evidence::new(error.to_string()),
+            };
+            self.close_link(id, &mut *link, &close).await;
+            self.end();
+        }
+        end
+    }
+
+    /// Asks the peer to begin nothing new, and waits until nothing is under way or
+    /// `limit` is over. Then ends the session.
+    pub async fn drain(&self, limit: Duration) {
+        let links: Vec<LinkId> = self.wakes.lock().keys().copied().collect();
+        links
+            .iter()
+            .for_each(|link| self.machine.lock().drain(*link));
+        self.wake_links();
+        let busy = || links.iter().any(|link| self.machine.lock().is_busy(*link));
+        let deadline = Instant::now() + limit;
+        while busy() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.end();
+    }
+
+    /// Ends the session at once: every link's task returns.
+    pub fn end(&self) {
+        self.over.send_replace(true);
+    }
+
+    /// Says a last word on a link that is given up. Whether it is heard does not matter.
+    async fn close_link(&self, id: LinkId, link: &mut dyn SessionLink, close: &Close) {
+        let mut out = Vec::new();
+        {
+            let mut machine = self.machine.lock();
+            machine.linked(id, Carries::Control);
+            machine.close(id, close);
+            machine.take(id, &mut out);
+            machine.lost(id);
+        }
+        let say = async {
+            link.write(&out).await?;
+            link.flush().await
+        };
+        let _: Result<io::Result<()>, _> = tokio::time::timeout(LAST_WORD, say).await;
+    }
+
+    /// Does something with the machine; the events it led to belong to the caller.
+    pub(crate) fn with_machine<R>(
+        &self,
+        act: impl FnOnce(&mut ReceiveSession) -> R,
+    ) -> (R, Vec<ReceiveEvent>) {
+        let mut machine = self.machine.lock();
+        let result = act(&mut machine);
+        let events = std::iter::from_fn(|| machine.next_event()).collect();
+        (result, events)
+    }
+
+    pub(crate) fn wake_links(&self) {
+        self.wakes
+            .lock()
+            .values()
+            .for_each(|wake| wake.notify_one());
+    }
+
+    /// Answers an offer with a refusal, and lets go of it.
+    pub(crate) fn refuse(&self, offer: OfferId, refusal: &Refusal) {
+        self.door.count_refused();
+        self.uploads.lock().remove(&offer);
+        self.machine.lock().refuse(offer, refusal);
+        self.wake_links();
+    }
+
+    pub(crate) fn fail(&self, offer: OfferId, error: &ArchiveError) {
+        self.refuse(offer, &Refusal::new(error.reason(), in_words(error)));
+    }
+
+    /// Takes an event that no link's writers are needed for.
+    pub(crate) fn take(self: &Arc<Self>, event: ReceiveEvent) {
+        match event {
+            ReceiveEvent::Offered { offer, what, .. } => {
+                let session = self.clone();
+                tokio::spawn(async move { session.offered(offer, *what).await });
+            }
+            ReceiveEvent::Commit {
+                offer, checksum, ..
+            } => {
+                let upload = self.uploads.lock().remove(&offer);
+                if let Some(upload) = upload {
+                    self.commit(offer, Upload::clone(&upload), Some(checksum));
+                }
+            }
+            ReceiveEvent::Cancelled { offer, refusal } => {
+                let upload = self.uploads.lock().remove(&offer);
+                let for_good = !matches!(refusal.reason.status(), Status::Pending);
+                if let Some(upload) = upload.filter(|_| for_good) {
+                    let session = self.clone();
+                    // What cannot be removed now is removed when it was idle for long.
+                    tokio::spawn(async move {
+                        session
+                            .door
+                            .archive()
+                            .cancel(Box::new(Upload::clone(&upload)))
+                            .await
+                            .ok()
+                    });
+                }
+            }
+            ReceiveEvent::Link(LinkEvent::Asked { link, number, body }) => {
+                let session = self.clone();
+                tokio::spawn(async move {
+                    let answer = session.door.answer(&session.peer.identity, &body).await;
+                    session.machine.lock().answer(link, number, &answer);
+                    session.wake_links();
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// A large object, or one that may be here already.
+    async fn offered(self: Arc<Self>, offer: OfferId, what: sealift_wire::Offer) {
+        match self.begin(&what, false).await {
+            Ok(Begin::Known(receipt)) => {
+                self.machine.lock().receipt(offer, *receipt);
+                self.wake_links();
+            }
+            Ok(Begin::Upload(upload)) => self.accept(offer, &what, *upload).await,
+            Ok(Begin::Conflict { name, stored }) => {
+                self.refuse(offer, &conflict(&name, stored.as_ref()));
+            }
+            Err(refusal) => self.refuse(offer, &refusal),
+        }
+    }
+
+    pub(crate) async fn begin(
+        &self,
+        what: &sealift_wire::Offer,
+        data_follows: bool,
+    ) -> Result<Begin, Refusal> {
+        self.door.admit(&self.peer.identity, what)?;
+        let offer = Offer {
+            change: what.change.clone(),
+            part_size: what.part_size,
+            checksum: what.checksum.clone(),
+            session: self.peer.facts.clone(),
+            origin: self.peer.identity.clone(),
+            data_follows,
+        };
+        let begun = self.door.archive().begin(offer).await;
+        begun.map_err(|error| Refusal::new(error.reason(), in_words(&error)))
+    }
+
+    async fn accept(&self, offer: OfferId, what: &sealift_wire::Offer, upload: Upload) {
+        let Some(mut have) = Parts::none_of(what.bytes(), what.part_size) else {
+            return;
+        };
+        match upload.kept_parts().await {
+            Ok(kept) => kept.iter().for_each(|(part, crc64)| {
+                have.insert(*part, *crc64);
+            }),
+            Err(error) => return self.fail(offer, &error),
+        }
+        self.uploads.lock().insert(offer, Arc::new(upload));
+        let credit = CREDIT_BYTES.max(u64::from(what.part_size.bytes()));
+        if !self.machine.lock().accept(offer, have, credit) {
+            self.uploads.lock().remove(&offer);
+        }
+        self.wake_links();
+    }
+
+    /// Commits in a task of its own: the group it is in takes its time.
+    pub(crate) fn commit(
+        self: &Arc<Self>,
+        offer: OfferId,
+        upload: Upload,
+        checksum: Option<Checksum>,
+    ) {
+        let session = self.clone();
+        tokio::spawn(async move {
+            match session
+                .door
+                .archive()
+                .commit(Box::new(upload), checksum)
+                .await
+            {
+                Ok(receipt) => {
+                    session.door.count_stored();
+                    session.machine.lock().receipt(offer, receipt);
+                    session.wake_links();
+                }
+                Err(error) => session.fail(offer, &error),
+            }
+        });
+    }
+}
+
+pub(crate) fn conflict(name: &sealift_terms::VersionName, stored: Option<&Checksum>) -> Refusal {
+    let stored = stored.map_or_else(|| "none".to_owned(), Checksum::to_string);
+    Refusal::new(
+        Reason::ChecksumMismatch,
+        format!("{name} is stored with checksum {stored}"),
+    )
+}
+
+/// An error with its causes in one line.
+pub(crate) fn in_words(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_words = cause.to_string();
+        if !words.ends_with(&cause_words) {
+            words.push_str(": ");
+            words.push_str(&cause_words);
+        }
+        source = cause.source();
+    }
+    words
+}

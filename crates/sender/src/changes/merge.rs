@@ -1,0 +1,151 @@
+//! A scan of a source merged with what the journal knows, both in key order and
+//! both page by page: what differs comes out, and neither is ever whole in memory.
+
+use std::collections::VecDeque;
+
+use sealift_ledger::{Journal, KnownKey};
+use sealift_store::{Listed, Scan, Skipped, Source};
+use sealift_terms::{BucketName, ObjectKey, limits::UNSUPPORTED_NAMES_MAX};
+
+use super::version::is_version_of;
+use crate::SenderError;
+
+const PAGE_OBJECTS: usize = 1000;
+
+/// Where source and journal differ.
+#[derive(Debug)]
+pub(super) enum Difference {
+    /// The source has a version that the journal does not know as the latest.
+    Put(Box<Listed>, Option<Box<KnownKey>>),
+    /// The source has this key no more.
+    Vanished(KnownKey),
+}
+
+pub(super) struct Merge<'a> {
+    journal: &'a dyn Journal,
+    bucket: &'a BucketName,
+    prefix: String,
+    scan: Box<dyn Scan>,
+    listed: VecDeque<Listed>,
+    scan_ended: bool,
+    known: VecDeque<KnownKey>,
+    known_after: Option<ObjectKey>,
+    known_ended: bool,
+    hidden: Vec<String>,
+    /// What was left out, at most [`UNSUPPORTED_NAMES_MAX`] of it.
+    pub(super) skipped: Vec<Skipped>,
+    /// Objects listed.
+    pub(super) seen: u64,
+}
+
+impl<'a> Merge<'a> {
+    pub(super) async fn begin(
+        source: &dyn Source,
+        journal: &'a dyn Journal,
+        bucket: &'a BucketName,
+        prefix: &str,
+    ) -> Result<Self, SenderError> {
+        let mut merge = Self {
+            journal,
+            bucket,
+            prefix: prefix.to_owned(),
+            scan: source.scan(prefix).await?,
+            listed: VecDeque::new(),
+            scan_ended: false,
+            known: VecDeque::new(),
+            known_after: None,
+            known_ended: false,
+            hidden: Vec::new(),
+            skipped: Vec::new(),
+            seen: 0,
+        };
+        if let Ok(first) = ObjectKey::new(prefix) {
+            // Pages begin behind a key: the one that equals the prefix comes apart.
+            merge.known.extend(journal.known(bucket, &first).await?);
+            merge.known_after = Some(first);
+        }
+        Ok(merge)
+    }
+
+    /// The next difference, in key order.
+    pub(super) async fn next(&mut self) -> Result<Option<Difference>, SenderError> {
+        loop {
+            self.fill_listed().await?;
+            self.fill_known().await?;
+            let (listed, known) = (self.listed.front(), self.known.front());
+            let takes_listed = listed.is_some_and(|l| known.is_none_or(|k| l.key <= k.key));
+            let takes_known = known.is_some_and(|k| listed.is_none_or(|l| k.key <= l.key));
+            let listed = if takes_listed {
+                self.listed.pop_front()
+            } else {
+                None
+            };
+            let known = if takes_known {
+                self.known.pop_front()
+            } else {
+                None
+            };
+            let difference = match (listed, known) {
+                (None, None) => return Ok(None),
+                (Some(listed), known) => put(listed, known),
+                (None, Some(known)) => self.vanished(known),
+            };
+            if difference.is_some() {
+                return Ok(difference);
+            }
+        }
+    }
+
+    fn vanished(&self, known: KnownKey) -> Option<Difference> {
+        let hidden = self
+            .hidden
+            .iter()
+            .any(|prefix| known.key.as_str().starts_with(prefix));
+        (!known.deleted && !hidden).then_some(Difference::Vanished(known))
+    }
+
+    async fn fill_listed(&mut self) -> Result<(), SenderError> {
+        while self.listed.is_empty() && !self.scan_ended {
+            let page = self.scan.page(PAGE_OBJECTS).await?;
+            self.scan_ended = page.last;
+            self.seen += page.objects.len() as u64;
+            self.listed.extend(page.objects);
+            self.hidden.extend(
+                page.skipped
+                    .iter()
+                    .filter_map(|skipped| skipped.hides.clone()),
+            );
+            let room = UNSUPPORTED_NAMES_MAX.saturating_sub(self.skipped.len());
+            self.skipped.extend(page.skipped.into_iter().take(room));
+        }
+        Ok(())
+    }
+
+    async fn fill_known(&mut self) -> Result<(), SenderError> {
+        if !self.known.is_empty() || self.known_ended {
+            return Ok(());
+        }
+        let page = self
+            .journal
+            .known_page(self.bucket, self.known_after.as_ref(), PAGE_OBJECTS)
+            .await?;
+        self.known_after = page.last().map(|known| known.key.clone());
+        self.known_ended = page.len() < PAGE_OBJECTS;
+        for known in page {
+            if !known.key.as_str().starts_with(&self.prefix) {
+                self.known_ended = true;
+                break;
+            }
+            self.known.push_back(known);
+        }
+        Ok(())
+    }
+}
+
+fn put(listed: Listed, known: Option<KnownKey>) -> Option<Difference> {
+    let is_known = known
+        .as_ref()
+        .is_some_and(|known| !known.deleted && is_version_of(&known.version, &listed.version));
+    // One that has not settled is there, and that is all there is to say of it.
+    (!is_known && listed.settled).then(|| Difference::Put(Box::new(listed), known.map(Box::new)))
+}

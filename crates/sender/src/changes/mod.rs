@@ -1,0 +1,351 @@
+//! The changes of one source: found by scans and hints, recorded in the journal.
+
+mod merge;
+mod recorder;
+mod vanishing;
+pub(crate) mod version;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use sealift_ledger::{Journal, UnsupportedName};
+use sealift_store::{Hint, Skipped, Source, StoreError, Watch};
+use sealift_terms::{BucketName, Clock, ObjectKey, Timestamp, limits};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{Held, Orders, Rules, SenderError, SourceHandle, WorkSignal, stopped};
+use merge::{Difference, Merge};
+use recorder::Recorder;
+use vanishing::Vanishing;
+
+/// How often a source that cannot be watched is scanned.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
+/// The shortest time between two scans that were asked for.
+const SCAN_GAP: Duration = Duration::from_secs(1);
+/// Hints taken at once.
+const HINTS_TAKEN_MAX: usize = 1000;
+/// Vanished keys held in memory by one scan; more need a second one.
+const VANISHED_HELD_MAX: usize = 10_000;
+/// How long the first scan waits for the watch to stand.
+const WATCH_STANDS: Duration = Duration::from_secs(1);
+
+/// What a source's task is made of.
+#[derive(Debug, Clone)]
+pub struct SourceSettings {
+    /// The bucket that the source is.
+    pub bucket: BucketName,
+    /// How often it is scanned.
+    pub scan_interval: Duration,
+}
+
+/// The task of one source.
+pub struct SourceTask {
+    recorder: Recorder,
+    handle: SourceHandle,
+    interval: Duration,
+    vanishing: Vanishing,
+    needs_backfill: bool,
+}
+
+impl SourceTask {
+    /// Makes the task; [`run`](Self::run) is its life.
+    #[must_use]
+    pub fn new(
+        settings: SourceSettings,
+        source: Arc<dyn Source>,
+        journal: Arc<dyn Journal>,
+        orders: Arc<Orders>,
+        clock: Arc<dyn Clock>,
+        rules: watch::Receiver<Arc<Rules>>,
+        work: WorkSignal,
+    ) -> (Self, SourceHandle) {
+        let SourceSettings {
+            bucket,
+            scan_interval,
+        } = settings;
+        let handle = SourceHandle::new(bucket.clone());
+        let batch = Vec::new();
+        let recorder = Recorder {
+            bucket,
+            source,
+            journal,
+            orders,
+            clock,
+            rules,
+            work,
+            batch,
+        };
+        let task = Self {
+            recorder,
+            handle: handle.clone(),
+            interval: scan_interval
+                .clamp(SCAN_GAP, limits::SCAN_INTERVAL_DEFAULT.max(scan_interval)),
+            vanishing: Vanishing::default(),
+            needs_backfill: true,
+        };
+        (task, handle)
+    }
+
+    /// Scans and takes hints until `stop` turns true. What fails is reported by
+    /// the handle, and tried again with the next scan.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut watch = self.watch();
+        let mut rules = self.recorder.rules.clone();
+        rules.mark_unchanged();
+        let mut last_scan: Option<Instant> = None;
+        // Once the watch stands it says so, and the first scan misses nothing.
+        let mut next_scan = Instant::now()
+            + if watch.is_some() {
+                WATCH_STANDS
+            } else {
+                Duration::ZERO
+            };
+        loop {
+            tokio::select! {
+                () = stopped(&mut stop) => return,
+                () = tokio::time::sleep_until(next_scan) => {
+                    let scanned = self.full_scan().await;
+                    self.report(scanned, true);
+                    if watch.is_none() {
+                        watch = self.watch();
+                    }
+                    last_scan = Some(Instant::now());
+                    next_scan = Instant::now() + self.interval;
+                }
+                hints = next_hints(&mut watch) => {
+                    let wants_scan = match self.take(hints).await {
+                        Ok(wants_scan) => wants_scan,
+                        Err(error) => { self.report(Err(error), false); true }
+                    };
+                    if wants_scan {
+                        next_scan = next_scan.min(soon(last_scan));
+                    }
+                }
+                () = self.handle.asked() => next_scan = Instant::now(),
+                Ok(()) = rules.changed() => {
+                    self.needs_backfill = true;
+                    next_scan = Instant::now();
+                }
+            }
+        }
+    }
+
+    fn watch(&mut self) -> Option<Watch> {
+        match self.recorder.source.watch() {
+            Ok(watch) => Some(watch),
+            Err(error) => {
+                self.poll(error.to_string());
+                None
+            }
+        }
+    }
+
+    fn poll(&mut self, why: String) {
+        self.interval = self.interval.min(POLL_INTERVAL);
+        self.handle.update(|state| state.polling = Some(why));
+    }
+
+    /// Takes hints; says whether a scan is wanted.
+    async fn take(&mut self, hints: Vec<Hint>) -> Result<bool, SenderError> {
+        let mut wants_scan = false;
+        let mut keys: BTreeSet<ObjectKey> = BTreeSet::new();
+        let mut prefixes: BTreeSet<String> = BTreeSet::new();
+        for hint in hints {
+            match hint {
+                Hint::Changed(key) => drop(keys.insert(key)),
+                Hint::Beneath(prefix) => drop(prefixes.insert(prefix)),
+                Hint::Rescan => wants_scan = true,
+                Hint::Poll(why) => {
+                    self.poll(why);
+                    wants_scan = true;
+                }
+            }
+        }
+        self.look_at(keys).await?;
+        for prefix in prefixes {
+            self.scan(&prefix, false).await?;
+        }
+        Ok(wants_scan)
+    }
+
+    /// Looks at keys that were hinted at: they have settled.
+    async fn look_at(&mut self, keys: BTreeSet<ObjectKey>) -> Result<(), SenderError> {
+        let mut vanished = Vec::new();
+        for key in keys {
+            let known = self
+                .recorder
+                .journal
+                .known(&self.recorder.bucket, &key)
+                .await?;
+            match self.recorder.look(&key).await {
+                Ok(Some(listed)) => {
+                    let is_known = known.as_ref().is_some_and(|known| {
+                        !known.deleted && version::is_version_of(&known.version, &listed.version)
+                    });
+                    if !is_known {
+                        self.recorder.put(listed, known.as_ref()).await?;
+                    }
+                }
+                Ok(None) if known.is_some_and(|known| !known.deleted) => vanished.push(key),
+                Ok(None) => {}
+                // It is there and may not be looked at: no reason to keep the others waiting.
+                Err(SenderError::Source(StoreError::SourceDenied { .. })) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.delete(vanished, false).await?;
+        self.recorder.flush().await
+    }
+
+    /// Scans everything, and makes up for new rules.
+    async fn full_scan(&mut self) -> Result<(), SenderError> {
+        let live = self
+            .recorder
+            .journal
+            .known_counts(&self.recorder.bucket)
+            .await?
+            .live;
+        self.vanishing = Vanishing::new(live);
+        let accepts = self.handle.take_accepted();
+        if let Err(error) = self.scan("", accepts).await {
+            self.handle.give_back(accepts);
+            return Err(error);
+        }
+        if std::mem::take(&mut self.needs_backfill)
+            && let Err(error) = self.recorder.backfill().await
+        {
+            self.needs_backfill = true;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Scans the keys with a prefix: records what is new, then what vanished.
+    async fn scan(&mut self, prefix: &str, accepts: bool) -> Result<(), SenderError> {
+        let (source, journal) = (self.recorder.source.clone(), self.recorder.journal.clone());
+        let bucket = self.recorder.bucket.clone();
+        let mut merge = Merge::begin(&*source, &*journal, &bucket, prefix).await?;
+        let (mut vanished, mut count) = (Vec::new(), 0_u64);
+        while let Some(difference) = merge.next().await? {
+            match difference {
+                Difference::Put(listed, known) => {
+                    self.recorder.put(*listed, known.as_deref()).await?;
+                }
+                Difference::Vanished(known) => {
+                    count += 1;
+                    if vanished.len() < VANISHED_HELD_MAX {
+                        vanished.push(known.key);
+                    }
+                }
+            }
+        }
+        self.recorder.flush().await?;
+        let is_whole = prefix.is_empty();
+        if is_whole {
+            let (skipped, seen) = (std::mem::take(&mut merge.skipped), merge.seen);
+            self.names(skipped, seen).await?;
+        }
+        let more = count > vanished.len() as u64;
+        if is_whole {
+            self.handle.update(|state| state.held = None);
+        }
+        if !accepts && !self.vanishing.allows(count) {
+            self.hold(count);
+        } else if more {
+            self.delete_by_scan(prefix).await?;
+        } else {
+            self.delete(vanished, accepts).await?;
+        }
+        self.recorder.flush().await
+    }
+
+    /// Makes delete markers for more keys than are held in memory.
+    async fn delete_by_scan(&mut self, prefix: &str) -> Result<(), SenderError> {
+        let (source, journal) = (self.recorder.source.clone(), self.recorder.journal.clone());
+        let bucket = self.recorder.bucket.clone();
+        let mut merge = Merge::begin(&*source, &*journal, &bucket, prefix).await?;
+        while let Some(difference) = merge.next().await? {
+            if let Difference::Vanished(known) = difference
+                && self.recorder.vanished(&known.key).await?
+            {
+                self.vanishing.note(1);
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&mut self, keys: Vec<ObjectKey>, accepts: bool) -> Result<(), SenderError> {
+        if !accepts && !self.vanishing.allows(keys.len() as u64) {
+            self.hold(keys.len() as u64);
+            return Ok(());
+        }
+        for key in keys {
+            if self.recorder.vanished(&key).await? {
+                self.vanishing.note(1);
+            }
+        }
+        Ok(())
+    }
+
+    fn hold(&self, more: u64) {
+        let held = Held {
+            vanished: self.vanishing.with(more),
+            of: self.vanishing.live(),
+        };
+        self.handle.update(|state| state.held = Some(held));
+    }
+
+    /// Remembers what a whole scan left out, and why.
+    async fn names(&mut self, skipped: Vec<Skipped>, seen: u64) -> Result<(), SenderError> {
+        let names = skipped.into_iter().map(|skipped| UnsupportedName {
+            name: skipped.name,
+            reason: skipped.reason,
+            evidence: skipped.evidence,
+        });
+        let names: Vec<_> = names.collect();
+        let skipped = names.len() as u64;
+        self.recorder
+            .journal
+            .replace_unsupported(&self.recorder.bucket, names)
+            .await?;
+        self.handle.update(|state| {
+            state.objects = seen;
+            state.skipped = skipped;
+        });
+        Ok(())
+    }
+
+    fn report(&mut self, done: Result<(), SenderError>, scanned: bool) {
+        // What was not recorded is found again by the next scan.
+        self.recorder.batch.clear();
+        let now: Timestamp = self.recorder.clock.now();
+        self.handle.update(|state| match done {
+            Ok(()) => {
+                (state.reason, state.evidence) = (None, None);
+                if scanned {
+                    state.scanned = Some(now);
+                }
+            }
+            Err(error) => {
+                (state.reason, state.evidence) = (Some(error.reason()), Some(error.evidence()));
+            }
+        });
+    }
+}
+
+/// A scan that was asked for comes soon, but not right behind another.
+fn soon(last_scan: Option<Instant>) -> Instant {
+    last_scan.map_or_else(Instant::now, |last| last + SCAN_GAP)
+}
+
+/// Waits for hints and takes those that are there. A watch that ended is dropped.
+async fn next_hints(watch: &mut Option<Watch>) -> Vec<Hint> {
+    let Some(open) = watch else {
+        return std::future::pending().await;
+    };
+    let mut hints = Vec::new();
+    if open.hints.recv_many(&mut hints, HINTS_TAKEN_MAX).await == 0 {
+        *watch = None;
+        hints.push(Hint::Rescan);
+    }
+    hints
+}

@@ -1,0 +1,136 @@
+//! Takes what the session says, and writes down what became of transfers.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use sealift_ledger::{PeerMemory, Settlement, TransferOutcome};
+use sealift_terms::Reason;
+use sealift_wire::{LinkEvent, OfferId, Refusal, SendEvent};
+use tokio::sync::mpsc;
+
+use super::{prepare::refusal, shared::Shared, tally::Tally};
+use crate::SenderError;
+
+/// Settlements written down in one step.
+const SETTLED_AT_ONCE_MAX: usize = 1000;
+
+/// Takes events until the session is over.
+pub(super) async fn take_events(
+    shared: Arc<Shared>,
+    tally: Arc<Tally>,
+    mut events: mpsc::UnboundedReceiver<SendEvent>,
+) {
+    while let Some(event) = events.recv().await {
+        match event {
+            SendEvent::Accepted { parts, .. } => {
+                shared
+                    .parts_resumed
+                    .fetch_add(parts.into(), Ordering::Relaxed);
+            }
+            SendEvent::PartStored { offer, bytes, .. } => {
+                if let Some(sending) = shared.sending(offer) {
+                    sending.stored(bytes);
+                    tally.stored(&sending.transfer.rule, bytes.into());
+                }
+            }
+            SendEvent::AllSent { offer, checksum } => {
+                let shared = shared.clone();
+                // Asking the source again may take a while: nobody else waits for it.
+                tokio::spawn(async move { all_sent(&shared, offer, &checksum).await });
+            }
+            SendEvent::Completed { offer, receipt } => {
+                let sending = shared.offers.lock().remove(&offer);
+                if let Some(sending) = sending {
+                    let sent = sending.checksum.lock().clone();
+                    let transfer = &sending.transfer;
+                    tally.completed(transfer, sending.stored.load(Ordering::Relaxed));
+                    shared.settle(shared.judge().received(transfer, sent.as_ref(), receipt));
+                }
+            }
+            SendEvent::Refused { offer, refusal } => {
+                let sending = shared.offers.lock().remove(&offer);
+                if let Some(sending) = sending {
+                    shared.not_done(&sending.transfer, &refusal);
+                }
+            }
+            SendEvent::Link(event) => link_event(&shared, event).await,
+            _ => {}
+        }
+    }
+}
+
+/// All parts are on their way: commit, if the source did not change meanwhile.
+async fn all_sent(shared: &Shared, offer: OfferId, checksum: &sealift_terms::Checksum) {
+    let Some(sending) = shared.sending(offer) else {
+        return;
+    };
+    if let Err(error) = sending.finish().await {
+        return shared.withdraw(offer, &refusal(&error));
+    }
+    let expected = sending.checksum.lock().replace(checksum.clone());
+    if let Some(expected) = expected.filter(|expected| expected != checksum) {
+        // Parts of an earlier try are not of these bytes.
+        let evidence = format!("{expected} was read, the parts have {checksum}");
+        return shared.withdraw(offer, &Refusal::new(Reason::ChecksumMismatch, evidence));
+    }
+    shared.machine.lock().commit(offer, checksum);
+    shared.wake_links();
+}
+
+async fn link_event(shared: &Arc<Shared>, event: LinkEvent) {
+    match event {
+        LinkEvent::Silent(link) | LinkEvent::Closed(link, _) => shared.end_link(link),
+        LinkEvent::Asked { link, number, body } => {
+            let shared = shared.clone();
+            tokio::spawn(async move {
+                let answer = shared.settings.questions.answer(&body).await;
+                shared.machine.lock().answer(link, number, &answer);
+                shared.wake_links();
+            });
+        }
+        _ => {}
+    }
+}
+
+/// Writes settlements down, many at once, until the session is over.
+pub(super) async fn write_down(
+    shared: Arc<Shared>,
+    mut memory: PeerMemory,
+    mut settlements: mpsc::UnboundedReceiver<Settlement>,
+) {
+    let mut batch = Vec::new();
+    while settlements.recv_many(&mut batch, SETTLED_AT_ONCE_MAX).await > 0 {
+        let ids: Vec<_> = batch.iter().map(|settlement| settlement.id).collect();
+        let batch = std::mem::take(&mut batch);
+        if let Err(error) = write_batch(&shared, &mut memory, batch).await {
+            return shared.fail(error);
+        }
+        shared.settled(&ids);
+    }
+}
+
+async fn write_batch(
+    shared: &Shared,
+    memory: &mut PeerMemory,
+    batch: Vec<Settlement>,
+) -> Result<(), SenderError> {
+    let settings = &shared.settings;
+    let sequence = batch
+        .iter()
+        .filter_map(|settlement| match &settlement.outcome {
+            TransferOutcome::Completed(receipt) => Some(receipt.sequence),
+            _ => None,
+        });
+    if let Some(sequence) = sequence
+        .max()
+        .filter(|sequence| *sequence > memory.sequence)
+    {
+        // Before the transfers: a peer that lost them is then always noticed.
+        (memory.sequence, memory.seen_at) = (sequence, settings.clock.now());
+        settings
+            .journal
+            .remember_peer(&settings.peer, *memory)
+            .await?;
+    }
+    settings.journal.settle(batch).await?;
+    Ok(())
+}

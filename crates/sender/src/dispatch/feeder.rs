@@ -1,0 +1,131 @@
+//! Leases transfers from the journal, and prepares them to be offered.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use sealift_ledger::Transfer;
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+use super::{
+    prepare::{Room, is_large, prepare},
+    shared::{Shared, WINDOW_TRANSFERS},
+};
+use crate::{SenderError, stopped};
+
+/// Transfers leased in one step.
+const LEASE_MAX: usize = 512;
+/// Objects opened and read at once: one that is slow holds up none of the others.
+const PREPARED_AT_ONCE_MAX: usize = 64;
+/// Large objects that wait for one of the large ones under way to end.
+const LARGE_WAITING_MAX: usize = 512;
+/// How long the journal is not asked, whatever else happens.
+const IDLE: Duration = Duration::from_secs(1);
+
+pub(super) struct Feeder {
+    pub(super) shared: Arc<Shared>,
+    pub(super) work: watch::Receiver<u64>,
+    room: Room,
+    at_once: Arc<Semaphore>,
+    preparing: JoinSet<()>,
+    large: VecDeque<Transfer>,
+}
+
+impl Feeder {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let work = shared.settings.work.listen();
+        let at_once = Arc::new(Semaphore::new(PREPARED_AT_ONCE_MAX));
+        let (preparing, large) = (JoinSet::new(), VecDeque::new());
+        Self {
+            shared,
+            work,
+            room: Room::new(),
+            at_once,
+            preparing,
+            large,
+        }
+    }
+
+    /// Feeds the session until `stop` turns true.
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        loop {
+            while self.preparing.try_join_next().is_some() {}
+            let shared = self.shared.clone();
+            let room_again = shared.room_again.notified();
+            self.work.mark_unchanged();
+            let leased = match self.lease().await {
+                Ok(leased) => leased,
+                Err(error) => return self.shared.fail(error),
+            };
+            if leased {
+                // A stop is heard between two steps as well.
+                if *stop.borrow() {
+                    break;
+                }
+                continue;
+            }
+            tokio::select! {
+                () = stopped(&mut stop) => break,
+                () = room_again => {}
+                _ = self.work.changed() => {}
+                () = tokio::time::sleep(IDLE) => {}
+            }
+        }
+        let waiting: Vec<_> = self.large.drain(..).map(|transfer| transfer.id).collect();
+        self.shared.settings.journal.release(&waiting);
+        self.shared.given_back(&waiting);
+        // What is being prepared is still offered; nothing new is begun.
+        while self.preparing.join_next().await.is_some() {}
+    }
+
+    /// Takes more work, if there is room and any is due. Says whether it did.
+    async fn lease(&mut self) -> Result<bool, SenderError> {
+        self.begin_large();
+        let room = WINDOW_TRANSFERS.saturating_sub(self.shared.under_way());
+        if room < LEASE_MAX.min(WINDOW_TRANSFERS / 4) || self.large.len() >= LARGE_WAITING_MAX {
+            return Ok(false);
+        }
+        let settings = &self.shared.settings;
+        let now = settings.clock.now();
+        let transfers = settings
+            .journal
+            .lease(&settings.peer, LEASE_MAX, now)
+            .await?;
+        self.shared.leased(&transfers);
+        let any = !transfers.is_empty();
+        for transfer in transfers {
+            if is_large(&transfer, self.shared.settings.part_size) {
+                self.large.push_back(transfer);
+            } else {
+                self.begin(transfer);
+            }
+        }
+        self.begin_large();
+        Ok(any)
+    }
+
+    /// Begins large objects as far as there is room for them.
+    fn begin_large(&mut self) {
+        let mut free = self.room.large.available_permits();
+        while free > 0
+            && let Some(transfer) = self.large.pop_front()
+        {
+            free -= 1;
+            self.begin(transfer);
+        }
+    }
+
+    fn begin(&mut self, transfer: Transfer) {
+        let (shared, room, at_once) =
+            (self.shared.clone(), self.room.clone(), self.at_once.clone());
+        self.preparing.spawn(async move {
+            let _slot = at_once.acquire().await;
+            let settings = &shared.settings;
+            match prepare(transfer, &settings.sources, settings.part_size, &room).await {
+                Ok(prepared) => shared.offer(prepared),
+                Err((transfer, refusal)) => shared.not_done(&transfer, &refusal),
+            }
+        });
+    }
+}

@@ -1,0 +1,272 @@
+//! Sends the transfers to one peer over the sessions that it is given.
+
+mod answers;
+mod backoff;
+mod feeder;
+mod link;
+mod link_task;
+mod outcome;
+mod prepare;
+mod reader;
+mod rollback;
+mod sending;
+mod shared;
+mod tally;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use sealift_ledger::Journal;
+use sealift_store::Source;
+use sealift_terms::{Audit, BucketName, Clock, PartSize, PeerName, Rng};
+use sealift_wire::{Agreed, Close, Hello, LinkId, SendSession};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use crate::{SenderError, SenderStatus, WorkSignal, stopped};
+pub use backoff::BACKOFF_MAX;
+pub use link::{Joining, SessionLink};
+use link_task::{LinkEnd, LinkTask};
+use shared::Shared;
+use tally::Tally;
+
+/// How often time passes for a session.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a session without any link waits for another.
+const LINKLESS_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long the end of a session waits for the journal.
+const WRITE_DOWN_TIME_MAX: Duration = Duration::from_secs(5);
+/// Objects named in a status.
+const CURRENT_MAX: usize = 16;
+
+/// Answers what the peer asks outside of any offer.
+#[async_trait]
+pub trait Questions: Send + Sync {
+    /// The answer; empty when the question is not understood.
+    async fn answer(&self, question: &[u8]) -> Vec<u8>;
+}
+
+/// Answers nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoAnswers;
+
+#[async_trait]
+impl Questions for NoAnswers {
+    async fn answer(&self, _question: &[u8]) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+/// What a peer's sender is made of.
+pub struct Settings {
+    /// The peer.
+    pub peer: PeerName,
+    /// Where transfers are leased and settled.
+    pub journal: Arc<dyn Journal>,
+    /// Where the objects of each bucket are read.
+    pub sources: BTreeMap<BucketName, Arc<dyn Source>>,
+    /// Tells that there is something new to send.
+    pub work: WorkSignal,
+    /// The part size wanted; larger objects take larger parts.
+    pub part_size: PartSize,
+    /// How long a stop waits for what is under way.
+    pub drain_time: Duration,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance, for back-off.
+    pub rng: Arc<dyn Rng>,
+    /// The audit log.
+    pub audit: Arc<dyn Audit>,
+    /// Answers what the peer asks.
+    pub questions: Arc<dyn Questions>,
+}
+
+/// A session that was greeted, in which we send.
+pub struct Session {
+    /// What the peer said of itself.
+    pub hello: Hello,
+    /// What both agreed on.
+    pub agreed: Agreed,
+    /// Its links, those that are there and those that join later. When the
+    /// sending end is dropped, no more will come.
+    pub links: mpsc::Receiver<Joining>,
+    /// Told of each link that is gone, so that another can be made.
+    pub lost: mpsc::Sender<LinkId>,
+}
+
+/// Sends to one peer. One session at a time; its counts outlive sessions.
+pub struct PeerSender {
+    settings: Arc<Settings>,
+    tally: Arc<Tally>,
+    session: Mutex<Option<Arc<Shared>>>,
+    /// Counts of the sessions before.
+    before: Mutex<(u64, u64)>,
+}
+
+impl PeerSender {
+    /// A sender without a session yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            tally: Arc::default(),
+            session: Mutex::new(None),
+            before: Mutex::default(),
+        }
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn status(&self) -> SenderStatus {
+        let session = self.session.lock().clone();
+        let (written, resumed) = *self.before.lock();
+        let count = |of: fn(&Shared) -> u64| session.as_deref().map_or(0, of);
+        let sent = self.tally.snapshot();
+        SenderStatus {
+            peer: self.settings.peer.clone(),
+            connected: session.is_some(),
+            objects: sent.iter().map(|sent| sent.objects).sum(),
+            bytes: sent.iter().map(|sent| sent.bytes).sum(),
+            bytes_written: written + count(|s| s.bytes_written.load(Ordering::Relaxed)),
+            parts_resumed: resumed + count(|s| s.parts_resumed.load(Ordering::Relaxed)),
+            under_way: count(|s| s.under_way() as u64),
+            sent,
+            current: session
+                .as_deref()
+                .map(|s| s.current(CURRENT_MAX))
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Sends until `stop` turns true and what is under way has
+    /// ended, or until the session ends by itself.
+    ///
+    /// # Errors
+    /// [`SenderError`]: why the session ended, when it was not told to and did not
+    /// merely lose its links.
+    pub async fn run(
+        &self,
+        session: Session,
+        stop: watch::Receiver<bool>,
+    ) -> Result<(), SenderError> {
+        let memory = rollback::compare(&self.settings, &session.hello).await?;
+        let (events, events_in) = mpsc::unbounded_channel();
+        let (settle, settle_in) = mpsc::unbounded_channel();
+        let machine = SendSession::new(session.agreed.limits);
+        let shared = Arc::new(Shared::new(self.settings.clone(), machine, events, settle));
+        *self.session.lock() = Some(shared.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(answers::take_events(
+            shared.clone(),
+            self.tally.clone(),
+            events_in,
+        ));
+        tasks.spawn(answers::write_down(shared.clone(), memory, settle_in));
+        tasks.spawn(tick(shared.clone(), self.tally.clone()));
+        let feeder = tokio::spawn(feeder::Feeder::new(shared.clone()).run(stop.clone()));
+        tokio::select! {
+            () = carry(&shared, session.links, session.lost) => {}
+            () = shared.over.notified() => {}
+            () = drained(&shared, stop) => {}
+        }
+        feeder.abort();
+        let _ = feeder.await;
+        // What the peer acknowledged is written down, whatever ended the session.
+        let _ = tokio::time::timeout(WRITE_DOWN_TIME_MAX, shared.written_down()).await;
+        tasks.shutdown().await;
+        self.end(&shared);
+        shared.take_failure().map_or(Ok(()), Err)
+    }
+
+    fn end(&self, shared: &Shared) {
+        *self.session.lock() = None;
+        let mut before = self.before.lock();
+        before.0 += shared.bytes_written.load(Ordering::Relaxed);
+        before.1 += shared.parts_resumed.load(Ordering::Relaxed);
+        self.settings.journal.release(&shared.open_leases());
+    }
+}
+
+/// Runs the links until none is left and none comes.
+async fn carry(
+    shared: &Arc<Shared>,
+    mut joining: mpsc::Receiver<Joining>,
+    lost: mpsc::Sender<LinkId>,
+) {
+    let mut links: JoinSet<(LinkId, LinkEnd)> = JoinSet::new();
+    let mut more = true;
+    loop {
+        let linkless = links.is_empty();
+        if linkless && !more {
+            return;
+        }
+        tokio::select! {
+            join = joining.recv(), if more => match join {
+                Some(Joining { id, carries, link }) => {
+                    shared.machine.lock().linked(id, carries);
+                    let task = LinkTask::new(id, link, shared.clone());
+                    links.spawn(async move { (id, task.run().await) });
+                }
+                None => more = false,
+            },
+            Some(ended) = links.join_next() => {
+                let Ok((id, end)) = ended else { continue };
+                shared.leave(id);
+                match end {
+                    LinkEnd::Broken(error) => return shared.fail(error.into()),
+                    LinkEnd::Lost(error) => {
+                        tracing::info!(peer = %shared.settings.peer, link = %id, %error, "a link is gone");
+                    }
+                    LinkEnd::Told => {}
+                }
+                // Nobody may be there to make another.
+                let _ = lost.try_send(id);
+            }
+            () = tokio::time::sleep(LINKLESS_TIME_MAX), if linkless => return,
+        }
+    }
+}
+
+/// Waits for a stop, then for what is under way, then closes the links in order.
+async fn drained(shared: &Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    stopped(&mut stop).await;
+    let settings = &shared.settings;
+    let ended = async {
+        while shared.under_way() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // What does not end in time is sent again after the next start.
+    let _ = tokio::time::timeout(settings.drain_time, ended).await;
+    let close = Close {
+        reason: None,
+        evidence: Default::default(),
+    };
+    for link in shared.link_ids() {
+        shared.machine.lock().close(link, &close);
+    }
+    shared.wake_links();
+    // Long enough for the last frames to leave.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// Lets time pass for the session and the rates.
+async fn tick(shared: Arc<Shared>, tally: Arc<Tally>) {
+    let mut last = shared.settings.clock.monotonic();
+    loop {
+        tokio::time::sleep(TICK).await;
+        let now = shared.settings.clock.monotonic();
+        tally.tick(now.saturating_sub(last));
+        last = now;
+        shared.machine.lock().tick(now);
+        shared.hand_on_events();
+        shared.wake_links();
+    }
+}

@@ -1,0 +1,163 @@
+//! Makes an offer of a transfer: opens its object, and reads it if it is small.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use parking_lot::Mutex;
+use sealift_ledger::Transfer;
+use sealift_store::{Source, SourceObject, StoreError};
+use sealift_terms::{
+    BucketName, ChangeKind, Checksum, PartSize, Reason, VersionName,
+    limits::{self, INLINE_OBJECT_BYTES_MAX},
+};
+use sealift_wire::{HowToOffer, Offer, Refusal, checksum::crc64};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::sending::{Content, Sending};
+use crate::changes::version;
+
+/// Bytes of small objects that are in memory at once, for one peer.
+pub(super) const SMALL_BYTES_MAX: usize = 24 << 20;
+/// Large objects that are open at once, for one peer.
+pub(super) const LARGE_OPEN_MAX: usize = 64;
+
+/// What objects take up while they are sent.
+#[derive(Debug, Clone)]
+pub(super) struct Room {
+    small: Arc<Semaphore>,
+    pub(super) large: Arc<Semaphore>,
+}
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self {
+            small: Arc::new(Semaphore::new(SMALL_BYTES_MAX)),
+            large: Arc::new(Semaphore::new(LARGE_OPEN_MAX)),
+        }
+    }
+}
+
+/// An offer with what stands behind it.
+pub(super) struct Prepared {
+    pub(super) sending: Sending,
+    pub(super) offer: Offer,
+    pub(super) how: HowToOffer,
+}
+
+/// Whether a transfer is of an object that is sent in parts.
+pub(super) fn is_large(transfer: &Transfer, part_size: PartSize) -> bool {
+    let size = transfer.change.facts.size;
+    transfer.change.kind == ChangeKind::Put
+        && (size > INLINE_OBJECT_BYTES_MAX || size >= u64::from(part_size.bytes()))
+}
+
+/// Prepares a transfer, or says why it cannot be.
+pub(super) async fn prepare(
+    transfer: Transfer,
+    sources: &BTreeMap<BucketName, Arc<dyn Source>>,
+    part_size: PartSize,
+    room: &Room,
+) -> Result<Prepared, (Transfer, Refusal)> {
+    match content(&transfer, sources, part_size, room).await {
+        Ok((content, checksum, permit)) => {
+            let size = transfer.change.facts.size;
+            let part_size = PartSize::fitting(size, part_size).unwrap_or(PartSize::MAX);
+            let offer = Offer {
+                change: transfer.change.clone(),
+                part_size,
+                checksum,
+            };
+            let sending = Sending {
+                transfer,
+                content,
+                checksum: Mutex::new(offer.checksum.clone()),
+                stored: 0.into(),
+                _permit: permit,
+            };
+            let how = how(&sending.transfer);
+            Ok(Prepared {
+                sending,
+                offer,
+                how,
+            })
+        }
+        Err(refusal) => Err((transfer, refusal)),
+    }
+}
+
+/// One that was sent before, as far as we know, may be there already.
+fn how(transfer: &Transfer) -> HowToOffer {
+    if transfer.attempts > 0 || transfer.updated_at > transfer.recorded_at {
+        HowToOffer::AskFirst
+    } else {
+        HowToOffer::Inline
+    }
+}
+
+type Ready = (Content, Option<Checksum>, Option<OwnedSemaphorePermit>);
+
+async fn content(
+    transfer: &Transfer,
+    sources: &BTreeMap<BucketName, Arc<dyn Source>>,
+    part_size: PartSize,
+    room: &Room,
+) -> Result<Ready, Refusal> {
+    let VersionName {
+        bucket,
+        key,
+        version,
+    } = &transfer.change.name;
+    let size = transfer.change.facts.size;
+    if transfer.change.kind != ChangeKind::Put {
+        return Ok((Content::Nothing, None, None));
+    }
+    if size > limits::OBJECT_BYTES_MAX {
+        return Err(Refusal::new(
+            Reason::DstObjectTooLarge,
+            format!("{size} bytes"),
+        ));
+    }
+    let no_source = || {
+        Refusal::new(
+            Reason::SrcUnavailable,
+            format!("no source for bucket {bucket}"),
+        )
+    };
+    let source = sources.get(bucket).ok_or_else(no_source)?;
+    let own = version::of_source(version).map_err(|error| refusal(&error.into()))?;
+    if is_large(transfer, part_size) {
+        let permit = room.large.clone().acquire_owned().await.ok();
+        let object = source
+            .open(key, &own)
+            .await
+            .map_err(|error| refusal(&error))?;
+        return Ok((Content::Large(object), None, permit));
+    }
+    // Small enough for 32 bits, and at least one so that the empty are bounded too.
+    let bytes = u32::try_from(size).unwrap_or(u32::MAX).max(1);
+    let permit = room.small.clone().acquire_many_owned(bytes).await.ok();
+    let object = source
+        .open(key, &own)
+        .await
+        .map_err(|error| refusal(&error))?;
+    let bytes = read_whole(&*object, size)
+        .await
+        .map_err(|error| refusal(&error))?;
+    let checksum = Checksum::crc64nvme(crc64(&bytes));
+    Ok((Content::Small(bytes), Some(checksum), permit))
+}
+
+async fn read_whole(object: &dyn SourceObject, size: u64) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+    object.read_exact_at(&mut bytes, 0).await?;
+    object.finish().await?;
+    Ok(bytes)
+}
+
+/// A failure of the source as the reason why nothing is sent.
+pub(super) fn refusal(error: &StoreError) -> Refusal {
+    let mut evidence = error.to_string();
+    if let Some(cause) = std::error::Error::source(error) {
+        evidence = format!("{evidence}: {cause}");
+    }
+    Refusal::new(error.reason(), evidence)
+}

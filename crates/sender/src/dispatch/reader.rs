@@ -1,0 +1,72 @@
+//! Reads one part ahead of the link that sends it.
+//!
+//! A link never waits for a source: what is read elsewhere comes to it piece by
+//! piece, from whichever part has one.
+
+use std::{ops::Range, sync::Arc};
+
+use sealift_terms::{PartIndex, limits::FRAME_BYTES_MAX};
+use sealift_wire::{Header, OfferId, Refusal, checksum::Crc64};
+use tokio::sync::mpsc;
+
+use super::{prepare::refusal, sending::Sending};
+
+/// Pieces read and not yet written, for one link.
+pub(super) const PIECES_AHEAD_MAX: usize = 2;
+
+/// One DATA frame's worth of a part.
+pub(super) struct Piece {
+    pub(super) header: Header,
+    pub(super) bytes: Vec<u8>,
+    /// With the last piece: the checksum of the part.
+    pub(super) crc64: Option<u64>,
+}
+
+/// What a reader says.
+pub(super) enum Read {
+    Piece(Piece),
+    /// The source failed: the offer is to be withdrawn.
+    Failed(OfferId, Refusal),
+}
+
+/// Where a reader puts pieces, and takes used buffers from.
+#[derive(Clone)]
+pub(super) struct Pipe {
+    pub(super) pieces: mpsc::Sender<Read>,
+    pub(super) used: Arc<parking_lot::Mutex<Vec<Vec<u8>>>>,
+}
+
+/// Reads a part that is not empty.
+pub(super) async fn read_part(
+    sending: Arc<Sending>,
+    offer: OfferId,
+    part: PartIndex,
+    range: Range<u64>,
+    pipe: Pipe,
+) {
+    let mut crc = Crc64::new();
+    let mut at = range.start;
+    while at < range.end {
+        let length = u32::try_from(range.end - at)
+            .unwrap_or(u32::MAX)
+            .min(FRAME_BYTES_MAX);
+        let offset = u32::try_from(at - range.start).unwrap_or(u32::MAX);
+        let mut bytes = pipe.used.lock().pop().unwrap_or_default();
+        bytes.resize(usize::try_from(length).unwrap_or_default(), 0);
+        if let Err(error) = sending.read(at, &mut bytes).await {
+            let _ = pipe.pieces.send(Read::Failed(offer, refusal(&error))).await;
+            return;
+        }
+        crc.update(&bytes);
+        at += u64::from(length);
+        let crc64 = (at >= range.end).then(|| crc.value());
+        let piece = Piece {
+            header: Header::data(offer, part, offset, length),
+            bytes,
+            crc64,
+        };
+        if pipe.pieces.send(Read::Piece(piece)).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! One transfer on its way: what is sent, and what it holds while it is sent.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use parking_lot::Mutex;
+use sealift_ledger::Transfer;
+use sealift_store::{SourceObject, StoreError};
+use sealift_terms::Checksum;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Where the bytes are read from.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// There are none: a delete marker, tags.
+    Nothing,
+    /// In memory, read once, found unchanged behind the reading.
+    Small(Vec<u8>),
+    /// In the source.
+    Large(Arc<dyn SourceObject>),
+}
+
+#[derive(Debug)]
+pub(super) struct Sending {
+    pub(super) transfer: Transfer,
+    pub(super) content: Content,
+    /// The checksum of what was sent, once it is known.
+    pub(super) checksum: Mutex<Option<Checksum>>,
+    /// Bytes that the peer has stored.
+    pub(super) stored: AtomicU64,
+    /// Memory or open files that it takes up; given back when it is over.
+    pub(super) _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Sending {
+    /// The whole of a small object.
+    pub(super) fn whole(&self) -> Option<&[u8]> {
+        match &self.content {
+            Content::Small(bytes) => Some(bytes),
+            Content::Nothing | Content::Large(_) => None,
+        }
+    }
+
+    /// Fills `buffer` with the bytes from `from` on.
+    pub(super) async fn read(&self, from: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        let bytes = match &self.content {
+            Content::Large(object) => return object.read_exact_at(buffer, from).await,
+            Content::Small(bytes) => bytes.as_slice(),
+            Content::Nothing => &[],
+        };
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let range = bytes.get(from..from.saturating_add(buffer.len()));
+        let evidence = || "a range beyond its end was asked for".to_owned();
+        buffer.copy_from_slice(range.ok_or_else(|| StoreError::SourceChanged {
+            evidence: evidence(),
+        })?);
+        Ok(())
+    }
+
+    /// Says that the source did not change while it was read.
+    pub(super) async fn finish(&self) -> Result<(), StoreError> {
+        match &self.content {
+            Content::Large(object) => object.finish().await,
+            Content::Small(_) | Content::Nothing => Ok(()),
+        }
+    }
+
+    pub(super) fn stored(&self, bytes: u32) {
+        self.stored.fetch_add(bytes.into(), Ordering::Relaxed);
+    }
+}

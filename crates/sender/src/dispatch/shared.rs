@@ -1,0 +1,254 @@
+//! What the tasks of one session share.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use sealift_ledger::{Settlement, Transfer};
+use sealift_terms::TransferId;
+use sealift_wire::{LinkId, OfferId, Refusal, SendEvent, SendSession};
+use tokio::sync::{Notify, mpsc};
+
+use super::{outcome::Judge, prepare::Prepared, sending::Sending};
+use crate::{Current, SenderError, dispatch::Settings};
+
+/// Transfers that are leased and not settled, for one peer.
+pub(super) const WINDOW_TRANSFERS: usize = 2048;
+
+/// Lock order: `offers` before `machine`.
+pub(super) struct Shared {
+    pub(super) settings: Arc<Settings>,
+    pub(super) machine: Mutex<SendSession>,
+    pub(super) offers: Mutex<HashMap<OfferId, Arc<Sending>>>,
+    links: Mutex<BTreeMap<LinkId, Arc<LinkSignals>>>,
+    /// Not bounded itself: each offer has a handful of events at most, and offers are bounded.
+    events: mpsc::UnboundedSender<SendEvent>,
+    /// As `events`: at most one for each leased transfer.
+    settle: mpsc::UnboundedSender<Settlement>,
+    leased: Mutex<std::collections::HashSet<TransferId>>,
+    under_way: AtomicUsize,
+    /// Settlements that are not in the journal yet.
+    unwritten: AtomicUsize,
+    pub(super) room_again: Notify,
+    pub(super) bytes_written: AtomicU64,
+    pub(super) parts_resumed: AtomicU64,
+    failed: Mutex<Option<SenderError>>,
+    pub(super) over: Notify,
+}
+
+/// How a link's task is called.
+#[derive(Debug, Default)]
+pub(super) struct LinkSignals {
+    /// There may be something to write.
+    pub(super) wake: Notify,
+    /// It is to end.
+    pub(super) end: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        machine: SendSession,
+        events: mpsc::UnboundedSender<SendEvent>,
+        settle: mpsc::UnboundedSender<Settlement>,
+    ) -> Self {
+        Self {
+            settings,
+            machine: Mutex::new(machine),
+            offers: Mutex::default(),
+            links: Mutex::default(),
+            events,
+            settle,
+            leased: Mutex::default(),
+            under_way: AtomicUsize::new(0),
+            unwritten: AtomicUsize::new(0),
+            room_again: Notify::new(),
+            bytes_written: AtomicU64::new(0),
+            parts_resumed: AtomicU64::new(0),
+            failed: Mutex::new(None),
+            over: Notify::new(),
+        }
+    }
+
+    /// Offers what was prepared.
+    pub(super) fn offer(&self, prepared: Prepared) {
+        let Prepared {
+            sending,
+            offer,
+            how,
+        } = prepared;
+        let mut offers = self.offers.lock();
+        let made = self.machine.lock().offer(offer, how);
+        let transfer = sending.transfer.clone();
+        match made {
+            Some(id) => drop(offers.insert(id, Arc::new(sending))),
+            None => {
+                drop(offers);
+                let reason = sealift_terms::Reason::DstObjectTooLarge;
+                return self.not_done(
+                    &transfer,
+                    &Refusal::new(reason, "more parts than an object may have"),
+                );
+            }
+        }
+        drop(offers);
+        self.wake_links();
+    }
+
+    pub(super) fn sending(&self, offer: OfferId) -> Option<Arc<Sending>> {
+        self.offers.lock().get(&offer).cloned()
+    }
+
+    /// Withdraws an offer, and settles its transfer.
+    pub(super) fn withdraw(&self, offer: OfferId, refusal: &Refusal) {
+        let Some(sending) = self.offers.lock().remove(&offer) else {
+            return;
+        };
+        self.machine.lock().cancel(offer, refusal);
+        self.not_done(&sending.transfer, refusal);
+        self.wake_links();
+    }
+
+    /// Settles a transfer that was not done.
+    pub(super) fn not_done(&self, transfer: &Transfer, refusal: &Refusal) {
+        let Refusal {
+            reason,
+            evidence,
+            retry_after,
+        } = refusal;
+        let judge = self.judge();
+        self.settle(judge.not_done(transfer, *reason, evidence.to_string(), *retry_after));
+    }
+
+    pub(super) fn judge(&self) -> Judge<'_> {
+        Judge {
+            clock: &*self.settings.clock,
+            rng: &*self.settings.rng,
+        }
+    }
+
+    pub(super) fn settle(&self, settlement: Settlement) {
+        self.unwritten.fetch_add(1, Ordering::SeqCst);
+        if self.settle.send(settlement).is_err() {
+            // The session is over: the lease is released with it.
+            self.unwritten.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn leased(&self, transfers: &[Transfer]) {
+        self.leased
+            .lock()
+            .extend(transfers.iter().map(|transfer| transfer.id));
+        self.under_way.fetch_add(transfers.len(), Ordering::SeqCst);
+    }
+
+    /// Notes what is written down.
+    pub(super) fn settled(&self, ids: &[TransferId]) {
+        self.unwritten.fetch_sub(ids.len(), Ordering::SeqCst);
+        self.given_back(ids);
+    }
+
+    /// Notes transfers that are no longer ours.
+    pub(super) fn given_back(&self, ids: &[TransferId]) {
+        let mut leased = self.leased.lock();
+        let gone = ids.iter().filter(|id| leased.remove(id)).count();
+        drop(leased);
+        self.under_way.fetch_sub(gone, Ordering::SeqCst);
+        self.room_again.notify_waiters();
+    }
+
+    /// Waits until everything settled is in the journal, or cannot be.
+    pub(super) async fn written_down(&self) {
+        while self.unwritten.load(Ordering::SeqCst) > 0 && self.failed.lock().is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The transfers whose outcome is not written down.
+    pub(super) fn open_leases(&self) -> Vec<TransferId> {
+        self.leased.lock().iter().copied().collect()
+    }
+
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn join(&self, link: LinkId) -> Arc<LinkSignals> {
+        let signals = Arc::new(LinkSignals::default());
+        self.links.lock().insert(link, signals.clone());
+        signals
+    }
+
+    /// Takes a link out. True when it was the last.
+    pub(super) fn leave(&self, link: LinkId) -> bool {
+        self.machine.lock().lost(link);
+        let mut links = self.links.lock();
+        links.remove(&link);
+        let was_last = links.is_empty();
+        drop(links);
+        self.wake_links();
+        was_last
+    }
+
+    pub(super) fn wake_links(&self) {
+        for signals in self.links.lock().values() {
+            signals.wake.notify_one();
+        }
+    }
+
+    pub(super) fn end_link(&self, link: LinkId) {
+        if let Some(signals) = self.links.lock().get(&link) {
+            signals.end.notify_one();
+        }
+    }
+
+    pub(super) fn link_ids(&self) -> Vec<LinkId> {
+        self.links.lock().keys().copied().collect()
+    }
+
+    /// Hands the machine's events on.
+    pub(super) fn hand_on_events(&self) {
+        let mut machine = self.machine.lock();
+        let mut any = false;
+        while let Some(event) = machine.next_event() {
+            any = true;
+            let _ = self.events.send(event);
+        }
+        drop(machine);
+        if any {
+            self.wake_links();
+        }
+    }
+
+    /// Ends the session for a reason; the first reason counts.
+    pub(super) fn fail(&self, error: SenderError) {
+        self.failed.lock().get_or_insert(error);
+        self.over.notify_one();
+    }
+
+    pub(super) fn take_failure(&self) -> Option<SenderError> {
+        self.failed.lock().take()
+    }
+
+    /// The largest objects on their way.
+    pub(super) fn current(&self, limit: usize) -> Vec<Current> {
+        let offers = self.offers.lock();
+        let mut all: Vec<&Arc<Sending>> = offers.values().collect();
+        all.sort_by_key(|sending| std::cmp::Reverse(sending.transfer.change.facts.size));
+        let current = all.into_iter().take(limit).map(|sending| {
+            let change = &sending.transfer.change;
+            Current {
+                bucket: change.name.bucket.clone(),
+                key: change.name.key.clone(),
+                size: change.facts.size,
+                stored: sending.stored.load(Ordering::Relaxed),
+            }
+        });
+        current.collect()
+    }
+}

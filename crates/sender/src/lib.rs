@@ -1,0 +1,36 @@
+//! The sending half of the path: it finds what changed in a source, decides by
+//! rule where that goes, remembers it, and sends it until a receipt says that it
+//! is durable there.
+//!
+//! ```text
+//!   Source ── scan, hints ──▶ SourceTask ── rules, orders ──▶ Journal (PENDING)
+//!                                                               │ lease
+//!   Source ── open, read, finish ─────────────▶ PeerSender ◀────┘
+//!                                                  │ offers, parts, commits   ▲ receipts
+//!                                                  └────────▶ links ──────────┘──▶ Journal (COMPLETED)
+//! ```
+//!
+//! It leaves to others how links are dialled and trusted (`tunnel`, `identity`),
+//! what frames look like (`wire`), what is remembered how (`ledger`), and which
+//! sources and peers there are (`agent`).
+
+mod changes;
+mod dispatch;
+mod error;
+mod orders;
+mod rules;
+mod status;
+
+pub use changes::{SourceSettings, SourceTask};
+pub use dispatch::{
+    BACKOFF_MAX, Joining, NoAnswers, PeerSender, Questions, Session, SessionLink, Settings,
+};
+pub use error::SenderError;
+pub use orders::Orders;
+pub use rules::{Rule, Rules};
+pub use status::{Current, Held, SenderStatus, Sent, SourceHandle, SourceStatus, WorkSignal};
+
+/// Waits until `stop` turns true, or whoever could turn it is gone.
+async fn stopped(stop: &mut tokio::sync::watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}

@@ -1,0 +1,184 @@
+//! How the sending half stands, for people and metrics.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use sealift_terms::{BucketName, ObjectKey, PeerName, Reason, RuleName, Timestamp};
+use serde::Serialize;
+use tokio::sync::{Notify, watch};
+
+/// Deletes that wait to be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// Keys that vanished since the scan before.
+    pub vanished: u64,
+    /// Keys there were.
+    pub of: u64,
+}
+
+/// How a source stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceStatus {
+    /// Its bucket.
+    pub bucket: BucketName,
+    /// When a scan last came to its end.
+    pub scanned: Option<Timestamp>,
+    /// Objects it saw.
+    pub objects: u64,
+    /// Names it left out.
+    pub skipped: u64,
+    /// Why the last scan failed, if it did.
+    pub reason: Option<Reason>,
+    /// What was seen then.
+    pub evidence: Option<String>,
+    /// Deletes that wait for someone to say that they are meant.
+    pub held: Option<Held>,
+    /// Why it is scanned every ten seconds instead of watched, if so.
+    pub polling: Option<String>,
+}
+
+/// What can be asked of a source's task from outside.
+#[derive(Debug, Clone)]
+pub struct SourceHandle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<SourceStatus>,
+    accepted: Mutex<bool>,
+    ask: Notify,
+}
+
+impl SourceHandle {
+    pub(crate) fn new(bucket: BucketName) -> Self {
+        let state = Mutex::new(SourceStatus {
+            bucket,
+            scanned: None,
+            objects: 0,
+            skipped: 0,
+            reason: None,
+            evidence: None,
+            held: None,
+            polling: None,
+        });
+        Self {
+            shared: Arc::new(Shared {
+                state,
+                accepted: Mutex::new(false),
+                ask: Notify::new(),
+            }),
+        }
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn status(&self) -> SourceStatus {
+        self.shared.state.lock().clone()
+    }
+
+    /// Scans now.
+    pub fn scan(&self) {
+        self.shared.ask.notify_one();
+    }
+
+    /// Says that what vanished is meant to be gone, and scans now.
+    pub fn accept_deletes(&self) {
+        *self.shared.accepted.lock() = true;
+        self.scan();
+    }
+
+    pub(crate) async fn asked(&self) {
+        self.shared.ask.notified().await;
+    }
+
+    pub(crate) fn take_accepted(&self) -> bool {
+        std::mem::take(&mut *self.shared.accepted.lock())
+    }
+
+    pub(crate) fn give_back(&self, accepted: bool) {
+        *self.shared.accepted.lock() |= accepted;
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut SourceStatus)) {
+        change(&mut self.shared.state.lock());
+    }
+}
+
+/// Says that there is something new to send.
+#[derive(Debug, Clone)]
+pub struct WorkSignal(watch::Sender<u64>);
+
+impl WorkSignal {
+    /// A signal that nobody waits for yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(watch::Sender::new(0))
+    }
+
+    /// Wakes all who wait.
+    pub fn wake(&self) {
+        self.0.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    pub(crate) fn listen(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
+    }
+}
+
+impl Default for WorkSignal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An object on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Current {
+    /// Its bucket.
+    pub bucket: BucketName,
+    /// Its key.
+    pub key: ObjectKey,
+    /// Bytes in all.
+    pub size: u64,
+    /// Bytes that the peer has stored.
+    pub stored: u64,
+}
+
+/// What one rule sent to one peer since the agent started.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sent {
+    /// The rule.
+    pub rule: RuleName,
+    /// Objects acknowledged.
+    pub objects: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Objects acknowledged a second, lately.
+    pub objects_per_second: f64,
+    /// Bytes stored a second, lately.
+    pub bytes_per_second: f64,
+}
+
+/// How the sending to one peer stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SenderStatus {
+    /// The peer.
+    pub peer: PeerName,
+    /// Whether a session is open.
+    pub connected: bool,
+    /// Objects acknowledged since the agent started.
+    pub objects: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Bytes written to the links, those sent again included.
+    pub bytes_written: u64,
+    /// Parts that were there already when an object was offered.
+    pub parts_resumed: u64,
+    /// Offers without an outcome yet.
+    pub under_way: u64,
+    /// By rule.
+    pub sent: Vec<Sent>,
+    /// The largest objects on their way.
+    pub current: Vec<Current>,
+}

@@ -1,0 +1,241 @@
+//! What becomes of changes in a source, property by property.
+#![allow(clippy::unwrap_used, reason = "a failure is what a test reports")]
+
+mod near;
+
+use std::sync::Arc;
+
+use near::{Near, bucket, journal, rules, until};
+use sealift_host::OsClock;
+use sealift_store::{DirectorySource, MemorySource};
+use sealift_terms::{ChangeKind, Reason, Status};
+
+async fn keys_and_kinds(near: &Near) -> Vec<(String, ChangeKind)> {
+    let transfers = near.transfers().await;
+    transfers
+        .iter()
+        .map(|t| (t.change.name.key.to_string(), t.change.kind))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_is_there_at_the_start_is_recorded_once_whatever_happens() {
+    let temp = tempfile::tempdir().unwrap();
+    let source = MemorySource::new();
+    for i in 0..2500 {
+        source.put(&format!("k{i:04}"), *b"x").unwrap();
+    }
+    let near = Near::begin(
+        journal(temp.path()),
+        Arc::new(source.clone()),
+        rules(&[("all", "", "far")]),
+    )
+    .await;
+    until("all", async || near.transfers().await.len() == 2500).await;
+    near.scan().await;
+    near.scan().await;
+    assert_eq!(near.transfers().await.len(), 2500);
+    near.end().await;
+    let near = Near::begin(
+        journal(temp.path()),
+        Arc::new(source),
+        rules(&[("all", "", "far")]),
+    )
+    .await;
+    near.scan().await;
+    let transfers = near.transfers().await;
+    assert_eq!(transfers.len(), 2500, "a restart repeats nothing");
+    assert!(transfers.iter().all(|t| t.status == Status::Pending));
+    near.end().await;
+}
+
+#[tokio::test]
+async fn new_changed_and_removed_keys_become_changes_of_rising_order() {
+    let temp = tempfile::tempdir().unwrap();
+    let source = MemorySource::new();
+    source.put("kept", *b"1").unwrap();
+    let near = Near::begin(
+        journal(temp.path()),
+        Arc::new(source.clone()),
+        rules(&[("all", "", "far")]),
+    )
+    .await;
+    until("the first", async || near.transfers().await.len() == 1).await;
+    source.put("a", *b"1").unwrap();
+    until("a new key", async || near.transfers().await.len() == 2).await;
+    source.put("a", *b"2").unwrap();
+    until("a change", async || near.transfers().await.len() == 3).await;
+    source.remove("a").unwrap();
+    until("a delete marker", async || {
+        near.transfers().await.len() == 4
+    })
+    .await;
+    let put = |key: &str| (key.to_owned(), ChangeKind::Put);
+    let expected = [
+        put("kept"),
+        put("a"),
+        put("a"),
+        ("a".to_owned(), ChangeKind::DeleteMarker),
+    ];
+    assert_eq!(keys_and_kinds(&near).await, expected);
+    let transfers = near.transfers().await;
+    assert!(
+        transfers
+            .windows(2)
+            .all(|w| w[0].change.order < w[1].change.order)
+    );
+    near.end().await;
+    // The clock goes on where it was, also when changes were missed.
+    source.remove("kept").unwrap();
+    let near = Near::begin(
+        journal(temp.path()),
+        Arc::new(source),
+        rules(&[("all", "", "far")]),
+    )
+    .await;
+    until("a missed delete", async || {
+        near.transfers().await.len() == 5
+    })
+    .await;
+    let after = near.transfers().await;
+    assert!(after[4].change.order > transfers[3].change.order);
+    near.end().await;
+}
+
+#[tokio::test]
+async fn more_than_half_of_a_bucket_vanishing_waits_until_it_is_accepted() {
+    let temp = tempfile::tempdir().unwrap();
+    let source = MemorySource::new();
+    for i in 0..20 {
+        source.put(&format!("k{i:02}"), *b"x").unwrap();
+    }
+    // Without hints: the scan finds it all at once.
+    let near = Near::begin(
+        journal(temp.path()),
+        Arc::new(source.clone()),
+        rules(&[("all", "", "far")]),
+    )
+    .await;
+    until("all", async || near.transfers().await.len() == 20).await;
+    near.end().await;
+    for i in 0..11 {
+        source.remove(&format!("k{i:02}")).unwrap();
+    }
+    source.put("new", *b"x").unwrap();
+    let near = Near::begin(
+        journal(temp.path()),
+        Arc::new(source),
+        rules(&[("all", "", "far")]),
+    )
+    .await;
+    until("a hold", async || near.handle.status().held.is_some()).await;
+    let held = near.handle.status().held.unwrap();
+    assert_eq!((held.vanished, held.of), (11, 20));
+    near.scan().await;
+    assert!(
+        near.handle.status().held.is_some(),
+        "it does not go away by itself"
+    );
+    assert_eq!(near.transfers().await.len(), 21, "what is new is not held");
+    near.handle.accept_deletes();
+    until("the deletes", async || near.transfers().await.len() == 32).await;
+    near.scan().await;
+    assert_eq!(near.handle.status().held, None);
+    near.end().await;
+}
+
+#[tokio::test]
+async fn a_source_that_is_away_deletes_nothing_and_says_so() {
+    let temp = tempfile::tempdir().unwrap();
+    let source = MemorySource::new();
+    source.put("a", *b"x").unwrap();
+    let near = Near::begin(
+        journal(temp.path()),
+        Arc::new(source.clone()),
+        rules(&[("all", "", "far")]),
+    )
+    .await;
+    until("one", async || near.transfers().await.len() == 1).await;
+    source.set_away(true);
+    near.scan().await;
+    assert_eq!(near.handle.status().reason, Some(Reason::SrcUnavailable));
+    assert!(near.handle.status().evidence.is_some());
+    assert_eq!(near.transfers().await.len(), 1);
+    source.set_away(false);
+    near.handle.scan();
+    until("a good scan", async || {
+        near.handle.status().reason.is_none()
+    })
+    .await;
+    assert_eq!(near.transfers().await.len(), 1);
+    near.end().await;
+}
+
+#[tokio::test]
+async fn a_new_rule_makes_up_for_what_was_there_before() {
+    let temp = tempfile::tempdir().unwrap();
+    let source = MemorySource::new();
+    for key in ["logs/1", "logs/2", "other"] {
+        source.put(key, *b"x").unwrap();
+    }
+    let near = Near::begin(journal(temp.path()), Arc::new(source), rules(&[])).await;
+    near.scan().await;
+    assert!(near.transfers().await.is_empty());
+    assert_eq!(near.journal.known_counts(&bucket()).await.unwrap().live, 3);
+    near.rules.send_replace(rules(&[("logs", "logs/", "far")]));
+    until("the logs", async || near.transfers().await.len() == 2).await;
+    near.rules
+        .send_replace(rules(&[("logs", "logs/", "far"), ("all", "", "third")]));
+    until("all to the third", async || {
+        near.transfers().await.len() == 5
+    })
+    .await;
+    near.end().await;
+}
+
+#[tokio::test]
+async fn a_directory_that_is_moved_away_and_back_is_sent_again_as_another_version() {
+    let temp = tempfile::tempdir().unwrap();
+    let (root, data) = (temp.path().join("root"), temp.path().join("data"));
+    for path in [root.join("d"), data.clone()] {
+        std::fs::create_dir_all(path).unwrap();
+    }
+    std::fs::write(root.join("d/file"), b"x").unwrap();
+    let source = Arc::new(DirectorySource::new(&root, Arc::new(OsClock)).unwrap());
+    let near = Near::begin(journal(&data), source, rules(&[("all", "", "far")])).await;
+    until("the file", async || near.transfers().await.len() == 1).await;
+    std::fs::rename(root.join("d"), temp.path().join("away")).unwrap();
+    until("its delete marker", async || {
+        near.transfers().await.len() == 2
+    })
+    .await;
+    std::fs::rename(temp.path().join("away"), root.join("d")).unwrap();
+    until("its return", async || near.transfers().await.len() == 3).await;
+    let transfers = near.transfers().await;
+    assert_ne!(
+        transfers[0].change.name.version,
+        transfers[2].change.name.version
+    );
+    assert!(transfers[2].change.order > transfers[1].change.order);
+    near.scan().await;
+    assert_eq!(near.transfers().await.len(), 3);
+    near.end().await;
+}
+
+#[tokio::test]
+async fn a_link_in_a_directory_is_reported_with_why() {
+    let temp = tempfile::tempdir().unwrap();
+    let (root, data) = (temp.path().join("root"), temp.path().join("data"));
+    for path in [&root, &data] {
+        std::fs::create_dir_all(path).unwrap();
+    }
+    std::os::unix::fs::symlink("/etc/hostname", root.join("link")).unwrap();
+    let source = Arc::new(DirectorySource::new(&root, Arc::new(OsClock)).unwrap());
+    let near = Near::begin(journal(&data), source, rules(&[("all", "", "far")])).await;
+    near.scan().await;
+    let names = near.journal.unsupported(&bucket()).await.unwrap();
+    assert_eq!((names.len(), names[0].name.as_str()), (1, "link"));
+    assert_eq!(names[0].reason, Reason::SkippedUnreadable);
+    assert_eq!(near.handle.status().skipped, 1);
+    near.end().await;
+}

@@ -1,0 +1,406 @@
+//! How transfers reach a peer, property by property.
+#![allow(clippy::unwrap_used, reason = "a failure is what a test reports")]
+
+mod far;
+mod near;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use far::{Deed, Far};
+use near::{Near, Records, Zeros, all, bucket, journal, peer, rules, until, with_status};
+use sealift_host::OsClock;
+use sealift_ledger::{Journal, Requeue};
+use sealift_sender::{NoAnswers, PeerSender, SenderError, Settings};
+use sealift_store::{MemorySource, Source};
+use sealift_terms::{Clock, Epoch, PartSize, Reason, Status};
+use sealift_wire::{Offer, Refusal};
+use tokio::sync::watch;
+
+struct Site {
+    _temp: tempfile::TempDir,
+    source: MemorySource,
+    near: Near,
+    sender: Arc<PeerSender>,
+    audit: Arc<Records>,
+}
+
+impl Site {
+    async fn new() -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let source = MemorySource::new();
+        let journal = journal(temp.path());
+        let near = Near::begin(
+            journal,
+            Arc::new(source.clone()),
+            rules(&[("all", "", "far")]),
+        )
+        .await;
+        let audit = Arc::new(Records::default());
+        let sender = PeerSender::new(Settings {
+            peer: peer(),
+            journal: near.journal.clone(),
+            sources: BTreeMap::from([(bucket(), Arc::new(source.clone()) as Arc<dyn Source>)]),
+            work: near.work.clone(),
+            part_size: PartSize::MIN,
+            drain_time: Duration::from_secs(5),
+            clock: Arc::new(OsClock),
+            rng: Arc::new(Zeros),
+            audit: audit.clone(),
+            questions: Arc::new(NoAnswers),
+        });
+        Self {
+            _temp: temp,
+            source,
+            near,
+            sender: Arc::new(sender),
+            audit,
+        }
+    }
+
+    fn journal(&self) -> &dyn Journal {
+        &*self.near.journal
+    }
+
+    fn run(&self, far: &Far) -> Running {
+        let (session, far) = far.session(2);
+        let (stop, stop_in) = watch::channel(false);
+        let sender = self.sender.clone();
+        let near = tokio::spawn(async move { sender.run(session, stop_in).await });
+        Running { near, far, stop }
+    }
+
+    async fn completed(&self, count: usize) {
+        until("completion", async || {
+            with_status(self.journal(), Status::Completed).await == count
+        })
+        .await;
+    }
+}
+
+struct Running {
+    near: tokio::task::JoinHandle<Result<(), SenderError>>,
+    far: tokio::task::JoinHandle<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Running {
+    async fn end(self) {
+        self.stop.send_replace(true);
+        self.near.await.unwrap().unwrap();
+        self.far.abort();
+    }
+}
+
+fn content(len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|i| (i as u64).wrapping_mul(2_654_435_761).to_le_bytes()[2])
+        .collect()
+}
+
+fn takes_all() -> Far {
+    Far::new(|_: &Offer| Deed::Take)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_every_size_and_delete_markers_arrive_and_are_completed_on_receipt() {
+    let site = Site::new().await;
+    let part = PartSize::MIN.bytes() as usize;
+    let sizes = [
+        0,
+        1,
+        4096,
+        part - 1,
+        part,
+        part + 1,
+        3 * part,
+        20 * part + 17,
+        3 << 20,
+    ];
+    for (i, size) in sizes.into_iter().enumerate() {
+        site.source.put(&format!("k{i}"), content(size)).unwrap();
+    }
+    for i in 0..500 {
+        site.source.put(&format!("small/{i}"), content(i)).unwrap();
+    }
+    let far = takes_all();
+    let running = site.run(&far);
+    site.completed(sizes.len() + 500).await;
+    for (i, size) in sizes.into_iter().enumerate() {
+        assert_eq!(
+            far.store.lock().objects[&format!("k{i}")],
+            content(size),
+            "{size} bytes"
+        );
+    }
+    assert_eq!(far.store.lock().objects["small/77"], content(77));
+    site.source.remove("k3").unwrap();
+    site.completed(sizes.len() + 501).await;
+    assert!(!far.store.lock().objects.contains_key("k3"));
+    let receipts = all(site.journal()).await;
+    assert!(
+        receipts
+            .iter()
+            .all(|t| t.receipt.as_ref().is_some_and(|r| r.name == t.change.name))
+    );
+    let status = site.sender.status();
+    assert_eq!(
+        (status.objects, status.under_way, status.connected),
+        (510, 0, true)
+    );
+    running.end().await;
+    assert!(!site.sender.status().connected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_wait_fail_or_are_skipped_as_their_reason_says() {
+    let site = Site::new().await;
+    for key in ["pending", "failed", "fine"] {
+        site.source.put(key, content(10)).unwrap();
+    }
+    let far = Far::new(|offer: &Offer| match offer.change.name.key.as_str() {
+        "pending" => Deed::Refuse(Refusal::new(Reason::DstStoreFull, "no room")),
+        "failed" => Deed::Refuse(Refusal::new(Reason::PolicyDenied, "no grant")),
+        _ => Deed::Take,
+    });
+    let running = site.run(&far);
+    site.completed(1).await;
+    until("the refusals", async || {
+        all(site.journal())
+            .await
+            .iter()
+            .filter(|t| t.reason.is_some())
+            .count()
+            == 2
+    })
+    .await;
+    let before = OsClock.now();
+    for transfer in all(site.journal()).await {
+        let found = (
+            transfer.status,
+            transfer.reason,
+            transfer.evidence.as_deref(),
+        );
+        match transfer.change.name.key.as_str() {
+            "pending" => {
+                let expected = (Status::Pending, Some(Reason::DstStoreFull), Some("no room"));
+                assert_eq!(found, expected);
+                assert!(transfer.next_try.since(before) <= Duration::from_secs(8));
+                assert!(transfer.attempts >= 1);
+            }
+            "failed" => {
+                let expected = (Status::Failed, Some(Reason::PolicyDenied), Some("no grant"));
+                assert_eq!(found, expected);
+            }
+            _ => assert_eq!(found.0, Status::Completed),
+        }
+    }
+    // Not forgotten: it is tried again by itself.
+    until("a second try", async || {
+        all(site.journal())
+            .await
+            .iter()
+            .any(|transfer| transfer.attempts >= 2)
+    })
+    .await;
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_that_differs_from_what_was_sent_is_not_believed() {
+    let site = Site::new().await;
+    site.source.put("k", content(10)).unwrap();
+    let far = Far::new(|_: &Offer| Deed::WrongSize);
+    let running = site.run(&far);
+    until("three readings", async || {
+        with_status(site.journal(), Status::Failed).await == 1
+    })
+    .await;
+    let transfer = &all(site.journal()).await[0];
+    assert_eq!(transfer.reason, Some(Reason::ChecksumMismatch));
+    assert!(transfer.evidence.as_ref().unwrap().contains("11"));
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_while_it_is_sent_is_superseded_by_the_new_version() {
+    let site = Site::new().await;
+    let part = PartSize::MIN.bytes() as usize;
+    site.source.put("k", content(10 * part)).unwrap();
+    let (source, once) = (site.source.clone(), std::sync::Once::new());
+    // It changes when it is offered: after it was opened, before it is whole.
+    let far = Far::new(move |_: &Offer| {
+        once.call_once(|| drop(source.put("k", content(11 * part)).unwrap()));
+        Deed::Take
+    });
+    let running = site.run(&far);
+    site.completed(1).await;
+    let transfers = all(site.journal()).await;
+    assert_eq!(transfers.len(), 2);
+    assert_eq!(transfers[0].status, Status::Skipped);
+    assert_eq!(transfers[0].reason, Some(Reason::SrcObjectChanged));
+    assert_eq!(far.store.lock().objects["k"], content(11 * part));
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_link_costs_the_parts_on_it_and_nothing_else() {
+    let site = Site::new().await;
+    let part = PartSize::MIN.bytes() as usize;
+    site.source.put("k", content(100 * part)).unwrap();
+    let far = Far {
+        cut_after_parts: Some(40),
+        ..takes_all()
+    };
+    let running = site.run(&far);
+    site.completed(1).await;
+    let store = far.store.lock();
+    assert_eq!(store.objects["k"], content(100 * part));
+    assert!(
+        store.parts_stored <= 101 + 4,
+        "{} parts for 101",
+        store.parts_stored
+    );
+    drop(store);
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_ends_gives_its_work_back_and_the_next_goes_on_per_part() {
+    let site = Site::new().await;
+    let part = PartSize::MIN.bytes() as usize;
+    site.source.put("big", content(200 * part)).unwrap();
+    let far = takes_all();
+    let running = site.run(&far);
+    until("some parts", async || far.store.lock().parts_stored > 20).await;
+    running.far.abort();
+    running.near.await.unwrap().unwrap();
+    let stored = far.store.lock().parts_stored;
+    assert_eq!(with_status(site.journal(), Status::Pending).await, 1);
+    let running = site.run(&far);
+    site.completed(1).await;
+    assert!(
+        far.store.lock().parts_stored <= 201 + 4,
+        "{stored} before the second session"
+    );
+    assert!(site.sender.status().parts_resumed + 4 >= stored);
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_gets_no_answer_holds_up_no_other() {
+    let site = Site::new().await;
+    let part = PartSize::MIN.bytes() as usize;
+    site.source.put("a-stuck-large", content(9 * part)).unwrap();
+    site.source.put("a-stuck-small", content(9)).unwrap();
+    for i in 0..50 {
+        site.source
+            .put(&format!("b{i}"), content(i * 5000))
+            .unwrap();
+    }
+    let far = Far::new(|offer: &Offer| {
+        if offer.change.name.key.as_str().starts_with("a-") {
+            Deed::Silence
+        } else {
+            Deed::Take
+        }
+    });
+    let running = site.run(&far);
+    site.completed(50).await;
+    assert_eq!(site.sender.status().under_way, 2);
+    assert_eq!(
+        site.sender.status().current[0].key.as_str(),
+        "a-stuck-large"
+    );
+    running.near.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_gone_from_the_source_fails_with_its_reason() {
+    let site = Site::new().await;
+    site.source.put("k", content(10)).unwrap();
+    until("its transfer", async || {
+        all(site.journal()).await.len() == 1
+    })
+    .await;
+    site.source.remove("k").unwrap();
+    let running = site.run(&takes_all());
+    until("its end", async || {
+        all(site.journal()).await[0].reason == Some(Reason::SrcObjectGone)
+    })
+    .await;
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_comes_back_with_an_older_copy_is_refilled_and_it_is_on_record() {
+    let site = Site::new().await;
+    for i in 0..10 {
+        site.source.put(&format!("k{i}"), content(10)).unwrap();
+    }
+    let far = takes_all();
+    let running = site.run(&far);
+    site.completed(10).await;
+    running.end().await;
+    // A snapshot of when the first five were there.
+    {
+        let mut store = far.store.lock();
+        store.sequence = 5;
+        store.receipts.retain(|_, receipt| receipt.sequence <= 5);
+        let order: Vec<String> = store.order.drain(5..).collect();
+        order.iter().for_each(|key| drop(store.objects.remove(key)));
+        store.inline = 0;
+    }
+    let running = site.run(&far);
+    until("the refill", async || far.store.lock().objects.len() == 10).await;
+    site.completed(10).await;
+    assert_eq!(
+        far.store.lock().parts_stored,
+        5,
+        "they were asked for first, and only what was lost was sent"
+    );
+    running.end().await;
+    let kinds: Vec<_> = site
+        .audit
+        .0
+        .lock()
+        .iter()
+        .map(|record| record.kind.as_str())
+        .collect();
+    assert_eq!(kinds, ["replica.rolled_back"]);
+    // A new epoch may have lost anything: all are offered, none is sent.
+    let far = Far {
+        epoch: Epoch([8; 16]),
+        ..far
+    };
+    let running = site.run(&far);
+    until("the second record", async || site.audit.0.lock().len() == 2).await;
+    site.completed(10).await;
+    assert_eq!(far.store.lock().parts_stored, 5);
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_queued_again_is_asked_about_before_it_is_sent() {
+    let site = Site::new().await;
+    site.source.put("k", content(10)).unwrap();
+    let far = takes_all();
+    let running = site.run(&far);
+    site.completed(1).await;
+    running.end().await;
+    let which = Requeue::CompletedAfter {
+        peer: peer(),
+        sequence: 0,
+    };
+    site.journal().requeue(which, OsClock.now()).await.unwrap();
+    assert_eq!(with_status(site.journal(), Status::Pending).await, 1);
+    let running = site.run(&far);
+    site.completed(1).await;
+    let store = far.store.lock();
+    assert_eq!(
+        (store.inline, store.parts_stored),
+        (1, 0),
+        "answered with the receipt, no data"
+    );
+    drop(store);
+    running.end().await;
+}

@@ -1,0 +1,426 @@
+//! The far side of a test: a receiving session with links in memory, that does
+//! what a script says.
+#![allow(dead_code, reason = "not every test uses all of it")]
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use sealift_sender::{Joining, Session, SessionLink};
+use sealift_terms::{
+    Checksum, Epoch, Identity, KeyId, ObjectUid, PartIndex, Receipt, RecordId, Region,
+    SessionFacts, SessionId, SiteId, SiteName, Timestamp, VersionId,
+};
+use sealift_wire::{
+    Agreed, Carries, FRAME_HEADER_BYTES, FrameType, Header, Hello, Limits, LinkId, Offer, OfferId,
+    PROTOCOL_MAX, PROTOCOL_MIN, Parts, Place, ReceiveEvent, ReceiveSession, Refusal, Role,
+    checksum::crc64,
+};
+use tokio::sync::mpsc;
+
+type Frame = (Header, Vec<u8>);
+
+/// The sender's end of a link.
+struct MemoryLink {
+    id: LinkId,
+    to: mpsc::Sender<(LinkId, Frame)>,
+    from: mpsc::UnboundedReceiver<Frame>,
+}
+
+fn gone() -> io::Error {
+    io::ErrorKind::ConnectionReset.into()
+}
+
+#[async_trait]
+impl SessionLink for MemoryLink {
+    async fn write(&mut self, frames: &[u8]) -> io::Result<()> {
+        let mut rest = frames;
+        while !rest.is_empty() {
+            let header = Header::decode(rest).unwrap();
+            let end = FRAME_HEADER_BYTES + header.length as usize;
+            let payload = rest[FRAME_HEADER_BYTES..end].to_vec();
+            self.to
+                .send((self.id, (header, payload)))
+                .await
+                .map_err(|_| gone())?;
+            rest = &rest[end..];
+        }
+        Ok(())
+    }
+
+    async fn write_data(&mut self, header: &Header, payload: &[u8]) -> io::Result<()> {
+        assert_eq!(header.length as usize, payload.len());
+        self.to
+            .send((self.id, (*header, payload.to_vec())))
+            .await
+            .map_err(|_| gone())
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn read(&mut self, payload: &mut Vec<u8>) -> io::Result<Header> {
+        let (header, bytes) = self.from.recv().await.ok_or_else(gone)?;
+        *payload = bytes;
+        Ok(header)
+    }
+}
+
+/// What the far side does with an offer.
+#[derive(Debug, Clone)]
+pub enum Deed {
+    Take,
+    Refuse(Refusal),
+    /// Takes it, and says that it has another size.
+    WrongSize,
+    /// Takes it, and never answers.
+    Silence,
+}
+
+/// What outlives a session at the far side.
+#[derive(Default)]
+pub struct Store {
+    pub objects: BTreeMap<String, Vec<u8>>,
+    pub receipts: HashMap<VersionId, Receipt>,
+    /// Parts of objects that are not whole.
+    pub parts: HashMap<VersionId, BTreeMap<PartIndex, Vec<u8>>>,
+    pub parts_stored: u64,
+    pub inline: u64,
+    pub sequence: u64,
+    pub order: Vec<String>,
+}
+
+pub struct Far {
+    pub store: Arc<Mutex<Store>>,
+    pub epoch: Epoch,
+    script: Arc<dyn Fn(&Offer) -> Deed + Send + Sync>,
+    /// A link is cut when this many parts were stored, once.
+    pub cut_after_parts: Option<u64>,
+}
+
+struct Under {
+    offer: Offer,
+    inline: Vec<u8>,
+    open: BTreeMap<PartIndex, Vec<u8>>,
+}
+
+impl Far {
+    pub fn new(script: impl Fn(&Offer) -> Deed + Send + Sync + 'static) -> Self {
+        let (store, script) = (Arc::default(), Arc::new(script));
+        Self {
+            store,
+            epoch: Epoch([7; 16]),
+            script,
+            cut_after_parts: None,
+        }
+    }
+
+    pub fn hello(&self) -> Hello {
+        Hello {
+            protocol_min: PROTOCOL_MIN,
+            protocol_max: PROTOCOL_MAX,
+            session: SessionId([1; 16]),
+            link: 0,
+            role: Role::Receive,
+            site: SiteId([2; 16]),
+            site_name: SiteName::new("far").unwrap(),
+            region: Region::new("b").unwrap(),
+            epoch: self.epoch,
+            commit_sequence: self.store.lock().sequence,
+            clock: Timestamp::default(),
+            software: String::new(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Opens a session with one control link and `data` data links. The returned
+    /// sender lets more links join.
+    pub fn session(&self, data: u32) -> (Session, tokio::task::JoinHandle<()>) {
+        let (joining, links) = mpsc::channel(16);
+        let (lost, mut lost_in) = mpsc::channel(16);
+        let (to_far, mut from_near) = mpsc::channel::<(LinkId, Frame)>(8);
+        let machine = ReceiveSession::new(Limits::default());
+        let mut driver = Driver {
+            machine,
+            links: BTreeMap::new(),
+            store: self.store.clone(),
+            script: self.script.clone(),
+            epoch: self.epoch,
+            under: HashMap::new(),
+            cut_after_parts: self.cut_after_parts,
+        };
+        let add = move |driver: &mut Driver, id: u32, joining: &mpsc::Sender<Joining>| {
+            let (back, from) = mpsc::unbounded_channel();
+            let (id, to) = (LinkId(id), to_far.clone());
+            let carries = if id.0 == 0 {
+                Carries::Control
+            } else {
+                Carries::Data
+            };
+            driver.machine.linked(id, carries);
+            driver.links.insert(id, back);
+            let link = Box::new(MemoryLink { id, to, from });
+            joining.try_send(Joining { id, carries, link }).unwrap();
+        };
+        for id in 0..=data {
+            add(&mut driver, id, &joining);
+        }
+        let task = tokio::spawn(async move {
+            let mut next = data + 1;
+            loop {
+                tokio::select! {
+                    Some((link, frame)) = from_near.recv() => driver.take(link, frame),
+                    lost = lost_in.recv() => {
+                        // The sending end is gone with the session.
+                        let Some(link) = lost else { return };
+                        driver.machine.lost(link);
+                        driver.links.remove(&link);
+                        add(&mut driver, next, &joining);
+                        next += 1;
+                    }
+                }
+                driver.act();
+            }
+        });
+        let agreed = Agreed {
+            protocol: PROTOCOL_MAX,
+            limits: Limits::default(),
+        };
+        (
+            Session {
+                hello: self.hello(),
+                agreed,
+                links,
+                lost,
+            },
+            task,
+        )
+    }
+}
+
+struct Driver {
+    machine: ReceiveSession,
+    links: BTreeMap<LinkId, mpsc::UnboundedSender<Frame>>,
+    store: Arc<Mutex<Store>>,
+    script: Arc<dyn Fn(&Offer) -> Deed + Send + Sync>,
+    epoch: Epoch,
+    under: HashMap<OfferId, Under>,
+    cut_after_parts: Option<u64>,
+}
+
+impl Driver {
+    fn take(&mut self, link: LinkId, (header, payload): Frame) {
+        if !self.links.contains_key(&link) {
+            return;
+        }
+        if header.frame != FrameType::Data {
+            return self.machine.frame(link, &header, &payload).unwrap();
+        }
+        match self.machine.data(link, &header, 0, header.length).unwrap() {
+            Place::Part {
+                offer,
+                part,
+                offset,
+                begins,
+            } => {
+                let under = self.under.get_mut(&offer).unwrap();
+                let bytes = under.open.entry(part).or_default();
+                if begins {
+                    bytes.clear();
+                }
+                assert_eq!(bytes.len(), offset as usize);
+                bytes.extend_from_slice(&payload);
+            }
+            Place::Inline { offer, .. } => {
+                self.under
+                    .get_mut(&offer)
+                    .unwrap()
+                    .inline
+                    .extend_from_slice(&payload);
+            }
+            Place::Nowhere => {}
+        }
+        // The offer must be known before its bytes are placed.
+        self.act();
+    }
+
+    fn act(&mut self) {
+        while let Some(event) = self.machine.next_event() {
+            self.event(event);
+        }
+        for (link, back) in &self.links {
+            let mut out = Vec::new();
+            self.machine.take(*link, &mut out);
+            let mut rest = out.as_slice();
+            while !rest.is_empty() {
+                let header = Header::decode(rest).unwrap();
+                let end = FRAME_HEADER_BYTES + header.length as usize;
+                let _ = back.send((header, rest[FRAME_HEADER_BYTES..end].to_vec()));
+                rest = &rest[end..];
+            }
+        }
+    }
+
+    fn event(&mut self, event: ReceiveEvent) {
+        match event {
+            ReceiveEvent::Offered {
+                offer,
+                what,
+                inline,
+            } => self.offered(offer, *what, inline),
+            ReceiveEvent::InlineEnd { offer } => self.inline_end(offer),
+            ReceiveEvent::PartEnd {
+                offer,
+                part,
+                bytes,
+                crc64: sent,
+            } => {
+                let under = self.under.get_mut(&offer).unwrap();
+                let got = under.open.remove(&part).unwrap_or_default();
+                assert_eq!((got.len(), crc64(&got)), (bytes as usize, sent));
+                let version = under.offer.change.name.version.clone();
+                let mut store = self.store.lock();
+                store.parts.entry(version).or_default().insert(part, got);
+                store.parts_stored += 1;
+                let stored = store.parts_stored;
+                drop(store);
+                self.machine.stored(offer, part);
+                if self.cut_after_parts == Some(stored) {
+                    self.cut_after_parts = None;
+                    let last = *self.links.keys().last().unwrap();
+                    self.links.remove(&last);
+                }
+            }
+            ReceiveEvent::Commit {
+                offer,
+                checksum,
+                stored_crc64,
+            } => {
+                assert_eq!(checksum, Checksum::crc64nvme(stored_crc64));
+                let under = self.under.remove(&offer).unwrap();
+                let parts = self
+                    .store
+                    .lock()
+                    .parts
+                    .remove(&under.offer.change.name.version);
+                let bytes = parts.unwrap_or_default().into_values().flatten().collect();
+                self.done(offer, &under.offer, bytes);
+            }
+            ReceiveEvent::PartAbandoned { offer, part } => {
+                if let Some(under) = self.under.get_mut(&offer) {
+                    under.open.remove(&part);
+                }
+            }
+            ReceiveEvent::Abandoned { offer } | ReceiveEvent::Cancelled { offer, .. } => {
+                self.under.remove(&offer);
+            }
+            _ => {}
+        }
+    }
+
+    fn offered(&mut self, offer: OfferId, what: Offer, inline: bool) {
+        let known = self
+            .store
+            .lock()
+            .receipts
+            .get(&what.change.name.version)
+            .cloned();
+        if let Some(receipt) = known {
+            self.machine.receipt(offer, receipt);
+            return;
+        }
+        let deed = (self.script)(&what);
+        let bytes = what.bytes();
+        self.under.insert(
+            offer,
+            Under {
+                offer: what.clone(),
+                inline: Vec::new(),
+                open: BTreeMap::new(),
+            },
+        );
+        if let Deed::Refuse(refusal) = deed {
+            self.machine.refuse(offer, &refusal);
+        } else if !inline {
+            let mut have = Parts::none_of(bytes, what.part_size).unwrap();
+            for (part, bytes) in self
+                .store
+                .lock()
+                .parts
+                .entry(what.change.name.version)
+                .or_default()
+            {
+                have.insert(*part, crc64(bytes));
+            }
+            let part = u64::from(what.part_size.bytes());
+            self.machine.accept(offer, have, part * 2);
+        } else if bytes == 0 {
+            self.inline_end(offer);
+        }
+    }
+
+    fn inline_end(&mut self, offer: OfferId) {
+        if let Some(under) = self.under.remove(&offer) {
+            self.store.lock().inline += 1;
+            self.done(offer, &under.offer, under.inline);
+        }
+    }
+
+    fn done(&mut self, offer: OfferId, what: &Offer, bytes: Vec<u8>) {
+        let deed = (self.script)(what);
+        if matches!(deed, Deed::Silence) {
+            return;
+        }
+        let mut store = self.store.lock();
+        store.sequence += 1;
+        let is_put = what.change.kind == sealift_terms::ChangeKind::Put;
+        let name = &what.change.name;
+        let mut receipt = Receipt {
+            name: name.clone(),
+            size: bytes.len() as u64,
+            checksum: is_put.then(|| Checksum::crc64nvme(crc64(&bytes))),
+            object_uid: ObjectUid([3; 16]),
+            record: RecordId([4; 16]),
+            cmk: KeyId::new("key-1").unwrap(),
+            cmk_version: "1".to_owned(),
+            region: Region::new("b").unwrap(),
+            site: SiteId([2; 16]),
+            epoch: self.epoch,
+            sequence: store.sequence,
+            stored_at: Timestamp::from_secs(1),
+            session: facts(),
+            signature: None,
+        };
+        if matches!(deed, Deed::WrongSize) {
+            receipt.size += 1;
+        } else {
+            if is_put {
+                store.objects.insert(name.key.to_string(), bytes);
+            } else {
+                store.objects.remove(name.key.as_str());
+            }
+            store.order.push(name.key.to_string());
+            store.receipts.insert(name.version.clone(), receipt.clone());
+        }
+        drop(store);
+        self.machine.receipt(offer, receipt);
+    }
+}
+
+fn facts() -> SessionFacts {
+    let identity = |uri: &str| uri.parse::<Identity>().unwrap();
+    SessionFacts {
+        tls_version: "TLSv1.3".to_owned(),
+        cipher_suite: "TLS13_AES_256_GCM_SHA384".to_owned(),
+        group: "X25519MLKEM768".to_owned(),
+        sender: identity("spiffe://example.org/region/a/agent/near"),
+        sender_serial: "01".to_owned(),
+        receiver: identity("spiffe://example.org/region/b/agent/far"),
+        receiver_serial: "02".to_owned(),
+    }
+}

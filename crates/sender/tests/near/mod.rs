@@ -1,0 +1,170 @@
+//! The sending site of a test: a journal in a file, a source in memory.
+#![allow(dead_code, reason = "not every test uses all of it")]
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use sealift_host::OsClock;
+use sealift_ledger::{FactsError, FactsSealer, Journal, ListTransfers, SqliteJournal, Transfer};
+use sealift_sender::{Orders, Rule, Rules, SourceHandle, SourceSettings, SourceTask, WorkSignal};
+use sealift_store::Source;
+use sealift_terms::{
+    Audit, AuditRecord, AuditUnavailable, BucketName, PeerName, Region, Rng, RuleName, Status,
+};
+use tokio::sync::watch;
+
+/// Seals nothing: what is sealed is no matter here.
+#[derive(Debug)]
+struct Plain;
+
+impl FactsSealer for Plain {
+    fn seal(&self, _aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, FactsError> {
+        Ok(plaintext.to_vec())
+    }
+
+    fn open(&self, _aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, FactsError> {
+        Ok(sealed.to_vec())
+    }
+}
+
+pub fn journal(path: &Path) -> Arc<dyn Journal> {
+    Arc::new(SqliteJournal::open(&path.join("journal.db"), Arc::new(Plain)).unwrap())
+}
+
+pub fn bucket() -> BucketName {
+    BucketName::new("photos").unwrap()
+}
+
+pub fn peer() -> PeerName {
+    PeerName::new("far").unwrap()
+}
+
+pub fn rules(rows: &[(&str, &str, &str)]) -> Arc<Rules> {
+    let rule = |(name, prefix, peer): &(&str, &str, &str)| Rule {
+        name: RuleName::new(name).unwrap(),
+        bucket: bucket(),
+        prefix: (*prefix).to_owned(),
+        peers: vec![PeerName::new(peer).unwrap()],
+    };
+    Arc::new(Rules::new(rows.iter().map(rule).collect()))
+}
+
+/// Chance without chance.
+#[derive(Debug)]
+pub struct Zeros;
+
+impl Rng for Zeros {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(0);
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Records(pub Mutex<Vec<AuditRecord>>);
+
+impl Audit for Records {
+    fn record(&self, record: AuditRecord) -> Result<(), AuditUnavailable> {
+        self.0.lock().push(record);
+        Ok(())
+    }
+}
+
+/// A running source task.
+pub struct Near {
+    pub journal: Arc<dyn Journal>,
+    pub rules: watch::Sender<Arc<Rules>>,
+    pub stop: watch::Sender<bool>,
+    pub handle: SourceHandle,
+    pub work: WorkSignal,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Near {
+    pub async fn begin(
+        journal: Arc<dyn Journal>,
+        source: Arc<dyn Source>,
+        rows: Arc<Rules>,
+    ) -> Self {
+        let clock = Arc::new(OsClock);
+        let region = Region::new("a").unwrap();
+        let orders = Orders::load(&*journal, region, clock.clone())
+            .await
+            .unwrap();
+        let (rules, rules_in) = watch::channel(rows);
+        let (stop, stop_in) = watch::channel(false);
+        let work = WorkSignal::new();
+        let settings = SourceSettings {
+            bucket: bucket(),
+            scan_interval: Duration::from_secs(60),
+        };
+        let orders = Arc::new(orders);
+        let (task, handle) = SourceTask::new(
+            settings,
+            source,
+            journal.clone(),
+            orders,
+            clock,
+            rules_in,
+            work.clone(),
+        );
+        let task = tokio::spawn(task.run(stop_in));
+        Self {
+            journal,
+            rules,
+            stop,
+            handle,
+            work,
+            task,
+        }
+    }
+
+    pub async fn end(self) {
+        self.stop.send_replace(true);
+        self.task.await.unwrap();
+    }
+
+    /// Scans, and waits until that scan has come to its end.
+    pub async fn scan(&self) {
+        let before = self.handle.status();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        self.handle.scan();
+        until("a scan", async || {
+            let now = self.handle.status();
+            now.scanned != before.scanned || now.reason.is_some()
+        })
+        .await;
+    }
+
+    pub async fn transfers(&self) -> Vec<Transfer> {
+        all(&*self.journal).await
+    }
+}
+
+pub async fn all(journal: &dyn Journal) -> Vec<Transfer> {
+    let list = ListTransfers {
+        limit: 100_000,
+        ..ListTransfers::default()
+    };
+    journal.transfers(&list).await.unwrap()
+}
+
+pub async fn with_status(journal: &dyn Journal, status: Status) -> usize {
+    all(journal)
+        .await
+        .iter()
+        .filter(|transfer| transfer.status == status)
+        .count()
+}
+
+/// Waits until something is so.
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,244 @@
+//! The root of a directory source, and what is seen below it.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::{
+    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat},
+    io::Errno,
+};
+use sealift_terms::{Clock, ObjectFacts, ObjectKey, Timestamp, VersionId};
+
+use super::settling::Settling;
+use crate::{Listed, StoreError};
+
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOFOLLOW);
+
+/// The directory that is the source, known by device and inode: another one in
+/// its place (an empty mount point, say) is not taken for it.
+#[derive(Debug)]
+pub(super) struct Root {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Root {
+    pub(super) fn new(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        // The root itself may be reached through a link: its owner wrote it down.
+        let path = path
+            .canonicalize()
+            .map_err(|error| unavailable(path, error))?;
+        let stat = open_directory(CWD, &path)
+            .and_then(|root| rustix::fs::fstat(&root))
+            .map_err(|errno| unavailable(&path, errno.into()))?;
+        Ok(Self {
+            path,
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            clock,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the root, if it is still the one it was.
+    pub(super) fn open(&self) -> Result<OwnedFd, StoreError> {
+        let fail = |errno: Errno| unavailable(&self.path, errno.into());
+        let root = open_directory(CWD, &self.path).map_err(fail)?;
+        let stat = rustix::fs::fstat(&root).map_err(fail)?;
+        if (stat.st_dev, stat.st_ino) == (self.device, self.inode) {
+            return Ok(root);
+        }
+        let message =
+            "another directory is in its place (unmounted?); restart to take it as the source";
+        Err(unavailable(
+            &self.path,
+            io::Error::new(io::ErrorKind::NotFound, message),
+        ))
+    }
+
+    /// Opens a file below the root, following no link on the way.
+    pub(super) fn open_beneath(&self, key: &ObjectKey, how: OFlags) -> Result<OwnedFd, StoreError> {
+        let root = self.open()?;
+        let plain = |segment: &str| !matches!(segment, "" | "." | "..");
+        if !key.as_str().split('/').all(plain) {
+            return Err(StoreError::SourceGone);
+        }
+        let mut how = how | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        if !how.contains(OFlags::PATH) {
+            // A named pipe must not hold us up; beside O_PATH the flag is refused.
+            how |= OFlags::NONBLOCK;
+        }
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        match rustix::fs::openat2(&root, key.as_str(), how, Mode::empty(), resolve) {
+            Err(Errno::NOSYS | Errno::PERM) => step_by_step(root, key, how),
+            opened => opened,
+        }
+        .map_err(|errno| self.refused(key, errno))
+    }
+
+    /// Looks at one key; none when no such file is there.
+    pub(super) fn look(&self, key: &ObjectKey) -> Result<Option<Seen>, StoreError> {
+        let seen = self
+            .open_beneath(key, OFlags::PATH)
+            .and_then(|file| rustix::fs::fstat(&file).map_err(|errno| self.refused(key, errno)));
+        match seen.and_then(|stat| Seen::new(&stat)) {
+            Ok(seen) => Ok(Some(seen)),
+            Err(StoreError::SourceGone) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn refused(&self, key: &ObjectKey, errno: Errno) -> StoreError {
+        let path = self.path.join(key.as_str());
+        match errno {
+            Errno::NOENT | Errno::NOTDIR => StoreError::SourceGone,
+            Errno::LOOP | Errno::XDEV => StoreError::SourceUnsupported {
+                evidence: "a symbolic link".to_owned(),
+            },
+            Errno::ACCESS | Errno::PERM => StoreError::SourceDenied {
+                path: path.display().to_string(),
+                source: errno.into(),
+            },
+            errno => unavailable(&path, errno.into()),
+        }
+    }
+}
+
+/// Opens a directory, not through a link in the last place.
+pub(super) fn open_directory(above: impl AsFd, path: &Path) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(above, path, DIRECTORY, Mode::empty())
+}
+
+/// What `openat2` does, where there is none.
+fn step_by_step(root: OwnedFd, key: &ObjectKey, how: OFlags) -> rustix::io::Result<OwnedFd> {
+    let mut above = root;
+    let (directories, file) = key.as_str().rsplit_once('/').unwrap_or(("", key.as_str()));
+    for segment in directories.split('/').filter(|segment| !segment.is_empty()) {
+        above = open_directory(&above, Path::new(segment))?;
+    }
+    rustix::fs::openat(&above, file, how, Mode::empty())
+}
+
+pub(super) fn unavailable(path: &Path, source: io::Error) -> StoreError {
+    StoreError::SourceUnavailable {
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+/// What the file system says of one plain file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    modified_ns: i64,
+    changed_ns: i64,
+    inode: u64,
+    size: u64,
+    mode: u32,
+}
+
+impl Seen {
+    /// Takes a plain file; anything else is no object.
+    pub(super) fn new(stat: &Stat) -> Result<Self, StoreError> {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind != FileType::RegularFile {
+            return Err(StoreError::SourceUnsupported {
+                evidence: describe(kind).to_owned(),
+            });
+        }
+        let nanos = |secs: i64, nanos: u64| {
+            secs.saturating_mul(1_000_000_000)
+                .saturating_add(i64::try_from(nanos).unwrap_or_default())
+        };
+        #[allow(
+            clippy::useless_conversion,
+            reason = "the field is 32 bits wide on some machines"
+        )]
+        let seen = Self {
+            modified_ns: nanos(stat.st_mtime, stat.st_mtime_nsec.into()),
+            changed_ns: nanos(stat.st_ctime, stat.st_ctime_nsec.into()),
+            inode: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or_default(),
+            mode: stat.st_mode,
+        };
+        Ok(seen)
+    }
+
+    /// The version id: times of modification and change, inode, length.
+    pub(super) fn version(&self) -> Result<VersionId, StoreError> {
+        let Self {
+            modified_ns,
+            changed_ns,
+            inode,
+            size,
+            ..
+        } = self;
+        Ok(VersionId::new(format!(
+            "{modified_ns:016x}-{changed_ns:016x}-{inode:016x}-{size:016x}"
+        ))?)
+    }
+
+    pub(super) fn facts(&self) -> ObjectFacts {
+        let mode = format!("{:04o}", self.mode & 0o7777);
+        ObjectFacts {
+            size: self.size,
+            system: BTreeMap::from([("posix-mode".to_owned(), mode)]),
+            last_modified: Some(Timestamp::from_millis(
+                self.modified_ns.div_euclid(1_000_000),
+            )),
+            ..ObjectFacts::default()
+        }
+    }
+
+    /// Time since the file was last written, linked or given other attributes.
+    pub(super) fn age(&self, now: Timestamp) -> Duration {
+        now.since(Timestamp::from_millis(
+            self.changed_ns.div_euclid(1_000_000),
+        ))
+    }
+
+    /// How long two changes in a row may carry the same time of change: longer
+    /// than a tick of the kernel's clock, or 2 s where only whole seconds are kept.
+    pub(super) fn stamp_grain(&self) -> Duration {
+        if self.changed_ns % 1_000_000_000 == 0 {
+            Duration::from_secs(2)
+        } else {
+            Duration::from_millis(20)
+        }
+    }
+
+    pub(super) fn listed(&self, key: ObjectKey, settling: &Settling) -> Result<Listed, StoreError> {
+        let settled = settling.is_settled(&key, self);
+        Ok(Listed {
+            version: self.version()?,
+            facts: self.facts(),
+            settled,
+            key,
+        })
+    }
+}
+
+/// What a thing that is no plain file is called.
+pub(super) fn describe(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Symlink => "a symbolic link",
+        FileType::Directory => "a directory",
+        FileType::Fifo => "a named pipe",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        _ => "not a plain file",
+    }
+}

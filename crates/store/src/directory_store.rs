@@ -1,0 +1,457 @@
+//! A directory as a store.
+//!
+//! `staging/` holds what is not published yet, `store/` what is. Both are on one
+//! file system, so that publishing is a rename.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use sealift_terms::{
+    Disk, DiskFile,
+    world::{Open, Room},
+};
+
+use crate::{Store, StoreEntry, StoreError, StoreFile, StoreName, StoreObject};
+
+/// Stands for `/` in the flat names of staged files: no store name has it.
+const STAGED_SLASH: char = '~';
+
+/// A store in a directory of the site's data directory.
+#[derive(Debug)]
+pub struct DirectoryStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    disk: Arc<dyn Disk>,
+    staging: PathBuf,
+    store: PathBuf,
+    /// How far each staged file is synced.
+    staged: Mutex<HashMap<StoreName, Arc<Synced>>>,
+    /// Directories below the store whose names are durable.
+    directories: Mutex<HashSet<PathBuf>>,
+}
+
+impl DirectoryStore {
+    /// Takes two directories, on one file system, and makes them if they are missing.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        staging: impl Into<PathBuf>,
+        store: impl Into<PathBuf>,
+    ) -> Result<Self, StoreError> {
+        let (staging, store) = (staging.into(), store.into());
+        for path in [&staging, &store] {
+            let name = path.display().to_string();
+            disk.create_dir_all(path)
+                .map_err(|error| of_io(&name, error))?;
+            if let Some(above) = path.parent() {
+                disk.sync_dir(above).map_err(|error| of_io(&name, error))?;
+            }
+        }
+        let inner = Inner {
+            disk,
+            staging,
+            store,
+            staged: Mutex::default(),
+            directories: Mutex::default(),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    fn staged_file(&self, name: &StoreName, how: Open) -> Result<Arc<dyn StoreFile>, StoreError> {
+        let path = self.inner.staged_path(name);
+        let file = self
+            .inner
+            .disk
+            .open(&path, how)
+            .map_err(|error| of_name(name, error))?;
+        let synced = self
+            .inner
+            .staged
+            .lock()
+            .entry(name.clone())
+            .or_default()
+            .clone();
+        // What an earlier process wrote may not be durable yet.
+        synced.wrote();
+        Ok(Arc::new(DirectoryFile {
+            name: name.clone(),
+            file,
+            synced,
+        }))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        what: &str,
+        work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = self.inner.clone();
+        on_thread(what, move || work(&inner)).await
+    }
+}
+
+#[async_trait]
+impl Store for DirectoryStore {
+    async fn create(&self, name: &StoreName) -> Result<Arc<dyn StoreFile>, StoreError> {
+        self.staged_file(name, Open::CreateNew)
+    }
+
+    async fn reopen(&self, name: &StoreName) -> Result<Arc<dyn StoreFile>, StoreError> {
+        self.staged_file(name, Open::ReadWrite)
+    }
+
+    async fn publish(&self, names: &[StoreName]) -> Result<(), StoreError> {
+        let names = names.to_vec();
+        self.blocking("publish", move |inner| inner.publish(&names))
+            .await
+    }
+
+    async fn discard(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.inner.staged.lock().remove(name);
+        absent_is_fine(
+            name,
+            self.inner.disk.remove_file(&self.inner.staged_path(name)),
+        )
+    }
+
+    async fn append(&self, name: &StoreName) -> Result<Arc<dyn StoreFile>, StoreError> {
+        let wanted = name.clone();
+        let file = self
+            .blocking("append", move |inner| inner.append(&wanted))
+            .await?;
+        Ok(Arc::new(DirectoryFile {
+            name: name.clone(),
+            file,
+            synced: Arc::default(),
+        }))
+    }
+
+    async fn open(&self, name: &StoreName) -> Result<Arc<dyn StoreObject>, StoreError> {
+        let path = self.inner.store.join(name.as_str());
+        let file = self
+            .inner
+            .disk
+            .open(&path, Open::Read)
+            .map_err(|error| of_name(name, error))?;
+        Ok(Arc::new(DirectoryObject {
+            name: name.clone(),
+            file,
+        }))
+    }
+
+    async fn remove(&self, name: &StoreName) -> Result<(), StoreError> {
+        absent_is_fine(
+            name,
+            self.inner
+                .disk
+                .remove_file(&self.inner.store.join(name.as_str())),
+        )
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&StoreName>,
+        limit: usize,
+    ) -> Result<Vec<StoreEntry>, StoreError> {
+        let (prefix, after) = (prefix.to_owned(), after.cloned());
+        self.blocking("list", move |inner| {
+            let mut found = Vec::new();
+            inner.list_below("", &prefix, &mut found)?;
+            found.retain(|entry| after.as_ref().is_none_or(|after| entry.name > *after));
+            found.sort_unstable();
+            found.truncate(limit);
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn staged(&self) -> Result<Vec<StoreEntry>, StoreError> {
+        self.blocking("staged", Inner::list_staged).await
+    }
+
+    async fn room(&self) -> Result<Room, StoreError> {
+        self.inner
+            .disk
+            .room(&self.inner.store)
+            .map_err(|error| of_io("room", error))
+    }
+}
+
+impl Inner {
+    fn staged_path(&self, name: &StoreName) -> PathBuf {
+        self.staging
+            .join(name.as_str().replace('/', &STAGED_SLASH.to_string()))
+    }
+
+    fn publish(&self, names: &[StoreName]) -> Result<(), StoreError> {
+        for name in names {
+            let synced = self.staged.lock().get(name).cloned();
+            let synced = synced.ok_or_else(|| StoreError::NoSuchFile { name: name.clone() })?;
+            synced.is_whole(name)?;
+        }
+        let mut directories = BTreeSet::new();
+        for name in names {
+            let to = self.store.join(name.as_str());
+            self.make_directory_of(name)?;
+            let renamed = self.disk.rename(&self.staged_path(name), &to);
+            renamed.map_err(|error| of_name(name, error))?;
+            self.staged.lock().remove(name);
+            directories.insert(to.parent().unwrap_or(&self.store).to_owned());
+        }
+        for directory in directories {
+            self.sync_dir(&directory)?;
+        }
+        Ok(())
+    }
+
+    fn append(&self, name: &StoreName) -> Result<Arc<dyn DiskFile>, StoreError> {
+        let path = self.store.join(name.as_str());
+        match self.disk.open(&path, Open::ReadWrite) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened.map_err(|error| of_name(name, error)),
+        }
+        self.make_directory_of(name)?;
+        let file = self
+            .disk
+            .open(&path, Open::CreateNew)
+            .map_err(|error| of_name(name, error))?;
+        self.sync_dir(path.parent().unwrap_or(&self.store))?;
+        Ok(file)
+    }
+
+    /// Makes the directories that a name needs, and makes them durable, once.
+    fn make_directory_of(&self, name: &StoreName) -> Result<(), StoreError> {
+        let path = self.store.join(name.as_str());
+        let Some(directory) = path.parent() else {
+            return Ok(());
+        };
+        if directory == self.store || self.directories.lock().contains(directory) {
+            return Ok(());
+        }
+        self.disk
+            .create_dir_all(directory)
+            .map_err(|error| of_name(name, error))?;
+        for above in directory.ancestors().skip(1) {
+            self.sync_dir(above)?;
+            if above == self.store {
+                break;
+            }
+        }
+        self.directories.lock().insert(directory.to_owned());
+        Ok(())
+    }
+
+    fn sync_dir(&self, path: &Path) -> Result<(), StoreError> {
+        self.disk
+            .sync_dir(path)
+            .map_err(|error| of_io(&path.display().to_string(), error))
+    }
+
+    fn list_below(
+        &self,
+        base: &str,
+        prefix: &str,
+        found: &mut Vec<StoreEntry>,
+    ) -> Result<(), StoreError> {
+        let entries = match self.disk.read_dir(&self.store.join(base)) {
+            // It was emptied and removed meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !base.is_empty() => {
+                return Ok(());
+            }
+            read => read.map_err(|error| of_io(base, error))?,
+        };
+        for entry in entries {
+            let Some(name) = entry.name.to_str() else {
+                continue;
+            };
+            let name = format!("{base}{name}");
+            if entry.is_dir {
+                let beneath = format!("{name}/");
+                if beneath.starts_with(prefix) || prefix.starts_with(&beneath) {
+                    self.list_below(&beneath, prefix, found)?;
+                }
+            } else if name.starts_with(prefix)
+                && let Ok(name) = StoreName::new(&name)
+            {
+                found.push(StoreEntry {
+                    name,
+                    len: entry.len,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn list_staged(&self) -> Result<Vec<StoreEntry>, StoreError> {
+        let entries = self
+            .disk
+            .read_dir(&self.staging)
+            .map_err(|error| of_io("staging", error))?;
+        let named = entries
+            .into_iter()
+            .filter(|entry| !entry.is_dir)
+            .filter_map(|entry| {
+                let name = entry.name.to_str()?.replace(STAGED_SLASH, "/");
+                Some(StoreEntry {
+                    name: StoreName::new(name).ok()?,
+                    len: entry.len,
+                })
+            });
+        let mut staged: Vec<_> = named.collect();
+        staged.sort_unstable();
+        Ok(staged)
+    }
+}
+
+/// How many writes a file has seen, and how many of them are durable.
+#[derive(Debug, Default)]
+struct Synced {
+    writes: AtomicU64,
+    synced: AtomicU64,
+    failed: AtomicBool,
+}
+
+impl Synced {
+    fn wrote(&self) {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn is_whole(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.is_good(name)?;
+        if self.synced.load(Ordering::SeqCst) == self.writes.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        Err(StoreError::NotSynced { name: name.clone() })
+    }
+
+    fn is_good(&self, name: &StoreName) -> Result<(), StoreError> {
+        if self.failed.load(Ordering::SeqCst) {
+            return Err(StoreError::Abandoned { name: name.clone() });
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct DirectoryFile {
+    name: StoreName,
+    file: Arc<dyn DiskFile>,
+    synced: Arc<Synced>,
+}
+
+#[async_trait]
+impl StoreFile for DirectoryFile {
+    async fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), StoreError> {
+        self.synced.wrote();
+        self.file
+            .write_all_at(bytes, offset)
+            .map_err(|error| of_name(&self.name, error))
+    }
+
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> Result<(), StoreError> {
+        self.file
+            .read_exact_at(bytes, offset)
+            .map_err(|error| of_name(&self.name, error))
+    }
+
+    async fn set_len(&self, len: u64) -> Result<(), StoreError> {
+        self.synced.wrote();
+        self.file
+            .set_len(len)
+            .map_err(|error| of_name(&self.name, error))
+    }
+
+    fn len(&self) -> Result<u64, StoreError> {
+        self.file.len().map_err(|error| of_name(&self.name, error))
+    }
+
+    async fn sync(&self) -> Result<(), StoreError> {
+        self.synced.is_good(&self.name)?;
+        let (name, file, synced) = (self.name.clone(), self.file.clone(), self.synced.clone());
+        on_thread(name.clone().as_str(), move || {
+            let writes = synced.writes.load(Ordering::SeqCst);
+            if let Err(error) = file.sync() {
+                synced.failed.store(true, Ordering::SeqCst);
+                return Err(of_name(&name, error));
+            }
+            synced.synced.fetch_max(writes, Ordering::SeqCst);
+            Ok(())
+        })
+        .await
+    }
+}
+
+#[derive(Debug)]
+struct DirectoryObject {
+    name: StoreName,
+    file: Arc<dyn DiskFile>,
+}
+
+impl StoreObject for DirectoryObject {
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> Result<(), StoreError> {
+        self.file
+            .read_exact_at(bytes, offset)
+            .map_err(|error| of_name(&self.name, error))
+    }
+
+    fn len(&self) -> Result<u64, StoreError> {
+        self.file.len().map_err(|error| of_name(&self.name, error))
+    }
+}
+
+async fn on_thread<T: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(of_io(what, io::Error::other(error))),
+    }
+}
+
+fn absent_is_fine(name: &StoreName, removed: io::Result<()>) -> Result<(), StoreError> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(|error| of_name(name, error)),
+    }
+}
+
+fn of_name(name: &StoreName, error: io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::NotFound => StoreError::NoSuchFile { name: name.clone() },
+        io::ErrorKind::AlreadyExists => StoreError::FileExists { name: name.clone() },
+        _ => of_io(name.as_str(), error),
+    }
+}
+
+fn of_io(name: &str, source: io::Error) -> StoreError {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match source.kind() {
+        StorageFull | QuotaExceeded => StoreError::StoreFull { source },
+        PermissionDenied | ReadOnlyFilesystem => StoreError::StoreDenied {
+            name: name.to_owned(),
+            source,
+        },
+        _ => StoreError::StoreFailed {
+            name: name.to_owned(),
+            source,
+        },
+    }
+}

@@ -1,0 +1,120 @@
+//! What can go wrong, and whose fault it is.
+
+use std::io;
+
+use sealift_terms::{NameError, Reason};
+
+use crate::StoreName;
+
+/// A failure of a source or a store. The variants say whose fault it is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The source does not hold this version: it was removed.
+    #[error("the version is no longer in the source")]
+    SourceGone,
+    /// The source holds another version by now.
+    #[error("the object changed: {evidence}")]
+    SourceChanged {
+        /// What differs.
+        evidence: String,
+    },
+    /// The source does not let us read.
+    #[error("the source refuses to be read: {path}")]
+    SourceDenied {
+        /// Where.
+        path: String,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The source as a whole, or the disk under it, does not answer.
+    #[error("the source cannot be read: {path}")]
+    SourceUnavailable {
+        /// Where.
+        path: String,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The source names something that cannot be sent.
+    #[error("cannot be an object: {evidence}")]
+    SourceUnsupported {
+        /// What it is instead.
+        evidence: String,
+    },
+    /// The store has no file of this name.
+    #[error("the store has no file {name}")]
+    NoSuchFile {
+        /// The name that was asked for.
+        name: StoreName,
+    },
+    /// The store has a file of this name already.
+    #[error("the store already has a file {name}")]
+    FileExists {
+        /// The name that was to be created.
+        name: StoreName,
+    },
+    /// A file is to be published without a sync that succeeded after its last write.
+    #[error("{name} is not synced: it cannot be published")]
+    NotSynced {
+        /// The file.
+        name: StoreName,
+    },
+    /// An earlier sync of this file failed: what it holds is unknown, it is to be abandoned.
+    #[error("an earlier sync of {name} failed: the file is abandoned")]
+    Abandoned {
+        /// The file.
+        name: StoreName,
+    },
+    /// The store has no room left.
+    #[error("the store is full")]
+    StoreFull {
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The store does not let us write or read.
+    #[error("the store refuses: {name}")]
+    StoreDenied {
+        /// The file.
+        name: String,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The store failed.
+    #[error("the store failed at {name}")]
+    StoreFailed {
+        /// The file.
+        name: String,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The caller's name is not a name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+}
+
+impl StoreError {
+    /// The reason code of this failure.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::SourceGone => Reason::SrcObjectGone,
+            Self::SourceChanged { .. } => Reason::SrcObjectChanged,
+            Self::SourceDenied { .. } => Reason::SrcGetDenied,
+            Self::SourceUnavailable { .. } => Reason::SrcUnavailable,
+            Self::SourceUnsupported { .. } => Reason::SkippedUnreadable,
+            Self::StoreFull { .. } => Reason::DstStoreFull,
+            Self::StoreDenied { .. } => Reason::DstPutDenied,
+            Self::NoSuchFile { .. }
+            | Self::FileExists { .. }
+            | Self::NotSynced { .. }
+            | Self::Abandoned { .. }
+            | Self::StoreFailed { .. }
+            | Self::Name(_) => Reason::DstStoreUnavailable,
+        }
+    }
+}

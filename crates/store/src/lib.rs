@@ -1,0 +1,40 @@
+//! Where bytes come from and where sealed bytes rest.
+//!
+//! A *source* lists objects in key order, says what changed, and reads one
+//! version without mistaking it for another. A *store* keeps sealed files under
+//! opaque names: staged, synced, published.
+//!
+//! ```text
+//!   directory ──▶ Source ── scan · watch · look ──▶ Listed, Hint     (sender)
+//!                        ── open ── read ── finish ──▶ plaintext
+//!
+//!   sealed bytes ──▶ Store ── create · write · sync · publish ──▶ directory   (archive)
+//!                          ◀─ open ── read
+//! ```
+//!
+//! What is in the bytes is no matter here: sealing belongs to `seal` and
+//! `archive`, what is to be remembered to `ledger`, which change is sent where
+//! to `sender`.
+
+pub mod conformance;
+mod directory;
+mod directory_store;
+mod error;
+mod faulty;
+mod memory_source;
+mod memory_store;
+mod name;
+mod source;
+mod store;
+mod throttled;
+
+pub use directory::{DirectorySource, HINTS_QUEUED_MAX, WATCHES_MAX};
+pub use directory_store::DirectoryStore;
+pub use error::StoreError;
+pub use faulty::{Call, Faults, Faulty};
+pub use memory_source::MemorySource;
+pub use memory_store::MemoryStore;
+pub use name::StoreName;
+pub use source::{Hint, Listed, Page, Scan, Skipped, Source, SourceObject, Watch};
+pub use store::{Store, StoreEntry, StoreFile, StoreObject};
+pub use throttled::Throttled;

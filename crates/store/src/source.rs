@@ -1,0 +1,132 @@
+//! The source: where the bytes that are to be sent come from.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use sealift_terms::{ObjectFacts, ObjectKey, Reason, VersionId};
+use tokio::sync::mpsc;
+
+use crate::StoreError;
+
+/// One object as a source lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its key.
+    pub key: ObjectKey,
+    /// The version that is there now.
+    pub version: VersionId,
+    /// What the source says of it.
+    pub facts: ObjectFacts,
+    /// Whether it is at rest. One that is still being written is left alone: the
+    /// source hints at it once it has settled.
+    pub settled: bool,
+}
+
+/// Something in a source that is not sent, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its name, bytes that are not UTF-8 escaped.
+    pub name: String,
+    /// Why it is not sent.
+    pub reason: Reason,
+    /// What was found.
+    pub evidence: String,
+    /// Keys that begin so could not be listed: nothing is known of them, least
+    /// of all that they are gone.
+    pub hides: Option<String>,
+}
+
+/// Part of a listing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The objects, by the bytes of their keys.
+    pub objects: Vec<Listed>,
+    /// What was left out between them.
+    pub skipped: Vec<Skipped>,
+    /// Whether the listing ends with this page.
+    pub last: bool,
+}
+
+/// A source of objects: a directory, a bucket.
+#[async_trait]
+pub trait Source: Send + Sync + fmt::Debug {
+    /// Begins a listing of the keys that start with `prefix` (all, if it is empty).
+    ///
+    /// # Errors
+    /// [`StoreError::SourceUnavailable`] when the source is not there: never an
+    /// empty listing.
+    async fn scan(&self, prefix: &str) -> Result<Box<dyn Scan>, StoreError>;
+
+    /// Looks at one key; none when there is no such object.
+    ///
+    /// # Errors
+    /// As [`Source::scan`]; [`StoreError::SourceUnsupported`] for what is there but no object.
+    async fn look(&self, key: &ObjectKey) -> Result<Option<Listed>, StoreError>;
+
+    /// Opens one version for reading.
+    ///
+    /// # Errors
+    /// [`StoreError::SourceGone`] or [`StoreError::SourceChanged`] when that
+    /// version is not there any more, and as [`Source::scan`].
+    async fn open(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+    ) -> Result<Arc<dyn SourceObject>, StoreError>;
+
+    /// Begins to watch for changes. Hints only save time: what they miss, the next scan finds.
+    ///
+    /// # Errors
+    /// As [`Source::scan`].
+    fn watch(&self) -> Result<Watch, StoreError>;
+}
+
+/// A listing under way.
+#[async_trait]
+pub trait Scan: Send {
+    /// The next objects, at most `limit` of them, in byte order of their keys.
+    ///
+    /// # Errors
+    /// As [`Source::scan`]; the listing is then over and says nothing of what it did not reach.
+    async fn page(&mut self, limit: usize) -> Result<Page, StoreError>;
+}
+
+/// One version, opened for reading.
+#[async_trait]
+pub trait SourceObject: Send + Sync + fmt::Debug {
+    /// What the source says of it, seen when it was opened.
+    fn facts(&self) -> &ObjectFacts;
+
+    /// Fills `bytes` from `offset`.
+    ///
+    /// # Errors
+    /// [`StoreError::SourceChanged`] when the object has become shorter.
+    async fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> Result<(), StoreError>;
+
+    /// Says that all that was read belongs to the version that was opened. To be
+    /// asked after the last byte was read and before anyone is told it is whole.
+    ///
+    /// # Errors
+    /// [`StoreError::SourceChanged`] when it was written to meanwhile.
+    async fn finish(&self) -> Result<(), StoreError>;
+}
+
+/// What a watch says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// Look at this key: it was written and has settled, or it was removed.
+    Changed(ObjectKey),
+    /// Scan what begins with this prefix.
+    Beneath(String),
+    /// Something was missed: scan everything.
+    Rescan,
+    /// Watching does not work here: scan every ten seconds. Says why.
+    Poll(String),
+}
+
+/// The receiving end of a watch; dropping it ends the watch.
+#[derive(Debug)]
+pub struct Watch {
+    /// The hints. The queue is bounded: one that is full leads to a [`Hint::Rescan`].
+    pub hints: mpsc::Receiver<Hint>,
+}

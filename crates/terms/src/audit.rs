@@ -1,0 +1,132 @@
+//! What goes on record, and the way to put it there.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+
+/// Declares the kinds of audit record with the word each is written as.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $word:literal,)+) => {
+        /// What an audit record is about.
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[non_exhaustive]
+        pub enum AuditKind { $($(#[$doc])* #[serde(rename = $word)] $kind,)+ }
+
+        impl AuditKind {
+            /// Every kind.
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)+];
+
+            /// The word it is written as.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$kind => $word,)+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A site was made.
+    SiteCreated = "site.created",
+    /// The agent started.
+    AgentStarted = "agent.started",
+    /// The agent stopped.
+    AgentStopped = "agent.stopped",
+    /// The configuration was loaded or reloaded.
+    ConfigLoaded = "config.loaded",
+    /// A session with a peer began.
+    SessionOpened = "session.opened",
+    /// A session with a peer ended.
+    SessionClosed = "session.closed",
+    /// A connection was refused, before or during authentication.
+    SessionRefused = "session.refused",
+    /// An authenticated peer was refused an act.
+    AccessDenied = "access.denied",
+    /// An object was stored.
+    ObjectStored = "object.stored",
+    /// A delete marker was stored.
+    ObjectDeleteMarked = "object.delete_marked",
+    /// An object was opened for reading.
+    ObjectOpened = "object.opened",
+    /// An object was found damaged.
+    ObjectDamaged = "object.damaged",
+    /// A version was offered again with another checksum.
+    ObjectConflict = "object.conflict",
+    /// An unfinished upload without progress was deleted.
+    UploadExpired = "upload.expired",
+    /// A key was created.
+    KeyCreated = "key.created",
+    /// A record key was wrapped.
+    KeyWrapped = "key.wrapped",
+    /// A record key was unwrapped.
+    KeyUnwrapped = "key.unwrapped",
+    /// A key was rotated.
+    KeyRotated = "key.rotated",
+    /// A key changed its state.
+    KeyStateChanged = "key.state_changed",
+    /// Keys were backed up or restored.
+    KeyBackup = "key.backup",
+    /// A certificate was issued.
+    CertificateIssued = "certificate.issued",
+    /// A peer came back with an older copy of its data.
+    ReplicaRolledBack = "replica.rolled_back",
+    /// The catalog was rebuilt from the store.
+    CatalogRebuilt = "catalog.rebuilt",
+    /// A command changed something.
+    Administration = "administration",
+}
+
+/// One record of the audit log. Its leaf is this as canonical JSON, with an index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRecord {
+    /// When it happened.
+    pub at: Timestamp,
+    /// What it is about.
+    pub kind: AuditKind,
+    /// Who did it: an identity, `uid:N`, or `agent`.
+    pub actor: String,
+    /// What else is to be known, by name. Never a secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, String>,
+}
+
+impl AuditRecord {
+    /// A record without details.
+    #[must_use]
+    pub fn new(at: Timestamp, kind: AuditKind, actor: impl Into<String>) -> Self {
+        Self {
+            at,
+            kind,
+            actor: actor.into(),
+            details: BTreeMap::new(),
+        }
+    }
+
+    /// The record with one detail more.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.details.insert(name.to_owned(), value.to_string());
+        self
+    }
+}
+
+/// The audit log cannot take a record: what depends on it must not go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the audit log cannot be written: {cause}")]
+pub struct AuditUnavailable {
+    /// What the log's storage said.
+    pub cause: String,
+}
+
+/// The audit log, as everyone reaches it.
+pub trait Audit: Send + Sync {
+    /// Takes one record; it is durable with the log's next commit.
+    ///
+    /// # Errors
+    /// [`AuditUnavailable`] when the record cannot be kept: fail closed.
+    fn record(&self, record: AuditRecord) -> Result<(), AuditUnavailable>;
+}

@@ -1,0 +1,131 @@
+//! Every limit that sealift holds, in one place. Each has a test where it is held.
+
+use std::time::Duration;
+
+/// Largest object: 5 TiB.
+pub const OBJECT_BYTES_MAX: u64 = 5 << 40;
+/// Longest object key, in bytes of UTF-8.
+pub const OBJECT_KEY_BYTES_MAX: usize = 1024;
+/// User metadata of one object, names and values together.
+pub const USER_METADATA_BYTES_MAX: usize = 2 * 1024;
+/// Tags of one object.
+pub const TAGS_MAX: usize = 10;
+/// The JSON in a sealed object's META.
+pub const META_JSON_BYTES_MAX: usize = 64 * 1024;
+/// Parts of one object (2^20).
+pub const PARTS_MAX: u32 = 1 << 20;
+/// Objects of this size or less are entries of packs.
+pub const PACKED_OBJECT_BYTES_MAX: u64 = 1 << 20;
+/// A pack is closed at this length.
+pub const PACK_BYTES_MAX: u64 = 64 << 20;
+/// The body of one pack entry.
+pub const PACK_ENTRY_BYTES_MAX: u32 = 4 << 20;
+/// How often over a damaged pack's length entries may be read while looking for the
+/// next whole one.
+pub const PACK_SEARCH_EFFORT_MAX: u64 = 16;
+/// Payload of one frame, decompressed too.
+pub const FRAME_BYTES_MAX: u32 = 1 << 20;
+/// Connections to or from one peer.
+pub const CONNECTIONS_PER_PEER_MAX: usize = 8;
+/// Connections in all.
+pub const CONNECTIONS_MAX: usize = 256;
+/// Configured peers.
+pub const PEERS_MAX: usize = 64;
+/// Handshakes under way.
+pub const PENDING_HANDSHAKES_MAX: usize = 128;
+/// Handshakes under way from one source address.
+pub const PENDING_HANDSHAKES_PER_SOURCE_MAX: usize = 16;
+/// Parts in flight on one connection.
+pub const PARTS_IN_FLIGHT_PER_CONNECTION: usize = 2;
+/// Offers without an answer on one connection.
+pub const OFFERS_OUTSTANDING_MAX: usize = 4096;
+/// Uploads begun and not finished, for one peer.
+pub const UNFINISHED_UPLOADS_PER_PEER_MAX: usize = 1024;
+/// Body of a request to the admin endpoint.
+pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+/// A certificate revocation list.
+pub const CRL_BYTES_MAX: usize = 1 << 20;
+/// A handshake, from accept to the peer's HELLO.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// A connection without a frame from the peer.
+pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// The byte budget of one agent, from which every buffer is drawn.
+pub const MEMORY_BUDGET_BYTES: usize = 160 << 20;
+/// Kept free in the store for catalog and audit: the larger of this and one percent.
+pub const STORE_RESERVE_BYTES_MIN: u64 = 1 << 30;
+/// Longest life of a certificate: 47 days.
+pub const CERTIFICATE_LIFE_MAX: Duration = Duration::from_secs(47 * 86_400);
+/// How far a peer's clock may be ahead before its changes are held.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
+/// A bucket's key record serves objects for this long at most.
+pub const RECORD_LIFE_MAX: Duration = Duration::from_secs(3600);
+/// A bucket's key record serves this many objects at most (2^20).
+pub const RECORD_OBJECTS_MAX: u64 = 1 << 20;
+/// A record key is kept in memory for this long at most.
+pub const RECORD_KEY_CACHED_MAX: Duration = Duration::from_secs(300);
+/// An unfinished upload without progress is deleted and reported after this: 7 days.
+pub const STAGING_IDLE_MAX: Duration = Duration::from_secs(7 * 86_400);
+/// A configuration file.
+pub const CONFIG_BYTES_MAX: usize = 1 << 20;
+/// Data connections to one peer unless the configuration says otherwise.
+pub const CONNECTIONS_PER_PEER_DEFAULT: usize = 2;
+/// The smallest byte budget an agent can work with.
+pub const MEMORY_BUDGET_BYTES_MIN: usize = 64 << 20;
+/// The largest byte budget an agent takes.
+pub const MEMORY_BUDGET_BYTES_MAX: usize = 16 << 30;
+/// How long a shutdown waits for what is in flight unless the configuration says otherwise.
+pub const DRAIN_TIME_DEFAULT: Duration = Duration::from_secs(30);
+/// The longest wait for what is in flight that can be configured: one hour.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(3600);
+/// How often a source is scanned unless the configuration says otherwise.
+pub const SCAN_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
+
+/// Names of one bucket that cannot be keys and are remembered with why.
+pub const UNSUPPORTED_NAMES_MAX: usize = 10_000;
+
+/// Audit records that wait for the log's next commit.
+pub const AUDIT_QUEUE_MAX: usize = 65_536;
+
+/// Source networks whose refusals are counted apart; the rest are counted together.
+pub const REFUSAL_NETWORKS_MAX: usize = 4096;
+
+/// Settled rows of the journal are folded after this: 30 days.
+pub const SETTLED_KEPT_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// Life of a certificate unless another is asked for: 24 hours.
+pub const CERTIFICATE_LIFE_DEFAULT: Duration = Duration::from_secs(86_400);
+/// Shortest life of a certificate that is issued.
+pub const CERTIFICATE_LIFE_MIN: Duration = Duration::from_secs(10);
+/// How far a certificate's start lies before its issue at most; a tenth of its life if that is less.
+pub const CERTIFICATE_BACKDATE_MAX: Duration = Duration::from_secs(300);
+/// Certificates that a peer may send: its own and those above it.
+pub const CERTIFICATE_CHAIN_MAX: usize = 4;
+/// One file of certificates, keys or signing requests.
+pub const CERTIFICATE_FILE_BYTES_MAX: usize = 64 * 1024;
+/// Roots in one trust bundle.
+pub const TRUST_ROOTS_MAX: usize = 16;
+/// Regions of one certificate authority.
+pub const AUTHORITY_REGIONS_MAX: usize = 64;
+/// DNS names in one certificate.
+pub const CERTIFICATE_DNS_NAMES_MAX: usize = 16;
+/// Rows of grants.
+pub const GRANTS_MAX: usize = 10_000;
+/// Bytes of inline objects without a receipt or refusal, on one connection.
+pub const INLINE_BYTES_OUTSTANDING_MAX: u64 = 8 << 20;
+/// Largest object that is sent inline, behind its offer, in one frame.
+pub const INLINE_OBJECT_BYTES_MAX: u64 = 1 << 20;
+/// A question or answer between two agents, outside of any transfer.
+pub const CONTROL_BODY_BYTES_MAX: usize = 256 * 1024;
+/// Receipts in one frame.
+pub const RECEIPTS_PER_FRAME_MAX: usize = 256;
+/// A connection that carried nothing for this long is pinged.
+pub const PING_AFTER: Duration = Duration::from_secs(20);
+/// Text that explains a refusal, in bytes.
+pub const EVIDENCE_BYTES_MAX: usize = 1024;
+/// Shortest passphrase, in characters.
+pub const PASSPHRASE_CHARS_MIN: usize = 8;
+/// Connections to the admin endpoint that are answered at once; more wait.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// A request's head at the admin endpoint, from accept to its end.
+pub const ADMIN_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// One row or piece of bytes in a running agent's answer.
+pub const ADMIN_PIECE_BYTES_MAX: usize = 4 << 20;

@@ -1,0 +1,173 @@
+//! Why something is not done: one code for every failure.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{name::NameError, status::Status};
+
+/// Declares the codes with the status each leads to and what to do about it.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $code:ident => $status:ident, $remedy:literal;)+) => {
+        /// A reason code. [`Reason::status`] says what becomes of the object,
+        /// [`Reason::remedy`] what a person can do.
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[non_exhaustive]
+        pub enum Reason { $($(#[$doc])* $code,)+ }
+
+        impl Reason {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$code,)+];
+
+            /// The code as it is written everywhere.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$code => stringify!($code),)+ }
+            }
+
+            /// The status of an object that has this reason.
+            #[must_use]
+            pub const fn status(self) -> Status {
+                match self { $(Self::$code => Status::$status,)+ }
+            }
+
+            /// What to do about it.
+            #[must_use]
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$code => $remedy,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The version is no longer in the source.
+    SrcObjectGone => Failed, "the version was removed before it could be read; nothing to do unless it should exist";
+    /// The name cannot be an object key.
+    SrcNameUnsupported => Failed, "rename the object: keys are 1 to 1,024 bytes of UTF-8 without NUL";
+    /// Larger than the destination takes.
+    DstObjectTooLarge => Failed, "the largest object is 5 TiB; split it";
+    /// The destination bucket's key belongs to another region.
+    DstKmsKeyWrongRegion => Failed, "give the destination bucket a key of its own region";
+    /// The key record was wrapped under another encryption context.
+    EncryptionContextMismatch => Failed, "compare the context used with the one expected; restore the key record if it was altered";
+    /// The residency policy forbids the region.
+    ResidencyDenied => Failed, "allow the region on the key and the rule, or take the bucket out of the rule";
+    /// No grant allows it.
+    PolicyDenied => Failed, "add a [[grant]] for this identity and bucket at the destination, then `sealift retry`";
+    /// The destination retains what was to be removed.
+    DstRetained => Failed, "wait until the retention ends or lift the legal hold";
+    /// Three readings of the object had three checksums, or the bytes changed on the way.
+    ChecksumMismatch => Failed, "check the source's disk and memory; then `sealift retry`";
+
+    /// The source refused to be read.
+    SrcGetDenied => Pending, "let the agent's user read the object";
+    /// The source's key service refused to decrypt.
+    SrcKmsDecryptDenied => Pending, "grant kms:Decrypt on the source's key to the agent";
+    /// The source's key service is throttling.
+    SrcKmsThrottled => Pending, "raise the key service's quota";
+    /// The source cannot be reached or read.
+    SrcUnavailable => Pending, "check that the source is mounted and reachable";
+    /// The source bucket keeps no versions.
+    SrcVersioningDisabled => Pending, "enable versioning on the source bucket";
+    /// The destination has no such bucket.
+    DstBucketMissing => Pending, "add a [[bucket]] of this name at the destination";
+    /// The destination's store refused the write.
+    DstPutDenied => Pending, "let the receiver write to its store";
+    /// The destination's store refused the delete marker.
+    DstDeleteDenied => Pending, "let the receiver write delete markers";
+    /// The destination's store refused the tags.
+    DstTagsDenied => Pending, "let the receiver write tags";
+    /// The destination keeps no versions.
+    DstVersioningDisabled => Pending, "enable versioning on the destination bucket";
+    /// No room at the destination.
+    DstStoreFull => Pending, "make room in the receiver's store";
+    /// A quota at the destination is used up.
+    DstQuotaExceeded => Pending, "raise the quota for this peer or bucket";
+    /// The destination's store failed.
+    DstStoreUnavailable => Pending, "check the receiver's store and disk";
+    /// What the destination holds of this object is damaged.
+    DstObjectDamaged => Pending, "run `sealift verify --deep` at the destination";
+    /// The bucket's key does not exist.
+    DstKmsKeyMissing => Pending, "create the key named by the destination bucket";
+    /// The bucket's key is disabled.
+    DstKmsKeyDisabled => Pending, "enable the key: `sealift keys enable`";
+    /// The bucket's key waits for its deletion.
+    DstKmsKeyPendingDeletion => Pending, "cancel the deletion: `sealift keys cancel-deletion`";
+    /// The key provider refused the receiver.
+    DstKmsAccessDenied => Pending, "grant the receiver the use of the key";
+    /// The key provider is throttling.
+    DstKmsThrottled => Pending, "raise the key service's quota or turn bucket keys on";
+    /// The key provider cannot be reached.
+    DstKmsUnavailable => Pending, "check the key provider and the way to it";
+    /// The peer does not answer.
+    PeerUnreachable => Pending, "check address, network and that the other agent runs";
+    /// The peer's identity is not the one configured, or it refused ours.
+    PeerIdentityRefused => Pending, "compare `identity` under [[peer]] with the certificate of the other side";
+    /// The peer's certificate has expired or is not yet valid.
+    PeerCertificateExpired => Pending, "renew the certificate; compare both clocks";
+    /// The peer speaks another protocol or broke this one.
+    PeerProtocolMismatch => Pending, "upgrade the older of the two agents";
+    /// The clocks are more than 60 s apart.
+    ClockSkew => Pending, "set both clocks; run a time service";
+    /// The audit log cannot be written.
+    AuditUnavailable => Pending, "make room for, and check the disk of, the data directory";
+
+    /// A newer version took its place while it was read.
+    SrcObjectChanged => Skipped, "nothing: the newer version is sent instead";
+    /// Sealed under a key that no rule selects.
+    SkippedKmsNotSelected => Skipped, "let a rule select the key";
+    /// Is itself a replica.
+    SkippedReplica => Skipped, "nothing: replicas are not replicated again";
+    /// No rule covers it.
+    SkippedFiltered => Skipped, "widen the prefix of a [[rule]] if it should be sent";
+    /// Is not a readable file.
+    SkippedUnreadable => Skipped, "make it a plain, readable file with a UTF-8 name of at most 1,024 bytes";
+}
+
+impl Reason {
+    /// Whether the object is given up until something changes.
+    #[must_use]
+    pub const fn is_permanent(self) -> bool {
+        matches!(self.status(), Status::Failed)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Reason {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|reason| reason.as_str() == text)
+            .ok_or_else(|| NameError::new("reason code", text, "one of the documented codes"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_reads_back_and_says_what_to_do() {
+        for reason in Reason::ALL {
+            assert_eq!(reason.as_str().parse::<Reason>().unwrap(), *reason);
+            assert!(reason.remedy().len() > 10, "{reason}");
+        }
+        assert!("Other".parse::<Reason>().is_err());
+    }
+
+    #[test]
+    fn only_the_documented_codes_are_permanent() {
+        let permanent: Vec<_> = Reason::ALL.iter().filter(|r| r.is_permanent()).collect();
+        assert_eq!(permanent.len(), 9, "{permanent:?}");
+    }
+}

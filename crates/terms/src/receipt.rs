@@ -1,0 +1,62 @@
+//! What a receiver says it stored, once it is durable.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Checksum, Epoch, Identity, KeyId, ObjectUid, RecordId, Region, SiteId, Timestamp, VersionName,
+};
+
+/// The facts of the session over which an object came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionFacts {
+    /// The TLS version, `TLSv1.3`.
+    pub tls_version: String,
+    /// The cipher suite, spelt as in the allow-list: `TLS13_AES_256_GCM_SHA384`.
+    pub cipher_suite: String,
+    /// The key-exchange group, spelt as in the allow-list: `X25519MLKEM768`.
+    pub group: String,
+    /// The identity of the agent that sent.
+    pub sender: Identity,
+    /// The serial number of the sender's certificate, hex.
+    pub sender_serial: String,
+    /// The identity of the agent that received.
+    pub receiver: Identity,
+    /// The serial number of the receiver's certificate, hex.
+    pub receiver_serial: String,
+}
+
+/// A receipt: the version is durable, sealed, under this key, in this region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Which version.
+    #[serde(flatten)]
+    pub name: VersionName,
+    /// Bytes of plaintext.
+    pub size: u64,
+    /// The checksum of the plaintext; none for a delete marker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<Checksum>,
+    /// The sealing.
+    pub object_uid: ObjectUid,
+    /// The key record it is sealed under.
+    pub record: RecordId,
+    /// The customer-managed key that wraps the record.
+    pub cmk: KeyId,
+    /// The version of that key when the receipt was made.
+    pub cmk_version: String,
+    /// The region in which it rests.
+    pub region: Region,
+    /// The site that holds it.
+    pub site: SiteId,
+    /// That site's epoch.
+    pub epoch: Epoch,
+    /// That site's commit sequence: grows with every commit.
+    pub sequence: u64,
+    /// When it was committed.
+    pub stored_at: Timestamp,
+    /// Over which session it came.
+    pub session: SessionFacts,
+    /// The receiver's signature over the fields above. No receiver signs yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+}

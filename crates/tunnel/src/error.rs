@@ -1,0 +1,130 @@
+//! What can go wrong with a link, and what is said about those refused.
+
+use std::{io, net::SocketAddr};
+
+use sealift_identity::{IdentityError, Refusal};
+use sealift_terms::{Identity, Reason};
+use sealift_wire::WireError;
+
+/// Why there is no link, or no longer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TunnelError {
+    /// No configured peer has the identity that was to be dialled. Our fault.
+    #[error("this side cannot dial: {0}")]
+    NotConfigured(#[source] IdentityError),
+    /// The network or the peer's machine.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// TLS came to nothing, or the peer's TLS broke the rules.
+    #[error("{0}")]
+    Refused(#[source] Refusal),
+    /// The peer's frames break the protocol.
+    #[error("{0}")]
+    Wire(#[from] WireError),
+    /// The connection ended without the end that TLS gives it: it may have been cut.
+    #[error("the connection was cut off")]
+    CutOff,
+    /// The peer did not finish the handshake in time.
+    #[error("no handshake within {} s", sealift_terms::limits::HANDSHAKE_TIME_MAX.as_secs())]
+    TooSlow,
+    /// TLS cannot go on with these keys.
+    #[error("the connection's keys are used up")]
+    Exhausted,
+}
+
+impl TunnelError {
+    /// The reason code of objects that could not move because of this.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::NotConfigured(_) => Reason::PeerIdentityRefused,
+            Self::Refused(refusal) => refusal.reason(),
+            Self::Wire(error) => error.reason(),
+            Self::Io { .. } | Self::CutOff | Self::TooSlow | Self::Exhausted => {
+                Reason::PeerUnreachable
+            }
+        }
+    }
+
+    pub(crate) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what, source }
+    }
+}
+
+impl From<rustls::Error> for TunnelError {
+    fn from(error: rustls::Error) -> Self {
+        Self::Refused(Refusal::of(&error))
+    }
+}
+
+/// Why a listener refused a connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Its handshake, or its HELLO, came to nothing.
+    #[error("{0}")]
+    Handshake(#[source] TunnelError),
+    /// Too many handshakes are under way.
+    #[error(
+        "{} handshakes are under way already",
+        sealift_terms::limits::PENDING_HANDSHAKES_MAX
+    )]
+    TooMany,
+    /// Too many handshakes are under way from its address.
+    #[error(
+        "{} handshakes are under way from this address already",
+        sealift_terms::limits::PENDING_HANDSHAKES_PER_SOURCE_MAX
+    )]
+    TooManyFromSource,
+}
+
+/// A connection that was refused, for the log and the audit record.
+#[derive(Debug, thiserror::Error)]
+#[error("refused a connection from {from}: {cause}")]
+pub struct Refused {
+    /// Where it came from.
+    pub from: SocketAddr,
+    /// Why it was refused.
+    #[source]
+    pub cause: Cause,
+}
+
+impl Refused {
+    /// The reason code.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match &self.cause {
+            Cause::Handshake(error) => error.reason(),
+            Cause::TooMany | Cause::TooManyFromSource => Reason::PeerUnreachable,
+        }
+    }
+
+    /// A short fixed word for the cause, by which refusals are counted.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match &self.cause {
+            Cause::Handshake(TunnelError::Refused(refusal)) => refusal.cause(),
+            Cause::Handshake(TunnelError::TooSlow) => "too_slow",
+            Cause::Handshake(TunnelError::Wire(_)) => "bad_hello",
+            Cause::Handshake(_) => "cut_off",
+            Cause::TooMany => "too_many",
+            Cause::TooManyFromSource => "too_many_from_source",
+        }
+    }
+
+    /// Who the peer is, or claims to be, where its certificate was read.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        match &self.cause {
+            Cause::Handshake(TunnelError::Refused(refusal)) => refusal.identity(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! From a connection to an authenticated link.
+
+use std::{io, pin::Pin, sync::Arc, task::ready};
+
+use rustls::{
+    ClientConnection, ServerConnection,
+    client::UnbufferedClientConnection,
+    server::{Acceptor, UnbufferedServerConnection},
+};
+use sealift_identity::{ALPN_CONTROL, ALPN_DATA, Refusal, Session, TlsContext};
+use sealift_terms::Identity;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+
+use crate::{
+    error::TunnelError,
+    link::{Link, LinkKind},
+    records::{Core, Records, begin},
+    transport::Connection,
+};
+
+/// A ClientHello with post-quantum key share and our extensions has about 1.5 KiB.
+const CLIENT_HELLO_BYTES_MAX: usize = 16 * 1024;
+const READ_BYTES: usize = 16 * 1024;
+
+/// Shakes hands with the peer that was dialled.
+pub(crate) async fn dial(
+    mut connection: Connection,
+    tls: &TlsContext,
+    peer: &Identity,
+    kind: LinkKind,
+) -> Result<Link, TunnelError> {
+    let prepared = tls
+        .client(peer, &[kind.alpn()])
+        .map_err(TunnelError::NotConfigured)?;
+    let name = TlsContext::server_name();
+    let records = match kind {
+        LinkKind::Control => Records::Buffered(Box::new(
+            ClientConnection::new(prepared.config, name)
+                .map_err(begin)?
+                .into(),
+        )),
+        LinkKind::Data => Records::Client(Box::new(
+            UnbufferedClientConnection::new(prepared.config, name).map_err(begin)?,
+        )),
+    };
+    let mut core = Core::new(records);
+    shake(&mut connection, &mut core).await?;
+    finish(connection, core, kind, &prepared.own)
+}
+
+/// Shakes hands with whoever dialled.
+pub(crate) async fn answer(
+    mut connection: Connection,
+    tls: &TlsContext,
+) -> Result<Link, TunnelError> {
+    let (kind, hello) = client_hello(&mut connection).await?;
+    // Without a name of ours both are offered, for rustls to send its alert.
+    let both: &[&[u8]] = &[ALPN_CONTROL, ALPN_DATA];
+    let prepared = match kind {
+        Some(kind) => tls.server(&[kind.alpn()]),
+        None => tls.server(both),
+    };
+    let kind = kind.unwrap_or(LinkKind::Control);
+    let records = match kind {
+        LinkKind::Control => Records::Buffered(Box::new(
+            ServerConnection::new(prepared.config)
+                .map_err(begin)?
+                .into(),
+        )),
+        LinkKind::Data => Records::Server(Box::new(
+            UnbufferedServerConnection::new(prepared.config).map_err(begin)?,
+        )),
+    };
+    let mut core = Core::new(records);
+    core.raw.extend(&hello);
+    shake(&mut connection, &mut core).await?;
+    finish(connection, core, kind, &prepared.own)
+}
+
+/// Reads a ClientHello, and which of the two protocols it names. The bytes are
+/// read again by the connection that is made for it.
+async fn client_hello(
+    connection: &mut Connection,
+) -> Result<(Option<LinkKind>, Vec<u8>), TunnelError> {
+    let mut acceptor = Acceptor::default();
+    let mut bytes = Vec::new();
+    loop {
+        let from = bytes.len();
+        read_some(connection, &mut bytes).await?;
+        let mut new = bytes.get(from..).unwrap_or_default();
+        while !new.is_empty() {
+            acceptor
+                .read_tls(&mut new)
+                .map_err(TunnelError::io("reading a ClientHello"))?;
+        }
+        match acceptor.accept() {
+            Ok(Some(accepted)) => {
+                let hello = accepted.client_hello();
+                let kind = hello
+                    .alpn()
+                    .and_then(|names| names.filter_map(LinkKind::of_alpn).next());
+                return Ok((kind, bytes));
+            }
+            Ok(None) if bytes.len() < CLIENT_HELLO_BYTES_MAX => {}
+            Ok(None) => return Err(TunnelError::Refused(Refusal::NotTls)),
+            Err((error, mut alert)) => {
+                let mut out = Vec::new();
+                // The alert is a courtesy: the refusal is what counts.
+                let _ = alert.write_all(&mut out);
+                let _ = connection.writer.write_all(&out).await;
+                let _ = connection.writer.shutdown().await;
+                return Err(error.into());
+            }
+        }
+    }
+}
+
+async fn read_some(connection: &mut Connection, to: &mut Vec<u8>) -> Result<(), TunnelError> {
+    let mut room = [0; 4096];
+    let read = tokio::io::AsyncReadExt::read(&mut connection.reader, &mut room).await;
+    match read.map_err(TunnelError::io("reading from the peer"))? {
+        0 => Err(TunnelError::CutOff),
+        count => {
+            to.extend_from_slice(room.get(..count).unwrap_or_default());
+            Ok(())
+        }
+    }
+}
+
+async fn shake(connection: &mut Connection, core: &mut Core) -> Result<(), TunnelError> {
+    loop {
+        let shaken = core.shake();
+        let sent = send(connection, core).await;
+        // Why the handshake failed matters more than that the alert did not arrive.
+        let done = shaken?;
+        sent?;
+        if done {
+            return Ok(());
+        }
+        let mut reader = Pin::new(&mut connection.reader);
+        let count = std::future::poll_fn(|cx| {
+            let mut room = ReadBuf::new(core.raw.room(READ_BYTES));
+            ready!(reader.as_mut().poll_read(cx, &mut room))?;
+            let count = room.filled().len();
+            core.raw.fill(count);
+            std::task::Poll::Ready(Ok::<_, io::Error>(count))
+        })
+        .await
+        .map_err(TunnelError::io("reading from the peer"))?;
+        if count == 0 {
+            return Err(TunnelError::CutOff);
+        }
+    }
+}
+
+async fn send(connection: &mut Connection, core: &mut Core) -> Result<(), TunnelError> {
+    let count = core.out.len();
+    if count > 0 {
+        let what = "writing to the peer";
+        connection
+            .writer
+            .write_all(core.out.filled())
+            .await
+            .map_err(TunnelError::io(what))?;
+        connection
+            .writer
+            .flush()
+            .await
+            .map_err(TunnelError::io(what))?;
+        core.out.consume(count);
+    }
+    Ok(())
+}
+
+fn finish(
+    connection: Connection,
+    core: Core,
+    kind: LinkKind,
+    own: &Arc<sealift_identity::Leaf>,
+) -> Result<Link, TunnelError> {
+    let state = core.state().ok_or(TunnelError::CutOff)?;
+    let session = Session::of(state, own).map_err(TunnelError::Refused)?;
+    if session.alpn != kind.alpn() {
+        return Err(TunnelError::Refused(Refusal::NoCommonProtocol));
+    }
+    Ok(Link::new(connection, core, kind, session))
+}

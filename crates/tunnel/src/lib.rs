@@ -1,0 +1,46 @@
+//! Connections between two agents: TCP or another [`Transport`], TLS 1.3 with
+//! both sides known, and frames over it. What comes out of a handshake is a
+//! [`Link`] and the facts of its session, or one typed refusal.
+//!
+//! ```text
+//!   Dialer::dial(address, peer) ──▶ TCP ──▶ TLS 1.3, both sides known ──▶ Link ──▶ LinkReader, LinkWriter
+//!   Listener::accept()          ◀── TCP ◀── first bytes: which protocol? ──▶ Link and its HELLO
+//!                                     └───▶ Refused: source address, cause, reason code
+//! ```
+//!
+//! There are two record layers behind one type. *Control* links (`sealift/1`) use
+//! rustls's buffered connection, which can export keying material. *Data* links
+//! (`sealift-data/1`) use its unbuffered one: large reads, records opened where
+//! they were read and sealed straight into what is written. Which one a listener
+//! takes stands in the first bytes of the handshake, so there are two names.
+//!
+//! | from outside | the answer |
+//! |---|---|
+//! | plaintext, TLS 1.2, no certificate, another CA, a stranger's identity | refused, and reported once with its cause |
+//! | connections that never finish a handshake | 10 seconds, 128 at once, 16 from one address |
+//! | a peer that reads slowly | writing waits; a fixed buffer per link, nothing queued behind it |
+//! | a peer that sends faster than we handle | reading waits; TCP slows it down |
+//! | frames of any size the header can name | checked before their payload is awaited |
+//!
+//! What frames mean is `sealift-wire`'s, who may speak is `sealift-identity`'s.
+//! Which links there should be, and what to do without them, is decided above.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+mod buffer;
+mod dialer;
+mod error;
+mod handshake;
+mod link;
+mod listener;
+mod reader;
+mod records;
+mod transport;
+mod writer;
+
+pub use dialer::Dialer;
+pub use error::{Cause, Refused, TunnelError};
+pub use link::{Link, LinkKind};
+pub use listener::{Accepted, Listener, OnRefused};
+pub use reader::{Incoming, LinkReader};
+pub use transport::{Accept, Connection, TcpTransport, Transport};
+pub use writer::LinkWriter;

@@ -1,0 +1,165 @@
+//! A link: frames over one authenticated connection.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use parking_lot::Mutex;
+use sealift_identity::{ALPN_CONTROL, ALPN_DATA, Session};
+use sealift_wire::{Agreed, Hello, Misbehaviour, WireError};
+
+use crate::{
+    error::TunnelError,
+    reader::{Incoming, LinkReader},
+    records::Core,
+    transport::Connection,
+    writer::LinkWriter,
+};
+
+/// The two kinds of link, told apart by their names in the handshake (ALPN).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LinkKind {
+    /// Frames, questions and answers; has a [channel binding](Link::channel_binding).
+    Control,
+    /// Frames and the bytes of objects, made for throughput.
+    Data,
+}
+
+impl LinkKind {
+    /// Its name in the handshake.
+    #[must_use]
+    pub fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Control => ALPN_CONTROL,
+            Self::Data => ALPN_DATA,
+        }
+    }
+
+    pub(crate) fn of_alpn(name: &[u8]) -> Option<Self> {
+        [Self::Control, Self::Data]
+            .into_iter()
+            .find(|kind| kind.alpn() == name)
+    }
+}
+
+/// One connection between two agents, both known to each other.
+pub struct Link {
+    reader: LinkReader,
+    writer: LinkWriter,
+    kind: LinkKind,
+    session: Session,
+    peer: SocketAddr,
+    binding: Option<[u8; 32]>,
+}
+
+impl Link {
+    pub(crate) fn new(
+        connection: Connection,
+        core: Core,
+        kind: LinkKind,
+        session: Session,
+    ) -> Self {
+        let binding = core.channel_binding();
+        let core = Arc::new(Mutex::new(core));
+        Self {
+            reader: LinkReader::new(core.clone(), connection.reader),
+            writer: LinkWriter::new(core, connection.writer),
+            kind,
+            session,
+            peer: connection.peer,
+            binding,
+        }
+    }
+
+    /// A link without TLS between two ends of one process, whose session is said to
+    /// be `session`. For a simulated network only.
+    #[cfg(any(test, feature = "simulation"))]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn clear(connection: Connection, kind: LinkKind, session: Session) -> Self {
+        Self::new(
+            connection,
+            Core::new(crate::records::Records::Clear),
+            kind,
+            session,
+        )
+    }
+
+    /// Which kind it is.
+    #[must_use]
+    pub fn kind(&self) -> LinkKind {
+        self.kind
+    }
+
+    /// What the handshake agreed on, and both certificates.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The address of the other end.
+    #[must_use]
+    pub fn peer_address(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Keying material that only the two ends of this link know (RFC 9266); on
+    /// control links.
+    #[must_use]
+    pub fn channel_binding(&self) -> Option<[u8; 32]> {
+        self.binding
+    }
+
+    /// Greets the peer that was dialled and checks its answer.
+    ///
+    /// # Errors
+    /// [`TunnelError`]; a peer that does not accept our certificate says so here,
+    /// for it checks it after we have finished our part of the handshake.
+    pub async fn greet(&mut self, ours: &Hello) -> Result<(Hello, Agreed), TunnelError> {
+        self.answer(ours).await?;
+        let theirs = self.hello().await?;
+        let agreed = ours.check_answer(&theirs)?;
+        Ok((theirs, agreed))
+    }
+
+    /// Reads the peer's HELLO, which is its first frame.
+    ///
+    /// # Errors
+    /// [`TunnelError`]
+    pub async fn hello(&mut self) -> Result<Hello, TunnelError> {
+        match self.reader.next().await? {
+            Some(Incoming::Frame { header, payload }) => Ok(Hello::read(&header, payload)?),
+            Some(Incoming::Data { header, .. }) => {
+                let found = header.frame;
+                Err(WireError::PeerMisbehaved(Misbehaviour::HelloMisplaced { found }).into())
+            }
+            None => Err(TunnelError::CutOff),
+        }
+    }
+
+    /// Sends our HELLO.
+    ///
+    /// # Errors
+    /// [`TunnelError`]
+    pub async fn answer(&mut self, ours: &Hello) -> Result<(), TunnelError> {
+        let mut out = Vec::new();
+        ours.append_to(&mut out);
+        self.writer.queue(&out);
+        self.writer.flush().await
+    }
+
+    /// Its two directions, to be driven by two tasks: then neither end can wait
+    /// for the other to read.
+    #[must_use]
+    pub fn split(self) -> (LinkReader, LinkWriter) {
+        (self.reader, self.writer)
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("kind", &self.kind)
+            .field("peer", &self.peer)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,213 @@
+//! The reading half of a link.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Poll, ready},
+};
+
+use parking_lot::Mutex;
+use sealift_wire::{FRAME_HEADER_BYTES, FrameType, Header};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::{buffer::Buffer, error::TunnelError, records::Core};
+
+/// Plaintext opened at a time: small enough to stay in the processor's cache
+/// until it is sealed, large enough for several chunks.
+const OPENED_BYTES: usize = 256 * 1024;
+/// Room for one read, at first and at most. It grows while reads fill it.
+const READ_BYTES_MIN: usize = 64 * 1024;
+const READ_BYTES_MAX: usize = 1024 * 1024;
+
+/// What comes over a link.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Incoming<'a> {
+    /// A whole frame, DATA aside.
+    Frame {
+        /// Its header.
+        header: Header,
+        /// Its payload.
+        payload: &'a [u8],
+    },
+    /// A piece of a DATA frame, as it came.
+    Data {
+        /// The frame's header.
+        header: Header,
+        /// Bytes of its payload that came before.
+        done: u32,
+        /// The bytes that follow those; at least one.
+        bytes: &'a [u8],
+    },
+}
+
+/// Where in a frame the reader is.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    BetweenFrames,
+    InFrame(Header),
+    InData { header: Header, done: u32 },
+}
+
+/// What can be handed out, by length.
+enum Piece {
+    Frame(Header),
+    Data {
+        header: Header,
+        done: u32,
+        bytes: usize,
+    },
+}
+
+/// The reading half of a link.
+pub struct LinkReader {
+    core: Arc<Mutex<Core>>,
+    stream: Box<dyn AsyncRead + Send + Unpin>,
+    plain: Buffer,
+    place: Place,
+    read_bytes: usize,
+}
+
+impl LinkReader {
+    pub(crate) fn new(core: Arc<Mutex<Core>>, stream: Box<dyn AsyncRead + Send + Unpin>) -> Self {
+        Self {
+            core,
+            stream,
+            plain: Buffer::default(),
+            place: Place::BetweenFrames,
+            read_bytes: READ_BYTES_MIN,
+        }
+    }
+
+    /// The next frame or piece of one; none when the peer has closed the link in
+    /// order. May be cancelled and called again. What it returned is gone from
+    /// the link: nothing is read ahead of it but a bounded number of bytes.
+    ///
+    /// # Errors
+    /// [`TunnelError`]: the link is of no more use.
+    pub async fn next(&mut self) -> Result<Option<Incoming<'_>>, TunnelError> {
+        let piece = loop {
+            if let Some(piece) = self.piece()? {
+                break piece;
+            }
+            if self.open()? {
+                continue;
+            }
+            let closed = self.core.lock().closed;
+            if closed || self.read().await? == 0 {
+                let whole = self.plain.is_empty() && matches!(self.place, Place::BetweenFrames);
+                return if closed && whole {
+                    Ok(None)
+                } else {
+                    Err(TunnelError::CutOff)
+                };
+            }
+        };
+        Ok(Some(match piece {
+            Piece::Frame(header) => {
+                let payload = self.plain.take(header.length as usize);
+                Incoming::Frame { header, payload }
+            }
+            Piece::Data {
+                header,
+                done,
+                bytes,
+            } => Incoming::Data {
+                header,
+                done,
+                bytes: self.plain.take(bytes),
+            },
+        }))
+    }
+
+    /// What can be handed out of what is opened.
+    fn piece(&mut self) -> Result<Option<Piece>, TunnelError> {
+        loop {
+            match self.place {
+                Place::BetweenFrames => {
+                    if self.plain.len() < FRAME_HEADER_BYTES {
+                        return Ok(None);
+                    }
+                    let header = Header::decode(self.plain.filled())?;
+                    self.plain.consume(FRAME_HEADER_BYTES);
+                    self.place = match header.frame {
+                        FrameType::Data => Place::InData { header, done: 0 },
+                        _ => Place::InFrame(header),
+                    };
+                }
+                Place::InFrame(header) => {
+                    if self.plain.len() < header.length as usize {
+                        return Ok(None);
+                    }
+                    self.place = Place::BetweenFrames;
+                    return Ok(Some(Piece::Frame(header)));
+                }
+                Place::InData { header, done } => {
+                    let left = header.length - done;
+                    let bytes = u32::try_from(self.plain.len())
+                        .unwrap_or(u32::MAX)
+                        .min(left);
+                    if bytes == 0 {
+                        return Ok(None);
+                    }
+                    self.place = match bytes == left {
+                        true => Place::BetweenFrames,
+                        false => Place::InData {
+                            header,
+                            done: done + bytes,
+                        },
+                    };
+                    return Ok(Some(Piece::Data {
+                        header,
+                        done,
+                        bytes: bytes as usize,
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Opens more of what has come; whether there was any.
+    fn open(&mut self) -> Result<bool, TunnelError> {
+        let before = self.plain.len();
+        let wanted = match self.place {
+            Place::InFrame(header) => OPENED_BYTES.max(header.length as usize),
+            _ => OPENED_BYTES,
+        };
+        self.core.lock().open(&mut self.plain, wanted)?;
+        Ok(self.plain.len() > before)
+    }
+
+    /// Reads from the peer; 0 at the end.
+    async fn read(&mut self) -> Result<usize, TunnelError> {
+        let Self {
+            core,
+            stream,
+            read_bytes,
+            ..
+        } = self;
+        std::future::poll_fn(|cx| {
+            let mut core = core.lock();
+            let room = core.raw.room(*read_bytes);
+            let whole = room.len();
+            let mut room = ReadBuf::new(room);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut room))?;
+            let count = room.filled().len();
+            core.raw.fill(count);
+            if count == whole {
+                *read_bytes = (*read_bytes * 2).min(READ_BYTES_MAX);
+            }
+            Poll::Ready(Ok::<_, io::Error>(count))
+        })
+        .await
+        .map_err(TunnelError::io("reading from the peer"))
+    }
+}
+
+impl fmt::Debug for LinkReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkReader")
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,136 @@
+//! The writing half of a link.
+
+use std::{fmt, sync::Arc};
+
+use parking_lot::Mutex;
+use sealift_wire::Header;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use crate::{buffer::Buffer, error::TunnelError, records::Core};
+
+/// Bytes sealed before they are written: a few system calls a mebibyte, and no
+/// more than this waits for a peer that reads slowly.
+const SEALED_BYTES: usize = 256 * 1024;
+
+/// The writing half of a link.
+pub struct LinkWriter {
+    core: Arc<Mutex<Core>>,
+    stream: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Frames that wait for company.
+    small: Vec<u8>,
+    sealed: Buffer,
+}
+
+impl LinkWriter {
+    pub(crate) fn new(core: Arc<Mutex<Core>>, stream: Box<dyn AsyncWrite + Send + Unpin>) -> Self {
+        Self {
+            core,
+            stream,
+            small: Vec::new(),
+            sealed: Buffer::default(),
+        }
+    }
+
+    /// Takes whole frames as bytes. They go out together, with the next
+    /// [`flush`](Self::flush) or [`data`](Self::data).
+    pub fn queue(&mut self, frames: &[u8]) {
+        self.small.extend_from_slice(frames);
+    }
+
+    /// Bytes of frames that wait for a flush.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.small.len()
+    }
+
+    /// Writes a DATA frame: its header, in a record with the frames queued before,
+    /// and its payload in records of 16 KiB. Waits while the peer reads slowly.
+    /// Not to be cancelled: the frame would be cut, and the link of no more use.
+    ///
+    /// # Errors
+    /// [`TunnelError`]: the link is of no more use.
+    pub async fn data(&mut self, header: &Header, payload: &[u8]) -> Result<(), TunnelError> {
+        debug_assert_eq!(header.length as usize, payload.len());
+        self.small.extend_from_slice(&header.encode());
+        self.seal_small()?;
+        self.payload(payload).await
+    }
+
+    /// Writes the payload of a DATA frame whose header was [queued](Self::queue)
+    /// last, in the same way.
+    ///
+    /// # Errors
+    /// [`TunnelError`]: the link is of no more use.
+    pub async fn payload(&mut self, payload: &[u8]) -> Result<(), TunnelError> {
+        self.seal_small()?;
+        let mut rest = payload;
+        while !rest.is_empty() {
+            if self.sealed.len() >= SEALED_BYTES {
+                self.write().await?;
+            }
+            let room = SEALED_BYTES.saturating_sub(self.sealed.len());
+            let records = (room / crate::records::RECORD_BYTES).max(1);
+            let count = rest.len().min(records * crate::records::RECORD_BYTES);
+            let (now, later) = rest.split_at(count);
+            self.core.lock().seal(now, &mut self.sealed)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Writes everything that was queued.
+    ///
+    /// # Errors
+    /// [`TunnelError`]: the link is of no more use.
+    pub async fn flush(&mut self) -> Result<(), TunnelError> {
+        self.seal_small()?;
+        self.write().await?;
+        self.stream
+            .flush()
+            .await
+            .map_err(TunnelError::io("writing to the peer"))
+    }
+
+    /// Writes everything that was queued and closes this direction in order.
+    ///
+    /// # Errors
+    /// [`TunnelError`]: the peer may think that the link was cut off.
+    pub async fn close(mut self) -> Result<(), TunnelError> {
+        self.seal_small()?;
+        self.core.lock().seal_close(&mut self.sealed)?;
+        self.write().await?;
+        self.stream
+            .shutdown()
+            .await
+            .map_err(TunnelError::io("closing the connection"))
+    }
+
+    fn seal_small(&mut self) -> Result<(), TunnelError> {
+        if !self.small.is_empty() {
+            self.core.lock().seal(&self.small, &mut self.sealed)?;
+            self.small.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes what is sealed. What a cancelled call wrote stays written.
+    async fn write(&mut self) -> Result<(), TunnelError> {
+        while !self.sealed.is_empty() {
+            let written = self.stream.write(self.sealed.filled()).await;
+            match written.map_err(TunnelError::io("writing to the peer"))? {
+                0 => return Err(TunnelError::CutOff),
+                count => self.sealed.consume(count),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for LinkWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkWriter")
+            .field("queued", &self.small.len())
+            .field("sealed", &self.sealed.len())
+            .finish_non_exhaustive()
+    }
+}

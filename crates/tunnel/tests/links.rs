@@ -1,0 +1,200 @@
+//! Links over real TCP on loopback.
+
+mod stage;
+
+use std::time::Duration;
+
+use sealift_terms::PartIndex;
+use sealift_tunnel::*;
+use sealift_wire::{FrameType, Header, OfferId};
+use stage::{Pair, identity};
+
+const MIB: usize = 1 << 20;
+
+/// Bytes that differ everywhere: a counter multiplied by an odd number.
+fn pattern(bytes: usize) -> Vec<u8> {
+    let word = |i: usize| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
+    (0..bytes / 8 + 1).flat_map(word).take(bytes).collect()
+}
+
+fn data(offset: usize, length: usize) -> Header {
+    Header::data(OfferId(1), PartIndex(0), offset as u32, length as u32)
+}
+
+/// Reads DATA of one part until `wanted` bytes came.
+async fn read(reader: &mut LinkReader, wanted: usize) -> Vec<u8> {
+    let mut all = Vec::new();
+    while all.len() < wanted {
+        match reader.next().await.unwrap() {
+            Some(Incoming::Data {
+                header,
+                done,
+                bytes,
+            }) => {
+                assert_eq!((header.offset + done) as usize, all.len());
+                all.extend_from_slice(bytes);
+            }
+            Some(Incoming::Frame { header, .. }) => assert_eq!(header.frame, FrameType::Ping),
+            None => panic!("closed after {} bytes", all.len()),
+        }
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_kinds_agree_on_tls_1_3_post_quantum_and_both_identities() {
+    let pair = Pair::new();
+    for kind in [LinkKind::Control, LinkKind::Data] {
+        let (dialled, answered) = pair.linked(kind).await;
+        for link in [&dialled, &answered] {
+            let session = link.session();
+            assert_eq!(link.kind(), kind);
+            assert_eq!(session.alpn, kind.alpn());
+            assert_eq!(session.tls_version, "TLSv1.3");
+            assert_eq!(session.cipher_suite, "TLS13_AES_256_GCM_SHA384");
+            assert_eq!(session.group, "X25519MLKEM768");
+        }
+        assert_eq!(dialled.session().peer.identity, identity("b", "b1"));
+        assert_eq!(answered.session().peer.identity, identity("a", "a1"));
+        assert_eq!(dialled.session().peer.serial, answered.session().own.serial);
+        assert_eq!(dialled.channel_binding(), answered.channel_binding());
+        assert_eq!(
+            dialled.channel_binding().is_some(),
+            kind == LinkKind::Control
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_mebibytes_in_any_cuts_arrive_as_they_were() {
+    let pair = Pair::new();
+    for kind in [LinkKind::Control, LinkKind::Data] {
+        let (dialled, answered) = pair.linked(kind).await;
+        let bytes = pattern(64 * MIB);
+        let sent = bytes.clone();
+        let writing = tokio::spawn(async move {
+            let (_reader, mut writer) = dialled.split();
+            let (mut at, mut step) = (0, 1);
+            while at < sent.len() {
+                let length = (step * 7919 % MIB + 1).min(sent.len() - at);
+                if step % 3 == 0 {
+                    writer.queue(&Header::of(FrameType::Ping, step as u64, 0).encode());
+                }
+                writer
+                    .data(&data(at, length), &sent[at..at + length])
+                    .await
+                    .unwrap();
+                if step % 5 == 0 {
+                    writer.flush().await.unwrap();
+                }
+                at += length;
+                step += 1;
+            }
+            writer.close().await.unwrap();
+        });
+        let (mut reader, _writer) = answered.split();
+        assert!(
+            read(&mut reader, bytes.len()).await == bytes,
+            "{kind:?}: bytes differ"
+        );
+        writing.await.unwrap();
+        assert!(
+            reader.next().await.unwrap().is_none(),
+            "{kind:?}: not closed in order"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_ends_writing_at_once_do_not_wait_for_each_other() {
+    let pair = Pair::new();
+    for kind in [LinkKind::Control, LinkKind::Data] {
+        let (dialled, answered) = pair.linked(kind).await;
+        let bytes = pattern(32 * MIB);
+        let mut tasks = Vec::new();
+        for link in [dialled, answered] {
+            let (mut reader, mut writer) = link.split();
+            let (sent, wanted) = (bytes.clone(), bytes.clone());
+            tasks.push(tokio::spawn(async move {
+                for (i, piece) in sent.chunks(MIB).enumerate() {
+                    writer
+                        .data(&data(i * MIB, piece.len()), piece)
+                        .await
+                        .unwrap();
+                }
+                writer.flush().await.unwrap();
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }));
+            tasks.push(tokio::spawn(async move {
+                let got = read(&mut reader, wanted.len()).await;
+                assert!(got == wanted);
+            }));
+        }
+        for task in tasks {
+            tokio::time::timeout(Duration::from_secs(60), task)
+                .await
+                .unwrap()
+                .unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_does_not_read_makes_the_writer_wait() {
+    let (dialled, answered) = Pair::new().linked(LinkKind::Data).await;
+    let (_reader, mut writer) = dialled.split();
+    let piece = pattern(MIB);
+    let mut written = 0;
+    let stuck = async {
+        loop {
+            writer.data(&data(0, MIB), &piece).await.unwrap();
+            written += 1;
+        }
+    };
+    let stuck: Result<(), _> = tokio::time::timeout(Duration::from_secs(2), stuck).await;
+    assert!(stuck.is_err());
+    // What the two sockets hold, and no more: nothing is queued behind them.
+    assert!((1..32).contains(&written), "{written} MiB were taken");
+    drop(answered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_cut_is_told_from_one_that_is_closed() {
+    for kind in [LinkKind::Control, LinkKind::Data] {
+        let (dialled, answered) = Pair::new().linked(kind).await;
+        let (mut reader, _writer) = answered.split();
+        drop(dialled);
+        let error = reader.next().await.unwrap_err();
+        assert!(
+            matches!(error, TunnelError::CutOff | TunnelError::Io { .. }),
+            "{error}"
+        );
+        let (dialled, answered) = Pair::new().linked(kind).await;
+        let (mut reader, _writer) = answered.split();
+        let (_reader, writer) = dialled.split();
+        writer.close().await.unwrap();
+        assert!(reader.next().await.unwrap().is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_with_a_bad_header_ends_the_link_before_its_payload() {
+    let (dialled, answered) = Pair::new().linked(LinkKind::Data).await;
+    let (mut reader, _writer) = answered.split();
+    let (_reader, mut writer) = dialled.split();
+    writer.queue(
+        &Header {
+            length: u32::MAX,
+            ..data(0, 0)
+        }
+        .encode(),
+    );
+    writer.flush().await.unwrap();
+    let error = reader.next().await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("4294967295 bytes, allowed are 1048576"),
+        "{error}"
+    );
+}

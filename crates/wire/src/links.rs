@@ -1,0 +1,250 @@
+//! What both roles do with their links: frames waiting to be written, signs of
+//! life, and the frames that belong to no offer.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use sealift_terms::limits::{IDLE_TIME_MAX, PING_AFTER};
+
+use crate::{
+    body::{Close, CloseBody},
+    cbor,
+    error::{Misbehaviour, WireError},
+    header::{FrameType, Header},
+};
+
+/// A link of a session, numbered by the dialer; 0 is the control link. A number
+/// is not used again within the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u32);
+
+impl fmt::Display for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// What is to be sent over a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carries {
+    /// Frames only.
+    Control,
+    /// Frames and the bytes of objects.
+    Data,
+}
+
+/// What happened on a link besides offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LinkEvent {
+    /// The peer wants nothing new begun on it: finish, then close it.
+    Drain(LinkId),
+    /// The peer closes it: nothing more will come.
+    Closed(LinkId, Close),
+    /// The peer asks something outside of any offer.
+    Asked {
+        /// The link; the answer goes back on it.
+        link: LinkId,
+        /// The question's number; the answer carries it.
+        number: u64,
+        /// The question.
+        body: Vec<u8>,
+    },
+    /// The peer answers a question.
+    Answered {
+        /// The question's number.
+        number: u64,
+        /// The answer.
+        body: Vec<u8>,
+    },
+    /// Nothing was heard for [`IDLE_TIME_MAX`]: close it and call it lost.
+    Silent(LinkId),
+}
+
+#[derive(Debug)]
+struct Link {
+    carries: Carries,
+    out: Vec<u8>,
+    heard: Duration,
+    pinged: bool,
+    draining: bool,
+}
+
+/// The links of one session.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    links: BTreeMap<LinkId, Link>,
+    now: Duration,
+    questions: u64,
+}
+
+impl Links {
+    pub(crate) fn add(&mut self, link: LinkId, carries: Carries) {
+        let heard = self.now;
+        let new = Link {
+            carries,
+            out: Vec::new(),
+            heard,
+            pinged: false,
+            draining: false,
+        };
+        self.links.insert(link, new);
+    }
+
+    pub(crate) fn remove(&mut self, link: LinkId) -> bool {
+        self.links.remove(&link).is_some()
+    }
+
+    pub(crate) fn contains(&self, link: LinkId) -> bool {
+        self.links.contains_key(&link)
+    }
+
+    /// Whether new work may be begun on it.
+    pub(crate) fn takes_work(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|l| !l.draining)
+    }
+
+    pub(crate) fn carries_data(&self, link: LinkId) -> bool {
+        self.links
+            .get(&link)
+            .is_some_and(|l| l.carries == Carries::Data)
+    }
+
+    /// Where a reply goes: to `link`, or to any other when that one is gone.
+    /// Without any link there is nobody to hear it: it goes nowhere.
+    pub(crate) fn reply(&mut self, link: Option<LinkId>) -> Option<(LinkId, &mut Vec<u8>)> {
+        let wanted = link.filter(|link| self.links.contains_key(link));
+        let id = wanted.or_else(|| self.links.keys().next().copied())?;
+        self.links.get_mut(&id).map(|l| (id, &mut l.out))
+    }
+
+    /// Queues a frame on exactly this link, if it is still there.
+    pub(crate) fn send(&mut self, link: LinkId, write: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(l) = self.links.get_mut(&link) {
+            write(&mut l.out);
+        }
+    }
+
+    /// Moves what waits for `link` to `out`.
+    pub(crate) fn take(&mut self, link: LinkId, out: &mut Vec<u8>) {
+        if let Some(l) = self.links.get_mut(&link) {
+            out.append(&mut l.out);
+        }
+    }
+
+    pub(crate) fn waiting(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|l| !l.out.is_empty())
+    }
+
+    /// Notes a sign of life.
+    pub(crate) fn heard(&mut self, link: LinkId) -> Result<(), WireError> {
+        let now = self.now;
+        let known = self
+            .links
+            .get_mut(&link)
+            .ok_or(Misbehaviour::UnknownLink { link: link.0 })?;
+        known.heard = now;
+        known.pinged = false;
+        Ok(())
+    }
+
+    /// Passes time: asks silent links for a sign of life, and names the dead.
+    pub(crate) fn tick(&mut self, now: Duration, mut event: impl FnMut(LinkEvent)) {
+        self.now = now;
+        for (id, link) in &mut self.links {
+            let silent = now.saturating_sub(link.heard);
+            if silent >= IDLE_TIME_MAX {
+                event(LinkEvent::Silent(*id));
+            } else if silent >= PING_AFTER && !link.pinged {
+                link.pinged = true;
+                link.out
+                    .extend_from_slice(&Header::of(FrameType::Ping, 0, 0).encode());
+            }
+        }
+    }
+
+    pub(crate) fn drain(&mut self, link: LinkId) {
+        if let Some(l) = self.links.get_mut(&link) {
+            l.draining = true;
+            l.out
+                .extend_from_slice(&Header::of(FrameType::Drain, 0, 0).encode());
+        }
+    }
+
+    pub(crate) fn close(&mut self, link: LinkId, close: &Close) {
+        let header = Header::of(FrameType::Close, 0, 0);
+        self.send(link, |out| {
+            cbor::append(out, header, &CloseBody::from(close))
+        });
+    }
+
+    /// Asks the peer something; the number comes back with the answer.
+    pub(crate) fn ask(&mut self, link: LinkId, body: &[u8]) -> u64 {
+        self.questions += 1;
+        let number = self.questions;
+        self.send(link, |out| append_raw(out, FrameType::Ask, number, body));
+        number
+    }
+
+    pub(crate) fn answer(&mut self, link: LinkId, number: u64, body: &[u8]) {
+        self.send(link, |out| append_raw(out, FrameType::Answer, number, body));
+    }
+
+    /// Takes the frames that belong to no offer; whether it was one.
+    pub(crate) fn frame(
+        &mut self,
+        link: LinkId,
+        header: &Header,
+        payload: &[u8],
+    ) -> Result<Frame, WireError> {
+        let number = header.number;
+        Ok(match header.frame {
+            FrameType::Ping => {
+                self.send(link, |out| {
+                    out.extend(Header::of(FrameType::Pong, number, 0).encode())
+                });
+                Frame::Done
+            }
+            FrameType::Pong => Frame::Done,
+            FrameType::Drain => {
+                if let Some(l) = self.links.get_mut(&link) {
+                    l.draining = true;
+                }
+                Frame::Event(LinkEvent::Drain(link))
+            }
+            FrameType::Close => {
+                let body: CloseBody = cbor::read(header.frame, payload)?;
+                Frame::Event(LinkEvent::Closed(link, body.into()))
+            }
+            FrameType::Ask => Frame::Event(LinkEvent::Asked {
+                link,
+                number,
+                body: payload.to_vec(),
+            }),
+            FrameType::Answer => Frame::Event(LinkEvent::Answered {
+                number,
+                body: payload.to_vec(),
+            }),
+            FrameType::Hello => {
+                return Err(Misbehaviour::HelloMisplaced {
+                    found: header.frame,
+                }
+                .into());
+            }
+            _ => Frame::OfAnOffer,
+        })
+    }
+}
+
+/// What became of a frame.
+pub(crate) enum Frame {
+    Done,
+    Event(LinkEvent),
+    OfAnOffer,
+}
+
+fn append_raw(out: &mut Vec<u8>, frame: FrameType, number: u64, body: &[u8]) {
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    debug_assert!(length <= frame.payload_bytes_max());
+    out.extend_from_slice(&Header::of(frame, number, length).encode());
+    out.extend_from_slice(body);
+}

@@ -1,0 +1,882 @@
+//! The receiving side of a session: checks what the peer sends, says where each
+//! byte belongs, and carries the answers back.
+//!
+//! ```text
+//!   OFFER ──▶ Offered ──accept()──▶ parts: Begin … PartEnd ──stored()──▶ all stored and COMMIT ──▶ Commit
+//!                │ inline: its bytes, InlineEnd                                       │
+//!                └──────────────▶ receipt() or refuse() ◀─────────────────────────────┘
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use sealift_terms::{Checksum, PartIndex, Receipt};
+
+use crate::{
+    body::{
+        AcceptBody, Close, CommitBody, CreditBody, Offer, OfferBody, PartEndBody, Refusal,
+        RefusalBody,
+    },
+    cbor,
+    error::{Misbehaviour, WireError},
+    header::{FrameType, Header, OfferId},
+    hello::Limits,
+    links::{Carries, Frame, LinkEvent, LinkId, Links},
+    parts::Parts,
+    receipts,
+};
+
+/// Where a piece of a DATA frame belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Into a part.
+    Part {
+        /// Which offer.
+        offer: OfferId,
+        /// Which part.
+        part: PartIndex,
+        /// Where in the part, in bytes.
+        offset: u32,
+        /// Whether the part begins with this piece.
+        begins: bool,
+    },
+    /// Into a small object.
+    Inline {
+        /// Which offer.
+        offer: OfferId,
+        /// Where in the object, in bytes.
+        offset: u32,
+    },
+    /// Nowhere: its offer is over, or its link was given up.
+    Nowhere,
+}
+
+/// What the driver of a receiving session must know, in the order it happened.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum ReceiveEvent {
+    /// An object is to be had. Answer with [`accept`](ReceiveSession::accept)
+    /// (not when its bytes follow inline), [`refuse`](ReceiveSession::refuse), or
+    /// [`receipt`](ReceiveSession::receipt) when it is there already.
+    Offered {
+        /// The offer's number.
+        offer: OfferId,
+        /// What is offered.
+        what: Box<Offer>,
+        /// Its bytes, if any, follow at once: [`InlineEnd`](Self::InlineEnd) comes behind them.
+        inline: bool,
+    },
+    /// All bytes of an inline object came. Answer with a receipt or refusal.
+    InlineEnd {
+        /// Which offer.
+        offer: OfferId,
+    },
+    /// All bytes of a part came. Compare the checksum, then call
+    /// [`stored`](ReceiveSession::stored) or refuse the offer.
+    PartEnd {
+        /// Which offer.
+        offer: OfferId,
+        /// Which part.
+        part: PartIndex,
+        /// Its length. A part of no bytes had no piece that began it.
+        bytes: u32,
+        /// The CRC-64/NVME that the sending side computed.
+        crc64: u64,
+    },
+    /// A part will not be ended by the one who began it: forget its bytes.
+    PartAbandoned {
+        /// Which offer.
+        offer: OfferId,
+        /// Which part.
+        part: PartIndex,
+    },
+    /// Every part is stored, and the sending side says what the whole must be.
+    /// Answer with a receipt or refusal.
+    Commit {
+        /// Which offer.
+        offer: OfferId,
+        /// The sending side's checksum of the whole.
+        checksum: Checksum,
+        /// The CRC-64/NVME of the parts that are stored, combined.
+        stored_crc64: u64,
+    },
+    /// An inline object was cut off: the offer is over, forget its bytes. It will
+    /// be offered again.
+    Abandoned {
+        /// Which offer.
+        offer: OfferId,
+    },
+    /// The sending side withdrew the offer.
+    Cancelled {
+        /// Which offer.
+        offer: OfferId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Something that concerns a link.
+    Link(LinkEvent),
+    /// The sending side gave this link up: close it, nothing from it counts.
+    GivenUp(LinkId),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Offered,
+    /// Its bytes are coming behind the offer, on this link.
+    Inline(LinkId),
+    Accepted,
+    /// All is here; the driver has to answer.
+    Committing,
+}
+
+/// A part begun and not yet stored.
+#[derive(Debug)]
+struct OpenPart {
+    link: LinkId,
+    got: u32,
+    bytes: u32,
+    ended: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Incoming {
+    offer: Offer,
+    stage: Stage,
+    home: LinkId,
+    /// The round of the last OFFER; 0 for an inline one.
+    round: u32,
+    /// Whether that OFFER has no answer yet.
+    unanswered: bool,
+    stored: Parts,
+    open: BTreeMap<PartIndex, OpenPart>,
+    credit: u64,
+    credit_max: u64,
+    commit: Option<Checksum>,
+}
+
+/// What a link has under way, against the limits.
+#[derive(Debug, Default)]
+struct Usage {
+    unanswered: u32,
+    inline_bytes: u64,
+    /// The inline offer whose one DATA frame comes next, and how long it is.
+    expects: Option<(OfferId, u32)>,
+    receipts: Vec<(OfferId, Receipt)>,
+}
+
+/// The receiving side of one session.
+#[derive(Debug)]
+pub struct ReceiveSession {
+    limits: Limits,
+    links: Links,
+    /// Links that are lost, on which a frame may still turn up.
+    gone: BTreeSet<LinkId>,
+    usage: BTreeMap<LinkId, Usage>,
+    offers: BTreeMap<OfferId, Incoming>,
+    highest: u64,
+    /// Bytes that may still come for offers that were ended here.
+    may_discard: u64,
+    events: VecDeque<ReceiveEvent>,
+}
+
+impl ReceiveSession {
+    /// A session that lets its peer do what `limits` say.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            links: Links::default(),
+            gone: BTreeSet::new(),
+            usage: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            highest: 0,
+            may_discard: 0,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// A link is there, greeted by both ends.
+    pub fn linked(&mut self, link: LinkId, carries: Carries) {
+        self.links.add(link, carries);
+        self.usage.insert(link, Usage::default());
+    }
+
+    /// A link is gone, for whatever reason. Parts that were coming over it and
+    /// inline objects cut short are abandoned; everything else goes on.
+    pub fn lost(&mut self, link: LinkId) {
+        if !self.links.remove(link) {
+            return;
+        }
+        self.gone.insert(link);
+        self.usage.remove(&link);
+        let events = &mut self.events;
+        self.offers.retain(|&offer, incoming| {
+            incoming.open.retain(|&part, open| {
+                let keep = open.link != link || open.ended.is_some();
+                if !keep {
+                    events.push_back(ReceiveEvent::PartAbandoned { offer, part });
+                }
+                keep
+            });
+            let cut = incoming.stage == Stage::Inline(link);
+            if cut {
+                events.push_back(ReceiveEvent::Abandoned { offer });
+            }
+            !cut
+        });
+    }
+
+    /// Takes a frame that came on `link`, DATA aside.
+    ///
+    /// # Errors
+    /// [`WireError`]: the peer's fault; the session is to be ended.
+    pub fn frame(
+        &mut self,
+        link: LinkId,
+        header: &Header,
+        payload: &[u8],
+    ) -> Result<(), WireError> {
+        if self.gone.contains(&link) {
+            return Ok(());
+        }
+        self.links.heard(link)?;
+        if let Some((offer, _)) = self.usage.get(&link).and_then(|usage| usage.expects) {
+            return Err(Misbehaviour::InlineDataMissing {
+                found: header.frame,
+                offer,
+            }
+            .into());
+        }
+        match self.links.frame(link, header, payload)? {
+            Frame::Done => return Ok(()),
+            Frame::Event(event) => {
+                self.events.push_back(ReceiveEvent::Link(event));
+                return Ok(());
+            }
+            Frame::OfAnOffer => {}
+        }
+        let offer = header.offer();
+        if header.frame == FrameType::Offer {
+            let body: OfferBody = cbor::read(header.frame, payload)?;
+            return self.offered(link, header, body);
+        }
+        if offer.0 > self.highest {
+            return Err(Misbehaviour::UnknownOffer {
+                found: header.frame,
+                offer,
+            }
+            .into());
+        }
+        match header.frame {
+            FrameType::PartEnd => {
+                let body: PartEndBody = cbor::read(header.frame, payload)?;
+                self.part_end(link, offer, header.part, body.crc64)
+            }
+            FrameType::Commit => {
+                let body: CommitBody = cbor::read(header.frame, payload)?;
+                self.commit(link, offer, body.checksum)
+            }
+            FrameType::Cancel => {
+                let body: RefusalBody = cbor::read(header.frame, payload)?;
+                if self.remove(offer).is_some() {
+                    self.events.push_back(ReceiveEvent::Cancelled {
+                        offer,
+                        refusal: body.into(),
+                    });
+                }
+                Ok(())
+            }
+            found => Err(Misbehaviour::WrongRole { found }.into()),
+        }
+    }
+
+    /// Says where a piece of a DATA frame belongs: `piece` bytes that follow the
+    /// first `done` bytes of its payload. Every byte of a frame is asked about
+    /// once, in order; where the pieces are cut does not matter.
+    ///
+    /// # Errors
+    /// [`WireError`]: the peer's fault; the session is to be ended.
+    pub fn data(
+        &mut self,
+        link: LinkId,
+        header: &Header,
+        done: u32,
+        piece: u32,
+    ) -> Result<Place, WireError> {
+        if self.gone.contains(&link) {
+            return Ok(Place::Nowhere);
+        }
+        self.links.heard(link)?;
+        if let Some((offer, bytes)) = self.usage.get(&link).and_then(|usage| usage.expects) {
+            return self.inline_data(link, header, offer, bytes, done, piece);
+        }
+        let (offer, part) = (header.offer(), header.part);
+        if done == 0 && !self.begin_frame(link, header)? {
+            return Ok(Place::Nowhere);
+        }
+        let incoming = self.offers.get_mut(&offer);
+        let open = incoming
+            .and_then(|i| i.open.get_mut(&part))
+            .filter(|o| o.link == link);
+        let Some(open) = open.filter(|open| open.got == header.offset + done) else {
+            return Ok(Place::Nowhere);
+        };
+        let offset = open.got;
+        open.got += piece;
+        Ok(Place::Part {
+            offer,
+            part,
+            offset,
+            begins: offset == 0,
+        })
+    }
+
+    /// Takes an offer: `have` are the parts that are there from earlier tries.
+    /// False when the offer is over, or its bytes come inline.
+    pub fn accept(&mut self, offer: OfferId, have: Parts, credit: u64) -> bool {
+        let Some(incoming) = self.offers.get_mut(&offer) else {
+            return false;
+        };
+        if incoming.stage != Stage::Offered {
+            return false;
+        }
+        incoming.stage = Stage::Accepted;
+        incoming.stored = have;
+        incoming.credit = credit;
+        incoming.credit_max = credit;
+        self.answer_offer(offer);
+        true
+    }
+
+    /// Ends an offer with a reason. False when it was over.
+    pub fn refuse(&mut self, offer: OfferId, refusal: &Refusal) -> bool {
+        let Some(incoming) = self.remove(offer) else {
+            return false;
+        };
+        if let Some((_, out)) = self.links.reply(Some(incoming.home)) {
+            let header = Header::of(FrameType::Refuse, offer.0, 0);
+            cbor::append(out, header, &RefusalBody::from(refusal));
+        }
+        true
+    }
+
+    /// A part whose [end](ReceiveEvent::PartEnd) came is stored. False when the
+    /// offer is over.
+    pub fn stored(&mut self, offer: OfferId, part: PartIndex) -> bool {
+        let Some(incoming) = self.offers.get_mut(&offer) else {
+            return false;
+        };
+        let Some((link, crc64)) = incoming
+            .open
+            .get(&part)
+            .and_then(|open| Some((open.link, open.ended?)))
+        else {
+            return false;
+        };
+        incoming.open.remove(&part);
+        incoming.stored.insert(part, crc64);
+        if let Some((_, out)) = self.links.reply(Some(link)) {
+            let header = Header {
+                part,
+                ..Header::of(FrameType::PartStored, offer.0, 0)
+            };
+            cbor::append(out, header, &PartEndBody { crc64 });
+        }
+        self.answer_offer(offer);
+        self.check_complete(offer);
+        true
+    }
+
+    /// Changes how many bytes of an offer's parts may be begun and not yet stored.
+    pub fn credit(&mut self, offer: OfferId, credit: u64) {
+        let Some(incoming) = self.offers.get_mut(&offer) else {
+            return;
+        };
+        incoming.credit = credit;
+        incoming.credit_max = incoming.credit_max.max(credit);
+        let home = incoming.home;
+        let header = Header::of(FrameType::Credit, offer.0, 0);
+        self.links.send(home, |out| {
+            cbor::append(out, header, &CreditBody { credit })
+        });
+    }
+
+    /// Ends an offer: the object is durable. False when it was over.
+    pub fn receipt(&mut self, offer: OfferId, receipt: Receipt) -> bool {
+        let Some(incoming) = self.remove(offer) else {
+            return false;
+        };
+        if let Some((link, _)) = self.links.reply(Some(incoming.home))
+            && let Some(usage) = self.usage.get_mut(&link)
+        {
+            usage.receipts.push((offer, receipt));
+        }
+        true
+    }
+
+    /// Moves the frames that wait for `link` to `out`. Call it whenever the link
+    /// can take more.
+    pub fn take(&mut self, link: LinkId, out: &mut Vec<u8>) {
+        self.links.take(link, out);
+        if let Some(usage) = self.usage.get_mut(&link) {
+            receipts::append(out, &std::mem::take(&mut usage.receipts));
+        }
+    }
+
+    /// Passes time, measured from any start: pings and notices silent links.
+    /// Call it about once a second.
+    pub fn tick(&mut self, now: Duration) {
+        let events = &mut self.events;
+        self.links
+            .tick(now, |event| events.push_back(ReceiveEvent::Link(event)));
+    }
+
+    /// The next thing the driver must know.
+    pub fn next_event(&mut self) -> Option<ReceiveEvent> {
+        self.events.pop_front()
+    }
+
+    /// The offers that are not over, in the order they were made.
+    pub fn unfinished(&self) -> impl Iterator<Item = OfferId> + '_ {
+        self.offers.keys().copied()
+    }
+
+    /// Asks the peer to begin nothing new on `link`.
+    pub fn drain(&mut self, link: LinkId) {
+        self.links.drain(link);
+    }
+
+    /// Whether offers or parts are under way on `link`: a drained link without
+    /// any can be closed.
+    #[must_use]
+    pub fn is_busy(&self, link: LinkId) -> bool {
+        self.links.waiting(link)
+            || self
+                .usage
+                .get(&link)
+                .is_some_and(|usage| !usage.receipts.is_empty())
+            || self.offers.values().any(|incoming| {
+                incoming.home == link || incoming.open.values().any(|open| open.link == link)
+            })
+    }
+
+    /// Queues the last frame of `link`.
+    pub fn close(&mut self, link: LinkId, close: &Close) {
+        self.links.close(link, close);
+    }
+
+    /// Asks the peer something outside of any offer; the number returned comes
+    /// back with the answer.
+    pub fn question(&mut self, link: LinkId, body: &[u8]) -> u64 {
+        self.links.ask(link, body)
+    }
+
+    /// Answers the peer's question.
+    pub fn answer(&mut self, link: LinkId, number: u64, body: &[u8]) {
+        self.links.answer(link, number, body);
+    }
+}
+
+/// What comes in.
+impl ReceiveSession {
+    fn offered(&mut self, link: LinkId, header: &Header, body: OfferBody) -> Result<(), WireError> {
+        for lost in body.lost_links().iter().map(|lost| LinkId(*lost)) {
+            if lost != link && self.links.contains(lost) {
+                self.lost(lost);
+                self.events.push_back(ReceiveEvent::GivenUp(lost));
+            }
+        }
+        let (id, round) = (header.offer(), header.part.0);
+        let offer = body.checked(header.inline)?;
+        self.highest = self.highest.max(id.0);
+        if let Some(incoming) = self.offers.get_mut(&id) {
+            if incoming.offer != offer || header.inline || round <= incoming.round {
+                return Err(Misbehaviour::OfferChanged { offer: id }.into());
+            }
+            self.uncount(id);
+            self.count_offer(link, &offer, false)?;
+            self.offered_again(link, id, round);
+            return Ok(());
+        }
+        self.count_offer(link, &offer, header.inline)?;
+        let Some(stored) = Parts::none_of(offer.bytes(), offer.part_size) else {
+            return Ok(());
+        };
+        let bytes = u32::try_from(offer.bytes()).unwrap_or(u32::MAX);
+        let stage = match (header.inline, bytes) {
+            (false, _) if offer.is_put() => Stage::Offered,
+            (true, 1..) => Stage::Inline(link),
+            _ => Stage::Committing,
+        };
+        let inline = stage != Stage::Offered;
+        let what = Box::new(offer.clone());
+        self.offers
+            .insert(id, Incoming::new(offer, stage, link, round, stored));
+        self.events.push_back(ReceiveEvent::Offered {
+            offer: id,
+            what,
+            inline,
+        });
+        match stage {
+            Stage::Inline(_) => {
+                if let Some(usage) = self.usage.get_mut(&link) {
+                    usage.expects = Some((id, bytes));
+                }
+            }
+            Stage::Committing => self.events.push_back(ReceiveEvent::InlineEnd { offer: id }),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Counts an offer against the limits of its link.
+    fn count_offer(&mut self, link: LinkId, offer: &Offer, inline: bool) -> Result<(), WireError> {
+        let Some(usage) = self.usage.get_mut(&link) else {
+            return Ok(());
+        };
+        usage.unanswered += 1;
+        if usage.unanswered > self.limits.offers_max {
+            let allowed = self.limits.offers_max as usize;
+            return Err(Misbehaviour::TooManyOffers { allowed }.into());
+        }
+        if inline {
+            usage.inline_bytes += offer.bytes();
+            let allowed = self.limits.inline_bytes_max;
+            if usage.inline_bytes > allowed {
+                return Err(Misbehaviour::InlineCreditExceeded { allowed }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The sending side lost sight of an offer that is here, and asks about it.
+    fn offered_again(&mut self, link: LinkId, id: OfferId, round: u32) {
+        let Some(incoming) = self.offers.get_mut(&id) else {
+            return;
+        };
+        incoming.home = link;
+        incoming.round = round;
+        incoming.unanswered = true;
+        match incoming.stage {
+            // The driver's answer will answer this one too.
+            Stage::Offered | Stage::Committing => {}
+            Stage::Inline(_) => {
+                // Its bytes stopped on a link that the peer did not name as lost:
+                // what came is of no use, the object will come as parts.
+                incoming.stage = Stage::Offered;
+                let what = Box::new(incoming.offer.clone());
+                self.events.push_back(ReceiveEvent::Abandoned { offer: id });
+                self.events.push_back(ReceiveEvent::Offered {
+                    offer: id,
+                    what,
+                    inline: false,
+                });
+            }
+            Stage::Accepted => {
+                incoming.commit = None;
+                self.answer_offer(id);
+            }
+        }
+    }
+
+    /// Checks the start of a DATA frame of a part. False when its bytes are for nobody.
+    fn begin_frame(&mut self, link: LinkId, header: &Header) -> Result<bool, WireError> {
+        let (offer, part) = (header.offer(), header.part);
+        if offer.0 > self.highest {
+            return Err(Misbehaviour::UnknownOffer {
+                found: header.frame,
+                offer,
+            }
+            .into());
+        }
+        let Some(incoming) = self
+            .offers
+            .get_mut(&offer)
+            .filter(|i| i.stage != Stage::Offered)
+        else {
+            let left = self.may_discard.checked_sub(u64::from(header.length));
+            self.may_discard = left.ok_or(Misbehaviour::TooMuchDiscarded)?;
+            return Ok(false);
+        };
+        let wrong = |what| Misbehaviour::PartOutOfOrder {
+            offer,
+            part: part.0,
+            what,
+        };
+        let end = header.offset.checked_add(header.length);
+        let bytes = incoming
+            .stored
+            .part_bytes(part)
+            .ok_or(wrong("no such part exists"))?;
+        if end.is_none_or(|end| end > bytes) {
+            return Err(wrong("bytes beyond its end").into());
+        }
+        if header.offset == 0 {
+            self.begin_part(link, offer, part, bytes)?;
+        } else {
+            let open = incoming
+                .open
+                .get(&part)
+                .filter(|o| o.link == link && o.ended.is_none());
+            let open = open.ok_or(wrong("bytes of a part that is not open"))?;
+            if open.got != header.offset {
+                return Err(wrong("bytes that do not follow those before").into());
+            }
+        }
+        Ok(true)
+    }
+
+    /// Opens a part on a link, within what was granted.
+    fn begin_part(
+        &mut self,
+        link: LinkId,
+        offer: OfferId,
+        part: PartIndex,
+        bytes: u32,
+    ) -> Result<(), WireError> {
+        let on_link = self
+            .offers
+            .values()
+            .flat_map(|i| i.open.values())
+            .filter(|o| o.link == link);
+        let allowed = self.limits.parts_max as usize;
+        if on_link.count() >= allowed {
+            return Err(Misbehaviour::TooManyParts { allowed }.into());
+        }
+        let Some(incoming) = self.offers.get_mut(&offer) else {
+            return Ok(());
+        };
+        let wrong = |what| {
+            Err(Misbehaviour::PartOutOfOrder {
+                offer,
+                part: part.0,
+                what,
+            }
+            .into())
+        };
+        if incoming.stage != Stage::Accepted {
+            let found = FrameType::Data;
+            return Err(Misbehaviour::NotAccepted { found, offer }.into());
+        }
+        if incoming.stored.contains(part) {
+            return wrong("it is stored already");
+        }
+        if incoming.open.contains_key(&part) {
+            return wrong("it was begun and not given up");
+        }
+        let open = incoming
+            .open
+            .values()
+            .map(|open| u64::from(open.bytes))
+            .sum::<u64>();
+        let (used, allowed) = (open + u64::from(bytes), incoming.credit_max);
+        if used > allowed {
+            return Err(Misbehaviour::CreditExceeded {
+                offer,
+                used,
+                allowed,
+            }
+            .into());
+        }
+        incoming.open.insert(
+            part,
+            OpenPart {
+                link,
+                got: 0,
+                bytes,
+                ended: None,
+            },
+        );
+        Ok(())
+    }
+
+    /// A piece of the one DATA frame behind an inline offer.
+    fn inline_data(
+        &mut self,
+        link: LinkId,
+        header: &Header,
+        offer: OfferId,
+        bytes: u32,
+        done: u32,
+        piece: u32,
+    ) -> Result<Place, WireError> {
+        let whole = Header::data(offer, PartIndex(0), 0, bytes);
+        if *header != whole {
+            return Err(Misbehaviour::InlineDataMissing {
+                found: header.frame,
+                offer,
+            }
+            .into());
+        }
+        let ends = done.saturating_add(piece) >= bytes;
+        if let Some(usage) = self.usage.get_mut(&link).filter(|_| ends) {
+            usage.expects = None;
+        }
+        let here = |incoming: &&mut Incoming| incoming.stage == Stage::Inline(link);
+        let Some(incoming) = self.offers.get_mut(&offer).filter(here) else {
+            return Ok(Place::Nowhere);
+        };
+        if ends {
+            incoming.stage = Stage::Committing;
+            self.events.push_back(ReceiveEvent::InlineEnd { offer });
+        }
+        Ok(Place::Inline {
+            offer,
+            offset: done,
+        })
+    }
+
+    fn part_end(
+        &mut self,
+        link: LinkId,
+        offer: OfferId,
+        part: PartIndex,
+        crc64: u64,
+    ) -> Result<(), WireError> {
+        let Some(incoming) = self
+            .offers
+            .get(&offer)
+            .filter(|i| i.stage != Stage::Offered)
+        else {
+            return Ok(());
+        };
+        // The last part of an object may be empty: then its end is all there is of it.
+        if incoming.stored.part_bytes(part) == Some(0) {
+            self.begin_part(link, offer, part, 0)?;
+        }
+        let incoming = self.offers.get_mut(&offer);
+        let open = incoming.and_then(|i| i.open.get_mut(&part));
+        let wrong = |what| Misbehaviour::PartOutOfOrder {
+            offer,
+            part: part.0,
+            what,
+        };
+        let open = open
+            .filter(|open| open.link == link && open.ended.is_none())
+            .ok_or(wrong("the end of a part that is not open"))?;
+        if open.got != open.bytes {
+            return Err(wrong("its end before its last byte").into());
+        }
+        open.ended = Some(crc64);
+        let bytes = open.bytes;
+        self.events.push_back(ReceiveEvent::PartEnd {
+            offer,
+            part,
+            bytes,
+            crc64,
+        });
+        Ok(())
+    }
+
+    fn commit(&mut self, link: LinkId, offer: OfferId, sum: Checksum) -> Result<(), WireError> {
+        let Some(incoming) = self.offers.get_mut(&offer) else {
+            return Ok(());
+        };
+        match incoming.stage {
+            Stage::Accepted => {
+                incoming.home = link;
+                incoming.commit = Some(sum);
+                self.check_complete(offer);
+                Ok(())
+            }
+            Stage::Committing => Ok(()),
+            Stage::Offered | Stage::Inline(_) => {
+                let found = FrameType::Commit;
+                Err(Misbehaviour::NotAccepted { found, offer }.into())
+            }
+        }
+    }
+
+    /// Says so when every part is stored and the sending side has committed.
+    fn check_complete(&mut self, offer: OfferId) {
+        let Some(incoming) = self.offers.get_mut(&offer) else {
+            return;
+        };
+        if incoming.stage != Stage::Accepted {
+            return;
+        }
+        if let (Some(checksum), Some(stored_crc64)) = (&incoming.commit, incoming.stored.whole()) {
+            let checksum = checksum.clone();
+            incoming.stage = Stage::Committing;
+            self.events.push_back(ReceiveEvent::Commit {
+                offer,
+                checksum,
+                stored_crc64,
+            });
+        }
+    }
+
+    /// Answers the last OFFER of an accepted offer, once it is certain what is
+    /// there: parts that came whole over a lost link and are still being stored
+    /// would otherwise be sent again.
+    fn answer_offer(&mut self, offer: OfferId) {
+        let links = &self.links;
+        let Some(incoming) = self.offers.get_mut(&offer) else {
+            return;
+        };
+        let uncertain = |o: &OpenPart| o.ended.is_some() && !links.contains(o.link);
+        if !incoming.unanswered
+            || incoming.stage != Stage::Accepted
+            || incoming.open.values().any(uncertain)
+        {
+            return;
+        }
+        let header = Header {
+            part: PartIndex(incoming.round),
+            ..Header::of(FrameType::Accept, offer.0, 0)
+        };
+        let body = AcceptBody::new(&incoming.stored, incoming.credit);
+        let home = incoming.home;
+        self.uncount(offer);
+        // Without its home there is nobody to answer: the offer will come again.
+        self.links
+            .send(home, |out| cbor::append(out, header, &body));
+    }
+
+    /// Gives back what an unanswered offer took of its link's limits.
+    fn uncount(&mut self, offer: OfferId) {
+        let Some(incoming) = self.offers.get_mut(&offer) else {
+            return;
+        };
+        if !std::mem::take(&mut incoming.unanswered) {
+            return;
+        }
+        if let Some(usage) = self.usage.get_mut(&incoming.home) {
+            usage.unanswered = usage.unanswered.saturating_sub(1);
+            if incoming.round == 0 {
+                usage.inline_bytes = usage.inline_bytes.saturating_sub(incoming.offer.bytes());
+            }
+        }
+    }
+
+    fn remove(&mut self, offer: OfferId) -> Option<Incoming> {
+        self.uncount(offer);
+        let incoming = self.offers.remove(&offer)?;
+        // What the peer may have begun before it hears of the end, and once more
+        // for parts it begins again after a loss.
+        let begun = incoming
+            .credit_max
+            .max(u64::from(incoming.offer.part_size.bytes()));
+        self.may_discard = self.may_discard.saturating_add(begun.saturating_mul(2));
+        Some(incoming)
+    }
+}
+
+impl Incoming {
+    fn new(offer: Offer, stage: Stage, home: LinkId, round: u32, stored: Parts) -> Self {
+        Self {
+            offer,
+            stage,
+            home,
+            round,
+            unanswered: true,
+            stored,
+            open: BTreeMap::new(),
+            credit: 0,
+            credit_max: 0,
+            commit: None,
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The project's own commands: `cargo xtask test [--full]`, `cargo xtask bench WHAT`.
+
+mod bench;
+mod install;
+mod suite;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask test [--full]            install what the tests need, run all of them
+cargo xtask bench end-to-end [ARGS]  the whole path beside a hand-written floor (--json, --quick)
+cargo xtask bench seal|tunnel        one part of the path by itself";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["test"] => suite::run_all(suite::Count::Usual),
+        ["test", "--full"] => suite::run_all(suite::Count::Full),
+        ["bench", what, rest @ ..] => bench::run(what, rest),
+        _ => Err(format!("usage:\n{USAGE}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

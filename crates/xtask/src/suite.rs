@@ -1,0 +1,162 @@
+//! The test suites, each with a budget of minutes, printed beside the time taken.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use crate::install;
+
+/// How many rounds the randomised suites run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Count {
+    Usual,
+    Full,
+}
+
+/// One suite: a name, its budget, the commands that are it.
+struct Suite {
+    name: &'static str,
+    budget_minutes: u64,
+    commands: &'static [&'static [&'static str]],
+}
+
+/// Release builds throughout: the integration tests move gigabytes.
+const SUITES: &[Suite] = &[
+    Suite {
+        name: "build",
+        budget_minutes: 15,
+        commands: &[
+            &["cargo", "build", "--release", "--locked"],
+            &[
+                "cargo",
+                "test",
+                "--release",
+                "--locked",
+                "--workspace",
+                "--no-run",
+            ],
+        ],
+    },
+    Suite {
+        name: "unit and conformance",
+        budget_minutes: 8,
+        commands: &[
+            &[
+                "cargo",
+                "test",
+                "--release",
+                "--locked",
+                "--workspace",
+                "--exclude",
+                "sealift",
+            ],
+            &[
+                "cargo",
+                "test",
+                "--release",
+                "--locked",
+                "-p",
+                "sealift",
+                "--bins",
+            ],
+            &[
+                "cargo",
+                "test",
+                "--release",
+                "--locked",
+                "-p",
+                "sealift",
+                "--test",
+                "sealift",
+                "tidy",
+            ],
+        ],
+    },
+    Suite {
+        name: "servers",
+        budget_minutes: 10,
+        commands: &[&[
+            "cargo",
+            "test",
+            "--release",
+            "--locked",
+            "-p",
+            "sealift",
+            "--test",
+            "sealift",
+            "--",
+            "--include-ignored",
+            "cli::",
+            "scenario::",
+        ]],
+    },
+    Suite {
+        name: "crash",
+        budget_minutes: 8,
+        commands: &[&[
+            "cargo",
+            "test",
+            "--release",
+            "--locked",
+            "-p",
+            "sealift",
+            "--test",
+            "sealift",
+            "--",
+            "--include-ignored",
+            "--test-threads=1",
+            "crash::",
+        ]],
+    },
+];
+
+/// Installs what the suites need and runs them in order; the first failure ends it.
+pub(crate) fn run_all(count: Count) -> Result<(), String> {
+    install::debian_packages()?;
+    let mut lines = Vec::new();
+    for suite in SUITES {
+        let taken = suite.run(count)?;
+        lines.push(suite.report(taken));
+        println!("{}", lines.last().map_or("", String::as_str));
+    }
+    println!("\nall suites passed");
+    lines.iter().for_each(|line| println!("  {line}"));
+    Ok(())
+}
+
+impl Suite {
+    fn run(&self, count: Count) -> Result<Duration, String> {
+        println!(
+            "== suite {} (budget {} min)",
+            self.name, self.budget_minutes
+        );
+        let started = Instant::now();
+        for command in self.commands {
+            let (program, arguments) = command.split_first().ok_or("an empty command")?;
+            let status = Command::new(program)
+                .args(arguments)
+                .env(
+                    "SEALIFT_TEST_FULL",
+                    if count == Count::Full { "1" } else { "0" },
+                )
+                .status()
+                .map_err(|error| format!("{program} did not start: {error}"))?;
+            if !status.success() {
+                return Err(format!("suite {} failed: {}", self.name, command.join(" ")));
+            }
+        }
+        Ok(started.elapsed())
+    }
+
+    fn report(&self, taken: Duration) -> String {
+        let over = taken > Duration::from_secs(self.budget_minutes * 60);
+        let (name, secs, budget) = (self.name, taken.as_secs(), self.budget_minutes);
+        let verdict = if over { " OVER ITS BUDGET" } else { "" };
+        format!(
+            "suite {name}: {}:{:02} of {budget}:00 minutes{verdict}",
+            secs / 60,
+            secs % 60
+        )
+    }
+}

@@ -1,0 +1,164 @@
+//! The house rules that a machine can hold: floors, sizes, words.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// From the bottom up. A crate uses crates of lower floors only.
+const FLOORS: [&[&str]; 7] = [
+    &["sealift-terms"],
+    &["sealift-seal", "sealift-identity", "sealift-host"],
+    &[
+        "sealift-wire",
+        "sealift-store",
+        "sealift-ledger",
+        "sealift-keys",
+    ],
+    &["sealift-archive", "sealift-tunnel"],
+    &["sealift-sender", "sealift-receiver"],
+    &["sealift-agent"],
+    &["sealift"],
+];
+
+/// Crates that do no I/O: what they may not name.
+const PURE: [&str; 3] = ["terms", "seal", "wire"];
+const IMPURE: [&str; 7] = [
+    "std::fs",
+    "std::net",
+    "SystemTime::now",
+    "Instant::now",
+    "SystemRandom",
+    "tokio::",
+    "std::env",
+];
+
+const FILE_LINES_MAX: usize = 600;
+
+#[test]
+fn a_crate_uses_lower_floors_only() {
+    let metadata = MetadataCommand::new().no_deps().exec().unwrap();
+    let floor_of: BTreeMap<&str, usize> = FLOORS
+        .iter()
+        .enumerate()
+        .flat_map(|(floor, crates)| crates.iter().map(move |name| (*name, floor)))
+        .collect();
+    for package in metadata
+        .packages
+        .iter()
+        .filter(|package| *package.name != "xtask")
+    {
+        let name = package.name.as_str();
+        let floor = floor_of
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} stands on no floor"));
+        for dependency in &package.dependencies {
+            let normal = dependency.kind == DependencyKind::Normal;
+            if let Some(below) = floor_of.get(dependency.name.as_str()).filter(|_| normal) {
+                assert!(
+                    below < floor,
+                    "{name} uses {}, which is not below it",
+                    dependency.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn pure_crates_do_no_io_read_no_clock_and_draw_no_randomness() {
+    for name in PURE {
+        for file in rust_files(&root().join("crates").join(name).join("src")) {
+            let text = code_of(&file);
+            for word in IMPURE {
+                assert!(!text.contains(word), "{} names {word}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_library_opens_with_what_it_is() {
+    for file in rust_files(&root().join("crates")) {
+        if file.file_name().is_some_and(|name| name == "lib.rs") {
+            let text = fs::read_to_string(&file).unwrap();
+            let opening = text
+                .lines()
+                .take_while(|line| line.starts_with("//!"))
+                .count();
+            assert!(
+                opening >= 8,
+                "{} opens with {opening} lines of documentation",
+                file.display()
+            );
+            assert!(
+                text.contains("```text"),
+                "{} has no picture",
+                file.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_a_reader_can_hold() {
+    for file in rust_files(&root().join("crates")) {
+        let lines = code_of(&file).lines().count();
+        assert!(
+            lines <= FILE_LINES_MAX,
+            "{} has {lines} lines before its tests",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let words = [
+        ["TO", "DO"].concat(),
+        ["FIX", "ME"].concat(),
+        ["unimpl", "emented!"].concat(),
+    ];
+    for folder in ["crates", "tests", "benches"] {
+        for file in rust_files(&root().join(folder)) {
+            let text = fs::read_to_string(&file).unwrap();
+            for word in &words {
+                assert!(
+                    !text.contains(word.as_str()),
+                    "{} says {word}",
+                    file.display()
+                );
+            }
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The text of a file up to its tests.
+fn code_of(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    text.split("#[cfg(test)]\nmod ")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// Every Rust file below `folder`, build output aside.
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            found.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
