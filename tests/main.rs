@@ -1,5 +1,14 @@
 //! One binary for all integration tests. A test that needs more than this
-//! workspace is ignored with what it needs; `cargo xtask test` installs that and
-//! runs it.
+//! workspace, or much room, is ignored with what it needs; `cargo xtask test`
+//! sees to that and runs it.
+//!
+//! The tests of `scenario`, `crash` and `cli` drive the program itself: an
+//! authority and two sites made by its own commands, agents as processes of their
+//! own, TLS over loopback. Each has a directory of its own and gives every wait an
+//! end.
 
+mod cli;
+mod crash;
+mod scenario;
+mod support;
 mod tidy;

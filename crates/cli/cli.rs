@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Ls(commands::ls::Ls),
     /// Write the plaintext of an object to standard output or a file
     Get(commands::get::Get),
+    /// Write the latest versions of a bucket as files into a directory
+    Restore(commands::restore::Restore),
     /// Open what is archived, compare with the source
     Verify(commands::verify::Verify),
     /// Show what sealed files, or the sealed versions of an object, hold

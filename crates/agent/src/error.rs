@@ -17,6 +17,9 @@ pub enum Error {
     /// The operator's: the configuration cannot work.
     #[error("the configuration cannot work")]
     Config(#[from] ConfigError),
+    /// The operator's: checks that need no peer say that it cannot work.
+    #[error("the agent cannot work")]
+    Unready(Vec<crate::CheckLine>),
     /// Another process has the data directory, and it has no socket to speak to.
     #[error("the data directory cannot be used now")]
     Locked(#[source] LockError),
@@ -159,7 +162,7 @@ impl Error {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) => Exit::BadConfiguration,
+            Self::Config(_) | Self::Unready(_) => Exit::BadConfiguration,
             Self::Locked(LockError::Held { .. }) | Self::TryAgain { .. } => Exit::TryAgain,
             Self::NotFound { .. } => Exit::NotFound,
             Self::Request { .. } => Exit::Usage,
@@ -180,7 +183,7 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Config(_) => "correct the file, then run `sealift check`",
+            Self::Config(_) | Self::Unready(_) => "correct that, then run `sealift check`",
             Self::Locked(LockError::Held { .. }) => {
                 "an agent or another command works there; wait for it, or look with `sealift status`"
             }
@@ -216,6 +219,13 @@ impl Error {
         }
         let mut causes = Vec::new();
         let mut next = self.source();
+        if let Self::Unready(lines) = self {
+            let told = |line: &crate::CheckLine| {
+                let remedy = line.remedy.as_deref().unwrap_or_default();
+                format!("{}: {}; {remedy}", line.check, line.found)
+            };
+            causes.extend(lines.iter().map(told));
+        }
         if let Self::Config(error) = self {
             // One cause for each refusal.
             causes.extend(error.to_string().lines().map(str::to_owned));

@@ -22,6 +22,8 @@ mod harden;
 mod logging;
 mod metrics;
 mod offline;
+mod operations;
+mod running;
 mod setup;
 mod signals;
 mod site;
@@ -34,9 +36,10 @@ pub use harden::{forbid_dumps, swap_is_on};
 pub use logging::start as start_logging;
 pub use metrics::{Metric, Metrics, Series};
 pub use offline::check_offline;
+pub use running::{check_peers, up};
 pub use setup::{CreatedSite, NewSite, create_site};
 pub use signals::{Lifecycle, LifecycleHandle, Phase, watch_signals};
-pub use site::{Offline, check_peers, up};
+pub use site::Offline;
 pub use world::{World, load_credentials, load_peers, open_keystore, root_secret};
 
 /// The name of the agent's socket in its data directory.

@@ -53,25 +53,26 @@ metrics! {
     Transfers = gauge "sealift_transfers" ["rule", "peer", "status"] "Transfers by rule, destination and status.";
     TransferBytes = gauge "sealift_transfer_bytes" ["rule", "peer", "status"] "Plaintext bytes of transfers by rule, destination and status.";
     OldestPending = gauge "sealift_oldest_pending_seconds" ["rule", "peer"] "Age of the oldest transfer that is not yet acknowledged.";
-    LastReceipt = gauge "sealift_last_receipt_timestamp_seconds" ["peer"] "When the last receipt came, in seconds since 1970.";
     SentObjects = counter "sealift_sent_objects_total" ["peer"] "Objects acknowledged by a peer.";
     SentBytes = counter "sealift_sent_bytes_total" ["peer"] "Plaintext bytes sent to a peer, repeated ones included.";
-    ReceivedObjects = counter "sealift_received_objects_total" ["peer"] "Objects stored for a peer.";
-    ReceivedBytes = counter "sealift_received_bytes_total" ["peer"] "Plaintext bytes received from a peer, repeated ones included.";
-    Refusals = counter "sealift_transfer_refusals_total" ["reason"] "Transfers put off or given up, by reason code.";
+    ReceivedObjects = counter "sealift_received_objects_total" [] "Objects stored for peers.";
+    ReceivedBytes = counter "sealift_received_bytes_total" [] "Plaintext bytes received from peers, repeated ones included.";
+    OffersRefused = counter "sealift_offers_refused_total" [] "Offers of peers that were refused.";
     Sessions = gauge "sealift_sessions" ["peer", "direction"] "Sessions that are open.";
     SessionsOpened = counter "sealift_sessions_opened_total" ["peer", "direction"] "Sessions opened.";
     ConnectionsRefused = counter "sealift_connections_refused_total" ["cause"] "Connections refused before or during authentication.";
     CertificateExpiry = gauge "sealift_certificate_expiry_timestamp_seconds" ["identity"] "When a certificate ends, in seconds since 1970.";
-    KeyCalls = counter "sealift_key_provider_calls_total" ["operation"] "Calls made to the key provider.";
+    KeyCalls = counter "sealift_key_provider_calls_total" [] "Calls to the key provider that wrapped or unwrapped.";
     KeyCallsSaved = counter "sealift_key_provider_calls_saved_total" [] "Calls to the key provider that key records made unnecessary.";
     ArchiveVersions = gauge "sealift_archive_versions" ["bucket"] "Versions held, delete markers included.";
     ArchiveBytes = gauge "sealift_archive_bytes" ["bucket"] "Plaintext bytes of the versions held.";
     StoreFree = gauge "sealift_store_free_bytes" [] "Bytes that can still be written where the store is.";
     MemoryUsed = gauge "sealift_memory_budget_used_bytes" [] "Bytes of the byte budget in use.";
-    Scans = counter "sealift_source_scans_total" ["bucket"] "Scans of a source that were finished.";
+    UnfinishedUploads = gauge "sealift_unfinished_uploads" [] "Objects of more than one part that are not complete yet.";
+    SourceFailing = gauge "sealift_source_failing" ["bucket"] "Whether the last scan of a source failed: 1 or 0.";
+    DeletesHeld = gauge "sealift_source_deletes_held" ["bucket"] "Removals that wait to be accepted.";
     LastScan = gauge "sealift_source_last_scan_timestamp_seconds" ["bucket"] "When the last scan of a source was finished, in seconds since 1970.";
-    AuditRecords = counter "sealift_audit_records_total" ["kind"] "Records put into the audit log.";
+    AuditLeaves = gauge "sealift_audit_leaves" [] "Records in the audit log.";
     AdminRequests = counter "sealift_admin_requests_total" ["command"] "Commands answered.";
 }
 
@@ -174,25 +175,26 @@ mod tests {
             "sealift_transfers[rule,peer,status]",
             "sealift_transfer_bytes[rule,peer,status]",
             "sealift_oldest_pending_seconds[rule,peer]",
-            "sealift_last_receipt_timestamp_seconds[peer]",
             "sealift_sent_objects_total[peer]",
             "sealift_sent_bytes_total[peer]",
-            "sealift_received_objects_total[peer]",
-            "sealift_received_bytes_total[peer]",
-            "sealift_transfer_refusals_total[reason]",
+            "sealift_received_objects_total[]",
+            "sealift_received_bytes_total[]",
+            "sealift_offers_refused_total[]",
             "sealift_sessions[peer,direction]",
             "sealift_sessions_opened_total[peer,direction]",
             "sealift_connections_refused_total[cause]",
             "sealift_certificate_expiry_timestamp_seconds[identity]",
-            "sealift_key_provider_calls_total[operation]",
+            "sealift_key_provider_calls_total[]",
             "sealift_key_provider_calls_saved_total[]",
             "sealift_archive_versions[bucket]",
             "sealift_archive_bytes[bucket]",
             "sealift_store_free_bytes[]",
             "sealift_memory_budget_used_bytes[]",
-            "sealift_source_scans_total[bucket]",
+            "sealift_unfinished_uploads[]",
+            "sealift_source_failing[bucket]",
+            "sealift_source_deletes_held[bucket]",
             "sealift_source_last_scan_timestamp_seconds[bucket]",
-            "sealift_audit_records_total[kind]",
+            "sealift_audit_leaves[]",
             "sealift_admin_requests_total[command]",
         ];
         assert_eq!(names, documented);

@@ -1,11 +1,11 @@
 //! The one task that commits: what is ready is made durable together, then
 //! acknowledged together.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
-use sealift_ledger::{Commit, Location, Outcome, PackState, VersionRow};
+use sealift_ledger::{Commit, Location, Outcome, PackState};
 use sealift_store::StoreName;
-use sealift_terms::{Receipt, VersionName};
+use sealift_terms::Receipt;
 use tokio::{
     sync::{OwnedMutexGuard, mpsc},
     task::JoinSet,
@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     ArchiveError, Result,
-    archive::{Core, Message, in_words},
+    archive::{Core, Message},
     commit::{Draft, Item, ItemBody},
     limits::{GROUP_BYTES_MAX, GROUP_OBJECTS_MAX, GROUP_TIME_MAX, PACK_IDLE_MAX},
     packs::Pack,
@@ -91,7 +91,7 @@ struct Placed {
 }
 
 impl Item {
-    fn fail(self, error: ArchiveError) {
+    pub(crate) fn fail(self, error: ArchiveError) {
         // The one who asked may be gone by now.
         let _gone = self.answer.send(Err(error));
     }
@@ -115,88 +115,6 @@ impl Core {
             let (group, later) = self.screen(items).await;
             self.commit_screened(pack, group).await;
             items = later;
-        }
-    }
-
-    /// Answers what is stored already: its bytes must not come to rest in the
-    /// store, where a rebuild would find them with the higher sequence. This task
-    /// alone adds versions, so what passes stays unknown until its commit. Of
-    /// several items for one version all but the first wait for that.
-    async fn screen(&self, items: Vec<Item>) -> (Vec<Item>, Vec<Item>) {
-        let (mut group, mut later) = (Vec::with_capacity(items.len()), Vec::new());
-        let mut names = HashSet::new();
-        for item in items {
-            let Draft::Version(version) = &item.draft else {
-                group.push(item);
-                continue;
-            };
-            if names.contains(&version.name) {
-                later.push(item);
-                continue;
-            }
-            match self.look_up(&version.name).await {
-                Ok(None) => {
-                    names.insert(version.name.clone());
-                    group.push(item);
-                }
-                Ok(Some(row)) => self.answer_stored(item, &row).await,
-                Err(error) => self.fail_unplaced(item, error).await,
-            }
-        }
-        (group, later)
-    }
-
-    async fn look_up(&self, name: &VersionName) -> Result<Option<VersionRow>> {
-        if let Some(row) = self.catalog.known(name).await? {
-            return Ok(Some(row));
-        }
-        if self.catalog.purged(name).await? {
-            return Err(ArchiveError::Purged(Box::new(name.clone())));
-        }
-        Ok(None)
-    }
-
-    async fn answer_stored(&self, item: Item, row: &VersionRow) {
-        let answer = match &item.draft {
-            Draft::Version(new) if new.kind == row.kind && new.checksum == row.checksum => {
-                self.receipt_of(row, &item.terms.session).await
-            }
-            _ => Err(self.conflict(&item, row)),
-        };
-        match answer {
-            Ok(receipt) => {
-                self.drop_unplaced(&item).await;
-                let _gone = item.answer.send(Ok(receipt));
-            }
-            Err(error) => self.fail_unplaced(item, error).await,
-        }
-    }
-
-    fn conflict(&self, item: &Item, row: &VersionRow) -> ArchiveError {
-        let offered = match &item.draft {
-            Draft::Version(version) => version.checksum.as_ref(),
-            Draft::Mark(_) => None,
-        };
-        match self.report_conflict(row, item.audit.actor.as_str()) {
-            Err(error) => error,
-            Ok(()) => ArchiveError::Conflict {
-                name: Box::new(row.name.clone()),
-                stored: in_words(row.checksum.as_ref()),
-                offered: in_words(offered),
-            },
-        }
-    }
-
-    async fn fail_unplaced(&self, item: Item, error: ArchiveError) {
-        self.drop_unplaced(&item).await;
-        item.fail(error);
-    }
-
-    async fn drop_unplaced(&self, item: &Item) {
-        if let Some(staged) = item.upload.body.staged()
-            && let Err(error) = self.give_up(staged).await
-        {
-            tracing::warn!(file = %staged.name, %error, "a file that is not needed was not removed");
         }
     }
 

@@ -34,6 +34,7 @@ mod rebuild;
 mod recorder;
 mod records;
 mod recovery;
+mod screening;
 mod staging;
 mod standing;
 mod upload;

@@ -1,5 +1,7 @@
 //! Examining an archive: catalog against store, and every sealed byte.
 
+mod one;
+
 use sealift_keys::{KeyError, KeyRecord};
 use sealift_ledger::{FileRow, ListVersions, RecordRow, VersionKind, VersionRow};
 use sealift_seal::{Expected, Found, Scanner, Tail};

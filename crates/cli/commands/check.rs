@@ -20,18 +20,25 @@ pub(crate) struct Check {
 impl Check {
     pub(crate) async fn run(&self, global: &Global) -> Outcome {
         let config = global.load()?;
-        let mut lines = check_offline(&config, &World::real()).await;
-        if !self.offline {
-            match Client::connect(&config.socket()).await {
-                Some(agent) => {
-                    let answers = agent.ask(Request::Check);
-                    rows(answers, |line| {
-                        lines.push(line);
-                        Ok(())
-                    })
-                    .await?;
+        let running = match self.offline {
+            true => None,
+            false => Client::connect(&config.socket()).await,
+        };
+        let mut lines = Vec::new();
+        match running {
+            Some(agent) => {
+                let take = |line| {
+                    lines.push(line);
+                    Ok(())
+                };
+                rows(agent.ask(Request::Check), take).await?;
+            }
+            None => {
+                let world = World::real();
+                lines = check_offline(&config, &world).await;
+                if !self.offline {
+                    lines.extend(sealift_agent::check_peers(&config, &world).await);
                 }
-                None => lines.extend(sealift_agent::check_peers(&config, &World::real()).await),
             }
         }
         Ok(check_lines(global.json, &lines)?)

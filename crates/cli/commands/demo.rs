@@ -16,7 +16,7 @@ use crate::{
     cli::Global,
     demo::{
         agents::Agent,
-        compare::{Compared, compare},
+        compare::{Compared, compare, files},
         dataset::Dataset,
         regions::{BUCKET, Regions, new_workdir},
         summary::{Key, Summary, Tls},
@@ -56,7 +56,8 @@ impl Demo {
             format_args!("agents     a: {}, b: {}", pid(&a), pid(&b)),
         );
         let progress = bar(json, 0, "replicating");
-        let sent = until_done(&mut a, &mut b, &progress).await?;
+        let expected = files(&source)?.len() as u64;
+        let sent = until_done(expected, &mut a, &mut b, &progress).await?;
         let seconds = started.elapsed().as_secs_f64();
         let archived = b.status().await?;
 
@@ -130,9 +131,11 @@ fn summary(
         group: session.group.clone(),
     });
     let bucket = archived.buckets.first();
-    let key = bucket.map(|bucket| Key {
-        id: bucket.cmk.to_string(),
-        version: bucket.cmk_version.clone(),
+    let key = bucket.and_then(|bucket| {
+        Some(Key {
+            id: bucket.cmk.as_ref()?.to_string(),
+            version: bucket.cmk_version.clone()?,
+        })
     });
     Summary {
         objects: all.objects,

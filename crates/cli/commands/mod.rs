@@ -11,6 +11,7 @@ pub(crate) mod inspect;
 pub(crate) mod ls;
 mod object;
 pub(crate) mod reload;
+pub(crate) mod restore;
 pub(crate) mod retry;
 pub(crate) mod status;
 pub(crate) mod up;
@@ -39,6 +40,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Reload(command) => block_on(command.run(global)),
         Command::Ls(command) => block_on(command.run(global)),
         Command::Get(command) => block_on(command.run(global)),
+        Command::Restore(command) => block_on(command.run(global)),
         Command::Verify(command) => block_on(command.run(global)),
         Command::Inspect(command) => block_on(command.run(global)),
         Command::Explain(command) => block_on(command.run(global)),

@@ -3,9 +3,9 @@
 use clap::Args;
 use sealift_agent::{
     Exit,
-    admin::{self, Count, Request},
+    admin::{self, Request, Retried},
 };
-use sealift_terms::PeerName;
+use sealift_terms::{PeerName, Reason};
 
 use super::{ask, object::prefix, rows};
 use crate::{
@@ -20,6 +20,9 @@ pub(crate) struct Retry {
     /// Only to this peer
     #[arg(long)]
     peer: Option<PeerName>,
+    /// Only what waits or was given up for this reason
+    #[arg(long)]
+    reason: Option<Reason>,
     /// Replicate the removal of most of a source, which was held back
     #[arg(long)]
     accept_deletes: bool,
@@ -32,16 +35,19 @@ impl Retry {
             bucket,
             prefix,
             peer: self.peer.clone(),
+            reason: self.reason,
             accept_deletes: self.accept_deletes,
         });
         let (_site, answers) = ask(global, request).await?;
-        rows(answers, |count: Count| {
-            let line = format!(
-                "{} transfers, {}, are tried now",
-                count.objects,
-                output::bytes(count.bytes)
-            );
-            output::row(global.json, &count, line)
+        rows(answers, |retried: Retried| {
+            let mut line = format!("{} transfers are tried now", retried.transfers);
+            if self.accept_deletes {
+                line.push_str(&format!(
+                    ", the removals in {} sources are accepted",
+                    retried.accepted
+                ));
+            }
+            output::row(global.json, &retried, line)
         })
         .await?;
         Ok(Exit::Done)

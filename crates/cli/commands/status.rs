@@ -56,6 +56,7 @@ fn show(report: &StatusReport) -> Result<(), Error> {
     }
     totals(report)?;
     sending(report)?;
+    sources(report)?;
     archived(report)?;
     peers(report)
 }
@@ -108,24 +109,50 @@ fn objects(rule: &RuleReport, status: TransferStatus) -> String {
         .to_string()
 }
 
+fn sources(report: &StatusReport) -> Result<(), Error> {
+    let head = ["SOURCE", "OBJECTS", "LEFT OUT", "SCANNED", "REASON"];
+    let mut table = Table::new(&head, &[1, 2]);
+    for source in &report.sources {
+        let scanned = source.scanned.map(|time| time.to_string());
+        let held = match source.deletes_held {
+            0 => source.reason.map(|reason| reason.to_string()),
+            held => Some(format!(
+                "{held} removals are held: `sealift retry --accept-deletes` if they are meant"
+            )),
+        };
+        table.row([
+            source.bucket.to_string(),
+            source.objects.to_string(),
+            source.skipped.to_string(),
+            scanned.unwrap_or_else(|| "-".to_owned()),
+            held.unwrap_or_default(),
+        ]);
+    }
+    section(&table)
+}
+
 fn archived(report: &StatusReport) -> Result<(), Error> {
     let head = [
         "BUCKET",
-        "OBJECTS",
         "VERSIONS",
+        "DELETED",
         "SIZE",
         "KEY",
         "KEY VERSION",
+        "REASON",
     ];
     let mut table = Table::new(&head, &[1, 2, 3]);
     for bucket in &report.buckets {
+        let cmk = bucket.cmk.as_ref().map(ToString::to_string);
+        let reason = bucket.reason.map(|reason| reason.to_string());
         table.row([
             bucket.bucket.to_string(),
-            bucket.objects.to_string(),
             bucket.versions.to_string(),
+            bucket.delete_markers.to_string(),
             bytes(bucket.bytes),
-            bucket.cmk.to_string(),
-            bucket.cmk_version.clone(),
+            cmk.unwrap_or_else(|| "-".to_owned()),
+            bucket.cmk_version.clone().unwrap_or_else(|| "-".to_owned()),
+            reason.unwrap_or_default(),
         ]);
     }
     section(&table)

@@ -33,12 +33,12 @@ impl Verify {
         let (_site, answers) = ask(global, request).await?;
         let mut findings = 0;
         rows(answers, |row: VerifyRow| match &row {
-            VerifyRow::Finding(finding) => {
-                findings += 1;
-                output::row(global.json, &row, told(finding))
-            }
+            VerifyRow::Finding(finding) => output::row(global.json, &row, told(finding)),
             VerifyRow::Progress(_) => Ok(()),
-            VerifyRow::Summary(summary) => output::row(global.json, &row, summed(summary)),
+            VerifyRow::Summary(summary) => {
+                findings = summary.findings;
+                output::row(global.json, &row, summed(summary))
+            }
         })
         .await?;
         Ok(match findings {
@@ -65,6 +65,7 @@ fn summed(summary: &VerifySummary) -> String {
     let VerifySummary {
         verified,
         findings,
+        orphans,
         compared,
         pending,
     } = summary;
@@ -75,6 +76,9 @@ fn summed(summary: &VerifySummary) -> String {
     );
     if *compared > 0 {
         text.push_str(&format!("\ncompared  {compared} with the source"));
+    }
+    if *orphans > 0 {
+        text.push_str(&format!("\norphans   {orphans} files, never acknowledged"));
     }
     if *pending > 0 {
         text.push_str(&format!("\npending   {pending}, not looked at"));

@@ -69,7 +69,7 @@ async fn listed(client: &Client, bucket: &BucketName) -> Result<Vec<ObjectRow>, 
 }
 
 /// Every plain file below `dir` whose name can be a key; links are not followed.
-fn files(dir: &Path) -> Result<BTreeSet<PathBuf>, Error> {
+pub(crate) fn files(dir: &Path) -> Result<BTreeSet<PathBuf>, Error> {
     let mut found = BTreeSet::new();
     let mut open = vec![dir.to_owned()];
     while let Some(dir) = open.pop() {

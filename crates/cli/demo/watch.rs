@@ -36,8 +36,11 @@ pub(crate) fn bar(json: bool, bytes: u64, message: &'static str) -> ProgressBar 
     }
 }
 
-/// Waits until the source was scanned and nothing is pending.
+/// Waits until the source was scanned, all of its `expected` objects are known to
+/// the journal (files written a moment ago are left until they have settled), and
+/// nothing is pending.
 pub(crate) async fn until_done(
+    expected: u64,
     sender: &mut Agent,
     receiver: &mut Agent,
     bar: &ProgressBar,
@@ -54,7 +57,7 @@ pub(crate) async fn until_done(
                 .max(completed.bytes + pending.bytes),
         );
         bar.set_position(completed.bytes);
-        if pending.objects == 0 && is_scanned(&report) {
+        if pending.objects == 0 && is_scanned(&report) && known(&report) >= expected {
             bar.finish();
             return Ok(report);
         }
@@ -73,6 +76,11 @@ pub(crate) async fn until_done(
 
 fn is_scanned(report: &StatusReport) -> bool {
     report.sources.iter().all(|source| source.scanned.is_some())
+}
+
+/// Transfers of any status.
+fn known(report: &StatusReport) -> u64 {
+    Status::ALL.into_iter().map(|status| sum(report, status).objects).sum()
 }
 
 /// Transfers with a status, over all rules.

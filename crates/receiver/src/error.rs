@@ -1,8 +1,7 @@
 //! What ends a link or a session on the receiving side, and whose fault it is.
 
-use std::io;
-
 use sealift_terms::Reason;
+use sealift_tunnel::TunnelError;
 use sealift_wire::WireError;
 
 /// Why a link came to its end.
@@ -10,14 +9,23 @@ use sealift_wire::WireError;
 #[non_exhaustive]
 pub enum ReceiverError {
     /// The connection was lost, or refused by the peer.
-    #[error("the link was lost")]
-    LinkLost(#[source] io::Error),
+    #[error("the link was lost: {0}")]
+    LinkLost(#[source] TunnelError),
     /// The peer broke the protocol: the session is over.
-    #[error("the peer broke the protocol")]
+    #[error("the peer broke the protocol: {0}")]
     PeerMisbehaved(#[from] WireError),
     /// Nothing was heard from the peer for a minute.
     #[error("nothing was heard from the peer for 60 s")]
     PeerSilent,
+}
+
+impl From<TunnelError> for ReceiverError {
+    fn from(error: TunnelError) -> Self {
+        match error {
+            TunnelError::Wire(error) => Self::PeerMisbehaved(error),
+            error => Self::LinkLost(error),
+        }
+    }
 }
 
 impl ReceiverError {
@@ -25,7 +33,8 @@ impl ReceiverError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::LinkLost(_) | Self::PeerSilent => Reason::PeerUnreachable,
+            Self::LinkLost(error) => error.reason(),
+            Self::PeerSilent => Reason::PeerUnreachable,
             Self::PeerMisbehaved(_) => Reason::PeerProtocolMismatch,
         }
     }

@@ -18,7 +18,6 @@
 
 mod door;
 mod error;
-mod link;
 mod question;
 mod session;
 mod task;
@@ -26,6 +25,5 @@ mod writers;
 
 pub use door::{Door, Usage};
 pub use error::ReceiverError;
-pub use link::{Incoming, SessionLink};
 pub use question::{Answer, Question};
 pub use session::{Peer, Session};

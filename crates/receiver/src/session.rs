@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,13 +9,14 @@ use std::{
 use parking_lot::Mutex;
 use sealift_archive::{ArchiveError, Begin, Offer, Upload};
 use sealift_terms::{Checksum, Identity, Reason, SessionFacts, Status};
+use sealift_tunnel::{Link, LinkWriter};
 use sealift_wire::{
     Carries, Close, Evidence, Limits, LinkEvent, LinkId, OfferId, Parts, ReceiveEvent,
     ReceiveSession, Refusal,
 };
 use tokio::sync::{Notify, watch};
 
-use crate::{Door, ReceiverError, SessionLink, task::LinkTask};
+use crate::{Door, ReceiverError, task::LinkTask};
 
 /// Bytes of one object's parts that may be begun and not yet stored.
 const CREDIT_BYTES: u64 = 128 << 20;
@@ -83,12 +83,13 @@ impl Session {
         self: &Arc<Self>,
         id: LinkId,
         carries: Carries,
-        mut link: Box<dyn SessionLink>,
+        link: Link,
     ) -> Result<(), ReceiverError> {
         let wake = Arc::new(Notify::new());
         self.wakes.lock().insert(id, wake.clone());
         self.machine.lock().linked(id, carries);
-        let end = LinkTask::new(self, id, wake).run(&mut *link).await;
+        let (mut reader, mut writer) = link.split();
+        let end = LinkTask::new(self, id, wake).run(&mut reader, &mut writer).await;
         self.wakes.lock().remove(&id);
         let ((), events) = self.with_machine(|machine| machine.lost(id));
         events.into_iter().for_each(|event| self.take(event));
@@ -97,7 +98,7 @@ impl Session {
                 reason: Some(Reason::PeerProtocolMismatch),
                 evidence: Evidence::new(error.to_string()),
             };
-            self.close_link(id, &mut *link, &close).await;
+            self.close_link(id, writer, &close).await;
             self.end();
         }
         end
@@ -125,7 +126,7 @@ impl Session {
     }
 
     /// Says a last word on a link that is given up. Whether it is heard does not matter.
-    async fn close_link(&self, id: LinkId, link: &mut dyn SessionLink, close: &Close) {
+    async fn close_link(&self, id: LinkId, mut writer: LinkWriter, close: &Close) {
         let mut out = Vec::new();
         {
             let mut machine = self.machine.lock();
@@ -134,11 +135,8 @@ impl Session {
             machine.take(id, &mut out);
             machine.lost(id);
         }
-        let say = async {
-            link.write(&out).await?;
-            link.flush().await
-        };
-        let _: Result<io::Result<()>, _> = tokio::time::timeout(LAST_WORD, say).await;
+        writer.queue(&out);
+        let _ = tokio::time::timeout(LAST_WORD, writer.close()).await;
     }
 
     /// Does something with the machine; the events it led to belong to the caller.

@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use sealift_archive::{ArchiveError, Begin};
 use sealift_terms::{Checksum, ChecksumAlgorithm, PartIndex, Reason};
+use sealift_tunnel::{Incoming, LinkReader, LinkWriter};
 use sealift_wire::{LinkEvent, LinkId, OfferId, Place, ReceiveEvent, Refusal};
 use tokio::sync::Notify;
 
 use crate::{
-    Incoming, ReceiverError, SessionLink,
+    ReceiverError,
     session::{Session, conflict, in_words},
     writers::{Inline, Writers, begin_part},
 };
@@ -46,26 +47,30 @@ impl<'a> LinkTask<'a> {
 }
 
 impl LinkTask<'_> {
-    pub(crate) async fn run(&mut self, link: &mut dyn SessionLink) -> Result<(), ReceiverError> {
+    pub(crate) async fn run(
+        &mut self,
+        reader: &mut LinkReader,
+        writer: &mut LinkWriter,
+    ) -> Result<(), ReceiverError> {
         let mut over = self.session.over.subscribe();
         let mut ticks = tokio::time::interval(TICK);
         loop {
             self.session.machine.lock().take(self.id, &mut self.out);
             if !self.out.is_empty() {
-                link.write(&self.out)
-                    .await
-                    .map_err(ReceiverError::LinkLost)?;
-                link.flush().await.map_err(ReceiverError::LinkLost)?;
+                writer.queue(&self.out);
+                // The sending side reads whatever it does, so this never waits for us.
+                writer.flush().await?;
                 self.out.clear();
             }
             let turn = tokio::select! {
                 biased;
-                incoming = link.read() => {
-                    self.incoming(incoming.map_err(ReceiverError::LinkLost)?).await?
-                }
+                incoming = reader.next() => match incoming? {
+                    Some(incoming) => self.incoming(incoming).await?,
+                    None => Turn::Over,
+                },
                 () = self.wake.notified() => Turn::Woken,
                 _ = ticks.tick() => Turn::Tick,
-                _ = over.wait_for(|over| *over) => Turn::Over,
+                () = async { drop(over.wait_for(|over| *over).await) } => Turn::Over,
             };
             match turn {
                 Turn::Over => return Ok(()),

@@ -22,9 +22,7 @@ mod rules;
 mod status;
 
 pub use changes::{SourceSettings, SourceTask};
-pub use dispatch::{
-    BACKOFF_MAX, Joining, NoAnswers, PeerSender, Questions, Session, SessionLink, Settings,
-};
+pub use dispatch::{BACKOFF_MAX, Joining, NoAnswers, PeerSender, Questions, Session, Settings};
 pub use error::SenderError;
 pub use orders::Orders;
 pub use rules::{Rule, Rules};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use sealift_store::Source;
 use sealift_terms::{BucketName, ObjectKey, PeerName, Reason, RuleName, Timestamp};
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
@@ -27,6 +28,8 @@ pub struct SourceStatus {
     pub objects: u64,
     /// Names it left out.
     pub skipped: u64,
+    /// Objects that are still being written, and so are not recorded yet.
+    pub settling: u64,
     /// Why the last scan failed, if it did.
     pub reason: Option<Reason>,
     /// What was seen then.
@@ -45,18 +48,20 @@ pub struct SourceHandle {
 
 #[derive(Debug)]
 struct Shared {
+    source: Arc<dyn Source>,
     state: Mutex<SourceStatus>,
     accepted: Mutex<bool>,
     ask: Notify,
 }
 
 impl SourceHandle {
-    pub(crate) fn new(bucket: BucketName) -> Self {
+    pub(crate) fn new(bucket: BucketName, source: Arc<dyn Source>) -> Self {
         let state = Mutex::new(SourceStatus {
             bucket,
             scanned: None,
             objects: 0,
             skipped: 0,
+            settling: 0,
             reason: None,
             evidence: None,
             held: None,
@@ -64,6 +69,7 @@ impl SourceHandle {
         });
         Self {
             shared: Arc::new(Shared {
+                source,
                 state,
                 accepted: Mutex::new(false),
                 ask: Notify::new(),
@@ -74,7 +80,8 @@ impl SourceHandle {
     /// How it stands.
     #[must_use]
     pub fn status(&self) -> SourceStatus {
-        self.shared.state.lock().clone()
+        let settling = self.shared.source.settling() as u64;
+        SourceStatus { settling, ..self.shared.state.lock().clone() }
     }
 
     /// Scans now.

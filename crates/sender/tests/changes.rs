@@ -3,12 +3,18 @@
 
 mod near;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use near::{Near, bucket, journal, rules, until};
 use sealift_host::OsClock;
-use sealift_store::{DirectorySource, MemorySource};
-use sealift_terms::{ChangeKind, Reason, Status};
+use sealift_store::{
+    DirectorySource, Listed, MemorySource, Page, Scan, Skipped, Source, SourceObject, StoreError,
+    Watch,
+};
+use sealift_terms::{ChangeKind, ObjectKey, Reason, Status, VersionId};
 
 async fn keys_and_kinds(near: &Near) -> Vec<(String, ChangeKind)> {
     let transfers = near.transfers().await;
@@ -237,5 +243,90 @@ async fn a_link_in_a_directory_is_reported_with_why() {
     assert_eq!((names.len(), names[0].name.as_str()), (1, "link"));
     assert_eq!(names[0].reason, Reason::SkippedUnreadable);
     assert_eq!(near.handle.status().skipped, 1);
+    near.end().await;
+}
+
+/// A source in which one directory can be made unreadable.
+#[derive(Debug)]
+struct Closing {
+    inner: MemorySource,
+    is_closed: Arc<AtomicBool>,
+}
+
+/// A listing without the keys below `closed/`, which says so.
+struct ClosedScan(Box<dyn Scan>);
+
+#[async_trait::async_trait]
+impl Scan for ClosedScan {
+    async fn page(&mut self, limit: usize) -> Result<Page, StoreError> {
+        let mut page = self.0.page(limit).await?;
+        page.objects
+            .retain(|listed| !listed.key.as_str().starts_with("closed/"));
+        page.skipped.push(Skipped {
+            name: "closed/".to_owned(),
+            reason: Reason::SkippedUnreadable,
+            evidence: "may not be listed".to_owned(),
+            hides: Some("closed/".to_owned()),
+        });
+        Ok(page)
+    }
+}
+
+#[async_trait::async_trait]
+impl Source for Closing {
+    async fn scan(&self, prefix: &str) -> Result<Box<dyn Scan>, StoreError> {
+        let scan = self.inner.scan(prefix).await?;
+        Ok(if self.is_closed.load(Ordering::SeqCst) {
+            Box::new(ClosedScan(scan))
+        } else {
+            scan
+        })
+    }
+
+    async fn look(&self, key: &ObjectKey) -> Result<Option<Listed>, StoreError> {
+        let is_hidden =
+            self.is_closed.load(Ordering::SeqCst) && key.as_str().starts_with("closed/");
+        if is_hidden {
+            Ok(None)
+        } else {
+            self.inner.look(key).await
+        }
+    }
+
+    async fn open(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+    ) -> Result<Arc<dyn SourceObject>, StoreError> {
+        self.inner.open(key, version).await
+    }
+
+    fn watch(&self) -> Result<Watch, StoreError> {
+        self.inner.watch()
+    }
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_listed_are_not_taken_for_removed() {
+    let temp = tempfile::tempdir().unwrap();
+    let inner = MemorySource::new();
+    for key in ["a", "closed/1", "closed/2", "z"] {
+        inner.put(key, *b"x").unwrap();
+    }
+    let is_closed = Arc::new(AtomicBool::new(false));
+    let source = Closing {
+        inner: inner.clone(),
+        is_closed: is_closed.clone(),
+    };
+    let near = Near::begin(
+        journal(temp.path()),
+        Arc::new(source),
+        rules(&[("all", "", "far")]),
+    )
+    .await;
+    until("all", async || near.transfers().await.len() == 4).await;
+    is_closed.store(true, Ordering::SeqCst);
+    near.scan().await;
+    assert_eq!(near.transfers().await.len(), 4);
     near.end().await;
 }

@@ -11,9 +11,9 @@ use near::{Near, Records, Zeros, all, bucket, journal, peer, rules, until, with_
 use sealift_host::OsClock;
 use sealift_ledger::{Journal, Requeue};
 use sealift_sender::{NoAnswers, PeerSender, SenderError, Settings};
-use sealift_store::{MemorySource, Source};
-use sealift_terms::{Clock, Epoch, PartSize, Reason, Status};
-use sealift_wire::{Offer, Refusal};
+use sealift_store::{Listed, MemorySource, Scan, Source, SourceObject, StoreError, Watch};
+use sealift_terms::{Clock, Epoch, ObjectFacts, ObjectKey, PartSize, Reason, Status, VersionId};
+use sealift_wire::{LinkId, Offer, Refusal};
 use tokio::sync::watch;
 
 struct Site {
@@ -26,6 +26,10 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
+        Self::with(|source| Arc::new(source)).await
+    }
+
+    async fn with(wrap: impl Fn(MemorySource) -> Arc<dyn Source>) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let source = MemorySource::new();
         let journal = journal(temp.path());
@@ -39,7 +43,7 @@ impl Site {
         let sender = PeerSender::new(Settings {
             peer: peer(),
             journal: near.journal.clone(),
-            sources: BTreeMap::from([(bucket(), Arc::new(source.clone()) as Arc<dyn Source>)]),
+            sources: BTreeMap::from([(bucket(), wrap(source.clone()))]),
             work: near.work.clone(),
             part_size: PartSize::MIN,
             drain_time: Duration::from_secs(5),
@@ -253,14 +257,15 @@ async fn a_lost_link_costs_the_parts_on_it_and_nothing_else() {
     };
     let running = site.run(&far);
     site.completed(1).await;
-    let store = far.store.lock();
-    assert_eq!(store.objects["k"], content(100 * part));
-    assert!(
-        store.parts_stored <= 101 + 4,
-        "{} parts for 101",
-        store.parts_stored
-    );
-    drop(store);
+    {
+        let store = far.store.lock();
+        assert_eq!(store.objects["k"], content(100 * part));
+        assert!(
+            store.parts_stored <= 101 + 4,
+            "{} parts for 101",
+            store.parts_stored
+        );
+    }
     running.end().await;
 }
 
@@ -395,12 +400,113 @@ async fn what_was_queued_again_is_asked_about_before_it_is_sent() {
     assert_eq!(with_status(site.journal(), Status::Pending).await, 1);
     let running = site.run(&far);
     site.completed(1).await;
-    let store = far.store.lock();
-    assert_eq!(
-        (store.inline, store.parts_stored),
-        (1, 0),
-        "answered with the receipt, no data"
-    );
-    drop(store);
+    {
+        let store = far.store.lock();
+        assert_eq!(
+            (store.inline, store.parts_stored),
+            (1, 0),
+            "answered with the receipt, no data"
+        );
+    }
     running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_outside_of_any_offer_is_answered() {
+    let site = Site::new().await;
+    assert_eq!(site.sender.ask(b"abc").await, None, "nobody is there");
+    let running = site.run(&takes_all());
+    until("the answer", async || {
+        site.sender.ask(b"abc").await == Some(b"cba".to_vec())
+    })
+    .await;
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_link_is_closed_in_order_and_replaced_without_a_failed_transfer() {
+    let site = Site::new().await;
+    let part = PartSize::MIN.bytes() as usize;
+    site.source.put("k", content(400 * part)).unwrap();
+    let far = takes_all();
+    let running = site.run(&far);
+    until("some parts", async || far.store.lock().parts_stored > 20).await;
+    site.sender.drain_link(LinkId(1));
+    site.completed(1).await;
+    until("the close", async || {
+        far.store.lock().closed.contains(&LinkId(1))
+    })
+    .await;
+    assert_eq!(far.store.lock().parts_stored, 401, "nothing was sent twice");
+    site.source.put("after", content(10 * part)).unwrap();
+    site.completed(2).await;
+    running.end().await;
+}
+
+/// A source whose objects of one name are read slowly.
+#[derive(Debug)]
+struct Slow(MemorySource);
+
+#[async_trait::async_trait]
+impl Source for Slow {
+    async fn scan(&self, prefix: &str) -> Result<Box<dyn Scan>, StoreError> {
+        self.0.scan(prefix).await
+    }
+
+    async fn look(&self, key: &ObjectKey) -> Result<Option<Listed>, StoreError> {
+        self.0.look(key).await
+    }
+
+    async fn open(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+    ) -> Result<Arc<dyn SourceObject>, StoreError> {
+        let object = self.0.open(key, version).await?;
+        let is_slow = key.as_str().starts_with("slow");
+        Ok(if is_slow {
+            Arc::new(SlowObject(object))
+        } else {
+            object
+        })
+    }
+
+    fn watch(&self) -> Result<Watch, StoreError> {
+        self.0.watch()
+    }
+}
+
+#[derive(Debug)]
+struct SlowObject(Arc<dyn SourceObject>);
+
+#[async_trait::async_trait]
+impl SourceObject for SlowObject {
+    fn facts(&self) -> &ObjectFacts {
+        self.0.facts()
+    }
+
+    async fn read_exact_at(&self, _bytes: &mut [u8], _offset: u64) -> Result<(), StoreError> {
+        std::future::pending().await
+    }
+
+    async fn finish(&self) -> Result<(), StoreError> {
+        self.0.finish().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_read_slowly_holds_up_no_other() {
+    let part = PartSize::MIN.bytes() as usize;
+    let site = Site::with(|source| Arc::new(Slow(source))).await;
+    // One part: it never fills the places for parts of both links.
+    site.source.put("slow-large", content(part)).unwrap();
+    site.source.put("slow-small", content(9)).unwrap();
+    for i in 0..30 {
+        site.source
+            .put(&format!("z{i}"), content(i * 10_000))
+            .unwrap();
+    }
+    let running = site.run(&takes_all());
+    site.completed(30).await;
+    running.near.abort();
 }

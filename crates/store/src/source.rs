@@ -79,6 +79,11 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// # Errors
     /// As [`Source::scan`].
     fn watch(&self) -> Result<Watch, StoreError>;
+
+    /// Objects that are still being written: each is hinted at once it has settled.
+    fn settling(&self) -> usize {
+        0
+    }
 }
 
 /// A listing under way.

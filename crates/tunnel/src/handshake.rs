@@ -1,6 +1,6 @@
 //! From a connection to an authenticated link.
 
-use std::{io, pin::Pin, sync::Arc, task::ready};
+use std::{io, pin::Pin, sync::Arc, task::ready, time::Duration};
 
 use rustls::{
     ClientConnection, ServerConnection,
@@ -9,7 +9,10 @@ use rustls::{
 };
 use sealift_identity::{ALPN_CONTROL, ALPN_DATA, Refusal, Session, TlsContext};
 use sealift_terms::Identity;
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
+    time::timeout,
+};
 
 use crate::{
     error::TunnelError,
@@ -21,6 +24,9 @@ use crate::{
 /// A ClientHello with post-quantum key share and our extensions has about 1.5 KiB.
 const CLIENT_HELLO_BYTES_MAX: usize = 16 * 1024;
 const READ_BYTES: usize = 16 * 1024;
+/// How long, and for how many bytes, a refused peer is listened to.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES_MAX: u64 = 64 * 1024;
 
 /// Shakes hands with the peer that was dialled.
 pub(crate) async fn dial(
@@ -108,16 +114,25 @@ async fn client_hello(
                 // The alert is a courtesy: the refusal is what counts.
                 let _ = alert.write_all(&mut out);
                 let _ = connection.writer.write_all(&out).await;
-                let _ = connection.writer.shutdown().await;
+                let _ = timeout(LINGER, part(connection)).await;
                 return Err(error.into());
             }
         }
     }
 }
 
+/// Closes our direction and reads the rest of what the peer had sent: a socket
+/// closed with bytes unread resets the connection, and takes our alert with it.
+async fn part(connection: &mut Connection) -> io::Result<()> {
+    connection.writer.shutdown().await?;
+    let mut rest = (&mut connection.reader).take(LINGER_BYTES_MAX);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
+    Ok(())
+}
+
 async fn read_some(connection: &mut Connection, to: &mut Vec<u8>) -> Result<(), TunnelError> {
     let mut room = [0; 4096];
-    let read = tokio::io::AsyncReadExt::read(&mut connection.reader, &mut room).await;
+    let read = connection.reader.read(&mut room).await;
     match read.map_err(TunnelError::io("reading from the peer"))? {
         0 => Err(TunnelError::CutOff),
         count => {
@@ -131,8 +146,14 @@ async fn shake(connection: &mut Connection, core: &mut Core) -> Result<(), Tunne
     loop {
         let shaken = core.shake();
         let sent = send(connection, core).await;
-        // Why the handshake failed matters more than that the alert did not arrive.
-        let done = shaken?;
+        let done = match shaken {
+            Ok(done) => done,
+            Err(error) => {
+                // Why it failed matters more than whether the alert arrives.
+                let _ = timeout(LINGER, part(connection)).await;
+                return Err(error);
+            }
+        };
         sent?;
         if done {
             return Ok(());

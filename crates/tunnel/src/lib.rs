@@ -28,6 +28,7 @@
 
 mod buffer;
 mod dialer;
+mod ender;
 mod error;
 mod handshake;
 mod link;
@@ -38,6 +39,7 @@ mod transport;
 mod writer;
 
 pub use dialer::Dialer;
+pub use ender::LinkEnder;
 pub use error::{Cause, Refused, TunnelError};
 pub use link::{Link, LinkKind};
 pub use listener::{Accepted, Listener, OnRefused};

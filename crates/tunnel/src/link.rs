@@ -7,6 +7,7 @@ use sealift_identity::{ALPN_CONTROL, ALPN_DATA, Session};
 use sealift_wire::{Agreed, Hello, Misbehaviour, WireError};
 
 use crate::{
+    ender::{Ended, LinkEnder},
     error::TunnelError,
     reader::{Incoming, LinkReader},
     records::Core,
@@ -144,6 +145,15 @@ impl Link {
         ours.append_to(&mut out);
         self.writer.queue(&out);
         self.writer.flush().await
+    }
+
+    /// The way to end this link from outside. `held` is kept as long as the link is.
+    #[must_use]
+    pub fn ender(&mut self, held: impl std::any::Any + Send + Sync) -> LinkEnder {
+        let (ended, ender) = Ended::with_ender(held);
+        self.reader.listen_to(ended.clone());
+        self.writer.listen_to(ended);
+        ender
     }
 
     /// Its two directions, to be driven by two tasks: then neither end can wait

@@ -177,32 +177,68 @@ struct Slot {
 }
 
 fn enter(door: &Arc<Door>, from: SocketAddr) -> Result<Slot, Cause> {
-    let mut pending = door.pending.lock();
-    if pending.all >= PENDING_HANDSHAKES_MAX {
-        return Err(Cause::TooMany);
-    }
     let source = from.ip().to_canonical();
-    let of_source = pending.by_source.entry(source).or_default();
-    if *of_source >= PENDING_HANDSHAKES_PER_SOURCE_MAX {
-        return Err(Cause::TooManyFromSource);
-    }
-    *of_source += 1;
-    pending.all += 1;
+    door.pending.lock().enter(source)?;
     Ok(Slot {
         door: door.clone(),
         source,
     })
 }
 
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut pending = self.door.pending.lock();
-        pending.all -= 1;
-        if let Some(of_source) = pending.by_source.get_mut(&self.source) {
+impl Pending {
+    fn enter(&mut self, source: IpAddr) -> Result<(), Cause> {
+        if self.all >= PENDING_HANDSHAKES_MAX {
+            return Err(Cause::TooMany);
+        }
+        let of_source = self.by_source.entry(source).or_default();
+        if *of_source >= PENDING_HANDSHAKES_PER_SOURCE_MAX {
+            return Err(Cause::TooManyFromSource);
+        }
+        *of_source += 1;
+        self.all += 1;
+        Ok(())
+    }
+
+    fn leave(&mut self, source: IpAddr) {
+        self.all -= 1;
+        if let Some(of_source) = self.by_source.get_mut(&source) {
             *of_source -= 1;
             if *of_source == 0 {
-                pending.by_source.remove(&self.source);
+                self.by_source.remove(&source);
             }
         }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.door.pending.lock().leave(self.source);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handshakes_are_bounded_per_source_and_in_all_and_places_are_given_back() {
+        let mut pending = Pending::default();
+        let source = |i: usize| IpAddr::from([10, 0, 0, i as u8]);
+        let per_source = PENDING_HANDSHAKES_PER_SOURCE_MAX;
+        for i in 0..PENDING_HANDSHAKES_MAX {
+            assert!(pending.enter(source(i / per_source)).is_ok());
+        }
+        assert!(matches!(pending.enter(source(200)), Err(Cause::TooMany)));
+        pending.leave(source(0));
+        assert!(matches!(
+            pending.enter(source(1)),
+            Err(Cause::TooManyFromSource)
+        ));
+        assert!(pending.enter(source(200)).is_ok());
+        for i in 1..PENDING_HANDSHAKES_MAX {
+            pending.leave(source(i / per_source));
+        }
+        pending.leave(source(200));
+        assert!(pending.all == 0 && pending.by_source.is_empty());
     }
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use sealift_wire::{FRAME_HEADER_BYTES, FrameType, Header};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::{buffer::Buffer, error::TunnelError, records::Core};
+use crate::{buffer::Buffer, ender::Ended, error::TunnelError, records::Core};
 
 /// Plaintext opened at a time: small enough to stay in the processor's cache
 /// until it is sealed, large enough for several chunks.
@@ -66,6 +66,7 @@ pub struct LinkReader {
     plain: Buffer,
     place: Place,
     read_bytes: usize,
+    ended: Ended,
 }
 
 impl LinkReader {
@@ -76,7 +77,12 @@ impl LinkReader {
             plain: Buffer::default(),
             place: Place::BetweenFrames,
             read_bytes: READ_BYTES_MIN,
+            ended: Ended::never(),
         }
+    }
+
+    pub(crate) fn listen_to(&mut self, ended: Ended) {
+        self.ended = ended;
     }
 
     /// The next frame or piece of one; none when the peer has closed the link in
@@ -184,9 +190,10 @@ impl LinkReader {
             core,
             stream,
             read_bytes,
+            ended,
             ..
         } = self;
-        std::future::poll_fn(|cx| {
+        let reading = std::future::poll_fn(|cx| {
             let mut core = core.lock();
             let room = core.raw.room(*read_bytes);
             let whole = room.len();
@@ -198,9 +205,12 @@ impl LinkReader {
                 *read_bytes = (*read_bytes * 2).min(READ_BYTES_MAX);
             }
             Poll::Ready(Ok::<_, io::Error>(count))
-        })
-        .await
-        .map_err(TunnelError::io("reading from the peer"))
+        });
+        tokio::select! {
+            biased;
+            count = reading => count.map_err(TunnelError::io("reading from the peer")),
+            error = ended.over() => Err(error),
+        }
     }
 }
 

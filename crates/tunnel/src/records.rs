@@ -365,3 +365,22 @@ fn drain_buffered(connection: &mut rustls::Connection, out: &mut Buffer) {
 pub(crate) fn begin(error: TlsError) -> TunnelError {
     error.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_tls_bytes_pass_as_they_are_and_no_more_than_wanted_at_once() {
+        let mut core = Core::new(Records::Clear);
+        let mut out = Buffer::default();
+        core.seal(b"frames and bytes", &mut out).unwrap();
+        core.raw.extend(out.filled());
+        let mut plain = Buffer::default();
+        core.open(&mut plain, 6).unwrap();
+        assert_eq!(plain.filled(), b"frames");
+        core.open(&mut plain, 100).unwrap();
+        assert_eq!(plain.filled(), b"frames and bytes");
+        assert!(core.state().is_none() && core.channel_binding().is_none());
+    }
+}

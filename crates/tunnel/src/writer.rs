@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use sealift_wire::Header;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use crate::{buffer::Buffer, error::TunnelError, records::Core};
+use crate::{buffer::Buffer, ender::Ended, error::TunnelError, records::Core};
 
 /// Bytes sealed before they are written: a few system calls a mebibyte, and no
 /// more than this waits for a peer that reads slowly.
@@ -19,6 +19,7 @@ pub struct LinkWriter {
     /// Frames that wait for company.
     small: Vec<u8>,
     sealed: Buffer,
+    ended: Ended,
 }
 
 impl LinkWriter {
@@ -28,7 +29,12 @@ impl LinkWriter {
             stream,
             small: Vec::new(),
             sealed: Buffer::default(),
+            ended: Ended::never(),
         }
+    }
+
+    pub(crate) fn listen_to(&mut self, ended: Ended) {
+        self.ended = ended;
     }
 
     /// Takes whole frames as bytes. They go out together, with the next
@@ -116,7 +122,11 @@ impl LinkWriter {
     /// Writes what is sealed. What a cancelled call wrote stays written.
     async fn write(&mut self) -> Result<(), TunnelError> {
         while !self.sealed.is_empty() {
-            let written = self.stream.write(self.sealed.filled()).await;
+            let written = tokio::select! {
+                biased;
+                written = self.stream.write(self.sealed.filled()) => written,
+                error = self.ended.over() => return Err(error),
+            };
             match written.map_err(TunnelError::io("writing to the peer"))? {
                 0 => return Err(TunnelError::CutOff),
                 count => self.sealed.consume(count),

@@ -1,5 +1,7 @@
 //! Links over real TCP on loopback.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod stage;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! A session between two endpoints in memory, under every loss there is.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod two;
 
 use proptest::prelude::*;

@@ -47,6 +47,11 @@ impl Answer {
         self.0.is_closed()
     }
 
+    /// Waits until whoever asked is gone.
+    pub async fn cancelled(&self) {
+        self.0.closed().await;
+    }
+
     pub(super) async fn send(&self, piece: Piece) -> Result<(), Error> {
         self.0.send(piece).await.map_err(|_| Error::Cancelled)
     }

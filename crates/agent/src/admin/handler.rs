@@ -75,7 +75,7 @@ where
     match (request.method(), path.as_str(), door) {
         (&Method::GET, "/live", _) => text(StatusCode::OK, "live\n"),
         (&Method::GET, "/ready", _) => ready(&*operations),
-        (&Method::GET, "/metrics", _) => metrics(&*operations),
+        (&Method::GET, "/metrics", _) => metrics(&*operations).await,
         (&Method::GET, "/status", _) => status(&*operations).await,
         (&Method::POST, path, Door::Socket(actor)) => match path.strip_prefix("/v1/") {
             Some(word) => command(operations, word, actor, request).await,
@@ -141,9 +141,9 @@ fn ready(operations: &dyn Operations) -> Reply {
     json(status, &readiness)
 }
 
-fn metrics(operations: &dyn Operations) -> Reply {
+async fn metrics(operations: &dyn Operations) -> Reply {
     let version = "text/plain; version=0.0.4; charset=utf-8";
-    reply(StatusCode::OK, version, operations.metrics())
+    reply(StatusCode::OK, version, operations.metrics().await)
 }
 
 async fn status(operations: &dyn Operations) -> Reply {

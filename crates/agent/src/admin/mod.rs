@@ -24,8 +24,8 @@ pub use client::Client;
 pub use operations::{Actor, Operations};
 pub use reach::{OpenSite, Reached};
 pub use report::{
-    BucketReport, Count, Explanation, Finding, ObjectRow, PeerReport, Readiness, RuleReport,
-    Sealing, SourceReport, StatusCount, StatusReport, VerifyRow, VerifySummary,
+    BucketReport, Count, Explanation, Finding, ObjectRow, PeerReport, Readiness, Retried,
+    RuleReport, Sealing, SourceReport, StatusCount, StatusReport, VerifyRow, VerifySummary,
 };
 pub use request::{Get, Ls, Named, Request, Retry, Verify};
 pub use server::AdminServer;

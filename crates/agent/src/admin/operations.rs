@@ -33,7 +33,7 @@ pub trait Operations: Send + Sync {
     fn readiness(&self) -> Readiness;
 
     /// The metrics, as a scrape gets them.
-    fn metrics(&self) -> String;
+    async fn metrics(&self) -> String;
 
     /// How the site stands.
     ///

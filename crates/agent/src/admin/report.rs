@@ -94,12 +94,27 @@ pub struct RuleReport {
 pub struct SourceReport {
     /// Its bucket.
     pub bucket: BucketName,
+    /// Objects known to be in it.
+    pub objects: u64,
+    /// Names that the last scan left out, because they cannot be objects.
+    pub skipped: u64,
+    /// Objects that are still being written, and so are not recorded yet.
+    #[serde(default)]
+    pub settling: u64,
     /// When a scan last came to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scanned: Option<Timestamp>,
     /// Why the last one did not, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// What was seen then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// Removals that wait for `retry --accept-deletes`.
+    pub deletes_held: u64,
+    /// Why it is scanned every ten seconds instead of watched, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub polling: Option<String>,
 }
 
 /// One archived bucket.
@@ -107,16 +122,21 @@ pub struct SourceReport {
 pub struct BucketReport {
     /// Its name.
     pub bucket: BucketName,
-    /// Live objects: the latest version is no delete marker.
-    pub objects: u64,
     /// Versions, delete markers included.
     pub versions: u64,
+    /// Delete markers.
+    pub delete_markers: u64,
     /// Bytes of plaintext of all versions.
     pub bytes: u64,
-    /// Its key.
-    pub cmk: KeyId,
+    /// Its key, if it can be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cmk: Option<KeyId>,
     /// The version of its key that new records are wrapped under.
-    pub cmk_version: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cmk_version: Option<String>,
+    /// Why its key cannot be used, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
 }
 
 /// One other agent.
@@ -126,6 +146,8 @@ pub struct PeerReport {
     pub peer: PeerName,
     /// Sessions that are open.
     pub sessions: u64,
+    /// Connections they have.
+    pub links: u64,
     /// What was negotiated for the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionFacts>,
@@ -163,6 +185,9 @@ pub struct ObjectRow {
     /// When it was last modified at its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_modified: Option<Timestamp>,
+    /// Its permissions at a directory source, octal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
     /// When it was stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_at: Option<Timestamp>,
@@ -196,7 +221,7 @@ pub struct Finding {
     /// The object, when it is one.
     #[serde(default, skip_serializing_if = "Option::is_none", flatten)]
     pub object: Option<sealift_terms::VersionName>,
-    /// What was found: `damaged`, `missing`, `orphan`, `different`.
+    /// What was found: `damaged`, `missing`, `different`, `unreadable`, `orphan`.
     pub finding: String,
     /// The evidence.
     pub evidence: String,
@@ -207,8 +232,10 @@ pub struct Finding {
 pub struct VerifySummary {
     /// Versions opened, or compared with the source.
     pub verified: Count,
-    /// Versions that are not as they should be.
+    /// What is not as it should be.
     pub findings: u64,
+    /// Files in the store that were never acknowledged: no damage.
+    pub orphans: u64,
     /// Source objects read again and found the same.
     pub compared: u64,
     /// Versions that are not acknowledged yet and so were not looked at.
@@ -225,6 +252,15 @@ pub enum VerifyRow {
     Progress(Count),
     /// What was looked at: the last row.
     Summary(VerifySummary),
+}
+
+/// What a retry set going.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retried {
+    /// Transfers that are due now.
+    pub transfers: u64,
+    /// Sources whose held removals were let pass.
+    pub accepted: u64,
 }
 
 /// Why an object stands as it does.

@@ -1,6 +1,6 @@
 //! What an agent can be asked: one structure a command, in JSON over the socket.
 
-use sealift_terms::{BucketName, ObjectKey, PeerName, Status, VersionId, limits};
+use sealift_terms::{BucketName, ObjectKey, PeerName, Reason, Status, VersionId, limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::Error;
@@ -22,7 +22,7 @@ pub enum Request {
     Inspect(Named),
     /// Why an object stands as it does; [`Explanation`](super::Explanation)s.
     Explain(Named),
-    /// Makes transfers due now; one [`Count`](super::Count).
+    /// Makes transfers due now; one [`Retried`](super::Retried).
     Retry(Retry),
     /// Reads the configuration again; [`CheckLine`](crate::CheckLine)s.
     Reload,
@@ -102,6 +102,9 @@ pub struct Retry {
     /// Only to this peer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<PeerName>,
+    /// Only what waits or was given up for this reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
     /// Take the removal of most of a source for what it is.
     pub accept_deletes: bool,
 }

@@ -29,7 +29,7 @@ impl Operations for Stub {
         }
     }
 
-    fn metrics(&self) -> String {
+    async fn metrics(&self) -> String {
         crate::Metrics::default().render()
     }
 

@@ -93,9 +93,12 @@ impl Journal for SqliteJournal {
             };
             sealed.push(SealedChange { new, facts });
         }
-        self.writer
-            .call(move |db, state| record(db, state, &sealed, at))
-            .await
+        // The rows come back to be freed here: the writer's time is everyone's.
+        let (ids, _) = self
+            .writer
+            .call(move |db, state| Ok((record(db, state, &sealed, at)?, sealed)))
+            .await?;
+        Ok(ids)
     }
 
     async fn lease(&self, peer: &PeerName, rows: usize, now: Timestamp) -> Result<Vec<Transfer>> {
@@ -152,9 +155,14 @@ impl Journal for SqliteJournal {
                 checksum,
             });
         }
-        self.writer
-            .call(move |db, state| settle(db, state, &sealed))
-            .await
+        let _rows = self
+            .writer
+            .call(move |db, state| {
+                settle(db, state, &sealed)?;
+                Ok(sealed)
+            })
+            .await?;
+        Ok(())
     }
 
     async fn requeue(&self, which: Requeue, now: Timestamp) -> Result<u64> {

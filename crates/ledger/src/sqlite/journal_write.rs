@@ -168,7 +168,12 @@ pub(super) fn settle(
     state: &mut JournalState,
     settlements: &[SealedSettlement],
 ) -> Result<()> {
-    let mut terms = LastTerms::default();
+    let mut completing = Completing {
+        db,
+        update: prepare(db, COMPLETE)?,
+        insert: prepare(db, RECEIPT)?,
+        terms: LastTerms::default(),
+    };
     for sealed in settlements {
         let id = sealed.settlement.id;
         let row = find_settled(db, &sealed.settlement)?;
@@ -176,7 +181,7 @@ pub(super) fn settle(
         if row.status == status_code(Status::Completed) {
             continue;
         }
-        let to = write_outcome(db, sealed, &mut terms)?;
+        let to = write_outcome(db, sealed, &mut completing)?;
         state.count(&row.rule, &row.peer, row.status, -1, -row.size);
         state.count(&row.rule, &row.peer, to, 1, row.size);
     }
@@ -218,12 +223,16 @@ fn find_settled(db: &Connection, settlement: &Settlement) -> Result<Settled> {
 }
 
 /// Writes the outcome; returns the code of the new status.
-fn write_outcome(db: &Connection, sealed: &SealedSettlement, terms: &mut LastTerms) -> Result<i64> {
+fn write_outcome(
+    db: &Connection,
+    sealed: &SealedSettlement,
+    completing: &mut Completing<'_>,
+) -> Result<i64> {
     let id = int("transfer number", sealed.settlement.id.0)?;
     let at = sealed.settlement.at.as_millis();
     let (status, reason, seen, next_try, attempts) = match &sealed.settlement.outcome {
         TransferOutcome::Completed(receipt) => {
-            complete(db, id, at, receipt, sealed.checksum.as_deref(), terms)?;
+            completing.complete(id, at, receipt, sealed.checksum.as_deref())?;
             return Ok(status_code(Status::Completed));
         }
         TransferOutcome::Deferred {
@@ -251,24 +260,28 @@ fn write_outcome(db: &Connection, sealed: &SealedSettlement, terms: &mut LastTer
     Ok(status_code(status))
 }
 
-fn complete(
-    db: &Connection,
-    id: i64,
-    at: i64,
-    receipt: &Receipt,
-    checksum: Option<&[u8]>,
-    terms: &mut LastTerms,
-) -> Result<()> {
-    change(
-        db,
-        "UPDATE transfers SET status = 1, reason = NULL, evidence = NULL, updated_at = ?2
-         WHERE id = ?1",
-        [id, at],
-    )?;
-    change(
-        db,
-        "INSERT INTO receipts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        params![
+const COMPLETE: &str = "UPDATE transfers SET status = 1, reason = NULL, evidence = NULL,
+    updated_at = ?2 WHERE id = ?1";
+const RECEIPT: &str = "INSERT INTO receipts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+
+/// What completes the transfers of one request.
+struct Completing<'a> {
+    db: &'a Connection,
+    update: CachedStatement<'a>,
+    insert: CachedStatement<'a>,
+    terms: LastTerms,
+}
+
+impl Completing<'_> {
+    fn complete(
+        &mut self,
+        id: i64,
+        at: i64,
+        receipt: &Receipt,
+        checksum: Option<&[u8]>,
+    ) -> Result<()> {
+        run(&mut self.update, [id, at])?;
+        let values = params![
             id,
             int("size", receipt.size)?,
             checksum,
@@ -276,11 +289,11 @@ fn complete(
             receipt.record.0,
             int("sequence", receipt.sequence)?,
             receipt.stored_at.as_millis(),
-            terms.number(db, receipt)?,
+            self.terms.number(self.db, receipt)?,
             receipt.signature,
-        ],
-    )?;
-    Ok(())
+        ];
+        run(&mut self.insert, values).map(drop)
+    }
 }
 
 pub(super) fn requeue(

@@ -62,7 +62,7 @@ impl SourceTask {
             bucket,
             scan_interval,
         } = settings;
-        let handle = SourceHandle::new(bucket.clone());
+        let handle = SourceHandle::new(bucket.clone(), source.clone());
         let batch = Vec::new();
         let recorder = Recorder {
             bucket,
@@ -85,9 +85,20 @@ impl SourceTask {
         (task, handle)
     }
 
-    /// Scans and takes hints until `stop` turns true. What fails is reported by
-    /// the handle, and tried again with the next scan.
+    /// Scans and takes hints until `stop` turns true, which is heard between two
+    /// scans. What fails is reported by the handle, and tried again with the next
+    /// scan. May be aborted at any time: what was recorded is durable, and the rest
+    /// is found again.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        // Until the first scan, deletes are held against what was known before.
+        if let Ok(known) = self
+            .recorder
+            .journal
+            .known_counts(&self.recorder.bucket)
+            .await
+        {
+            self.vanishing = Vanishing::new(known.live);
+        }
         let mut watch = self.watch();
         let mut rules = self.recorder.rules.clone();
         rules.mark_unchanged();

@@ -42,8 +42,11 @@ pub(super) async fn take_events(
                 if let Some(sending) = sending {
                     let sent = sending.checksum.lock().clone();
                     let transfer = &sending.transfer;
-                    tally.completed(transfer, sending.stored.load(Ordering::Relaxed));
-                    shared.settle(shared.judge().received(transfer, sent.as_ref(), receipt));
+                    let settlement = shared.judge().received(transfer, sent.as_ref(), receipt);
+                    if matches!(settlement.outcome, TransferOutcome::Completed(_)) {
+                        tally.completed(transfer, sending.stored.load(Ordering::Relaxed));
+                    }
+                    shared.settle(settlement);
                 }
             }
             SendEvent::Refused { offer, refusal } => {
@@ -79,6 +82,8 @@ async fn all_sent(shared: &Shared, offer: OfferId, checksum: &sealift_terms::Che
 async fn link_event(shared: &Arc<Shared>, event: LinkEvent) {
     match event {
         LinkEvent::Silent(link) | LinkEvent::Closed(link, _) => shared.end_link(link),
+        LinkEvent::Drain(link) => shared.draining(link),
+        LinkEvent::Answered { number, body } => shared.answered(number, body),
         LinkEvent::Asked { link, number, body } => {
             let shared = shared.clone();
             tokio::spawn(async move {

@@ -3,7 +3,6 @@
 mod answers;
 mod backoff;
 mod feeder;
-mod link;
 mod link_task;
 mod outcome;
 mod prepare;
@@ -24,7 +23,8 @@ use parking_lot::Mutex;
 use sealift_ledger::Journal;
 use sealift_store::Source;
 use sealift_terms::{Audit, BucketName, Clock, PartSize, PeerName, Rng};
-use sealift_wire::{Agreed, Close, Hello, LinkId, SendSession};
+use sealift_tunnel::Link;
+use sealift_wire::{Agreed, Carries, Close, Hello, LinkId, SendSession};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -32,8 +32,7 @@ use tokio::{
 
 use crate::{SenderError, SenderStatus, WorkSignal, stopped};
 pub use backoff::BACKOFF_MAX;
-pub use link::{Joining, SessionLink};
-use link_task::{LinkEnd, LinkTask};
+use link_task::LinkEnd;
 use shared::Shared;
 use tally::Tally;
 
@@ -86,6 +85,17 @@ pub struct Settings {
     pub audit: Arc<dyn Audit>,
     /// Answers what the peer asks.
     pub questions: Arc<dyn Questions>,
+}
+
+/// A link that joins a session.
+#[derive(Debug)]
+pub struct Joining {
+    /// Its number.
+    pub id: LinkId,
+    /// What is to be sent over it.
+    pub carries: Carries,
+    /// The link, greeted by both ends.
+    pub link: Link,
 }
 
 /// A session that was greeted, in which we send.
@@ -142,6 +152,23 @@ impl PeerSender {
                 .as_deref()
                 .map(|s| s.current(CURRENT_MAX))
                 .unwrap_or_default(),
+        }
+    }
+
+    /// Asks the peer something outside of any offer. None when no session is
+    /// open, too many questions wait, or the session ends before the answer.
+    pub async fn ask(&self, question: &[u8]) -> Option<Vec<u8>> {
+        let session = self.session.lock().clone()?;
+        let answer = session.ask(question)?;
+        drop(session);
+        answer.await.ok()
+    }
+
+    /// Lets a link finish what is under way on it, then closes it; for one whose
+    /// certificate is about to expire. The session is told when it is gone.
+    pub fn drain_link(&self, link: LinkId) {
+        if let Some(session) = &*self.session.lock() {
+            session.drain(link);
         }
     }
 
@@ -211,8 +238,8 @@ async fn carry(
             join = joining.recv(), if more => match join {
                 Some(Joining { id, carries, link }) => {
                     shared.machine.lock().linked(id, carries);
-                    let task = LinkTask::new(id, link, shared.clone());
-                    links.spawn(async move { (id, task.run().await) });
+                    let task = link_task::run(id, link, shared.clone());
+                    links.spawn(async move { (id, task.await) });
                 }
                 None => more = false,
             },
@@ -224,7 +251,7 @@ async fn carry(
                     LinkEnd::Lost(error) => {
                         tracing::info!(peer = %shared.settings.peer, link = %id, %error, "a link is gone");
                     }
-                    LinkEnd::Told => {}
+                    LinkEnd::Told | LinkEnd::Closed => {}
                 }
                 // Nobody may be there to make another.
                 let _ = lost.try_send(id);
@@ -267,6 +294,7 @@ async fn tick(shared: Arc<Shared>, tally: Arc<Tally>) {
         last = now;
         shared.machine.lock().tick(now);
         shared.hand_on_events();
+        shared.close_drained();
         shared.wake_links();
     }
 }

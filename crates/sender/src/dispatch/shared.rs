@@ -11,8 +11,8 @@ use std::{
 use parking_lot::Mutex;
 use sealift_ledger::{Settlement, Transfer};
 use sealift_terms::TransferId;
-use sealift_wire::{LinkId, OfferId, Refusal, SendEvent, SendSession};
-use tokio::sync::{Notify, mpsc};
+use sealift_wire::{Close, LinkId, OfferId, Refusal, SendEvent, SendSession};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{outcome::Judge, prepare::Prepared, sending::Sending};
 use crate::{Current, SenderError, dispatch::Settings};
@@ -20,7 +20,10 @@ use crate::{Current, SenderError, dispatch::Settings};
 /// Transfers that are leased and not settled, for one peer.
 pub(super) const WINDOW_TRANSFERS: usize = 2048;
 
-/// Lock order: `offers` before `machine`.
+/// Questions to the peer that wait for their answer.
+const QUESTIONS_MAX: usize = 64;
+
+/// Lock order: `offers`, `questions`, `machine`, `draining`; no other is held with one.
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
     pub(super) machine: Mutex<SendSession>,
@@ -37,6 +40,9 @@ pub(super) struct Shared {
     pub(super) room_again: Notify,
     pub(super) bytes_written: AtomicU64,
     pub(super) parts_resumed: AtomicU64,
+    /// Links on which nothing new begins, and whether their last frame is queued.
+    draining: Mutex<BTreeMap<LinkId, bool>>,
+    questions: Mutex<HashMap<u64, oneshot::Sender<Vec<u8>>>>,
     failed: Mutex<Option<SenderError>>,
     pub(super) over: Notify,
 }
@@ -70,6 +76,8 @@ impl Shared {
             room_again: Notify::new(),
             bytes_written: AtomicU64::new(0),
             parts_resumed: AtomicU64::new(0),
+            draining: Mutex::default(),
+            questions: Mutex::default(),
             failed: Mutex::new(None),
             over: Notify::new(),
         }
@@ -184,15 +192,12 @@ impl Shared {
         signals
     }
 
-    /// Takes a link out. True when it was the last.
-    pub(super) fn leave(&self, link: LinkId) -> bool {
+    /// Takes a link out.
+    pub(super) fn leave(&self, link: LinkId) {
         self.machine.lock().lost(link);
-        let mut links = self.links.lock();
-        links.remove(&link);
-        let was_last = links.is_empty();
-        drop(links);
+        self.draining.lock().remove(&link);
+        self.links.lock().remove(&link);
         self.wake_links();
-        was_last
     }
 
     pub(super) fn wake_links(&self) {
@@ -204,6 +209,65 @@ impl Shared {
     pub(super) fn end_link(&self, link: LinkId) {
         if let Some(signals) = self.links.lock().get(&link) {
             signals.end.notify_one();
+        }
+    }
+
+    /// Lets a link end when nothing is under way on it any more.
+    pub(super) fn draining(&self, link: LinkId) {
+        self.draining.lock().entry(link).or_insert(false);
+    }
+
+    /// Asks the peer to begin nothing on a link, and begins nothing itself.
+    pub(super) fn drain(&self, link: LinkId) {
+        self.machine.lock().drain(link);
+        self.draining(link);
+        self.wake_links();
+    }
+
+    /// Closes the drained links on which nothing is under way.
+    pub(super) fn close_drained(&self) {
+        let mut ended = Vec::new();
+        let mut machine = self.machine.lock();
+        for (link, is_closed) in self.draining.lock().iter_mut() {
+            if machine.is_busy(*link) {
+                continue;
+            }
+            if std::mem::replace(is_closed, true) {
+                ended.push(*link);
+            } else {
+                machine.close(
+                    *link,
+                    &Close {
+                        reason: None,
+                        evidence: Default::default(),
+                    },
+                );
+            }
+        }
+        drop(machine);
+        ended.into_iter().for_each(|link| self.end_link(link));
+    }
+
+    /// Asks the peer something, on the control link or whichever is there.
+    pub(super) fn ask(&self, question: &[u8]) -> Option<oneshot::Receiver<Vec<u8>>> {
+        let link = *self.links.lock().keys().next()?;
+        let (answer, answered) = oneshot::channel();
+        let mut questions = self.questions.lock();
+        questions.retain(|_, waiting| !waiting.is_closed());
+        if questions.len() >= QUESTIONS_MAX {
+            return None;
+        }
+        let number = self.machine.lock().question(link, question);
+        questions.insert(number, answer);
+        drop(questions);
+        self.wake_links();
+        Some(answered)
+    }
+
+    pub(super) fn answered(&self, number: u64, body: Vec<u8>) {
+        if let Some(waiting) = self.questions.lock().remove(&number) {
+            // Nobody may wait any longer.
+            let _ = waiting.send(body);
         }
     }
 

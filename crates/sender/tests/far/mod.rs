@@ -1,74 +1,97 @@
 //! The far side of a test: a receiving session with links in memory, that does
 //! what a script says.
-#![allow(dead_code, reason = "not every test uses all of it")]
+#![allow(dead_code, unreachable_pub, reason = "not every test uses all of it")]
 
 use std::{
     collections::{BTreeMap, HashMap},
-    io,
     sync::Arc,
 };
 
-use async_trait::async_trait;
 use parking_lot::Mutex;
-use sealift_sender::{Joining, Session, SessionLink};
+use sealift_identity::Leaf;
+use sealift_sender::{Joining, Session};
 use sealift_terms::{
     Checksum, Epoch, Identity, KeyId, ObjectUid, PartIndex, Receipt, RecordId, Region,
     SessionFacts, SessionId, SiteId, SiteName, Timestamp, VersionId,
 };
+use sealift_tunnel::{Connection, Incoming, Link, LinkKind};
 use sealift_wire::{
-    Agreed, Carries, FRAME_HEADER_BYTES, FrameType, Header, Hello, Limits, LinkId, Offer, OfferId,
-    PROTOCOL_MAX, PROTOCOL_MIN, Parts, Place, ReceiveEvent, ReceiveSession, Refusal, Role,
-    checksum::crc64,
+    Agreed, Carries, Header, Hello, Limits, LinkEvent, LinkId, Offer, OfferId, PROTOCOL_MAX,
+    PROTOCOL_MIN, Parts, Place, ReceiveEvent, ReceiveSession, Refusal, Role, checksum::crc64,
 };
 use tokio::sync::mpsc;
 
-type Frame = (Header, Vec<u8>);
+/// A frame of control, or a piece of a DATA frame.
+enum Came {
+    Frame(Header, Vec<u8>),
+    Data(Header, u32, Vec<u8>),
+}
 
-/// The sender's end of a link.
-struct MemoryLink {
+/// The two ends of a link in memory.
+fn link_pair(kind: LinkKind) -> (Link, Link) {
+    let (near, far) = tokio::io::duplex(256 * 1024);
+    let link = |stream| {
+        let (reader, writer) = tokio::io::split(stream);
+        let peer = ([127, 0, 0, 1], 7).into();
+        let connection = Connection {
+            reader: Box::new(reader),
+            writer: Box::new(writer),
+            peer,
+        };
+        let leaf = Arc::new(Leaf {
+            identity: identity("spiffe://example.org/region/a/agent/near"),
+            serial: "01".to_owned(),
+            not_before: Timestamp::default(),
+            not_after: Timestamp::default(),
+            client_auth: true,
+            server_auth: true,
+        });
+        let session = sealift_identity::Session {
+            tls_version: "TLSv1.3",
+            cipher_suite: "none".to_owned(),
+            group: "none".to_owned(),
+            alpn: kind.alpn().to_vec(),
+            own: leaf.clone(),
+            peer: leaf,
+        };
+        Link::clear(connection, kind, session)
+    };
+    (link(near), link(far))
+}
+
+/// Drives the far end of a link: what comes goes to the driver, what the driver
+/// sends goes out. Ends when either side does.
+fn drive(
     id: LinkId,
-    to: mpsc::Sender<(LinkId, Frame)>,
-    from: mpsc::UnboundedReceiver<Frame>,
-}
-
-fn gone() -> io::Error {
-    io::ErrorKind::ConnectionReset.into()
-}
-
-#[async_trait]
-impl SessionLink for MemoryLink {
-    async fn write(&mut self, frames: &[u8]) -> io::Result<()> {
-        let mut rest = frames;
-        while !rest.is_empty() {
-            let header = Header::decode(rest).unwrap();
-            let end = FRAME_HEADER_BYTES + header.length as usize;
-            let payload = rest[FRAME_HEADER_BYTES..end].to_vec();
-            self.to
-                .send((self.id, (header, payload)))
-                .await
-                .map_err(|_| gone())?;
-            rest = &rest[end..];
+    link: Link,
+    came: mpsc::Sender<(LinkId, Came)>,
+) -> mpsc::UnboundedSender<Vec<u8>> {
+    let (back, mut out) = mpsc::unbounded_channel::<Vec<u8>>();
+    let (mut reader, mut writer) = link.split();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                next = reader.next() => {
+                    let what = match next {
+                        Ok(Some(Incoming::Frame { header, payload })) => Came::Frame(header, payload.to_vec()),
+                        Ok(Some(Incoming::Data { header, done, bytes })) => Came::Data(header, done, bytes.to_vec()),
+                        _ => return,
+                    };
+                    if came.send((id, what)).await.is_err() {
+                        return;
+                    }
+                }
+                frames = out.recv() => {
+                    let Some(frames) = frames else { return };
+                    writer.queue(&frames);
+                    if writer.flush().await.is_err() {
+                        return;
+                    }
+                }
+            }
         }
-        Ok(())
-    }
-
-    async fn write_data(&mut self, header: &Header, payload: &[u8]) -> io::Result<()> {
-        assert_eq!(header.length as usize, payload.len());
-        self.to
-            .send((self.id, (*header, payload.to_vec())))
-            .await
-            .map_err(|_| gone())
-    }
-
-    async fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    async fn read(&mut self, payload: &mut Vec<u8>) -> io::Result<Header> {
-        let (header, bytes) = self.from.recv().await.ok_or_else(gone)?;
-        *payload = bytes;
-        Ok(header)
-    }
+    });
+    back
 }
 
 /// What the far side does with an offer.
@@ -93,12 +116,14 @@ pub struct Store {
     pub inline: u64,
     pub sequence: u64,
     pub order: Vec<String>,
+    /// Links that were closed in order.
+    pub closed: Vec<LinkId>,
 }
 
 pub struct Far {
     pub store: Arc<Mutex<Store>>,
     pub epoch: Epoch,
-    script: Arc<dyn Fn(&Offer) -> Deed + Send + Sync>,
+    pub script: Arc<dyn Fn(&Offer) -> Deed + Send + Sync>,
     /// A link is cut when this many parts were stored, once.
     pub cut_after_parts: Option<u64>,
 }
@@ -143,7 +168,7 @@ impl Far {
     pub fn session(&self, data: u32) -> (Session, tokio::task::JoinHandle<()>) {
         let (joining, links) = mpsc::channel(16);
         let (lost, mut lost_in) = mpsc::channel(16);
-        let (to_far, mut from_near) = mpsc::channel::<(LinkId, Frame)>(8);
+        let (to_far, mut from_near) = mpsc::channel::<(LinkId, Came)>(8);
         let machine = ReceiveSession::new(Limits::default());
         let mut driver = Driver {
             machine,
@@ -155,16 +180,14 @@ impl Far {
             cut_after_parts: self.cut_after_parts,
         };
         let add = move |driver: &mut Driver, id: u32, joining: &mpsc::Sender<Joining>| {
-            let (back, from) = mpsc::unbounded_channel();
-            let (id, to) = (LinkId(id), to_far.clone());
-            let carries = if id.0 == 0 {
-                Carries::Control
-            } else {
-                Carries::Data
+            let id = LinkId(id);
+            let (carries, kind) = match id.0 {
+                0 => (Carries::Control, LinkKind::Control),
+                _ => (Carries::Data, LinkKind::Data),
             };
+            let (link, far) = link_pair(kind);
             driver.machine.linked(id, carries);
-            driver.links.insert(id, back);
-            let link = Box::new(MemoryLink { id, to, from });
+            driver.links.insert(id, drive(id, far, to_far.clone()));
             joining.try_send(Joining { id, carries, link }).unwrap();
         };
         for id in 0..=data {
@@ -205,7 +228,7 @@ impl Far {
 
 struct Driver {
     machine: ReceiveSession,
-    links: BTreeMap<LinkId, mpsc::UnboundedSender<Frame>>,
+    links: BTreeMap<LinkId, mpsc::UnboundedSender<Vec<u8>>>,
     store: Arc<Mutex<Store>>,
     script: Arc<dyn Fn(&Offer) -> Deed + Send + Sync>,
     epoch: Epoch,
@@ -214,14 +237,18 @@ struct Driver {
 }
 
 impl Driver {
-    fn take(&mut self, link: LinkId, (header, payload): Frame) {
+    fn take(&mut self, link: LinkId, came: Came) {
         if !self.links.contains_key(&link) {
             return;
         }
-        if header.frame != FrameType::Data {
-            return self.machine.frame(link, &header, &payload).unwrap();
-        }
-        match self.machine.data(link, &header, 0, header.length).unwrap() {
+        let (header, done, payload) = match came {
+            Came::Frame(header, payload) => {
+                return self.machine.frame(link, &header, &payload).unwrap();
+            }
+            Came::Data(header, done, payload) => (header, done, payload),
+        };
+        let piece = u32::try_from(payload.len()).unwrap();
+        match self.machine.data(link, &header, done, piece).unwrap() {
             Place::Part {
                 offer,
                 part,
@@ -256,12 +283,8 @@ impl Driver {
         for (link, back) in &self.links {
             let mut out = Vec::new();
             self.machine.take(*link, &mut out);
-            let mut rest = out.as_slice();
-            while !rest.is_empty() {
-                let header = Header::decode(rest).unwrap();
-                let end = FRAME_HEADER_BYTES + header.length as usize;
-                let _ = back.send((header, rest[FRAME_HEADER_BYTES..end].to_vec()));
-                rest = &rest[end..];
+            if !out.is_empty() {
+                let _ = back.send(out);
             }
         }
     }
@@ -319,6 +342,11 @@ impl Driver {
             ReceiveEvent::Abandoned { offer } | ReceiveEvent::Cancelled { offer, .. } => {
                 self.under.remove(&offer);
             }
+            ReceiveEvent::Link(LinkEvent::Asked { link, number, body }) => {
+                let answer: Vec<u8> = body.iter().rev().copied().collect();
+                self.machine.answer(link, number, &answer);
+            }
+            ReceiveEvent::Link(LinkEvent::Closed(link, _)) => self.store.lock().closed.push(link),
             _ => {}
         }
     }
@@ -413,7 +441,6 @@ impl Driver {
 }
 
 fn facts() -> SessionFacts {
-    let identity = |uri: &str| uri.parse::<Identity>().unwrap();
     SessionFacts {
         tls_version: "TLSv1.3".to_owned(),
         cipher_suite: "TLS13_AES_256_GCM_SHA384".to_owned(),
@@ -423,4 +450,8 @@ fn facts() -> SessionFacts {
         receiver: identity("spiffe://example.org/region/b/agent/far"),
         receiver_serial: "02".to_owned(),
     }
+}
+
+fn identity(uri: &str) -> Identity {
+    uri.parse().unwrap()
 }

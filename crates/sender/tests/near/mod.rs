@@ -1,5 +1,5 @@
 //! The sending site of a test: a journal in a file, a source in memory.
-#![allow(dead_code, reason = "not every test uses all of it")]
+#![allow(dead_code, unreachable_pub, reason = "not every test uses all of it")]
 
 use std::{
     path::Path,
@@ -129,6 +129,11 @@ impl Near {
 
     /// Scans, and waits until that scan has come to its end.
     pub async fn scan(&self) {
+        until("the first scan", async || {
+            let now = self.handle.status();
+            now.scanned.is_some() || now.reason.is_some()
+        })
+        .await;
         let before = self.handle.status();
         tokio::time::sleep(Duration::from_millis(2)).await;
         self.handle.scan();

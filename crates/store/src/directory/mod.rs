@@ -59,6 +59,10 @@ impl DirectorySource {
 
 #[async_trait]
 impl Source for DirectorySource {
+    fn settling(&self) -> usize {
+        self.settling.len()
+    }
+
     async fn scan(&self, prefix: &str) -> Result<Box<dyn Scan>, StoreError> {
         let (root, settling) = (self.root.clone(), self.settling.clone());
         let prefix = prefix.to_owned();

@@ -242,3 +242,26 @@ pub(super) fn describe(kind: FileType) -> &'static str {
         _ => "not a plain file",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_openat2_a_file_is_reached_step_by_step_and_through_no_link() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(temp.path().join("a/b")).unwrap();
+        std::fs::write(temp.path().join("a/b/file"), b"x").unwrap();
+        std::os::unix::fs::symlink("a", temp.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("a/b/file", temp.path().join("last")).unwrap();
+        let open = |key: &str| {
+            let root = open_directory(CWD, temp.path()).unwrap();
+            let how = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            step_by_step(root, &ObjectKey::new(key).unwrap(), how).map(drop)
+        };
+        assert_eq!(open("a/b/file"), Ok(()));
+        assert_eq!(open("a/b/none"), Err(Errno::NOENT));
+        assert!(open("link/b/file").is_err());
+        assert_eq!(open("last"), Err(Errno::LOOP));
+    }
+}

@@ -52,6 +52,11 @@ impl Settling {
         }
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
     /// Notes that a file was touched. False when there is no room to note it.
     pub(super) fn touch(&self, key: &ObjectKey, touch: Touch) -> bool {
         let now = self.clock.monotonic();

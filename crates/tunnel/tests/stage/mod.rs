@@ -1,5 +1,5 @@
 //! Agents of two regions, and listeners on loopback that write down whom they refused.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub struct Ca {
 
 impl Ca {
     pub fn new() -> Self {
-        let root = RootAuthority::generate("example.org", &OsClock::new(), &OsRng).unwrap();
+        let root = RootAuthority::generate("example.org", &OsClock, &OsRng).unwrap();
         Self {
             bundle: root.bundle(1).unwrap(),
             root,
@@ -34,7 +34,7 @@ impl Ca {
     }
 
     pub fn credentials(&self, identity: &Identity) -> Credentials {
-        let clock = OsClock::new();
+        let clock = OsClock;
         let issuing = self
             .root
             .issuing(identity.region(), &clock, &OsRng)
@@ -60,7 +60,7 @@ impl Ca {
             roots: roots.clone(),
         });
         let peers = Peers::new(trust, []).unwrap();
-        let clock = Arc::new(OsClock::new());
+        let clock = Arc::new(OsClock);
         Arc::new(TlsContext::new(policy, self.credentials(own), peers, clock).unwrap())
     }
 }
@@ -145,9 +145,7 @@ pub fn hello(role: Role) -> Hello {
         region: Region::new(region).unwrap(),
         epoch: Epoch([3; 16]),
         commit_sequence: 4,
-        clock: OsClock::new()
-            .now()
-            .min(sealift_terms::Timestamp::from_secs(1)),
+        clock: sealift_terms::Timestamp::from_secs(1),
         software: "sealift/0.1.0".into(),
         limits: Limits::default(),
     }

@@ -1,6 +1,8 @@
 //! Two endpoints in memory: links that can break at any frame, an archive that
 //! remembers over sessions what it stored, and a source that counts what it reads.
 
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sealift_terms::*;

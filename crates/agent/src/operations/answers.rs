@@ -1,0 +1,61 @@
+//! Rows of the databases as rows of answers.
+
+use sealift_ledger::{RecordRow, Transfer, VersionKind, VersionRow};
+use sealift_terms::{ChangeKind, Status};
+
+use crate::admin::{ObjectRow, Sealing};
+
+/// A version that rests here.
+pub(super) fn replica(row: &VersionRow, latest: bool) -> ObjectRow {
+    ObjectRow {
+        bucket: row.name.bucket.clone(),
+        key: row.name.key.clone(),
+        version: row.name.version.clone(),
+        kind: match row.kind {
+            VersionKind::Object => ChangeKind::Put,
+            VersionKind::DeleteMarker => ChangeKind::DeleteMarker,
+        },
+        size: row.facts.size,
+        status: Status::Replica,
+        reason: None,
+        peer: None,
+        latest,
+        last_modified: row.facts.last_modified,
+        mode: row.facts.system.get("posix-mode").cloned(),
+        stored_at: Some(row.stored_at),
+        sealing: None,
+    }
+}
+
+/// How it rests, with what is known of its key record.
+pub(super) fn sealing(row: &VersionRow, record: &RecordRow) -> Sealing {
+    Sealing {
+        object_uid: row.object_uid,
+        record: row.record,
+        cmk: record.cmk.clone(),
+        cmk_version: record.cmk_version.clone(),
+        file: row.location.file.clone(),
+        offset: row.location.offset,
+        length: row.location.length,
+    }
+}
+
+/// A change on its way to a peer.
+pub(super) fn sent(transfer: &Transfer, latest: bool) -> ObjectRow {
+    let change = &transfer.change;
+    ObjectRow {
+        bucket: change.name.bucket.clone(),
+        key: change.name.key.clone(),
+        version: change.name.version.clone(),
+        kind: change.kind,
+        size: change.facts.size,
+        status: transfer.status,
+        reason: transfer.reason,
+        peer: Some(transfer.peer.clone()),
+        latest,
+        last_modified: change.facts.last_modified,
+        mode: change.facts.system.get("posix-mode").cloned(),
+        stored_at: transfer.receipt.as_ref().map(|receipt| receipt.stored_at),
+        sealing: None,
+    }
+}

@@ -1,0 +1,223 @@
+//! `explain`: why an object stands as it does, and what to do.
+
+use sealift_ledger::{Transfer, VersionRow};
+use sealift_store::{DirectorySource, Source};
+use sealift_terms::{Reason, Status};
+
+use super::{Live, SiteOperations, Trouble, answers, failing, listing};
+use crate::{
+    Error,
+    admin::{Answer, Explanation, Named, ObjectRow},
+};
+
+/// Transfers of the key that are looked at.
+const TRANSFERS_MAX: usize = 1000;
+
+impl SiteOperations {
+    pub(super) async fn explain(&self, named: &Named, answer: &Answer) -> Result<(), Error> {
+        let explained = self.explain_transfers(named, answer).await?
+            + self.explain_replica(named, answer).await?;
+        if explained > 0 || self.explain_unknown(named, answer).await? {
+            return Ok(());
+        }
+        Err(Error::NotFound {
+            what: format!("object {}/{} at this site", named.bucket, named.key),
+        })
+    }
+
+    /// The latest version to every peer, and whatever older is not done.
+    async fn explain_transfers(&self, named: &Named, answer: &Answer) -> Result<usize, Error> {
+        let journal = &self.site.journal;
+        let known = journal.known(&named.bucket, &named.key).await?;
+        let transfers = journal
+            .transfers_of(&named.bucket, &named.key, TRANSFERS_MAX)
+            .await?;
+        let mut explained = 0;
+        for transfer in &transfers {
+            let latest = known
+                .as_ref()
+                .is_some_and(|known| listing::is_latest(known, transfer));
+            let wanted = match &named.version {
+                Some(version) => *version == transfer.change.name.version,
+                None => latest || matches!(transfer.status, Status::Pending | Status::Failed),
+            };
+            if wanted {
+                explained += 1;
+                answer.row(&self.of_transfer(transfer, latest)).await?;
+            }
+        }
+        if let Some(known) = known
+            && transfers.is_empty()
+        {
+            explained += 1;
+            let row = listing::uncovered(&named.bucket, &known);
+            answer.row(&reasoned(row, None)).await?;
+        }
+        Ok(explained)
+    }
+
+    fn of_transfer(&self, transfer: &Transfer, latest: bool) -> Explanation {
+        let row = answers::sent(transfer, latest);
+        let waits = transfer.status == Status::Pending;
+        let mut explanation = Explanation {
+            rule: Some(transfer.rule.clone()),
+            tries: u64::from(transfer.attempts),
+            next_try: waits.then_some(transfer.next_try),
+            ..reasoned(row, transfer.evidence.clone())
+        };
+        if let Some(receipt) = &transfer.receipt {
+            explanation.evidence = Some(format!(
+                "stored in {} under {} version {} at {}, commit {}",
+                receipt.region,
+                receipt.cmk,
+                receipt.cmk_version,
+                receipt.stored_at,
+                receipt.sequence
+            ));
+        }
+        if waits && transfer.reason.is_none() {
+            self.explain_waiting(transfer, &mut explanation);
+        }
+        explanation
+    }
+
+    /// Nothing is wrong with the transfer itself: then it is its turn, or the peer.
+    fn explain_waiting(&self, transfer: &Transfer, explanation: &mut Explanation) {
+        let Some(live) = &self.live else {
+            explanation.evidence = Some("the agent is stopped".to_owned());
+            explanation.remedy = Some("run `sealift up`".to_owned());
+            return;
+        };
+        match trouble(&**live, transfer) {
+            Some(Trouble { reason, evidence }) => {
+                explanation.object.reason = Some(reason);
+                explanation.evidence = Some(evidence);
+                explanation.remedy = Some(reason.remedy().to_owned());
+            }
+            None => explanation.evidence = Some("it waits for its turn".to_owned()),
+        }
+    }
+
+    async fn explain_replica(&self, named: &Named, answer: &Answer) -> Result<usize, Error> {
+        let catalog = &self.site.catalog;
+        let latest = catalog.latest(&named.bucket, &named.key).await?;
+        let row = match &named.version {
+            None => latest.clone(),
+            Some(version) => {
+                let name = sealift_terms::VersionName {
+                    bucket: named.bucket.clone(),
+                    key: named.key.clone(),
+                    version: version.clone(),
+                };
+                catalog.known(&name).await?
+            }
+        };
+        let Some(row) = row else { return Ok(0) };
+        let is_latest = latest.is_some_and(|latest| latest.name == row.name);
+        let explanation = self.of_replica(&row, is_latest).await;
+        answer.row(&explanation).await?;
+        Ok(1)
+    }
+
+    /// A replica's matters are where it came from, and whether its key still opens.
+    async fn of_replica(&self, row: &VersionRow, latest: bool) -> Explanation {
+        let came = row.receipt.as_ref().map(|receipt| {
+            let session = &receipt.session;
+            format!(
+                "from {} over {}, {}, {}; sealed under {} version {}, commit {}",
+                session.sender,
+                session.tls_version,
+                session.cipher_suite,
+                session.group,
+                receipt.cmk,
+                receipt.cmk_version,
+                row.sequence
+            )
+        });
+        let rebuilt = || "the catalog was rebuilt since it was stored".to_owned();
+        let mut explanation = reasoned(answers::replica(row, latest), None);
+        explanation.evidence = Some(came.unwrap_or_else(rebuilt));
+        let config = self.site.current();
+        let bucket = config.buckets.iter().find(|b| b.name == row.name.bucket);
+        if let Some(bucket) = bucket
+            && let Err(error) = self.key_of(&bucket.key).await
+        {
+            let reason = error.reason();
+            explanation.object.reason = Some(reason);
+            explanation.evidence = Some(failing::in_words(&error));
+            explanation.remedy = Some(reason.remedy().to_owned());
+        }
+        explanation
+    }
+
+    /// What the journal does not know may be in the source all the same.
+    async fn explain_unknown(&self, named: &Named, answer: &Answer) -> Result<bool, Error> {
+        let unsupported = self.site.journal.unsupported(&named.bucket).await?;
+        let name = named.key.as_str();
+        if let Some(found) = unsupported.iter().find(|found| found.name == name)
+            && let Some(row) = listing::left_out(&named.bucket, name, found.reason)
+        {
+            let explanation = reasoned(row, Some(found.evidence.clone()));
+            answer.row(&explanation).await?;
+            return Ok(true);
+        }
+        let config = self.site.current();
+        let source = config.sources.iter().find(|s| s.bucket == named.bucket);
+        let Some(source) = source else {
+            return Ok(false);
+        };
+        let clock = self.site.world.clock.clone();
+        let looked = match DirectorySource::new(&source.directory, clock) {
+            Ok(source) => source.look(&named.key).await,
+            Err(error) => Err(error),
+        };
+        let row = listing::left_out(&named.bucket, name, Reason::SkippedUnreadable);
+        let (Some(mut row), false) = (row, named.version.is_some()) else {
+            return Ok(false);
+        };
+        let evidence = match looked {
+            Ok(None) => return Ok(false),
+            Ok(Some(listed)) => {
+                row.status = Status::Pending;
+                row.reason = None;
+                row.size = listed.facts.size;
+                row.version = listed.version;
+                row.last_modified = listed.facts.last_modified;
+                match (listed.settled, self.live.is_some()) {
+                    (false, _) => "it is still being written to",
+                    (true, true) => "it is in the source; the next scan takes it up",
+                    (true, false) => {
+                        "it is in the source; the agent is stopped and has not seen it"
+                    }
+                }
+                .to_owned()
+            }
+            Err(error) => {
+                row.reason = Some(error.reason());
+                row.status = error.reason().status();
+                failing::in_words(&error)
+            }
+        };
+        answer.row(&reasoned(row, Some(evidence))).await?;
+        Ok(true)
+    }
+}
+
+/// Why there is no session with the peer of a transfer.
+fn trouble(live: &dyn Live, transfer: &Transfer) -> Option<Trouble> {
+    let peers = live.peers();
+    let peer = peers.into_iter().find(|peer| peer.peer == transfer.peer)?;
+    peer.trouble.filter(|_| peer.sessions.is_empty())
+}
+
+fn reasoned(object: ObjectRow, evidence: Option<String>) -> Explanation {
+    let remedy = object.reason.map(|reason| reason.remedy().to_owned());
+    Explanation {
+        object,
+        rule: None,
+        evidence,
+        tries: 0,
+        next_try: None,
+        remedy,
+    }
+}

@@ -1,0 +1,103 @@
+//! What only a running agent knows, and what only it can do.
+
+use async_trait::async_trait;
+use sealift_receiver::Usage;
+use sealift_sender::{SenderStatus, SourceStatus};
+use sealift_terms::{BucketName, PeerName, Reason, SessionFacts, Timestamp};
+
+use crate::{
+    CheckLine, Error,
+    admin::{Actor, Readiness},
+};
+
+/// A running agent, as the operations of its site see it.
+#[async_trait]
+pub(crate) trait Live: Send + Sync {
+    /// Since when it runs.
+    fn started(&self) -> Timestamp;
+
+    /// Whether it can do its work: listening, certificate valid, keys usable,
+    /// journal and catalog writable.
+    fn readiness(&self) -> Readiness;
+
+    /// The configured peers.
+    fn peers(&self) -> Vec<PeerState>;
+
+    /// How the sources stand.
+    fn sources(&self) -> Vec<SourceStatus>;
+
+    /// How the sending to each peer stands.
+    fn senders(&self) -> Vec<SenderStatus>;
+
+    /// What came in since the start.
+    fn usage(&self) -> Usage;
+
+    /// Says that transfers are due now.
+    fn wake(&self);
+
+    /// Scans the source of `bucket`, or all of them; says how many.
+    fn scan(&self, bucket: Option<&BucketName>) -> u64;
+
+    /// Lets held deletes of `bucket`, or of all sources, pass; says how many sources
+    /// were told.
+    fn accept_deletes(&self, bucket: Option<&BucketName>) -> u64;
+
+    /// Reads the configuration again and takes it up.
+    ///
+    /// # Errors
+    /// When it cannot work. The one in force stays.
+    async fn reload(&self, actor: &Actor) -> Result<Vec<CheckLine>, Error>;
+
+    /// What `check` looks at with the peers.
+    async fn check(&self) -> Vec<CheckLine>;
+}
+
+/// How things stand with one peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PeerState {
+    /// Its name here.
+    pub(crate) peer: PeerName,
+    /// Sessions that are open.
+    pub(crate) sessions: Vec<SessionState>,
+    /// What was negotiated for the last one, open or not.
+    pub(crate) negotiated: Option<SessionFacts>,
+    /// What went wrong last, unless a session was opened since.
+    pub(crate) trouble: Option<Trouble>,
+}
+
+/// One open session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionState {
+    /// Which way its data goes, from here.
+    pub(crate) direction: Direction,
+    /// Connections it has.
+    pub(crate) links: usize,
+}
+
+/// Which way the data of a session goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// To the peer.
+    Send,
+    /// From the peer.
+    Receive,
+}
+
+impl Direction {
+    /// The word for metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Send => "send",
+            Self::Receive => "receive",
+        }
+    }
+}
+
+/// Why there is no session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// The code.
+    pub(crate) reason: Reason,
+    /// What was seen.
+    pub(crate) evidence: String,
+}

@@ -1,0 +1,161 @@
+//! Gauges and sums, filled from what is known when a scrape asks.
+
+use sealift_ledger::AuditLog;
+use sealift_sender::{SenderStatus, SourceStatus};
+use sealift_terms::Timestamp;
+
+use super::{Direction, Live, PeerState, SiteOperations};
+use crate::{
+    Metric, Metrics,
+    admin::{BucketReport, Count, Operations, RuleReport},
+};
+
+/// Filled anew by every scrape: what is gone must not stay.
+const FILLED: [Metric; 8] = [
+    Metric::Transfers,
+    Metric::TransferBytes,
+    Metric::OldestPending,
+    Metric::Sessions,
+    Metric::ArchiveVersions,
+    Metric::ArchiveBytes,
+    Metric::DeletesHeld,
+    Metric::SourceFailing,
+];
+
+impl SiteOperations {
+    pub(super) async fn scrape(&self) -> String {
+        let _alone = self.scraping.lock().await;
+        let metrics = &*self.site.metrics;
+        for metric in FILLED {
+            metrics.clear(metric);
+        }
+        let version = env!("CARGO_PKG_VERSION");
+        metrics.series(Metric::BuildInfo, &[version]).set(1);
+        let ready = self.readiness().ready;
+        metrics.series(Metric::Ready, &[]).set(u64::from(ready));
+        // What cannot be read is missing from the answer, which says so.
+        match self.report().await {
+            Ok(report) => {
+                report
+                    .rules
+                    .iter()
+                    .for_each(|rule| fill_rule(metrics, rule));
+                let buckets = report.buckets.iter();
+                buckets.for_each(|bucket| fill_bucket(metrics, bucket));
+            }
+            Err(error) => tracing::error!(%error, "counts cannot be read"),
+        }
+        self.fill_site(metrics).await;
+        if let Some(live) = &self.live {
+            fill_live(metrics, &**live);
+        }
+        metrics.render()
+    }
+
+    async fn fill_site(&self, metrics: &Metrics) {
+        let site = &*self.site;
+        let calls = site.ring.counters();
+        metrics.series(Metric::KeyCalls, &[]).set(calls.calls_made);
+        metrics
+            .series(Metric::KeyCallsSaved, &[])
+            .set(calls.calls_saved);
+        let used = site.budget.total().saturating_sub(site.budget.free());
+        metrics.series(Metric::MemoryUsed, &[]).set(used as u64);
+        let unfinished = site.archive.unfinished() as u64;
+        metrics
+            .series(Metric::UnfinishedUploads, &[])
+            .set(unfinished);
+        match site.archive.room().await {
+            Ok(room) => metrics.series(Metric::StoreFree, &[]).set(room.free_bytes),
+            Err(error) => tracing::error!(%error, "the store's room cannot be read"),
+        }
+        match AuditLog::head(&*site.audit).await {
+            Ok(head) => metrics.series(Metric::AuditLeaves, &[]).set(head.size),
+            Err(error) => tracing::error!(%error, "the audit log cannot be read"),
+        }
+    }
+}
+
+fn fill_rule(metrics: &Metrics, rule: &RuleReport) {
+    let (name, peer) = (rule.rule.as_str(), rule.peer.as_str());
+    for count in &rule.counts {
+        let labels = [name, peer, count.status.as_str()];
+        let Count { objects, bytes } = count.count;
+        metrics.series(Metric::Transfers, &labels).set(objects);
+        metrics.series(Metric::TransferBytes, &labels).set(bytes);
+    }
+    let oldest = rule.oldest_pending_secs.unwrap_or(0);
+    metrics
+        .series(Metric::OldestPending, &[name, peer])
+        .set(oldest);
+}
+
+fn fill_bucket(metrics: &Metrics, bucket: &BucketReport) {
+    let labels = [bucket.bucket.as_str()];
+    metrics
+        .series(Metric::ArchiveVersions, &labels)
+        .set(bucket.versions);
+    metrics
+        .series(Metric::ArchiveBytes, &labels)
+        .set(bucket.bytes);
+}
+
+fn fill_live(metrics: &Metrics, live: &dyn Live) {
+    metrics
+        .series(Metric::StartTime, &[])
+        .set(seconds(live.started()));
+    let usage = live.usage();
+    metrics
+        .series(Metric::ReceivedObjects, &[])
+        .set(usage.objects);
+    metrics.series(Metric::ReceivedBytes, &[]).set(usage.bytes);
+    metrics
+        .series(Metric::OffersRefused, &[])
+        .set(usage.refused);
+    live.senders()
+        .iter()
+        .for_each(|sender| fill_sender(metrics, sender));
+    live.sources()
+        .iter()
+        .for_each(|source| fill_source(metrics, source));
+    live.peers()
+        .iter()
+        .for_each(|peer| fill_peer(metrics, peer));
+}
+
+fn fill_sender(metrics: &Metrics, sender: &SenderStatus) {
+    let labels = [sender.peer.as_str()];
+    metrics
+        .series(Metric::SentObjects, &labels)
+        .set(sender.objects);
+    metrics
+        .series(Metric::SentBytes, &labels)
+        .set(sender.bytes_written);
+}
+
+fn fill_source(metrics: &Metrics, source: &SourceStatus) {
+    let labels = [source.bucket.as_str()];
+    let failing = u64::from(source.reason.is_some());
+    metrics.series(Metric::SourceFailing, &labels).set(failing);
+    let held = source.held.map_or(0, |held| held.vanished);
+    metrics.series(Metric::DeletesHeld, &labels).set(held);
+    if let Some(scanned) = source.scanned {
+        metrics
+            .series(Metric::LastScan, &labels)
+            .set(seconds(scanned));
+    }
+}
+
+fn fill_peer(metrics: &Metrics, peer: &PeerState) {
+    for direction in [Direction::Send, Direction::Receive] {
+        let of_direction = peer.sessions.iter().filter(|s| s.direction == direction);
+        let labels = [peer.peer.as_str(), direction.as_str()];
+        metrics
+            .series(Metric::Sessions, &labels)
+            .set(of_direction.count() as u64);
+    }
+}
+
+fn seconds(time: Timestamp) -> u64 {
+    u64::try_from(time.as_secs()).unwrap_or(0)
+}

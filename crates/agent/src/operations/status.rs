@@ -1,0 +1,263 @@
+//! `status`: counts, ages, rates.
+
+use std::collections::BTreeMap;
+
+use sealift_keys::{KeyDescription, KeyError, KeyProvider};
+use sealift_ledger::{BucketCount, Count as Counted};
+use sealift_sender::{SenderStatus, SourceStatus};
+use sealift_terms::{BucketName, PeerName, RuleName, Status, Timestamp};
+
+use super::{PeerState, SiteOperations};
+use crate::{
+    Error,
+    admin::{
+        BucketReport, Count, Operations, PeerReport, RuleReport, SourceReport, StatusCount,
+        StatusReport,
+    },
+    config::Config,
+};
+
+impl SiteOperations {
+    pub(super) async fn report(&self) -> Result<StatusReport, Error> {
+        let site = &self.site;
+        let (config, row) = (site.current(), site.row());
+        // In this order: what a scan that is told as done has found is told, too.
+        let sources = self.sources(&config).await?;
+        let rules = self.rules(&config).await?;
+        let buckets = self.archived(&config).await?;
+        Ok(StatusReport {
+            site: config.site.name.clone(),
+            region: config.site.region.clone(),
+            site_id: row.site,
+            epoch: row.epoch,
+            sequence: row.sequence,
+            running: self.live.is_some(),
+            started: self.live.as_ref().map(|live| live.started()),
+            readiness: self.readiness(),
+            totals: totals(&rules, &buckets),
+            rules,
+            sources,
+            buckets,
+            peers: self.peers(&config),
+        })
+    }
+
+    async fn rules(&self, config: &Config) -> Result<Vec<RuleReport>, Error> {
+        let counts = self.site.journal.counts().await?;
+        let senders = self.live.as_ref().map(|live| live.senders());
+        let senders = senders.unwrap_or_default();
+        let now = self.site.world.clock.now();
+        let mut rules: BTreeMap<(RuleName, PeerName), Vec<Counted>> = BTreeMap::new();
+        for rule in &config.rules {
+            for peer in &rule.peers {
+                rules.insert((rule.name.clone(), peer.clone()), Vec::new());
+            }
+        }
+        for count in counts {
+            let of = (count.rule.clone(), count.peer.clone());
+            rules.entry(of).or_default().push(count);
+        }
+        let reports = rules
+            .into_iter()
+            .map(|((rule, peer), counts)| rule_report(rule, peer, &counts, &senders, now));
+        Ok(reports.collect())
+    }
+
+    async fn archived(&self, config: &Config) -> Result<Vec<BucketReport>, Error> {
+        let counts = self.site.archive.counts().await?;
+        let mut held: BTreeMap<BucketName, BucketCount> = counts
+            .into_iter()
+            .map(|count| (count.bucket.clone(), count))
+            .collect();
+        let mut reports = Vec::new();
+        for bucket in &config.buckets {
+            let count = held.remove(&bucket.name);
+            let key = self.key_of(&bucket.key).await;
+            reports.push(bucket_report(&bucket.name, count.as_ref(), Some(key)));
+        }
+        // Taken out of the configuration, and still here.
+        let left = held.iter();
+        reports.extend(left.map(|(name, count)| bucket_report(name, Some(count), None)));
+        Ok(reports)
+    }
+
+    /// A bucket's key, if it can be used.
+    pub(super) async fn key_of(&self, key: &str) -> Result<KeyDescription, KeyError> {
+        let described = self.site.keystore.describe(key).await?;
+        let (key, state) = (key.to_owned(), described.state);
+        match state.is_usable() {
+            true => Ok(described),
+            false => Err(KeyError::NotUsable { key, state }),
+        }
+    }
+
+    async fn sources(&self, config: &Config) -> Result<Vec<SourceReport>, Error> {
+        let standing = self.live.as_ref().map(|live| live.sources());
+        let standing = standing.unwrap_or_default();
+        let mut reports = Vec::new();
+        for source in &config.sources {
+            let known = self.site.journal.known_counts(&source.bucket).await?;
+            let status = standing.iter().find(|s| s.bucket == source.bucket);
+            reports.push(source_report(&source.bucket, known.live, status));
+        }
+        Ok(reports)
+    }
+
+    fn peers(&self, config: &Config) -> Vec<PeerReport> {
+        match &self.live {
+            Some(live) => live.peers().into_iter().map(peer_report).collect(),
+            None => {
+                let unseen = |peer: &crate::config::Peer| PeerReport {
+                    peer: peer.name.clone(),
+                    sessions: 0,
+                    links: 0,
+                    session: None,
+                    reason: None,
+                    evidence: None,
+                };
+                config.peers.iter().map(unseen).collect()
+            }
+        }
+    }
+}
+
+fn rule_report(
+    rule: RuleName,
+    peer: PeerName,
+    counts: &[Counted],
+    senders: &[SenderStatus],
+    now: Timestamp,
+) -> RuleReport {
+    let sender = senders.iter().find(|sender| sender.peer == peer);
+    let sent = sender.and_then(|sender| sender.sent.iter().find(|sent| sent.rule == rule));
+    let (objects_per_second, bytes_per_second) = sent
+        .map(|sent| (sent.objects_per_second, sent.bytes_per_second))
+        .unwrap_or_default();
+    let oldest = counts.iter().filter_map(|count| count.oldest).min();
+    let pending = counts.iter().find(|count| count.status == Status::Pending);
+    let pending = pending.map(sum).unwrap_or_default();
+    let counts = counts.iter().map(|count| StatusCount {
+        status: count.status,
+        count: sum(count),
+    });
+    RuleReport {
+        rule,
+        peer,
+        counts: counts.collect(),
+        oldest_pending_secs: oldest.map(|oldest| now.since(oldest).as_secs()),
+        objects_per_second,
+        bytes_per_second,
+        eta_secs: eta(pending, objects_per_second, bytes_per_second),
+    }
+}
+
+fn sum(count: &Counted) -> Count {
+    Count {
+        objects: count.objects,
+        bytes: count.bytes,
+    }
+}
+
+/// At the present rates; of many small objects and a few large ones the slower counts.
+fn eta(pending: Count, objects_per_second: f64, bytes_per_second: f64) -> Option<u64> {
+    let left = [
+        (pending.objects as f64, objects_per_second),
+        (pending.bytes as f64, bytes_per_second),
+    ];
+    let times = left
+        .iter()
+        .filter(|(left, rate)| *left > 0.0 && *rate > 0.0);
+    let seconds = times.map(|(left, rate)| left / rate).fold(0.0, f64::max);
+    (seconds > 0.0).then_some(seconds.ceil() as u64)
+}
+
+/// Every status that something has, in the order of reports.
+fn totals(rules: &[RuleReport], buckets: &[BucketReport]) -> Vec<StatusCount> {
+    let mut totals: BTreeMap<Status, Count> = BTreeMap::new();
+    let mut add = |status: Status, objects: u64, bytes: u64| {
+        let total = totals.entry(status).or_default();
+        total.objects += objects;
+        total.bytes += bytes;
+    };
+    for count in rules.iter().flat_map(|rule| &rule.counts) {
+        add(count.status, count.count.objects, count.count.bytes);
+    }
+    for bucket in buckets.iter().filter(|bucket| bucket.versions > 0) {
+        add(Status::Replica, bucket.versions, bucket.bytes);
+    }
+    let total = |(status, count)| StatusCount { status, count };
+    totals.into_iter().map(total).collect()
+}
+
+fn bucket_report(
+    name: &BucketName,
+    count: Option<&BucketCount>,
+    key: Option<Result<KeyDescription, KeyError>>,
+) -> BucketReport {
+    let (objects, bytes, delete_markers) = count
+        .map(|count| (count.objects, count.bytes, count.delete_markers))
+        .unwrap_or_default();
+    let (key, reason) = match key {
+        Some(Ok(key)) => (Some(key), None),
+        Some(Err(error)) => (None, Some(error.reason())),
+        None => (None, None),
+    };
+    BucketReport {
+        bucket: name.clone(),
+        versions: objects + delete_markers,
+        delete_markers,
+        bytes,
+        cmk: key.as_ref().map(|key| key.id.clone()),
+        cmk_version: key.map(|key| key.current),
+        reason,
+    }
+}
+
+fn source_report(bucket: &BucketName, live: u64, status: Option<&SourceStatus>) -> SourceReport {
+    SourceReport {
+        bucket: bucket.clone(),
+        objects: live,
+        skipped: status.map_or(0, |status| status.skipped),
+        settling: status.map_or(0, |status| status.settling),
+        scanned: status.and_then(|status| status.scanned),
+        reason: status.and_then(|status| status.reason),
+        evidence: status.and_then(|status| status.evidence.clone()),
+        deletes_held: status
+            .and_then(|status| status.held)
+            .map_or(0, |held| held.vanished),
+        polling: status.and_then(|status| status.polling.clone()),
+    }
+}
+
+fn peer_report(peer: PeerState) -> PeerReport {
+    let links = peer.sessions.iter().map(|session| session.links).max();
+    let (reason, evidence) = match peer.trouble {
+        Some(trouble) => (Some(trouble.reason), Some(trouble.evidence)),
+        None => (None, None),
+    };
+    PeerReport {
+        peer: peer.peer,
+        sessions: peer.sessions.len() as u64,
+        links: links.unwrap_or(0) as u64,
+        session: peer.negotiated,
+        reason,
+        evidence,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slower_of_both_rates_decides_when_all_is_sent() {
+        let pending = Count {
+            objects: 100,
+            bytes: 1000,
+        };
+        assert_eq!(eta(pending, 10.0, 1000.0), Some(10));
+        assert_eq!(eta(pending, 100.0, 10.0), Some(100));
+        assert_eq!(eta(pending, 0.0, 0.0), None);
+        assert_eq!(eta(Count::default(), 1.0, 1.0), None);
+    }
+}

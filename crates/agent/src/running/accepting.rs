@@ -1,0 +1,195 @@
+//! Links that peers make to us.
+
+use std::sync::Arc;
+
+use sealift_ledger::Refusal as RefusedConnection;
+use sealift_receiver::Session as Receiving;
+use sealift_terms::{AuditUnavailable, Reason};
+use sealift_tunnel::{Accepted, Link, LinkKind, Listener, OnRefused, Refused};
+use sealift_wire::{Hello, LinkId, Role};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::{
+    Running,
+    hello::hello,
+    links::Permits,
+    session::{End, Greeted, JOINING_MAX, Joins},
+};
+use crate::{Metric, config::Peer, site::Site};
+
+/// What is done with a connection that did not get in: a line in the log, a count,
+/// an audit record.
+pub(super) fn on_refused(site: &Arc<Site>) -> OnRefused {
+    let site = site.clone();
+    Arc::new(move |refused: Refused| {
+        let (cause, reason) = (refused.word(), refused.reason());
+        tracing::warn!(from = %refused.from, cause, %reason, "connection refused: {}", refused.cause);
+        site.metrics
+            .series(Metric::ConnectionsRefused, &[cause])
+            .add(1);
+        let details = [
+            ("reason", reason.to_string()),
+            ("evidence", refused.cause.to_string()),
+        ];
+        let refusal = RefusedConnection {
+            at: site.world.clock.now(),
+            cause: cause.to_owned(),
+            source: Some(refused.from.ip()),
+            details: details.map(|(name, value)| (name.to_owned(), value)).into(),
+        };
+        if let Err(AuditUnavailable { cause }) = site.audit.refused(refusal) {
+            tracing::error!(cause, "a refused connection cannot be put on record");
+        }
+    })
+}
+
+/// Takes links until the agent stops.
+pub(super) async fn accept(running: Arc<Running>, mut listener: Listener) {
+    let mut stop = running.stop.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let Some(accepted) = accepted else { return };
+        let Ok(permit) = running.connections.clone().try_acquire_owned() else {
+            tracing::warn!(from = %accepted.link.peer_address(), "connection refused: there are too many");
+            continue;
+        };
+        tokio::spawn(take(running.clone(), accepted, permit));
+    }
+}
+
+async fn take(running: Arc<Running>, accepted: Accepted, permit: OwnedSemaphorePermit) {
+    let Accepted { link, hello } = accepted;
+    let from = link.peer_address();
+    if let Err(why) = admit(&running, link, hello, permit).await {
+        tracing::warn!(%from, reason = %Reason::PeerProtocolMismatch, why, "link refused");
+    }
+}
+
+/// Lets a greeted link begin or join a session, and runs it.
+async fn admit(
+    running: &Arc<Running>,
+    link: Link,
+    hello: Hello,
+    permit: OwnedSemaphorePermit,
+) -> Result<(), String> {
+    let identity = &link.session().peer.identity;
+    let peer = running
+        .peer_of(identity)
+        .ok_or("its identity is no peer's any more")?;
+    if hello.region != *identity.region() {
+        return Err(format!(
+            "it says region {}, its identity is {identity}",
+            hello.region
+        ));
+    }
+    match (link.kind(), hello.link) {
+        (LinkKind::Control, 0) => begin(running, peer, link, hello, permit).await,
+        (LinkKind::Data, number @ 1..) => {
+            let (joins, room) = running.join(identity, &hello)?;
+            join(
+                running,
+                joins,
+                LinkId(number),
+                link,
+                &hello,
+                vec![permit, room],
+            )
+            .await
+        }
+        (kind, number) => Err(format!("it is link {number} of a session, as {kind:?}")),
+    }
+}
+
+async fn begin(
+    running: &Arc<Running>,
+    peer: Peer,
+    mut link: Link,
+    theirs: Hello,
+    permit: OwnedSemaphorePermit,
+) -> Result<(), String> {
+    let role = theirs.role.other();
+    let ours = hello(&running.site, theirs.session, 0, role);
+    let agreed = ours.agree(&theirs).map_err(|error| error.to_string())?;
+    let greeted = Greeted::new(peer, link.session(), theirs, agreed, role);
+    let (to_links, links) = mpsc::channel(JOINING_MAX);
+    let joins = match role {
+        Role::Send => Joins::Sending(to_links.clone()),
+        Role::Receive => Joins::Receiving(running.receiving(&greeted)),
+    };
+    let Some(id) = running.register(&greeted, joins.clone()) else {
+        return Err("its identity has too many sessions".to_owned());
+    };
+    running
+        .session_opened(&greeted)
+        .map_err(|error| error.to_string())?;
+    let end = match link.answer(&ours).await {
+        Err(error) => Err((error.reason(), error.to_string())),
+        Ok(()) => match joins {
+            Joins::Receiving(session) => receive(running, &session, link, permit).await,
+            Joins::Sending(_) => {
+                let (lost, _nobody_dials_again) = mpsc::channel(JOINING_MAX);
+                let control = running.joining(LinkId(0), link, vec![permit]);
+                // The channel is empty: there is room.
+                let _ = to_links.try_send(control);
+                drop(to_links);
+                running.send_over(&greeted, links, lost).await
+            }
+        },
+    };
+    running.unregister(id);
+    running.session_closed(&greeted, &end);
+    Ok(())
+}
+
+/// Runs the control link of a session in which we receive. The session lives as
+/// long as that link.
+async fn receive(
+    running: &Arc<Running>,
+    session: &Arc<Receiving>,
+    link: Link,
+    permit: OwnedSemaphorePermit,
+) -> End {
+    let drain = running.site.current().limits.drain;
+    let mut stop = running.stop.subscribe();
+    let draining = async {
+        let _ = stop.wait_for(|stop| *stop).await;
+        session.drain(drain).await;
+        std::future::pending::<()>().await;
+    };
+    let end = tokio::select! {
+        end = running.receive_link(session, LinkId(0), link, vec![permit]) => end,
+        () = draining => Ok(()),
+    };
+    session.end();
+    end
+}
+
+async fn join(
+    running: &Arc<Running>,
+    joins: Joins,
+    id: LinkId,
+    mut link: Link,
+    theirs: &Hello,
+    permits: Permits,
+) -> Result<(), String> {
+    let ours = hello(&running.site, theirs.session, id.0, theirs.role.other());
+    link.answer(&ours)
+        .await
+        .map_err(|error| error.to_string())?;
+    match joins {
+        Joins::Receiving(session) => {
+            if let Err((reason, evidence)) = running.receive_link(&session, id, link, permits).await
+            {
+                tracing::info!(peer = %session.peer().identity, link = %id, %reason, evidence, "a link is gone");
+            }
+        }
+        Joins::Sending(to_links) => {
+            // A session that has just ended needs no link.
+            let _ = to_links.send(running.joining(id, link, permits)).await;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! Every link that stands, so that one that may not go on is ended: an identity
+//! denied, a certificate over.
+
+use parking_lot::Mutex;
+use sealift_identity::{Session as TlsSession, TlsContext};
+use sealift_terms::Identity;
+use sealift_tunnel::{Link, LinkEnder};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// What a link counts against, as long as it lives.
+pub(super) type Permits = Vec<OwnedSemaphorePermit>;
+
+/// The links that stand.
+#[derive(Debug, Default)]
+pub(super) struct Standing(Mutex<Vec<(TlsSession, LinkEnder)>>);
+
+impl Standing {
+    /// Watches over a link until it is gone.
+    pub(super) fn adopt(&self, link: &mut Link, permits: Permits) {
+        let ender = link.ender(permits);
+        self.0.lock().push((link.session().clone(), ender));
+    }
+
+    /// Ends the links that the TLS context would not let stand any more, and
+    /// forgets those that are gone.
+    pub(super) fn sweep(&self, tls: &TlsContext) {
+        self.0.lock().retain(|(session, ender)| {
+            if ender.is_gone() {
+                return false;
+            }
+            let Err(refusal) = tls.check_session(session) else {
+                return true;
+            };
+            tracing::warn!(peer = %session.peer.identity, %refusal, "a link is closed");
+            ender.end(refusal);
+            false
+        });
+    }
+
+    /// Links that stand with one peer.
+    pub(super) fn of(&self, peer: &Identity) -> usize {
+        let links = self.0.lock();
+        links
+            .iter()
+            .filter(|(tls, ender)| tls.peer.identity == *peer && !ender.is_gone())
+            .count()
+    }
+
+    /// Links that stand.
+    pub(super) fn count(&self) -> usize {
+        self.0
+            .lock()
+            .iter()
+            .filter(|(_, ender)| !ender.is_gone())
+            .count()
+    }
+}

@@ -1,0 +1,103 @@
+//! The running agent: the listener, the sessions with peers in both roles, the
+//! tasks of sources, and the order in which all of it starts and stops.
+//!
+//! ```text
+//!   Listener ──▶ accepting ─┐                      ┌─▶ receiver::Session ─▶ archive
+//!                           ├─▶ session, by role ──┤
+//!   Dialer  ◀── dialling ───┘                      └─▶ sender::PeerSender ◀─ journal ◀─ SourceTask
+//! ```
+
+mod accepting;
+mod dialling;
+mod hello;
+mod links;
+mod live;
+mod peers;
+mod question;
+mod session;
+mod start;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use sealift_identity::TlsContext;
+use sealift_receiver::Door;
+use sealift_sender::{PeerSender, Rules, SourceHandle, WorkSignal};
+use sealift_terms::{AuditKind, AuditRecord, PeerName, Timestamp};
+use tokio::sync::{Semaphore, watch};
+
+use crate::{
+    Error,
+    config::{Override, Peer},
+    site::Site,
+};
+
+pub use question::check_peers;
+pub use start::up;
+
+use links::Standing;
+use peers::PeerStates;
+
+/// How often links are held against certificates and the deny list.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Everything that runs, shared by the tasks that run it.
+pub(crate) struct Running {
+    site: Arc<Site>,
+    started: Timestamp,
+    /// The command line's settings, for a reload.
+    flags: Vec<Override>,
+    tls: Arc<TlsContext>,
+    standing: Standing,
+    peers: PeerStates,
+    door: Arc<Door>,
+    senders: BTreeMap<PeerName, Arc<OneSender>>,
+    sources: Vec<SourceHandle>,
+    rules: watch::Sender<Arc<Rules>>,
+    work: WorkSignal,
+    /// Turns true when nothing new is to be begun.
+    stop: watch::Sender<bool>,
+    connections: Arc<Semaphore>,
+    sessions: Mutex<session::Registry>,
+    listening: Option<std::net::SocketAddr>,
+}
+
+/// The sender to one peer, and the right to give it a session: one at a time.
+struct OneSender {
+    sender: PeerSender,
+    free: tokio::sync::Mutex<()>,
+}
+
+impl Running {
+    /// The peer that has this identity, as configured.
+    fn peer_of(&self, identity: &sealift_terms::Identity) -> Option<Peer> {
+        self.site
+            .current()
+            .peers
+            .iter()
+            .find(|peer| peer.identity == *identity)
+            .cloned()
+    }
+
+    /// Puts an act of the agent on record.
+    fn record(&self, kind: AuditKind, details: &[(&str, String)]) -> Result<(), Error> {
+        let record = AuditRecord::new(self.site.world.clock.now(), kind, "agent");
+        let record = details
+            .iter()
+            .fold(record, |record, (name, value)| record.with(name, value));
+        self.site.record(record)
+    }
+
+    /// Holds standing links against certificates and deny list, and lets counted
+    /// refusals go on record, until the end.
+    async fn watch_over(&self) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            self.standing.sweep(&self.tls);
+            let now = self.site.world.clock.now();
+            if let Err(error) = self.site.audit.settle_refusals(now) {
+                tracing::error!(%error, "refused connections cannot be put on record");
+            }
+        }
+    }
+}

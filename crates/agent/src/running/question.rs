@@ -1,0 +1,272 @@
+//! The checks that need the peers: a real handshake with each that can be dialled,
+//! its clock, and whether it would take what the rules send.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use sealift_identity::{Direction, TlsContext};
+use sealift_receiver::{Answer, Question};
+use sealift_terms::{BucketName, Epoch, SessionId, SiteId, limits::CLOCK_SKEW_MAX};
+use sealift_tunnel::{Dialer, Incoming, Link, LinkKind, TcpTransport, TunnelError};
+use sealift_wire::{
+    Carries, Close, Hello, LinkEvent, LinkId, PROTOCOL_MAX, PROTOCOL_MIN, Role, SendEvent,
+    SendSession,
+};
+
+use crate::{
+    CheckLine, World,
+    config::{Config, Peer},
+    load_credentials, load_peers,
+};
+
+/// How long a peer may take to answer a question.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// The checks that need the peers, from the files that a configuration names.
+pub async fn check_peers(config: &Config, world: &World) -> Vec<CheckLine> {
+    let tls = || -> Result<TlsContext, sealift_identity::IdentityError> {
+        let credentials = load_credentials(config, world)?;
+        let peers = load_peers(config)?;
+        TlsContext::new(config.tls.clone(), credentials, peers, world.clock.clone())
+    };
+    match tls() {
+        Ok(tls) => ask_peers(config, world, &Arc::new(tls)).await,
+        // The checks that need no peer say what is wrong with the files.
+        Err(error) => {
+            let skipped = |peer: &Peer| CheckLine::skip(name_of(peer), error.to_string());
+            config.peers.iter().map(skipped).collect()
+        }
+    }
+}
+
+/// Asks every peer that can be dialled.
+pub(super) async fn ask_peers(
+    config: &Config,
+    world: &World,
+    tls: &Arc<TlsContext>,
+) -> Vec<CheckLine> {
+    let dialer = Dialer::new(Arc::new(TcpTransport), tls.clone());
+    let mut lines = Vec::new();
+    for peer in &config.peers {
+        match &peer.address {
+            None => lines.push(CheckLine::skip(
+                name_of(peer),
+                "has no address: it dials us",
+            )),
+            Some(address) => {
+                let visit = Visit {
+                    config,
+                    world,
+                    peer,
+                };
+                match visit.dial(&dialer, address, &mut lines).await {
+                    Ok((link, hello)) => visit.ask(link, &hello, &mut lines).await,
+                    Err(error) => lines.push(CheckLine::fail(
+                        name_of(peer),
+                        format!("{address}: {}: {error}", error.reason()),
+                        error.reason().remedy(),
+                    )),
+                }
+            }
+        }
+    }
+    lines
+}
+
+fn name_of(peer: &Peer) -> String {
+    format!("peer {}", peer.name)
+}
+
+/// One look at one peer.
+struct Visit<'a> {
+    config: &'a Config,
+    world: &'a World,
+    peer: &'a Peer,
+}
+
+impl Visit<'_> {
+    async fn dial(
+        &self,
+        dialer: &Dialer,
+        address: &str,
+        lines: &mut Vec<CheckLine>,
+    ) -> Result<(Link, Hello), TunnelError> {
+        let mut link = dialer
+            .dial(address, &self.peer.identity, LinkKind::Control)
+            .await?;
+        let (theirs, _) = link.greet(&self.hello()).await?;
+        let facts = link.session().facts(Direction::Sending);
+        let until = link.session().peer.not_after;
+        let found = format!(
+            "{address}: {} {} {}, {} (serial {}) until {until}, {}",
+            facts.tls_version,
+            facts.cipher_suite,
+            facts.group,
+            facts.receiver,
+            facts.receiver_serial,
+            theirs.software,
+        );
+        lines.push(CheckLine::pass(name_of(self.peer), found));
+        lines.push(self.clock(&theirs));
+        Ok((link, theirs))
+    }
+
+    /// A stranger's question needs no site of its own: nothing is sent over it.
+    fn hello(&self) -> Hello {
+        let rng = &*self.world.rng;
+        Hello {
+            protocol_min: PROTOCOL_MIN,
+            protocol_max: PROTOCOL_MAX,
+            session: SessionId::random(rng),
+            link: 0,
+            role: Role::Send,
+            site: SiteId::random(rng),
+            site_name: self.config.site.name.clone(),
+            region: self.config.site.region.clone(),
+            epoch: Epoch::random(rng),
+            commit_sequence: 0,
+            clock: self.world.clock.now(),
+            software: concat!("sealift-check/", env!("CARGO_PKG_VERSION")).to_owned(),
+            limits: Default::default(),
+        }
+    }
+
+    fn clock(&self, theirs: &Hello) -> CheckLine {
+        let check = format!("clock of {}", self.peer.name);
+        let here = self.world.clock.now();
+        let apart = here.since(theirs.clock).max(theirs.clock.since(here));
+        let found = format!("{:.1} s apart", apart.as_secs_f64());
+        match apart > CLOCK_SKEW_MAX {
+            true => CheckLine::fail(
+                check,
+                format!("{found}: here {here}, there {}", theirs.clock),
+                "set both clocks; run a time service",
+            ),
+            false => CheckLine::pass(check, found),
+        }
+    }
+
+    async fn ask(&self, link: Link, _theirs: &Hello, lines: &mut Vec<CheckLine>) {
+        let rules = self
+            .config
+            .rules
+            .iter()
+            .filter(|rule| rule.peers.contains(&self.peer.name));
+        let buckets: BTreeSet<&BucketName> = rules.map(|rule| &rule.bucket).collect();
+        let mut asking = Asking::new(link);
+        for bucket in buckets {
+            let check = format!("bucket {bucket} at {}", self.peer.name);
+            let question = Question::Bucket {
+                bucket: bucket.clone(),
+            };
+            let answered = tokio::time::timeout(ANSWER_TIME_MAX, asking.ask(&question)).await;
+            lines.push(match answered {
+                Ok(Ok(answer)) => self.bucket(check, bucket, answer),
+                Ok(Err(error)) => {
+                    CheckLine::fail(check, error.to_string(), "look into the peer's log")
+                }
+                Err(_) => CheckLine::fail(check, "no answer", "look into the peer's log"),
+            });
+        }
+        asking.close().await;
+    }
+
+    fn bucket(&self, check: String, bucket: &BucketName, answer: Answer) -> CheckLine {
+        let Answer::Bucket {
+            exists,
+            may_replicate,
+            may_delete,
+            obstacle,
+            region,
+            ..
+        } = answer
+        else {
+            return CheckLine::skip(check, "the peer does not know the question: it is older");
+        };
+        let us = load_credentials(self.config, self.world)
+            .map(|credentials| credentials.leaf().identity.to_string())
+            .unwrap_or_else(|_| "this agent's identity".to_owned());
+        if !may_replicate {
+            let remedy =
+                format!("at the peer: [[grant]] identity = \"{us}\", bucket = \"{bucket}\"");
+            return CheckLine::fail(check, "PolicyDenied: no grant to replicate", remedy);
+        }
+        if !exists {
+            let remedy = format!("at the peer: [[bucket]] name = \"{bucket}\"");
+            return CheckLine::fail(check, "DstBucketMissing: there is no such bucket", remedy);
+        }
+        if let Some(obstacle) = obstacle {
+            return CheckLine::fail(check, obstacle, "run `sealift check` at the peer");
+        }
+        if !may_delete {
+            return CheckLine::warn(
+                check,
+                format!("ready in {region}; delete markers are not granted"),
+                "add \"delete\" to the actions of the grant at the peer if they are to be sent",
+            );
+        }
+        CheckLine::pass(check, format!("granted, sealable, in {region}"))
+    }
+}
+
+/// A link on which only questions are asked.
+struct Asking {
+    reader: sealift_tunnel::LinkReader,
+    writer: sealift_tunnel::LinkWriter,
+    machine: SendSession,
+}
+
+const CONTROL: LinkId = LinkId(0);
+
+impl Asking {
+    fn new(link: Link) -> Self {
+        let mut machine = SendSession::new(Default::default());
+        machine.linked(CONTROL, Carries::Control);
+        let (reader, writer) = link.split();
+        Self {
+            reader,
+            writer,
+            machine,
+        }
+    }
+
+    async fn ask(&mut self, question: &Question) -> Result<Answer, TunnelError> {
+        let body = serde_json::to_vec(question).unwrap_or_default();
+        let asked = self.machine.question(CONTROL, &body);
+        self.write().await?;
+        loop {
+            let Some(Incoming::Frame { header, payload }) = self.reader.next().await? else {
+                return Err(TunnelError::CutOff);
+            };
+            self.machine.frame(CONTROL, &header, payload)?;
+            while let Some(event) = self.machine.next_event() {
+                if let SendEvent::Link(LinkEvent::Answered { number, body }) = event
+                    && number == asked
+                {
+                    return Ok(serde_json::from_slice(&body).unwrap_or(Answer::Unknown));
+                }
+            }
+            self.write().await?;
+        }
+    }
+
+    async fn write(&mut self) -> Result<(), TunnelError> {
+        let mut out = Vec::new();
+        self.machine.next(CONTROL, &mut out);
+        self.writer.queue(&out);
+        self.writer.flush().await
+    }
+
+    /// Ends in order. Whether the peer hears it does not matter any more.
+    async fn close(mut self) {
+        self.machine.close(
+            CONTROL,
+            &Close {
+                reason: None,
+                evidence: Default::default(),
+            },
+        );
+        if self.write().await.is_ok() {
+            let _ = self.writer.close().await;
+        }
+    }
+}

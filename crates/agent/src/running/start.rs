@@ -1,0 +1,290 @@
+//! Starting and stopping, each in its order.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use sealift_host::DataDirLock;
+use sealift_identity::TlsContext;
+use sealift_receiver::Door;
+use sealift_sender::{
+    NoAnswers, Orders, PeerSender, Rule, Rules, Settings, SourceSettings, SourceTask, WorkSignal,
+};
+use sealift_store::{DirectorySource, Source};
+use sealift_terms::{AuditKind, BucketName, limits::CONNECTIONS_MAX};
+use sealift_tunnel::{Dialer, Listener, TcpTransport};
+use sealift_wire::Role;
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+use super::{OneSender, Running, accepting, dialling, links::Standing, peers::PeerStates};
+use crate::{
+    Error, Lifecycle, Outcome, Phase, World,
+    admin::AdminServer,
+    check_offline,
+    config::{Config, Override},
+    load_credentials, load_peers,
+    operations::SiteOperations,
+    site::Site,
+    watch_signals,
+};
+
+/// How long a forced stop lets last frames leave.
+const LAST_WAIT: Duration = Duration::from_millis(100);
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting, or made it stop.
+pub async fn up(config: Config, flags: Vec<Override>) -> Result<(), Error> {
+    let world = World::real();
+    let mut lifecycle =
+        watch_signals(config.limits.drain).map_err(Error::failed("watching for signals"))?;
+    let lock = DataDirLock::acquire(&config.site.data_dir).map_err(Error::Locked)?;
+    refuse_what_cannot_work(&config, &world).await?;
+    let site = Site::open(config.clone(), world, lock).await?;
+    let mut tasks = JoinSet::new();
+    let running = start(site, config, flags, &mut tasks).await?;
+    let operations = Arc::new(SiteOperations::running(
+        running.site.clone(),
+        running.clone(),
+    ));
+    let (socket, loopback) = {
+        let config = running.site.current();
+        (config.socket(), config.admin)
+    };
+    let admin = AdminServer::open(&socket, loopback, operations, &lifecycle).await?;
+    tracing::info!(
+        site = %running.site.config.site.name, region = %running.site.config.site.region,
+        listen = ?running.listening, admin = ?admin.loopback(), "ready"
+    );
+    serve(&running, &mut lifecycle).await;
+    stop(&running, &mut lifecycle, tasks).await;
+    drop(admin);
+    running.record(AuditKind::AgentStopped, &[])?;
+    running.site.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn refuse_what_cannot_work(config: &Config, world: &World) -> Result<(), Error> {
+    let mut failed = Vec::new();
+    for line in check_offline(config, world).await {
+        match line.outcome {
+            Outcome::Pass | Outcome::Skip => {}
+            Outcome::Warn => tracing::warn!(check = line.check, "{}", line.found),
+            Outcome::Fail => failed.push(line),
+        }
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Unready(failed))
+    }
+}
+
+/// Puts the parts together and sets them going.
+async fn start(
+    site: Arc<Site>,
+    config: Config,
+    flags: Vec<Override>,
+    tasks: &mut JoinSet<()>,
+) -> Result<Arc<Running>, Error> {
+    let clock = site.world.clock.clone();
+    let credentials = load_credentials(&config, &site.world)?;
+    let peers = load_peers(&config)?;
+    let tls = Arc::new(TlsContext::new(
+        config.tls.clone(),
+        credentials,
+        peers,
+        clock.clone(),
+    )?);
+    let grants = Arc::new(config.grants.clone());
+    let door = Arc::new(Door::new(
+        site.archive.clone(),
+        grants,
+        site.audit.clone(),
+        clock.clone(),
+    ));
+    let listener = match config.listen {
+        Some(address) => {
+            let on_refused = accepting::on_refused(&site);
+            let address = address.to_string();
+            let listener = Listener::bind(&TcpTransport, &address, tls.clone(), on_refused);
+            Some(
+                listener
+                    .await
+                    .map_err(Error::failed("listening for peers"))?,
+            )
+        }
+        None => None,
+    };
+    let work = WorkSignal::new();
+    let (rules, rules_in_force) = watch::channel(Arc::new(rules_of(&config)));
+    let sources = open_sources(&config, &site)?;
+    let (stop, stopping) = watch::channel(false);
+    let orders = Orders::load(&*site.journal, config.site.region.clone(), clock.clone()).await;
+    let orders = Arc::new(orders.map_err(Error::failed("reading the journal"))?);
+    let mut handles = Vec::new();
+    for (bucket, source) in &sources {
+        let interval = config.sources.iter().find(|s| s.bucket == *bucket);
+        let settings = SourceSettings {
+            bucket: bucket.clone(),
+            scan_interval: interval.map(|s| s.scan_interval).unwrap_or_default(),
+        };
+        let (task, handle) = SourceTask::new(
+            settings,
+            source.clone(),
+            site.journal.clone(),
+            orders.clone(),
+            clock.clone(),
+            rules_in_force.clone(),
+            work.clone(),
+        );
+        tasks.spawn(task.run(stopping.clone()));
+        handles.push(handle);
+    }
+    let running = Arc::new(Running {
+        started: clock.now(),
+        flags,
+        standing: Standing::default(),
+        peers: PeerStates::default(),
+        door,
+        senders: senders(&config, &site, &sources, &work),
+        sources: handles,
+        rules,
+        work,
+        stop,
+        connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+        sessions: Default::default(),
+        listening: listener.as_ref().map(Listener::address),
+        tls,
+        site,
+    });
+    running.record(
+        AuditKind::AgentStarted,
+        &[("version", env!("CARGO_PKG_VERSION").to_owned())],
+    )?;
+    let path = running.site.current().path.display().to_string();
+    running.record(AuditKind::ConfigLoaded, &[("file", path)])?;
+    if let Some(listener) = listener {
+        tasks.spawn(accepting::accept(running.clone(), listener));
+    }
+    dial(&running, tasks);
+    Ok(running)
+}
+
+fn dial(running: &Arc<Running>, tasks: &mut JoinSet<()>) {
+    let dialer = Dialer::new(Arc::new(TcpTransport), running.tls.clone());
+    for peer in &running.site.current().peers {
+        let Some(address) = peer.address.clone() else {
+            continue;
+        };
+        let roles = [
+            (
+                peer.dial_for.send && running.senders.contains_key(&peer.name),
+                Role::Send,
+            ),
+            (peer.dial_for.receive, Role::Receive),
+        ];
+        for (_, role) in roles.into_iter().filter(|(wanted, _)| *wanted) {
+            let (running, dialer) = (running.clone(), dialer.clone());
+            let (peer, address) = (peer.clone(), address.clone());
+            tasks.spawn(dialling::keep_session(running, dialer, peer, address, role));
+        }
+    }
+}
+
+/// The rules of a configuration in the sender's shape.
+pub(super) fn rules_of(config: &Config) -> Rules {
+    let rule = |rule: &crate::config::Rule| Rule {
+        name: rule.name.clone(),
+        bucket: rule.bucket.clone(),
+        prefix: rule.prefix.clone(),
+        peers: rule.peers.clone(),
+    };
+    Rules::new(config.rules.iter().map(rule).collect())
+}
+
+type Sources = BTreeMap<BucketName, Arc<dyn Source>>;
+
+fn open_sources(config: &Config, site: &Site) -> Result<Sources, Error> {
+    let mut sources: Sources = BTreeMap::new();
+    for source in &config.sources {
+        let opened = DirectorySource::new(&source.directory, site.world.clock.clone());
+        let opened = opened.map_err(Error::failed("opening a source"))?;
+        sources.insert(source.bucket.clone(), Arc::new(opened));
+    }
+    Ok(sources)
+}
+
+/// A sender for every peer that a rule names.
+fn senders(
+    config: &Config,
+    site: &Site,
+    sources: &Sources,
+    work: &WorkSignal,
+) -> BTreeMap<sealift_terms::PeerName, Arc<OneSender>> {
+    let named = config
+        .rules
+        .iter()
+        .flat_map(|rule| rule.peers.iter().cloned());
+    let sender = |peer: sealift_terms::PeerName| {
+        let sender = PeerSender::new(Settings {
+            peer: peer.clone(),
+            journal: site.journal.clone(),
+            sources: sources.clone(),
+            work: work.clone(),
+            part_size: config.limits.part_bytes,
+            drain_time: config.limits.drain,
+            clock: site.world.clock.clone(),
+            rng: site.world.rng.clone(),
+            audit: site.audit.clone(),
+            questions: Arc::new(NoAnswers),
+        });
+        (
+            peer,
+            Arc::new(OneSender {
+                sender,
+                free: Default::default(),
+            }),
+        )
+    };
+    named.map(sender).collect()
+}
+
+/// Works until the first signal to end.
+async fn serve(running: &Arc<Running>, lifecycle: &mut Lifecycle) {
+    let mut reloads = lifecycle.clone();
+    let reload = async {
+        loop {
+            reloads.reload_asked().await;
+            match running.take_up_file("SIGHUP").await {
+                Ok(_) => tracing::info!("configuration reloaded"),
+                Err(error) => tracing::error!(%error, "the configuration stays as it was"),
+            }
+        }
+    };
+    tokio::select! {
+        () = lifecycle.reached(Phase::Draining) => {}
+        () = running.watch_over() => {}
+        () = reload => {}
+    }
+}
+
+/// Finishes what is under way; a second signal, or the time limit, cuts it short.
+async fn stop(running: &Arc<Running>, lifecycle: &mut Lifecycle, mut tasks: JoinSet<()>) {
+    running.stop.send_replace(true);
+    let drained = async {
+        while tasks.join_next().await.is_some() {}
+        while running.standing.count() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = drained => {}
+        () = lifecycle.reached(Phase::Stopping) => {
+            tokio::time::sleep(LAST_WAIT).await;
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! One site put together: an opened data directory with everything that a running
+//! agent or a command works on, and nothing of the network.
+
+mod keys;
+mod offline;
+mod open;
+
+use std::{fmt, sync::Arc};
+
+use parking_lot::RwLock;
+use sealift_archive::{Archive, Budget};
+use sealift_host::DataDirLock;
+use sealift_keys::{LocalKeystore, RecordRing};
+use sealift_ledger::{AuditLog, Catalog, Journal, SiteRow};
+use sealift_store::Store;
+use sealift_terms::{AuditRecord, Timestamp};
+
+use crate::{Error, Metrics, World, config::Config};
+
+pub use offline::Offline;
+
+/// An opened data directory. The lock on it is held as long as this lives.
+pub(crate) struct Site {
+    /// What it was opened with. Name, region and data directory stay what they are;
+    /// what can be reloaded is in [`current`](Self::current).
+    pub(crate) config: Config,
+    pub(crate) world: World,
+    pub(crate) keystore: Arc<LocalKeystore>,
+    pub(crate) ring: Arc<RecordRing>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) audit: Arc<dyn AuditLog>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) archive: Arc<Archive>,
+    /// The byte budget of everything in this process that buffers.
+    pub(crate) budget: Budget,
+    pub(crate) metrics: Arc<Metrics>,
+    current: RwLock<Arc<Config>>,
+    /// Last, so that everything else is closed when it is given up.
+    _lock: DataDirLock,
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Site({})", self.config.site.name)
+    }
+}
+
+impl Site {
+    /// Its id, the life of its catalog, and how far it has come.
+    pub(crate) fn row(&self) -> SiteRow {
+        self.catalog.site()
+    }
+
+    /// The configuration in force.
+    pub(crate) fn current(&self) -> Arc<Config> {
+        Arc::clone(&self.current.read())
+    }
+
+    /// Takes up another configuration, as far as an open site is concerned: its
+    /// buckets and their keys.
+    ///
+    /// # Errors
+    /// As [`Site::open`], for a key that cannot be used. Nothing was changed then.
+    pub(crate) async fn take_up(&self, config: Config) -> Result<(), Error> {
+        keys::usable(&config, &self.keystore).await?;
+        self.archive.set_buckets(open::buckets(&config));
+        *self.current.write() = Arc::new(config);
+        Ok(())
+    }
+
+    /// Puts something on record.
+    ///
+    /// # Errors
+    /// When it cannot be: then it must not be done.
+    pub(crate) fn record(&self, record: AuditRecord) -> Result<(), Error> {
+        let kept = self.audit.record(record);
+        kept.map_err(Error::failed("writing the audit log"))
+    }
+
+    /// Commits what is under way and makes the audit log durable. What follows is
+    /// closed by dropping.
+    pub(crate) async fn close(&self) {
+        self.archive.close().await;
+        let all = Timestamp::from_millis(i64::MAX);
+        if let Err(error) = self.audit.settle_refusals(all) {
+            tracing::error!(%error, "refusals are missing from the audit log");
+        }
+        if let Err(error) = self.audit.flush().await {
+            tracing::error!(%error, "the audit log is not durable to its end");
+        }
+    }
+}

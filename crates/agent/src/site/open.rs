@@ -1,0 +1,149 @@
+//! Opening a site: keystore, databases, store, archive, in this order.
+
+use std::{path::Path, sync::Arc};
+
+use sealift_archive::{Archive, ArchiveParts, Buckets, Budget, SiteFacts};
+use sealift_host::DataDirLock;
+use sealift_keys::{LocalKeystore, RecordRing};
+use sealift_ledger::{NewSite, SqliteCatalog, SqliteJournal};
+use sealift_store::DirectoryStore;
+use sealift_terms::{Epoch, SiteId};
+
+use super::{Site, keys};
+use crate::{Error, World, config::Config, open_keystore};
+
+/// The sender's journal in a data directory.
+const JOURNAL_FILE: &str = "journal.db";
+/// The receiver's catalog, with the audit log.
+const CATALOG_FILE: &str = "catalog.db";
+/// Unfinished objects.
+const STAGING_DIR: &str = "staging";
+/// Sealed objects.
+const STORE_DIR: &str = "store";
+
+impl Site {
+    /// Opens a site for an agent that is to run.
+    ///
+    /// # Errors
+    /// [`Error::Keys`] or [`Error::Refused`] for a root key or a bucket's key that
+    /// cannot be used; [`Error::Failed`] for what cannot be opened.
+    pub(crate) async fn open(
+        config: Config,
+        world: World,
+        lock: DataDirLock,
+    ) -> Result<Arc<Self>, Error> {
+        let (config, opened) = open_files(config, &world).await?;
+        keys::usable(&config, &opened.keystore).await?;
+        assemble(config, world, lock, opened).await
+    }
+
+    /// Opens a site to look at it: a key that cannot be used now is in nobody's way
+    /// until something is to be opened with it.
+    ///
+    /// # Errors
+    /// As [`Site::open`], but for the buckets' keys.
+    pub(crate) async fn open_stopped(
+        config: Config,
+        world: World,
+        lock: DataDirLock,
+    ) -> Result<Arc<Self>, Error> {
+        let (config, opened) = open_files(config, &world).await?;
+        assemble(config, world, lock, opened).await
+    }
+}
+
+/// The buckets of a configuration, as the archive takes them.
+pub(super) fn buckets(config: &Config) -> Buckets {
+    let buckets = config.buckets.iter();
+    buckets
+        .map(|bucket| (bucket.name.clone(), bucket.key.clone()))
+        .collect()
+}
+
+struct Opened {
+    keystore: Arc<LocalKeystore>,
+    journal: SqliteJournal,
+    catalog: SqliteCatalog,
+    store: DirectoryStore,
+}
+
+/// Passphrases are slow to use and databases may have to be recovered: on a
+/// thread that may block.
+async fn open_files(config: Config, world: &World) -> Result<(Config, Opened), Error> {
+    let world = world.clone();
+    let opening = tokio::task::spawn_blocking(move || {
+        let opened = open_here(&config, &world)?;
+        Ok((config, opened))
+    });
+    opening.await.map_err(Error::failed("opening the site"))?
+}
+
+fn open_here(config: &Config, world: &World) -> Result<Opened, Error> {
+    let dir: &Path = &config.site.data_dir;
+    let keystore = Arc::new(open_keystore(config, world)?);
+    let facts = Arc::new(SiteFacts::new(keystore.facts_key()));
+    let journal = SqliteJournal::open(&dir.join(JOURNAL_FILE), facts.clone());
+    let journal = journal.map_err(Error::failed("opening the journal"))?;
+    let new = NewSite {
+        site: SiteId::random(&*world.rng),
+        epoch: Epoch::random(&*world.rng),
+    };
+    let catalog = SqliteCatalog::open(&dir.join(CATALOG_FILE), facts, new);
+    let catalog = catalog.map_err(Error::failed("opening the catalog"))?;
+    let disk = Arc::clone(&world.disk);
+    let store = DirectoryStore::new(disk, dir.join(STAGING_DIR), dir.join(STORE_DIR));
+    let store = store.map_err(Error::failed("opening the store"))?;
+    Ok(Opened {
+        keystore,
+        journal,
+        catalog,
+        store,
+    })
+}
+
+async fn assemble(
+    config: Config,
+    world: World,
+    lock: DataDirLock,
+    opened: Opened,
+) -> Result<Arc<Site>, Error> {
+    let audit = opened.catalog.audit();
+    let ring = Arc::new(RecordRing::new(
+        opened.keystore.clone(),
+        config.site.region.clone(),
+        Arc::clone(&world.clock),
+        Arc::clone(&world.rng),
+        audit.clone(),
+    ));
+    let budget = Budget::new(config.limits.memory_bytes);
+    let parts = ArchiveParts {
+        store: Arc::new(opened.store),
+        catalog: Arc::new(opened.catalog),
+        ring: ring.clone(),
+        buckets: buckets(&config),
+        region: config.site.region.clone(),
+        clock: Arc::clone(&world.clock),
+        rng: Arc::clone(&world.rng),
+        audit: audit.clone(),
+        budget: budget.clone(),
+    };
+    let (store, catalog) = (parts.store.clone(), parts.catalog.clone());
+    let archive = Archive::open(parts).await;
+    let archive = archive.map_err(Error::failed("opening the archive"))?;
+    let current = Arc::new(config.clone()).into();
+    Ok(Arc::new(Site {
+        config,
+        world,
+        keystore: opened.keystore,
+        ring,
+        journal: Arc::new(opened.journal),
+        catalog,
+        audit,
+        store,
+        archive: Arc::new(archive),
+        budget,
+        metrics: Arc::default(),
+        current,
+        _lock: lock,
+    }))
+}

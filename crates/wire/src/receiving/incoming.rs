@@ -1,0 +1,59 @@
+//! One offer on its way in: what of it is stored, and what is under way.
+
+use std::collections::BTreeMap;
+
+use sealift_terms::{Checksum, PartIndex};
+
+use crate::{body::Offer, links::LinkId, parts::Parts};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Offered,
+    /// Its bytes are coming behind the offer, on this link.
+    Inline(LinkId),
+    Accepted,
+    /// All is here; the driver has to answer.
+    Committing,
+}
+
+/// A part begun and not yet stored.
+#[derive(Debug)]
+pub(super) struct OpenPart {
+    pub(super) link: LinkId,
+    pub(super) got: u32,
+    pub(super) bytes: u32,
+    pub(super) ended: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) offer: Offer,
+    pub(super) stage: Stage,
+    pub(super) home: LinkId,
+    /// The round of the last OFFER; 0 for an inline one.
+    pub(super) round: u32,
+    /// Whether that OFFER has no answer yet.
+    pub(super) unanswered: bool,
+    pub(super) stored: Parts,
+    pub(super) open: BTreeMap<PartIndex, OpenPart>,
+    pub(super) credit: u64,
+    pub(super) credit_max: u64,
+    pub(super) commit: Option<Checksum>,
+}
+
+impl Incoming {
+    pub(super) fn new(offer: Offer, stage: Stage, home: LinkId, round: u32, stored: Parts) -> Self {
+        Self {
+            offer,
+            stage,
+            home,
+            round,
+            unanswered: true,
+            stored,
+            open: BTreeMap::new(),
+            credit: 0,
+            credit_max: 0,
+            commit: None,
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Commands, one by one.
+
+mod check;
+mod reach;

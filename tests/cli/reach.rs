@@ -1,0 +1,135 @@
+//! Every command works on a running agent and on a stopped one.
+
+use std::{
+    fs::{self, File},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::support::{BUCKET, Content, Pair, Site, files_below, write_file};
+
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+/// A pair with versions, a delete marker and objects of several sizes.
+fn filled() -> Pair {
+    let pair = Pair::new();
+    for size in [0, 1000, 70_000, 3_000_000] {
+        Content::new(size, size).write(&pair.source.join(format!("d/{size}")));
+    }
+    write_file(&pair.source.join("changed"), "before");
+    write_file(&pair.source.join("removed"), "before");
+    pair.start();
+    pair.wait_completed(6, TIME_MAX);
+    write_file(&pair.source.join("changed"), "after");
+    fs::remove_file(pair.source.join("removed")).unwrap();
+    pair.wait_completed(8, TIME_MAX);
+    pair
+}
+
+/// What commands say of a site, in the order of their names.
+fn answers(site: &Site) -> Vec<(String, i32, String)> {
+    let large = format!("{BUCKET}/d/3000000");
+    let commands: [&[&str]; 12] = [
+        &["ls"],
+        &["ls", "--json"],
+        &["ls", "--versions", "--json"],
+        &["ls", "--json", &format!("{BUCKET}/d/")],
+        &["ls", "--json", "--status", "PENDING"],
+        &["inspect", "--json", &large],
+        &["explain", &large],
+        &["explain", "--json", &format!("{BUCKET}/changed")],
+        &["verify", "--json"],
+        &["verify", "--deep"],
+        &["explain", &format!("{BUCKET}/nothing")],
+        &["get", &format!("{BUCKET}/nothing")],
+    ];
+    let run = |command: &&[&str]| {
+        let ran = site.run(command);
+        (command.join(" "), ran.code, ran.said())
+    };
+    commands.iter().map(run).collect()
+}
+
+#[test]
+fn commands_say_the_same_of_a_running_agent_and_of_a_stopped_one() {
+    let pair = filled();
+    for site in [&pair.a, &pair.b] {
+        let running = answers(site);
+        site.stop();
+        let stopped = answers(site);
+        for (running, stopped) in running.iter().zip(&stopped) {
+            assert_eq!(running, stopped, "of {}", site.name);
+        }
+        site.start();
+    }
+    let large = format!("{BUCKET}/d/3000000");
+    let running = pair.b.run(&["get", &large]).exits(0).stdout;
+    pair.b.stop();
+    let stopped = pair.b.run(&["get", &large]).exits(0).stdout;
+    assert!(running == stopped && running == Content::new(3_000_000, 3_000_000).bytes());
+}
+
+#[test]
+fn status_tells_the_same_counts_of_a_running_agent_and_of_a_stopped_one() {
+    let pair = filled();
+    let counts = |status: &Value| (status["totals"].clone(), status["rules"][0]["counts"].clone());
+    for site in [&pair.a, &pair.b] {
+        let running = site.status();
+        assert_eq!(running["running"], true, "{running}");
+        assert_eq!(running["ready"], true, "{running}");
+        site.stop();
+        let stopped = site.status();
+        assert_eq!(stopped["running"], false, "{stopped}");
+        assert_eq!(counts(&running), counts(&stopped));
+        for field in ["site", "region", "site_id", "epoch", "sequence"] {
+            assert_eq!(running[field], stopped[field], "{field}");
+        }
+    }
+}
+
+#[test]
+fn a_site_whose_lock_is_held_and_that_has_no_socket_is_to_be_tried_again_later() {
+    let pair = Pair::new();
+    pair.b.run(&["ls"]).exits(0);
+    let lock = File::options().read(true).write(true).open(pair.b.data().join("LOCK")).unwrap();
+    lock.try_lock().unwrap();
+    for command in [&["ls"][..], &["status"], &["verify"], &["up"]] {
+        pair.b.run(command).exits(5).tells(&["in use", "hint:"]);
+    }
+    drop(lock);
+    pair.b.run(&["ls"]).exits(0);
+}
+
+#[test]
+fn a_second_agent_on_the_same_site_does_not_start() {
+    let pair = Pair::new();
+    pair.b.start();
+    pair.b.run(&["up"]).exits(5).tells(&["in use"]);
+    pair.b.run(&["status"]).exits(0).tells(&["ready"]);
+}
+
+#[test]
+fn what_does_not_exist_is_told_by_exit_code_10_and_leaves_no_file() {
+    let pair = filled();
+    let dir = pair.dir().join("out");
+    fs::create_dir(&dir).unwrap();
+    let out = dir.join("file");
+    let nothing = format!("{BUCKET}/nothing");
+    pair.b.run(&["get", &nothing, "-o", out.to_str().unwrap()]).exits(10).tells(&["hint:"]);
+    pair.b.run(&["explain", &nothing]).exits(10);
+    assert!(files_below(&dir).is_empty());
+}
+
+#[test]
+fn agents_stop_in_order_and_start_again_where_they_were() {
+    let pair = filled();
+    let before = pair.b.rows(&["ls", "--versions"]);
+    pair.stop();
+    assert!(!pair.b.data().join("agent.sock").exists(), "the socket is left behind");
+    pair.start();
+    assert_eq!(pair.b.rows(&["ls", "--versions"]), before);
+    pair.wait_completed(8, TIME_MAX);
+    let sent = pair.a.metric("sealift_sent_bytes_total");
+    assert_eq!(sent, Some(0), "something was sent again");
+}

@@ -1,0 +1,9 @@
+//! What a user sees: objects arrive, nothing else gets in, nothing leaks.
+
+mod arrival;
+mod changes;
+mod damage;
+mod demonstration;
+mod memory;
+mod refusals;
+mod secrecy;

@@ -1,0 +1,28 @@
+//! What the tests of the running program stand on.
+
+mod agent;
+mod audit;
+mod content;
+mod intruder;
+mod pair;
+mod plaintext;
+mod program;
+mod room;
+mod site;
+mod wait;
+
+pub(crate) use content::{Content, files_below, mix, write_file};
+pub(crate) use intruder::{Intruder, Openssl};
+pub(crate) use pair::{BUCKET, Pair, authority};
+pub(crate) use plaintext::Plaintext;
+pub(crate) use program::{Ran, run, run_in_time};
+pub(crate) use room::{Turn, roomy_dir};
+pub(crate) use site::Site;
+pub(crate) use wait::{wait_for, wait_until};
+
+/// A part of an object, by default.
+pub(crate) const PART: u64 = 8 << 20;
+/// A chunk of a part.
+pub(crate) const CHUNK: u64 = 16 << 10;
+/// The largest object that rests in a pack.
+pub(crate) const PACKED: u64 = 1 << 20;
