@@ -51,7 +51,11 @@ impl Core {
             let Some(staged) = upload.body.staged() else {
                 continue;
             };
-            let recording = staged.recording.clone().lock_owned().await;
+            // Held by a commit, and so of no use any more. Waiting for it while others
+            // are held here would be waiting for each other.
+            let Ok(recording) = staged.recording.clone().try_lock_owned() else {
+                continue;
+            };
             if staged.has_ended() {
                 continue;
             }
