@@ -141,7 +141,7 @@ impl Pair {
     pub(crate) fn get(&self, key: &str, out: &str) -> PathBuf {
         let out = self.dir().join(out);
         let object = format!("{BUCKET}/{key}");
-        self.b.run(&["get", "-o", &text(&out), "--", &object]).exits(0);
+        self.b.run(&["get", "-o", &text(&out), &object]).exits(0);
         out
     }
 }

@@ -1,3 +1,20 @@
+//! Sealed objects under a fixed key: as they come, and with right tags around
+//! fields that no honest sealer writes.
 #![no_main]
+
 use libfuzzer_sys::fuzz_target;
-fuzz_target!(|_d: &[u8]| { let _ = sealift_agent::config::SETTINGS; });
+use sealift_fuzz::{script::Script, seal};
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut script = Script(bytes);
+    match script.byte() {
+        Some(0) => seal::compare(script.0),
+        Some(1) => {
+            let fields = script.byte().unwrap_or_default();
+            let fields = script.bytes(usize::from(fields));
+            seal::compare(&seal::forge(fields, script.0));
+        }
+        Some(_) => seal::compare(&seal::forge(&[], &seal::meta_of(script.0))),
+        None => {}
+    }
+});
