@@ -7,6 +7,8 @@
 //! own, TLS over loopback. Each has a directory of its own and gives every wait an
 //! end.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod cli;
 mod crash;
 mod scenario;

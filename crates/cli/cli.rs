@@ -90,6 +90,12 @@ pub(crate) enum Command {
     Explain(commands::explain::Explain),
     /// Try again now what was put off or given up
     Retry(commands::retry::Retry),
+    /// The keys that everything here is sealed under
+    #[command(subcommand)]
+    Keys(commands::keys::Keys),
+    /// The tamper-evident log of what happened here
+    #[command(subcommand)]
+    Audit(commands::audit::Audit),
     /// The certificate authority
     #[command(subcommand)]
     Ca(commands::ca::Ca),

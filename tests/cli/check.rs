@@ -108,7 +108,8 @@ fn the_authority_issues_nothing_that_lives_longer_than_47_days() {
 fn a_certificate_that_lives_longer_than_47_days_is_refused() {
     let pair = Pair::new();
     long_lived(&pair, Duration::from_secs(48 * 86_400));
-    assert_refused(&pair.b, &["identity.crt", "47 days", "sealift ca issue"]);
+    let place = place(&pair.b, "certificate = ");
+    assert_refused(&pair.b, &[&place, "identity.crt", "47 days", "sealift ca issue"]);
 }
 
 #[test]

@@ -1,4 +1,7 @@
 //! Commands, one by one.
 
+mod audit;
+mod ca;
 mod check;
+mod keys;
 mod reach;

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{BUCKET, Content, Pair, Site, files_below, write_file};
+use crate::support::{BUCKET, Content, Pair, Site, files_below, wait_until, write_file};
 
 const TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -99,6 +99,20 @@ fn a_site_whose_lock_is_held_and_that_has_no_socket_is_to_be_tried_again_later()
     }
     drop(lock);
     pair.b.run(&["ls"]).exits(0);
+}
+
+#[test]
+fn an_agent_that_starts_while_a_command_has_the_lock_waits_for_it() {
+    let pair = Pair::new();
+    pair.b.run(&["ls"]).exits(0);
+    let lock = File::options().read(true).write(true).open(pair.b.data().join("LOCK")).unwrap();
+    lock.try_lock().unwrap();
+    pair.b.start_without_waiting();
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(pair.b.runs(), "it did not wait");
+    drop(lock);
+    wait_until("the agent is ready", TIME_MAX, || pair.b.log().contains(" ready "));
+    pair.b.stop();
 }
 
 #[test]

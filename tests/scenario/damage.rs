@@ -63,8 +63,8 @@ fn assert_found(pair: &Pair, key: &str) {
     let ran = ran.tells(&[&format!("{BUCKET}/{key}"), "damaged"]);
     assert!(!ran.said().contains("sound"), "{ran}");
     let rows = pair.b.run(&["verify", "--deep", "--json"]).exits(4).rows();
-    let findings = rows.iter().filter(|row| !row["finding"].is_null());
-    let keys: Vec<_> = findings.map(|row| &row["finding"]["key"]).collect();
+    // The entry of a pack around it is damaged as well, and is no object.
+    let keys: Vec<_> = rows.iter().filter_map(|row| row["finding"]["key"].as_str()).collect();
     assert_eq!(keys, [key], "{rows:?}");
 }
 

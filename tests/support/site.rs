@@ -60,12 +60,13 @@ impl Site {
 
     /// Starts its agent and waits until it answers.
     pub(crate) fn start(&self) {
+        let before = self.log().len();
         self.start_without_waiting();
-        wait_until("the agent answers", START_TIME_MAX, || {
+        wait_until("the agent is ready", START_TIME_MAX, || {
             if let Some(code) = self.agent().as_mut().and_then(Agent::ended) {
                 panic!("the agent of {} ended with {code}", self.name);
             }
-            self.data().join("agent.sock").exists() && self.answers()
+            self.log()[before..].contains(" ready ")
         });
     }
 
@@ -73,11 +74,6 @@ impl Site {
         let mut agent = self.agent();
         assert!(agent.is_none(), "{} runs already", self.name);
         *agent = Some(Agent::start(&self.config(), &self.log_path()));
-    }
-
-    fn answers(&self) -> bool {
-        let ran = self.run(&["status", "--json"]);
-        ran.code == 0 && ran.rows().first().is_some_and(|row| row["running"] == true)
     }
 
     /// Stops its agent in order.
@@ -184,6 +180,11 @@ impl Site {
 
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Whether its agent still runs.
+    pub(crate) fn runs(&self) -> bool {
+        self.agent().as_mut().is_some_and(|agent| agent.ended().is_none())
     }
 
     /// Waits for a line of its log that holds all of these.

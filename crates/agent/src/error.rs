@@ -5,6 +5,7 @@ use std::{error::Error as StdError, io, path::PathBuf};
 use sealift_host::LockError;
 use sealift_identity::IdentityError;
 use sealift_keys::KeyError;
+use sealift_ledger::Flaw;
 use sealift_terms::Reason;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,9 @@ pub enum Error {
         /// What differs.
         what: String,
     },
+    /// The audit log is not what was written into it.
+    #[error("the audit log is not whole")]
+    AuditLog(#[source] Flaw),
     /// Some of it was done.
     #[error("done in part: {what}")]
     Partly {
@@ -167,7 +171,7 @@ impl Error {
             Self::NotFound { .. } => Exit::NotFound,
             Self::Request { .. } => Exit::Usage,
             Self::Forbidden { .. } | Self::Refused { .. } => Exit::Refused,
-            Self::Verification { .. } => Exit::VerificationFailed,
+            Self::Verification { .. } | Self::AuditLog(_) => Exit::VerificationFailed,
             Self::Partly { .. } => Exit::Partly,
             Self::Cancelled => Exit::Cancelled,
             Self::Remote(_, exit) => *exit,
@@ -200,6 +204,10 @@ impl Error {
             Self::Verification { .. } => {
                 "see the lines above; `sealift explain BUCKET/KEY` tells more"
             }
+            Self::AuditLog(_) => {
+                "leave the data directory as it is, and compare it with an older copy of catalog.db"
+            }
+            Self::Keys(error) => key_hint(error)?,
             Self::Answer(_) => "use the same version of sealift as the agent's",
             Self::TryAgain {
                 reason: Some(reason),
@@ -250,6 +258,24 @@ fn key_exit(error: &KeyError) -> Exit {
         KeyError::Missing { .. } | KeyError::VersionMissing { .. } => Exit::NotFound,
         _ => Exit::Refused,
     }
+}
+
+fn key_hint(error: &KeyError) -> Option<&'static str> {
+    Some(match error {
+        KeyError::Missing { .. } => "list what there is with `sealift keys list`",
+        KeyError::AliasTaken { .. } => {
+            "choose another alias; `sealift keys rotate` gives the same key a new version"
+        }
+        KeyError::KeystoreNotAuthentic { .. } | KeyError::KeystoreFormat { .. } => {
+            "give the root key or passphrase that it was made with; a keystore that is damaged is \
+             moved elsewhere and comes back with `sealift keys restore`"
+        }
+        KeyError::BackupForeign { .. } | KeyError::BackupDiffers { .. } => {
+            "move this keystore elsewhere and run `sealift keys restore` again, if the backup is the \
+             one to go on with: what was sealed under the other one will not open"
+        }
+        error => error.reason_of_state()?.remedy(),
+    })
 }
 
 fn identity_exit(error: &IdentityError) -> Exit {

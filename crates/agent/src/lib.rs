@@ -39,7 +39,7 @@ pub use offline::check_offline;
 pub use running::{check_peers, up};
 pub use setup::{CreatedSite, NewSite, create_site};
 pub use signals::{Lifecycle, LifecycleHandle, Phase, watch_signals};
-pub use site::Offline;
+pub use site::{Offline, Restoring};
 pub use world::{World, load_credentials, load_peers, open_keystore, root_secret};
 
 /// The name of the agent's socket in its data directory.

@@ -1,5 +1,5 @@
 //! The checks that need no peer: files, keys, certificates, disk. `up` refuses to
-//! start when one of them fails.
+//! start when one of them fails, but for the backup of keys.
 
 use std::{
     fs::{self, DirBuilder},
@@ -9,14 +9,20 @@ use std::{
 };
 
 use sealift_keys::{EncryptionContext, KeyError, KeyProvider, LocalKeystore};
+use sealift_ledger::key_use_in;
 use sealift_seal::RecordKey;
 use sealift_terms::{DiskFile, RecordId, limits, world::Open};
 
 use crate::{
     CheckLine, World,
-    config::{Bucket, Config, SourceDirectory},
+    config::{Bucket, Config, Place, SourceDirectory},
     load_credentials, load_peers, open_keystore,
+    site::CATALOG_FILE,
 };
+
+/// The check that fails without keeping an agent from its work: the keys in memory
+/// are as good as before, and a site that stands still is no better backed up.
+pub(crate) const KEY_BACKUP: &str = "key backup";
 
 /// A certificate with less than this part of its life left is warned of.
 const LIFE_LEFT_WARNED: u32 = 5;
@@ -121,11 +127,20 @@ fn certificate(config: &Config, world: &World) -> CheckLine {
     let remedy = "issue one for this site: `sealift ca issue`";
     let credentials = match load_credentials(config, world) {
         Ok(credentials) => credentials,
-        Err(error) => return CheckLine::fail(check, chain(&error), remedy),
+        Err(error) => {
+            let found = format!(
+                "{}: {}",
+                config.identity.certificate.display(),
+                chain(&error)
+            );
+            let found = place(config, &config.identity.certificate_place, &found);
+            return CheckLine::fail(check, found, remedy);
+        }
     };
     let leaf = credentials.leaf();
     if leaf.identity.region() != &config.site.region {
         let found = format!("{} is not of region {}", leaf.identity, config.site.region);
+        let found = place(config, &config.identity.certificate_place, &found);
         return CheckLine::fail(check, found, remedy);
     }
     let left = leaf.not_after.since(world.clock.now());
@@ -161,14 +176,43 @@ async fn keys(config: &Config, world: &World, lines: &mut Vec<CheckLine>) {
     for bucket in &config.buckets {
         lines.push(key(config, world, &keystore, bucket).await);
     }
+    lines.extend(backup(config, &keystore));
+}
+
+/// A key version that something rests under, and that only this disk holds, is one
+/// broken disk away from the loss of it.
+fn backup(config: &Config, keystore: &LocalKeystore) -> Option<CheckLine> {
+    let all: usize = keystore.list().iter().map(|key| key.versions.len()).sum();
     let missing = keystore.without_backup();
-    if !missing.is_empty() {
-        lines.push(CheckLine::warn(
-            "key backup",
-            format!("{} key versions are in no backup", missing.len()),
-            "run `sealift keys backup`",
-        ));
+    if all == 0 {
+        return None;
     }
+    if missing.is_empty() {
+        let found = format!("{all} key versions are in a verified backup");
+        return Some(CheckLine::pass(KEY_BACKUP, found));
+    }
+    let remedy = "run `sealift keys backup FILE`, and keep the file and its passphrase elsewhere";
+    let used = match key_use_in(&config.site.data_dir.join(CATALOG_FILE)) {
+        Ok(used) => used,
+        Err(error) => return Some(CheckLine::fail(KEY_BACKUP, chain(&error), remedy)),
+    };
+    let in_use: Vec<_> = used
+        .iter()
+        .filter(|used| used.objects > 0)
+        .map(|used| (used.cmk.clone(), used.cmk_version.clone()))
+        .filter(|version| missing.contains(version))
+        .map(|(key, version)| format!("{key} version {version}"))
+        .collect();
+    Some(match in_use.is_empty() {
+        true => {
+            let found = format!("{} key versions are in no backup", missing.len());
+            CheckLine::warn(KEY_BACKUP, found, remedy)
+        }
+        false => {
+            let found = format!("objects rest under what is in no backup: {}", in_use.join(", "));
+            CheckLine::fail(KEY_BACKUP, found, remedy)
+        }
+    })
 }
 
 /// The key is there, of this region, and really wraps and unwraps.
@@ -184,7 +228,7 @@ async fn key(
         Err(error) => {
             return CheckLine::fail(
                 check,
-                place(config, bucket, &chain(&error)),
+                place(config, &bucket.key_place, &chain(&error)),
                 error.reason().remedy(),
             );
         }
@@ -192,7 +236,7 @@ async fn key(
     if described.region != config.site.region {
         let found = format!("{} is a key of {}", bucket.key, described.region);
         let remedy = sealift_terms::Reason::DstKmsKeyWrongRegion.remedy();
-        return CheckLine::fail(check, place(config, bucket, &found), remedy);
+        return CheckLine::fail(check, place(config, &bucket.key_place, &found), remedy);
     }
     match wraps(config, world, keystore, bucket).await {
         Ok(true) => CheckLine::pass(
@@ -211,9 +255,9 @@ async fn key(
     }
 }
 
-fn place(config: &Config, bucket: &Bucket, found: &str) -> String {
-    match bucket.key_place {
-        crate::config::Place::Line(line) => format!("{}:{line}: {found}", config.path.display()),
+fn place(config: &Config, place: &Place, found: &str) -> String {
+    match place {
+        Place::Line(line) => format!("{}:{line}: {found}", config.path.display()),
         _ => found.to_owned(),
     }
 }
@@ -256,12 +300,15 @@ fn memory() -> CheckLine {
     }
 }
 
-/// An error with its causes, in one line.
+/// An error with its causes, in one line. Some errors tell their cause themselves.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        text = format!("{text}: {cause}");
+        let told = cause.to_string();
+        if !text.ends_with(&told) {
+            text = format!("{text}: {told}");
+        }
         next = cause.source();
     }
     text

@@ -1,5 +1,7 @@
 //! `sealift ca`: the certificate authority in a directory.
 
+mod backup;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
@@ -20,6 +22,10 @@ pub(crate) enum Ca {
     Init(Init),
     /// Issue a certificate for an agent
     Issue(Issue),
+    /// Write the whole authority to a file under a passphrase
+    Backup(backup::Backup),
+    /// Make the authority's directory from a backup
+    Restore(backup::Restore),
 }
 
 #[derive(Debug, Args)]
@@ -68,6 +74,8 @@ impl Ca {
         match self {
             Self::Init(init) => init.run(global),
             Self::Issue(issue) => issue.run(global),
+            Self::Backup(backup) => backup.run(global),
+            Self::Restore(restore) => restore.run(global),
         }
     }
 }
@@ -93,8 +101,7 @@ impl Init {
             &json!({"domain": domain, "regions": names, "bundle": authority.bundle_path()}),
             format!(
                 "authority   {}\ndomain      {domain}\nregions     {}\nbundle      {}\n\n\
-                 Give the bundle to every peer. Keep a copy of the directory and the passphrase apart \
-                 from each other.",
+                 Give the bundle to every peer. `sealift ca backup` makes a copy to keep elsewhere.",
                 self.dir.display(),
                 names.join(", "),
                 authority.bundle_path().display()

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use clap::{CommandFactory, Subcommand};
+use clap::{Command, CommandFactory, Subcommand};
 use clap_complete::Shell;
 use sealift_agent::{Error, Exit, config::Template};
 
@@ -41,20 +41,24 @@ impl Generate {
     }
 }
 
-/// One page: the command, then each of its commands.
+/// One page: the command, then each of its commands and theirs.
 fn manual(out: &mut Vec<u8>) -> io::Result<()> {
     let mut command = Cli::command();
     command.build();
     clap_mangen::Man::new(command.clone()).render(out)?;
-    for sub in command
-        .get_subcommands()
-        .filter(|sub| sub.get_name() != "help")
-    {
+    chapters(&command, "", out)
+}
+
+fn chapters(command: &Command, above: &str, out: &mut Vec<u8>) -> io::Result<()> {
+    let subs = command.get_subcommands();
+    for sub in subs.filter(|sub| sub.get_name() != "help") {
+        let name = format!("{above}{}", sub.get_name().to_uppercase());
         let page = clap_mangen::Man::new(sub.clone());
-        writeln!(out, ".SH \"{}\"", sub.get_name().to_uppercase())?;
+        writeln!(out, ".SH \"{name}\"")?;
         page.render_synopsis_section(out)?;
         page.render_description_section(out)?;
         page.render_options_section(out)?;
+        chapters(sub, &format!("{name} "), out)?;
     }
     Ok(())
 }
@@ -69,11 +73,12 @@ mod tests {
         manual(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         for sub in Cli::command().get_subcommands() {
-            assert!(
-                text.contains(&sub.get_name().to_uppercase()),
-                "{}",
-                sub.get_name()
-            );
+            let name = sub.get_name().to_uppercase();
+            assert!(text.contains(&name), "{name}");
+            for below in sub.get_subcommands() {
+                let name = format!("\"{name} {}\"", below.get_name().to_uppercase());
+                assert!(text.contains(&name), "{name}");
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One file a command: flags in, results out. What is done is done by the agent.
 
+pub(crate) mod audit;
 pub(crate) mod ca;
 pub(crate) mod check;
 pub(crate) mod demo;
@@ -8,11 +9,13 @@ pub(crate) mod generate;
 pub(crate) mod get;
 pub(crate) mod init;
 pub(crate) mod inspect;
+pub(crate) mod keys;
 pub(crate) mod ls;
 mod object;
 pub(crate) mod reload;
 pub(crate) mod restore;
 pub(crate) mod retry;
+mod sealed_file;
 pub(crate) mod status;
 pub(crate) mod up;
 pub(crate) mod verify;
@@ -45,6 +48,8 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Inspect(command) => block_on(command.run(global)),
         Command::Explain(command) => block_on(command.run(global)),
         Command::Retry(command) => block_on(command.run(global)),
+        Command::Keys(command) => block_on(command.run(global)),
+        Command::Audit(command) => block_on(command.run(global)),
         Command::Ca(command) => command.run(global),
         Command::Generate(command) => command.run(),
     }

@@ -15,22 +15,27 @@ use crate::{
     output::{self, Outcome, Table, bytes, seconds},
 };
 
+/// How often `--watch` looks again.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// Again every two seconds
+    /// Again every second; as JSON lines when the output is no terminal
     #[arg(long)]
     watch: bool,
 }
 
 impl Status {
     pub(crate) async fn run(&self, global: &Global) -> Outcome {
+        let terminal = std::io::stdout().is_terminal();
+        let json = global.json || (self.watch && !terminal);
         loop {
             let (_site, answers) = ask(global, Request::Status).await?;
             rows(answers, |report: StatusReport| {
-                if global.json {
+                if json {
                     return output::row(true, &report, "");
                 }
-                if self.watch && std::io::stdout().is_terminal() {
+                if self.watch {
                     output::print("\x1b[H\x1b[2J")?;
                 }
                 show(&report)
@@ -39,7 +44,7 @@ impl Status {
             if !self.watch {
                 return Ok(Exit::Done);
             }
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            tokio::time::sleep(WATCH_EVERY).await;
         }
     }
 }

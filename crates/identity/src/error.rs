@@ -49,6 +49,15 @@ pub enum IdentityError {
         /// The sealed root key.
         path: PathBuf,
     },
+    /// The passphrase does not open the backup of an authority, or the file was altered.
+    #[error("the passphrase does not open the backup, or it was altered")]
+    BackupNotOpened,
+    /// The backup of an authority is not what it should be.
+    #[error("the backup {what}")]
+    Backup {
+        /// What was found and what was expected.
+        what: String,
+    },
     /// The passphrase is too short to protect anything.
     #[error("the passphrase has {found} characters: at least {needed} are needed")]
     PassphraseTooShort {

@@ -53,29 +53,42 @@ pub(crate) fn seal(
     Ok(file)
 }
 
+/// How the key of a file is found. Nothing of it is authenticated yet.
+pub(crate) fn lock(subject: &str, file: &[u8]) -> Result<RootLock, KeyError> {
+    Ok(parse(subject, file)?.head.root)
+}
+
 /// Opens what [`seal`] made. `subject` names the file in errors.
 pub(crate) fn open(
     secret: &RootSecret,
     subject: &str,
     file: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let format = |what| KeyError::KeystoreFormat {
-        subject: subject.to_owned(),
-        what,
-    };
-    let Envelope { head, body } =
-        serde_json::from_slice(file).map_err(|_| format("it is not the JSON of one"))?;
-    if head.format != FORMAT || head.version != VERSION {
-        return Err(format("its format or version is another"));
-    }
+    let Envelope { head, body } = parse(subject, file)?;
     let key = Xaes256Gcm::new(secret.unlock(&head.root)?.expose());
     let body = STANDARD
         .decode(body)
-        .map_err(|_| format("its body is not base64"))?;
+        .map_err(|_| format_error(subject, "its body is not base64"))?;
     key.open(&head.aad(), &body)
         .map_err(|_| KeyError::KeystoreNotAuthentic {
             subject: subject.to_owned(),
         })
+}
+
+fn parse(subject: &str, file: &[u8]) -> Result<Envelope, KeyError> {
+    let envelope: Envelope = serde_json::from_slice(file)
+        .map_err(|_| format_error(subject, "it is not the JSON of one"))?;
+    if envelope.head.format != FORMAT || envelope.head.version != VERSION {
+        return Err(format_error(subject, "its format or version is another"));
+    }
+    Ok(envelope)
+}
+
+fn format_error(subject: &str, what: &'static str) -> KeyError {
+    KeyError::KeystoreFormat {
+        subject: subject.to_owned(),
+        what,
+    }
 }
 
 #[cfg(test)]

@@ -112,6 +112,20 @@ pub enum KeyError {
         /// The file.
         path: PathBuf,
     },
+    /// The backup is of another site's keystore: its keys open nothing here.
+    #[error("the backup is of another keystore than {}", path.display())]
+    BackupForeign {
+        /// The keystore here.
+        path: PathBuf,
+    },
+    /// Backup and keystore went different ways: one version id, two keys.
+    #[error("version {version} of key {key} is another one in the backup than here")]
+    BackupDiffers {
+        /// The CMK.
+        key: String,
+        /// Its version.
+        version: String,
+    },
     /// The keystore file cannot be read or written.
     #[error("cannot read or write {}", path.display())]
     KeystoreIo {
@@ -147,6 +161,16 @@ pub enum KeyError {
 }
 
 impl KeyError {
+    /// The reason code of a key that is there and whose state is in the way; none
+    /// when something else is.
+    #[must_use]
+    pub fn reason_of_state(&self) -> Option<Reason> {
+        match self {
+            Self::NotUsable { state, .. } | Self::StateForbids { state, .. } => state.reason(),
+            _ => None,
+        }
+    }
+
     /// The reason code of an object that fails because of this.
     #[must_use]
     pub fn reason(&self) -> Reason {
@@ -166,6 +190,8 @@ impl KeyError {
             Self::Unavailable { .. }
             | Self::AliasTaken { .. }
             | Self::KeystoreExists { .. }
+            | Self::BackupForeign { .. }
+            | Self::BackupDiffers { .. }
             | Self::KeystoreIo { .. }
             | Self::KeystoreFormat { .. }
             | Self::KeystoreNotAuthentic { .. }

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use sealift_seal::RecordKey;
 use sealift_terms::{
-    Clock, Disk, KeyAlias, KeyId, Region, Rng,
+    Clock, Disk, KeyAlias, Region, Rng,
+    limits::KEYSTORE_BYTES_MAX,
     world::{read_file, replace_file},
 };
 use serde::{Deserialize, Serialize};
@@ -24,12 +25,13 @@ use crate::{
     xaes::Xaes256Gcm,
 };
 
+mod backup;
 mod cmk;
+
+pub use backup::{Backup, Restored};
 
 /// The keystore's path within a data directory.
 pub const KEYSTORE_FILE: &str = "keys/keystore.json";
-/// A keystore or backup of more than this is refused before it is read.
-const FILE_BYTES_MAX: usize = 4 << 20;
 
 /// The parameters that the keystore takes from outside.
 #[derive(Clone)]
@@ -57,15 +59,6 @@ pub struct LocalKeystore {
     body: RwLock<Arc<Body>>,
     /// Held while a change is made durable, so that changes follow one another.
     changing: Mutex<()>,
-}
-
-/// A backup of a keystore, and what is in it.
-#[derive(Debug, Clone)]
-pub struct Backup {
-    /// The sealed file.
-    pub bytes: Vec<u8>,
-    /// The key versions that it holds.
-    pub versions: Vec<(KeyId, String)>,
 }
 
 impl fmt::Debug for LocalKeystore {
@@ -104,7 +97,8 @@ impl LocalKeystore {
         path: &Path,
         secret: RootSecret,
     ) -> Result<Self, KeyError> {
-        let file = read_file(&*disk, path, FILE_BYTES_MAX).map_err(|source| io(path, source))?;
+        let file =
+            read_file(&*disk, path, KEYSTORE_BYTES_MAX).map_err(|source| io(path, source))?;
         let body = parse(&secret, &path.display().to_string(), &file)?;
         Ok(Self::assemble(
             World { disk, clock, rng },
@@ -112,25 +106,6 @@ impl LocalKeystore {
             secret,
             body,
         ))
-    }
-
-    /// Makes a keystore from a backup. An existing one is an error.
-    ///
-    /// # Errors
-    /// [`KeyError::KeystoreNotAuthentic`] for a wrong passphrase or an altered backup.
-    pub fn restore(
-        disk: Arc<dyn Disk>,
-        clock: Arc<dyn Clock>,
-        rng: Arc<dyn Rng>,
-        path: &Path,
-        secret: RootSecret,
-        backup: &[u8],
-        passphrase: &RootSecret,
-    ) -> Result<Self, KeyError> {
-        let mut body = parse(passphrase, "the backup", backup)?;
-        // What came out of a backup is in one.
-        body.keys.iter_mut().for_each(Cmk::mark_backed_up);
-        Self::install(World { disk, clock, rng }, path, secret, body)
     }
 
     /// Makes a CMK of `region` with one version.
@@ -217,45 +192,6 @@ impl LocalKeystore {
         FactsKey::derive(&self.body().facts_secret, self.world.rng.clone())
     }
 
-    /// Seals a copy of everything under a passphrase and opens it again to be sure.
-    /// Once the caller has it where it is to rest, [`Self::mark_backed_up`] says so.
-    ///
-    /// # Errors
-    /// [`KeyError::RootKey`] when the passphrase cannot be used.
-    pub fn backup(&self, passphrase: &RootSecret) -> Result<Backup, KeyError> {
-        let body = self.body();
-        let bytes = encode(passphrase, self.cost, &*self.world.rng, &body)?;
-        let copy = parse(passphrase, "the backup", &bytes)?;
-        Ok(Backup {
-            versions: copy.versions(),
-            bytes,
-        })
-    }
-
-    /// Remembers that a backup holds these key versions.
-    ///
-    /// # Errors
-    /// What the disk says.
-    pub fn mark_backed_up(&self, backup: &Backup) -> Result<(), KeyError> {
-        self.change(|body| {
-            for cmk in &mut body.keys {
-                cmk.mark_backed_up_in(&backup.versions);
-            }
-            Ok(())
-        })
-    }
-
-    /// The key versions that no backup holds.
-    #[must_use]
-    pub fn without_backup(&self) -> Vec<(KeyId, String)> {
-        let described = self.list();
-        let versions = described.iter().flat_map(|key| {
-            let missing = key.versions.iter().filter(|version| !version.backed_up);
-            missing.map(|version| (key.id.clone(), version.id.clone()))
-        });
-        versions.collect()
-    }
-
     fn install(
         world: World,
         path: &Path,
@@ -337,17 +273,6 @@ impl Body {
     fn json_len_max(&self) -> usize {
         let versions: usize = self.keys.iter().map(|cmk| cmk.versions.len()).sum();
         256 + 1024 * self.keys.len() + 256 * versions
-    }
-
-    fn versions(&self) -> Vec<(KeyId, String)> {
-        let of = |cmk: &Cmk| {
-            let id = cmk.id.clone();
-            let versions = cmk.versions.iter();
-            versions
-                .map(|version| (id.clone(), version.id.clone()))
-                .collect::<Vec<_>>()
-        };
-        self.keys.iter().flat_map(of).collect()
     }
 }
 

@@ -30,15 +30,17 @@ mod record;
 mod record_ring;
 mod root;
 mod state;
+mod stretched;
 mod xaes;
 
 pub use context::EncryptionContext;
 pub use error::KeyError;
 pub use facts::FactsKey;
-pub use keystore::{Backup, KEYSTORE_FILE, LocalKeystore};
+pub use keystore::{Backup, KEYSTORE_FILE, LocalKeystore, Restored};
 pub use provider::{KeyDescription, KeyProvider, KeyVersion, ProviderKind, Wrapped};
 pub use record::{KeyRecord, RecordKind};
 pub use record_ring::{KEY_STATE_RECHECKED, OpenRecord, RecordRing, RingCounters};
 pub use root::{PassphraseCost, RootSecret};
 pub use state::KeyState;
+pub use stretched::StretchedPassphrase;
 pub use xaes::{NotAuthentic, Xaes256Gcm};

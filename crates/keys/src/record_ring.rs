@@ -68,6 +68,8 @@ struct Held {
     unwrapped_at: Duration,
     /// When the CMK was last seen to be usable.
     checked_at: Duration,
+    /// After which change of keys that was.
+    round: u64,
 }
 
 /// The record that serves a bucket now.
@@ -93,6 +95,8 @@ pub struct RecordRing {
     audit: Arc<dyn Audit>,
     serving: Mutex<HashMap<BucketName, Slot>>,
     open: Mutex<HashMap<(RecordId, BucketName), Held>>,
+    /// Counts changes of keys that this process made itself.
+    round: AtomicU64,
     calls_made: AtomicU64,
     calls_saved: AtomicU64,
 }
@@ -121,6 +125,7 @@ impl RecordRing {
             audit,
             serving: Mutex::default(),
             open: Mutex::default(),
+            round: AtomicU64::new(0),
             calls_made: AtomicU64::new(0),
             calls_saved: AtomicU64::new(0),
         }
@@ -212,11 +217,12 @@ impl RecordRing {
                 held
             }
             None => {
-                let now = self.clock.monotonic();
+                let (now, round) = (self.clock.monotonic(), self.round());
                 Held {
                     open: Arc::new(self.unwrap(record, bucket).await?),
                     unwrapped_at: now,
                     checked_at: now,
+                    round,
                 }
             }
         };
@@ -238,6 +244,16 @@ impl RecordRing {
                 *slot = None;
             }
         }
+    }
+
+    /// Says that keys were changed by this process: their state is asked for again
+    /// before anything else is sealed or opened under them.
+    pub fn recheck(&self) {
+        self.round.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn round(&self) -> u64 {
+        self.round.load(Ordering::Acquire)
     }
 
     /// What was asked of the provider so far.
@@ -278,6 +294,7 @@ impl RecordRing {
         cmk: &str,
         object: Option<ObjectUid>,
     ) -> Result<Held, KeyError> {
+        let round = self.round();
         self.check(cmk).await?;
         let now = self.clock.monotonic();
         let id = RecordId::random(&*self.rng);
@@ -305,6 +322,7 @@ impl RecordRing {
             open: Arc::new(OpenRecord { record, key }),
             unwrapped_at: now,
             checked_at: now,
+            round,
         })
     }
 
@@ -343,9 +361,10 @@ impl RecordRing {
             held.open = Arc::new(self.unwrap(&held.open.record, bucket).await?);
             held.unwrapped_at = now;
         }
-        if now.saturating_sub(held.checked_at) >= KEY_STATE_RECHECKED {
+        let round = self.round();
+        if held.round != round || now.saturating_sub(held.checked_at) >= KEY_STATE_RECHECKED {
             let key = self.check(held.open.record.cmk.as_str()).await?;
-            held.checked_at = now;
+            (held.checked_at, held.round) = (now, round);
             return Ok(!for_sealing || key.current == held.open.record.cmk_version);
         }
         Ok(true)

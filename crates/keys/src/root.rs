@@ -30,6 +30,8 @@ enum Secret {
     Key(Material),
     /// A passphrase, from which argon2id makes the key.
     Passphrase(Zeroizing<Vec<u8>>),
+    /// The key that a passphrase gave for files that name this lock.
+    Stretched { lock: RootLock, key: Material },
 }
 
 impl fmt::Debug for RootSecret {
@@ -37,6 +39,7 @@ impl fmt::Debug for RootSecret {
         f.write_str(match self.0 {
             Secret::Key(_) => "RootSecret(key)",
             Secret::Passphrase(_) => "RootSecret(passphrase)",
+            Secret::Stretched { .. } => "RootSecret(stretched passphrase)",
         })
     }
 }
@@ -58,7 +61,7 @@ impl RootSecret {
                 text.push('\n');
                 Some(text)
             }
-            Secret::Passphrase(_) => None,
+            Secret::Passphrase(_) | Secret::Stretched { .. } => None,
         }
     }
 
@@ -122,10 +125,16 @@ impl RootSecret {
         Self::from_passphrase(line.trim_end_matches('\r'))
     }
 
+    /// What [`StretchedPassphrase`](crate::StretchedPassphrase) opens and seals with.
+    pub(crate) fn stretched(lock: RootLock, key: Material) -> Self {
+        Self(Secret::Stretched { lock, key })
+    }
+
     /// The lock that a new envelope under this secret names.
     pub(crate) fn new_lock(&self, rng: &dyn Rng, cost: PassphraseCost) -> RootLock {
-        match self.0 {
+        match &self.0 {
             Secret::Key(_) => RootLock::Key,
+            Secret::Stretched { lock, .. } => lock.clone(),
             Secret::Passphrase(_) => {
                 let mut salt = [0; 16];
                 rng.fill(&mut salt);
@@ -147,6 +156,10 @@ impl RootSecret {
                 })?;
                 cost.derive(passphrase, &salt)
             }
+            (Secret::Stretched { lock: own, key }, lock) if own == lock => Ok(key.clone()),
+            (Secret::Stretched { .. }, _) => Err(KeyError::RootKey {
+                what: "the passphrase was stretched for another file",
+            }),
             (Secret::Key(_), RootLock::Argon2id { .. }) => Err(KeyError::RootKey {
                 what: "the file was sealed under a passphrase, given was a key",
             }),

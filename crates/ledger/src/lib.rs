@@ -40,7 +40,7 @@ pub use journal::{
     PeerMemory, Requeue, Settlement, Skip, Transfer, TransferOutcome, UnsupportedName,
 };
 pub use merkle::TreeHead;
-pub use sqlite::{NewSite, SqliteAudit, SqliteCatalog, SqliteJournal};
+pub use sqlite::{NewSite, SqliteAudit, SqliteCatalog, SqliteJournal, key_use_in};
 
 /// What the functions of this crate return.
 pub type Result<T> = std::result::Result<T, LedgerError>;

@@ -155,9 +155,11 @@ impl Door {
                 denials.insert(decision.to_owned(), now);
             }
         }
+        let reason = Reason::PolicyDenied;
+        tracing::warn!(peer = %identity, %reason, decision, "access denied");
         let record = AuditRecord::new(now, AuditKind::AccessDenied, identity.as_str())
             .with("decision", decision)
-            .with("reason", Reason::PolicyDenied);
+            .with("reason", reason);
         self.audit.record(record).map_err(|error| error.to_string())
     }
 

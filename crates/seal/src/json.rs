@@ -1,14 +1,15 @@
 //! JSON with duplicate members refused, at every depth: two readers could
-//! otherwise see two different objects in the same bytes.
+//! otherwise see two different objects in the same bytes. For the same reason a
+//! list is no object, although serde would take one for a struct.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
     de::{self, DeserializeOwned, MapAccess, SeqAccess, Visitor},
 };
 
-/// Parses JSON.
+/// Parses a JSON object.
 ///
 /// # Errors
 /// What is wrong with it, a duplicate member included.
@@ -16,7 +17,44 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::
     // Checked as a whole: strings that are skipped over must be UTF-8 as well.
     let text = std::str::from_utf8(bytes).map_err(de::Error::custom)?;
     serde_json::from_str::<Unambiguous>(text)?;
+    if !text.trim_start().starts_with('{') {
+        return Err(de::Error::custom("it is no object"));
+    }
     serde_json::from_str(text)
+}
+
+/// Reads a member that is an object, or is not there.
+///
+/// # Errors
+/// What is wrong with it, being a list included.
+pub(crate) fn object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    deserializer.deserialize_option(ObjectOrNone(PhantomData))
+}
+
+struct ObjectOrNone<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectOrNone<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_none<E>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<T>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
+        T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Some)
+    }
 }
 
 /// Any value in which no object has a member twice.
@@ -93,6 +131,30 @@ mod tests {
         ] {
             assert!(parse::<serde_json::Value>(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        #[derive(Deserialize)]
+        struct Outer {
+            #[serde(default, deserialize_with = "object")]
+            inner: Option<Inner>,
+        }
+        #[derive(Deserialize)]
+        struct Inner {
+            a: u64,
+        }
+        let parsed = |json: &str| {
+            parse::<Outer>(json.as_bytes())
+                .ok()
+                .map(|outer| outer.inner)
+        };
+        let largest = parsed(r#" {"inner":{"a":18446744073709551615}}"#).unwrap();
+        assert_eq!(largest.unwrap().a, u64::MAX);
+        assert!(parsed(r#"{"inner":null}"#).unwrap().is_none());
+        assert!(parsed("{}").unwrap().is_none());
+        assert!(parsed(r#"{"inner":[1]}"#).is_none());
+        assert!(parsed(r#"[{"a":1}]"#).is_none());
     }
 
     #[test]

@@ -53,7 +53,11 @@ pub struct Meta {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
     /// Where it stands among the key's changes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "json::object"
+    )]
     pub order: Option<Order>,
     /// When it was sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -171,7 +175,7 @@ mod checksum {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Checksum>, D::Error> {
-        let Some(raw) = Option::<Raw>::deserialize(deserializer)? else {
+        let Some(raw) = json::object::<_, Raw>(deserializer)? else {
             return Ok(None);
         };
         let value = STANDARD.decode(raw.value).map_err(de::Error::custom)?;
@@ -220,6 +224,9 @@ mod tests {
             r#"{"bucket":"b","key":"k","version":"v","size":0,"metadata":{"a":"1","a":"2"}}"#,
             r#"{"bucket":"b","key":"k","version":"v","size":1,"mark":"purge"}"#,
             r#"{"bucket":"b","key":"k","version":"v","size":0} "x""#,
+            r#"["b",null,null,null,"k",null,null,{},null,null,null,0,null,{},{},"v"]"#,
+            r#"{"bucket":"b","key":"k","version":"v","size":0,"order":[1,"a",2]}"#,
+            r#"{"bucket":"b","key":"k","version":"v","size":0,"checksum":["crc64nvme","AAAAAAAAAAE="]}"#,
             "",
         ] {
             assert!(Meta::parse(bad.as_bytes()).is_err(), "{bad}");

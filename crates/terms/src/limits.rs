@@ -43,6 +43,16 @@ pub const OFFERS_OUTSTANDING_MAX: usize = 4096;
 pub const UNFINISHED_UPLOADS_PER_PEER_MAX: usize = 1024;
 /// Body of a request to the admin endpoint.
 pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+/// A keystore, or a backup of one.
+pub const KEYSTORE_BYTES_MAX: usize = 4 << 20;
+/// Body of a request to the admin endpoint that brings a keystore's backup.
+pub const ADMIN_KEYS_BODY_BYTES_MAX: usize = KEYSTORE_BYTES_MAX + ADMIN_BODY_BYTES_MAX;
+/// Files of a certificate authority's directory.
+pub const AUTHORITY_FILES_MAX: usize = 1024;
+/// One file of a certificate authority's directory.
+pub const AUTHORITY_FILE_BYTES_MAX: usize = 1 << 20;
+/// A backup of a certificate authority's directory.
+pub const AUTHORITY_BACKUP_BYTES_MAX: usize = 16 << 20;
 /// A certificate revocation list.
 pub const CRL_BYTES_MAX: usize = 1 << 20;
 /// A handshake, from accept to the peer's HELLO.

@@ -297,6 +297,38 @@ fn small_objects_beyond_their_credit_and_too_many_offers_are_refused() {
 }
 
 #[test]
+fn a_small_object_that_is_offered_again_keeps_the_credit_it_took() {
+    let limits = Limits {
+        inline_bytes_max: 10,
+        ..Limits::default()
+    };
+    let mut receiver = ReceiveSession::new(limits);
+    receiver.linked(LinkId(0), Carries::Data);
+    let send = |receiver: &mut ReceiveSession, id| {
+        let small = offer("x", ChangeKind::Put, 6, true);
+        let (mut header, payload) = frame_of(small.clone(), HowToOffer::Inline);
+        header.number = id;
+        receiver.frame(LinkId(0), &header, &payload)?;
+        let data = Header::data(OfferId(id), PartIndex(0), 0, 6);
+        receiver.data(LinkId(0), &data, 0, 6)?;
+        let (mut header, payload) = frame_of(small, HowToOffer::AskFirst);
+        header.number = id;
+        receiver.frame(LinkId(0), &header, &payload)
+    };
+    // The bytes that came are still kept, whatever is asked about them.
+    send(&mut receiver, 1).unwrap();
+    let error = send(&mut receiver, 2).unwrap_err();
+    assert!(error.to_string().contains("more than 10 bytes"), "{error}");
+
+    let mut receiver = ReceiveSession::new(limits);
+    receiver.linked(LinkId(0), Carries::Data);
+    for id in 1..=3 {
+        send(&mut receiver, id).unwrap();
+        assert!(receiver.refuse(OfferId(id), &Refusal::new(Reason::DstStoreFull, "full")));
+    }
+}
+
+#[test]
 fn bytes_for_an_ended_offer_go_nowhere_but_not_for_ever() {
     let (mut receiver, header) = accepted();
     assert!(receiver.refuse(OfferId(1), &Refusal::new(Reason::DstStoreFull, "full")));

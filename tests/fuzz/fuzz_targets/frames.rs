@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sealift_fuzz::script::offer;
+use sealift_fuzz::script::{PART, offer};
 use sealift_terms::PartIndex;
 use sealift_wire::{
     Carries, FRAME_HEADER_BYTES, FrameType, Header, Hello, Limits, LinkId, OfferId, Parts,
@@ -19,12 +19,15 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(header.encode(), bytes[..FRAME_HEADER_BYTES]);
     assert!(header.length <= header.frame.payload_bytes_max());
     let payload = &bytes[FRAME_HEADER_BYTES..];
-    // The reader of a link hands over whole payloads only.
+    // The reader of a link hands over whole payloads only; DATA has none here.
+    let data = header.frame == FrameType::Data;
+    let longest = header.frame.payload_bytes_max() as usize;
+    let payload = &payload[..payload.len().min(if data { 0 } else { longest })];
+    let length = payload.len() as u32;
     let header = Header {
-        length: payload.len().min(header.frame.payload_bytes_max() as usize) as u32,
+        length: if data { header.length } else { length },
         ..header
     };
-    let payload = &payload[..header.length as usize];
     if header.frame == FrameType::Hello {
         hello(&header, payload);
     }
@@ -42,11 +45,11 @@ fuzz_target!(|bytes: &[u8]| {
     receiver.frame(LINK, &first, &out[24..]).unwrap();
     receiver.accept(OfferId(1), parts, 200_000);
 
-    if header.frame != FrameType::Data {
+    if !data {
         let _ = sender.frame(LINK, &header, payload);
         let _ = receiver.frame(LINK, &header, payload);
     } else if receiver.data(LINK, &header, 0, header.length).is_ok() {
-        assert!(header.part <= PartIndex(3));
+        assert!(header.part <= PartIndex(3) && header.length <= PART);
     }
     while sender.next_event().is_some() {}
     while receiver.next_event().is_some() {}

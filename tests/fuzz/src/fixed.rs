@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use sealift_terms::{Clock, Disk, DiskEntry, DiskFile, Open, Rng, Room, Timestamp};
+use sealift_terms::{
+    Clock, Disk, DiskFile, Rng, Timestamp,
+    world::{DiskEntry, Open, Room},
+};
 
 /// A generator that counts.
 #[derive(Debug, Default)]

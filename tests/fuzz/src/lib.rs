@@ -1,7 +1,10 @@
 //! What the targets share: bytes as a script of steps, memory that is counted,
 //! and the second reader of the sealed format.
 
-#![allow(clippy::unwrap_used, reason = "a failure is what a fuzz target reports")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failure is what a fuzz target reports"
+)]
 
 pub mod fixed;
 pub mod memory;

@@ -65,7 +65,11 @@ impl<'a> Script<'a> {
 
 /// A frame as [`Script::frame`] reads it.
 pub fn write_frame(script: &mut Vec<u8>, header: &Header, payload: &[u8]) {
-    let unit = if header.frame == FrameType::Data { 16 } else { 1 };
+    let unit = if header.frame == FrameType::Data {
+        16
+    } else {
+        1
+    };
     script.extend([
         header.frame as u8,
         u8::from(header.inline),

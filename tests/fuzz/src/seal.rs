@@ -52,7 +52,12 @@ pub fn forge(fields: &[u8], meta: &[u8]) -> Vec<u8> {
     let part = message::seal(&key, &[1; 24], &context, &[]);
     out.extend(&part);
     let meta = [meta, &part[24..56]].concat();
-    let context = [b"sealift/v1 meta\0", header.as_slice(), &1_u64.to_be_bytes()].concat();
+    let context = [
+        b"sealift/v1 meta\0",
+        header.as_slice(),
+        &1_u64.to_be_bytes(),
+    ]
+    .concat();
     let sealed = message::seal(&key, &[2; 24], &context, &meta);
     let footer = [out.len() as u64, sealed.len() as u64, 1]
         .map(u64::to_be_bytes)
@@ -72,7 +77,11 @@ pub fn meta_of(json: &[u8]) -> Vec<u8> {
 
 /// Holds the two scanners of packs against each other.
 pub fn compare_scans(bytes: &[u8], written_last: bool) {
-    let tail = if written_last { Tail::Open } else { Tail::Closed };
+    let tail = if written_last {
+        Tail::Open
+    } else {
+        Tail::Closed
+    };
     let mut scanner = Scanner::new(bytes, bytes.len() as u64, tail);
     let mut met = pack::walk(bytes, written_last).into_iter();
     while let Some(found) = scanner.next().unwrap() {

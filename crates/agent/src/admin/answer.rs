@@ -30,6 +30,14 @@ impl Answer {
     /// [`Error::Cancelled`] when whoever asked is gone.
     pub async fn row(&self, row: &impl Serialize) -> Result<(), Error> {
         let json = serde_json::to_string(row).map_err(Error::failed("writing a row"))?;
+        self.json(json).await
+    }
+
+    /// Sends a row that is JSON already, without a line break.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] when whoever asked is gone.
+    pub async fn json(&self, json: String) -> Result<(), Error> {
         self.send(Piece::Row(json)).await
     }
 

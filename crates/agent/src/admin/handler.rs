@@ -13,7 +13,6 @@ use hyper::{
     body::{Body, Frame},
     header::{CONTENT_TYPE, HOST, HeaderValue},
 };
-use sealift_terms::limits;
 use tokio::sync::mpsc;
 
 use super::{
@@ -164,12 +163,11 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let body = Limited::new(request.into_body(), limits::ADMIN_BODY_BYTES_MAX);
+    let bytes_max = Request::body_bytes_max(word);
+    let body = Limited::new(request.into_body(), bytes_max);
     let parsed = match body.collect().await {
         Ok(body) => Request::parse(word, &body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(too_long(limits::ADMIN_BODY_BYTES_MAX + 1))
-        }
+        Err(error) if error.is::<LengthLimitError>() => Err(too_long(bytes_max)),
         Err(_) => Err(Error::Cancelled),
     };
     match parsed {

@@ -8,9 +8,11 @@
 //! ```
 
 mod answer;
+mod audit;
 mod client;
 mod codec;
 mod handler;
+mod keys;
 mod operations;
 mod reach;
 mod report;
@@ -20,7 +22,9 @@ mod server;
 mod tests;
 
 pub use answer::{Answer, Answers, Piece};
+pub use audit::{AuditReport, ReadAudit};
 pub use client::Client;
+pub use keys::{KeyVersions, Keys, KeysRestored};
 pub use operations::{Actor, Operations};
 pub use reach::{OpenSite, Reached};
 pub use report::{

@@ -3,6 +3,7 @@
 use sealift_terms::{BucketName, ObjectKey, PeerName, Reason, Status, VersionId, limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::{Keys, ReadAudit};
 use crate::Error;
 
 /// A command for an agent, running or not.
@@ -30,6 +31,10 @@ pub enum Request {
     Check,
     /// Scans the sources now; one [`Count`](super::Count).
     Scan,
+    /// Looks at the keys of the embedded keystore, or changes them.
+    Keys(Keys),
+    /// Reads the audit log.
+    Audit(ReadAudit),
 }
 
 /// Which objects to list.
@@ -124,13 +129,23 @@ impl Request {
             Self::Reload => "reload",
             Self::Check => "check",
             Self::Scan => "scan",
+            Self::Keys(_) => "keys",
+            Self::Audit(_) => "audit",
         }
     }
 
     /// Whether the answer holds bytes, not only lines.
     #[must_use]
     pub fn wants_bytes(&self) -> bool {
-        matches!(self, Self::Get(_))
+        matches!(self, Self::Get(_) | Self::Keys(Keys::Backup { .. }))
+    }
+
+    /// How long the body of a request with this word may be.
+    pub(super) fn body_bytes_max(word: &str) -> usize {
+        match word {
+            "keys" => limits::ADMIN_KEYS_BODY_BYTES_MAX,
+            _ => limits::ADMIN_BODY_BYTES_MAX,
+        }
     }
 
     /// The request with this word and this JSON.
@@ -139,8 +154,9 @@ impl Request {
     /// [`Error::NotFound`] for an unknown word, [`Error::Request`] for a body that
     /// is too long or is not the command's.
     pub fn parse(word: &str, body: &[u8]) -> Result<Self, Error> {
-        if body.len() > limits::ADMIN_BODY_BYTES_MAX {
-            return Err(too_long(body.len()));
+        let bytes_max = Self::body_bytes_max(word);
+        if body.len() > bytes_max {
+            return Err(too_long(bytes_max));
         }
         Ok(match word {
             "status" => Self::Status,
@@ -153,6 +169,8 @@ impl Request {
             "reload" => Self::Reload,
             "check" => Self::Check,
             "scan" => Self::Scan,
+            "keys" => Self::Keys(json(body)?),
+            "audit" => Self::Audit(json(body)?),
             other => {
                 let what = format!("command {other:?}");
                 return Err(Error::NotFound { what });
@@ -171,6 +189,8 @@ impl Request {
             Self::Verify(it) => serde_json::to_vec(it),
             Self::Inspect(it) | Self::Explain(it) => serde_json::to_vec(it),
             Self::Retry(it) => serde_json::to_vec(it),
+            Self::Keys(it) => serde_json::to_vec(it),
+            Self::Audit(it) => serde_json::to_vec(it),
             Self::Status | Self::Reload | Self::Check | Self::Scan => Ok(b"{}".to_vec()),
         };
         json.map_err(Error::failed("writing a request"))
@@ -178,11 +198,11 @@ impl Request {
 }
 
 /// A body that is longer than allowed.
-pub(super) fn too_long(found: usize) -> Error {
+pub(super) fn too_long(bytes_max: usize) -> Error {
     Error::Request {
         what: "body of a request",
-        found: format!("{found} bytes or more"),
-        allowed: format!("{} bytes", limits::ADMIN_BODY_BYTES_MAX),
+        found: "more".to_owned(),
+        allowed: format!("{bytes_max} bytes"),
     }
 }
 
@@ -196,7 +216,10 @@ fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
 
 #[cfg(test)]
 mod tests {
+    use sealift_terms::KeyId;
+
     use super::*;
+    use crate::admin::KeyVersions;
 
     #[test]
     fn requests_survive_a_round_trip() {
@@ -222,6 +245,15 @@ mod tests {
             Request::Reload,
             Request::Check,
             Request::Scan,
+            Request::Keys(Keys::List),
+            Request::Keys(Keys::Rotate {
+                key: "alias/a".to_owned(),
+                reason: None,
+            }),
+            Request::Keys(Keys::BackedUp(KeyVersions {
+                versions: vec![(KeyId::new("key-1").unwrap(), "2".to_owned())],
+            })),
+            Request::Audit(ReadAudit::Tail { leaves: 5 }),
         ] {
             let body = request.body().unwrap();
             assert_eq!(Request::parse(request.word(), &body).unwrap(), request);
@@ -242,5 +274,7 @@ mod tests {
         }
         let long = vec![b' '; limits::ADMIN_BODY_BYTES_MAX + 1];
         assert!(Request::parse("status", &long).is_err());
+        let long = vec![b' '; limits::ADMIN_KEYS_BODY_BYTES_MAX + 1];
+        assert!(Request::parse("keys", &long).is_err());
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn identity(c: &mut Checker<'_>, raw: &raw::Identity) -> IdentityFile
     let remedy = "run `sealift ca issue`, which writes both files";
     IdentityFiles {
         certificate: c.file("identity.certificate", &raw.certificate, remedy),
+        certificate_place: c.place(&raw.certificate.span()),
         private_key_file: c.secret_file("identity.private_key_file", &raw.private_key_file, remedy),
         trust_bundle: c.file(
             "identity.trust_bundle",

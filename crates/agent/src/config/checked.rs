@@ -57,6 +57,8 @@ pub struct Site {
 pub struct IdentityFiles {
     /// The certificate with its chain, PEM.
     pub certificate: PathBuf,
+    /// Where that is said.
+    pub certificate_place: Place,
     /// Its private key, PEM, readable by its owner alone.
     pub private_key_file: PathBuf,
     /// The roots that this agent's own certificate comes from: what a peer would

@@ -1,7 +1,7 @@
 //! What a site answers to commands, whether its agent runs or not.
 //!
 //! ```text
-//!   Request ──▶ listing · reading · verifying · explaining · retrying ──▶ rows, bytes
+//!   Request ──▶ listing · reading · verifying · … · keys ──▶ rows, bytes
 //!                   │ what is remembered        │ what only a running agent knows
 //!                   ▼                           ▼
 //!                 Site (journal, catalog,      Live
@@ -9,9 +9,11 @@
 //! ```
 
 mod answers;
+mod auditing;
 mod comparing;
 mod explaining;
 mod failing;
+mod keys;
 mod listing;
 mod live;
 mod reading;
@@ -158,6 +160,8 @@ impl SiteOperations {
             Request::Reload => self.reload(actor, answer).await,
             Request::Check => self.check(answer).await,
             Request::Scan => self.scan(actor, answer).await,
+            Request::Keys(keys) => self.keys(keys, actor, answer).await,
+            Request::Audit(read) => self.read_audit(read, answer).await,
         }
     }
 }

@@ -61,11 +61,17 @@ impl SiteOperations {
         };
         let (sender, mut found) = mpsc::unbounded_channel();
         let (mut orphans, mut damaged) = (BTreeSet::new(), Count::default());
+        let mut broken = BTreeSet::new();
         let examination = self.examination(depth, sender, work.answer.clone());
         while let Some(finding) = found.recv().await {
             match finding {
                 Found::Orphan { file, .. } => drop(orphans.insert(file)),
                 finding => {
+                    if let Found::FileMissing { file, .. } | Found::FileShort { file, .. } =
+                        &finding
+                    {
+                        broken.insert(file.clone());
+                    }
                     let size = self.size_of(&finding).await?;
                     damaged.objects += u64::from(size.is_some());
                     damaged.bytes += size.unwrap_or(0);
@@ -74,10 +80,32 @@ impl SiteOperations {
             }
         }
         let examined = examination.await.map_err(Error::failed("examining"))??;
+        if !deep && !broken.is_empty() {
+            self.objects_in(&broken, work).await?;
+        }
         self.orphans(orphans, work).await?;
         // Those that did not open were examined, too, and are not verified.
         work.summary.verified.objects += examined.versions.saturating_sub(damaged.objects);
         work.summary.verified.bytes += examined.bytes.saturating_sub(damaged.bytes);
+        Ok(())
+    }
+
+    /// Names the objects that files which are missing or short do not hold whole.
+    /// When every sealed byte is opened they are found without it.
+    async fn objects_in(
+        &self,
+        files: &BTreeSet<String>,
+        work: &mut Verification<'_>,
+    ) -> Result<(), Error> {
+        for bucket in self.buckets(None).await? {
+            let mut pages = Versions::new(bucket, String::new(), true);
+            while let Some(rows) = pages.next(self).await? {
+                let there = |row: &VersionRow| files.contains(&row.location.file);
+                for row in rows.into_iter().filter(there) {
+                    self.verify_version(row, false, work).await?;
+                }
+            }
+        }
         Ok(())
     }
 

@@ -137,6 +137,18 @@ impl Dialling {
         Ok(link)
     }
 
+    /// One more link for a session in which we send, or a wait.
+    async fn try_data_link(&self, greeted: &Greeted, number: u32) -> Option<Link> {
+        match self.data_link(&greeted.theirs, number).await {
+            Ok(link) => Some(link),
+            Err(error) => {
+                tracing::info!(peer = %self.peer.name, link = number, %error, "no link");
+                tokio::time::sleep(LINK_RETRY).await;
+                None
+            }
+        }
+    }
+
     async fn send(&self, greeted: &Greeted, control: Link) -> End {
         let (to_links, links) = mpsc::channel(JOINING_MAX);
         let (lost, gone) = mpsc::channel(JOINING_MAX);
@@ -158,28 +170,28 @@ impl Dialling {
     ) {
         let wanted = self.running.site.current().limits.connections_per_peer;
         let mut open = 0;
-        let mut number = 0;
-        loop {
-            while open < wanted {
-                number += 1;
-                match self.data_link(&greeted.theirs, number).await {
-                    Ok(link) => {
-                        open += 1;
-                        let joining = self.running.joining(LinkId(number), link, Vec::new());
-                        if to_links.send(joining).await.is_err() {
-                            return std::future::pending().await;
-                        }
-                    }
-                    Err(error) => {
-                        tracing::info!(peer = %self.peer.name, link = number, %error, "no link");
-                        tokio::time::sleep(LINK_RETRY).await;
-                    }
+        for number in 1.. {
+            let dialled = async {
+                match open < wanted {
+                    true => self.try_data_link(greeted, number).await,
+                    false => std::future::pending().await,
                 }
-            }
-            match gone.recv().await {
-                // Without its control link a session only finishes what is under way.
-                None | Some(LinkId(0)) => break,
-                Some(_) => open -= 1,
+            };
+            // A peer that is gone takes the control link with it and no new one: what
+            // is lost is heard while dialling, too.
+            tokio::select! {
+                link = dialled => if let Some(link) = link {
+                    open += 1;
+                    let joining = self.running.joining(LinkId(number), link, Vec::new());
+                    if to_links.send(joining).await.is_err() {
+                        break;
+                    }
+                },
+                lost = gone.recv() => match lost {
+                    // Without its control link a session only finishes what is under way.
+                    None | Some(LinkId(0)) => break,
+                    Some(_) => open -= 1,
+                },
             }
         }
         drop(to_links);

@@ -23,11 +23,11 @@ use parking_lot::Mutex;
 use sealift_identity::TlsContext;
 use sealift_receiver::Door;
 use sealift_sender::{PeerSender, Rules, SourceHandle, WorkSignal};
-use sealift_terms::{AuditKind, AuditRecord, PeerName, Timestamp};
+use sealift_terms::{AuditKind, AuditRecord, PeerName, Timestamp, limits::SETTLED_KEPT_MAX};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    Error,
+    Error, Metric,
     config::{Override, Peer},
     site::Site,
 };
@@ -40,6 +40,11 @@ use peers::PeerStates;
 
 /// How often links are held against certificates and the deny list.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Record keys are dropped from memory once a minute.
+const EXPIRE_ROUNDS: u64 = 60;
+/// Old uploads and old rows are looked for once an hour.
+const TIDY_ROUNDS: u64 = 3600;
+const FOLDED_AT_ONCE: usize = 1000;
 
 /// Everything that runs, shared by the tasks that run it.
 pub(crate) struct Running {
@@ -88,9 +93,10 @@ impl Running {
         self.site.record(record)
     }
 
-    /// Holds standing links against certificates and deny list, and lets counted
-    /// refusals go on record, until the end.
+    /// Holds standing links against certificates and the deny list, lets counted
+    /// refusals go on record, and tidies up, until the end.
     async fn watch_over(&self) {
+        let mut rounds = 0_u64;
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
             self.standing.sweep(&self.tls);
@@ -98,6 +104,37 @@ impl Running {
             if let Err(error) = self.site.audit.settle_refusals(now) {
                 tracing::error!(%error, "refused connections cannot be put on record");
             }
+            if rounds.is_multiple_of(EXPIRE_ROUNDS) {
+                self.show_certificate();
+                self.site.ring.expire();
+            }
+            if rounds.is_multiple_of(TIDY_ROUNDS) {
+                self.tidy(now).await;
+            }
+            rounds += 1;
         }
+    }
+
+    fn show_certificate(&self) {
+        let leaf = self.tls.credentials().leaf().clone();
+        let expiry = leaf.not_after.as_secs();
+        let series = self
+            .site
+            .metrics
+            .series(Metric::CertificateExpiry, &[leaf.identity.as_str()]);
+        series.set(u64::try_from(expiry).unwrap_or_default());
+    }
+
+    /// Deletes uploads that were given up long ago, and folds old rows of the journal.
+    async fn tidy(&self, now: Timestamp) {
+        match self.site.archive.sweep().await {
+            Ok(0) => {}
+            Ok(uploads) => tracing::warn!(uploads, "unfinished uploads were deleted"),
+            Err(error) => tracing::error!(%error, "unfinished uploads cannot be looked through"),
+        }
+        let before = now.minus(SETTLED_KEPT_MAX);
+        while let Ok(folded) = self.site.journal.fold(before, FOLDED_AT_ONCE).await
+            && folded == FOLDED_AT_ONCE as u64
+        {}
     }
 }

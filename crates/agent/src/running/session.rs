@@ -17,7 +17,7 @@ use sealift_wire::{Agreed, Carries, Hello, LinkId, Role};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{Running, links::Permits};
-use crate::{Error, config::Peer, operations};
+use crate::{Error, Metric, config::Peer, operations};
 
 /// Links that may wait to join a session, and notices of links that are gone.
 pub(super) const JOINING_MAX: usize = 64;
@@ -159,6 +159,11 @@ impl Running {
         } = greeted;
         self.record(AuditKind::SessionOpened, &details(greeted))?;
         self.peers.opened(&peer.name, direction(*role), facts);
+        let labels = [peer.name.as_str(), direction(*role).as_str()];
+        self.site
+            .metrics
+            .series(Metric::SessionsOpened, &labels)
+            .add(1);
         let here = self.site.world.clock.now();
         let skew = here.since(theirs.clock).max(theirs.clock.since(here));
         if skew > SKEW_WARNED {

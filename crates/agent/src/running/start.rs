@@ -1,8 +1,12 @@
 //! Starting and stopping, each in its order.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use sealift_host::DataDirLock;
+use sealift_host::{DataDirLock, LockError};
 use sealift_identity::TlsContext;
 use sealift_receiver::Door;
 use sealift_sender::{
@@ -24,6 +28,7 @@ use crate::{
     check_offline,
     config::{Config, Override},
     load_credentials, load_peers,
+    offline::KEY_BACKUP,
     operations::SiteOperations,
     site::Site,
     watch_signals,
@@ -31,6 +36,10 @@ use crate::{
 
 /// How long a forced stop lets last frames leave.
 const LAST_WAIT: Duration = Duration::from_millis(100);
+/// How long a starting agent waits for the lock of its data directory.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Between two tries.
+const LOCK_RETRY: Duration = Duration::from_millis(50);
 
 /// Runs the agent until it is told to stop.
 ///
@@ -40,7 +49,7 @@ pub async fn up(config: Config, flags: Vec<Override>) -> Result<(), Error> {
     let world = World::real();
     let mut lifecycle =
         watch_signals(config.limits.drain).map_err(Error::failed("watching for signals"))?;
-    let lock = DataDirLock::acquire(&config.site.data_dir).map_err(Error::Locked)?;
+    let lock = lock(&config).await?;
     refuse_what_cannot_work(&config, &world).await?;
     let site = Site::open(config.clone(), world, lock).await?;
     let mut tasks = JoinSet::new();
@@ -67,12 +76,29 @@ pub async fn up(config: Config, flags: Vec<Override>) -> Result<(), Error> {
     Ok(())
 }
 
+/// A command that looks at a stopped site has its lock for a moment: an agent that
+/// starts then waits for it.
+async fn lock(config: &Config) -> Result<DataDirLock, Error> {
+    let deadline = Instant::now() + LOCK_WAIT_MAX;
+    loop {
+        match DataDirLock::acquire(&config.site.data_dir) {
+            Err(LockError::Held { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(LOCK_RETRY).await;
+            }
+            outcome => return outcome.map_err(Error::Locked),
+        }
+    }
+}
+
 async fn refuse_what_cannot_work(config: &Config, world: &World) -> Result<(), Error> {
     let mut failed = Vec::new();
     for line in check_offline(config, world).await {
         match line.outcome {
             Outcome::Pass | Outcome::Skip => {}
             Outcome::Warn => tracing::warn!(check = line.check, "{}", line.found),
+            Outcome::Fail if line.check == KEY_BACKUP => {
+                tracing::warn!(check = line.check, "{}", line.found);
+            }
             Outcome::Fail => failed.push(line),
         }
     }

@@ -17,7 +17,8 @@ use sealift_terms::{AuditRecord, Timestamp};
 
 use crate::{Error, Metrics, World, config::Config};
 
-pub use offline::Offline;
+pub use offline::{Offline, Restoring};
+pub(crate) use open::CATALOG_FILE;
 
 /// An opened data directory. The lock on it is held as long as this lives.
 pub(crate) struct Site {

@@ -1,9 +1,10 @@
-//! The way into a site whose agent is stopped.
+//! The ways into a site whose agent is stopped.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use sealift_host::DataDirLock;
+use sealift_keys::{KEYSTORE_FILE, LocalKeystore, RootSecret};
 
 use super::Site;
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
     admin::{OpenSite, Operations},
     config::Config,
     operations::SiteOperations,
+    root_secret,
 };
 
 /// Opens the data directory of a stopped agent.
@@ -22,5 +24,39 @@ impl OpenSite for Offline {
     async fn open(&self, config: &Config, lock: DataDirLock) -> Result<Arc<dyn Operations>, Error> {
         let site = Site::open_stopped(config.clone(), World::real(), lock).await?;
         Ok(Arc::new(SiteOperations::stopped(site)))
+    }
+}
+
+/// Opens the data directory of a stopped agent whose keystore may be lost: then it is
+/// made again from a backup, under the root key that the configuration names.
+#[derive(Clone)]
+pub struct Restoring {
+    /// The backup.
+    pub backup: Vec<u8>,
+    /// What opens it.
+    pub passphrase: RootSecret,
+}
+
+impl fmt::Debug for Restoring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Restoring(..)")
+    }
+}
+
+#[async_trait]
+impl OpenSite for Restoring {
+    async fn open(&self, config: &Config, lock: DataDirLock) -> Result<Arc<dyn Operations>, Error> {
+        let path = config.site.data_dir.join(KEYSTORE_FILE);
+        if !path.exists() {
+            let (this, secret) = (self.clone(), root_secret(&config.root_key)?);
+            let World { disk, clock, rng } = World::real();
+            let work = tokio::task::spawn_blocking(move || {
+                let Self { backup, passphrase } = &this;
+                LocalKeystore::restore(disk, clock, rng, &path, secret, backup, passphrase)
+            });
+            work.await
+                .map_err(Error::failed("restoring the keystore"))??;
+        }
+        Offline.open(config, lock).await
     }
 }

@@ -15,7 +15,7 @@ use crate::{Error, World, config::Config, open_keystore};
 /// The sender's journal in a data directory.
 const JOURNAL_FILE: &str = "journal.db";
 /// The receiver's catalog, with the audit log.
-const CATALOG_FILE: &str = "catalog.db";
+pub(crate) const CATALOG_FILE: &str = "catalog.db";
 /// Unfinished objects.
 const STAGING_DIR: &str = "staging";
 /// Sealed objects.

@@ -8,6 +8,7 @@
 //!   DIR/regions/REGION/issuing.key   its key, mode 0600: belongs on one host of that region
 //! ```
 
+mod backup;
 mod issuing;
 mod profile;
 mod request;

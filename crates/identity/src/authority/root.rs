@@ -55,7 +55,8 @@ impl RootAuthority {
         let [certificate] = <[_; 1]>::try_from(chain)
             .map_err(|_| files::content(certificate, "holds more than the root's certificate"))?;
         let text = files::read_secret(sealed_key, limits::CERTIFICATE_FILE_BYTES_MAX)?;
-        let pkcs8 = sealed::open(&text, passphrase, domain).map_err(|error| match error {
+        let pkcs8 = sealed::open(sealed::KEY, &text, passphrase, Some(domain));
+        let pkcs8 = pkcs8.map_err(|error| match error {
             sealed::OpenError::Refused => IdentityError::Passphrase {
                 path: sealed_key.to_owned(),
             },
@@ -128,7 +129,8 @@ impl RootAuthority {
         passphrase: &str,
         rng: &dyn Rng,
     ) -> Result<String, IdentityError> {
-        sealed::seal(self.key.serialized_der(), passphrase, &self.domain, rng)
+        let pkcs8 = self.key.serialized_der();
+        sealed::seal(sealed::KEY, pkcs8, passphrase, &self.domain, rng)
     }
 
     fn facts(&self) -> Result<CaFacts, IdentityError> {

@@ -1,4 +1,4 @@
-//! A private key under a passphrase: argon2id (RFC 9106) makes the key, AES-256-GCM seals.
+//! Secrets under a passphrase: argon2id (RFC 9106) makes the key, AES-256-GCM seals.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -9,7 +9,10 @@ use zeroize::Zeroizing;
 
 use crate::error::IdentityError;
 
-const FORMAT: &str = "sealift-sealed-key/1";
+/// The format of a file that holds a private key, PKCS #8.
+pub(super) const KEY: &str = "sealift-sealed-key/1";
+/// The format of a file that holds the directory of an authority.
+pub(super) const AUTHORITY: &str = "sealift-sealed-authority/1";
 const SALT_BYTES: usize = 16;
 /// The second recommended option of RFC 9106, section 4: 64 MiB, 3 passes, 4 lanes.
 const MEMORY_KIB: u32 = 64 * 1024;
@@ -24,14 +27,14 @@ const LANES_MAX: u32 = 16;
 #[serde(deny_unknown_fields)]
 struct SealedFile {
     format: String,
-    /// The trust domain whose root key it is.
+    /// The trust domain that it belongs to.
     domain: String,
     argon2id: Cost,
     /// Hex.
     salt: String,
     /// Hex.
     nonce: String,
-    /// PKCS #8 under AES-256-GCM, tag at the end, base64.
+    /// What is sealed, under AES-256-GCM, tag at the end, base64.
     sealed: String,
 }
 
@@ -43,7 +46,7 @@ struct Cost {
     lanes: u32,
 }
 
-/// Why a sealed key was not opened.
+/// Why a sealed file was not opened.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum OpenError {
     /// The file is not what it should be.
@@ -60,9 +63,10 @@ pub(super) fn check_passphrase(passphrase: &str) -> Result<(), IdentityError> {
     Ok(())
 }
 
-/// Seals a private key; the result is the text of a file.
+/// Seals a secret; the result is the text of a file.
 pub(super) fn seal(
-    pkcs8: &[u8],
+    format: &str,
+    secret: &[u8],
     passphrase: &str,
     domain: &str,
     rng: &dyn Rng,
@@ -73,7 +77,7 @@ pub(super) fn seal(
     rng.fill(&mut salt);
     rng.fill(&mut nonce);
     let mut file = SealedFile {
-        format: FORMAT.to_owned(),
+        format: format.to_owned(),
         domain: domain.to_owned(),
         argon2id: Cost {
             memory_kib: MEMORY_KIB,
@@ -86,8 +90,8 @@ pub(super) fn seal(
     };
     let key = derive(passphrase, &salt, file.argon2id).ok_or_else(|| failed("argon2id"))?;
     // Never a copy of the plaintext when the tag is appended.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(pkcs8.len() + AES_256_GCM.tag_len()));
-    bytes.extend_from_slice(pkcs8);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(secret.len() + AES_256_GCM.tag_len()));
+    bytes.extend_from_slice(secret);
     let nonce = Nonce::assume_unique_for_key(nonce);
     key.seal_in_place_append_tag(nonce, Aad::from(bound(&file)), &mut *bytes)
         .map_err(|_| failed("AES-256-GCM"))?;
@@ -96,27 +100,28 @@ pub(super) fn seal(
     Ok(text + "\n")
 }
 
-/// Opens a sealed private key: PKCS #8.
+/// Opens what [`seal`] made. `domain` is the one it has to belong to, if that is known.
 pub(super) fn open(
+    wanted: &str,
     text: &[u8],
     passphrase: &str,
-    domain: &str,
+    domain: Option<&str>,
 ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     let format = |what: &str| OpenError::Format(what.to_owned());
     let file: SealedFile =
         serde_json::from_slice(text).map_err(|error| OpenError::Format(error.to_string()))?;
-    if file.format != FORMAT {
-        return Err(format("is of another format than sealift-sealed-key/1"));
+    if file.format != wanted {
+        return Err(format(&format!("is of another format than {wanted}")));
     }
-    if file.domain != domain {
-        return Err(format("is the key of another trust domain"));
+    if domain.is_some_and(|domain| file.domain != domain) {
+        return Err(format("belongs to another trust domain"));
     }
     let salt = hex::decode(&file.salt).map_err(|_| format("has no hex salt"))?;
     let nonce = hex::decode(&file.nonce).map_err(|_| format("has no hex nonce"))?;
     let nonce = Nonce::try_assume_unique_for_key(&nonce).map_err(|_| format("has a bad nonce"))?;
     let sealed = STANDARD
         .decode(&file.sealed)
-        .map_err(|_| format("has no base64 key"))?;
+        .map_err(|_| format("has no base64 content"))?;
     let key = derive(passphrase, &salt, file.argon2id)
         .ok_or_else(|| format("asks for a cost of argon2id that is not allowed"))?;
     let mut bytes = Zeroizing::new(sealed);
@@ -168,15 +173,22 @@ mod tests {
 
     #[test]
     fn only_the_passphrase_opens_and_no_field_can_be_altered() {
-        let text = seal(SECRET, PASS, "d", &OsRng).unwrap();
-        assert_eq!(&**open(text.as_bytes(), PASS, "d").unwrap(), SECRET);
+        let text = seal(KEY, SECRET, PASS, "d", &OsRng).unwrap();
+        assert_eq!(
+            &**open(KEY, text.as_bytes(), PASS, Some("d")).unwrap(),
+            SECRET
+        );
         assert!(!text.contains("private key"));
         assert_eq!(
-            open(text.as_bytes(), "correct horsf", "d").unwrap_err(),
+            open(KEY, text.as_bytes(), "correct horsf", Some("d")).unwrap_err(),
             OpenError::Refused
         );
         assert!(matches!(
-            open(text.as_bytes(), PASS, "e"),
+            open(KEY, text.as_bytes(), PASS, Some("e")),
+            Err(OpenError::Format(_))
+        ));
+        assert!(matches!(
+            open(AUTHORITY, text.as_bytes(), PASS, None),
             Err(OpenError::Format(_))
         ));
         let file: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -190,12 +202,12 @@ mod tests {
         ] {
             let mut altered = file.clone();
             altered[field] = value;
-            let opened = open(altered.to_string().as_bytes(), PASS, "d");
+            let opened = open(KEY, altered.to_string().as_bytes(), PASS, Some("d"));
             assert_eq!(opened.unwrap_err(), OpenError::Refused, "{field}");
         }
         let mut greedy = file;
         greedy["argon2id"]["memory_kib"] = serde_json::json!(u32::MAX);
-        let opened = open(greedy.to_string().as_bytes(), PASS, "d");
+        let opened = open(KEY, greedy.to_string().as_bytes(), PASS, Some("d"));
         assert!(
             matches!(opened, Err(OpenError::Format(_))),
             "a file cannot ask for 4 TiB"
@@ -206,6 +218,6 @@ mod tests {
     fn a_short_passphrase_is_refused() {
         assert!(check_passphrase("1234567").is_err());
         assert!(check_passphrase("12345678").is_ok());
-        assert!(seal(SECRET, "short", "d", &OsRng).is_err());
+        assert!(seal(KEY, SECRET, "short", "d", &OsRng).is_err());
     }
 }

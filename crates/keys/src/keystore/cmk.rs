@@ -80,17 +80,32 @@ impl Cmk {
         }
     }
 
-    pub(super) fn mark_backed_up(&mut self) {
-        for version in &mut self.versions {
-            version.backed_up = true;
-        }
-    }
-
     pub(super) fn mark_backed_up_in(&mut self, held: &[(KeyId, String)]) {
         for version in &mut self.versions {
             let is_held = |(key, id): &(KeyId, String)| *key == self.id && *id == version.id;
             version.backed_up |= held.iter().any(is_held);
         }
+    }
+
+    /// Takes the versions of a backed-up `copy` that are missing here; says how many.
+    pub(super) fn take_back(&mut self, copy: &Self) -> Result<usize, KeyError> {
+        let before = self.versions.len();
+        for version in &copy.versions {
+            match self.version(&version.id) {
+                Some(own) if own.material.expose() == version.material.expose() => {}
+                Some(_) => {
+                    return Err(KeyError::BackupDiffers {
+                        key: self.id.to_string(),
+                        version: version.id.clone(),
+                    });
+                }
+                None => self.versions.push(version.clone()),
+            }
+        }
+        // The last one wraps.
+        self.versions
+            .sort_by_key(|version| version.id.parse::<u64>().unwrap_or(u64::MAX));
+        Ok(self.versions.len() - before)
     }
 
     pub(super) fn describe(&self) -> KeyDescription {

@@ -1,7 +1,7 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use sealift_host::{OsClock, OsDisk, OsRng};
-use sealift_terms::{BucketName, RecordId};
+use sealift_terms::{BucketName, KeyId, RecordId};
 
 use super::*;
 use crate::conformance::{self, KeyOperator};
@@ -167,7 +167,9 @@ async fn a_backup_restores_every_version_and_is_remembered() {
 
     let passphrase = RootSecret::from_passphrase("correct horse").unwrap();
     let backup = keystore.backup(&passphrase).unwrap();
-    keystore.mark_backed_up(&backup).unwrap();
+    let held = LocalKeystore::verify_backup(&backup.bytes, &passphrase).unwrap();
+    assert_eq!(held, backup.versions);
+    keystore.mark_backed_up(&held).unwrap();
     assert!(keystore.without_backup().is_empty());
     keystore.rotate("alias/a").unwrap();
     assert_eq!(keystore.without_backup(), [(key.id, "3".to_owned())]);
@@ -181,4 +183,69 @@ async fn a_backup_restores_every_version_and_is_remembered() {
     let opened = restored.unwrap(&wrapped, &context).await.unwrap();
     assert_eq!(opened.as_bytes(), record_key.as_bytes());
     assert!(restored.without_backup().is_empty());
+}
+
+fn passphrase() -> RootSecret {
+    RootSecret::from_passphrase("correct horse").unwrap()
+}
+
+#[test]
+fn a_keystore_takes_back_what_it_lost_and_keeps_what_it_has() {
+    let place = Place::new();
+    let keystore = place.create();
+    let first = keystore.create_key(alias("alias/a"), region()).unwrap();
+    let older = fs::read(place.path()).unwrap();
+    keystore.rotate("alias/a").unwrap();
+    keystore.create_key(alias("alias/b"), region()).unwrap();
+    let backup = keystore.backup(&passphrase()).unwrap();
+
+    fs::write(place.path(), older).unwrap();
+    let keystore = place.open(&place.secret).unwrap();
+    keystore.disable("alias/a").unwrap();
+    let restored = keystore.take_back(&backup.bytes, &passphrase()).unwrap();
+    assert_eq!((restored.keys_added, restored.versions_added), (1, 2));
+    assert_eq!(restored.versions, backup.versions);
+    assert!(keystore.without_backup().is_empty());
+    let keys = keystore.list();
+    assert_eq!(
+        (keys.len(), &keys[0].id, keys[0].current.as_str()),
+        (2, &first.id, "2")
+    );
+    assert_eq!(
+        keys[0].state,
+        KeyState::Disabled,
+        "an older backup does not enable it"
+    );
+    let again = keystore.take_back(&backup.bytes, &passphrase()).unwrap();
+    assert_eq!((again.keys_added, again.versions_added), (0, 0));
+}
+
+#[test]
+fn a_backup_that_does_not_belong_here_changes_nothing() {
+    let place = Place::new();
+    let keystore = place.create();
+    keystore.create_key(alias("alias/a"), region()).unwrap();
+    let older = fs::read(place.path()).unwrap();
+    keystore.rotate("alias/a").unwrap();
+    let backup = keystore.backup(&passphrase()).unwrap();
+    fs::write(place.path(), older).unwrap();
+    let keystore = place.open(&place.secret).unwrap();
+    keystore.rotate("alias/a").unwrap();
+    let before = keystore.list();
+    let error = keystore
+        .take_back(&backup.bytes, &passphrase())
+        .unwrap_err();
+    assert!(matches!(error, KeyError::BackupDiffers { .. }), "{error}");
+
+    let other = Place::new().create().backup(&passphrase()).unwrap();
+    let error = keystore.take_back(&other.bytes, &passphrase()).unwrap_err();
+    assert!(matches!(error, KeyError::BackupForeign { .. }), "{error}");
+
+    let wrong = RootSecret::from_passphrase("battery staple").unwrap();
+    let error = keystore.take_back(&backup.bytes, &wrong).unwrap_err();
+    assert!(
+        matches!(error, KeyError::KeystoreNotAuthentic { .. }),
+        "{error}"
+    );
+    assert_eq!(keystore.list(), before);
 }

@@ -244,8 +244,27 @@ async fn open_records_are_bounded() {
             open: open.clone(),
             unwrapped_at: time,
             checked_at: time,
+            round: 0,
         };
         site.ring.hold((id, bucket()), held);
     }
     assert_eq!(site.ring.open.lock().len(), OPEN_RECORDS_MAX);
+}
+
+#[tokio::test]
+async fn a_change_made_here_takes_effect_at_once() {
+    let site = Site::new();
+    let first = site.current().await.unwrap();
+    site.keystore.rotate(&site.cmk).unwrap();
+    site.ring.recheck();
+    let second = site.current().await.unwrap();
+    assert_eq!(second.cmk_version, "2");
+    site.ring.open(&first, &bucket()).await.unwrap();
+    site.keystore.disable(&site.cmk).unwrap();
+    site.ring.recheck();
+    assert!(site.current().await.is_err());
+    assert!(site.ring.open(&first, &bucket()).await.is_err());
+    site.keystore.enable(&site.cmk).unwrap();
+    assert!(site.current().await.is_ok());
+    assert!(site.ring.open(&first, &bucket()).await.is_ok());
 }

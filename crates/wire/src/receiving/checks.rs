@@ -113,6 +113,7 @@ impl ReceiveSession {
                 // what came is of no use, the object will come as parts.
                 incoming.stage = Stage::Offered;
                 let what = Box::new(incoming.offer.clone());
+                self.free_inline(id);
                 self.events.push_back(ReceiveEvent::Abandoned { offer: id });
                 self.events.push_back(ReceiveEvent::Offered {
                     offer: id,
@@ -396,14 +397,23 @@ impl ReceiveSession {
         }
         if let Some(usage) = self.usage.get_mut(&incoming.home) {
             usage.unanswered = usage.unanswered.saturating_sub(1);
-            if incoming.round == 0 {
-                usage.inline_bytes = usage.inline_bytes.saturating_sub(incoming.offer.bytes());
-            }
+        }
+    }
+
+    /// Gives back the inline credit of an offer whose bytes are kept no more.
+    fn free_inline(&mut self, offer: OfferId) {
+        let Some(incoming) = self.offers.get_mut(&offer) else {
+            return;
+        };
+        let link = incoming.inline_on.take();
+        if let Some(usage) = link.and_then(|link| self.usage.get_mut(&link)) {
+            usage.inline_bytes = usage.inline_bytes.saturating_sub(incoming.offer.bytes());
         }
     }
 
     pub(super) fn remove(&mut self, offer: OfferId) -> Option<Incoming> {
         self.uncount(offer);
+        self.free_inline(offer);
         let incoming = self.offers.remove(&offer)?;
         // What the peer may have begun before it hears of the end, and once more
         // for parts it begins again after a loss.

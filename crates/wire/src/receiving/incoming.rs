@@ -34,6 +34,9 @@ pub(super) struct Incoming {
     pub(super) round: u32,
     /// Whether that OFFER has no answer yet.
     pub(super) unanswered: bool,
+    /// Whose inline credit its bytes take, from the offer until they are forgotten
+    /// or durable: being asked about frees nothing.
+    pub(super) inline_on: Option<LinkId>,
     pub(super) stored: Parts,
     pub(super) open: BTreeMap<PartIndex, OpenPart>,
     pub(super) credit: u64,
@@ -49,6 +52,10 @@ impl Incoming {
             home,
             round,
             unanswered: true,
+            inline_on: match stage {
+                Stage::Offered | Stage::Accepted => None,
+                Stage::Inline(_) | Stage::Committing => Some(home),
+            },
             stored,
             open: BTreeMap::new(),
             credit: 0,
