@@ -67,7 +67,9 @@ pub fn run(files: &[PathBuf], target: &Path) -> io::Result<Duration> {
             threads.push(scope.spawn(move || send(stream, client, files, pieces, next)));
             threads.push(scope.spawn(move || receive(accepted, server, outputs)));
         }
-        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| broken("a thread"))?)
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| broken("a thread"))?)
     })?;
     Ok(started.elapsed())
 }
@@ -79,7 +81,11 @@ fn cut(files: &[PathBuf]) -> io::Result<Vec<Piece>> {
         let mut offset = 0;
         while offset < size {
             let bytes = PART_BYTES.min(size - offset);
-            pieces.push(Piece { file, offset, bytes });
+            pieces.push(Piece {
+                file,
+                offset,
+                bytes,
+            });
             offset += bytes;
         }
     }
@@ -212,7 +218,11 @@ impl<'a> Sealer<'a> {
             key: LessSafeKey::new(key),
             nonce: 0,
             header: Vec::with_capacity(HEADER_BYTES),
-            piece: Piece { file: 0, offset: 0, bytes: 0 },
+            piece: Piece {
+                file: 0,
+                offset: 0,
+                bytes: 0,
+            },
             left: 0,
             sealed: Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / CHUNK_BYTES * TAG_BYTES),
             chunk: 0,
@@ -232,7 +242,9 @@ impl<'a> Sealer<'a> {
                 }
                 continue;
             }
-            let room = (CHUNK_BYTES - self.chunk).min(self.left as usize).min(bytes.len());
+            let room = (CHUNK_BYTES - self.chunk)
+                .min(self.left as usize)
+                .min(bytes.len());
             let (now, rest) = bytes.split_at(room);
             self.sealed.extend_from_slice(now);
             self.chunk += room;
@@ -252,7 +264,11 @@ impl<'a> Sealer<'a> {
         let field = |at: usize| {
             u64::from_be_bytes(self.header[at..at + 8].try_into().expect("eight bytes"))
         };
-        self.piece = Piece { file: field(0) as usize, offset: field(8), bytes: field(16) };
+        self.piece = Piece {
+            file: field(0) as usize,
+            offset: field(8),
+            bytes: field(16),
+        };
         self.left = self.piece.bytes;
         let chunks = self.piece.offset / CHUNK_BYTES as u64;
         self.written_at = self.piece.offset + chunks * TAG_BYTES as u64;
@@ -301,9 +317,10 @@ fn configurations() -> (Arc<ClientConfig>, Arc<ServerConfig>) {
     roots.add(certificate.clone()).expect("a root");
     let roots = Arc::new(roots);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider.clone())
-        .build()
-        .expect("a verifier");
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider.clone())
+            .build()
+            .expect("a verifier");
     let mut server = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("TLS 1.3")

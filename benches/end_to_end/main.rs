@@ -2,7 +2,13 @@
 //! sealing, checksum, journal, catalog, audit, durable commits), on tmpfs.
 //!
 //! `cargo xtask bench end-to-end [--quick] [--json] [--pairs N]`
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub
+)]
 
 mod data;
 mod floor;
@@ -27,8 +33,14 @@ fn main() {
         return; // `cargo test --benches` wants nothing measured.
     }
     let pairs = arguments.iter().position(|argument| argument == "--pairs");
-    let pairs = pairs.and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(3);
-    let works = if has("--quick") { data::QUICK } else { data::WORKS };
+    let pairs = pairs
+        .and_then(|at| arguments.get(at + 1)?.parse().ok())
+        .unwrap_or(3);
+    let works = if has("--quick") {
+        data::QUICK
+    } else {
+        data::WORKS
+    };
     let folder = Path::new(PLACE).join(format!("sealift-bench-{}", std::process::id()));
     let _removed = Removed(folder.clone());
     if !has("--json") {
@@ -76,8 +88,13 @@ fn measure(work: &Work, folder: &Path, pairs: usize, as_json: bool) {
         println!(
             "{:>12}  ours {:>7} MB/s  floor {:>7} MB/s  ratio {} ({} to {})  {} objects/s  \
              peak MiB: sender {sender}, receiver {receiver}",
-            work.name, line["ours_mb_s"], line["floor_mb_s"], line["ratio"], line["ratio_min"],
-            line["ratio_max"], line["objects_per_s"],
+            work.name,
+            line["ours_mb_s"],
+            line["floor_mb_s"],
+            line["ratio"],
+            line["ratio_min"],
+            line["ratio_max"],
+            line["objects_per_s"],
         );
     }
 }
@@ -103,7 +120,10 @@ fn round(value: f64) -> f64 {
 fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name"));
-    let model = model.unwrap_or_default().trim_start_matches(['\t', ' ', ':']).to_owned();
+    let model = model
+        .unwrap_or_default()
+        .trim_start_matches(['\t', ' ', ':'])
+        .to_owned();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!("{model}, {cores} cores, Linux {}", kernel.trim())

@@ -33,31 +33,70 @@ impl Sites {
     /// Makes an authority and both sites; `a` replicates `source`.
     pub fn make(folder: &Path, source: &Path) -> Self {
         fs::create_dir_all(folder).expect("a folder");
-        let sites = Self { folder: folder.to_owned() };
+        let sites = Self {
+            folder: folder.to_owned(),
+        };
         let passphrase = folder.join("passphrase");
         fs::write(&passphrase, "a passphrase of a benchmark\n").expect("a passphrase");
         secret(&passphrase);
         let ca = text(&folder.join("ca"));
         run(&[
-            "ca", "init", "--dir", &ca, "--domain", "bench.sealift", "--region", "region-a",
-            "--region", "region-b", "--passphrase-file", &text(&passphrase),
+            "ca",
+            "init",
+            "--dir",
+            &ca,
+            "--domain",
+            "bench.sealift",
+            "--region",
+            "region-a",
+            "--region",
+            "region-b",
+            "--passphrase-file",
+            &text(&passphrase),
         ]);
         for (name, region) in [("a", "region-a"), ("b", "region-b")] {
             let out = text(&folder.join(name));
-            run(&["ca", "issue", "--dir", &ca, "--region", region, "--name", name, "--out", &out]);
+            run(&[
+                "ca", "issue", "--dir", &ca, "--region", region, "--name", name, "--out", &out,
+            ]);
         }
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("a port");
+        let free = TcpListener::bind("127.0.0.1:0")
+            .expect("a port")
+            .local_addr()
+            .expect("a port");
         let peer = |name: &str, region: &str| {
             format!("{name},spiffe://bench.sealift/region/{region}/agent/{name},bundle.json")
         };
         run(&[
-            "init", "-c", &sites.config("b"), "--name", "b", "--region", "region-b", "--data-dir",
-            "data", "--listen", &free.to_string(), "--peer", &peer("a", "region-a"), "--bucket",
+            "init",
+            "-c",
+            &sites.config("b"),
+            "--name",
+            "b",
+            "--region",
+            "region-b",
+            "--data-dir",
+            "data",
+            "--listen",
+            &free.to_string(),
+            "--peer",
+            &peer("a", "region-a"),
+            "--bucket",
             "bench",
         ]);
         run(&[
-            "init", "-c", &sites.config("a"), "--name", "a", "--region", "region-a", "--data-dir",
-            "data", "--peer", &format!("{},{free}", peer("b", "region-b")), "--source",
+            "init",
+            "-c",
+            &sites.config("a"),
+            "--name",
+            "a",
+            "--region",
+            "region-a",
+            "--data-dir",
+            "data",
+            "--peer",
+            &format!("{},{free}", peer("b", "region-b")),
+            "--source",
             &format!("bench={}", text(source)),
         ]);
         sites
@@ -76,7 +115,11 @@ impl Sites {
         let (sender_mib, receiver_mib) = (sender.peak_mib(), receiver.peak_mib());
         sender.stop();
         receiver.stop();
-        Ours { taken, sender_mib, receiver_mib }
+        Ours {
+            taken,
+            sender_mib,
+            receiver_mib,
+        }
     }
 
     /// Objects that the sender's journal has a receipt for.
@@ -89,7 +132,9 @@ impl Sites {
         let status: Value = serde_json::from_str(line.trim()).unwrap_or_default();
         let totals = status["totals"].as_array().cloned().unwrap_or_default();
         let completed = totals.iter().filter(|total| total["status"] == "COMPLETED");
-        completed.filter_map(|total| total["objects"].as_u64()).sum()
+        completed
+            .filter_map(|total| total["objects"].as_u64())
+            .sum()
     }
 
     fn config(&self, name: &str) -> String {
@@ -113,7 +158,10 @@ impl Agent {
         let agent = Self(child);
         let begun = Instant::now();
         while !answers(config) {
-            assert!(begun.elapsed() < Duration::from_secs(30), "the agent does not answer");
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "the agent does not answer"
+            );
             thread::sleep(Duration::from_millis(5));
         }
         agent
@@ -128,7 +176,9 @@ impl Agent {
     }
 
     fn stop(mut self) {
-        let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
+        let _ = Command::new("kill")
+            .args(["-TERM", &self.0.id().to_string()])
+            .status();
         let _ = self.0.wait();
     }
 }
@@ -147,7 +197,10 @@ fn answers(config: &str) -> bool {
 }
 
 fn run(arguments: &[&str]) {
-    let output = Command::new(PROGRAM).args(arguments).output().expect("the program");
+    let output = Command::new(PROGRAM)
+        .args(arguments)
+        .output()
+        .expect("the program");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {said}", arguments.join(" "));
 }

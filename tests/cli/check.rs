@@ -23,7 +23,8 @@ fn place(site: &Site, text: &str) -> String {
 #[test]
 fn an_unknown_field_is_refused_with_its_line_and_what_is_allowed() {
     let pair = Pair::new();
-    pair.b.edit("[listen]\n", "[listen]\nadress = \"127.0.0.1:1\"\n");
+    pair.b
+        .edit("[listen]\n", "[listen]\nadress = \"127.0.0.1:1\"\n");
     let place = place(&pair.b, "adress");
     assert_refused(&pair.b, &[&place, "adress", "address"]);
 }
@@ -33,14 +34,22 @@ fn an_empty_list_of_suites_is_refused() {
     let pair = Pair::new();
     pair.b.edit("# [tls]", "[tls]\ncipher_suites = []");
     let place = place(&pair.b, "cipher_suites = []");
-    let words = [&place, "tls.cipher_suites", "empty", "TLS13_AES_256_GCM_SHA384"];
+    let words = [
+        &place,
+        "tls.cipher_suites",
+        "empty",
+        "TLS13_AES_256_GCM_SHA384",
+    ];
     assert_refused(&pair.b, &words);
 }
 
 #[test]
 fn a_suite_that_is_not_allowed_is_refused() {
     let pair = Pair::new();
-    pair.b.edit("# [tls]", "[tls]\ncipher_suites = [\"TLS13_AES_128_GCM_SHA256\"]");
+    pair.b.edit(
+        "# [tls]",
+        "[tls]\ncipher_suites = [\"TLS13_AES_128_GCM_SHA256\"]",
+    );
     let place = place(&pair.b, "cipher_suites = [\"TLS13_AES_128");
     assert_refused(&pair.b, &[&place, "TLS13_AES_128_GCM_SHA256"]);
 }
@@ -79,7 +88,8 @@ fn a_missing_directory_is_refused() {
 fn a_key_of_another_region_is_refused() {
     let pair = Pair::new();
     // The same site, moved to region a with its keys of region b.
-    pair.b.edit("region = \"region-b\"", "region = \"region-a\"");
+    pair.b
+        .edit("region = \"region-b\"", "region = \"region-a\"");
     pair.issue("c", &pair.b.dir.join("moved"));
     for name in ["identity.crt", "identity.key"] {
         fs::rename(pair.b.dir.join("moved").join(name), pair.b.dir.join(name)).unwrap();
@@ -94,8 +104,20 @@ fn the_authority_issues_nothing_that_lives_longer_than_47_days() {
     let (ca, out) = (pair.authority(), pair.dir().join("long"));
     let issue = |hours: &str| {
         let (ca, out) = (ca.to_str().unwrap(), out.to_str().unwrap());
-        run(["ca", "issue", "--dir", ca, "--region", "region-b", "--name", "b", "--life-hours", hours,
-            "--out", out])
+        run([
+            "ca",
+            "issue",
+            "--dir",
+            ca,
+            "--region",
+            "region-b",
+            "--name",
+            "b",
+            "--life-hours",
+            hours,
+            "--out",
+            out,
+        ])
     };
     let ran = issue("1129");
     assert_ne!(ran.code, 0, "{ran}");
@@ -109,7 +131,10 @@ fn a_certificate_that_lives_longer_than_47_days_is_refused() {
     let pair = Pair::new();
     long_lived(&pair, Duration::from_secs(48 * 86_400));
     let place = place(&pair.b, "certificate = ");
-    assert_refused(&pair.b, &[&place, "identity.crt", "47 days", "sealift ca issue"]);
+    assert_refused(
+        &pair.b,
+        &[&place, "identity.crt", "47 days", "sealift ca issue"],
+    );
 }
 
 #[test]
@@ -131,8 +156,10 @@ fn long_lived(pair: &Pair, life: Duration) {
     let uri = pair.b.identity.as_str().try_into().unwrap();
     leaf.subject_alt_names = vec![SanType::URI(uri)];
     leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    leaf.extended_key_usages =
-        vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+    leaf.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ClientAuth,
+        ExtendedKeyUsagePurpose::ServerAuth,
+    ];
     leaf.use_authority_key_identifier_extension = true;
     leaf.not_before = (std::time::SystemTime::now() - Duration::from_secs(60)).into();
     leaf.not_after = leaf.not_before + life;
@@ -148,10 +175,20 @@ fn a_sound_site_passes_and_a_handshake_with_a_running_peer_is_told() {
     pair.b.start();
     let ran = pair.a.run(&["check"]).exits(0);
     let negotiated = "TLSv1.3 TLS13_AES_256_GCM_SHA384 X25519MLKEM768";
-    let ran = ran.tells(&[negotiated, "peer b", "clock of b", "bucket photos at b", "granted"]);
+    let ran = ran.tells(&[
+        negotiated,
+        "peer b",
+        "clock of b",
+        "bucket photos at b",
+        "granted",
+    ]);
     assert!(!ran.said().contains("FAIL"), "{ran}");
     let rows = pair.a.rows(&["check"]);
-    assert!(rows.iter().all(|row| !row["check"].is_null() && !row["outcome"].is_null()), "{rows:?}");
+    assert!(
+        rows.iter()
+            .all(|row| !row["check"].is_null() && !row["outcome"].is_null()),
+        "{rows:?}"
+    );
     pair.b.run(&["check"]).exits(0);
     pair.b.stop();
     pair.b.run(&["check", "--offline"]).exits(0);
@@ -168,5 +205,8 @@ fn a_running_agent_is_checked_through_its_socket() {
 #[test]
 fn a_peer_that_does_not_answer_is_told_by_check() {
     let pair = Pair::new();
-    pair.a.run(&["check"]).exits(78).tells(&["peer b", "PeerUnreachable"]);
+    pair.a
+        .run(&["check"])
+        .exits(78)
+        .tells(&["peer b", "PeerUnreachable"]);
 }

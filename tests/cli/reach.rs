@@ -73,7 +73,12 @@ fn commands_say_the_same_of_a_running_agent_and_of_a_stopped_one() {
 #[test]
 fn status_tells_the_same_counts_of_a_running_agent_and_of_a_stopped_one() {
     let pair = filled();
-    let counts = |status: &Value| (status["totals"].clone(), status["rules"][0]["counts"].clone());
+    let counts = |status: &Value| {
+        (
+            status["totals"].clone(),
+            status["rules"][0]["counts"].clone(),
+        )
+    };
     for site in [&pair.a, &pair.b] {
         let running = site.status();
         assert_eq!(running["running"], true, "{running}");
@@ -92,7 +97,11 @@ fn status_tells_the_same_counts_of_a_running_agent_and_of_a_stopped_one() {
 fn a_site_whose_lock_is_held_and_that_has_no_socket_is_to_be_tried_again_later() {
     let pair = Pair::new();
     pair.b.run(&["ls"]).exits(0);
-    let lock = File::options().read(true).write(true).open(pair.b.data().join("LOCK")).unwrap();
+    let lock = File::options()
+        .read(true)
+        .write(true)
+        .open(pair.b.data().join("LOCK"))
+        .unwrap();
     lock.try_lock().unwrap();
     for command in [&["ls"][..], &["status"], &["verify"], &["up"]] {
         pair.b.run(command).exits(5).tells(&["in use", "hint:"]);
@@ -105,13 +114,19 @@ fn a_site_whose_lock_is_held_and_that_has_no_socket_is_to_be_tried_again_later()
 fn an_agent_that_starts_while_a_command_has_the_lock_waits_for_it() {
     let pair = Pair::new();
     pair.b.run(&["ls"]).exits(0);
-    let lock = File::options().read(true).write(true).open(pair.b.data().join("LOCK")).unwrap();
+    let lock = File::options()
+        .read(true)
+        .write(true)
+        .open(pair.b.data().join("LOCK"))
+        .unwrap();
     lock.try_lock().unwrap();
     pair.b.start_without_waiting();
     std::thread::sleep(Duration::from_millis(700));
     assert!(pair.b.runs(), "it did not wait");
     drop(lock);
-    wait_until("the agent is ready", TIME_MAX, || pair.b.log().contains(" ready "));
+    wait_until("the agent is ready", TIME_MAX, || {
+        pair.b.log().contains(" ready ")
+    });
     pair.b.stop();
 }
 
@@ -130,7 +145,10 @@ fn what_does_not_exist_is_told_by_exit_code_10_and_leaves_no_file() {
     fs::create_dir(&dir).unwrap();
     let out = dir.join("file");
     let nothing = format!("{BUCKET}/nothing");
-    pair.b.run(&["get", &nothing, "-o", out.to_str().unwrap()]).exits(10).tells(&["hint:"]);
+    pair.b
+        .run(&["get", &nothing, "-o", out.to_str().unwrap()])
+        .exits(10)
+        .tells(&["hint:"]);
     pair.b.run(&["explain", &nothing]).exits(10);
     assert!(files_below(&dir).is_empty());
 }
@@ -140,7 +158,10 @@ fn agents_stop_in_order_and_start_again_where_they_were() {
     let pair = filled();
     let before = pair.b.rows(&["ls", "--versions"]);
     pair.stop();
-    assert!(!pair.b.data().join("agent.sock").exists(), "the socket is left behind");
+    assert!(
+        !pair.b.data().join("agent.sock").exists(),
+        "the socket is left behind"
+    );
     pair.start();
     assert_eq!(pair.b.rows(&["ls", "--versions"]), before);
     pair.wait_completed(8, TIME_MAX);

@@ -7,7 +7,10 @@ use crate::support::{BUCKET, CHUNK, Content, PACKED, PART, Pair};
 const TIME_MAX: Duration = Duration::from_secs(120);
 
 /// Writes every object below the source, each with content of its own.
-fn write_all(pair: &Pair, sizes: impl IntoIterator<Item = (String, u64)>) -> BTreeMap<String, Content> {
+fn write_all(
+    pair: &Pair,
+    sizes: impl IntoIterator<Item = (String, u64)>,
+) -> BTreeMap<String, Content> {
     let named = sizes.into_iter().zip(100..);
     let objects: BTreeMap<_, _> = named
         .map(|((key, size), seed)| (key, Content::new(seed, size)))
@@ -28,7 +31,10 @@ fn arrive(pair: &Pair, objects: &BTreeMap<String, Content>) {
         assert!(content.is_in(&out), "{key:?} is not its source");
     }
     let listed = pair.b.rows(&["ls", BUCKET]);
-    let keys: Vec<_> = listed.iter().map(|row| row["key"].as_str().unwrap()).collect();
+    let keys: Vec<_> = listed
+        .iter()
+        .map(|row| row["key"].as_str().unwrap())
+        .collect();
     let written: Vec<_> = objects.keys().map(String::as_str).collect();
     assert_eq!(keys, written);
     for (row, content) in listed.iter().zip(objects.values()) {
@@ -41,8 +47,19 @@ fn arrive(pair: &Pair, objects: &BTreeMap<String, Content>) {
 #[test]
 fn objects_of_every_size_around_every_boundary_arrive_as_they_are() {
     let pair = Pair::new();
-    let edges = [CHUNK, 2 * CHUNK, 64 * CHUNK, PACKED, PART - CHUNK, PART, PART + CHUNK, 2 * PART];
-    let around = edges.into_iter().flat_map(|edge| [edge - 1, edge, edge + 1]);
+    let edges = [
+        CHUNK,
+        2 * CHUNK,
+        64 * CHUNK,
+        PACKED,
+        PART - CHUNK,
+        PART,
+        PART + CHUNK,
+        2 * PART,
+    ];
+    let around = edges
+        .into_iter()
+        .flat_map(|edge| [edge - 1, edge, edge + 1]);
     let sizes = [0, 1, 2, 23].into_iter().chain(around);
     let objects = write_all(&pair, sizes.map(|size| (format!("size-{size:09}"), size)));
     arrive(&pair, &objects);
@@ -98,7 +115,10 @@ fn what_cannot_be_an_object_is_left_out_and_told() {
     pair.start();
     pair.wait_completed(1, TIME_MAX);
     let report = pair.a.status();
-    assert!(report["sources"][0]["skipped"].as_u64() >= Some(1), "{report}");
+    assert!(
+        report["sources"][0]["skipped"].as_u64() >= Some(1),
+        "{report}"
+    );
     let keys = pair.b.rows(&["ls", BUCKET]);
     assert_eq!(keys.len(), 1, "{keys:?}");
 }

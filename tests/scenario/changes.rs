@@ -46,7 +46,9 @@ fn running() -> Pair {
 fn a_new_file_arrives_within_seconds_of_being_closed() {
     let pair = running();
     write_file(&pair.source.join("new/directory/file"), "something new");
-    let rows = soon("the new file is there", &pair, "new/directory/file", |_| true);
+    let rows = soon("the new file is there", &pair, "new/directory/file", |_| {
+        true
+    });
     assert_eq!(rows[0]["size"], 13);
     let out = pair.get("new/directory/file", "out");
     assert_eq!(fs::read_to_string(out).unwrap(), "something new");
@@ -56,8 +58,13 @@ fn a_new_file_arrives_within_seconds_of_being_closed() {
 fn a_changed_file_arrives_as_a_version_and_the_old_one_can_still_be_had() {
     let pair = running();
     write_file(&pair.source.join("first"), "the second");
-    let rows = soon("the new version is there", &pair, "first", |rows| rows.len() == 2);
-    assert_eq!((&rows[0]["latest"], &rows[1]["latest"]), (&true.into(), &false.into()));
+    let rows = soon("the new version is there", &pair, "first", |rows| {
+        rows.len() == 2
+    });
+    assert_eq!(
+        (&rows[0]["latest"], &rows[1]["latest"]),
+        (&true.into(), &false.into())
+    );
     let out = pair.get("first", "out");
     assert_eq!(fs::read_to_string(out).unwrap(), "the second");
     let old = rows[1]["version"].as_str().unwrap();
@@ -114,7 +121,9 @@ fn a_file_that_is_written_in_pieces_arrives_whole() {
     }
     drop(file);
     println!("written in {:.1?}", begun.elapsed());
-    soon("the latest version is whole", &pair, "pieces", |rows| rows[0]["size"] == 600_000);
+    soon("the latest version is whole", &pair, "pieces", |rows| {
+        rows[0]["size"] == 600_000
+    });
     assert!(content.is_in(&pair.get("pieces", "out")));
     pair.verify_both(TIME_MAX);
 }
@@ -142,7 +151,9 @@ fn what_changed_while_the_sender_was_stopped_arrives_when_it_starts() {
     write_file(&pair.source.join("first"), "changed meanwhile");
     write_file(&pair.source.join("second"), "new meanwhile");
     pair.a.start();
-    soon("the changed one is there", &pair, "first", |rows| rows.len() == 2);
+    soon("the changed one is there", &pair, "first", |rows| {
+        rows.len() == 2
+    });
     soon("the new one is there", &pair, "second", |_| true);
 }
 
@@ -152,7 +163,10 @@ fn a_source_that_is_not_there_any_more_is_an_error_and_deletes_nothing() {
     fs::rename(&pair.source, pair.dir().join("away")).unwrap();
     pair.a.stop();
     // A source that is missing when the agent starts is refused.
-    pair.a.run(&["check", "--offline"]).exits(78).tells(&["source"]);
+    pair.a
+        .run(&["check", "--offline"])
+        .exits(78)
+        .tells(&["source"]);
     fs::rename(pair.dir().join("away"), &pair.source).unwrap();
     pair.a.start();
     let rows = versions(&pair.b, "first");

@@ -13,7 +13,10 @@ const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Where an object rests: file, offset, length.
 fn resting(pair: &Pair, key: &str) -> (PathBuf, u64, u64) {
-    let row = pair.b.rows(&["inspect", &format!("{BUCKET}/{key}")]).remove(0);
+    let row = pair
+        .b
+        .rows(&["inspect", &format!("{BUCKET}/{key}")])
+        .remove(0);
     let sealing = &row["sealing"];
     let name = sealing["file"].as_str().unwrap_or_else(|| panic!("{row}"));
     let mut paths = files_below(&pair.b.data()).into_keys();
@@ -23,7 +26,11 @@ fn resting(pair: &Pair, key: &str) -> (PathBuf, u64, u64) {
 }
 
 fn flip(path: &PathBuf, at: u64) {
-    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
@@ -64,7 +71,10 @@ fn assert_found(pair: &Pair, key: &str) {
     assert!(!ran.said().contains("sound"), "{ran}");
     let rows = pair.b.run(&["verify", "--deep", "--json"]).exits(4).rows();
     // The entry of a pack around it is damaged as well, and is no object.
-    let keys: Vec<_> = rows.iter().filter_map(|row| row["finding"]["key"].as_str()).collect();
+    let keys: Vec<_> = rows
+        .iter()
+        .filter_map(|row| row["finding"]["key"].as_str())
+        .collect();
     assert_eq!(keys, [key], "{rows:?}");
 }
 
@@ -73,7 +83,10 @@ fn a_flipped_bit_in_a_pack_is_found_and_never_served_by_a_running_agent() {
     let pair = damaged("small");
     assert_not_served(&pair, "small");
     assert_found(&pair, "small");
-    assert_eq!(fs::read(pair.get("sound", "sound")).unwrap(), Content::new(3, 7000).bytes());
+    assert_eq!(
+        fs::read(pair.get("sound", "sound")).unwrap(),
+        Content::new(3, 7000).bytes()
+    );
 }
 
 #[test]
@@ -81,7 +94,10 @@ fn a_flipped_bit_in_a_large_object_is_found_and_never_served_by_a_running_agent(
     let pair = damaged("large");
     assert_not_served(&pair, "large");
     assert_found(&pair, "large");
-    assert_eq!(fs::read(pair.get("sound", "sound")).unwrap(), Content::new(3, 7000).bytes());
+    assert_eq!(
+        fs::read(pair.get("sound", "sound")).unwrap(),
+        Content::new(3, 7000).bytes()
+    );
 }
 
 #[test]
@@ -101,9 +117,25 @@ fn a_flipped_bit_anywhere_in_a_sealed_object_is_found() {
     pair.stop();
     let (file, offset, length) = resting(&pair, "object");
     // Header, first salt, commitment, chunk, tag, the end of the META, the footer.
-    for at in [0, 20, 70, 95, 100, 150, 160, 16_600, length / 2, length - 100, length - 20, length - 1] {
+    for at in [
+        0,
+        20,
+        70,
+        95,
+        100,
+        150,
+        160,
+        16_600,
+        length / 2,
+        length - 100,
+        length - 20,
+        length - 1,
+    ] {
         flip(&file, offset + at);
-        pair.b.run(&["verify", "--deep"]).exits(4).tells(&[&format!("{BUCKET}/object")]);
+        pair.b
+            .run(&["verify", "--deep"])
+            .exits(4)
+            .tells(&[&format!("{BUCKET}/object")]);
         flip(&file, offset + at);
     }
     pair.b.run(&["verify", "--deep"]).exits(0);
@@ -138,7 +170,12 @@ fn a_source_that_differs_from_what_was_sent_is_named_by_verification() {
     let before = fs::metadata(&path).unwrap();
     flip(&path, 25_000);
     let times = fs::FileTimes::new().set_modified(before.modified().unwrap());
-    OpenOptions::new().write(true).open(&path).unwrap().set_times(times).unwrap();
+    OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_times(times)
+        .unwrap();
     let ran = pair.a.run(&["verify", "--deep"]);
     // The time of change cannot be put back, so that it may count as changed since.
     println!("{ran}");

@@ -11,7 +11,16 @@ const TIME_MAX: Duration = Duration::from_secs(180);
 /// The last line of standard output, which must have the documented fields.
 fn summary(ran: &Ran) -> Value {
     let summary = ran.rows().pop().unwrap();
-    let fields = ["objects", "bytes", "completed", "failed", "verified", "seconds", "tls", "workdir"];
+    let fields = [
+        "objects",
+        "bytes",
+        "completed",
+        "failed",
+        "verified",
+        "seconds",
+        "tls",
+        "workdir",
+    ];
     for field in fields {
         assert!(!summary[field].is_null(), "no {field}: {ran}");
     }
@@ -58,7 +67,13 @@ fn the_demonstration_for_people_tells_what_was_negotiated_and_what_to_do_next() 
     let (source, workdir) = (source.to_str().unwrap(), workdir.to_str().unwrap());
     let ran = run_in_time(TIME_MAX, ["demo", source, "--workdir", workdir]).exits(0);
     let negotiated = "TLSv1.3, TLS13_AES_256_GCM_SHA384, X25519MLKEM768";
-    ran.tells(&["COMPLETED", "verified", negotiated, "version 1", "sealift status -c"]);
+    ran.tells(&[
+        "COMPLETED",
+        "verified",
+        negotiated,
+        "version 1",
+        "sealift status -c",
+    ]);
 }
 
 #[test]

@@ -17,7 +17,11 @@ fn each_agent_stays_under_256_mib_while_an_object_of_5_gib_passes() {
     let taken = pair.wait_completed(1, TIME_MAX);
     for site in [&pair.a, &pair.b] {
         let peak = site.memory_peak();
-        println!("{}: {} MiB at most, 5 GiB in {taken:.1?}", site.name, peak >> 20);
+        println!(
+            "{}: {} MiB at most, 5 GiB in {taken:.1?}",
+            site.name,
+            peak >> 20
+        );
         assert!(peak < MEMORY_MAX, "{} took {peak} bytes", site.name);
     }
     pair.b.run_in_time(TIME_MAX, &["verify", "--deep"]).exits(0);

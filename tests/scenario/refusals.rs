@@ -47,7 +47,10 @@ fn a_client_without_a_certificate_is_refused() {
 #[ignore = "needs openssl: run by cargo xtask test"]
 fn a_client_that_speaks_tls_1_2_is_refused() {
     let pair = receiver();
-    let ran = Openssl::to(&pair.listen).with(&["-tls1_2"]).as_site(&pair.a.dir).tries();
+    let ran = Openssl::to(&pair.listen)
+        .with(&["-tls1_2"])
+        .into_site(&pair.a.dir)
+        .tries();
     assert_ne!(ran.code, 0, "{ran}");
     assert_refused(&pair, "old_tls", &["1.3"]);
 }
@@ -57,7 +60,10 @@ fn a_client_that_speaks_tls_1_2_is_refused() {
 fn a_client_with_only_suites_off_the_list_is_refused() {
     let pair = receiver();
     let suite = ["-tls1_3", "-ciphersuites", "TLS_AES_128_GCM_SHA256"];
-    let ran = Openssl::to(&pair.listen).with(&suite).as_site(&pair.a.dir).tries();
+    let ran = Openssl::to(&pair.listen)
+        .with(&suite)
+        .into_site(&pair.a.dir)
+        .tries();
     assert_ne!(ran.code, 0, "{ran}");
     assert_refused(&pair, "no_common_suite", &["suite"]);
 }
@@ -66,7 +72,10 @@ fn a_client_with_only_suites_off_the_list_is_refused() {
 #[ignore = "needs openssl: run by cargo xtask test"]
 fn a_client_of_another_protocol_is_refused() {
     let pair = receiver();
-    let ran = Openssl::to(&pair.listen).with(&["-alpn", "h2"]).as_site(&pair.a.dir).tries();
+    let ran = Openssl::to(&pair.listen)
+        .with(&["-alpn", "h2"])
+        .into_site(&pair.a.dir)
+        .tries();
     assert_ne!(ran.code, 0, "{ran}");
     assert_refused(&pair, "no_common_protocol", &["ALPN"]);
 }
@@ -83,7 +92,9 @@ fn an_agent_with_a_suite_off_the_list_is_refused() {
     pair.b.logs(&["refused", "no_common_suite"]);
     pair.b.audits("session.refused", &["no_common_suite"]);
     pair.a.run(&["check"]).exits(78).tells(&["peer b"]);
-    wait_until("the object waits", TIME_MAX, || pair.a.transfers("PENDING").0 == 1);
+    wait_until("the object waits", TIME_MAX, || {
+        pair.a.transfers("PENDING").0 == 1
+    });
     assert_eq!(pair.a.transfers("COMPLETED").0, 0);
 }
 
@@ -96,7 +107,8 @@ fn an_agent_of_another_authority_is_refused() {
     let stranger = pair.stranger("a", &other);
     stranger.run(&["check"]).exits(78).tells(&["peer b"]);
     stranger.start();
-    pair.b.logs(&["refused", "untrusted_issuer", &pair.a.identity]);
+    pair.b
+        .logs(&["refused", "untrusted_issuer", &pair.a.identity]);
     stranger.stop();
     assert_refused(&pair, "untrusted_issuer", &[]);
 }
@@ -107,7 +119,8 @@ fn an_agent_that_is_no_peer_is_refused_though_its_authority_is_the_same() {
     let stranger = pair.stranger("c", &pair.authority());
     stranger.run(&["check"]).exits(78).tells(&["peer b"]);
     stranger.start();
-    pair.b.logs(&["refused", "unknown_identity", &stranger.identity]);
+    pair.b
+        .logs(&["refused", "unknown_identity", &stranger.identity]);
     wait_until("the stranger says why", TIME_MAX, || {
         let report = stranger.status();
         !report["peers"][0]["reason"].is_null()
@@ -124,12 +137,21 @@ fn a_peer_without_a_grant_is_denied_and_its_objects_say_so() {
     let granted = "actions = [\"replicate\", \"delete\"]";
     pair.b.edit(granted, "actions = [\"delete\"]");
     pair.start();
-    wait_until("the object is given up", TIME_MAX, || pair.a.transfers("FAILED").0 == 1);
+    wait_until("the object is given up", TIME_MAX, || {
+        pair.a.transfers("FAILED").0 == 1
+    });
     let object = format!("{BUCKET}/object");
-    pair.a.run(&["explain", &object]).exits(0).tells(&["FAILED", "PolicyDenied", "[[grant]]"]);
+    pair.a
+        .run(&["explain", &object])
+        .exits(0)
+        .tells(&["FAILED", "PolicyDenied", "[[grant]]"]);
     pair.b.logs(&["PolicyDenied", &pair.a.identity]);
-    pair.b.audits("access.denied", &["PolicyDenied", &pair.a.identity, BUCKET]);
-    pair.a.run(&["check"]).exits(78).tells(&["PolicyDenied", "[[grant]]"]);
+    pair.b
+        .audits("access.denied", &["PolicyDenied", &pair.a.identity, BUCKET]);
+    pair.a
+        .run(&["check"])
+        .exits(78)
+        .tells(&["PolicyDenied", "[[grant]]"]);
     assert!(pair.b.rows(&["ls", BUCKET]).is_empty());
 
     // Granted and tried again, it arrives.
@@ -145,10 +167,18 @@ fn an_agent_does_not_send_to_one_that_is_not_the_peer_it_expects() {
     write_file(&pair.source.join("object"), "for b only");
     // Where b should be, someone else of the same authority listens.
     pair.issue("c", &pair.b.dir.join("other"));
-    pair.b.edit("certificate = \"identity.crt\"", "certificate = \"other/identity.crt\"");
-    pair.b.edit("private_key_file = \"identity.key\"", "private_key_file = \"other/identity.key\"");
-    pair.b.edit("region = \"region-b\"", "region = \"region-a\"");
-    pair.b.edit("[[grant]]\nidentity", "# [[grant]]\n# identity");
+    pair.b.edit(
+        "certificate = \"identity.crt\"",
+        "certificate = \"other/identity.crt\"",
+    );
+    pair.b.edit(
+        "private_key_file = \"identity.key\"",
+        "private_key_file = \"other/identity.key\"",
+    );
+    pair.b
+        .edit("region = \"region-b\"", "region = \"region-a\"");
+    pair.b
+        .edit("[[grant]]\nidentity", "# [[grant]]\n# identity");
     pair.b.edit("\nactions", "\n# actions");
     let config = std::fs::read_to_string(pair.b.config()).unwrap();
     // No bucket there: its key would be of another region.

@@ -12,7 +12,12 @@ fn write_objects(pair: &Pair) {
         Content::new(size, size).write(&pair.source.join(format!("random/{size}")));
     }
     // Text, as people have it: every line tells its place.
-    let line = |n: u32| format!("entry {n:06}: {} coins were paid to the lighthouse keeper\n", n * 37);
+    let line = |n: u32| {
+        format!(
+            "entry {n:06}: {} coins were paid to the lighthouse keeper\n",
+            n * 37
+        )
+    };
     let text: String = (0..20_000).map(line).collect();
     write_file(&pair.source.join("text/ledger.txt"), &text);
     write_file(&pair.source.join("text/small.txt"), line(777_777));
@@ -22,7 +27,11 @@ fn write_objects(pair: &Pair) {
 fn assert_none(plaintext: &Plaintext, pair: &Pair, when: &str) {
     for site in [&pair.a, &pair.b] {
         let found = plaintext.find_below(&site.data());
-        assert!(found.is_none(), "plaintext in {}'s data {when}: {found:?}", site.name);
+        assert!(
+            found.is_none(),
+            "plaintext in {}'s data {when}: {found:?}",
+            site.name
+        );
     }
 }
 
@@ -31,7 +40,10 @@ fn no_24_bytes_of_any_object_are_found_in_the_data_directories() {
     let pair = Pair::new();
     write_objects(&pair);
     let plaintext = Plaintext::below(&pair.source);
-    assert!(plaintext.find_below(&pair.source).is_some(), "the search finds nothing");
+    assert!(
+        plaintext.find_below(&pair.source).is_some(),
+        "the search finds nothing"
+    );
     pair.start();
     let objects = files_below(&pair.source).len() as u64;
     wait_until("all is completed", TIME_MAX, || {
@@ -62,7 +74,10 @@ fn no_plaintext_is_left_behind_by_agents_that_are_killed_in_a_transfer() {
     pair.a.kill();
     assert_none(&plaintext, &pair, "after the agents were killed");
     let left = files_below(&pair.b.data()).values().sum::<u64>();
-    assert!(left > 20 << 20, "only {left} bytes were there to be searched");
+    assert!(
+        left > 20 << 20,
+        "only {left} bytes were there to be searched"
+    );
 }
 
 #[test]
@@ -75,7 +90,10 @@ fn user_metadata_and_checksums_are_not_in_the_clear_in_the_databases() {
     pair.stop();
     let checksum = crc64_nvme(&content.bytes()).to_be_bytes();
     let turned: Vec<u8> = checksum.iter().rev().copied().collect();
-    let hex = checksum.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = checksum
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>();
     for path in files_below(&pair.b.data()).into_keys() {
         let bytes = std::fs::read(&path).unwrap();
         for needle in [&checksum[..], &turned, hex.as_bytes()] {

@@ -34,19 +34,37 @@ pub(crate) struct Openssl(Vec<String>);
 impl Openssl {
     /// Speaks sealift's protocol, and checks no certificate.
     pub(crate) fn to(address: &str) -> Self {
-        let arguments = ["s_client", "-connect", address, "-alpn", "sealift/1", "-ign_eof"];
+        let arguments = [
+            "s_client",
+            "-connect",
+            address,
+            "-alpn",
+            "sealift/1",
+            "-ign_eof",
+        ];
         Self(arguments.map(str::to_owned).into())
     }
 
     pub(crate) fn with(mut self, more: &[&str]) -> Self {
-        self.0.extend(more.iter().map(|argument| (*argument).to_owned()));
+        self.0
+            .extend(more.iter().map(|argument| (*argument).to_owned()));
         self
     }
 
     /// With the certificate of a site.
-    pub(crate) fn as_site(self, dir: &Path) -> Self {
-        let (certificate, key) = (text(&dir.join("identity.crt")), text(&dir.join("identity.key")));
-        self.with(&["-cert", &certificate, "-cert_chain", &certificate, "-key", &key])
+    pub(crate) fn into_site(self, dir: &Path) -> Self {
+        let (certificate, key) = (
+            text(&dir.join("identity.crt")),
+            text(&dir.join("identity.key")),
+        );
+        self.with(&[
+            "-cert",
+            &certificate,
+            "-cert_chain",
+            &certificate,
+            "-key",
+            &key,
+        ])
     }
 
     pub(crate) fn tries(self) -> Ran {

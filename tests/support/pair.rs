@@ -47,21 +47,42 @@ impl Pair {
     }
 
     fn make(place: &Path, turn: Turn) -> Self {
-        let dir = tempfile::Builder::new().prefix("sealift-test-").tempdir_in(place).unwrap();
+        let dir = tempfile::Builder::new()
+            .prefix("sealift-test-")
+            .tempdir_in(place)
+            .unwrap();
         let source = dir.path().join("source");
         fs::create_dir(&source).unwrap();
         authority(&dir.path().join("ca"), DOMAIN);
         let listen = free_address();
         let identity = |name: &str| format!("spiffe://{DOMAIN}/region/region-{name}/agent/{name}");
-        let site = |name: &str| Site::new(name, &dir.path().join(name), identity(name), free_address());
-        let pair = Self { a: site("a"), b: site("b"), source, listen, _turn: turn, dir };
+        let site =
+            |name: &str| Site::new(name, &dir.path().join(name), identity(name), free_address());
+        let pair = Self {
+            a: site("a"),
+            b: site("b"),
+            source,
+            listen,
+            _turn: turn,
+            dir,
+        };
         pair.issue("a", &pair.a.dir);
         pair.issue("b", &pair.b.dir);
         let peer_b = format!("b,{},bundle.json,{}", pair.b.identity, pair.listen);
         let source = format!("{BUCKET}={}", text(&pair.source));
         pair.init(&pair.a, &["--peer", &peer_b, "--source", &source]);
         let peer_a = format!("a,{},bundle.json", pair.a.identity);
-        pair.init(&pair.b, &["--peer", &peer_a, "--listen", &pair.listen, "--bucket", BUCKET]);
+        pair.init(
+            &pair.b,
+            &[
+                "--peer",
+                &peer_a,
+                "--listen",
+                &pair.listen,
+                "--bucket",
+                BUCKET,
+            ],
+        );
         pair
     }
 
@@ -79,13 +100,23 @@ impl Pair {
     pub(crate) fn issue(&self, name: &str, out: &Path) {
         let region = if name == "b" { "region-b" } else { "region-a" };
         let (ca, out) = (text(&self.authority()), text(out));
-        let issue = ["ca", "issue", "--dir", &ca, "--region", region, "--name", name, "--out", &out];
+        let issue = [
+            "ca", "issue", "--dir", &ca, "--region", region, "--name", name, "--out", &out,
+        ];
         run(issue).exits(0);
     }
 
     fn init(&self, site: &Site, more: &[&str]) {
         let region = format!("region-{}", site.name);
-        let args = ["init", "--name", &site.name, "--region", &region, "--data-dir", "data"];
+        let args = [
+            "init",
+            "--name",
+            &site.name,
+            "--region",
+            &region,
+            "--data-dir",
+            "data",
+        ];
         let args = [&args, &["--admin", &site.admin][..], more].concat();
         site.run(&args).exits(0);
     }
@@ -98,12 +129,23 @@ impl Pair {
         let site = Site::new(name, &dir, identity, free_address());
         let (ca, out) = (text(authority), text(&dir));
         let region = "region-a";
-        run(["ca", "issue", "--dir", &ca, "--region", region, "--name", name, "--out", &out]).exits(0);
+        run([
+            "ca", "issue", "--dir", &ca, "--region", region, "--name", name, "--out", &out,
+        ])
+        .exits(0);
         // It trusts b, whether b trusts it or not.
         fs::copy(self.a.dir.join("bundle.json"), dir.join("b.json")).unwrap();
         let peer = format!("b,{},b.json,{}", self.b.identity, self.listen);
         let source = format!("{BUCKET}={}", text(&self.source));
-        let args = ["init", "--name", name, "--region", region, "--data-dir", "data"];
+        let args = [
+            "init",
+            "--name",
+            name,
+            "--region",
+            region,
+            "--data-dir",
+            "data",
+        ];
         let more = ["--admin", &site.admin, "--peer", &peer, "--source", &source];
         site.run(&[&args[..], &more].concat()).exits(0);
         site
@@ -124,9 +166,11 @@ impl Pair {
     /// Waits until `objects` transfers are completed and none is pending.
     #[track_caller]
     pub(crate) fn wait_completed(&self, objects: u64, time_max: Duration) -> Duration {
-        wait_until(&format!("{objects} transfers are completed"), time_max, || {
-            self.a.transfers("COMPLETED").0 == objects && self.a.transfers("PENDING").0 == 0
-        })
+        wait_until(
+            &format!("{objects} transfers are completed"),
+            time_max,
+            || self.a.transfers("COMPLETED").0 == objects && self.a.transfers("PENDING").0 == 0,
+        )
     }
 
     /// Opens every sealed byte and compares with the source.
@@ -152,7 +196,16 @@ pub(crate) fn authority(dir: &Path, domain: &str) {
     fs::write(&passphrase, "a passphrase of a test\n").unwrap();
     fs::set_permissions(&passphrase, fs::Permissions::from_mode(0o600)).unwrap();
     let (dir, passphrase) = (text(dir), text(&passphrase));
-    let args = ["ca", "init", "--dir", &dir, "--domain", domain, "--passphrase-file", &passphrase];
+    let args = [
+        "ca",
+        "init",
+        "--dir",
+        &dir,
+        "--domain",
+        domain,
+        "--passphrase-file",
+        &passphrase,
+    ];
     let regions = ["--region", "region-a", "--region", "region-b"];
     run(args.into_iter().chain(regions)).exits(0);
 }

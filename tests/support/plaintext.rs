@@ -38,7 +38,9 @@ impl Plaintext {
         let first = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         for at in (0..bytes.len()).step_by(STRIDE) {
-            let Some(block) = bytes[at..].first_chunk() else { break };
+            let Some(block) = bytes[at..].first_chunk() else {
+                break;
+            };
             let places = self.blocks.entry(*block).or_default();
             places.push(u32::try_from(first + at).unwrap());
         }
@@ -64,7 +66,9 @@ impl Plaintext {
             let block = bytes[at..].first_chunk::<BLOCK_BYTES>();
             let places = block.and_then(|block| self.blocks.get(block));
             places.is_some_and(|places| {
-                places.iter().any(|&place| self.common(place as usize, bytes, at) >= FOUND_BYTES)
+                places
+                    .iter()
+                    .any(|&place| self.common(place as usize, bytes, at) >= FOUND_BYTES)
             })
         })
     }
@@ -72,7 +76,10 @@ impl Plaintext {
     /// How many bytes around these two places are the same.
     fn common(&self, place: usize, bytes: &[u8], at: usize) -> usize {
         let same = |pair: &(&u8, &u8)| pair.0 == pair.1;
-        let before = self.bytes[..place].iter().rev().zip(bytes[..at].iter().rev());
+        let before = self.bytes[..place]
+            .iter()
+            .rev()
+            .zip(bytes[..at].iter().rev());
         let behind = self.bytes[place..].iter().zip(&bytes[at..]);
         before.take_while(same).count() + behind.take_while(same).count()
     }
@@ -88,7 +95,11 @@ fn a_stretch_of_24_bytes_is_found_wherever_it_begins_and_one_of_23_is_not() {
         for (length, found) in [(24, true), (23, false)] {
             let noise = super::Content::new(8, 50).bytes();
             let file = [&noise[..], &secret[first..first + length], &noise[..]].concat();
-            assert_eq!(plaintext.find(&file).is_some(), found, "{length} bytes from {first}");
+            assert_eq!(
+                plaintext.find(&file).is_some(),
+                found,
+                "{length} bytes from {first}"
+            );
         }
     }
 }

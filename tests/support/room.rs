@@ -11,9 +11,7 @@ static TURNS: RwLock<()> = RwLock::new(());
 /// A test's turn, kept until it is dropped.
 pub(crate) enum Turn {
     /// Beside others.
-    Beside {
-        _turn: RwLockReadGuard<'static, ()>,
-    },
+    Beside { _turn: RwLockReadGuard<'static, ()> },
     /// While no other test runs agents.
     Alone {
         _turn: RwLockWriteGuard<'static, ()>,

@@ -80,7 +80,12 @@ impl Site {
     #[track_caller]
     pub(crate) fn stop(&self) {
         let agent = self.agent().take().unwrap();
-        assert_eq!(agent.stop(), 0, "the agent of {} fails at its end", self.name);
+        assert_eq!(
+            agent.stop(),
+            0,
+            "the agent of {} fails at its end",
+            self.name
+        );
     }
 
     /// Kills its agent; whether there was one.
@@ -106,7 +111,9 @@ impl Site {
 
     fn with_config(&self, arguments: &[&str]) -> Vec<String> {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned());
-        arguments.chain(["-c".to_owned(), text(&self.config())]).collect()
+        arguments
+            .chain(["-c".to_owned(), text(&self.config())])
+            .collect()
     }
 
     /// Runs a command that must succeed, and reads its rows.
@@ -127,7 +134,9 @@ impl Site {
     pub(crate) fn transfers(&self, status: &str) -> (u64, u64) {
         let report = self.status();
         let rules = report["rules"].as_array().unwrap();
-        let counts = rules.iter().flat_map(|rule| rule["counts"].as_array().unwrap());
+        let counts = rules
+            .iter()
+            .flat_map(|rule| rule["counts"].as_array().unwrap());
         let counts = counts.filter(|count| count["status"] == status);
         counts.fold((0, 0), |(objects, bytes), count| {
             let of = |field: &str| count[field].as_u64().unwrap();
@@ -149,7 +158,9 @@ impl Site {
 
     fn metrics(&self) -> Option<String> {
         let mut stream = TcpStream::connect(&self.admin).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .ok()?;
         let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         stream.write_all(request.as_bytes()).ok()?;
         let mut text = String::new();
@@ -170,7 +181,9 @@ impl Site {
     #[track_caller]
     pub(crate) fn line_of(&self, text: &str) -> usize {
         let config = fs::read_to_string(self.config()).unwrap();
-        let at = config.find(text).unwrap_or_else(|| panic!("no {text:?} in\n{config}"));
+        let at = config
+            .find(text)
+            .unwrap_or_else(|| panic!("no {text:?} in\n{config}"));
         1 + config[..at].matches('\n').count()
     }
 
@@ -184,25 +197,36 @@ impl Site {
 
     /// Whether its agent still runs.
     pub(crate) fn runs(&self) -> bool {
-        self.agent().as_mut().is_some_and(|agent| agent.ended().is_none())
+        self.agent()
+            .as_mut()
+            .is_some_and(|agent| agent.ended().is_none())
     }
 
     /// Waits for a line of its log that holds all of these.
     #[track_caller]
     pub(crate) fn logs(&self, words: &[&str]) {
-        wait_until(&format!("a line of {}'s log has {words:?}", self.name), LOG_TIME_MAX, || {
-            let log = self.log();
-            log.lines().any(|line| words.iter().all(|word| line.contains(word)))
-        });
+        wait_until(
+            &format!("a line of {}'s log has {words:?}", self.name),
+            LOG_TIME_MAX,
+            || {
+                let log = self.log();
+                log.lines()
+                    .any(|line| words.iter().all(|word| line.contains(word)))
+            },
+        );
     }
 
     /// Waits for a record of its audit log of this kind that holds all of these.
     #[track_caller]
     pub(crate) fn audits(&self, kind: &str, words: &[&str]) {
-        wait_until(&format!("{}'s audit log has {kind} {words:?}", self.name), LOG_TIME_MAX, || {
-            let leaves = AuditLeaf::all(&self.data());
-            leaves.iter().any(|leaf| leaf.is(kind) && leaf.tells(words))
-        });
+        wait_until(
+            &format!("{}'s audit log has {kind} {words:?}", self.name),
+            LOG_TIME_MAX,
+            || {
+                let leaves = AuditLeaf::all(&self.data());
+                leaves.iter().any(|leaf| leaf.is(kind) && leaf.tells(words))
+            },
+        );
     }
 }
 

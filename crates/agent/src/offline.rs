@@ -1,6 +1,8 @@
 //! The checks that need no peer: files, keys, certificates, disk. `up` refuses to
 //! start when one of them fails, but for the backup of keys.
 
+mod keys;
+
 use std::{
     fs::{self, DirBuilder},
     io,
@@ -8,21 +10,15 @@ use std::{
     path::Path,
 };
 
-use sealift_keys::{EncryptionContext, KeyError, KeyProvider, LocalKeystore};
-use sealift_ledger::key_use_in;
-use sealift_seal::RecordKey;
 use sealift_terms::{DiskFile, RecordId, limits, world::Open};
 
 use crate::{
     CheckLine, World,
-    config::{Bucket, Config, Place, SourceDirectory},
-    load_credentials, load_peers, open_keystore,
-    site::CATALOG_FILE,
+    config::{Config, Place, SourceDirectory},
+    load_credentials, load_peers,
 };
 
-/// The check that fails without keeping an agent from its work: the keys in memory
-/// are as good as before, and a site that stands still is no better backed up.
-pub(crate) const KEY_BACKUP: &str = "key backup";
+pub(crate) use keys::KEY_BACKUP;
 
 /// A certificate with less than this part of its life left is warned of.
 const LIFE_LEFT_WARNED: u32 = 5;
@@ -38,7 +34,7 @@ pub async fn check_offline(config: &Config, world: &World) -> Vec<CheckLine> {
         certificate(config, world),
         peers(config),
     ];
-    keys(config, world, &mut lines).await;
+    keys::check(config, world, &mut lines).await;
     lines.extend(config.sources.iter().map(source));
     lines.push(memory());
     lines
@@ -162,120 +158,6 @@ fn peers(config: &Config) -> CheckLine {
     }
 }
 
-async fn keys(config: &Config, world: &World, lines: &mut Vec<CheckLine>) {
-    let keystore = match open_keystore(config, world) {
-        Ok(keystore) => keystore,
-        Err(error) => {
-            let remedy = "give the root key this keystore was made with, or run `sealift init`";
-            lines.push(CheckLine::fail("keystore", chain(&error), remedy));
-            return;
-        }
-    };
-    let found = format!("{} keys", keystore.list().len());
-    lines.push(CheckLine::pass("keystore", found));
-    for bucket in &config.buckets {
-        lines.push(key(config, world, &keystore, bucket).await);
-    }
-    lines.extend(backup(config, &keystore));
-}
-
-/// A key version that something rests under, and that only this disk holds, is one
-/// broken disk away from the loss of it.
-fn backup(config: &Config, keystore: &LocalKeystore) -> Option<CheckLine> {
-    let all: usize = keystore.list().iter().map(|key| key.versions.len()).sum();
-    let missing = keystore.without_backup();
-    if all == 0 {
-        return None;
-    }
-    if missing.is_empty() {
-        let found = format!("{all} key versions are in a verified backup");
-        return Some(CheckLine::pass(KEY_BACKUP, found));
-    }
-    let remedy = "run `sealift keys backup FILE`, and keep the file and its passphrase elsewhere";
-    let used = match key_use_in(&config.site.data_dir.join(CATALOG_FILE)) {
-        Ok(used) => used,
-        Err(error) => return Some(CheckLine::fail(KEY_BACKUP, chain(&error), remedy)),
-    };
-    let in_use: Vec<_> = used
-        .iter()
-        .filter(|used| used.objects > 0)
-        .map(|used| (used.cmk.clone(), used.cmk_version.clone()))
-        .filter(|version| missing.contains(version))
-        .map(|(key, version)| format!("{key} version {version}"))
-        .collect();
-    Some(match in_use.is_empty() {
-        true => {
-            let found = format!("{} key versions are in no backup", missing.len());
-            CheckLine::warn(KEY_BACKUP, found, remedy)
-        }
-        false => {
-            let found = format!("objects rest under what is in no backup: {}", in_use.join(", "));
-            CheckLine::fail(KEY_BACKUP, found, remedy)
-        }
-    })
-}
-
-/// The key is there, of this region, and really wraps and unwraps.
-async fn key(
-    config: &Config,
-    world: &World,
-    keystore: &LocalKeystore,
-    bucket: &Bucket,
-) -> CheckLine {
-    let check = format!("key of bucket {}", bucket.name);
-    let described = match keystore.describe(&bucket.key).await {
-        Ok(described) => described,
-        Err(error) => {
-            return CheckLine::fail(
-                check,
-                place(config, &bucket.key_place, &chain(&error)),
-                error.reason().remedy(),
-            );
-        }
-    };
-    if described.region != config.site.region {
-        let found = format!("{} is a key of {}", bucket.key, described.region);
-        let remedy = sealift_terms::Reason::DstKmsKeyWrongRegion.remedy();
-        return CheckLine::fail(check, place(config, &bucket.key_place, &found), remedy);
-    }
-    match wraps(config, world, keystore, bucket).await {
-        Ok(true) => CheckLine::pass(
-            check,
-            format!(
-                "{} version {} wraps and unwraps",
-                bucket.key, described.current
-            ),
-        ),
-        Ok(false) => CheckLine::fail(
-            check,
-            "another key came back than was wrapped",
-            "restore the keystore from its backup",
-        ),
-        Err(error) => CheckLine::fail(check, chain(&error), error.reason().remedy()),
-    }
-}
-
-fn place(config: &Config, place: &Place, found: &str) -> String {
-    match place {
-        Place::Line(line) => format!("{}:{line}: {found}", config.path.display()),
-        _ => found.to_owned(),
-    }
-}
-
-async fn wraps(
-    config: &Config,
-    world: &World,
-    keystore: &LocalKeystore,
-    bucket: &Bucket,
-) -> Result<bool, KeyError> {
-    let record = RecordId::random(&*world.rng);
-    let context = EncryptionContext::bucket(&bucket.name, &config.site.region, record);
-    let key = RecordKey::random(&*world.rng);
-    let wrapped = keystore.wrap(&bucket.key, &key, &context).await?;
-    let unwrapped = keystore.unwrap(&wrapped, &context).await?;
-    Ok(unwrapped == key)
-}
-
 fn source(source: &SourceDirectory) -> CheckLine {
     let check = format!("source of bucket {}", source.bucket);
     let path = source.directory.display();
@@ -297,6 +179,13 @@ fn memory() -> CheckLine {
             "turn it off with `swapoff -a`, or encrypt it",
         ),
         false => CheckLine::pass("memory", "no swap"),
+    }
+}
+
+fn place(config: &Config, place: &Place, found: &str) -> String {
+    match place {
+        Place::Line(line) => format!("{}:{line}: {found}", config.path.display()),
+        _ => found.to_owned(),
     }
 }
 

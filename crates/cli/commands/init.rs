@@ -42,7 +42,7 @@ pub(crate) struct Init {
     /// Where health and metrics are shown, on loopback
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<String>,
-    /// A peer: NAME,IDENTITY,BUNDLE[,HOST:PORT]; may be given many times
+    /// A peer: NAME,IDENTITY,BUNDLE, and ,HOST:PORT where it is dialled; may be given many times
     #[arg(long = "peer", value_name = "PEER", value_parser = peer)]
     peers: Vec<TemplatePeer>,
     /// A bucket to archive here; a key is made for it, every peer may write to it

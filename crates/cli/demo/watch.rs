@@ -80,7 +80,10 @@ fn is_scanned(report: &StatusReport) -> bool {
 
 /// Transfers of any status.
 fn known(report: &StatusReport) -> u64 {
-    Status::ALL.into_iter().map(|status| sum(report, status).objects).sum()
+    Status::ALL
+        .into_iter()
+        .map(|status| sum(report, status).objects)
+        .sum()
 }
 
 /// Transfers with a status, over all rules.

@@ -89,7 +89,9 @@ impl Session {
         self.wakes.lock().insert(id, wake.clone());
         self.machine.lock().linked(id, carries);
         let (mut reader, mut writer) = link.split();
-        let end = LinkTask::new(self, id, wake).run(&mut reader, &mut writer).await;
+        let end = LinkTask::new(self, id, wake)
+            .run(&mut reader, &mut writer)
+            .await;
         self.wakes.lock().remove(&id);
         let ((), events) = self.with_machine(|machine| machine.lost(id));
         events.into_iter().for_each(|event| self.take(event));

@@ -81,7 +81,10 @@ impl SourceHandle {
     #[must_use]
     pub fn status(&self) -> SourceStatus {
         let settling = self.shared.source.settling() as u64;
-        SourceStatus { settling, ..self.shared.state.lock().clone() }
+        SourceStatus {
+            settling,
+            ..self.shared.state.lock().clone()
+        }
     }
 
     /// Scans now.

@@ -109,6 +109,38 @@ const SUITES: &[Suite] = &[
             "crash::",
         ]],
     },
+    // What is found goes on from the inputs below tests/fuzz/corpus and is kept
+    // below target. Without sanitiser: the code is safe Rust, a panic is what is
+    // looked for. Building is most of the time, so the targets run side by side.
+    Suite {
+        name: "fuzz",
+        budget_minutes: 4,
+        commands: &[
+            &[
+                "sh",
+                "-c",
+                "cargo fuzz --version || cargo install cargo-fuzz --locked",
+            ],
+            &[
+                "env",
+                "RUSTC_BOOTSTRAP=1",
+                "cargo",
+                "fuzz",
+                "build",
+                "--fuzz-dir=tests/fuzz",
+                "--target-dir=target/fuzz",
+                "--sanitizer=none",
+            ],
+            &[
+                "sh",
+                "-c",
+                "cargo fuzz list --fuzz-dir=tests/fuzz | RUSTC_BOOTSTRAP=1 xargs -P 3 -I TARGET \
+                 sh -c 'mkdir -p target/fuzz/corpus/TARGET && \
+                 cargo fuzz run --fuzz-dir=tests/fuzz --target-dir=target/fuzz --sanitizer=none \
+                 TARGET target/fuzz/corpus/TARGET tests/fuzz/corpus/TARGET -- -max_total_time=20'",
+            ],
+        ],
+    },
 ];
 
 /// Installs what the suites need and runs them in order; the first failure ends it.

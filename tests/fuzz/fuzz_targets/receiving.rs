@@ -35,7 +35,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut steps = 0;
     while let Some(action) = script.byte() {
         let (went_on, frame_bytes) = receiver.step(action, &mut script);
-        receiver.hear();
+        receiver.hear(link_of(action));
         receiver.check();
         steps += 1 + (frame_bytes as isize) / 64;
         assert!(held() - before < 64 * 1024 + steps * STEP_BYTES);
@@ -44,6 +44,11 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
 });
+
+/// The link that a step is about.
+fn link_of(action: u8) -> LinkId {
+    LinkId(u32::from(action >> 4) % LINKS)
+}
 
 /// The session, and what it said came in.
 struct Receiver {
@@ -54,7 +59,8 @@ struct Receiver {
 
 struct Known {
     what: Offer,
-    inline: bool,
+    /// The link that its bytes come over, if they come behind the offer.
+    inline_on: Option<LinkId>,
     granted: u64,
     /// Parts begun and not stored: on which link, how much came, how much will.
     open: BTreeMap<PartIndex, (LinkId, u32, u32)>,
@@ -74,7 +80,7 @@ impl Receiver {
 
     /// One step; whether the session goes on, and the bytes of the frame if any.
     fn step(&mut self, action: u8, script: &mut Script<'_>) -> (bool, usize) {
-        let link = LinkId(u32::from(action >> 4) % LINKS);
+        let link = link_of(action);
         let known = link.0 < self.links;
         let mut next = || script.byte().unwrap_or_default();
         match action & 15 {
@@ -213,7 +219,8 @@ impl Receiver {
         }
     }
 
-    fn hear(&mut self) {
+    /// Hears what a step on `link` led to.
+    fn hear(&mut self, link: LinkId) {
         while let Some(event) = self.session.next_event() {
             match event {
                 ReceiveEvent::Offered {
@@ -223,7 +230,7 @@ impl Receiver {
                 } => {
                     let known = Known {
                         what: *what,
-                        inline,
+                        inline_on: inline.then_some(link),
                         granted: 0,
                         open: BTreeMap::new(),
                     };
@@ -262,10 +269,12 @@ impl Receiver {
             }
         }
         assert!(on_links.values().all(|parts| *parts <= LIMITS.parts_max));
-        let inline = self.offers.values().filter(|known| known.inline);
-        let bytes: u64 = inline.map(|known| known.what.bytes()).sum();
-        let links = u64::from(self.links);
-        assert!(bytes <= LIMITS.inline_bytes_max * links, "inline credit");
+        for link in (0..self.links).map(LinkId) {
+            let offers = self.offers.values();
+            let inline = offers.filter(|known| known.inline_on == Some(link));
+            let bytes: u64 = inline.map(|known| known.what.bytes()).sum();
+            assert!(bytes <= LIMITS.inline_bytes_max, "inline credit");
+        }
         let unanswered = self.offers.values().filter(|known| known.granted == 0);
         let most = LIMITS.offers_max as usize * self.links as usize;
         assert!(unanswered.count() <= most + 256, "offers");

@@ -140,7 +140,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<RecordRow> {
     })
 }
 
-/// The columns that [`file`] reads.
+/// The columns that [`file()`] reads.
 pub(super) const FILE: &str = "file, synced, objects, live, closed";
 
 pub(super) fn file(row: &Row<'_>) -> Result<FileRow> {
