@@ -424,8 +424,12 @@ async fn missing_files_are_findings_and_files_never_acknowledged_are_not() {
     fs::rename(&object, &moved).unwrap();
     let (mut findings, summary) = asked.verify(Verify::default()).await;
     findings.sort();
-    assert_eq!(findings, ["missing ", "orphan "]);
-    assert_eq!((summary.findings, summary.orphans), (1, 1));
+    assert_eq!(
+        findings,
+        ["damaged large", "missing ", "orphan "],
+        "the object is named, too"
+    );
+    assert_eq!((summary.findings, summary.orphans), (2, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
