@@ -18,7 +18,8 @@ pub(crate) enum Count {
 struct Suite {
     name: &'static str,
     budget_minutes: u64,
-    commands: &'static [&'static [&'static str]],
+    /// Each is given to a shell.
+    commands: &'static [&'static str],
 }
 
 /// Release builds throughout: the integration tests move gigabytes.
@@ -27,87 +28,34 @@ const SUITES: &[Suite] = &[
         name: "build",
         budget_minutes: 15,
         commands: &[
-            &["cargo", "build", "--release", "--locked"],
-            &[
-                "cargo",
-                "test",
-                "--release",
-                "--locked",
-                "--workspace",
-                "--no-run",
-            ],
+            "cargo build --release --locked",
+            "cargo test --release --locked --workspace --no-run",
         ],
     },
     Suite {
         name: "unit and conformance",
         budget_minutes: 8,
         commands: &[
-            &[
-                "cargo",
-                "test",
-                "--release",
-                "--locked",
-                "--workspace",
-                "--exclude",
-                "sealift",
-            ],
-            &[
-                "cargo",
-                "test",
-                "--release",
-                "--locked",
-                "-p",
-                "sealift",
-                "--bins",
-            ],
-            &[
-                "cargo",
-                "test",
-                "--release",
-                "--locked",
-                "-p",
-                "sealift",
-                "--test",
-                "sealift",
-                "tidy",
-            ],
+            "cargo test --release --locked --workspace --exclude sealift",
+            "cargo test --release --locked -p sealift --bins",
+            "cargo test --release --locked -p sealift --test sealift -- tidy:: support::",
         ],
     },
     Suite {
         name: "servers",
         budget_minutes: 10,
-        commands: &[&[
-            "cargo",
-            "test",
-            "--release",
-            "--locked",
-            "-p",
-            "sealift",
-            "--test",
-            "sealift",
-            "--",
-            "--include-ignored",
-            "cli::",
-            "scenario::",
-        ]],
+        commands: &[
+            "cargo test --release --locked -p sealift --test sealift -- \
+                     --include-ignored cli:: scenario::",
+        ],
     },
     Suite {
         name: "crash",
         budget_minutes: 8,
-        commands: &[&[
-            "cargo",
-            "test",
-            "--release",
-            "--locked",
-            "-p",
-            "sealift",
-            "--test",
-            "sealift",
-            "--",
-            "--include-ignored",
-            "--test-threads=1",
-            "crash::",
-        ]],
+        commands: &[
+            "cargo test --release --locked -p sealift --test sealift -- \
+                     --include-ignored --test-threads=1 crash::",
+        ],
     },
     // What is found goes on from the inputs below tests/fuzz/corpus and is kept
     // below target. Without sanitiser: the code is safe Rust, a panic is what is
@@ -116,29 +64,13 @@ const SUITES: &[Suite] = &[
         name: "fuzz",
         budget_minutes: 4,
         commands: &[
-            &[
-                "sh",
-                "-c",
-                "cargo fuzz --version || cargo install cargo-fuzz --locked",
-            ],
-            &[
-                "env",
-                "RUSTC_BOOTSTRAP=1",
-                "cargo",
-                "fuzz",
-                "build",
-                "--fuzz-dir=tests/fuzz",
-                "--target-dir=target/fuzz",
-                "--sanitizer=none",
-            ],
-            &[
-                "sh",
-                "-c",
-                "cargo fuzz list --fuzz-dir=tests/fuzz | RUSTC_BOOTSTRAP=1 xargs -P 3 -I TARGET \
-                 sh -c 'mkdir -p target/fuzz/corpus/TARGET && \
-                 cargo fuzz run --fuzz-dir=tests/fuzz --target-dir=target/fuzz --sanitizer=none \
-                 TARGET target/fuzz/corpus/TARGET tests/fuzz/corpus/TARGET -- -max_total_time=20'",
-            ],
+            "cargo fuzz --version || cargo install cargo-fuzz --locked",
+            "RUSTC_BOOTSTRAP=1 cargo fuzz build --fuzz-dir=tests/fuzz \
+             --target-dir=target/fuzz --sanitizer=none",
+            "cargo fuzz list --fuzz-dir=tests/fuzz | RUSTC_BOOTSTRAP=1 xargs -P 3 -I TARGET \
+             sh -c 'mkdir -p target/fuzz/corpus/TARGET && \
+             cargo fuzz run --fuzz-dir=tests/fuzz --target-dir=target/fuzz --sanitizer=none \
+             TARGET target/fuzz/corpus/TARGET tests/fuzz/corpus/TARGET -- -max_total_time=20'",
         ],
     },
 ];
@@ -164,18 +96,15 @@ impl Suite {
             self.name, self.budget_minutes
         );
         let started = Instant::now();
+        let full = if count == Count::Full { "1" } else { "0" };
         for command in self.commands {
-            let (program, arguments) = command.split_first().ok_or("an empty command")?;
-            let status = Command::new(program)
-                .args(arguments)
-                .env(
-                    "SEALIFT_TEST_FULL",
-                    if count == Count::Full { "1" } else { "0" },
-                )
+            let status = Command::new("sh")
+                .args(["-c", command])
+                .env("SEALIFT_TEST_FULL", full)
                 .status()
-                .map_err(|error| format!("{program} did not start: {error}"))?;
+                .map_err(|error| format!("no shell: {error}"))?;
             if !status.success() {
-                return Err(format!("suite {} failed: {}", self.name, command.join(" ")));
+                return Err(format!("suite {} failed: {command}", self.name));
             }
         }
         Ok(started.elapsed())
