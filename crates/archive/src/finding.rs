@@ -98,7 +98,8 @@ impl fmt::Display for Finding {
 }
 
 /// An error with its causes in one line.
-pub(crate) fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
+#[must_use]
+pub fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
     let mut words = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -44,7 +44,7 @@ pub use archive::{Archive, ArchiveParts, Buckets};
 pub use budget::{Budget, Lease};
 pub use error::ArchiveError;
 pub use facts::SiteFacts;
-pub use finding::Finding;
+pub use finding::{Finding, in_words};
 pub use offer::{Begin, Offer};
 pub use part::PartWriter;
 pub use read::{ObjectRange, ObjectReader};

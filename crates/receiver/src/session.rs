@@ -7,7 +7,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sealift_archive::{ArchiveError, Begin, Offer, Upload};
+use sealift_archive::{ArchiveError, Begin, Offer, Upload, in_words};
 use sealift_terms::{Checksum, Identity, Reason, SessionFacts, Status};
 use sealift_tunnel::{Link, LinkWriter};
 use sealift_wire::{
@@ -297,19 +297,4 @@ pub(crate) fn conflict(name: &sealift_terms::VersionName, stored: Option<&Checks
         Reason::ChecksumMismatch,
         format!("{name} is stored with checksum {stored}"),
     )
-}
-
-/// An error with its causes in one line.
-pub(crate) fn in_words(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_words = cause.to_string();
-        if !words.ends_with(&cause_words) {
-            words.push_str(": ");
-            words.push_str(&cause_words);
-        }
-        source = cause.source();
-    }
-    words
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sealift_archive::{ArchiveError, Begin};
+use sealift_archive::{ArchiveError, Begin, in_words};
 use sealift_terms::{Checksum, ChecksumAlgorithm, PartIndex, Reason};
 use sealift_tunnel::{Incoming, LinkReader, LinkWriter};
 use sealift_wire::{LinkEvent, LinkId, OfferId, Place, ReceiveEvent, Refusal};
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::{
     ReceiverError,
-    session::{Session, conflict, in_words},
+    session::{Session, conflict},
     writers::{Inline, Writers, begin_part},
 };
 

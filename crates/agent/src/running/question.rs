@@ -59,7 +59,7 @@ pub(super) async fn ask_peers(
                     peer,
                 };
                 match visit.dial(&dialer, address, &mut lines).await {
-                    Ok((link, hello)) => visit.ask(link, &hello, &mut lines).await,
+                    Ok(link) => visit.ask(link, &mut lines).await,
                     Err(error) => lines.push(CheckLine::fail(
                         name_of(peer),
                         format!("{address}: {}: {error}", error.reason()),
@@ -89,7 +89,7 @@ impl Visit<'_> {
         dialer: &Dialer,
         address: &str,
         lines: &mut Vec<CheckLine>,
-    ) -> Result<(Link, Hello), TunnelError> {
+    ) -> Result<Link, TunnelError> {
         let mut link = dialer
             .dial(address, &self.peer.identity, LinkKind::Control)
             .await?;
@@ -107,7 +107,7 @@ impl Visit<'_> {
         );
         lines.push(CheckLine::pass(name_of(self.peer), found));
         lines.push(self.clock(&theirs));
-        Ok((link, theirs))
+        Ok(link)
     }
 
     /// A stranger's question needs no site of its own: nothing is sent over it.
@@ -145,7 +145,7 @@ impl Visit<'_> {
         }
     }
 
-    async fn ask(&self, link: Link, _theirs: &Hello, lines: &mut Vec<CheckLine>) {
+    async fn ask(&self, link: Link, lines: &mut Vec<CheckLine>) {
         let rules = self
             .config
             .rules

@@ -132,19 +132,7 @@ async fn start(
         site.audit.clone(),
         clock.clone(),
     ));
-    let listener = match config.listen {
-        Some(address) => {
-            let on_refused = accepting::on_refused(&site);
-            let address = address.to_string();
-            let listener = Listener::bind(&TcpTransport, &address, tls.clone(), on_refused);
-            Some(
-                listener
-                    .await
-                    .map_err(Error::failed("listening for peers"))?,
-            )
-        }
-        None => None,
-    };
+    let listener = listen(&config, &site, &tls).await?;
     let work = WorkSignal::new();
     let (rules, rules_in_force) = watch::channel(Arc::new(rules_of(&config)));
     let sources = open_sources(&config, &site)?;
@@ -198,6 +186,23 @@ async fn start(
     }
     dial(&running, tasks);
     Ok(running)
+}
+
+/// Opens the door to peers, where the configuration has one.
+async fn listen(
+    config: &Config,
+    site: &Arc<Site>,
+    tls: &Arc<TlsContext>,
+) -> Result<Option<Listener>, Error> {
+    let Some(address) = config.listen else {
+        return Ok(None);
+    };
+    let on_refused = accepting::on_refused(site);
+    let address = address.to_string();
+    let listener = Listener::bind(&TcpTransport, &address, tls.clone(), on_refused).await;
+    listener
+        .map(Some)
+        .map_err(Error::failed("listening for peers"))
 }
 
 fn dial(running: &Arc<Running>, tasks: &mut JoinSet<()>) {
