@@ -84,7 +84,7 @@ frames! {
     /// A part is stored and need not be sent again.
     PartStored = 6, "PART_STORED", SMALL, Uses::Part;
     /// All parts were sent; this is the checksum of the whole.
-    Commit = 7, "COMMIT", SMALL, Uses::Number;
+    Commit = 7, "COMMIT", SMALL, Uses::Part;
     /// Objects that are durable.
     Receipts = 8, "RECEIPTS", FRAME_BYTES_MAX, Uses::Nothing;
     /// An offer is not taken, or no longer.
@@ -131,8 +131,8 @@ pub struct Header {
     pub length: u32,
     /// The offer; of PING, PONG, ASK and ANSWER the number of the question.
     pub number: u64,
-    /// The part, counted from 0; of OFFER and ACCEPT the round: how often the
-    /// offer was made without its bytes.
+    /// The part, counted from 0; of OFFER, ACCEPT and COMMIT the round:
+    /// how often the offer was made without its bytes.
     pub part: PartIndex,
     /// Where in the part the payload belongs, in bytes.
     pub offset: u32,

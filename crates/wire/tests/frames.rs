@@ -123,7 +123,7 @@ fn unknown_members_of_a_newer_peer_are_skipped() {
 
 #[test]
 fn bad_headers_are_refused_with_what_is_wrong() {
-    let good = Header::of(FrameType::Commit, 7, 10).encode();
+    let good = Header::of(FrameType::Cancel, 7, 10).encode();
     let wrong = |at: usize, byte: u8| {
         let mut bytes = good;
         bytes[at] = byte;

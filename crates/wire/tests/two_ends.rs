@@ -186,6 +186,39 @@ fn a_cancelled_offer_ends_on_both_sides_and_its_bytes_go_nowhere() {
 }
 
 #[test]
+fn a_commit_overtaken_by_a_newer_offer_does_not_draw_the_receipt_to_its_link() {
+    let mut two = Two::new(Limits::default(), Archive::default());
+    let [first, second] = [two.open(Carries::Control), two.open(Carries::Control)];
+    let lost = two.open(Carries::Data);
+    two.offer(
+        offer("x", ChangeKind::Put, 70_000, false),
+        HowToOffer::AskFirst,
+    );
+    // Accepted and sent; COMMIT is on its way over `first` when the parts are lost.
+    two.pump(first);
+    two.deliver(first, true).unwrap();
+    two.flush();
+    two.deliver(first, false).unwrap();
+    two.pump(lost);
+    two.pump(first);
+    two.lose(lost, true);
+    // The next OFFER, over `second`, comes before it.
+    two.pump(second);
+    two.deliver(second, true).unwrap();
+    two.flush();
+    two.deliver(second, false).unwrap();
+    assert!(two.deliver(first, true).unwrap(), "the old COMMIT");
+    two.lose(first, false);
+    // All parts are stored before the COMMIT of this round comes.
+    let data = two.open(Carries::Data);
+    two.pump(data);
+    while two.deliver(data, true).unwrap() {}
+    while two.store_one() {}
+    two.run().unwrap();
+    two.assert_all_completed();
+}
+
+#[test]
 fn silent_links_are_pinged_and_then_reported() {
     let mut two = three_links(Limits::default());
     let silent = |two: &mut Two| {
@@ -211,7 +244,7 @@ fn silent_links_are_pinged_and_then_reported() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     /// Frames arrive in any interleaving, storing takes any time, links break at
     /// any moment, several at once, noticed by both ends or by one.

@@ -321,11 +321,19 @@ impl ReceiveSession {
         &mut self,
         link: LinkId,
         offer: OfferId,
+        round: u32,
         sum: Checksum,
     ) -> Result<(), WireError> {
         let Some(incoming) = self.offers.get_mut(&offer) else {
             return Ok(());
         };
+        if round < incoming.round {
+            return Ok(()); // Overtaken: the offer was made again, on another link.
+        }
+        let found = FrameType::Commit;
+        if round > incoming.round {
+            return Err(Misbehaviour::NotAccepted { found, offer }.into());
+        }
         match incoming.stage {
             Stage::Accepted => {
                 incoming.home = link;
@@ -335,7 +343,6 @@ impl ReceiveSession {
             }
             Stage::Committing => Ok(()),
             Stage::Offered | Stage::Inline(_) => {
-                let found = FrameType::Commit;
                 Err(Misbehaviour::NotAccepted { found, offer }.into())
             }
         }

@@ -242,7 +242,7 @@ impl ReceiveSession {
             }
             FrameType::Commit => {
                 let body: CommitBody = cbor::read(header.frame, payload)?;
-                self.commit(link, offer, body.checksum)
+                self.commit(link, offer, header.part.0, body.checksum)
             }
             FrameType::Cancel => {
                 let body: RefusalBody = cbor::read(header.frame, payload)?;

@@ -232,7 +232,10 @@ impl SendSession {
         if out.stage != Stage::Accepted {
             return;
         }
-        let header = Header::of(FrameType::Commit, offer.0, 0);
+        let header = Header {
+            part: PartIndex(out.round),
+            ..Header::of(FrameType::Commit, offer.0, 0)
+        };
         if let Some((link, to)) = self.links.reply(out.home) {
             cbor::append(
                 to,
