@@ -64,7 +64,8 @@ pub enum LinkEvent {
 struct Link {
     carries: Carries,
     out: Vec<u8>,
-    heard: Duration,
+    /// When something was last heard; nothing while no time is known.
+    heard: Option<Duration>,
     pinged: bool,
     draining: bool,
 }
@@ -73,7 +74,9 @@ struct Link {
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     links: BTreeMap<LinkId, Link>,
-    now: Duration,
+    /// The time of the last tick. It counts from any start, so that before the
+    /// first one no time is known.
+    now: Option<Duration>,
     questions: u64,
 }
 
@@ -149,9 +152,9 @@ impl Links {
 
     /// Passes time: asks silent links for a sign of life, and names the dead.
     pub(crate) fn tick(&mut self, now: Duration, mut event: impl FnMut(LinkEvent)) {
-        self.now = now;
+        self.now = Some(now);
         for (id, link) in &mut self.links {
-            let silent = now.saturating_sub(link.heard);
+            let silent = now.saturating_sub(*link.heard.get_or_insert(now));
             if silent >= IDLE_TIME_MAX {
                 event(LinkEvent::Silent(*id));
             } else if silent >= PING_AFTER && !link.pinged {

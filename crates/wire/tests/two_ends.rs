@@ -4,6 +4,8 @@
 
 mod two;
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use sealift_terms::{ChangeKind, limits};
 use sealift_wire::*;
@@ -230,8 +232,10 @@ fn silent_links_are_pinged_and_then_reported() {
         }
         silent
     };
-    two.sender.tick(limits::PING_AFTER);
-    two.receiver.tick(limits::PING_AFTER);
+    for now in [Duration::ZERO, limits::PING_AFTER] {
+        two.sender.tick(now);
+        two.receiver.tick(now);
+    }
     two.flush();
     assert_eq!(
         two.links[&LinkId(2)].to_sender.front().unwrap().0.frame,
@@ -241,6 +245,22 @@ fn silent_links_are_pinged_and_then_reported() {
     two.run().unwrap();
     two.receiver.tick(limits::IDLE_TIME_MAX);
     assert_eq!(silent(&mut two), [2]);
+}
+
+#[test]
+fn a_session_that_begins_long_after_the_clock_is_not_silent_from_its_start() {
+    let mut two = three_links(Limits::default());
+    let began = 10 * limits::IDLE_TIME_MAX;
+    for (now, silent) in [
+        (began, 0),
+        (began + limits::IDLE_TIME_MAX / 2, 0),
+        (began + limits::IDLE_TIME_MAX, 3),
+    ] {
+        two.sender.tick(now);
+        let events = std::iter::from_fn(|| two.sender.next_event());
+        let is_silent = |event: &SendEvent| matches!(event, SendEvent::Link(LinkEvent::Silent(_)));
+        assert_eq!(events.filter(is_silent).count(), silent, "{now:?}");
+    }
 }
 
 proptest! {
