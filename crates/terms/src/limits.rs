@@ -39,6 +39,12 @@ pub const PENDING_HANDSHAKES_PER_SOURCE_MAX: usize = 16;
 pub const PARTS_IN_FLIGHT_PER_CONNECTION: usize = 2;
 /// Offers without an answer on one connection.
 pub const OFFERS_OUTSTANDING_MAX: usize = 4096;
+/// Offers of one session that were asked about before their bytes were sent, and are not over.
+pub const OPEN_OFFERS_PER_SESSION_MAX: usize = 1024;
+/// Questions of the peer without an answer, on one connection.
+pub const QUESTIONS_OUTSTANDING_MAX: usize = 64;
+/// Frames that wait on one connection for a peer that does not read.
+pub const LINK_QUEUE_BYTES_MAX: usize = 16 << 20;
 /// Uploads begun and not finished, for one peer.
 pub const UNFINISHED_UPLOADS_PER_PEER_MAX: usize = 1024;
 /// Body of a request to the admin endpoint.

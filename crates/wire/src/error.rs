@@ -163,6 +163,18 @@ pub enum Misbehaviour {
         /// How many are allowed.
         allowed: usize,
     },
+    /// More questions without an answer than allowed.
+    #[error("more than {allowed} questions without an answer")]
+    TooManyQuestions {
+        /// How many are allowed.
+        allowed: usize,
+    },
+    /// It sends, and does not read the answers.
+    #[error("more than {allowed} bytes wait for it to read them")]
+    NotReading {
+        /// How many may wait.
+        allowed: usize,
+    },
     /// More bytes of small objects without an answer than allowed.
     #[error("more than {allowed} bytes of small objects without an answer")]
     InlineCreditExceeded {

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use sealift_terms::{PartIndex, limits::FRAME_BYTES_MAX};
+use sealift_terms::{
+    PartIndex,
+    limits::{CONTROL_BODY_BYTES_MAX, FRAME_BYTES_MAX},
+};
 
 use crate::error::{FrameFault, WireError};
 
@@ -69,6 +72,8 @@ enum Uses {
 }
 
 const SMALL: u32 = 4 * 1024;
+#[allow(clippy::cast_possible_truncation, reason = "256 KiB")]
+const QUESTION_BYTES_MAX: u32 = CONTROL_BODY_BYTES_MAX as u32;
 
 frames! {
     /// Who speaks; the first frame of every link in both directions.
@@ -102,9 +107,9 @@ frames! {
     /// The last frame of a link.
     Close = 15, "CLOSE", SMALL, Uses::Nothing;
     /// A question of one agent to the other, outside of any offer.
-    Ask = 16, "ASK", 256 * 1024, Uses::Number;
+    Ask = 16, "ASK", QUESTION_BYTES_MAX, Uses::Number;
     /// Its answer.
-    Answer = 17, "ANSWER", 256 * 1024, Uses::Number;
+    Answer = 17, "ANSWER", QUESTION_BYTES_MAX, Uses::Number;
 }
 
 impl fmt::Display for FrameType {

@@ -50,6 +50,9 @@ pub struct Limits {
     /// Parts begun and not stored, per link.
     #[n(2)]
     pub parts_max: u32,
+    /// Offers asked about before their bytes were sent, and not over, in the session.
+    #[n(3)]
+    pub open_offers_max: u32,
 }
 
 impl Default for Limits {
@@ -58,6 +61,7 @@ impl Default for Limits {
             inline_bytes_max: limits::INLINE_BYTES_OUTSTANDING_MAX,
             offers_max: u32::try_from(limits::OFFERS_OUTSTANDING_MAX).unwrap_or(u32::MAX),
             parts_max: u32::try_from(limits::PARTS_IN_FLIGHT_PER_CONNECTION).unwrap_or(u32::MAX),
+            open_offers_max: u32::try_from(limits::OPEN_OFFERS_PER_SESSION_MAX).unwrap_or(u32::MAX),
         }
     }
 }
@@ -70,6 +74,7 @@ impl Limits {
             inline_bytes_max: self.inline_bytes_max.min(other.inline_bytes_max),
             offers_max: self.offers_max.min(other.offers_max),
             parts_max: self.parts_max.min(other.parts_max),
+            open_offers_max: self.open_offers_max.min(other.open_offers_max),
         }
     }
 }

@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use sealift_terms::limits::{IDLE_TIME_MAX, PING_AFTER};
+use sealift_terms::limits::{
+    IDLE_TIME_MAX, LINK_QUEUE_BYTES_MAX, PING_AFTER, QUESTIONS_OUTSTANDING_MAX,
+};
 
 use crate::{
     body::{Close, CloseBody},
@@ -58,6 +60,9 @@ pub enum LinkEvent {
     },
     /// Nothing was heard for [`IDLE_TIME_MAX`]: close it and call it lost.
     Silent(LinkId),
+    /// More than [`LINK_QUEUE_BYTES_MAX`] wait for a peer that does not read, and
+    /// frames were dropped: close it and call it lost.
+    Jammed(LinkId),
 }
 
 #[derive(Debug)]
@@ -68,6 +73,19 @@ struct Link {
     heard: Option<Duration>,
     pinged: bool,
     draining: bool,
+    closed: bool,
+    /// Too much waited on it: what should have been said since was not.
+    jammed: bool,
+    /// Questions of the peer without an answer.
+    questions: usize,
+}
+
+impl Link {
+    /// Where frames wait, as long as they do not pile up.
+    fn room(&mut self) -> Option<&mut Vec<u8>> {
+        self.jammed |= self.out.len() > LINK_QUEUE_BYTES_MAX;
+        (!self.jammed).then_some(&mut self.out)
+    }
 }
 
 /// The links of one session.
@@ -89,6 +107,9 @@ impl Links {
             heard,
             pinged: false,
             draining: false,
+            closed: false,
+            jammed: false,
+            questions: 0,
         };
         self.links.insert(link, new);
     }
@@ -117,13 +138,20 @@ impl Links {
     pub(crate) fn reply(&mut self, link: Option<LinkId>) -> Option<(LinkId, &mut Vec<u8>)> {
         let wanted = link.filter(|link| self.links.contains_key(link));
         let id = wanted.or_else(|| self.links.keys().next().copied())?;
-        self.links.get_mut(&id).map(|l| (id, &mut l.out))
+        Some((id, self.links.get_mut(&id)?.room()?))
     }
 
     /// Queues a frame on exactly this link, if it is still there.
     pub(crate) fn send(&mut self, link: LinkId, write: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(out) = self.links.get_mut(&link).and_then(Link::room) {
+            write(out);
+        }
+    }
+
+    /// Says that what waits for a link elsewhere is too much.
+    pub(crate) fn jam(&mut self, link: LinkId) {
         if let Some(l) = self.links.get_mut(&link) {
-            write(&mut l.out);
+            l.jammed = true;
         }
     }
 
@@ -145,6 +173,10 @@ impl Links {
             .links
             .get_mut(&link)
             .ok_or(Misbehaviour::UnknownLink { link: link.0 })?;
+        if known.jammed {
+            let allowed = LINK_QUEUE_BYTES_MAX;
+            return Err(Misbehaviour::NotReading { allowed }.into());
+        }
         known.heard = now;
         known.pinged = false;
         Ok(())
@@ -155,7 +187,9 @@ impl Links {
         self.now = Some(now);
         for (id, link) in &mut self.links {
             let silent = now.saturating_sub(*link.heard.get_or_insert(now));
-            if silent >= IDLE_TIME_MAX {
+            if link.jammed {
+                event(LinkEvent::Jammed(*id));
+            } else if silent >= IDLE_TIME_MAX {
                 event(LinkEvent::Silent(*id));
             } else if silent >= PING_AFTER && !link.pinged {
                 link.pinged = true;
@@ -189,6 +223,9 @@ impl Links {
     }
 
     pub(crate) fn answer(&mut self, link: LinkId, number: u64, body: &[u8]) {
+        if let Some(l) = self.links.get_mut(&link) {
+            l.questions = l.questions.saturating_sub(1);
+        }
         self.send(link, |out| append_raw(out, FrameType::Answer, number, body));
     }
 
@@ -209,20 +246,34 @@ impl Links {
             }
             FrameType::Pong => Frame::Done,
             FrameType::Drain => {
-                if let Some(l) = self.links.get_mut(&link) {
-                    l.draining = true;
+                let said = |l: &mut Link| std::mem::replace(&mut l.draining, true);
+                match self.links.get_mut(&link).map(said) {
+                    Some(false) => Frame::Event(LinkEvent::Drain(link)),
+                    Some(true) | None => Frame::Done,
                 }
-                Frame::Event(LinkEvent::Drain(link))
             }
             FrameType::Close => {
                 let body: CloseBody = cbor::read(header.frame, payload)?;
-                Frame::Event(LinkEvent::Closed(link, body.into()))
+                let said = |l: &mut Link| std::mem::replace(&mut l.closed, true);
+                match self.links.get_mut(&link).map(said) {
+                    Some(false) => Frame::Event(LinkEvent::Closed(link, body.into())),
+                    Some(true) | None => Frame::Done,
+                }
             }
-            FrameType::Ask => Frame::Event(LinkEvent::Asked {
-                link,
-                number,
-                body: payload.to_vec(),
-            }),
+            FrameType::Ask => {
+                if let Some(l) = self.links.get_mut(&link) {
+                    l.questions += 1;
+                    if l.questions > QUESTIONS_OUTSTANDING_MAX {
+                        let allowed = QUESTIONS_OUTSTANDING_MAX;
+                        return Err(Misbehaviour::TooManyQuestions { allowed }.into());
+                    }
+                }
+                Frame::Event(LinkEvent::Asked {
+                    link,
+                    number,
+                    body: payload.to_vec(),
+                })
+            }
             FrameType::Answer => Frame::Event(LinkEvent::Answered {
                 number,
                 body: payload.to_vec(),

@@ -70,6 +70,7 @@ fn limits_are_the_smaller_of_both() {
         inline_bytes_max: 5,
         offers_max: u32::MAX,
         parts_max: 1,
+        open_offers_max: 7,
     };
     let agreed = hello(1, 1, Role::Send)
         .check_answer(&theirs)
@@ -78,6 +79,7 @@ fn limits_are_the_smaller_of_both() {
     let ours = Limits::default();
     assert_eq!((agreed.inline_bytes_max, agreed.parts_max), (5, 1));
     assert_eq!(agreed.offers_max, ours.offers_max);
+    assert_eq!(agreed.open_offers_max, 7);
 }
 
 #[test]
@@ -267,6 +269,7 @@ fn small_objects_beyond_their_credit_and_too_many_offers_are_refused() {
         inline_bytes_max: 10,
         offers_max: 3,
         parts_max: 2,
+        open_offers_max: 3,
     };
     let send = |size, count: u64| {
         let mut receiver = ReceiveSession::new(limits);

@@ -105,6 +105,7 @@ fn small_objects_wait_for_credit_and_then_go_on() {
         inline_bytes_max: 1000,
         offers_max: 2,
         parts_max: 1,
+        open_offers_max: 3,
     };
     let mut two = three_links(limits);
     for i in 0..20 {
@@ -273,7 +274,7 @@ proptest! {
         steps in proptest::collection::vec((0u8..12, 0u32..8, any::<bool>()), 0..400),
         credit in 1u64..4,
     ) {
-        let mut two = three_links(Limits { inline_bytes_max: 80_000, offers_max: 4, parts_max: 2 });
+        let mut two = three_links(Limits { inline_bytes_max: 80_000, offers_max: 4, parts_max: 2, open_offers_max: 2 });
         two.credit = credit * u64::from(PART);
         work(&mut two);
         for (what, pick, flag) in steps {

@@ -22,6 +22,7 @@ const LIMITS: Limits = Limits {
     inline_bytes_max: 100_000,
     offers_max: 8,
     parts_max: 2,
+    open_offers_max: 8,
 };
 
 /// More than the session may hold for one frame or call.

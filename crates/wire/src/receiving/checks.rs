@@ -1,13 +1,13 @@
 //! What a receiving session checks of what comes, before anyone hears of it.
 
-use sealift_terms::{Checksum, PartIndex};
+use sealift_terms::{Checksum, PartIndex, Reason};
 
 use super::{
     Place, ReceiveEvent, ReceiveSession,
     incoming::{Incoming, OpenPart, Stage},
 };
 use crate::{
-    body::{AcceptBody, Offer, OfferBody},
+    body::{AcceptBody, Offer, OfferBody, Refusal, RefusalBody},
     cbor,
     error::{Misbehaviour, WireError},
     header::{FrameType, Header, OfferId},
@@ -41,6 +41,10 @@ impl ReceiveSession {
             self.offered_again(link, id, round);
             return Ok(());
         }
+        if offer.is_put() && !header.inline && self.asked >= self.limits.open_offers_max {
+            self.refuse_one_more(link, id);
+            return Ok(());
+        }
         self.count_offer(link, &offer, header.inline)?;
         let Some(stored) = Parts::none_of(offer.bytes(), offer.part_size) else {
             return Ok(());
@@ -52,6 +56,7 @@ impl ReceiveSession {
             _ => Stage::Committing,
         };
         let inline = stage != Stage::Offered;
+        self.asked += u32::from(!inline);
         let what = Box::new(offer.clone());
         self.offers
             .insert(id, Incoming::new(offer, stage, link, round, stored));
@@ -70,6 +75,16 @@ impl ReceiveSession {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Answers an offer for which there is no room in the session.
+    fn refuse_one_more(&mut self, link: LinkId, id: OfferId) {
+        let evidence = format!("{} offers are open in this session", self.asked);
+        let refusal = Refusal::new(Reason::DstQuotaExceeded, evidence);
+        let header = Header::of(FrameType::Refuse, id.0, 0);
+        self.links.send(link, |out| {
+            cbor::append(out, header, &RefusalBody::from(&refusal))
+        });
     }
 
     /// Counts an offer against the limits of its link.
@@ -112,6 +127,7 @@ impl ReceiveSession {
                 // Its bytes stopped on a link that the peer did not name as lost:
                 // what came is of no use, the object will come as parts.
                 incoming.stage = Stage::Offered;
+                self.asked += u32::from(!std::mem::replace(&mut incoming.asked, true));
                 let what = Box::new(incoming.offer.clone());
                 self.free_inline(id);
                 self.events.push_back(ReceiveEvent::Abandoned { offer: id });
@@ -183,13 +199,9 @@ impl ReceiveSession {
         part: PartIndex,
         bytes: u32,
     ) -> Result<(), WireError> {
-        let on_link = self
-            .offers
-            .values()
-            .flat_map(|i| i.open.values())
-            .filter(|o| o.link == link);
-        let allowed = self.limits.parts_max as usize;
-        if on_link.count() >= allowed {
+        let allowed = self.limits.parts_max;
+        if self.usage.get(&link).is_some_and(|u| u.parts >= allowed) {
+            let allowed = allowed as usize;
             return Err(Misbehaviour::TooManyParts { allowed }.into());
         }
         let Some(incoming) = self.offers.get_mut(&offer) else {
@@ -226,6 +238,9 @@ impl ReceiveSession {
                 allowed,
             }
             .into());
+        }
+        if let Some(usage) = self.usage.get_mut(&link) {
+            usage.parts += 1;
         }
         incoming.open.insert(
             part,
@@ -422,6 +437,12 @@ impl ReceiveSession {
         self.uncount(offer);
         self.free_inline(offer);
         let incoming = self.offers.remove(&offer)?;
+        self.asked -= u32::from(incoming.asked);
+        for open in incoming.open.values() {
+            if let Some(usage) = self.usage.get_mut(&open.link) {
+                usage.parts = usage.parts.saturating_sub(1);
+            }
+        }
         // What the peer may have begun before it hears of the end, and once more
         // for parts it begins again after a loss.
         let begun = incoming

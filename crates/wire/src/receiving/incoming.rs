@@ -37,6 +37,8 @@ pub(super) struct Incoming {
     /// Whose inline credit its bytes take, from the offer until they are forgotten
     /// or durable: being asked about frees nothing.
     pub(super) inline_on: Option<LinkId>,
+    /// Whether it counts as one that was asked about before its bytes came.
+    pub(super) asked: bool,
     pub(super) stored: Parts,
     pub(super) open: BTreeMap<PartIndex, OpenPart>,
     pub(super) credit: u64,
@@ -56,6 +58,7 @@ impl Incoming {
                 Stage::Offered | Stage::Accepted => None,
                 Stage::Inline(_) | Stage::Committing => Some(home),
             },
+            asked: stage == Stage::Offered,
             stored,
             open: BTreeMap::new(),
             credit: 0,

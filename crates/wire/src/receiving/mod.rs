@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use sealift_terms::{Checksum, PartIndex, Receipt};
+use sealift_terms::{Checksum, PartIndex, Receipt, limits::OFFERS_OUTSTANDING_MAX};
 
 use self::incoming::{Incoming, Stage};
 use crate::{
@@ -28,6 +28,9 @@ use crate::{
     parts::Parts,
     receipts,
 };
+
+/// Receipts that wait on one link for a peer that does not read.
+const RECEIPTS_WAITING_MAX: usize = 4 * OFFERS_OUTSTANDING_MAX;
 
 /// Where a piece of a DATA frame belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +130,8 @@ pub enum ReceiveEvent {
 struct Usage {
     unanswered: u32,
     inline_bytes: u64,
+    /// Parts begun on it and not stored.
+    parts: u32,
     /// The inline offer whose one DATA frame comes next, and how long it is.
     expects: Option<(OfferId, u32)>,
     receipts: Vec<(OfferId, Receipt)>,
@@ -141,6 +146,8 @@ pub struct ReceiveSession {
     gone: BTreeSet<LinkId>,
     usage: BTreeMap<LinkId, Usage>,
     offers: BTreeMap<OfferId, Incoming>,
+    /// How many of them were asked about first.
+    asked: u32,
     highest: u64,
     /// Bytes that may still come for offers that were ended here.
     may_discard: u64,
@@ -157,6 +164,7 @@ impl ReceiveSession {
             gone: BTreeSet::new(),
             usage: BTreeMap::new(),
             offers: BTreeMap::new(),
+            asked: 0,
             highest: 0,
             may_discard: 0,
             events: VecDeque::new(),
@@ -343,6 +351,9 @@ impl ReceiveSession {
         };
         incoming.open.remove(&part);
         incoming.stored.insert(part, crc64);
+        if let Some(usage) = self.usage.get_mut(&link) {
+            usage.parts = usage.parts.saturating_sub(1);
+        }
         if let Some((_, out)) = self.links.reply(Some(link)) {
             let header = Header {
                 part,
@@ -378,6 +389,9 @@ impl ReceiveSession {
             && let Some(usage) = self.usage.get_mut(&link)
         {
             usage.receipts.push((offer, receipt));
+            if usage.receipts.len() > RECEIPTS_WAITING_MAX {
+                self.links.jam(link);
+            }
         }
         true
     }

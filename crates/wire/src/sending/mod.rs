@@ -116,6 +116,8 @@ pub struct SendSession {
     limits: Limits,
     links: Links,
     offers: BTreeMap<OfferId, Outgoing>,
+    /// How many of them were asked about first.
+    asked: u32,
     to_ask: VecDeque<OfferId>,
     to_inline: VecDeque<OfferId>,
     /// Accepted offers that may have parts to begin, oldest first.
@@ -142,6 +144,7 @@ impl SendSession {
             limits,
             links: Links::default(),
             offers: BTreeMap::new(),
+            asked: 0,
             to_ask: VecDeque::new(),
             to_inline: VecDeque::new(),
             ready: Vec::new(),
@@ -168,6 +171,8 @@ impl SendSession {
         for (id, out) in &mut self.offers {
             match out.lose(link) {
                 Lost::Nothing => {}
+                // Those that count already come before those that would count anew.
+                Lost::AskAnywhere if out.asked => self.to_ask.push_front(*id),
                 Lost::AskAnywhere => self.to_ask.push_back(*id),
                 Lost::AskAt(home) => self.links.send(home, |to| out.append_offer(*id, to)),
             }

@@ -40,6 +40,8 @@ pub(super) struct Flight {
 pub(super) struct Outgoing {
     pub(super) offer: Offer,
     pub(super) inline: bool,
+    /// Whether it counts as one that was asked about before its bytes were sent.
+    pub(super) asked: bool,
     pub(super) stage: Stage,
     /// Where its last OFFER or COMMIT went: replies come back there.
     pub(super) home: Option<LinkId>,
@@ -81,6 +83,7 @@ impl Outgoing {
         Self {
             offer,
             inline,
+            asked: false,
             stage: Stage::Waiting,
             home: None,
             unanswered: false,

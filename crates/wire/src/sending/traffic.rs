@@ -23,16 +23,22 @@ impl SendSession {
             return;
         };
         while usage.unanswered < self.limits.offers_max {
-            let Some(id) = self.to_ask.pop_front() else {
+            let Some(id) = self.to_ask.front().copied() else {
                 break;
             };
-            let Some(out) = self
-                .offers
-                .get_mut(&id)
-                .filter(|out| out.stage == Stage::Waiting)
-            else {
+            let out = self.offers.get_mut(&id);
+            let Some(out) = out.filter(|out| out.stage == Stage::Waiting) else {
+                self.to_ask.pop_front();
                 continue;
             };
+            if !out.asked {
+                if self.asked >= self.limits.open_offers_max {
+                    break;
+                }
+                out.asked = true;
+                self.asked += 1;
+            }
+            self.to_ask.pop_front();
             out.append_offer(id, to);
             out.stage = Stage::Offered;
             out.home = Some(link);
@@ -237,6 +243,7 @@ impl SendSession {
     pub(super) fn remove(&mut self, offer: OfferId) -> Option<Outgoing> {
         self.answered(offer);
         let out = self.offers.remove(&offer)?;
+        self.asked -= u32::from(out.asked);
         for flight in out.flying.values() {
             if let Some(usage) = self.usage.get_mut(&flight.link) {
                 usage.parts = usage.parts.saturating_sub(1);
