@@ -25,9 +25,14 @@ pub const PACK_ENTRY_BYTES_MAX: u32 = 4 << 20;
 pub const PACK_SEARCH_EFFORT_MAX: u64 = 16;
 /// Payload of one frame, decompressed too.
 pub const FRAME_BYTES_MAX: u32 = 1 << 20;
-/// Connections to or from one peer.
+/// Data links of one session.
 pub const CONNECTIONS_PER_PEER_MAX: usize = 8;
-/// Connections in all.
+/// Links with one peer, whoever made them: four sessions of a control link and eight
+/// data links, so that an old one that is not noticed to be dead keeps nobody out.
+pub const LINKS_PER_PEER_MAX: usize = SESSIONS_PER_PEER_MAX * (1 + CONNECTIONS_PER_PEER_MAX);
+/// Sessions that one peer may have begun here.
+pub const SESSIONS_PER_PEER_MAX: usize = 4;
+/// Links in all.
 pub const CONNECTIONS_MAX: usize = 256;
 /// Configured peers.
 pub const PEERS_MAX: usize = 64;
@@ -65,6 +70,8 @@ pub const CRL_BYTES_MAX: usize = 1 << 20;
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// A connection without a frame from the peer.
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// A write to a peer that takes nothing.
+pub const WRITE_TIME_MAX: Duration = Duration::from_secs(60);
 /// The byte budget of one agent, from which every buffer is drawn.
 pub const MEMORY_BUDGET_BYTES: usize = 160 << 20;
 /// Kept free in the store for catalog and audit: the larger of this and one percent.

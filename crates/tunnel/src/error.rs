@@ -34,6 +34,9 @@ pub enum TunnelError {
     /// The peer did not finish the handshake in time.
     #[error("no handshake within {} s", sealift_terms::limits::HANDSHAKE_TIME_MAX.as_secs())]
     TooSlow,
+    /// The peer did not take a byte for a minute.
+    #[error("the peer took nothing for {} s", sealift_terms::limits::WRITE_TIME_MAX.as_secs())]
+    Stalled,
     /// TLS cannot go on with these keys.
     #[error("the connection's keys are used up")]
     Exhausted,
@@ -47,7 +50,7 @@ impl TunnelError {
             Self::NotConfigured(_) => Reason::PeerIdentityRefused,
             Self::Refused(refusal) => refusal.reason(),
             Self::Wire(error) => error.reason(),
-            Self::Io { .. } | Self::CutOff | Self::TooSlow | Self::Exhausted => {
+            Self::Io { .. } | Self::CutOff | Self::TooSlow | Self::Stalled | Self::Exhausted => {
                 Reason::PeerUnreachable
             }
         }
@@ -83,6 +86,26 @@ pub enum Cause {
         sealift_terms::limits::PENDING_HANDSHAKES_PER_SOURCE_MAX
     )]
     TooManyFromSource,
+    /// Too many links stand.
+    #[error("{} links are open already", sealift_terms::limits::CONNECTIONS_MAX)]
+    TooManyLinks,
+    /// Too many links stand with this peer.
+    #[error(
+        "{} links are open with {identity} already",
+        sealift_terms::limits::LINKS_PER_PEER_MAX
+    )]
+    TooManyLinksOfPeer {
+        /// The peer.
+        identity: Identity,
+    },
+    /// It was greeted, and wants what it may not have.
+    #[error("{identity}: {why}")]
+    NotAdmitted {
+        /// The peer.
+        identity: Identity,
+        /// Why not, in words.
+        why: String,
+    },
 }
 
 /// A connection that was refused, for the log and the audit record.
@@ -102,7 +125,11 @@ impl Refused {
     pub fn reason(&self) -> Reason {
         match &self.cause {
             Cause::Handshake(error) => error.reason(),
-            Cause::TooMany | Cause::TooManyFromSource => Reason::PeerUnreachable,
+            Cause::TooMany
+            | Cause::TooManyFromSource
+            | Cause::TooManyLinks
+            | Cause::TooManyLinksOfPeer { .. } => Reason::PeerUnreachable,
+            Cause::NotAdmitted { .. } => Reason::PeerProtocolMismatch,
         }
     }
 
@@ -116,6 +143,9 @@ impl Refused {
             Cause::Handshake(_) => "cut_off",
             Cause::TooMany => "too_many",
             Cause::TooManyFromSource => "too_many_from_source",
+            Cause::TooManyLinks => "too_many_links",
+            Cause::TooManyLinksOfPeer { .. } => "too_many_links_of_peer",
+            Cause::NotAdmitted { .. } => "not_admitted",
         }
     }
 
@@ -124,6 +154,9 @@ impl Refused {
     pub fn identity(&self) -> Option<&Identity> {
         match &self.cause {
             Cause::Handshake(TunnelError::Refused(refusal)) => refusal.identity(),
+            Cause::TooManyLinksOfPeer { identity } | Cause::NotAdmitted { identity, .. } => {
+                Some(identity)
+            }
             _ => None,
         }
     }

@@ -18,7 +18,8 @@
 //! |---|---|
 //! | plaintext, TLS 1.2, no certificate, another CA, a stranger's identity | refused, and reported once with its cause |
 //! | connections that never finish a handshake | 10 seconds, 128 at once, 16 from one address |
-//! | a peer that reads slowly | writing waits; a fixed buffer per link, nothing queued behind it |
+//! | a peer that reads slowly | writing waits; a fixed buffer per link, nothing queued behind it; given up after 60 seconds without a byte |
+//! | a peer that does not answer our HELLO | 10 seconds |
 //! | a peer that sends faster than we handle | reading waits; TCP slows it down |
 //! | frames of any size the header can name | checked before their payload is awaited |
 //!
@@ -37,6 +38,9 @@ mod reader;
 mod records;
 mod transport;
 mod writer;
+
+#[cfg(test)]
+mod tests;
 
 pub use dialer::Dialer;
 pub use ender::LinkEnder;

@@ -4,7 +4,9 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 
 use parking_lot::Mutex;
 use sealift_identity::{ALPN_CONTROL, ALPN_DATA, Session};
+use sealift_terms::limits::HANDSHAKE_TIME_MAX;
 use sealift_wire::{Agreed, Hello, Misbehaviour, WireError};
+use tokio::time::timeout;
 
 use crate::{
     ender::{Ended, LinkEnder},
@@ -109,14 +111,18 @@ impl Link {
         self.binding
     }
 
-    /// Greets the peer that was dialled and checks its answer.
+    /// Greets the peer that was dialled and checks its answer, which has 10 seconds.
     ///
     /// # Errors
     /// [`TunnelError`]; a peer that does not accept our certificate says so here,
     /// for it checks it after we have finished our part of the handshake.
     pub async fn greet(&mut self, ours: &Hello) -> Result<(Hello, Agreed), TunnelError> {
-        self.answer(ours).await?;
-        let theirs = self.hello().await?;
+        let greeted = async {
+            self.answer(ours).await?;
+            self.hello().await
+        };
+        let greeted = timeout(HANDSHAKE_TIME_MAX, greeted).await;
+        let theirs = greeted.unwrap_or(Err(TunnelError::TooSlow))?;
         let agreed = ours.check_answer(&theirs)?;
         Ok((theirs, agreed))
     }

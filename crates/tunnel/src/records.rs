@@ -10,7 +10,7 @@ use rustls::{
     CommonState, Error as TlsError,
     client::UnbufferedClientConnection,
     server::UnbufferedServerConnection,
-    unbuffered::{ConnectionState, EncodeError, UnbufferedStatus},
+    unbuffered::{ConnectionState, EncodeError, UnbufferedStatus, WriteTraffic},
 };
 
 use crate::{buffer::Buffer, error::TunnelError};
@@ -313,26 +313,9 @@ fn handle<Data>(
             transmit.done(); // It is in `out`, which goes before anything else.
             Ok(Step::Again)
         }
-        ConnectionState::WriteTraffic(mut traffic) => match seal {
+        ConnectionState::WriteTraffic(traffic) => match seal {
             None => Ok(Step::Ready),
-            Some((what, to)) => {
-                // Key updates first: what follows is sealed under the new keys.
-                to.extend(out.filled());
-                let count = out.len();
-                out.consume(count);
-                let sealed = match what {
-                    Seal::Bytes(bytes) => {
-                        let records = bytes.len().div_ceil(RECORD_BYTES);
-                        let room = to.room(bytes.len() + records * RECORD_EXTRA_BYTES);
-                        traffic.encrypt(bytes, room)
-                    }
-                    Seal::Close => traffic.queue_close_notify(to.room(RECORD_EXTRA_BYTES)),
-                };
-                sealed.map_err(|_| TunnelError::Exhausted).map(|count| {
-                    to.fill(count);
-                    Step::Ready
-                })
-            }
+            Some((what, to)) => seal_into(traffic, what, out, to),
         },
         ConnectionState::PeerClosed => {
             *closed = true;
@@ -341,6 +324,30 @@ fn handle<Data>(
         _ => Ok(Step::Blocked),
     };
     (discard, step)
+}
+
+/// Seals behind TLS's own records: key updates come first, what follows is sealed
+/// under the new keys.
+fn seal_into<Data>(
+    mut traffic: WriteTraffic<'_, Data>,
+    what: Seal<'_>,
+    out: &mut Buffer,
+    to: &mut Buffer,
+) -> Result<Step, TunnelError> {
+    to.extend(out.filled());
+    let count = out.len();
+    out.consume(count);
+    let sealed = match what {
+        Seal::Bytes(bytes) => {
+            let records = bytes.len().div_ceil(RECORD_BYTES);
+            let room = to.room(bytes.len() + records * RECORD_EXTRA_BYTES);
+            traffic.encrypt(bytes, room)
+        }
+        Seal::Close => traffic.queue_close_notify(to.room(RECORD_EXTRA_BYTES)),
+    };
+    let count = sealed.map_err(|_| TunnelError::Exhausted)?;
+    to.fill(count);
+    Ok(Step::Ready)
 }
 
 fn drain_buffered(connection: &mut rustls::Connection, out: &mut Buffer) {

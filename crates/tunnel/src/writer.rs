@@ -3,8 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use parking_lot::Mutex;
+use sealift_terms::limits::WRITE_TIME_MAX;
 use sealift_wire::Header;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    time::sleep,
+};
 
 use crate::{buffer::Buffer, ender::Ended, error::TunnelError, records::Core};
 
@@ -88,6 +92,7 @@ impl LinkWriter {
     ///
     /// # Errors
     /// [`TunnelError`]: the link is of no more use.
+    /// [`TunnelError::Stalled`] when the peer did not take a byte for a minute.
     pub async fn flush(&mut self) -> Result<(), TunnelError> {
         self.seal_small()?;
         self.write().await?;
@@ -119,13 +124,15 @@ impl LinkWriter {
         Ok(())
     }
 
-    /// Writes what is sealed. What a cancelled call wrote stays written.
+    /// Writes what is sealed. What a cancelled call wrote stays written. A peer that
+    /// takes nothing for a minute is given up.
     async fn write(&mut self) -> Result<(), TunnelError> {
         while !self.sealed.is_empty() {
             let written = tokio::select! {
                 biased;
                 written = self.stream.write(self.sealed.filled()) => written,
                 error = self.ended.over() => return Err(error),
+                () = sleep(WRITE_TIME_MAX) => return Err(TunnelError::Stalled),
             };
             match written.map_err(TunnelError::io("writing to the peer"))? {
                 0 => return Err(TunnelError::CutOff),

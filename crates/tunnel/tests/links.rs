@@ -4,12 +4,16 @@
 
 mod stage;
 
-use std::time::Duration;
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    time::Duration,
+};
 
 use sealift_terms::PartIndex;
 use sealift_tunnel::*;
-use sealift_wire::{FrameType, Header, OfferId};
-use stage::{Pair, identity};
+use sealift_wire::{FRAME_HEADER_BYTES, FrameType, Header, OfferId, Role};
+use stage::{Pair, hello, identity};
 
 const MIB: usize = 1 << 20;
 
@@ -199,4 +203,98 @@ async fn a_frame_with_a_bad_header_ends_the_link_before_its_payload() {
             .contains("4294967295 bytes, allowed are 1048576"),
         "{error}"
     );
+}
+
+/// A peer that renews its keys before every mebibyte it sends, and reads as much.
+fn renews_keys<D>(
+    mut tls: rustls::StreamOwned<D, TcpStream>,
+    role: Role,
+    mebibytes: usize,
+    renew: impl Fn(&mut D) -> Result<(), rustls::Error>,
+) where
+    rustls::StreamOwned<D, TcpStream>: Read + Write,
+{
+    let mut greeting = Vec::new();
+    hello(role).append_to(&mut greeting);
+    tls.write_all(&greeting).unwrap();
+    tls.flush().unwrap();
+    let mut header = [0; FRAME_HEADER_BYTES];
+    tls.read_exact(&mut header).unwrap();
+    let theirs = Header::decode(&header).unwrap();
+    assert_eq!(theirs.frame, FrameType::Hello);
+    tls.read_exact(&mut vec![0; theirs.length as usize])
+        .unwrap();
+    let bytes = pattern(mebibytes * MIB);
+    for (i, piece) in bytes.chunks(MIB).enumerate() {
+        // Asks the other end to renew its keys, too.
+        renew(&mut tls.conn).unwrap();
+        tls.write_all(&data(i * MIB, MIB).encode()).unwrap();
+        tls.write_all(piece).unwrap();
+        tls.flush().unwrap();
+        let mut came = vec![0; FRAME_HEADER_BYTES + MIB];
+        tls.read_exact(&mut came).unwrap();
+        assert!(came[FRAME_HEADER_BYTES..] == *piece, "bytes differ");
+    }
+}
+
+/// Sends back every mebibyte that comes.
+async fn echo(link: Link, mebibytes: usize) {
+    let (mut reader, mut writer) = link.split();
+    let mut offset = 0;
+    let mut piece = Vec::new();
+    while offset < mebibytes * MIB {
+        match reader.next().await.unwrap() {
+            Some(Incoming::Data { bytes, .. }) => piece.extend_from_slice(bytes),
+            other => panic!("{other:?}"),
+        }
+        if piece.len() == MIB {
+            writer.data(&data(offset, MIB), &piece).await.unwrap();
+            writer.flush().await.unwrap();
+            offset += MIB;
+            piece.clear();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_renewed_under_way_as_the_peer_wishes() {
+    const MEBIBYTES: usize = 8;
+    let pair = Pair::new();
+    for kind in [LinkKind::Control, LinkKind::Data] {
+        // The peer dials us.
+        let (mut listener, refused) = pair.listen().await;
+        let address = listener.address();
+        let prepared = pair.a.client(&identity("b", "b1"), &[kind.alpn()]).unwrap();
+        let peer = tokio::task::spawn_blocking(move || {
+            let name = sealift_identity::TlsContext::server_name();
+            let tls = rustls::ClientConnection::new(prepared.config, name).unwrap();
+            let tls = rustls::StreamOwned::new(tls, TcpStream::connect(address).unwrap());
+            renews_keys(tls, Role::Send, MEBIBYTES, |tls| tls.refresh_traffic_keys());
+        });
+        let mut link = listener.accept().await.unwrap().link;
+        link.answer(&hello(Role::Receive)).await.unwrap();
+        echo(link, MEBIBYTES).await;
+        peer.await.unwrap();
+        assert!(refused.lock().is_empty());
+
+        // We dial the peer.
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap().to_string();
+        let prepared = pair.b.server(&[kind.alpn()]);
+        let peer = tokio::task::spawn_blocking(move || {
+            let tls = rustls::ServerConnection::new(prepared.config).unwrap();
+            let tls = rustls::StreamOwned::new(tls, socket.accept().unwrap().0);
+            renews_keys(tls, Role::Receive, MEBIBYTES, |tls| {
+                tls.refresh_traffic_keys()
+            });
+        });
+        let dialer = stage::dialer(&pair.a);
+        let mut link = dialer
+            .dial(&address, &identity("b", "b1"), kind)
+            .await
+            .unwrap();
+        link.greet(&hello(Role::Send)).await.unwrap();
+        echo(link, MEBIBYTES).await;
+        peer.await.unwrap();
+    }
 }

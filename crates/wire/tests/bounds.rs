@@ -125,7 +125,10 @@ fn four_thousand_and_ninety_six_offers_without_an_answer_and_no_more() {
     }
     header.number = most + 1;
     let error = receiver.frame(LINK, &header, &payload).unwrap_err();
-    assert!(error.to_string().contains("more than 4096 offers"), "{error}");
+    assert!(
+        error.to_string().contains("more than 4096 offers"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -138,17 +141,17 @@ fn sixty_four_questions_without_an_answer_and_no_more() {
     }
     let mut asked = 0;
     while let Some(event) = receiver.next_event() {
-        asked += u64::from(matches!(
-            event,
-            ReceiveEvent::Link(LinkEvent::Asked { .. })
-        ));
+        asked += u64::from(matches!(event, ReceiveEvent::Link(LinkEvent::Asked { .. })));
     }
     assert_eq!(asked, most);
     // An answer makes room for a question.
     receiver.answer(LINK, 1, b"yes");
     receiver.frame(LINK, &ask(most + 1), &[]).unwrap();
     let error = receiver.frame(LINK, &ask(most + 2), &[]).unwrap_err();
-    assert!(error.to_string().contains("more than 64 questions"), "{error}");
+    assert!(
+        error.to_string().contains("more than 64 questions"),
+        "{error}"
+    );
 
     let mut sender = SendSession::new(Limits::default());
     sender.linked(LINK, Carries::Data);
