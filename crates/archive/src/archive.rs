@@ -22,6 +22,7 @@ use crate::{
     limits::{COMMIT_QUEUE_MAX, ROOM_CHECKED},
     recorder,
     records::DurableRecords,
+    share::Shares,
     staging::Registry,
 };
 
@@ -49,6 +50,8 @@ pub struct ArchiveParts {
     pub audit: Arc<dyn Audit>,
     /// The byte budget.
     pub budget: Budget,
+    /// Files of unfinished objects that may be open at once.
+    pub files_max: usize,
 }
 
 /// One region's sealed buckets.
@@ -82,6 +85,7 @@ pub(crate) struct Core {
     pub(crate) budget: Budget,
     pub(crate) durable_records: DurableRecords,
     pub(crate) uploads: Registry,
+    pub(crate) shares: Shares,
     pub(crate) commits: mpsc::Sender<Message<Item>>,
     pub(crate) parts: mpsc::Sender<Message<recorder::Part>>,
     buckets: RwLock<Arc<Buckets>>,
@@ -207,6 +211,12 @@ impl Archive {
         &self.core.ring
     }
 
+    /// The byte budget.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.core.budget
+    }
+
     /// How full the store is.
     ///
     /// # Errors
@@ -262,6 +272,7 @@ impl Core {
             budget: parts.budget,
             durable_records: DurableRecords::default(),
             uploads: Registry::default(),
+            shares: Shares::new(parts.files_max),
             commits,
             parts: parts_out,
             buckets: RwLock::new(Arc::new(parts.buckets)),

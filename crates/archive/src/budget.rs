@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use sealift_terms::limits::PEER_SHARES;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Buffers kept for the next part.
@@ -17,9 +18,19 @@ pub struct Budget {
     spare: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
+/// What one peer may take of a [`Budget`] at once.
+#[derive(Debug, Clone)]
+pub struct Share {
+    free: Arc<Semaphore>,
+    total: usize,
+}
+
 /// Bytes taken from a [`Budget`], given back when dropped.
 #[derive(Debug)]
-pub struct Lease(#[allow(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>);
+pub struct Lease {
+    _all: Option<OwnedSemaphorePermit>,
+    _of_share: Option<OwnedSemaphorePermit>,
+}
 
 impl Budget {
     /// A budget of `bytes`.
@@ -48,9 +59,31 @@ impl Budget {
     /// Waits for `bytes`, first come first served. More than there are in all
     /// is all of them.
     pub async fn take(&self, bytes: usize) -> Lease {
-        let bytes = u32::try_from(bytes.min(self.total)).unwrap_or(u32::MAX);
-        // The semaphore is never closed.
-        Lease(self.free.clone().acquire_many_owned(bytes).await.ok())
+        Lease {
+            _all: acquire(&self.free, self.total, bytes).await,
+            _of_share: None,
+        }
+    }
+
+    /// A share for one peer: a part of the whole.
+    #[must_use]
+    pub fn share(&self) -> Share {
+        let total = (self.total / PEER_SHARES).max(1);
+        Share {
+            free: Arc::new(Semaphore::new(total)),
+            total,
+        }
+    }
+
+    /// As [`take`](Self::take), within a peer's share: who used that up waits for
+    /// itself, and holds nothing that others wait for.
+    pub async fn take_of(&self, share: &Share, bytes: usize) -> Lease {
+        let bytes = bytes.min(share.total);
+        let of_share = acquire(&share.free, share.total, bytes).await;
+        Lease {
+            _all: acquire(&self.free, self.total, bytes).await,
+            _of_share: of_share,
+        }
     }
 
     /// An empty buffer with room for `bytes`, possibly one used before: a fresh
@@ -71,6 +104,12 @@ impl Budget {
     }
 }
 
+async fn acquire(from: &Arc<Semaphore>, most: usize, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    let bytes = u32::try_from(bytes.min(most)).unwrap_or(u32::MAX);
+    // The semaphore is never closed.
+    from.clone().acquire_many_owned(bytes).await.ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -89,5 +128,22 @@ mod tests {
         assert_eq!(budget.free(), 0);
         drop(all);
         assert_eq!(budget.free(), budget.total());
+    }
+
+    #[tokio::test]
+    async fn one_peer_takes_its_share_and_leaves_the_rest_to_others() {
+        let budget = Budget::new(400);
+        let (greedy, other) = (budget.share(), budget.share());
+        let first = budget.take_of(&greedy, 100).await;
+        let second = budget.take_of(&greedy, 1);
+        let second = tokio::time::timeout(Duration::from_millis(20), second).await;
+        assert!(second.is_err(), "more than its share");
+        assert_eq!(budget.free(), 300);
+        let third = budget.take_of(&other, 1000);
+        let third = tokio::time::timeout(Duration::from_secs(5), third).await;
+        assert!(third.is_ok(), "held up by another peer");
+        assert_eq!(budget.free(), 200);
+        drop(first);
+        let _again = budget.take_of(&greedy, 60).await;
     }
 }

@@ -305,12 +305,15 @@ impl Core {
             }
         }
         let committed = self.catalog.commit(commit).await;
-        let items = || versions.iter().chain(&marks);
-        for item in items() {
+        for item in versions.iter().chain(&marks) {
             if let Some(staged) = item.upload.body.staged()
                 && let Some(whose) = &staged.kept_for
             {
-                self.uploads.ended(whose, staged.uid);
+                match committed {
+                    Ok(_) => self.uploads.ended(whose, staged.uid),
+                    // Its row may still be there, and counts.
+                    Err(_) => self.uploads.close(whose, staged.uid),
+                }
             }
         }
         let committed = match committed {

@@ -56,6 +56,12 @@ pub enum ArchiveError {
         /// How many it may have.
         allowed: usize,
     },
+    /// No more files may be open for this peer, or for all of them.
+    #[error("{allowed} files of unfinished objects are open, more are not opened")]
+    TooManyFiles {
+        /// How many may be open.
+        allowed: usize,
+    },
     /// The version is stored with other content. Nothing was changed.
     #[error("{name} is stored with checksum {stored}, offered was {offered}")]
     Conflict {
@@ -145,7 +151,7 @@ impl ArchiveError {
             Self::TooLarge { .. } | Self::Facts(_) => Reason::DstObjectTooLarge,
             Self::ClockAhead { .. } => Reason::ClockSkew,
             Self::ReserveReached { .. } => Reason::DstStoreFull,
-            Self::TooManyUploads { .. } => Reason::DstQuotaExceeded,
+            Self::TooManyUploads { .. } | Self::TooManyFiles { .. } => Reason::DstQuotaExceeded,
             Self::Conflict { .. } | Self::ChecksumMismatch { .. } => Reason::ChecksumMismatch,
             Self::PartsMissing { .. } | Self::Fenced { .. } | Self::Misuse(_) => {
                 Reason::PeerProtocolMismatch

@@ -35,13 +35,14 @@ mod recorder;
 mod records;
 mod recovery;
 mod screening;
+mod share;
 mod staging;
 mod standing;
 mod upload;
 mod verify;
 
 pub use archive::{Archive, ArchiveParts, Buckets};
-pub use budget::{Budget, Lease};
+pub use budget::{Budget, Lease, Share};
 pub use error::ArchiveError;
 pub use facts::SiteFacts;
 pub use finding::{Finding, in_words};

@@ -98,14 +98,14 @@ impl PartWriter {
             Body::Packed(_) => {
                 // Room for META too: the buffer becomes the whole object.
                 let bytes = upload.sealer.header_bytes().len() + sealed + 2048;
-                let lease = core.budget.take(bytes).await;
+                let lease = core.budget.take_of(&upload.share.memory, bytes).await;
                 let mut out = Vec::with_capacity(bytes);
                 out.extend_from_slice(upload.sealer.header_bytes());
                 (out, 0, lease)
             }
             Body::File(_) => {
                 let bytes = sealed.min(WRITE_BYTES_MAX);
-                let lease = core.budget.take(bytes).await;
+                let lease = core.budget.take_of(&upload.share.memory, bytes).await;
                 let at = upload.sealer.layout().part_offset(index);
                 (core.budget.buffer(bytes), at, lease)
             }

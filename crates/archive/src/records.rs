@@ -68,10 +68,22 @@ impl Core {
     pub(crate) async fn current_record(&self, bucket: &BucketName) -> Result<Arc<OpenRecord>> {
         let cmk = self.cmk_of(bucket)?;
         let open = self.ring.current(bucket, &cmk).await?;
+        self.make_durable(&open).await?;
+        Ok(open)
+    }
+
+    /// Whether there is a record for the next object of `bucket`, durable. No object
+    /// is counted for that.
+    pub(crate) async fn look_ahead(&self, bucket: &BucketName) -> Result<()> {
+        let cmk = self.cmk_of(bucket)?;
+        let open = self.ring.look_ahead(bucket, &cmk).await?;
+        self.make_durable(&open).await
+    }
+
+    async fn make_durable(&self, open: &OpenRecord) -> Result<()> {
         self.durable_records
             .ensure(&*self.store, &*self.catalog, open.record())
-            .await?;
-        Ok(open)
+            .await
     }
 
     /// Opens the record that the catalog has under `id` for an object of `bucket`.

@@ -92,7 +92,7 @@ impl Core {
             }
         }
         for row in &rows {
-            self.uploads.found(&row.origin);
+            self.uploads.found(&row.origin, row.uid);
             if !staged.contains(&row.file) && !self.take_published(row).await? {
                 self.remove_upload(row).await?;
             }

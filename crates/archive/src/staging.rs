@@ -1,7 +1,7 @@
 //! Unfinished objects in files of their own: which there are, and how they end.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,6 +17,7 @@ use crate::{
     ArchiveError, Result,
     archive::Core,
     limits::{OPEN_UPLOADS_MAX, PAGE_ROWS},
+    share::OpenFile,
     upload::UploadState,
 };
 
@@ -44,6 +45,8 @@ pub(crate) struct StagedFile {
     pub(crate) recording: Arc<tokio::sync::Mutex<()>>,
     /// META is being written, or is: no second commit may write another.
     pub(crate) committing: AtomicBool,
+    /// What it counts against while it is open.
+    _counted: Counted,
     /// Committed or given up: nobody touches it any more.
     ended: AtomicBool,
 }
@@ -55,6 +58,7 @@ impl StagedFile {
         name: StoreName,
         file: Arc<dyn StoreFile>,
         kept_for: Option<(Identity, VersionName)>,
+        counted: Counted,
     ) -> Self {
         Self {
             uid,
@@ -64,6 +68,7 @@ impl StagedFile {
             kept_for,
             recording: Arc::default(),
             committing: AtomicBool::new(false),
+            _counted: counted,
             ended: AtomicBool::new(false),
         }
     }
@@ -95,39 +100,74 @@ impl Drop for StagedFile {
     }
 }
 
-/// The uploads that survive a restart: how many each peer has, and which are open.
-#[derive(Debug, Default)]
-pub(crate) struct Registry(Mutex<Uploads>);
+/// What an open file counts against, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    pub(crate) _file: OpenFile,
+    /// Of a file without a row.
+    pub(crate) _rowless: Option<Rowless>,
+}
+
+/// An upload that is counted without a row in the catalog.
+#[derive(Debug)]
+pub(crate) struct Rowless {
+    registry: Registry,
+    origin: Identity,
+    uid: ObjectUid,
+}
+
+impl Drop for Rowless {
+    fn drop(&mut self) {
+        self.registry.uncount(&self.origin, self.uid);
+    }
+}
+
+/// The unfinished uploads with files: which each peer has, and which of those that
+/// survive a restart are open.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Registry(Arc<Mutex<Uploads>>);
 
 #[derive(Debug, Default)]
 struct Uploads {
-    /// Rows in the catalog, by who sends them.
-    counts: HashMap<Identity, usize>,
+    /// By who sends them. A set, so that one that ends twice is counted down once.
+    of_peers: HashMap<Identity, HashSet<ObjectUid>>,
     open: HashMap<(Identity, VersionName), Arc<UploadState>>,
 }
 
 impl Registry {
     pub(crate) fn count(&self) -> usize {
-        self.0.lock().counts.values().sum()
+        self.0.lock().of_peers.values().map(HashSet::len).sum()
     }
 
     /// Counts one more upload of a peer.
-    pub(crate) fn admit(&self, origin: &Identity) -> Result<()> {
+    pub(crate) fn admit(&self, origin: &Identity, uid: ObjectUid) -> Result<()> {
         let mut uploads = self.0.lock();
-        let count = uploads.counts.entry(origin.clone()).or_default();
-        if *count >= limits::UNFINISHED_UPLOADS_PER_PEER_MAX {
+        let of_peer = uploads.of_peers.entry(origin.clone()).or_default();
+        if of_peer.len() >= limits::UNFINISHED_UPLOADS_PER_PEER_MAX {
             return Err(ArchiveError::TooManyUploads {
                 origin: origin.clone(),
                 allowed: limits::UNFINISHED_UPLOADS_PER_PEER_MAX,
             });
         }
-        *count += 1;
+        of_peer.insert(uid);
         Ok(())
     }
 
+    /// Counts one that has no row, until what is returned is dropped.
+    pub(crate) fn admit_rowless(&self, origin: &Identity, uid: ObjectUid) -> Result<Rowless> {
+        self.admit(origin, uid)?;
+        Ok(Rowless {
+            registry: self.clone(),
+            origin: origin.clone(),
+            uid,
+        })
+    }
+
     /// Counts one that was found at the start, whatever the limit.
-    pub(crate) fn found(&self, origin: &Identity) {
-        *self.0.lock().counts.entry(origin.clone()).or_default() += 1;
+    pub(crate) fn found(&self, origin: &Identity, uid: ObjectUid) {
+        let mut uploads = self.0.lock();
+        let of_peer = uploads.of_peers.entry(origin.clone()).or_default();
+        of_peer.insert(uid);
     }
 
     pub(crate) fn find(&self, whose: &(Identity, VersionName)) -> Option<Arc<UploadState>> {
@@ -137,27 +177,58 @@ impl Registry {
     /// Keeps an upload open for when its sender comes back.
     pub(crate) fn keep(&self, whose: (Identity, VersionName), state: Arc<UploadState>) {
         let mut uploads = self.0.lock();
-        if uploads.open.len() >= OPEN_UPLOADS_MAX {
-            // Those that nobody writes to now are found again through their rows.
-            uploads.open.retain(|_, state| Arc::strong_count(state) > 1);
-        }
+        let idle = match uploads.open.len() >= OPEN_UPLOADS_MAX {
+            true => uploads.take_idle(),
+            false => Vec::new(),
+        };
         uploads.open.insert(whose, state);
+        drop(uploads);
+        drop(idle);
+    }
+
+    /// Closes the files that nobody writes to now.
+    pub(crate) fn close_idle(&self) {
+        let idle = self.0.lock().take_idle();
+        drop(idle);
     }
 
     /// Lets go of what is open; rows and files stay.
     pub(crate) fn clear(&self) {
-        self.0.lock().open.clear();
+        let open = std::mem::take(&mut self.0.lock().open);
+        drop(open);
     }
 
     /// One upload less.
     pub(crate) fn ended(&self, whose: &(Identity, VersionName), uid: ObjectUid) {
+        self.uncount(&whose.0, uid);
+        self.close(whose, uid);
+    }
+
+    /// Lets go of one whose row stays.
+    pub(crate) fn close(&self, whose: &(Identity, VersionName), uid: ObjectUid) {
         let mut uploads = self.0.lock();
-        if let Some(count) = uploads.counts.get_mut(&whose.0) {
-            *count = count.saturating_sub(1);
+        let closed = match uploads.open.get(whose).is_some_and(|open| open.uid == uid) {
+            true => uploads.open.remove(whose),
+            false => None,
+        };
+        drop(uploads);
+        drop(closed);
+    }
+
+    fn uncount(&self, origin: &Identity, uid: ObjectUid) {
+        let mut uploads = self.0.lock();
+        if let Some(of_peer) = uploads.of_peers.get_mut(origin) {
+            of_peer.remove(&uid);
         }
-        if uploads.open.get(whose).is_some_and(|open| open.uid == uid) {
-            uploads.open.remove(whose);
-        }
+    }
+}
+
+impl Uploads {
+    /// Takes out those that nobody writes to; they are found again through their
+    /// rows. To be dropped without the lock: their files are uncounted then.
+    fn take_idle(&mut self) -> Vec<Arc<UploadState>> {
+        let idle = |_: &_, state: &mut Arc<UploadState>| Arc::strong_count(state) == 1;
+        self.open.extract_if(idle).map(|(_, state)| state).collect()
     }
 }
 

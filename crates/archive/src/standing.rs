@@ -24,7 +24,7 @@ impl Archive {
     /// [`ArchiveError`] says what is in the way.
     pub async fn try_bucket(&self, bucket: &BucketName) -> Result<()> {
         self.core.hold_reserve(0).await?;
-        self.core.current_record(bucket).await.map(drop)
+        self.core.look_ahead(bucket).await
     }
 }
 

@@ -4,5 +4,6 @@ mod damage;
 mod failing;
 mod ordering;
 mod resuming;
+mod shares;
 mod site;
 mod storing;

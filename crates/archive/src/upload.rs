@@ -15,7 +15,8 @@ use crate::{
     ArchiveError, Lease, Offer, PartWriter, Result,
     archive::Core,
     limits::PAGE_ROWS,
-    staging::{self, StagedFile},
+    share::PeerShare,
+    staging::{self, Counted, StagedFile},
 };
 
 /// One offer being taken up. Dropping it leaves finished parts of large objects
@@ -32,6 +33,8 @@ pub(crate) struct UploadState {
     pub(crate) uid: ObjectUid,
     pub(crate) open: Arc<OpenRecord>,
     pub(crate) sealer: ObjectSealer,
+    /// What its sender may take.
+    pub(crate) share: Arc<PeerShare>,
     pub(crate) size: u64,
     pub(crate) part_size: PartSize,
     pub(crate) part_count: u32,
@@ -240,6 +243,7 @@ impl UploadState {
         Self {
             core: core.clone(),
             uid,
+            share: core.shares.of(&offer.origin, &core.budget),
             sealer: ObjectSealer::new(open.key(), header),
             open,
             size: offer.change.facts.size,
@@ -252,11 +256,15 @@ impl UploadState {
 
     /// A large object of one part: its file is not worth a row.
     async fn begin_file(core: &Arc<Core>, offer: &Offer) -> Result<Self> {
-        let open = core.current_record(&offer.change.name.bucket).await?;
         let uid = ObjectUid::random(&*core.rng);
+        let counted = Counted {
+            _file: core.open_file(&offer.origin)?,
+            _rowless: Some(core.uploads.admit_rowless(&offer.origin, uid)?),
+        };
+        let open = core.current_record(&offer.change.name.bucket).await?;
         let name = staging::file_name(uid)?;
         let file = core.store.create(&name).await?;
-        let staged = StagedFile::new(core.store.clone(), uid, name, file, None);
+        let staged = StagedFile::new(core.store.clone(), uid, name, file, None, counted);
         let state = Self::assemble(core, offer, open, uid, 1, Body::File(staged));
         state.write_header().await?;
         Ok(state)
@@ -287,25 +295,31 @@ impl UploadState {
             }
         }
         core.hold_reserve(offer.change.facts.size).await?;
-        core.uploads.admit(&offer.origin)?;
-        match Self::begin_kept(core, offer).await {
+        let counted = core.open_file(&offer.origin)?.into();
+        let uid = ObjectUid::random(&*core.rng);
+        core.uploads.admit(&offer.origin, uid)?;
+        match Self::begin_kept(core, offer, uid, counted).await {
             Ok(state) => {
                 let state = Arc::new(state);
                 core.uploads.keep(whose, state.clone());
                 Ok(state)
             }
             Err(error) => {
-                core.uploads.ended(&whose, ObjectUid([0; 16]));
+                core.uploads.ended(&whose, uid);
                 Err(error)
             }
         }
     }
 
     /// The row is durable before the file is.
-    async fn begin_kept(core: &Arc<Core>, offer: &Offer) -> Result<Self> {
+    async fn begin_kept(
+        core: &Arc<Core>,
+        offer: &Offer,
+        uid: ObjectUid,
+        counted: Counted,
+    ) -> Result<Self> {
         let change = &offer.change;
         let open = core.current_record(&change.name.bucket).await?;
-        let uid = ObjectUid::random(&*core.rng);
         let name = staging::file_name(uid)?;
         let now = core.clock.now();
         let row = UploadRow {
@@ -323,7 +337,7 @@ impl UploadState {
         core.catalog.begin_uploads(vec![row]).await?;
         let file = core.store.create(&name).await?;
         let whose = (offer.origin.clone(), change.name.clone());
-        let staged = StagedFile::new(core.store.clone(), uid, name, file, Some(whose));
+        let staged = StagedFile::new(core.store.clone(), uid, name, file, Some(whose), counted);
         let count = offer.part_size.parts_of(change.facts.size).unwrap_or(0);
         let state = Self::assemble(core, offer, open, uid, count, Body::File(staged));
         state.write_header().await?;
@@ -336,6 +350,7 @@ impl UploadState {
         if row.part_size != offer.part_size || row.facts.size != offer.change.facts.size {
             return Ok(None);
         }
+        let counted = core.open_file(&offer.origin)?.into();
         let name = StoreName::new(&row.file).map_err(StoreError::from)?;
         let file = match core.store.reopen(&name).await {
             Ok(file) => file,
@@ -344,7 +359,14 @@ impl UploadState {
         };
         let open = core.open_record(row.record, &row.name.bucket).await?;
         let whose = (row.origin.clone(), row.name.clone());
-        let staged = StagedFile::new(core.store.clone(), row.uid, name, file, Some(whose));
+        let staged = StagedFile::new(
+            core.store.clone(),
+            row.uid,
+            name,
+            file,
+            Some(whose),
+            counted,
+        );
         let count = row.part_size.parts_of(row.facts.size).unwrap_or(0);
         let state = Self::assemble(core, offer, open, row.uid, count, Body::File(staged));
         // Was cut off before its header was written, or is another's: begin anew.

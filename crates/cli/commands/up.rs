@@ -16,6 +16,7 @@ impl Up {
     pub(crate) fn run(&self, global: &Global) -> Outcome {
         // Before any key is read.
         sealift_agent::forbid_dumps().map_err(Error::failed("forbidding core dumps"))?;
+        sealift_agent::raise_file_limit().map_err(Error::failed("raising the limit of files"))?;
         let config = global.load()?;
         sealift_agent::start_logging(&config.log);
         let workers = std::thread::available_parallelism().map_or(WORKERS_MIN, usize::from);

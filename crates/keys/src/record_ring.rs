@@ -144,6 +144,28 @@ impl RecordRing {
         bucket: &BucketName,
         cmk: &str,
     ) -> Result<Arc<OpenRecord>, KeyError> {
+        self.serve(bucket, cmk, 1).await
+    }
+
+    /// As [`current`](Self::current), for no object: whoever only asks uses up
+    /// nothing of the record.
+    ///
+    /// # Errors
+    /// As [`current`](Self::current).
+    pub async fn look_ahead(
+        &self,
+        bucket: &BucketName,
+        cmk: &str,
+    ) -> Result<Arc<OpenRecord>, KeyError> {
+        self.serve(bucket, cmk, 0).await
+    }
+
+    async fn serve(
+        &self,
+        bucket: &BucketName,
+        cmk: &str,
+        objects: u64,
+    ) -> Result<Arc<OpenRecord>, KeyError> {
         let slot = self
             .serving
             .lock()
@@ -161,8 +183,8 @@ impl RecordRing {
             let usable = self.still_usable(&mut serving.held, bucket, true).await;
             match usable {
                 Ok(true) => {
-                    serving.objects += 1;
-                    if calls == self.calls_made.load(Ordering::Relaxed) {
+                    serving.objects += objects;
+                    if objects > 0 && calls == self.calls_made.load(Ordering::Relaxed) {
                         self.calls_saved.fetch_add(1, Ordering::Relaxed);
                     }
                     return Ok(serving.held.open.clone());
@@ -181,7 +203,7 @@ impl RecordRing {
             cmk: cmk.to_owned(),
             held,
             begun_at: now,
-            objects: 1,
+            objects,
         });
         Ok(open)
     }

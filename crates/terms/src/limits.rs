@@ -50,7 +50,7 @@ pub const OPEN_OFFERS_PER_SESSION_MAX: usize = 1024;
 pub const QUESTIONS_OUTSTANDING_MAX: usize = 64;
 /// Frames that wait on one connection for a peer that does not read.
 pub const LINK_QUEUE_BYTES_MAX: usize = 16 << 20;
-/// Uploads begun and not finished, for one peer.
+/// Uploads begun and not finished that have a file of their own, for one peer.
 pub const UNFINISHED_UPLOADS_PER_PEER_MAX: usize = 1024;
 /// Body of a request to the admin endpoint.
 pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
@@ -70,10 +70,24 @@ pub const CRL_BYTES_MAX: usize = 1 << 20;
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// A connection without a frame from the peer.
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// In this time at least [`PART_PROGRESS_BYTES_MIN`] of a part that was begun have to come.
+pub const PART_PROGRESS_TIME_MAX: Duration = Duration::from_secs(60);
+/// See [`PART_PROGRESS_TIME_MAX`].
+pub const PART_PROGRESS_BYTES_MIN: usize = 64 * 1024;
+/// How long a part waits for memory before its object is refused for now.
+pub const LEASE_TIME_MAX: Duration = Duration::from_secs(30);
 /// A write to a peer that takes nothing.
 pub const WRITE_TIME_MAX: Duration = Duration::from_secs(60);
 /// The byte budget of one agent, from which every buffer is drawn.
 pub const MEMORY_BUDGET_BYTES: usize = 160 << 20;
+/// What one peer may take of the byte budget, and of the files that may be open: this
+/// part of either.
+pub const PEER_SHARES: usize = 4;
+/// Files of unfinished uploads that are open at once, if the system allows as many.
+pub const UPLOAD_FILES_MAX: usize = 65_536;
+/// Files that are kept for everything but unfinished uploads: connections, sources,
+/// databases, packs. Half of what the system allows, if that is less.
+pub const FILES_KEPT_BACK: usize = 2048;
 /// Kept free in the store for catalog and audit: the larger of this and one percent.
 pub const STORE_RESERVE_BYTES_MIN: u64 = 1 << 30;
 /// Longest life of a certificate: 47 days.
@@ -98,6 +112,8 @@ pub const MEMORY_BUDGET_BYTES_MIN: usize = 64 << 20;
 pub const MEMORY_BUDGET_BYTES_MAX: usize = 16 << 30;
 /// How long a shutdown waits for what is in flight unless the configuration says otherwise.
 pub const DRAIN_TIME_DEFAULT: Duration = Duration::from_secs(30);
+/// How long an agent that stops may take to close its site before it is ended by force.
+pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(15);
 /// The longest wait for what is in flight that can be configured: one hour.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(3600);
 /// How often a source is scanned unless the configuration says otherwise.
@@ -146,9 +162,11 @@ pub const PING_AFTER: Duration = Duration::from_secs(20);
 pub const EVIDENCE_BYTES_MAX: usize = 1024;
 /// Shortest passphrase, in characters.
 pub const PASSPHRASE_CHARS_MIN: usize = 8;
-/// Connections to the admin endpoint that are answered at once; more wait.
+/// Connections to each door of the admin endpoint that are answered at once; more wait.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// A request's head at the admin endpoint, from accept to its end.
 pub const ADMIN_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// A request's body at the admin endpoint, from the end of its head to its own.
+pub const ADMIN_BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// One row or piece of bytes in a running agent's answer.
 pub const ADMIN_PIECE_BYTES_MAX: usize = 4 << 20;

@@ -10,7 +10,7 @@ use sealift_store::DirectoryStore;
 use sealift_terms::{Epoch, SiteId};
 
 use super::{Site, keys};
-use crate::{Error, World, config::Config, open_keystore};
+use crate::{Error, World, config::Config, files::upload_files_max, open_keystore};
 
 /// The sender's journal in a data directory.
 const JOURNAL_FILE: &str = "journal.db";
@@ -126,6 +126,7 @@ async fn assemble(
         rng: Arc::clone(&world.rng),
         audit: audit.clone(),
         budget: budget.clone(),
+        files_max: upload_files_max(),
     };
     let (store, catalog) = (parts.store.clone(), parts.catalog.clone());
     let archive = Archive::open(parts).await;

@@ -18,7 +18,7 @@ use sealift_store::{DirectoryStore, Faults, Faulty};
 use sealift_terms::{
     Audit, AuditKind, AuditRecord, AuditUnavailable, BucketName, Change, ChangeKind, Checksum,
     Clock, Epoch, Identity, ObjectFacts, ObjectKey, Order, PartIndex, PartSize, Receipt, Region,
-    Rng, SessionFacts, SiteId, Timestamp, VersionId, VersionName,
+    Rng, SessionFacts, SiteId, Timestamp, VersionId, VersionName, limits,
 };
 use sealift_wire::checksum::crc64;
 
@@ -35,6 +35,7 @@ pub(super) struct Site {
     pub(super) keystore: Arc<LocalKeystore>,
     pub(super) audit: Arc<Log>,
     pub(super) budget: Budget,
+    pub(super) files_max: usize,
 }
 
 /// An archive that runs, and the store's faults.
@@ -147,6 +148,7 @@ impl Site {
             keystore: Arc::new(keystore),
             audit: Arc::default(),
             budget: Budget::new(8 << 20),
+            files_max: limits::UPLOAD_FILES_MAX,
         }
     }
 
@@ -183,6 +185,7 @@ impl Site {
             rng,
             audit: self.audit.clone(),
             budget: self.budget.clone(),
+            files_max: self.files_max,
         };
         (parts, faults)
     }
