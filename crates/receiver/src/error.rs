@@ -17,6 +17,9 @@ pub enum ReceiverError {
     /// Nothing was heard from the peer for a minute.
     #[error("nothing was heard from the peer for 60 s")]
     PeerSilent,
+    /// It sends, and does not read the answers.
+    #[error("more than 16 MiB of answers wait for the peer to read them")]
+    PeerNotReading,
 }
 
 impl From<TunnelError> for ReceiverError {
@@ -34,7 +37,7 @@ impl ReceiverError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::LinkLost(error) => error.reason(),
-            Self::PeerSilent => Reason::PeerUnreachable,
+            Self::PeerSilent | Self::PeerNotReading => Reason::PeerUnreachable,
             Self::PeerMisbehaved(_) => Reason::PeerProtocolMismatch,
         }
     }

@@ -16,8 +16,10 @@
 //! like and in which order they may come (`wire`), and everything about rest
 //! (`archive`).
 
+mod credit;
 mod door;
 mod error;
+mod patience;
 mod question;
 mod session;
 mod task;
@@ -25,5 +27,6 @@ mod writers;
 
 pub use door::{Door, Usage};
 pub use error::ReceiverError;
+pub use patience::Patience;
 pub use question::{Answer, Question};
 pub use session::{Peer, Session};

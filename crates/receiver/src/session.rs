@@ -16,10 +16,8 @@ use sealift_wire::{
 };
 use tokio::sync::{Notify, watch};
 
-use crate::{Door, ReceiverError, task::LinkTask};
+use crate::{Door, Patience, ReceiverError, credit::credit, task::LinkTask};
 
-/// Bytes of one object's parts that may be begun and not yet stored.
-const CREDIT_BYTES: u64 = 128 << 20;
 /// How long a last word may take.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
@@ -32,13 +30,32 @@ pub struct Peer {
     pub facts: SessionFacts,
 }
 
+/// An object whose parts come.
+struct Taken {
+    upload: Arc<Upload>,
+    /// What it was granted last.
+    credit: u64,
+}
+
+/// How a link's task is called.
+#[derive(Debug, Default)]
+pub(crate) struct LinkSignals {
+    /// There may be something to write.
+    pub(crate) wake: Notify,
+    /// It is to end: nothing is heard from it.
+    pub(crate) end: Notify,
+}
+
 /// The receiving side of one session.
 pub struct Session {
     pub(crate) door: Arc<Door>,
     peer: Peer,
     pub(crate) machine: Mutex<ReceiveSession>,
-    pub(crate) uploads: Mutex<HashMap<OfferId, Arc<Upload>>>,
-    wakes: Mutex<HashMap<LinkId, Arc<Notify>>>,
+    pub(crate) patience: Patience,
+    taken: Mutex<HashMap<OfferId, Taken>>,
+    links: Mutex<HashMap<LinkId, Arc<LinkSignals>>>,
+    /// What the peer did that ended the session.
+    fault: Mutex<Option<(Reason, String)>>,
     pub(crate) started: Instant,
     /// Turns true when the session is over.
     pub(crate) over: watch::Sender<bool>,
@@ -56,12 +73,25 @@ impl Session {
     /// A session without links yet; `limits` are those both HELLOs agreed on.
     #[must_use]
     pub fn new(door: Arc<Door>, peer: Peer, limits: Limits) -> Arc<Self> {
+        Self::with_patience(door, peer, limits, Patience::default())
+    }
+
+    /// As [`new`](Self::new), with other times to wait.
+    #[must_use]
+    pub fn with_patience(
+        door: Arc<Door>,
+        peer: Peer,
+        limits: Limits,
+        patience: Patience,
+    ) -> Arc<Self> {
         Arc::new(Self {
             door,
             peer,
             machine: Mutex::new(ReceiveSession::new(limits)),
-            uploads: Mutex::default(),
-            wakes: Mutex::default(),
+            patience,
+            taken: Mutex::default(),
+            links: Mutex::default(),
+            fault: Mutex::default(),
             started: Instant::now(),
             over: watch::Sender::new(false),
         })
@@ -71,6 +101,12 @@ impl Session {
     #[must_use]
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// What the peer did that ended the session, if it did.
+    #[must_use]
+    pub fn fault(&self) -> Option<(Reason, String)> {
+        self.fault.lock().clone()
     }
 
     /// Runs one greeted link until it ends. Parts that were coming over it are
@@ -85,17 +121,19 @@ impl Session {
         carries: Carries,
         link: Link,
     ) -> Result<(), ReceiverError> {
-        let wake = Arc::new(Notify::new());
-        self.wakes.lock().insert(id, wake.clone());
+        let signals = Arc::new(LinkSignals::default());
+        self.links.lock().insert(id, signals.clone());
         self.machine.lock().linked(id, carries);
         let (mut reader, mut writer) = link.split();
-        let end = LinkTask::new(self, id, wake)
+        let end = LinkTask::new(self, id, signals)
             .run(&mut reader, &mut writer)
             .await;
-        self.wakes.lock().remove(&id);
+        self.links.lock().remove(&id);
         let ((), events) = self.with_machine(|machine| machine.lost(id));
         events.into_iter().for_each(|event| self.take(event));
-        if let Err(ReceiverError::PeerMisbehaved(error)) = &end {
+        if let Err(error @ ReceiverError::PeerMisbehaved(_)) = &end {
+            let fault = (error.reason(), format!("on link {id}: {error}"));
+            self.fault.lock().get_or_insert(fault);
             let close = Close {
                 reason: Some(Reason::PeerProtocolMismatch),
                 evidence: Evidence::new(error.to_string()),
@@ -109,7 +147,7 @@ impl Session {
     /// Asks the peer to begin nothing new, and waits until nothing is under way or
     /// `limit` is over. Then ends the session.
     pub async fn drain(&self, limit: Duration) {
-        let links: Vec<LinkId> = self.wakes.lock().keys().copied().collect();
+        let links: Vec<LinkId> = self.links.lock().keys().copied().collect();
         links
             .iter()
             .for_each(|link| self.machine.lock().drain(*link));
@@ -153,16 +191,42 @@ impl Session {
     }
 
     pub(crate) fn wake_links(&self) {
-        self.wakes
+        self.links
             .lock()
             .values()
-            .for_each(|wake| wake.notify_one());
+            .for_each(|link| link.wake.notify_one());
+    }
+
+    /// Tells the task of one link to end; the others go on.
+    pub(crate) fn end_link(&self, id: LinkId) {
+        if let Some(link) = self.links.lock().get(&id) {
+            link.end.notify_one();
+        }
+    }
+
+    /// The object that an offer brings.
+    pub(crate) fn upload(&self, offer: OfferId) -> Option<Arc<Upload>> {
+        let taken = self.taken.lock();
+        taken.get(&offer).map(|taken| taken.upload.clone())
+    }
+
+    /// Grants each object its share of the memory that is free now.
+    pub(crate) fn grant_anew(&self) {
+        let mut taken = self.taken.lock();
+        let (free, objects) = (self.door.archive().budget().free(), taken.len());
+        let mut machine = self.machine.lock();
+        for (offer, taken) in taken.iter_mut() {
+            let now = credit(free, objects, taken.upload.part_size());
+            if now != std::mem::replace(&mut taken.credit, now) {
+                machine.credit(*offer, now);
+            }
+        }
     }
 
     /// Answers an offer with a refusal, and lets go of it.
     pub(crate) fn refuse(&self, offer: OfferId, refusal: &Refusal) {
         self.door.count_refused();
-        self.uploads.lock().remove(&offer);
+        self.taken.lock().remove(&offer);
         self.machine.lock().refuse(offer, refusal);
         self.wake_links();
     }
@@ -181,15 +245,15 @@ impl Session {
             ReceiveEvent::Commit {
                 offer, checksum, ..
             } => {
-                let upload = self.uploads.lock().remove(&offer);
-                if let Some(upload) = upload {
+                let taken = self.taken.lock().remove(&offer);
+                if let Some(Taken { upload, .. }) = taken {
                     self.commit(offer, Upload::clone(&upload), Some(checksum));
                 }
             }
             ReceiveEvent::Cancelled { offer, refusal } => {
-                let upload = self.uploads.lock().remove(&offer);
+                let taken = self.taken.lock().remove(&offer);
                 let for_good = !matches!(refusal.reason.status(), Status::Pending);
-                if let Some(upload) = upload.filter(|_| for_good) {
+                if let Some(Taken { upload, .. }) = taken.filter(|_| for_good) {
                     let session = self.clone();
                     // What cannot be removed now is removed when it was idle for long.
                     tokio::spawn(async move {
@@ -202,6 +266,8 @@ impl Session {
                     });
                 }
             }
+            // The peer lost it: nothing more will come on it that counts.
+            ReceiveEvent::GivenUp(link) => self.end_link(link),
             ReceiveEvent::Link(LinkEvent::Asked { link, number, body }) => {
                 let session = self.clone();
                 tokio::spawn(async move {
@@ -257,11 +323,14 @@ impl Session {
             }),
             Err(error) => return self.fail(offer, &error),
         }
-        self.uploads.lock().insert(offer, Arc::new(upload));
-        let credit = CREDIT_BYTES.max(u64::from(what.part_size.bytes()));
-        if !self.machine.lock().accept(offer, have, credit) {
-            self.uploads.lock().remove(&offer);
+        let upload = Arc::new(upload);
+        let mut taken = self.taken.lock();
+        let free = self.door.archive().budget().free();
+        let credit = credit(free, taken.len() + 1, what.part_size);
+        if self.machine.lock().accept(offer, have, credit) {
+            taken.insert(offer, Taken { upload, credit });
         }
+        drop(taken);
         self.wake_links();
     }
 

@@ -1,27 +1,28 @@
 //! The task of one link: reads what comes, hands bytes to writers, writes answers.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use sealift_archive::{ArchiveError, Begin, in_words};
-use sealift_terms::{Checksum, ChecksumAlgorithm, PartIndex, Reason};
+use sealift_archive::{ArchiveError, Begin, PartWriter, Upload, in_words};
+use sealift_terms::{
+    Checksum, ChecksumAlgorithm, PartIndex, Reason,
+    limits::{PART_PROGRESS_BYTES_MIN, PART_PROGRESS_TIME_MAX},
+};
 use sealift_tunnel::{Incoming, LinkReader, LinkWriter};
 use sealift_wire::{LinkEvent, LinkId, OfferId, Place, ReceiveEvent, Refusal};
-use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
 
 use crate::{
     ReceiverError,
-    session::{Session, conflict},
+    patience::Progress,
+    session::{LinkSignals, Session, conflict},
     writers::{Inline, Writers, begin_part},
 };
-
-/// How often a link looks at the time.
-const TICK: Duration = Duration::from_secs(1);
 
 /// The task of one link.
 pub(crate) struct LinkTask<'a> {
     session: &'a Arc<Session>,
     id: LinkId,
-    wake: Arc<Notify>,
+    signals: Arc<LinkSignals>,
     writers: Writers,
     out: Vec<u8>,
 }
@@ -32,14 +33,15 @@ enum Turn {
     Woken,
     Tick,
     Over,
+    Silent,
 }
 
 impl<'a> LinkTask<'a> {
-    pub(crate) fn new(session: &'a Arc<Session>, id: LinkId, wake: Arc<Notify>) -> Self {
+    pub(crate) fn new(session: &'a Arc<Session>, id: LinkId, signals: Arc<LinkSignals>) -> Self {
         Self {
             session,
             id,
-            wake,
+            signals,
             writers: Writers::default(),
             out: Vec::new(),
         }
@@ -53,14 +55,22 @@ impl LinkTask<'_> {
         writer: &mut LinkWriter,
     ) -> Result<(), ReceiverError> {
         let mut over = self.session.over.subscribe();
-        let mut ticks = tokio::time::interval(TICK);
+        let signals = self.signals.clone();
+        let mut ticks = tokio::time::interval(self.session.patience.tick);
+        // Time in which the link waited for the store is not held against the peer.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.session.machine.lock().take(self.id, &mut self.out);
             if !self.out.is_empty() {
                 writer.queue(&self.out);
-                // The sending side reads whatever it does, so this never waits for us.
-                writer.flush().await?;
                 self.out.clear();
+                // A peer that does not read holds up this link, for a minute, and no other.
+                tokio::select! {
+                    biased;
+                    flushed = writer.flush() => flushed?,
+                    () = signals.end.notified() => return Err(ReceiverError::PeerSilent),
+                    () = async { drop(over.wait_for(|over| *over).await) } => return Ok(()),
+                }
             }
             let turn = tokio::select! {
                 biased;
@@ -68,12 +78,14 @@ impl LinkTask<'_> {
                     Some(incoming) => self.incoming(incoming).await?,
                     None => Turn::Over,
                 },
-                () = self.wake.notified() => Turn::Woken,
+                () = signals.wake.notified() => Turn::Woken,
+                () = signals.end.notified() => Turn::Silent,
                 _ = ticks.tick() => Turn::Tick,
                 () = async { drop(over.wait_for(|over| *over).await) } => Turn::Over,
             };
             match turn {
                 Turn::Over => return Ok(()),
+                Turn::Silent => return Err(ReceiverError::PeerSilent),
                 Turn::Tick if self.tick()? => return Ok(()),
                 Turn::Read | Turn::Woken | Turn::Tick => {}
             }
@@ -83,8 +95,17 @@ impl LinkTask<'_> {
     /// Passes time. Says whether the link is to end.
     fn tick(&mut self) -> Result<bool, ReceiverError> {
         let session = self.session;
-        let (id, now) = (self.id, session.started.elapsed());
+        let (id, now) = (self.id, session.started.elapsed() * session.patience.pace);
         let ((), events) = session.with_machine(|machine| machine.tick(now));
+        for offer in self.writers.tick(&session.patience) {
+            let evidence = format!(
+                "of a part less than {PART_PROGRESS_BYTES_MIN} bytes came in {} s",
+                PART_PROGRESS_TIME_MAX.as_secs()
+            );
+            tracing::warn!(peer = %session.peer().identity, %offer, evidence, "too slow");
+            session.refuse(offer, &Refusal::new(Reason::PeerUnreachable, evidence));
+        }
+        session.grant_anew();
         let open: Vec<OfferId> = session.machine.lock().unfinished().collect();
         self.writers
             .keep_only(|offer| open.binary_search(&offer).is_ok());
@@ -94,8 +115,12 @@ impl LinkTask<'_> {
                 ReceiveEvent::Link(LinkEvent::Silent(silent)) if silent == id => {
                     return Err(ReceiverError::PeerSilent);
                 }
-                // It is another link's to say, and that one will see it too.
-                ReceiveEvent::Link(LinkEvent::Silent(_)) => session.end(),
+                ReceiveEvent::Link(LinkEvent::Jammed(jammed)) if jammed == id => {
+                    return Err(ReceiverError::PeerNotReading);
+                }
+                ReceiveEvent::Link(LinkEvent::Silent(other) | LinkEvent::Jammed(other)) => {
+                    session.end_link(other);
+                }
                 ReceiveEvent::GivenUp(given_up) if given_up == id => ends = true,
                 other => session.take(other),
             }
@@ -144,30 +169,43 @@ impl LinkTask<'_> {
                 begins,
                 ..
             } => {
-                let upload = begins.then(|| self.session.uploads.lock().get(&offer).cloned());
-                let written = self
-                    .writers
-                    .write_part(offer, part, upload.flatten(), bytes)
-                    .await;
-                (offer, written)
-            }
-            Place::Inline { offer, .. } => {
-                let inline = self
-                    .writers
-                    .inline
-                    .as_mut()
-                    .filter(|inline| inline.offer == offer);
-                match inline.and_then(|inline| inline.writer.as_mut()) {
-                    Some(writer) => (offer, writer.write(bytes).await),
-                    None => return,
+                if begins && let Some(upload) = self.session.upload(offer) {
+                    match self.begin_part(&upload, part).await {
+                        Ok(writer) => self.writers.begin(offer, part, writer),
+                        Err(refusal) => return self.session.refuse(offer, &refusal),
+                    }
                 }
+                (offer, self.writers.write_part(offer, part, bytes).await)
             }
+            Place::Inline { offer, .. } => (offer, self.writers.write_inline(offer, bytes).await),
             Place::Nowhere => return,
         };
         match written {
             // Another link took the part over: it ends there.
             Ok(()) | Err(ArchiveError::Fenced { .. }) => {}
             Err(error) => self.session.fail(offer, &error),
+        }
+    }
+
+    /// Begins a part. Memory is waited for, but not for ever: the peer's other parts
+    /// on this link wait meanwhile, and it may be they that hold the memory.
+    async fn begin_part(&self, upload: &Upload, part: PartIndex) -> Result<PartWriter, Refusal> {
+        let session = self.session;
+        let mut over = session.over.subscribe();
+        let lease = session.patience.lease;
+        let begun = tokio::select! {
+            begun = tokio::time::timeout(lease, begin_part(upload, part)) => begun,
+            () = async { drop(over.wait_for(|over| *over).await) } => {
+                return Err(Refusal::new(Reason::PeerUnreachable, "the session is over"));
+            }
+        };
+        match begun {
+            Ok(Ok(writer)) => Ok(writer),
+            Ok(Err(error)) => Err(Refusal::new(error.reason(), in_words(&error))),
+            Err(_) => {
+                let evidence = format!("no memory for a part within {} s", lease.as_secs());
+                Err(Refusal::new(Reason::DstQuotaExceeded, evidence))
+            }
         }
     }
 
@@ -234,17 +272,14 @@ impl LinkTask<'_> {
         };
         let writer = match upload.parts() {
             0 => None,
-            _ => Some(
-                begin_part(&upload, PartIndex(0))
-                    .await
-                    .map_err(|error| Refusal::new(error.reason(), in_words(&error)))?,
-            ),
+            _ => Some(self.begin_part(&upload, PartIndex(0)).await?),
         };
         Ok(Some(Inline {
             offer,
             upload,
             writer,
             crc64,
+            progress: Progress::default(),
         }))
     }
 
@@ -271,22 +306,19 @@ impl LinkTask<'_> {
         let session = self.session;
         let writer = match self.writers.take_part(offer, part) {
             Some(writer) => Ok(Some(writer)),
-            None if bytes == 0 => {
-                let upload = session.uploads.lock().get(&offer).cloned();
-                match upload {
-                    Some(upload) => begin_part(&upload, part).await.map(Some),
-                    None => Ok(None),
-                }
-            }
+            None if bytes == 0 => match session.upload(offer) {
+                Some(upload) => self.begin_part(&upload, part).await.map(Some),
+                None => Ok(None),
+            },
             None => Ok(None),
         };
-        let finished = match writer {
-            Ok(Some(writer)) => writer.finish(crc64).await,
+        let writer = match writer {
+            Ok(Some(writer)) => writer,
             // Its offer was refused while it came.
             Ok(None) => return,
-            Err(error) => Err(error),
+            Err(refusal) => return session.refuse(offer, &refusal),
         };
-        match finished {
+        match writer.finish(crc64).await {
             Ok(()) => {
                 let (_, events) = session.with_machine(|machine| machine.stored(offer, part));
                 events.into_iter().for_each(|event| session.take(event));

@@ -226,6 +226,46 @@ async fn a_receipt_that_differs_from_what_was_sent_is_not_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_for_a_large_object_of_which_nothing_was_sent_is_held_against_the_source() {
+    let site = Site::new().await;
+    let large = 3 * PartSize::MIN.bytes() as usize + 7;
+    site.source.put("k", content(large)).unwrap();
+    let far = takes_all();
+    let running = site.run(&far);
+    site.completed(1).await;
+    running.end().await;
+    let sent = far.store.lock().parts_stored;
+    let again = Requeue::CompletedAfter {
+        peer: peer(),
+        sequence: 0,
+    };
+    // The peer has it: nothing is sent, and the receipt is for what is here.
+    site.journal()
+        .requeue(again.clone(), OsClock.now())
+        .await
+        .unwrap();
+    let running = site.run(&far);
+    site.completed(1).await;
+    running.end().await;
+    assert_eq!(far.store.lock().parts_stored, sent);
+    // The peer says that it has it, with a checksum that fits nothing.
+    let other = "sha256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    for receipt in far.store.lock().receipts.values_mut() {
+        receipt.checksum = Some(other.parse().unwrap());
+    }
+    site.journal().requeue(again, OsClock.now()).await.unwrap();
+    let running = site.run(&far);
+    until("three readings", async || {
+        with_status(site.journal(), Status::Failed).await == 1
+    })
+    .await;
+    let transfer = &all(site.journal()).await[0];
+    assert_eq!(transfer.reason, Some(Reason::ChecksumMismatch));
+    assert!(transfer.evidence.as_ref().unwrap().contains("sha256"));
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_while_it_is_sent_is_superseded_by_the_new_version() {
     let site = Site::new().await;
     let part = PartSize::MIN.bytes() as usize;

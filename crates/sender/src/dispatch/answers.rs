@@ -3,11 +3,11 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use sealift_ledger::{PeerMemory, Settlement, TransferOutcome};
-use sealift_terms::Reason;
+use sealift_terms::{Reason, Receipt};
 use sealift_wire::{LinkEvent, OfferId, Refusal, SendEvent};
 use tokio::sync::mpsc;
 
-use super::{prepare::refusal, shared::Shared, tally::Tally};
+use super::{prepare::refusal, sending::Sending, shared::Shared, tally::Tally};
 use crate::SenderError;
 
 /// Settlements written down in one step.
@@ -40,13 +40,7 @@ pub(super) async fn take_events(
             SendEvent::Completed { offer, receipt } => {
                 let sending = shared.offers.lock().remove(&offer);
                 if let Some(sending) = sending {
-                    let sent = sending.checksum.lock().clone();
-                    let transfer = &sending.transfer;
-                    let settlement = shared.judge().received(transfer, sent.as_ref(), receipt);
-                    if matches!(settlement.outcome, TransferOutcome::Completed(_)) {
-                        tally.completed(transfer, sending.stored.load(Ordering::Relaxed));
-                    }
-                    shared.settle(settlement);
+                    completed(&shared, &tally, sending, receipt);
                 }
             }
             SendEvent::Refused { offer, refusal } => {
@@ -59,6 +53,41 @@ pub(super) async fn take_events(
             _ => {}
         }
     }
+}
+
+/// A receipt came. Where nothing of the object was read for the offer, because the
+/// peer has the version already, that is done now: a receipt is believed when it is
+/// for what the source has.
+fn completed(
+    shared: &Arc<Shared>,
+    tally: &Arc<Tally>,
+    sending: Arc<Sending>,
+    receipt: Box<Receipt>,
+) {
+    if !sending.is_unread() {
+        return received(shared, tally, &sending, receipt);
+    }
+    let (shared, tally) = (shared.clone(), tally.clone());
+    tokio::spawn(async move {
+        let read = {
+            let _one_of_few = shared.reading.acquire().await;
+            sending.read_through().await
+        };
+        match read {
+            Ok(()) => received(&shared, &tally, &sending, receipt),
+            Err(error) => shared.not_done(&sending.transfer, &refusal(&error)),
+        }
+    });
+}
+
+fn received(shared: &Shared, tally: &Tally, sending: &Sending, receipt: Box<Receipt>) {
+    let sent = sending.checksum.lock().clone();
+    let transfer = &sending.transfer;
+    let settlement = shared.judge().received(transfer, sent.as_ref(), receipt);
+    if matches!(settlement.outcome, TransferOutcome::Completed(_)) {
+        tally.completed(transfer, sending.stored.load(Ordering::Relaxed));
+    }
+    shared.settle(settlement);
 }
 
 /// All parts are on their way: commit, if the source did not change meanwhile.
@@ -81,7 +110,9 @@ async fn all_sent(shared: &Shared, offer: OfferId, checksum: &sealift_terms::Che
 
 async fn link_event(shared: &Arc<Shared>, event: LinkEvent) {
     match event {
-        LinkEvent::Silent(link) | LinkEvent::Closed(link, _) => shared.end_link(link),
+        LinkEvent::Silent(link) | LinkEvent::Jammed(link) | LinkEvent::Closed(link, _) => {
+            shared.end_link(link);
+        }
         LinkEvent::Drain(link) => shared.draining(link),
         LinkEvent::Answered { number, body } => shared.answered(number, body),
         LinkEvent::Asked { link, number, body } => {

@@ -92,12 +92,11 @@ fn difference(transfer: &Transfer, sent: Option<&Checksum>, receipt: &Receipt) -
         ));
     }
     match (change.kind, sent, &receipt.checksum) {
+        (ChangeKind::DeleteMarker | ChangeKind::Tags, _, _) => None,
         (ChangeKind::Put, _, None) => Some("the receipt has no checksum".to_owned()),
-        (ChangeKind::Put, Some(sent), Some(stored))
-            if sent.algorithm() == stored.algorithm() && sent != stored =>
-        {
-            Some(format!("{sent} was sent, the receipt is for {stored}"))
+        (ChangeKind::Put, None, Some(_)) => Some("what was sent has no checksum".to_owned()),
+        (ChangeKind::Put, Some(sent), Some(stored)) => {
+            (sent != stored).then(|| format!("{sent} was sent, the receipt is for {stored}"))
         }
-        _ => None,
     }
 }

@@ -9,7 +9,11 @@ use parking_lot::Mutex;
 use sealift_ledger::Transfer;
 use sealift_store::{SourceObject, StoreError};
 use sealift_terms::Checksum;
+use sealift_wire::checksum::Crc64;
 use tokio::sync::OwnedSemaphorePermit;
+
+/// Read at once to learn a checksum.
+const READ_BYTES: u64 = 1 << 20;
 
 /// Where the bytes are read from.
 #[derive(Debug)]
@@ -56,6 +60,27 @@ impl Sending {
         buffer.copy_from_slice(range.ok_or_else(|| StoreError::SourceChanged {
             evidence: evidence(),
         })?);
+        Ok(())
+    }
+
+    /// Whether it has bytes of which nothing is known yet.
+    pub(super) fn is_unread(&self) -> bool {
+        matches!(self.content, Content::Large(_)) && self.checksum.lock().is_none()
+    }
+
+    /// Reads all of it for its checksum.
+    pub(super) async fn read_through(&self) -> Result<(), StoreError> {
+        let size = self.transfer.change.facts.size;
+        let (mut crc, mut from, mut buffer) = (Crc64::new(), 0, Vec::new());
+        while from < size {
+            let count = (size - from).min(READ_BYTES);
+            buffer.resize(usize::try_from(count).unwrap_or_default(), 0);
+            self.read(from, &mut buffer).await?;
+            crc.update(&buffer);
+            from += count;
+        }
+        self.finish().await?;
+        *self.checksum.lock() = Some(Checksum::crc64nvme(crc.value()));
         Ok(())
     }
 

@@ -12,13 +12,16 @@ use parking_lot::Mutex;
 use sealift_ledger::{Settlement, Transfer};
 use sealift_terms::TransferId;
 use sealift_wire::{Close, LinkId, OfferId, Refusal, SendEvent, SendSession};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use super::{outcome::Judge, prepare::Prepared, sending::Sending};
 use crate::{Current, SenderError, dispatch::Settings};
 
 /// Transfers that are leased and not settled, for one peer.
 pub(super) const WINDOW_TRANSFERS: usize = 2048;
+
+/// Objects read at once only to compare them with a receipt.
+const COMPARED_AT_ONCE_MAX: usize = 2;
 
 /// Questions to the peer that wait for their answer.
 const QUESTIONS_MAX: usize = 64;
@@ -38,6 +41,8 @@ pub(super) struct Shared {
     /// Settlements that are not in the journal yet.
     unwritten: AtomicUsize,
     pub(super) room_again: Notify,
+    /// Held by those who read an object only to compare it.
+    pub(super) reading: Semaphore,
     pub(super) bytes_written: AtomicU64,
     pub(super) parts_resumed: AtomicU64,
     /// Links on which nothing new begins, and whether their last frame is queued.
@@ -74,6 +79,7 @@ impl Shared {
             under_way: AtomicUsize::new(0),
             unwritten: AtomicUsize::new(0),
             room_again: Notify::new(),
+            reading: Semaphore::new(COMPARED_AT_ONCE_MAX),
             bytes_written: AtomicU64::new(0),
             parts_resumed: AtomicU64::new(0),
             draining: Mutex::default(),
