@@ -5,5 +5,8 @@ mod changes;
 mod damage;
 mod demonstration;
 mod memory;
+mod misbehaving;
 mod refusals;
 mod secrecy;
+mod standing;
+mod stopping;

@@ -34,6 +34,11 @@ impl Agent {
         Self { child }
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }

@@ -15,7 +15,7 @@ use super::{
     agent::Agent,
     audit::AuditLeaf,
     program::{Ran, run, run_in_time, text},
-    wait::wait_until,
+    wait::{wait_for, wait_until},
 };
 
 /// From its start until an agent answers.
@@ -86,6 +86,20 @@ impl Site {
             "the agent of {} fails at its end",
             self.name
         );
+    }
+
+    /// Sends its agent a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        self.agent().as_ref().unwrap().signal(signal);
+    }
+
+    /// Waits until its agent has ended by itself; its exit code.
+    #[track_caller]
+    pub(crate) fn ends(&self, time_max: Duration) -> i32 {
+        let what = format!("the agent of {} ends", self.name);
+        let (code, _) = wait_for(&what, time_max, || self.agent().as_mut()?.ended());
+        self.agent().take();
+        code
     }
 
     /// Kills its agent; whether there was one.

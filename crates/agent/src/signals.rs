@@ -2,10 +2,14 @@
 
 use std::{io, time::Duration};
 
+use sealift_terms::limits::CLOSE_TIME_MAX;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
+    time::timeout,
 };
+
+use crate::Exit;
 
 /// How the agent is to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,45 +92,82 @@ impl LifecycleHandle {
 }
 
 /// Turns the process's signals into a lifecycle: SIGTERM and SIGINT drain for at
-/// most `drain` and a second one stops at once; SIGHUP reloads.
+/// most `drain` and a second one stops at once; SIGHUP reloads. A process that has
+/// not ended [`CLOSE_TIME_MAX`] after it was to stop, or at the next signal, is ended
+/// by force. That has a thread of its own: a disk that hangs holds up every other.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
 pub fn watch_signals(drain: Duration) -> io::Result<Lifecycle> {
     let (handle, lifecycle) = Lifecycle::by_hand();
-    let terminate = signal(SignalKind::terminate())?;
-    let interrupt = signal(SignalKind::interrupt())?;
-    let hangup = signal(SignalKind::hangup())?;
-    tokio::spawn(follow(handle, [terminate, interrupt, hangup], drain));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let signals = {
+        let _of_this_thread = runtime.enter();
+        [
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::hangup())?,
+        ]
+    };
+    let end = || std::process::exit(Exit::Error.code().into());
+    let watching = move || runtime.block_on(follow(handle, signals, drain, end));
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(watching)?;
     Ok(lifecycle)
 }
 
-async fn follow(handle: LifecycleHandle, signals: [Signal; 3], drain: Duration) {
-    let [mut terminate, mut interrupt, mut hangup] = signals;
-    let mut deadline = None;
-    loop {
-        let expired = async {
-            match deadline {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
+/// What a process is told from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    End,
+    Reload,
+}
+
+/// Where signals come from: the process's, or a test.
+trait Tell {
+    async fn told(&mut self) -> Told;
+}
+
+impl Tell for [Signal; 3] {
+    async fn told(&mut self) -> Told {
+        let [terminate, interrupt, hangup] = self;
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => { handle.reload(); continue; }
-            () = expired => {
-                tracing::warn!(drain_secs = drain.as_secs(), "not everything in flight was finished in time");
-                handle.stop();
-                return;
-            }
+            _ = terminate.recv() => Told::End,
+            _ = interrupt.recv() => Told::End,
+            _ = hangup.recv() => Told::Reload,
         }
-        handle.terminate();
-        deadline.get_or_insert(tokio::time::Instant::now() + drain);
-        tracing::info!(
-            "stopping: what is in flight is finished first; a second signal stops at once"
+    }
+}
+
+async fn follow<E>(handle: LifecycleHandle, mut signals: impl Tell, drain: Duration, end: E)
+where
+    E: FnOnce(),
+{
+    loop {
+        match signals.told().await {
+            Told::Reload => handle.reload(),
+            Told::End => break,
+        }
+    }
+    tracing::info!("stopping: what is in flight is finished first; a second signal stops at once");
+    handle.terminate();
+    if timeout(drain, told_to_end(&mut signals)).await.is_err() {
+        tracing::warn!(
+            drain_secs = drain.as_secs(),
+            "not everything in flight was finished in time"
         );
     }
+    handle.stop();
+    let _ = timeout(CLOSE_TIME_MAX, told_to_end(&mut signals)).await;
+    tracing::error!("the site was not closed in time: the next start finds it as after a crash");
+    end();
+}
+
+async fn told_to_end(signals: &mut impl Tell) {
+    while signals.told().await != Told::End {}
 }
 
 #[cfg(test)]
@@ -153,5 +194,45 @@ mod tests {
         handle.reload();
         one.reload_asked().await;
         other.reload_asked().await;
+    }
+
+    /// Signals that come at these times after the start.
+    struct At(std::vec::IntoIter<(u64, Told)>, tokio::time::Instant);
+
+    impl Tell for At {
+        async fn told(&mut self) -> Told {
+            let Some((secs, told)) = self.0.next() else {
+                return std::future::pending().await;
+            };
+            tokio::time::sleep_until(self.1 + Duration::from_secs(secs)).await;
+            told
+        }
+    }
+
+    /// When the phases were reached, and when the end was forced, in seconds.
+    async fn phases(signals: &[(u64, Told)]) -> (u64, u64, u64) {
+        let (handle, mut lifecycle) = Lifecycle::by_hand();
+        let begun = tokio::time::Instant::now();
+        let signals = At(signals.to_vec().into_iter(), begun);
+        let following = tokio::spawn(async move {
+            follow(handle, signals, Duration::from_secs(30), || ()).await;
+            begun.elapsed().as_secs()
+        });
+        lifecycle.reached(Phase::Draining).await;
+        let draining = begun.elapsed().as_secs();
+        lifecycle.reached(Phase::Stopping).await;
+        let stopping = begun.elapsed().as_secs();
+        (draining, stopping, following.await.unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_does_not_end_is_ended_by_force() {
+        let close = CLOSE_TIME_MAX.as_secs();
+        let one = [(5, Told::End)];
+        assert_eq!(phases(&one).await, (5, 35, 35 + close));
+        let two = [(5, Told::End), (6, Told::Reload), (7, Told::End)];
+        assert_eq!(phases(&two).await, (5, 7, 7 + close));
+        let three = [(5, Told::End), (7, Told::End), (8, Told::End)];
+        assert_eq!(phases(&three).await, (5, 7, 8));
     }
 }

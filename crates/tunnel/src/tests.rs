@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sealift_identity::{Leaf, Session};
+use sealift_identity::{Leaf, Refusal, Session};
 use sealift_terms::{
-    Epoch, PartIndex, Region, SessionId, SiteId, SiteName, Timestamp,
+    Epoch, Identity, PartIndex, Region, SessionId, SiteId, SiteName, Timestamp,
     limits::{HANDSHAKE_TIME_MAX, WRITE_TIME_MAX},
 };
 use sealift_wire::{Header, Hello, Limits, OfferId, Role};
@@ -102,4 +102,33 @@ async fn a_peer_that_reads_slowly_is_waited_for() {
     writer.data(&header, &vec![0; 1 << 20]).await.unwrap();
     writer.flush().await.unwrap();
     reading.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_link_that_is_ended_from_outside_ends_whoever_reads_and_whoever_writes() {
+    let (mut link, _far) = link();
+    let held = Arc::new(());
+    let ender = link.ender(held.clone());
+    let (mut reader, mut writer) = link.split();
+    let reading = tokio::spawn(async move { reader.next().await.map(drop) });
+    let writing = tokio::spawn(async move {
+        let header = Header::data(OfferId(1), PartIndex(0), 0, 1 << 20);
+        writer.data(&header, &vec![0; 1 << 20]).await?;
+        writer.flush().await
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!reading.is_finished() && !writing.is_finished());
+    assert!(!ender.is_gone() && Arc::strong_count(&held) == 2);
+    let identity: Identity = "spiffe://example.org/region/a/agent/near".parse().unwrap();
+    ender.end(Refusal::Denied { identity });
+    for half in [reading, writing] {
+        let error = half.await.unwrap().unwrap_err();
+        assert!(
+            matches!(&error, TunnelError::Refused(Refusal::Denied { .. })),
+            "{error}"
+        );
+    }
+    // What the link counted against is given back with it.
+    assert!(ender.is_gone());
+    assert_eq!(Arc::strong_count(&held), 1);
 }

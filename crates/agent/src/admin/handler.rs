@@ -13,7 +13,8 @@ use hyper::{
     body::{Body, Frame},
     header::{CONTENT_TYPE, HOST, HeaderValue},
 };
-use tokio::sync::mpsc;
+use sealift_terms::limits::ADMIN_BODY_TIME_MAX;
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     answer::Answers,
@@ -165,10 +166,10 @@ where
 {
     let bytes_max = Request::body_bytes_max(word);
     let body = Limited::new(request.into_body(), bytes_max);
-    let parsed = match body.collect().await {
-        Ok(body) => Request::parse(word, &body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_long(bytes_max)),
-        Err(_) => Err(Error::Cancelled),
+    let parsed = match timeout(ADMIN_BODY_TIME_MAX, body.collect()).await {
+        Ok(Ok(body)) => Request::parse(word, &body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long(bytes_max)),
+        Ok(Err(_)) | Err(_) => Err(Error::Cancelled),
     };
     match parsed {
         Ok(request) => stream(operations, request, actor),

@@ -47,11 +47,12 @@ impl AdminServer {
     ) -> Result<Self, Error> {
         let mut tasks = tokio::task::JoinSet::new();
         let listener = bind_socket(socket).map_err(Error::io("listen on", socket))?;
-        let permits = Arc::new(Semaphore::new(limits::ADMIN_CONNECTIONS_MAX));
+        // Of its own for each door: whoever looks does not keep the owner waiting.
+        let permits = || Arc::new(Semaphore::new(limits::ADMIN_CONNECTIONS_MAX));
         tasks.spawn(serve_socket(
             listener,
             Arc::clone(&operations),
-            Arc::clone(&permits),
+            permits(),
             lifecycle.clone(),
         ));
         let mut bound = None;
@@ -62,7 +63,7 @@ impl AdminServer {
             tasks.spawn(serve_loopback(
                 listener,
                 operations,
-                permits,
+                permits(),
                 lifecycle.clone(),
             ));
         }

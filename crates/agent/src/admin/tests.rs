@@ -273,6 +273,33 @@ async fn a_request_that_does_not_come_to_its_end_is_cut_off() {
     assert!(began.elapsed() >= limits::ADMIN_HEAD_TIME_MAX);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_to_its_end_is_cut_off() {
+    let agent = Fixture::new().await;
+    let began = tokio::time::Instant::now();
+    let whole = post("/v1/ls", "{\"bucket\":\"photos\"}");
+    let half = &whole[..whole.len() - 5];
+    let answer = agent.over_socket(half).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(began.elapsed() >= limits::ADMIN_BODY_TIME_MAX);
+}
+
+#[tokio::test]
+async fn whoever_fills_the_loopback_door_does_not_keep_the_owner_waiting() {
+    let agent = Fixture::new().await;
+    let address = agent.server.loopback().unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..=limits::ADMIN_CONNECTIONS_MAX {
+        idle.push(TcpStream::connect(address).await.unwrap());
+    }
+    // Until all of them have been let in.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let request = get("/live", "localhost");
+    let answered = agent.over_socket(&request);
+    let answered = tokio::time::timeout(std::time::Duration::from_secs(5), answered).await;
+    assert!(answered.unwrap().starts_with("HTTP/1.1 200"));
+}
+
 struct OpenStub;
 
 #[async_trait]

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use sealift_ledger::Refusal as RefusedConnection;
 use sealift_receiver::Session as Receiving;
-use sealift_terms::{AuditUnavailable, Reason};
-use sealift_tunnel::{Accepted, Link, LinkKind, Listener, OnRefused, Refused};
+use sealift_terms::AuditUnavailable;
+use sealift_tunnel::{Accepted, Cause, Link, LinkKind, Listener, OnRefused, Refused};
 use sealift_wire::{Hello, LinkId, Role};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use super::{
     Running,
     hello::hello,
-    links::Permits,
+    quota::Permits,
     session::{End, Greeted, JOINING_MAX, Joins},
 };
 use crate::{Metric, config::Peer, site::Site};
@@ -52,19 +52,24 @@ pub(super) async fn accept(running: Arc<Running>, mut listener: Listener) {
             _ = stop.wait_for(|stop| *stop) => return,
         };
         let Some(accepted) = accepted else { return };
-        let Ok(permit) = running.connections.clone().try_acquire_owned() else {
-            tracing::warn!(from = %accepted.link.peer_address(), "connection refused: there are too many");
-            continue;
-        };
-        tokio::spawn(take(running.clone(), accepted, permit));
+        let (from, identity) = (
+            accepted.link.peer_address(),
+            &accepted.link.session().peer.identity,
+        );
+        match running.quota.take(identity) {
+            Ok(permits) => drop(tokio::spawn(take(running.clone(), accepted, permits))),
+            Err(cause) => (running.refused)(Refused { from, cause }),
+        }
     }
 }
 
-async fn take(running: Arc<Running>, accepted: Accepted, permit: OwnedSemaphorePermit) {
+async fn take(running: Arc<Running>, accepted: Accepted, permits: Permits) {
     let Accepted { link, hello } = accepted;
     let from = link.peer_address();
-    if let Err(why) = admit(&running, link, hello, permit).await {
-        tracing::warn!(%from, reason = %Reason::PeerProtocolMismatch, why, "link refused");
+    let identity = link.session().peer.identity.clone();
+    if let Err(why) = admit(&running, link, hello, permits).await {
+        let cause = Cause::NotAdmitted { identity, why };
+        (running.refused)(Refused { from, cause });
     }
 }
 
@@ -73,7 +78,7 @@ async fn admit(
     running: &Arc<Running>,
     link: Link,
     hello: Hello,
-    permit: OwnedSemaphorePermit,
+    mut permits: Permits,
 ) -> Result<(), String> {
     let identity = &link.session().peer.identity;
     let peer = running
@@ -86,18 +91,12 @@ async fn admit(
         ));
     }
     match (link.kind(), hello.link) {
-        (LinkKind::Control, 0) => begin(running, peer, link, hello, permit).await,
+        (LinkKind::Control, 0) => begin(running, peer, link, hello, permits).await,
         (LinkKind::Data, number @ 1..) => {
             let (joins, room) = running.join(identity, &hello)?;
-            join(
-                running,
-                joins,
-                LinkId(number),
-                link,
-                &hello,
-                vec![permit, room],
-            )
-            .await
+            permits.push(room);
+            join(running, joins, LinkId(number), link, &hello, permits).await;
+            Ok(())
         }
         (kind, number) => Err(format!("it is link {number} of a session, as {kind:?}")),
     }
@@ -108,7 +107,7 @@ async fn begin(
     peer: Peer,
     mut link: Link,
     theirs: Hello,
-    permit: OwnedSemaphorePermit,
+    permits: Permits,
 ) -> Result<(), String> {
     let role = theirs.role.other();
     let ours = hello(&running.site, theirs.session, 0, role);
@@ -128,10 +127,10 @@ async fn begin(
     let end = match link.answer(&ours).await {
         Err(error) => Err((error.reason(), error.to_string())),
         Ok(()) => match joins {
-            Joins::Receiving(session) => receive(running, &session, link, permit).await,
+            Joins::Receiving(session) => receive(running, &session, link, permits).await,
             Joins::Sending(_) => {
                 let (lost, _nobody_dials_again) = mpsc::channel(JOINING_MAX);
-                let control = running.joining(LinkId(0), link, vec![permit]);
+                let control = running.joining(LinkId(0), link, permits);
                 // The channel is empty: there is room.
                 let _ = to_links.try_send(control);
                 drop(to_links);
@@ -150,7 +149,7 @@ async fn receive(
     running: &Arc<Running>,
     session: &Arc<Receiving>,
     link: Link,
-    permit: OwnedSemaphorePermit,
+    permits: Permits,
 ) -> End {
     let drain = running.site.current().limits.drain;
     let mut stop = running.stop.subscribe();
@@ -160,11 +159,12 @@ async fn receive(
         std::future::pending::<()>().await;
     };
     let end = tokio::select! {
-        end = running.receive_link(session, LinkId(0), link, vec![permit]) => end,
+        end = running.receive_link(session, LinkId(0), link, permits) => end,
         () = draining => Ok(()),
     };
     session.end();
-    end
+    // What a data link did is why the control link ended.
+    session.fault().map_or(end, Err)
 }
 
 async fn join(
@@ -174,11 +174,12 @@ async fn join(
     mut link: Link,
     theirs: &Hello,
     permits: Permits,
-) -> Result<(), String> {
+) {
     let ours = hello(&running.site, theirs.session, id.0, theirs.role.other());
-    link.answer(&ours)
-        .await
-        .map_err(|error| error.to_string())?;
+    if let Err(error) = link.answer(&ours).await {
+        tracing::info!(link = %id, %error, "a link is gone");
+        return;
+    }
     match joins {
         Joins::Receiving(session) => {
             if let Err((reason, evidence)) = running.receive_link(&session, id, link, permits).await
@@ -191,5 +192,4 @@ async fn join(
             let _ = to_links.send(running.joining(id, link, permits)).await;
         }
     }
-    Ok(())
 }

@@ -9,13 +9,14 @@ use std::{
 use sealift_receiver::Session as Receiving;
 use sealift_sender::Joining;
 use sealift_terms::{Reason, SessionId};
-use sealift_tunnel::{Dialer, Link, LinkKind, TunnelError};
+use sealift_tunnel::{Cause, Dialer, Link, LinkKind, TunnelError};
 use sealift_wire::{Hello, LinkId, Role};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     Running,
     hello::hello,
+    quota::Permits,
     session::{End, Greeted, JOINING_MAX},
 };
 use crate::config::Peer;
@@ -82,7 +83,7 @@ impl Dialling {
     async fn session(&self) {
         let running = &self.running;
         let id = SessionId::random(&*running.site.world.rng);
-        let (link, greeted) = match self.control(id).await {
+        let (link, permits, greeted) = match self.control(id).await {
             Ok(opened) => opened,
             Err((reason, evidence)) => {
                 let peer = &self.peer.name;
@@ -97,13 +98,16 @@ impl Dialling {
             return;
         }
         let end = match self.role {
-            Role::Send => self.send(&greeted, link).await,
-            Role::Receive => self.receive(&greeted, link).await,
+            Role::Send => self.send(&greeted, link, permits).await,
+            Role::Receive => self.receive(&greeted, link, permits).await,
         };
         running.session_closed(&greeted, &end);
     }
 
-    async fn control(&self, id: SessionId) -> Result<(Link, Greeted), (Reason, String)> {
+    /// The control link of a session, within the number of links that may stand.
+    async fn control(&self, id: SessionId) -> Result<(Link, Permits, Greeted), (Reason, String)> {
+        let full = |cause: Cause| (Reason::PeerUnreachable, cause.to_string());
+        let permits = self.running.quota.take(&self.peer.identity).map_err(full)?;
         let seen = |error: TunnelError| (error.reason(), error.to_string());
         let identity = &self.peer.identity;
         let dialled = self
@@ -121,7 +125,7 @@ impl Dialling {
             return Err((Reason::PeerIdentityRefused, evidence));
         }
         let greeted = Greeted::new(self.peer.clone(), link.session(), theirs, agreed, self.role);
-        Ok((link, greeted))
+        Ok((link, permits, greeted))
     }
 
     /// One more link for a session.
@@ -137,23 +141,29 @@ impl Dialling {
         Ok(link)
     }
 
-    /// One more link for a session in which we send, or a wait.
-    async fn try_data_link(&self, greeted: &Greeted, number: u32) -> Option<Link> {
-        match self.data_link(&greeted.theirs, number).await {
-            Ok(link) => Some(link),
+    /// One more link for a session, within the number that may stand, or a wait.
+    async fn try_data_link(&self, greeted: &Greeted, number: u32) -> Option<(Link, Permits)> {
+        let made = async {
+            let permits = self.running.quota.take(&self.peer.identity);
+            let permits = permits.map_err(|cause| cause.to_string())?;
+            let link = self.data_link(&greeted.theirs, number).await;
+            Ok::<_, String>((link.map_err(|error| error.to_string())?, permits))
+        };
+        match made.await {
+            Ok(made) => Some(made),
             Err(error) => {
-                tracing::info!(peer = %self.peer.name, link = number, %error, "no link");
+                tracing::info!(peer = %self.peer.name, link = number, error, "no link");
                 tokio::time::sleep(LINK_RETRY).await;
                 None
             }
         }
     }
 
-    async fn send(&self, greeted: &Greeted, control: Link) -> End {
+    async fn send(&self, greeted: &Greeted, control: Link, permits: Permits) -> End {
         let (to_links, links) = mpsc::channel(JOINING_MAX);
         let (lost, gone) = mpsc::channel(JOINING_MAX);
         // The channel is empty: there is room.
-        let _ = to_links.try_send(self.running.joining(LinkId(0), control, Vec::new()));
+        let _ = to_links.try_send(self.running.joining(LinkId(0), control, permits));
         tokio::select! {
             end = self.running.send_over(greeted, links, lost) => end,
             () = self.keep_links(greeted, to_links, gone) => Ok(()),
@@ -180,9 +190,9 @@ impl Dialling {
             // A peer that is gone takes the control link with it and no new one: what
             // is lost is heard while dialling, too.
             tokio::select! {
-                link = dialled => if let Some(link) = link {
+                link = dialled => if let Some((link, permits)) = link {
                     open += 1;
-                    let joining = self.running.joining(LinkId(number), link, Vec::new());
+                    let joining = self.running.joining(LinkId(number), link, permits);
                     if to_links.send(joining).await.is_err() {
                         break;
                     }
@@ -198,7 +208,7 @@ impl Dialling {
         std::future::pending().await
     }
 
-    async fn receive(&self, greeted: &Greeted, control: Link) -> End {
+    async fn receive(&self, greeted: &Greeted, control: Link, permits: Permits) -> End {
         let session = self.running.receiving(greeted);
         let mut stop = self.running.stop.subscribe();
         let draining = async {
@@ -208,12 +218,12 @@ impl Dialling {
                 .await;
         };
         let end = tokio::select! {
-            end = self.running.receive_link(&session, LinkId(0), control, Vec::new()) => end,
+            end = self.running.receive_link(&session, LinkId(0), control, permits) => end,
             () = self.receive_data(greeted, &session) => Ok(()),
             () = draining => Ok(()),
         };
         session.end();
-        end
+        session.fault().map_or(end, Err)
     }
 
     /// Keeps the data links of a session in which we receive.
@@ -224,18 +234,12 @@ impl Dialling {
         loop {
             while links.len() < wanted {
                 number += 1;
-                match self.data_link(&greeted.theirs, number).await {
-                    Ok(link) => {
-                        let (running, session) = (self.running.clone(), session.clone());
-                        let id = LinkId(number);
-                        links.spawn(async move {
-                            running.receive_link(&session, id, link, Vec::new()).await
-                        });
-                    }
-                    Err(error) => {
-                        tracing::info!(peer = %self.peer.name, link = number, %error, "no link");
-                        tokio::time::sleep(LINK_RETRY).await;
-                    }
+                if let Some((link, permits)) = self.try_data_link(greeted, number).await {
+                    let (running, session) = (self.running.clone(), session.clone());
+                    let id = LinkId(number);
+                    links.spawn(
+                        async move { running.receive_link(&session, id, link, permits).await },
+                    );
                 }
             }
             let _ = links.join_next().await;

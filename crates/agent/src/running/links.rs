@@ -5,10 +5,8 @@ use parking_lot::Mutex;
 use sealift_identity::{Session as TlsSession, TlsContext};
 use sealift_terms::Identity;
 use sealift_tunnel::{Link, LinkEnder};
-use tokio::sync::OwnedSemaphorePermit;
 
-/// What a link counts against, as long as it lives.
-pub(super) type Permits = Vec<OwnedSemaphorePermit>;
+use super::quota::Permits;
 
 /// The links that stand.
 #[derive(Debug, Default)]

@@ -14,6 +14,7 @@ mod links;
 mod live;
 mod peers;
 mod question;
+mod quota;
 mod session;
 mod start;
 
@@ -24,7 +25,8 @@ use sealift_identity::TlsContext;
 use sealift_receiver::Door;
 use sealift_sender::{PeerSender, Rules, SourceHandle, WorkSignal};
 use sealift_terms::{AuditKind, AuditRecord, PeerName, Timestamp, limits::SETTLED_KEPT_MAX};
-use tokio::sync::{Semaphore, watch};
+use sealift_tunnel::OnRefused;
+use tokio::sync::watch;
 
 use crate::{
     Error, Metric,
@@ -37,13 +39,14 @@ pub use start::up;
 
 use links::Standing;
 use peers::PeerStates;
+use quota::Quota;
 
 /// How often links are held against certificates and the deny list.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Record keys are dropped from memory once a minute.
 const EXPIRE_ROUNDS: u64 = 60;
 /// Old uploads and old rows are looked for once an hour.
-const TIDY_ROUNDS: u64 = 3600;
+const TIDY_EVERY: Duration = Duration::from_secs(3600);
 const FOLDED_AT_ONCE: usize = 1000;
 
 /// Everything that runs, shared by the tasks that run it.
@@ -62,7 +65,8 @@ pub(crate) struct Running {
     work: WorkSignal,
     /// Turns true when nothing new is to be begun.
     stop: watch::Sender<bool>,
-    connections: Arc<Semaphore>,
+    quota: Quota,
+    refused: OnRefused,
     sessions: Mutex<session::Registry>,
     listening: Option<std::net::SocketAddr>,
 }
@@ -93,8 +97,8 @@ impl Running {
         self.site.record(record)
     }
 
-    /// Holds standing links against certificates and the deny list, lets counted
-    /// refusals go on record, and tidies up, until the end.
+    /// Holds standing links against certificates and the deny list and lets counted
+    /// refusals go on record, until the end.
     async fn watch_over(&self) {
         let mut rounds = 0_u64;
         loop {
@@ -108,10 +112,16 @@ impl Running {
                 self.show_certificate();
                 self.site.ring.expire();
             }
-            if rounds.is_multiple_of(TIDY_ROUNDS) {
-                self.tidy(now).await;
-            }
             rounds += 1;
+        }
+    }
+
+    /// Tidies up now and then, until the end: beside [`Self::watch_over`], since it
+    /// may take long.
+    async fn keep_tidy(&self) {
+        loop {
+            self.tidy(self.site.world.clock.now()).await;
+            tokio::time::sleep(TIDY_EVERY).await;
         }
     }
 
@@ -133,8 +143,15 @@ impl Running {
             Err(error) => tracing::error!(%error, "unfinished uploads cannot be looked through"),
         }
         let before = now.minus(SETTLED_KEPT_MAX);
-        while let Ok(folded) = self.site.journal.fold(before, FOLDED_AT_ONCE).await
-            && folded == FOLDED_AT_ONCE as u64
-        {}
+        loop {
+            match self.site.journal.fold(before, FOLDED_AT_ONCE).await {
+                Ok(folded) if folded == FOLDED_AT_ONCE as u64 => {}
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::error!(%error, "old rows of the journal cannot be folded");
+                    return;
+                }
+            }
+        }
     }
 }

@@ -10,20 +10,18 @@ use sealift_identity::{Direction, Session as TlsSession};
 use sealift_receiver::Session as Receiving;
 use sealift_sender::{Joining, Session as Sending};
 use sealift_terms::{
-    AuditKind, Identity, Reason, SessionFacts, SessionId, limits::CONNECTIONS_PER_PEER_MAX,
+    AuditKind, Identity, Reason, SessionFacts, SessionId,
+    limits::{CONNECTIONS_PER_PEER_MAX, SESSIONS_PER_PEER_MAX},
 };
 use sealift_tunnel::Link;
 use sealift_wire::{Agreed, Carries, Hello, LinkId, Role};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::{Running, links::Permits};
+use super::{Running, quota::Permits};
 use crate::{Error, Metric, config::Peer, operations};
 
 /// Links that may wait to join a session, and notices of links that are gone.
 pub(super) const JOINING_MAX: usize = 64;
-/// Sessions that one identity may have at once, so that an old one that is not
-/// noticed to be dead yet does not keep it out.
-const SESSIONS_PER_PEER_MAX: usize = 4;
 /// Links that a session may have had: it is begun anew when more are lost.
 const LINKS_PER_SESSION_MAX: usize = 4096;
 /// A difference of clocks that is worth a warning.

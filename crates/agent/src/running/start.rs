@@ -13,15 +13,14 @@ use sealift_sender::{
     NoAnswers, Orders, PeerSender, Rule, Rules, Settings, SourceSettings, SourceTask, WorkSignal,
 };
 use sealift_store::{DirectorySource, Source};
-use sealift_terms::{AuditKind, BucketName, limits::CONNECTIONS_MAX};
-use sealift_tunnel::{Dialer, Listener, TcpTransport};
+use sealift_terms::{AuditKind, BucketName};
+use sealift_tunnel::{Dialer, Listener, OnRefused, TcpTransport};
 use sealift_wire::Role;
-use tokio::{
-    sync::{Semaphore, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 
-use super::{OneSender, Running, accepting, dialling, links::Standing, peers::PeerStates};
+use super::{
+    OneSender, Running, accepting, dialling, links::Standing, peers::PeerStates, quota::Quota,
+};
 use crate::{
     Error, Lifecycle, Outcome, Phase, World,
     admin::AdminServer,
@@ -132,7 +131,8 @@ async fn start(
         site.audit.clone(),
         clock.clone(),
     ));
-    let listener = listen(&config, &site, &tls).await?;
+    let refused = accepting::on_refused(&site);
+    let listener = listen(&config, &refused, &tls).await?;
     let work = WorkSignal::new();
     let (rules, rules_in_force) = watch::channel(Arc::new(rules_of(&config)));
     let sources = open_sources(&config, &site)?;
@@ -169,7 +169,8 @@ async fn start(
         rules,
         work,
         stop,
-        connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+        quota: Quota::new(),
+        refused,
         sessions: Default::default(),
         listening: listener.as_ref().map(Listener::address),
         tls,
@@ -191,15 +192,14 @@ async fn start(
 /// Opens the door to peers, where the configuration has one.
 async fn listen(
     config: &Config,
-    site: &Arc<Site>,
+    refused: &OnRefused,
     tls: &Arc<TlsContext>,
 ) -> Result<Option<Listener>, Error> {
     let Some(address) = config.listen else {
         return Ok(None);
     };
-    let on_refused = accepting::on_refused(site);
     let address = address.to_string();
-    let listener = Listener::bind(&TcpTransport, &address, tls.clone(), on_refused).await;
+    let listener = Listener::bind(&TcpTransport, &address, tls.clone(), refused.clone()).await;
     listener
         .map(Some)
         .map_err(Error::failed("listening for peers"))
@@ -299,6 +299,7 @@ async fn serve(running: &Arc<Running>, lifecycle: &mut Lifecycle) {
     tokio::select! {
         () = lifecycle.reached(Phase::Draining) => {}
         () = running.watch_over() => {}
+        () = running.keep_tidy() => {}
         () = reload => {}
     }
 }

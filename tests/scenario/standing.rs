@@ -1,0 +1,59 @@
+//! A session does not outlive the certificates it was begun with.
+
+use std::time::Duration;
+
+use sealift_agent::World;
+use sealift_identity::{Authority, LeafRequest};
+use sealift_terms::{Identity, Region};
+
+use crate::support::{Pair, Site, wait_until, write_file};
+
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Gives a site a certificate that ends soon.
+fn issue(pair: &Pair, site: &Site, life: Duration) {
+    let authority = Authority::open(&pair.authority()).unwrap();
+    let region = Region::new(format!("region-{}", site.name)).unwrap();
+    let identity: Identity = site.identity.parse().unwrap();
+    let request = LeafRequest {
+        life,
+        ..LeafRequest::new(identity)
+    };
+    let World { clock, rng, .. } = World::real();
+    let issuing = authority.issuing(&region).unwrap();
+    let issued = issuing.issue(&request, &*clock, &*rng).unwrap();
+    let (certificate, key) = (site.dir.join("identity.crt"), site.dir.join("identity.key"));
+    for old in [&certificate, &key] {
+        std::fs::remove_file(old).unwrap();
+    }
+    issued.save(&certificate, &key).unwrap();
+}
+
+#[test]
+fn links_end_with_the_certificate_and_new_ones_wait_for_another() {
+    let pair = Pair::new();
+    write_file(&pair.source.join("before"), "in time");
+    issue(&pair, &pair.a, Duration::from_secs(25));
+    pair.start();
+    pair.wait_completed(1, TIME_MAX);
+    // Nothing but the certificate ends the session.
+    for site in [&pair.a, &pair.b] {
+        site.logs(&["session opened"]);
+        wait_until("its links are closed", TIME_MAX, || {
+            site.log().contains("a link is closed")
+        });
+        site.audits(
+            "session.closed",
+            &["PeerCertificateExpired", &pair.a.identity],
+        );
+    }
+    write_file(&pair.source.join("after"), "too late");
+    wait_until("the sender says why", TIME_MAX, || {
+        pair.a.status()["peers"][0]["reason"] == "PeerCertificateExpired"
+    });
+    assert_eq!(pair.a.transfers("COMPLETED").0, 1);
+    // With another it goes on, without a restart.
+    issue(&pair, &pair.a, Duration::from_secs(3600));
+    pair.a.run(&["reload"]).exits(0);
+    pair.wait_completed(2, TIME_MAX);
+}
