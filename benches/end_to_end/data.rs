@@ -16,42 +16,6 @@ pub struct Work {
     pub bytes: usize,
 }
 
-/// What is measured, and what `--quick` measures.
-pub const WORKS: &[Work] = &[
-    Work {
-        name: "1x2GiB",
-        count: 1,
-        bytes: 2 << 30,
-    },
-    Work {
-        name: "200x8MiB",
-        count: 200,
-        bytes: 8 << 20,
-    },
-    Work {
-        name: "10000x4KiB",
-        count: 10_000,
-        bytes: 4 << 10,
-    },
-];
-pub const QUICK: &[Work] = &[
-    Work {
-        name: "1x256MiB",
-        count: 1,
-        bytes: 256 << 20,
-    },
-    Work {
-        name: "20x8MiB",
-        count: 20,
-        bytes: 8 << 20,
-    },
-    Work {
-        name: "1000x4KiB",
-        count: 1000,
-        bytes: 4 << 10,
-    },
-];
-
 /// Writes the files of `work` below `folder`, a hundred to a directory.
 pub fn make(work: &Work, folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

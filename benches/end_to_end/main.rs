@@ -1,17 +1,22 @@
 //! The whole path beside the floor: both agents as processes, everything on (TLS,
 //! sealing, checksum, journal, catalog, audit, durable commits), on tmpfs.
 //!
-//! `cargo xtask bench end-to-end [--quick] [--json] [--pairs N]`
+//! `cargo xtask bench end-to-end [--quick] [--json] [--pairs N]`; with `--floor` the
+//! variants of the floor by turns instead, which is how it was raised.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    dead_code,
+    unused_imports,
     missing_docs,
     unreachable_pub
 )]
 
 mod data;
 mod floor;
+mod hosts;
+mod raising;
 mod sites;
 
 use std::{
@@ -26,6 +31,42 @@ use serde_json::json;
 /// tmpfs: what is measured is the path, not a disk.
 const PLACE: &str = "/dev/shm";
 
+/// What is measured, and what `--quick` measures.
+const WORKS: &[Work] = &[
+    Work {
+        name: "1x2GiB",
+        count: 1,
+        bytes: 2 << 30,
+    },
+    Work {
+        name: "200x8MiB",
+        count: 200,
+        bytes: 8 << 20,
+    },
+    Work {
+        name: "10000x4KiB",
+        count: 10_000,
+        bytes: 4 << 10,
+    },
+];
+const QUICK: &[Work] = &[
+    Work {
+        name: "1x256MiB",
+        count: 1,
+        bytes: 256 << 20,
+    },
+    Work {
+        name: "20x8MiB",
+        count: 20,
+        bytes: 8 << 20,
+    },
+    Work {
+        name: "1000x4KiB",
+        count: 1000,
+        bytes: 4 << 10,
+    },
+];
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
@@ -36,13 +77,13 @@ fn main() {
     let pairs = pairs
         .and_then(|at| arguments.get(at + 1)?.parse().ok())
         .unwrap_or(3);
-    let works = if has("--quick") {
-        data::QUICK
-    } else {
-        data::WORKS
-    };
+    let works = if has("--quick") { QUICK } else { WORKS };
     let folder = Path::new(PLACE).join(format!("sealift-bench-{}", std::process::id()));
     let _removed = Removed(folder.clone());
+    if has("--floor") {
+        let works = works.iter().filter(|work| work.bytes > 1 << 20);
+        return works.for_each(|work| raising::run(work, &folder.join(work.name), pairs));
+    }
     if !has("--json") {
         println!("machine: {}", machine());
         println!("work, ours and the floor in turn, {pairs} pairs, medians\n");
@@ -54,14 +95,17 @@ fn main() {
 
 /// Runs ours and the floor in turn and prints the medians.
 fn measure(work: &Work, folder: &Path, pairs: usize, as_json: bool) {
-    let source = folder.join("source");
+    let (ready, source) = (folder.join("ready"), folder.join("source"));
+    fs::create_dir_all(&ready).unwrap();
     fs::create_dir_all(&source).unwrap();
-    let files = data::make(work, &source).unwrap();
+    let files = data::make(work, &ready).unwrap();
+    let authority = sites::Authority::make(&folder.join("authority"));
     let (mut ours, mut floors, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let (mut sender, mut receiver) = (0, 0);
     for pair in 0..pairs {
         let site = folder.join(format!("ours-{pair}"));
-        let run = sites::Sites::make(&site, &source).replicate(work.count as u64);
+        let sites = authority.sites(&site, &source, &hosts::Hosts::loopback());
+        let run = sites.replicate(&ready, work.count as u64);
         fs::remove_dir_all(&site).unwrap();
         let floor = run_floor(&files, folder);
         (sender, receiver) = (sender.max(run.sender_mib), receiver.max(run.receiver_mib));
@@ -102,7 +146,7 @@ fn measure(work: &Work, folder: &Path, pairs: usize, as_json: bool) {
 fn run_floor(files: &[PathBuf], folder: &Path) -> Duration {
     let target = folder.join("floor");
     fs::create_dir_all(&target).unwrap();
-    let taken = floor::run(files, &target).unwrap();
+    let taken = floor::run(files, &target, floor::Tuning::BEST).unwrap();
     fs::remove_dir_all(&target).unwrap();
     taken
 }

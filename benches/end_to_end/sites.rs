@@ -2,26 +2,44 @@
 
 use std::{
     fs,
+    io::{self, Read, Write},
     net::TcpListener,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_sealift");
-const WORK_TIME_MAX: Duration = Duration::from_secs(600);
+use crate::hosts::{Hosts, Server};
+
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_sealift");
+pub const BUCKET: &str = "bench";
+const WORK_TIME_MAX: Duration = Duration::from_secs(900);
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(2);
+/// The agent is asked how far it is for a tenth of the time at most.
+const POLL_SHARE: u32 = 10;
+
+/// An authority and the identities of both agents; made once, used by many sites.
+pub struct Authority {
+    folder: PathBuf,
+}
 
 /// A sending site `a` and a receiving site `b` below one folder.
 pub struct Sites {
     folder: PathBuf,
+    hosts: Hosts,
+    /// What `a` replicates; empty until something is placed.
+    source: PathBuf,
 }
 
 /// What one run of ours came to.
+#[derive(Clone, Copy)]
 pub struct Ours {
-    /// From the start of the sending agent until everything was acknowledged.
+    /// From placing the objects in the source until everything was acknowledged.
     pub taken: Duration,
     /// Peak resident memory of the sending agent, in MiB.
     pub sender_mib: u64,
@@ -29,107 +47,182 @@ pub struct Ours {
     pub receiver_mib: u64,
 }
 
-impl Sites {
-    /// Makes an authority and both sites; `a` replicates `source`.
-    pub fn make(folder: &Path, source: &Path) -> Self {
+impl Authority {
+    pub fn make(folder: &Path) -> Self {
         fs::create_dir_all(folder).expect("a folder");
-        let sites = Self {
-            folder: folder.to_owned(),
-        };
         let passphrase = folder.join("passphrase");
         fs::write(&passphrase, "a passphrase of a benchmark\n").expect("a passphrase");
-        secret(&passphrase);
-        let ca = text(&folder.join("ca"));
-        run(&[
-            "ca",
-            "init",
-            "--dir",
-            &ca,
-            "--domain",
-            "bench.sealift",
-            "--region",
-            "region-a",
-            "--region",
-            "region-b",
-            "--passphrase-file",
-            &text(&passphrase),
-        ]);
+        fs::set_permissions(&passphrase, fs::Permissions::from_mode(0o600)).expect("permissions");
+        let (ca, passphrase) = (text(&folder.join("ca")), text(&passphrase));
+        let regions = ["--region", "region-a", "--region", "region-b"];
+        let made = ["ca", "init", "--dir", &ca, "--domain", "bench.sealift"];
+        run(&[&made[..], &regions, &["--passphrase-file", &passphrase]].concat());
         for (name, region) in [("a", "region-a"), ("b", "region-b")] {
             let out = text(&folder.join(name));
-            run(&[
-                "ca", "issue", "--dir", &ca, "--region", region, "--name", name, "--out", &out,
-            ]);
+            let issue = ["ca", "issue", "--dir", &ca, "--region", region];
+            run(&[&issue[..], &["--name", name, "--out", &out]].concat());
         }
-        let free = TcpListener::bind("127.0.0.1:0")
-            .expect("a port")
-            .local_addr()
-            .expect("a port");
+        Self {
+            folder: folder.to_owned(),
+        }
+    }
+
+    /// Makes both sites below `folder`; `a` replicates `source`, which must be there.
+    pub fn sites(&self, folder: &Path, source: &Path, hosts: &Hosts) -> Sites {
+        fs::create_dir_all(folder).expect("a folder");
+        for name in ["a", "b"] {
+            let (from, to) = (self.folder.join(name), folder.join(name));
+            let copied = Command::new("cp").arg("-a").args([&from, &to]).status();
+            assert!(copied.expect("cp").success(), "identities are copied");
+        }
+        let sites = Sites {
+            folder: folder.to_owned(),
+            hosts: hosts.clone(),
+            source: source.to_owned(),
+        };
         let peer = |name: &str, region: &str| {
             format!("{name},spiffe://bench.sealift/region/{region}/agent/{name},bundle.json")
         };
-        run(&[
-            "init",
-            "-c",
-            &sites.config("b"),
-            "--name",
-            "b",
-            "--region",
-            "region-b",
-            "--data-dir",
-            "data",
-            "--listen",
-            &free.to_string(),
-            "--peer",
-            &peer("a", "region-a"),
-            "--bucket",
-            "bench",
-        ]);
-        run(&[
-            "init",
-            "-c",
-            &sites.config("a"),
-            "--name",
-            "a",
-            "--region",
-            "region-a",
-            "--data-dir",
-            "data",
-            "--peer",
-            &format!("{},{free}", peer("b", "region-b")),
-            "--source",
-            &format!("bench={}", text(source)),
-        ]);
+        let listen = format!("{}:{}", hosts.address, free_port());
+        let receives = ["--listen", &listen, "--bucket", BUCKET];
+        sites.init("b", "region-b", &peer("a", "region-a"), &receives);
+        let dialled = format!("{},{listen}", peer("b", "region-b"));
+        let source = format!("{BUCKET}={}", text(source));
+        sites.init("a", "region-a", &dialled, &["--source", &source]);
         sites
     }
+}
 
-    /// Replicates everything that is in the source, once.
-    pub fn replicate(&self, objects: u64) -> Ours {
-        let receiver = Agent::start(&self.config("b"));
-        let started = Instant::now();
-        let sender = Agent::start(&self.config("a"));
-        while self.completed() < objects {
-            assert!(started.elapsed() < WORK_TIME_MAX, "not done in ten minutes");
+impl Sites {
+    fn init(&self, name: &str, region: &str, peer: &str, more: &[&str]) {
+        let config = self.config(name);
+        let init = ["init", "-c", &config, "--name", name, "--region", region];
+        run(&[&init[..], &["--data-dir", "data", "--peer", peer], more].concat());
+    }
+
+    /// Both agents, running and connected.
+    pub fn start(&self) -> Agents<'_> {
+        let receiver = self.start_one("b");
+        let sender = self.start_one("a");
+        let agents = Agents {
+            sites: self,
+            sender,
+            receiver,
+        };
+        let begun = Instant::now();
+        while !agents.is_standing() {
+            let late = begun.elapsed() > STARTS_WITHIN;
+            assert!(!late, "the agents do not find each other: {}", self.logs());
             thread::sleep(Duration::from_millis(20));
         }
+        agents
+    }
+
+    /// One agent, which answers.
+    pub fn start_one(&self, name: &str) -> Server {
+        let config = self.config(name);
+        let mut command = match name {
+            "a" => self.hosts.near(PROGRAM),
+            _ => self.hosts.far(PROGRAM),
+        };
+        command.args(["up", "-c", &config]);
+        let log = self.folder.join(name).join("log");
+        let agent = Server::start(command, &log).expect("the program");
+        let begun = Instant::now();
+        while UnixStream::connect(self.socket(name)).is_err() {
+            let late = begun.elapsed() > STARTS_WITHIN;
+            assert!(!late, "the agent does not answer: {}", self.logs());
+            thread::sleep(Duration::from_millis(5));
+        }
+        agent
+    }
+
+    /// Replicates the folder `ready`, which stands beside the source, once: both agents
+    /// run and are connected before it is moved into the source, and it is moved back
+    /// when they have ended.
+    pub fn replicate(&self, ready: &Path, objects: u64) -> Ours {
+        let agents = self.start();
+        let ours = agents.replicate(ready, objects);
+        agents.stop();
+        self.take_back(ready);
+        ours
+    }
+
+    /// Moves what was placed in the source back to `ready`.
+    pub fn take_back(&self, ready: &Path) {
+        fs::rename(self.placed(), ready).expect("the objects move back");
+    }
+
+    fn placed(&self) -> PathBuf {
+        self.source.join("work")
+    }
+
+    /// What an agent says of itself.
+    pub fn status(&self, name: &str) -> Value {
+        let answer = ask(&self.socket(name), "GET", "/status", "").unwrap_or_default();
+        serde_json::from_slice(&answer).unwrap_or_default()
+    }
+
+    pub fn socket(&self, name: &str) -> PathBuf {
+        self.folder.join(name).join("data/agent.sock")
+    }
+
+    pub fn config(&self, name: &str) -> String {
+        text(&self.folder.join(name).join("sealift.toml"))
+    }
+
+    fn logs(&self) -> String {
+        let log = |name: &str| fs::read_to_string(self.folder.join(name).join("log"));
+        let last = |name: &str| {
+            log(name)
+                .unwrap_or_default()
+                .lines()
+                .last()
+                .map(str::to_owned)
+        };
+        format!("a: {:?}, b: {:?}", last("a"), last("b"))
+    }
+}
+
+/// Both agents of [`Sites`]; killed when dropped.
+pub struct Agents<'a> {
+    sites: &'a Sites,
+    pub sender: Server,
+    pub receiver: Server,
+}
+
+impl Agents<'_> {
+    /// Connected, and the source was looked through.
+    fn is_standing(&self) -> bool {
+        let status = self.sites.status("a");
+        let links = status["peers"][0]["links"].as_u64().unwrap_or_default();
+        links > 0 && !status["sources"][0]["scanned"].is_null()
+    }
+
+    /// Moves `ready` into the source and waits until `objects` have a receipt.
+    pub fn replicate(&self, ready: &Path, objects: u64) -> Ours {
+        let started = Instant::now();
+        fs::rename(ready, self.sites.placed()).expect("the objects move into the source");
+        loop {
+            let asked = Instant::now();
+            if self.completed() >= objects {
+                break;
+            }
+            let late = started.elapsed() > WORK_TIME_MAX;
+            assert!(!late, "not done in time: {}", self.sites.logs());
+            thread::sleep(POLL.max(asked.elapsed() * POLL_SHARE));
+        }
         let taken = started.elapsed();
-        let (sender_mib, receiver_mib) = (sender.peak_mib(), receiver.peak_mib());
-        sender.stop();
-        receiver.stop();
         Ours {
             taken,
-            sender_mib,
-            receiver_mib,
+            sender_mib: self.sender.peak_mib(),
+            receiver_mib: self.receiver.peak_mib(),
         }
     }
 
     /// Objects that the sender's journal has a receipt for.
     fn completed(&self) -> u64 {
-        let output = Command::new(PROGRAM)
-            .args(["status", "--json", "-c", &self.config("a")])
-            .output()
-            .expect("the program");
-        let line = String::from_utf8_lossy(&output.stdout);
-        let status: Value = serde_json::from_str(line.trim()).unwrap_or_default();
+        let status = self.sites.status("a");
         let totals = status["totals"].as_array().cloned().unwrap_or_default();
         let completed = totals.iter().filter(|total| total["status"] == "COMPLETED");
         completed
@@ -137,66 +230,29 @@ impl Sites {
             .sum()
     }
 
-    fn config(&self, name: &str) -> String {
-        text(&self.folder.join(name).join("sealift.toml"))
+    pub fn stop(self) {
+        self.sender.stop();
+        self.receiver.stop();
     }
 }
 
-/// One agent as a process; killed when dropped.
-struct Agent(Child);
-
-impl Agent {
-    fn start(config: &str) -> Self {
-        let log = fs::File::create(format!("{config}.log")).expect("a log");
-        let child = Command::new(PROGRAM)
-            .args(["up", "-c", config])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the program");
-        let agent = Self(child);
-        let begun = Instant::now();
-        while !answers(config) {
-            assert!(
-                begun.elapsed() < Duration::from_secs(30),
-                "the agent does not answer"
-            );
-            thread::sleep(Duration::from_millis(5));
-        }
-        agent
-    }
-
-    fn peak_mib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()));
-        let status = status.unwrap_or_default();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-        kib.unwrap_or_default() / 1024
-    }
-
-    fn stop(mut self) {
-        let _ = Command::new("kill")
-            .args(["-TERM", &self.0.id().to_string()])
-            .status();
-        let _ = self.0.wait();
-    }
+/// One request to an agent's socket; the body of the answer as it came.
+pub fn ask(socket: &Path, method: &str, path: &str, body: &str) -> io::Result<Vec<u8>> {
+    let mut stream = UnixStream::connect(socket)?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let head = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let head = head.ok_or_else(|| io::Error::other("the agent's answer has no body"))?;
+    Ok(answer.split_off(head + 4))
 }
 
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Whether an agent answers: a connection to its socket, nothing started for it.
-fn answers(config: &str) -> bool {
-    let folder = Path::new(config).parent().expect("a folder");
-    std::os::unix::net::UnixStream::connect(folder.join("data/agent.sock")).is_ok()
-}
-
-fn run(arguments: &[&str]) {
+pub fn run(arguments: &[&str]) {
     let output = Command::new(PROGRAM)
         .args(arguments)
         .output()
@@ -205,11 +261,12 @@ fn run(arguments: &[&str]) {
     assert!(output.status.success(), "{}: {said}", arguments.join(" "));
 }
 
-fn secret(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("permissions");
+/// A port that nothing listens on at this moment.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("a port").port()
 }
 
-fn text(path: &Path) -> String {
+pub fn text(path: &Path) -> String {
     path.to_str().expect("a path in UTF-8").to_owned()
 }

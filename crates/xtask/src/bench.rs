@@ -4,31 +4,35 @@ use std::process::Command;
 
 /// Runs the benchmark `what` with its own arguments.
 pub(crate) fn run(what: &str, arguments: &[&str]) -> Result<(), String> {
-    let target = match what {
-        "end-to-end" => "end_to_end",
-        "seal" => "seal",
-        "tunnel" => "tunnel",
+    let (package, target) = match what {
+        "end-to-end" => ("sealift", "end_to_end"),
+        "seal" => ("sealift-seal", "seal"),
+        "tunnel" => ("sealift-tunnel", "tunnel"),
         other => {
             return Err(format!(
                 "no benchmark {other:?}: end-to-end, seal or tunnel"
             ));
         }
     };
-    cargo(&["build", "--release", "--locked"])?;
-    cargo(
-        &[
-            &[
-                "bench", "--locked", "-p", "sealift", "--bench", target, "--",
-            ],
-            arguments,
-        ]
-        .concat(),
-    )
+    run_with(package, target, arguments, &[])
 }
 
-fn cargo(arguments: &[&str]) -> Result<(), String> {
+/// Builds what is measured and runs the benchmark `target` of `package`, with `variables` set.
+pub(crate) fn run_with(
+    package: &str,
+    target: &str,
+    arguments: &[&str],
+    variables: &[(&str, String)],
+) -> Result<(), String> {
+    cargo(&["build", "--release", "--locked"], variables)?;
+    let bench = ["bench", "--locked", "-p", package, "--bench", target];
+    cargo(&[&bench[..], &["--"], arguments].concat(), variables)
+}
+
+fn cargo(arguments: &[&str], variables: &[(&str, String)]) -> Result<(), String> {
     let status = Command::new("cargo")
         .args(arguments)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .status()
         .map_err(|error| format!("cargo did not start: {error}"))?;
     if status.success() {

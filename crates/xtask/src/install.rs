@@ -1,13 +1,32 @@
-//! What the tests need besides Rust, installed from the distribution's packages.
+//! What the tests and the comparison need besides Rust.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
-/// A program the tests start, and the Debian package that has it.
-const PROGRAMS: &[(&str, &str)] = &[("openssl", "openssl"), ("curl", "curl"), ("ip", "iproute2")];
+/// Programs, each with the Debian package that has it.
+type Programs = &'static [(&'static str, &'static str)];
+
+/// What the tests start.
+pub(crate) const TESTED: Programs = &[("openssl", "openssl"), ("curl", "curl"), ("ip", "iproute2")];
+
+/// What the comparison starts.
+pub(crate) const COMPARED: Programs = &[
+    ("curl", "curl"),
+    ("ip", "iproute2"),
+    ("iperf3", "iperf3"),
+    ("fusermount", "fuse"),
+    ("gocryptfs", "gocryptfs"),
+    ("nginx", "nginx"),
+    ("ping", "iputils-ping"),
+    ("pip3", "python3-pip"),
+    ("rclone", "rclone"),
+    ("restic", "restic"),
+    ("rsync", "rsync"),
+    ("stunnel", "stunnel4"),
+];
 
 /// Installs the packages of programs that are missing.
-pub(crate) fn debian_packages() -> Result<(), String> {
-    let missing: Vec<&str> = PROGRAMS
+pub(crate) fn debian_packages(programs: Programs) -> Result<(), String> {
+    let missing: Vec<&str> = programs
         .iter()
         .filter(|(program, _)| !is_installed(program))
         .map(|(_, package)| *package)
@@ -24,6 +43,17 @@ pub(crate) fn debian_packages() -> Result<(), String> {
         ]
         .concat(),
     )
+}
+
+/// Installs a Python package below `folder`; says whether that worked.
+pub(crate) fn python_package(package: &str, folder: &Path) -> bool {
+    println!("installing {package}");
+    let status = Command::new("pip3")
+        .args(["install", "-q", "--no-deps", "--root-user-action=ignore"])
+        .arg("--target")
+        .args([folder.as_os_str(), package.as_ref()])
+        .status();
+    status.is_ok_and(|status| status.success())
 }
 
 fn is_installed(program: &str) -> bool {

@@ -1,6 +1,8 @@
-//! The project's own commands: `cargo xtask test [--full]`, `cargo xtask bench WHAT`.
+//! The project's own commands: `cargo xtask test [--full]`, `cargo xtask bench WHAT`,
+//! `cargo xtask compare`.
 
 mod bench;
+mod compare;
 mod install;
 mod suite;
 
@@ -9,7 +11,9 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask test [--full]            install what the tests need, run all of them
 cargo xtask bench end-to-end [ARGS]  the whole path beside a hand-written floor (--json, --quick)
-cargo xtask bench seal|tunnel        one part of the path by itself";
+cargo xtask bench seal|tunnel        one part of the path by itself
+cargo xtask compare [ARGS]           beside what users would pick instead, as root
+                                     (--json, --quick, --pairs N, --only WORK)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -18,6 +22,7 @@ fn main() -> ExitCode {
         ["test"] => suite::run_all(suite::Count::Usual),
         ["test", "--full"] => suite::run_all(suite::Count::Full),
         ["bench", what, rest @ ..] => bench::run(what, rest),
+        ["compare", rest @ ..] => compare::run(rest),
         _ => Err(format!("usage:\n{USAGE}")),
     };
     match outcome {

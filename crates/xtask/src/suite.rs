@@ -72,7 +72,7 @@ const SUITES: &[Suite] = &[
 
 /// Installs what the suites need and runs them in order; the first failure ends it.
 pub(crate) fn run_all(count: Count) -> Result<(), String> {
-    install::debian_packages()?;
+    install::debian_packages(install::TESTED)?;
     let mut lines = Vec::new();
     for suite in SUITES {
         let taken = suite.run(count)?;

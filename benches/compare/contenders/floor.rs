@@ -1,0 +1,36 @@
+//! The floor: the hand-written loop of `benches/end_to_end/floor`.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufReader},
+};
+
+use super::{Contender, Job, Run};
+use crate::{arrived::Expected, floor};
+
+pub struct Floor;
+
+impl Contender for Floor {
+    fn name(&self) -> String {
+        "hand-written loop (the floor)".to_owned()
+    }
+
+    fn sealed(&self) -> &'static str {
+        "AES-256-GCM"
+    }
+
+    fn run(&self, job: &Job<'_>) -> io::Result<Run> {
+        let target = job.place.join("floor");
+        fs::create_dir_all(&target)?;
+        let taken = floor::run(job.files, &target, floor::Tuning::BEST)?;
+        if job.checked {
+            for (index, file) in job.files.iter().enumerate() {
+                let sealed = BufReader::new(File::open(target.join(format!("{index:07}")))?);
+                let mut expected = Expected::open(file)?;
+                floor::open(index, sealed, |plain| expected.takes(plain))?;
+                expected.is_whole()?;
+            }
+        }
+        Ok(Run { taken, ours: None })
+    }
+}

@@ -1,0 +1,35 @@
+//! sealift itself: two agents, everything on.
+
+use std::io;
+
+use super::{Contender, Job, Run};
+use crate::sites;
+
+pub struct Sealift;
+
+impl Contender for Sealift {
+    fn name(&self) -> String {
+        "sealift".to_owned()
+    }
+
+    fn sealed(&self) -> &'static str {
+        "AES-256-GCM"
+    }
+
+    fn run(&self, job: &Job<'_>) -> io::Result<Run> {
+        let place = job.place.join("sites");
+        let sites = job.tools.authority.sites(&place, job.source, job.hosts);
+        let ours = sites.replicate(job.ready, job.files.len() as u64);
+        if job.checked {
+            let restored = sites::text(&job.place.join("restored"));
+            let bucket = format!("{}/", sites::BUCKET);
+            let config = sites.config("b");
+            sites::run(&["restore", &bucket, &restored, "-c", &config]);
+            job.compare(&job.place.join("restored/work"))?;
+        }
+        Ok(Run {
+            taken: ours.taken,
+            ours: Some(ours),
+        })
+    }
+}

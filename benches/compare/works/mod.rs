@@ -1,0 +1,91 @@
+//! The works of the table, in order.
+
+mod bulk;
+mod disk;
+mod long;
+mod many;
+mod read;
+
+use std::{io, path::Path};
+
+use crate::{contenders::Tools, report::Table};
+
+/// How much is done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    Full,
+    Quick,
+}
+
+impl Scale {
+    fn pick<T>(self, full: T, quick: T) -> T {
+        match self {
+            Self::Full => full,
+            Self::Quick => quick,
+        }
+    }
+}
+
+/// What a work is given.
+pub struct Setting<'a> {
+    pub tools: &'a Tools,
+    pub scale: Scale,
+    /// Interleaved pairs.
+    pub pairs: usize,
+    /// TCP's, on the long path.
+    pub congestion: Option<&'a str>,
+    /// On tmpfs, empty, gone afterwards.
+    pub memory: &'a Path,
+    /// On a disk, empty, gone afterwards.
+    pub disk: &'a Path,
+}
+
+/// One or several tables under one name.
+pub struct WorkOf {
+    pub name: &'static str,
+    pub run: fn(&Setting<'_>) -> io::Result<Vec<Table>>,
+}
+
+/// All of them.
+pub const ALL: &[WorkOf] = &[
+    WorkOf {
+        name: "large",
+        run: bulk::large,
+    },
+    WorkOf {
+        name: "middle",
+        run: bulk::middle,
+    },
+    WorkOf {
+        name: "small",
+        run: bulk::small,
+    },
+    WorkOf {
+        name: "small-durable",
+        run: disk::small,
+    },
+    WorkOf {
+        name: "large-durable",
+        run: disk::large,
+    },
+    WorkOf {
+        name: "hundred-thousand",
+        run: many::hundred_thousand,
+    },
+    WorkOf {
+        name: "million",
+        run: many::million,
+    },
+    WorkOf {
+        name: "read",
+        run: read::read,
+    },
+    WorkOf {
+        name: "long",
+        run: long::clean,
+    },
+    WorkOf {
+        name: "long-lossy",
+        run: long::lossy,
+    },
+];
