@@ -16,6 +16,7 @@ mod peers;
 mod question;
 mod session;
 mod start;
+mod watchdog;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -37,6 +38,7 @@ pub use start::up;
 
 use links::Standing;
 use peers::PeerStates;
+use watchdog::Watchdog;
 
 /// How often links are held against certificates and the deny list.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -55,6 +57,7 @@ pub(crate) struct Running {
     tls: Arc<TlsContext>,
     standing: Standing,
     peers: PeerStates,
+    watchdog: Watchdog,
     door: Arc<Door>,
     senders: BTreeMap<PeerName, Arc<OneSender>>,
     sources: Vec<SourceHandle>,
@@ -100,6 +103,7 @@ impl Running {
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
             self.standing.sweep(&self.tls);
+            self.look_for_stalls().await;
             let now = self.site.world.clock.now();
             if let Err(error) = self.site.audit.settle_refusals(now) {
                 tracing::error!(%error, "refused connections cannot be put on record");

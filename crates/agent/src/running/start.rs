@@ -21,7 +21,9 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{OneSender, Running, accepting, dialling, links::Standing, peers::PeerStates};
+use super::{
+    OneSender, Running, accepting, dialling, links::Standing, peers::PeerStates, watchdog::Watchdog,
+};
 use crate::{
     Error, Lifecycle, Outcome, Phase, World,
     admin::AdminServer,
@@ -163,6 +165,7 @@ async fn start(
         flags,
         standing: Standing::default(),
         peers: PeerStates::default(),
+        watchdog: Watchdog::default(),
         door,
         senders: senders(&config, &site, &sources, &work),
         sources: handles,
