@@ -65,6 +65,16 @@ impl Agent {
         }
     }
 
+    /// Stops it in its tracks, or lets it go on.
+    pub(crate) fn freeze(&self, is_frozen: bool) {
+        let signal = if is_frozen {
+            Signal::STOP
+        } else {
+            Signal::CONT
+        };
+        kill_process(self.pid(), signal).unwrap();
+    }
+
     /// Ends it as a power cut would, as far as a process can be.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

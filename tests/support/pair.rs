@@ -55,7 +55,6 @@ impl Pair {
         fs::create_dir(&source).unwrap();
         authority(&dir.path().join("ca"), DOMAIN);
         let listen = free_address();
-        let identity = |name: &str| format!("spiffe://{DOMAIN}/region/region-{name}/agent/{name}");
         let site =
             |name: &str| Site::new(name, &dir.path().join(name), identity(name), free_address());
         let pair = Self {
@@ -96,9 +95,9 @@ impl Pair {
         self.dir().join("ca")
     }
 
-    /// Issues a certificate for an agent `name`, of `region-a` unless it is `b`.
+    /// Issues a certificate for an agent `name`.
     pub(crate) fn issue(&self, name: &str, out: &Path) {
-        let region = if name == "b" { "region-b" } else { "region-a" };
+        let region = region_of(name);
         let (ca, out) = (text(&self.authority()), text(out));
         let issue = [
             "ca", "issue", "--dir", &ca, "--region", region, "--name", name, "--out", &out,
@@ -106,14 +105,38 @@ impl Pair {
         run(issue).exits(0);
     }
 
+    /// One more site that `a` sends the same bucket to, and where `a` dials it:
+    /// where it listens, or `by` the way of something between.
+    pub(crate) fn destination(&self, name: &str, by: impl FnOnce(&str) -> String) -> Site {
+        let dir = self.dir().join(name);
+        let (listen, site) = (
+            free_address(),
+            Site::new(name, &dir, identity(name), free_address()),
+        );
+        self.issue(name, &dir);
+        let peer_a = format!("a,{},bundle.json", self.a.identity);
+        let more = ["--peer", &peer_a, "--listen", &listen, "--bucket", BUCKET];
+        self.init(&site, &more);
+        let peer = format!(
+            "[[peer]]\nname = \"{name}\"\nidentity = \"{}\"\ntrust_bundle = \"bundle.json\"\n\
+             address = \"{}\"\n\n[[peer]]",
+            site.identity,
+            by(&listen)
+        );
+        self.a.edit("[[peer]]", &peer);
+        self.a
+            .edit("peers = [\"b\"", &format!("peers = [\"{name}\", \"b\""));
+        site
+    }
+
     fn init(&self, site: &Site, more: &[&str]) {
-        let region = format!("region-{}", site.name);
+        let region = region_of(&site.name);
         let args = [
             "init",
             "--name",
             &site.name,
             "--region",
-            &region,
+            region,
             "--data-dir",
             "data",
         ];
@@ -188,6 +211,17 @@ impl Pair {
         self.b.run(&["get", "-o", &text(&out), &object]).exits(0);
         out
     }
+}
+
+fn region_of(name: &str) -> &'static str {
+    match name {
+        "b" | "c" | "d" => "region-b",
+        _ => "region-a",
+    }
+}
+
+fn identity(name: &str) -> String {
+    format!("spiffe://{DOMAIN}/region/{}/agent/{name}", region_of(name))
 }
 
 /// Makes an authority for regions a and b.

@@ -102,6 +102,11 @@ impl Site {
         code
     }
 
+    /// Stops its agent's process in its tracks, or lets it go on.
+    pub(crate) fn freeze(&self, is_frozen: bool) {
+        self.agent().as_ref().unwrap().freeze(is_frozen);
+    }
+
     /// Kills its agent; whether there was one.
     pub(crate) fn kill(&self) -> bool {
         let agent = self.agent().take();
@@ -181,6 +186,12 @@ impl Site {
         stream.read_to_string(&mut text).ok()?;
         assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
         Some(text)
+    }
+
+    /// Adds to its configuration.
+    pub(crate) fn configure(&self, more: &str) {
+        let text = fs::read_to_string(self.config()).unwrap();
+        fs::write(self.config(), format!("{text}\n{more}\n")).unwrap();
     }
 
     /// Replaces text in its configuration, which must be there.

@@ -73,6 +73,8 @@ metrics! {
     DeletesHeld = gauge "sealift_source_deletes_held" ["bucket"] "Removals that wait to be accepted.";
     LastScan = gauge "sealift_source_last_scan_timestamp_seconds" ["bucket"] "When the last scan of a source was finished, in seconds since 1970.";
     AuditLeaves = gauge "sealift_audit_leaves" [] "Records in the audit log.";
+    Stalled = gauge "sealift_stalled" ["peer"] "Whether work is pending and nothing was acknowledged for too long: 1 or 0.";
+    SessionsGivenUp = counter "sealift_sessions_given_up_total" ["peer"] "Sessions given up because the peer did not answer.";
     AdminRequests = counter "sealift_admin_requests_total" ["command"] "Commands answered.";
 }
 
@@ -195,6 +197,8 @@ mod tests {
             "sealift_source_deletes_held[bucket]",
             "sealift_source_last_scan_timestamp_seconds[bucket]",
             "sealift_audit_leaves[]",
+            "sealift_stalled[peer]",
+            "sealift_sessions_given_up_total[peer]",
             "sealift_admin_requests_total[command]",
         ];
         assert_eq!(names, documented);

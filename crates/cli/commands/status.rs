@@ -5,7 +5,7 @@ use std::{io::IsTerminal, time::Duration};
 use clap::Args;
 use sealift_agent::{
     Error, Exit,
-    admin::{Request, RuleReport, StatusReport},
+    admin::{Alarm, Request, RuleReport, StatusReport},
 };
 use sealift_terms::Status as TransferStatus;
 
@@ -58,6 +58,15 @@ fn show(report: &StatusReport) -> Result<(), Error> {
     output::print(&format!("{}  {}  {state}", report.site, report.region))?;
     for problem in &report.readiness.problems {
         output::print(&format!("  ! {}", output::safe(problem)))?;
+    }
+    for alarm in &report.alarms {
+        let Alarm {
+            alarm,
+            evidence,
+            remedy,
+        } = alarm;
+        output::print(&format!("  ! {alarm}: {}", output::safe(evidence)))?;
+        output::print(&format!("    → {remedy}"))?;
     }
     totals(report)?;
     sending(report)?;

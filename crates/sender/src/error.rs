@@ -21,6 +21,12 @@ pub enum SenderError {
     /// The peer broke the protocol.
     #[error("the peer broke the protocol: {0}")]
     Peer(#[from] WireError),
+    /// The peer did not answer for too long: the session was given up.
+    #[error("the session was given up: {evidence}")]
+    Stalled {
+        /// What was waited for, and how long.
+        evidence: String,
+    },
 }
 
 impl SenderError {
@@ -32,6 +38,7 @@ impl SenderError {
             // The journal rests in the data directory, as the audit log does.
             Self::Journal(_) | Self::Audit(_) => Reason::AuditUnavailable,
             Self::Peer(error) => error.reason(),
+            Self::Stalled { .. } => Reason::PeerUnreachable,
         }
     }
 

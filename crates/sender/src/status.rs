@@ -187,6 +187,10 @@ pub struct SenderStatus {
     pub parts_resumed: u64,
     /// Offers without an outcome yet.
     pub under_way: u64,
+    /// Objects and parts of objects that the peer said are stored.
+    pub acknowledgements: u64,
+    /// Answers of any kind to offers, refusals too.
+    pub answers: u64,
     /// By rule.
     pub sent: Vec<Sent>,
     /// The largest objects on their way.

@@ -72,6 +72,10 @@ kinds! {
     KeyBackup = "key.backup",
     /// A certificate was issued.
     CertificateIssued = "certificate.issued",
+    /// Work was pending and nothing was acknowledged for too long.
+    ReplicationStalled = "replication.stalled",
+    /// Something was acknowledged again after that.
+    ReplicationResumed = "replication.resumed",
     /// A peer came back with an older copy of its data.
     ReplicaRolledBack = "replica.rolled_back",
     /// The catalog was rebuilt from the store.

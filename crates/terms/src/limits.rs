@@ -119,6 +119,14 @@ pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(3600);
 /// How often a source is scanned unless the configuration says otherwise.
 pub const SCAN_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
 
+/// Pending work without an acknowledgement for this long is an alarm unless the
+/// configuration says otherwise: five minutes.
+pub const STALLED_AFTER_DEFAULT: Duration = Duration::from_secs(300);
+/// The shortest such time that can be configured.
+pub const STALLED_AFTER_MIN: Duration = Duration::from_secs(2);
+/// The longest such time that can be configured: one day.
+pub const STALLED_AFTER_MAX: Duration = Duration::from_secs(86_400);
+
 /// Names of one bucket that cannot be keys and are remembered with why.
 pub const UNSUPPORTED_NAMES_MAX: usize = 10_000;
 

@@ -28,7 +28,7 @@ pub use keys::{KeyVersions, Keys, KeysRestored};
 pub use operations::{Actor, Operations};
 pub use reach::{OpenSite, Reached};
 pub use report::{
-    BucketReport, Count, Explanation, Finding, ObjectRow, PeerReport, Readiness, Retried,
+    Alarm, BucketReport, Count, Explanation, Finding, ObjectRow, PeerReport, Readiness, Retried,
     RuleReport, Sealing, SourceReport, StatusCount, StatusReport, VerifyRow, VerifySummary,
 };
 pub use request::{Get, Ls, Named, Request, Retry, Verify};

@@ -56,6 +56,20 @@ pub struct StatusReport {
     pub buckets: Vec<BucketReport>,
     /// The other agents.
     pub peers: Vec<PeerReport>,
+    /// What somebody has to look at. Unlike problems these do not make an agent unready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<Alarm>,
+}
+
+/// Something that somebody has to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// The word for it: `stalled`, `damaged`.
+    pub alarm: String,
+    /// What was seen.
+    pub evidence: String,
+    /// What to do.
+    pub remedy: String,
 }
 
 /// Whether an agent can do its work.

@@ -208,6 +208,16 @@ pub(super) fn log(c: &mut Checker<'_>, raw: &raw::Log) -> Log {
     log
 }
 
+pub(super) fn stalled_after(c: &mut Checker<'_>, raw: &raw::Watchdog) -> Duration {
+    let secs = c.number(
+        "watchdog.stalled_after_secs",
+        raw.stalled_after_secs.as_ref(),
+        limits::STALLED_AFTER_MIN.as_secs()..=limits::STALLED_AFTER_MAX.as_secs(),
+        limits::STALLED_AFTER_DEFAULT.as_secs(),
+    );
+    Duration::from_secs(secs)
+}
+
 /// The allow-lists: never empty, every name known.
 pub(super) fn tls(c: &mut Checker<'_>, raw: &raw::Tls) -> TlsPolicy {
     let policy = TlsPolicy::default();

@@ -29,6 +29,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[log]`.
     pub log: Log,
+    /// `[watchdog]`: pending work without any acknowledgement for so long is an alarm.
+    pub stalled_after: Duration,
     /// `[[peer]]`.
     pub peers: Vec<Peer>,
     /// `[[bucket]]`: what is archived here.

@@ -146,6 +146,7 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
         tls: check::tls(c, &raw.tls),
         limits: check::limits(c, &raw.limits),
         log: check::log(c, &raw.log),
+        stalled_after: check::stalled_after(c, &raw.watchdog),
         site: site?,
         identity,
         root_key: root_key?,

@@ -26,6 +26,7 @@ pub const SETTINGS: &[&str] = &[
     "limits.drain_secs",
     "log.format",
     "log.level",
+    "watchdog.stalled_after_secs",
 ];
 
 enum Slot<'a> {
@@ -53,6 +54,7 @@ fn slot<'a>(raw: &'a mut Raw, setting: &str) -> Option<Slot<'a>> {
         "limits.drain_secs" => Slot::MaybeNumber(&mut raw.limits.drain_secs),
         "log.format" => Slot::MaybeText(&mut raw.log.format),
         "log.level" => Slot::MaybeText(&mut raw.log.level),
+        "watchdog.stalled_after_secs" => Slot::MaybeNumber(&mut raw.watchdog.stalled_after_secs),
         _ => return None,
     })
 }

@@ -23,6 +23,8 @@ pub(crate) struct Raw {
     pub(crate) limits: Limits,
     #[serde(default)]
     pub(crate) log: Log,
+    #[serde(default)]
+    pub(crate) watchdog: Watchdog,
     #[serde(default, rename = "peer")]
     pub(crate) peers: Vec<Spanned<Peer>>,
     #[serde(default, rename = "bucket")]
@@ -92,6 +94,12 @@ pub(crate) struct Limits {
 pub(crate) struct Log {
     pub(crate) format: Option<Text>,
     pub(crate) level: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Watchdog {
+    pub(crate) stalled_after_secs: Option<Number>,
 }
 
 #[derive(Debug, Deserialize)]

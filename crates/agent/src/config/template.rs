@@ -294,4 +294,8 @@ const TAIL: &str = r#"# Allow-lists in order of preference. TLS 1.3 only; an emp
 # [log]
 # format = "text"
 # level = "info"
+
+# Pending work and no acknowledgement for this long is an alarm, and the peer is dialled anew.
+# [watchdog]
+# stalled_after_secs = 300
 "#;

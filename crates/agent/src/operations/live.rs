@@ -7,7 +7,7 @@ use sealift_terms::{BucketName, PeerName, Reason, SessionFacts, Timestamp};
 
 use crate::{
     CheckLine, Error,
-    admin::{Actor, Readiness},
+    admin::{Actor, Alarm, Readiness},
 };
 
 /// A running agent, as the operations of its site see it.
@@ -31,6 +31,9 @@ pub(crate) trait Live: Send + Sync {
 
     /// What came in since the start.
     fn usage(&self) -> Usage;
+
+    /// What somebody has to look at.
+    fn alarms(&self) -> Vec<Alarm>;
 
     /// Says that transfers are due now.
     fn wake(&self);

@@ -39,6 +39,11 @@ impl SiteOperations {
             sources,
             buckets,
             peers: self.peers(&config),
+            alarms: self
+                .live
+                .as_ref()
+                .map(|live| live.alarms())
+                .unwrap_or_default(),
         })
     }
 

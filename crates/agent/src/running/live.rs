@@ -8,7 +8,7 @@ use sealift_terms::{AuditKind, AuditRecord, BucketName, Timestamp};
 use super::{Running, question, start::rules_of};
 use crate::{
     CheckLine, Error,
-    admin::{Actor, Readiness},
+    admin::{Actor, Alarm, Readiness},
     check_offline,
     config::Config,
     load_credentials, load_peers,
@@ -73,6 +73,10 @@ impl Live for Running {
 
     fn usage(&self) -> Usage {
         self.door.usage()
+    }
+
+    fn alarms(&self) -> Vec<Alarm> {
+        self.watchdog.alarms()
     }
 
     fn wake(&self) {
@@ -180,6 +184,7 @@ fn needs_restart(before: &Config, after: &Config) -> Result<(), Error> {
         ("[limits]", before.limits == after.limits),
         ("[tls]", before.tls == after.tls),
         ("[log]", before.log == after.log),
+        ("[watchdog]", before.stalled_after == after.stalled_after),
         (
             "[[peer]]: who they are and where",
             peers(before) == peers(after),

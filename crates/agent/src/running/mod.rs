@@ -17,6 +17,7 @@ mod question;
 mod quota;
 mod session;
 mod start;
+mod watchdog;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -40,6 +41,7 @@ pub use start::up;
 use links::Standing;
 use peers::PeerStates;
 use quota::Quota;
+use watchdog::Watchdog;
 
 /// How often links are held against certificates and the deny list.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -58,6 +60,7 @@ pub(crate) struct Running {
     tls: Arc<TlsContext>,
     standing: Standing,
     peers: PeerStates,
+    watchdog: Watchdog,
     door: Arc<Door>,
     senders: BTreeMap<PeerName, Arc<OneSender>>,
     sources: Vec<SourceHandle>,
@@ -104,6 +107,7 @@ impl Running {
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
             self.standing.sweep(&self.tls);
+            self.look_for_stalls().await;
             let now = self.site.world.clock.now();
             if let Err(error) = self.site.audit.settle_refusals(now) {
                 tracing::error!(%error, "refused connections cannot be put on record");

@@ -20,6 +20,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     OneSender, Running, accepting, dialling, links::Standing, peers::PeerStates, quota::Quota,
+    watchdog::Watchdog,
 };
 use crate::{
     Error, Lifecycle, Outcome, Phase, World,
@@ -163,6 +164,7 @@ async fn start(
         flags,
         standing: Standing::default(),
         peers: PeerStates::default(),
+        watchdog: Watchdog::default(),
         door,
         senders: senders(&config, &site, &sources, &work),
         sources: handles,

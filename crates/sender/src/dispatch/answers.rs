@@ -20,6 +20,9 @@ pub(super) async fn take_events(
     mut events: mpsc::UnboundedReceiver<SendEvent>,
 ) {
     while let Some(event) = events.recv().await {
+        if !matches!(event, SendEvent::Link(_) | SendEvent::AllSent { .. }) {
+            tally.answered();
+        }
         match event {
             SendEvent::Accepted { parts, .. } => {
                 shared

@@ -139,6 +139,7 @@ impl PeerSender {
         let (written, resumed) = *self.before.lock();
         let count = |of: fn(&Shared) -> u64| session.as_deref().map_or(0, of);
         let sent = self.tally.snapshot();
+        let (acknowledgements, answers) = self.tally.heard();
         SenderStatus {
             peer: self.settings.peer.clone(),
             connected: session.is_some(),
@@ -147,6 +148,8 @@ impl PeerSender {
             bytes_written: written + count(|s| s.bytes_written.load(Ordering::Relaxed)),
             parts_resumed: resumed + count(|s| s.parts_resumed.load(Ordering::Relaxed)),
             under_way: count(|s| s.under_way() as u64),
+            acknowledgements,
+            answers,
             sent,
             current: session
                 .as_deref()
@@ -162,6 +165,16 @@ impl PeerSender {
         let answer = session.ask(question)?;
         drop(session);
         answer.await.ok()
+    }
+
+    /// Gives the open session up, so that another is made: what is under way on it is
+    /// sent again. Says whether there was one.
+    pub fn give_up(&self, evidence: String) -> bool {
+        let session = self.session.lock().clone();
+        if let Some(session) = &session {
+            session.fail(SenderError::Stalled { evidence });
+        }
+        session.is_some()
     }
 
     /// Lets a link finish what is under way on it, then closes it; for one whose

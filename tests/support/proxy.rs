@@ -1,0 +1,107 @@
+//! Something between two agents: it may be slow, and it may swallow what is sent.
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+/// Read and passed on at once.
+const PIECE_BYTES: usize = 4096;
+
+/// A way to `to` over an address of its own.
+pub(crate) struct Proxy {
+    pub(crate) address: String,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Bytes a second and direction of each connection; 0 for as many as will go.
+    rate: AtomicU64,
+    /// One for each connection: whether it swallows what comes.
+    swallows: Mutex<Vec<Arc<AtomicBool>>>,
+    over: AtomicBool,
+}
+
+impl Proxy {
+    pub(crate) fn to(to: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let shared = Arc::<Shared>::default();
+        let (of_thread, to) = (shared.clone(), to.to_owned());
+        thread::spawn(move || {
+            for from in listener.incoming() {
+                if of_thread.over.load(Ordering::Relaxed) {
+                    return;
+                }
+                if let (Ok(from), Ok(to)) = (from, TcpStream::connect(&to)) {
+                    of_thread.clone().connect(&from, &to);
+                }
+            }
+        });
+        Self { address, shared }
+    }
+
+    /// Lets only so many bytes a second pass.
+    pub(crate) fn slow_down(&self, bytes_per_sec: u64) {
+        self.shared.rate.store(bytes_per_sec, Ordering::Relaxed);
+    }
+
+    /// From now on the connections that stand pass nothing on, and stay open.
+    pub(crate) fn swallow(&self) -> usize {
+        let swallows = self.shared.swallows.lock().unwrap();
+        let open = |swallows: &&Arc<AtomicBool>| Arc::strong_count(swallows) > 1;
+        let standing: Vec<_> = swallows.iter().filter(open).collect();
+        standing
+            .iter()
+            .for_each(|swallows| swallows.store(true, Ordering::Relaxed));
+        standing.len()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(&self.address);
+    }
+}
+
+impl Shared {
+    fn connect(self: Arc<Self>, one: &TcpStream, other: &TcpStream) {
+        let swallows = Arc::new(AtomicBool::new(false));
+        self.swallows.lock().unwrap().push(swallows.clone());
+        for (from, to) in [(one, other), (other, one)] {
+            let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+            let (shared, swallows) = (self.clone(), swallows.clone());
+            thread::spawn(move || shared.pass(from, to, &swallows));
+        }
+    }
+
+    fn pass(&self, mut from: TcpStream, mut to: TcpStream, swallows: &AtomicBool) {
+        let mut piece = [0; PIECE_BYTES];
+        while let Ok(length @ 1..) = from.read(&mut piece) {
+            // What is swallowed is neither passed on nor read: as a line that is cut.
+            while swallows.load(Ordering::Relaxed) {
+                if self.over.load(Ordering::Relaxed) {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+            if to.write_all(&piece[..length]).is_err() {
+                break;
+            }
+            let rate = self.rate.load(Ordering::Relaxed);
+            if rate > 0 {
+                thread::sleep(Duration::from_secs_f64(length as f64 / rate as f64));
+            }
+        }
+        let _ = from.shutdown(std::net::Shutdown::Both);
+        let _ = to.shutdown(std::net::Shutdown::Both);
+    }
+}
