@@ -1,25 +1,31 @@
 //! The operating system's own disk, clock and random generator, behind the
 //! traits of `sealift_terms::world`, and the lock that keeps a second process
-//! out of a data directory; and reading a secret from a file that is nobody else's.
+//! out of a data directory; reading a secret from a file that is nobody else's; and
+//! giving up every file that is not needed.
 //!
 //! ```text
 //!   world::Disk  ◀── OsDisk   open(O_NOFOLLOW, 0600) · pread · pwrite · fdatasync · rename · statvfs
 //!   world::Clock ◀── OsClock  wall clock, monotonic clock
 //!   world::Rng   ◀── OsRng    the system's generator
 //!   data_dir/LOCK ── DataDirLock (flock)
+//!   every other file ── Sandbox (Landlock)
 //! ```
 //!
 //! It leaves to others what is written where: it knows no file of sealift but
 //! `LOCK`. A simulation puts its own disk, clock and generator in this place.
 
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
 mod clock;
 mod disk;
 mod lock;
 mod rng;
+mod sandbox;
 mod secret;
 
 pub use clock::OsClock;
 pub use disk::OsDisk;
 pub use lock::{DataDirLock, LOCK_FILE, LockError};
 pub use rng::OsRng;
-pub use secret::{SecretFileError, read_secret_file};
+pub use sandbox::{Enforced, Sandbox};
+pub use secret::{SecretFileError, read_credential_file, read_secret_file};

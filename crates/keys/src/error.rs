@@ -200,3 +200,29 @@ impl KeyError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_in_which_a_provider_fails_has_its_reason() {
+        let key = || "alias/photos".to_owned();
+        let unavailable = KeyError::Unavailable {
+            key: key(),
+            source: std::io::Error::from(std::io::ErrorKind::TimedOut).into(),
+        };
+        for (error, reason) in [
+            (KeyError::Missing { key: key() }, Reason::DstKmsKeyMissing),
+            (
+                KeyError::AccessDenied { key: key() },
+                Reason::DstKmsAccessDenied,
+            ),
+            (KeyError::Throttled { key: key() }, Reason::DstKmsThrottled),
+            (unavailable, Reason::DstKmsUnavailable),
+        ] {
+            assert_eq!(error.reason(), reason, "{error}");
+            assert!(!reason.is_permanent());
+        }
+    }
+}

@@ -6,8 +6,8 @@ use std::{
 };
 
 use argon2::{Algorithm, Argon2, Params, Version};
-use sealift_host::read_secret_file;
-use sealift_terms::Rng;
+use sealift_host::{read_credential_file, read_secret_file};
+use sealift_terms::{Rng, limits::PASSPHRASE_CHARS_MIN};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -17,8 +17,6 @@ use crate::{KeyError, material::Material};
 const ROOT_FILE_BYTES_MAX: usize = 128;
 /// A passphrase file.
 const PASSPHRASE_BYTES_MAX: usize = 1024;
-/// The shortest passphrase that is taken for a new keystore or backup.
-const PASSPHRASE_CHARS_MIN: usize = 8;
 
 /// What opens a keystore.
 #[derive(Clone)]
@@ -70,7 +68,10 @@ impl RootSecret {
     /// # Errors
     /// [`KeyError::SecretFile`] or [`KeyError::RootKey`].
     pub fn from_file(path: &Path) -> Result<Self, KeyError> {
-        let text = read_secret_file(path, ROOT_FILE_BYTES_MAX)?;
+        Self::from_text(&read_secret_file(path, ROOT_FILE_BYTES_MAX)?)
+    }
+
+    fn from_text(text: &[u8]) -> Result<Self, KeyError> {
         Material::from_hex(text.trim_ascii())
             .map(|key| Self(Secret::Key(key)))
             .ok_or(KeyError::RootKey {
@@ -96,7 +97,7 @@ impl RootSecret {
                 what: "the name of a credential is a plain file name",
             });
         }
-        Self::from_file(&dir.join(name))
+        Self::from_text(&read_credential_file(&dir.join(name), ROOT_FILE_BYTES_MAX)?)
     }
 
     /// A passphrase, for break-glass and backups.
@@ -226,7 +227,10 @@ impl PassphraseCost {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt, PermissionsExt},
+    };
 
     use sealift_host::OsRng;
 
@@ -247,6 +251,12 @@ mod tests {
         let (dir, path) = secret_file(&text, 0o600);
         let read = RootSecret::from_credential_in(dir.path(), "root").unwrap();
         assert_eq!(*read.to_file_text().unwrap(), *text);
+        // As systemd makes it for a service that runs as a user of its own.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
+        let is_root = fs::metadata(&path).unwrap().uid() == 0;
+        let read = RootSecret::from_credential_in(dir.path(), "root");
+        assert_eq!(read.is_ok(), is_root);
+        assert!(RootSecret::from_file(&path).is_err());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(RootSecret::from_file(&path).is_err());
         assert!(RootSecret::from_credential_in(dir.path(), "../root").is_err());
