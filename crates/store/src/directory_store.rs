@@ -172,11 +172,13 @@ impl Store for DirectoryStore {
     ) -> Result<Vec<StoreEntry>, StoreError> {
         let (prefix, after) = (prefix.to_owned(), after.cloned());
         self.blocking("list", move |inner| {
+            let wanted = Wanted {
+                prefix: &prefix,
+                after: after.as_ref().map_or("", StoreName::as_str),
+                limit,
+            };
             let mut found = Vec::new();
-            inner.list_below("", &prefix, &mut found)?;
-            found.retain(|entry| after.as_ref().is_none_or(|after| entry.name > *after));
-            found.sort_unstable();
-            found.truncate(limit);
+            inner.list_below("", &wanted, &mut found)?;
             Ok(found)
         })
         .await
@@ -191,6 +193,22 @@ impl Store for DirectoryStore {
             .disk
             .room(&self.inner.store)
             .map_err(|error| of_io("room", error))
+    }
+}
+
+/// What a listing is to have.
+struct Wanted<'a> {
+    prefix: &'a str,
+    after: &'a str,
+    limit: usize,
+}
+
+impl Wanted<'_> {
+    /// Whether a name, or anything below that of a directory, is to be listed.
+    fn takes(&self, name: &str, is_dir: bool) -> bool {
+        let comes_after = name > self.after || (is_dir && self.after.starts_with(name));
+        let has_prefix = name.starts_with(self.prefix) || (is_dir && self.prefix.starts_with(name));
+        comes_after && has_prefix
     }
 }
 
@@ -264,10 +282,13 @@ impl Inner {
             .map_err(|error| of_io(&path.display().to_string(), error))
     }
 
+    /// Adds what lies below `base` in the order of names, until there is enough. One
+    /// directory of each level is in memory, and those of which nothing is wanted are
+    /// not read.
     fn list_below(
         &self,
         base: &str,
-        prefix: &str,
+        wanted: &Wanted<'_>,
         found: &mut Vec<StoreEntry>,
     ) -> Result<(), StoreError> {
         let entries = match self.disk.read_dir(&self.store.join(base)) {
@@ -277,23 +298,28 @@ impl Inner {
             }
             read => read.map_err(|error| of_io(base, error))?,
         };
+        let mut here: Vec<(String, Option<u64>)> = Vec::new();
         for entry in entries {
             let Some(name) = entry.name.to_str() else {
                 continue;
             };
-            let name = format!("{base}{name}");
-            if entry.is_dir {
-                let beneath = format!("{name}/");
-                if beneath.starts_with(prefix) || prefix.starts_with(&beneath) {
-                    self.list_below(&beneath, prefix, found)?;
+            match entry.is_dir {
+                true => here.push((format!("{base}{name}/"), None)),
+                false => here.push((format!("{base}{name}"), Some(entry.len))),
+            }
+        }
+        here.retain(|(name, len)| wanted.takes(name, len.is_none()));
+        // A directory with its slash stands where the names beneath it do.
+        here.sort_unstable();
+        for (name, len) in here {
+            if found.len() >= wanted.limit {
+                return Ok(());
+            }
+            match len {
+                None => self.list_below(&name, wanted, found)?,
+                Some(len) => {
+                    found.extend(StoreName::new(&name).map(|name| StoreEntry { name, len }))
                 }
-            } else if name.starts_with(prefix)
-                && let Ok(name) = StoreName::new(&name)
-            {
-                found.push(StoreEntry {
-                    name,
-                    len: entry.len,
-                });
             }
         }
         Ok(())

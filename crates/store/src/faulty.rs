@@ -36,6 +36,7 @@ pub enum Call {
 pub struct Faults {
     armed: Mutex<Option<(Call, io::ErrorKind)>>,
     calls_left: AtomicI64,
+    room: Mutex<Option<Room>>,
 }
 
 impl Faults {
@@ -50,6 +51,11 @@ impl Faults {
         *self.armed.lock() = None;
     }
 
+    /// Says that the store is so full, whatever it is.
+    pub fn set_room(&self, room: Option<Room>) {
+        *self.room.lock() = room;
+    }
+
     fn check(&self, call: Call) -> Result<(), StoreError> {
         let Some((armed, kind)) = *self.armed.lock() else {
             return Ok(());
@@ -60,6 +66,10 @@ impl Faults {
         let source = io::Error::new(kind, "injected");
         Err(match kind {
             io::ErrorKind::StorageFull => StoreError::StoreFull { source },
+            io::ErrorKind::PermissionDenied => StoreError::StoreDenied {
+                name: format!("{call:?}"),
+                source,
+            },
             _ => StoreError::StoreFailed {
                 name: format!("{call:?}"),
                 source,
@@ -151,7 +161,11 @@ impl<S: Store> Store for Faulty<S> {
     }
 
     async fn room(&self) -> Result<Room, StoreError> {
-        self.inner.room().await
+        let told = *self.faults.room.lock();
+        match told {
+            Some(room) => Ok(room),
+            None => self.inner.room().await,
+        }
     }
 }
 

@@ -16,6 +16,8 @@
 //! `archive`, what is to be remembered to `ledger`, which change is sent where
 //! to `sender`.
 
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
 pub mod conformance;
 mod directory;
 mod directory_store;

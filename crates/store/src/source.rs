@@ -74,6 +74,24 @@ pub trait Source: Send + Sync + fmt::Debug {
         version: &VersionId,
     ) -> Result<Arc<dyn SourceObject>, StoreError>;
 
+    /// Reads one version as a whole: for small objects, of which there are many. `size`
+    /// is what was listed.
+    ///
+    /// # Errors
+    /// As [`Source::open`], [`SourceObject::read_exact_at`] and [`SourceObject::finish`].
+    async fn read_whole(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+        size: usize,
+    ) -> Result<Vec<u8>, StoreError> {
+        let object = self.open(key, version).await?;
+        let mut bytes = vec![0; size];
+        object.read_exact_at(&mut bytes, 0).await?;
+        object.finish().await?;
+        Ok(bytes)
+    }
+
     /// Begins to watch for changes. Hints only save time: what they miss, the next scan finds.
     ///
     /// # Errors

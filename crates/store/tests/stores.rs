@@ -1,12 +1,53 @@
 //! Every store passes the suite; faults and throttles are wrappers around one.
 #![allow(clippy::unwrap_used, reason = "a failure is what a test reports")]
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use sealift_host::OsDisk;
 use sealift_store::{
     Call, DirectoryStore, Faulty, MemoryStore, Store, StoreError, StoreName, Throttled, conformance,
 };
+use sealift_terms::{
+    Disk, DiskFile,
+    world::{DiskEntry, Open, Room},
+};
+
+/// A disk that counts the directories it read.
+#[derive(Debug, Default)]
+struct Counting(AtomicUsize);
+
+impl Disk for Counting {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        OsDisk.open(path, how)
+    }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        OsDisk.create_dir_all(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove_file(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        OsDisk.sync_dir(path)
+    }
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        OsDisk.read_dir(path)
+    }
+    fn room(&self, path: &Path) -> io::Result<Room> {
+        OsDisk.room(path)
+    }
+}
 
 fn name(name: &str) -> StoreName {
     StoreName::new(name).unwrap()
@@ -102,4 +143,39 @@ async fn staged_files_of_an_earlier_process_are_not_published_unsynced() {
     file.sync().await.unwrap();
     store.publish(&[name("o/1")]).await.unwrap();
     assert_eq!(store.open(&name("o/1")).await.unwrap().len().unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_listing_page_by_page_reads_each_folder_once_or_twice() {
+    const FOLDERS: usize = 40;
+    let temp = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Counting::default());
+    let (staging, root) = (temp.path().join("staging"), temp.path().join("store"));
+    let store = DirectoryStore::new(disk.clone(), staging, &root).unwrap();
+    let mut written = Vec::new();
+    for folder in 0..FOLDERS {
+        std::fs::create_dir_all(root.join(format!("objects/{folder:02}"))).unwrap();
+        for file in 0..25 {
+            let name = format!("objects/{folder:02}/{file:02}");
+            std::fs::write(root.join(&name), b"x").unwrap();
+            written.push(name);
+        }
+    }
+    let (mut listed, mut pages) = (Vec::new(), 0);
+    let mut after = None;
+    loop {
+        let page = store.list("objects/", after.as_ref(), 90).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.name.clone());
+        listed.extend(page.into_iter().map(|entry| entry.name.to_string()));
+        pages += 1;
+    }
+    assert_eq!(listed, written);
+    // The store, its objects and the folder where the page begins, for every page; and
+    // every folder.
+    let read = disk.0.load(Ordering::Relaxed);
+    assert!(
+        read <= 3 * (pages + 1) + FOLDERS,
+        "{read} for {pages} pages"
+    );
 }

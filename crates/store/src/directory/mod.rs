@@ -5,6 +5,7 @@
 //! length), so that a journal that was lost is offered the same ids again.
 
 mod object;
+mod readers;
 mod root;
 mod settling;
 mod tree;
@@ -18,7 +19,8 @@ use sealift_terms::{Clock, ObjectKey, VersionId};
 use tokio::sync::mpsc;
 
 use crate::{Hint, Listed, Page, Scan, Source, SourceObject, StoreError, Watch};
-use object::DirectoryObject;
+use object::{DirectoryObject, TooYoung};
+use readers::Readers;
 use root::Root;
 use settling::Settling;
 use walk::Walk;
@@ -33,6 +35,7 @@ pub const HINTS_QUEUED_MAX: usize = 4096;
 pub struct DirectorySource {
     root: Arc<Root>,
     settling: Arc<Settling>,
+    readers: Readers,
     watches_max: usize,
 }
 
@@ -45,6 +48,7 @@ impl DirectorySource {
         Ok(Self {
             root: Arc::new(Root::new(path.as_ref(), clock.clone())?),
             settling: Arc::new(Settling::new(clock)),
+            readers: Readers::default(),
             watches_max: WATCHES_MAX,
         })
     }
@@ -71,10 +75,12 @@ impl Source for DirectorySource {
     }
 
     async fn look(&self, key: &ObjectKey) -> Result<Option<Listed>, StoreError> {
-        self.root
-            .look(key)?
-            .map(|seen| seen.listed(key.clone(), &self.settling))
-            .transpose()
+        let (root, settling, key) = (self.root.clone(), self.settling.clone(), key.clone());
+        blocking(move || {
+            let seen = root.look(&key)?;
+            seen.map(|seen| seen.listed(key, &settling)).transpose()
+        })
+        .await
     }
 
     async fn open(
@@ -85,6 +91,23 @@ impl Source for DirectorySource {
         Ok(Arc::new(
             DirectoryObject::open(&self.root, key, version).await?,
         ))
+    }
+
+    async fn read_whole(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+        size: usize,
+    ) -> Result<Vec<u8>, StoreError> {
+        loop {
+            let (root, key, version) = (self.root.clone(), key.clone(), version.clone());
+            let read = move || DirectoryObject::read_whole(&root, &key, &version, size);
+            match self.readers.run(read).await? {
+                Ok(bytes) => return Ok(bytes),
+                // Not on one of the few threads.
+                Err(TooYoung(wait)) => tokio::time::sleep(wait).await,
+            }
+        }
     }
 
     fn watch(&self) -> Result<Watch, StoreError> {
@@ -119,7 +142,7 @@ impl Scan for DirectoryScan {
 }
 
 /// Runs what may block for long on a thread that may.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(work).await {

@@ -1,22 +1,30 @@
 //! One file of a directory source, open for reading.
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use rustix::{fs::OFlags, io::Errno};
 use sealift_terms::{ObjectFacts, ObjectKey, VersionId};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::root::{Root, Seen};
+use super::{
+    blocking,
+    root::{Root, Seen},
+};
 use crate::{SourceObject, StoreError};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct DirectoryObject {
     root: Arc<Root>,
     key: ObjectKey,
-    file: OwnedFd,
+    file: Arc<OwnedFd>,
     opened: Seen,
     facts: ObjectFacts,
 }
+
+/// The file was changed a moment ago: not to be read before this time has passed.
+#[derive(Debug)]
+pub(super) struct TooYoung(pub(super) Duration);
 
 impl DirectoryObject {
     /// Opens a version. Reading never begins so soon after a change that the
@@ -27,37 +35,58 @@ impl DirectoryObject {
         key: &ObjectKey,
         version: &VersionId,
     ) -> Result<Self, StoreError> {
-        let file = root.open_beneath(key, OFlags::RDONLY)?;
-        let look = || rustix::fs::fstat(&file).map_err(|errno| root.refused(key, errno));
-        let mut opened = Seen::new(&look()?)?;
-        let (grain, age) = (opened.stamp_grain(), opened.age(root.clock.now()));
-        if age < grain {
-            tokio::time::sleep(grain - age).await;
-            opened = Seen::new(&look()?)?;
+        loop {
+            let (root, key, version) = (root.clone(), key.clone(), version.clone());
+            match blocking(move || Self::open_now(&root, &key, &version)).await? {
+                Ok(object) => return Ok(object),
+                Err(TooYoung(wait)) => tokio::time::sleep(wait).await,
+            }
         }
+    }
+
+    fn open_now(
+        root: &Arc<Root>,
+        key: &ObjectKey,
+        version: &VersionId,
+    ) -> Result<Result<Self, TooYoung>, StoreError> {
+        let file = root.open_beneath(key, OFlags::RDONLY)?;
+        let stat = rustix::fs::fstat(&file).map_err(|errno| root.refused(key, errno))?;
+        let opened = Seen::new(&stat)?;
         let found = opened.version()?;
         if found != *version {
             let evidence = format!("version {version} was wanted, {found} is there");
             return Err(StoreError::SourceChanged { evidence });
         }
-        let facts = opened.facts();
-        Ok(Self {
+        if let Some(wait) = opened.too_young(root.clock.now()) {
+            return Ok(Err(TooYoung(wait)));
+        }
+        Ok(Ok(Self {
             root: root.clone(),
             key: key.clone(),
-            file,
+            file: Arc::new(file),
             opened,
-            facts,
-        })
-    }
-}
-
-#[async_trait]
-impl SourceObject for DirectoryObject {
-    fn facts(&self) -> &ObjectFacts {
-        &self.facts
+            facts: opened.facts(),
+        }))
     }
 
-    async fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> Result<(), StoreError> {
+    /// Opens, reads and finishes in one go, on a thread that may block.
+    pub(super) fn read_whole(
+        root: &Arc<Root>,
+        key: &ObjectKey,
+        version: &VersionId,
+        size: usize,
+    ) -> Result<Result<Vec<u8>, TooYoung>, StoreError> {
+        let object = match Self::open_now(root, key, version)? {
+            Ok(object) => object,
+            Err(young) => return Ok(Err(young)),
+        };
+        let mut bytes = vec![0; size];
+        object.read_now(&mut bytes, 0)?;
+        object.finish_now()?;
+        Ok(Ok(bytes))
+    }
+
+    fn read_now(&self, bytes: &mut [u8], offset: u64) -> Result<(), StoreError> {
         let (mut rest, mut offset) = (bytes, offset);
         while !rest.is_empty() {
             match rustix::io::pread(&self.file, &mut *rest, offset) {
@@ -79,7 +108,7 @@ impl SourceObject for DirectoryObject {
         Ok(())
     }
 
-    async fn finish(&self) -> Result<(), StoreError> {
+    fn finish_now(&self) -> Result<(), StoreError> {
         let stat =
             rustix::fs::fstat(&self.file).map_err(|errno| self.root.refused(&self.key, errno))?;
         let now = Seen::new(&stat)?;
@@ -92,5 +121,26 @@ impl SourceObject for DirectoryObject {
             now.version()?
         );
         Err(StoreError::SourceChanged { evidence })
+    }
+}
+
+#[async_trait]
+impl SourceObject for DirectoryObject {
+    fn facts(&self) -> &ObjectFacts {
+        &self.facts
+    }
+
+    async fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> Result<(), StoreError> {
+        // The bytes are the caller's and cannot go to another thread: this one becomes one
+        // that may block, and another takes its place among the workers.
+        match Handle::current().runtime_flavor() {
+            RuntimeFlavor::CurrentThread => self.read_now(bytes, offset),
+            _ => tokio::task::block_in_place(|| self.read_now(bytes, offset)),
+        }
+    }
+
+    async fn finish(&self) -> Result<(), StoreError> {
+        let object = self.clone();
+        blocking(move || object.finish_now()).await
     }
 }

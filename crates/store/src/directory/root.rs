@@ -220,6 +220,12 @@ impl Seen {
         }
     }
 
+    /// How long to wait before it is read, so that no other change has its stamps.
+    pub(super) fn too_young(&self, now: Timestamp) -> Option<Duration> {
+        let left = self.stamp_grain().checked_sub(self.age(now))?;
+        (!left.is_zero()).then_some(left)
+    }
+
     pub(super) fn listed(&self, key: ObjectKey, settling: &Settling) -> Result<Listed, StoreError> {
         let settled = settling.is_settled(&key, self);
         Ok(Listed {
@@ -246,6 +252,26 @@ pub(super) fn describe(kind: FileType) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_not_read_before_another_change_would_have_other_stamps() {
+        let seen = |changed_ns| Seen {
+            modified_ns: 0,
+            changed_ns,
+            inode: 1,
+            size: 1,
+            mode: 0o100_644,
+        };
+        let after = |ms: i64| Timestamp::from_millis(5000 + ms);
+        // Whole seconds: the file system may keep no others.
+        let coarse = seen(5_000_000_000);
+        let wait = |ms| coarse.too_young(after(ms)).map(|wait| wait.as_millis());
+        assert_eq!((wait(0), wait(1500)), (Some(2000), Some(500)));
+        assert_eq!((wait(2000), wait(9000)), (None, None));
+        let fine = seen(5_000_000_001);
+        let wait = |ms| fine.too_young(after(ms)).map(|wait| wait.as_millis());
+        assert_eq!((wait(0), wait(15), wait(20)), (Some(20), Some(5), None));
+    }
 
     #[test]
     fn without_openat2_a_file_is_reached_step_by_step_and_through_no_link() {

@@ -95,18 +95,24 @@ impl Settling {
     /// has had its five minutes.
     pub(super) fn due(&self, root: &Root) -> Vec<ObjectKey> {
         let now = self.clock.monotonic();
-        let mut waiting = self.waiting.lock();
-        let due: Vec<(ObjectKey, Waiting)> = waiting
-            .iter()
-            .filter(|(_, entry)| entry.due <= now)
-            .map(|(key, entry)| (key.clone(), *entry))
-            .collect();
+        let due: Vec<(ObjectKey, Waiting)> = {
+            let waiting = self.waiting.lock();
+            let due = waiting.iter().filter(|(_, entry)| entry.due <= now);
+            due.map(|(key, entry)| (key.clone(), *entry)).collect()
+        };
         let mut ready = Vec::new();
         for (key, entry) in due {
             let out_of_time = now >= entry.first + NEVER_SETTLES;
-            if entry.touch == Touch::Written && !out_of_time && self.is_young(root, &key) {
-                let due = (now + QUIET).min(entry.first + NEVER_SETTLES);
-                waiting.insert(key, Waiting { due, ..entry });
+            // The file system may hang: nobody else waits for it.
+            let waits_on =
+                entry.touch == Touch::Written && !out_of_time && self.is_young(root, &key);
+            let mut waiting = self.waiting.lock();
+            // Touched again meanwhile: that counts.
+            let Some(known) = waiting.get_mut(&key).filter(|known| known.due <= now) else {
+                continue;
+            };
+            if waits_on {
+                known.due = (now + QUIET).min(known.first + NEVER_SETTLES);
             } else {
                 waiting.remove(&key);
                 ready.push(key);

@@ -1,11 +1,16 @@
 //! The watched tree: which inotify watch stands for which directory, and what
 //! an event means.
 
-use std::{collections::HashMap, io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+    sync::Arc,
+};
 
 use rustix::{
     fs::{
-        Dir, FileType,
+        Dir, FileType, OFlags,
         inotify::{ReadFlags, WatchFlags, add_watch, remove_watch},
     },
     io::Errno,
@@ -13,7 +18,7 @@ use rustix::{
 use sealift_terms::ObjectKey;
 
 use super::{
-    root::{Root, open_directory},
+    root::Root,
     settling::{Settling, Touch},
 };
 use crate::{Hint, StoreError};
@@ -89,7 +94,9 @@ impl Tree {
     }
 
     fn add_one(&mut self, base: &[u8]) -> rustix::io::Result<Vec<Vec<u8>>> {
-        let path = self.path(base);
+        let Some(directory) = self.open(base)? else {
+            return Ok(Vec::new());
+        };
         let wanted = WatchFlags::CLOSE_WRITE
             | WatchFlags::MODIFY
             | WatchFlags::ATTRIB
@@ -98,12 +105,13 @@ impl Tree {
             | WatchFlags::DELETE
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF
-            | WatchFlags::DONT_FOLLOW
             | WatchFlags::ONLYDIR;
-        let watch = add_watch(&self.inotify, &path, wanted)?;
+        // By its descriptor: no path leads elsewhere meanwhile.
+        let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
+        let watch = add_watch(&self.inotify, path, wanted)?;
         self.bases.insert(watch, base.to_vec());
         let mut beneath = Vec::new();
-        for entry in Dir::read_from(open_directory(rustix::fs::CWD, &path)?)? {
+        for entry in Dir::read_from(&directory)? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             match entry.file_type() {
@@ -124,9 +132,26 @@ impl Tree {
         }
     }
 
-    fn path(&self, base: &[u8]) -> PathBuf {
-        use std::os::unix::ffi::OsStrExt;
-        self.root.path().join(std::ffi::OsStr::from_bytes(base))
+    /// Opens a directory below the root, through no link. None when no key can be
+    /// beneath it.
+    fn open(&self, base: &[u8]) -> rustix::io::Result<Option<OwnedFd>> {
+        let opened = match base.strip_suffix(b"/") {
+            None => self.root.open(),
+            Some(below) => match key_of(below) {
+                None => return Ok(None),
+                Some(key) => self
+                    .root
+                    .open_beneath(&key, OFlags::RDONLY | OFlags::DIRECTORY),
+            },
+        };
+        opened.map(Some).map_err(|error| match error {
+            StoreError::SourceUnsupported { .. } => Errno::LOOP,
+            StoreError::SourceDenied { .. } => Errno::ACCESS,
+            StoreError::SourceUnavailable { source, .. } => {
+                Errno::from_io_error(&source).unwrap_or(Errno::NOENT)
+            }
+            _ => Errno::NOENT,
+        })
     }
 
     /// Says what an event means. A file's events go through settling.
@@ -212,6 +237,26 @@ mod tests {
     use sealift_host::OsClock;
 
     use super::*;
+
+    #[test]
+    fn nothing_outside_of_the_root_is_watched_through_a_link_on_the_way() {
+        let temp = tempfile::tempdir().unwrap();
+        let (inside, outside) = (temp.path().join("root"), temp.path().join("outside"));
+        std::fs::create_dir_all(inside.join("a/b")).unwrap();
+        std::fs::create_dir_all(outside.join("b")).unwrap();
+        let clock = Arc::new(OsClock);
+        let root = Arc::new(Root::new(&inside, clock.clone()).unwrap());
+        let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).unwrap();
+        let settling = Arc::new(Settling::new(clock));
+        let mut tree = Tree::new(inotify, root, settling, 10);
+        tree.add(b"a/b/".to_vec()).unwrap();
+        assert_eq!(tree.bases.len(), 1);
+        tree.forget(&[]);
+        std::fs::rename(inside.join("a"), inside.join("aside")).unwrap();
+        std::os::unix::fs::symlink(&outside, inside.join("a")).unwrap();
+        tree.add(b"a/b/".to_vec()).unwrap();
+        assert!(tree.bases.is_empty(), "{:?}", tree.bases);
+    }
 
     #[test]
     fn an_overflow_of_the_event_queue_leads_to_a_rescan_and_watches_what_was_missed() {
