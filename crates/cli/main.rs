@@ -1,5 +1,7 @@
 //! `sealift`: parse, run, exit code.
 
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
 mod cli;
 mod commands;
 mod demo;

@@ -2,6 +2,7 @@
 
 use std::{error::Error as StdError, io, path::PathBuf};
 
+use sealift_archive::ArchiveError;
 use sealift_host::LockError;
 use sealift_identity::IdentityError;
 use sealift_keys::KeyError;
@@ -81,6 +82,9 @@ pub enum Error {
     /// The audit log is not what was written into it.
     #[error("the audit log is not whole")]
     AuditLog(#[source] Flaw),
+    /// The catalog is not whole: making it anew was cut off.
+    #[error("the catalog cannot be used")]
+    CatalogUnfinished(#[source] ArchiveError),
     /// Some of it was done.
     #[error("done in part: {what}")]
     Partly {
@@ -171,7 +175,9 @@ impl Error {
             Self::NotFound { .. } => Exit::NotFound,
             Self::Request { .. } => Exit::Usage,
             Self::Forbidden { .. } | Self::Refused { .. } => Exit::Refused,
-            Self::Verification { .. } | Self::AuditLog(_) => Exit::VerificationFailed,
+            Self::Verification { .. } | Self::AuditLog(_) | Self::CatalogUnfinished(_) => {
+                Exit::VerificationFailed
+            }
             Self::Partly { .. } => Exit::Partly,
             Self::Cancelled => Exit::Cancelled,
             Self::Remote(_, exit) => *exit,
@@ -204,6 +210,7 @@ impl Error {
             Self::Verification { .. } => {
                 "see the lines above; `sealift explain BUCKET/KEY` tells more"
             }
+            Self::CatalogUnfinished(_) => "finish it with `sealift verify --rebuild-catalog`",
             Self::AuditLog(_) => {
                 "leave the data directory as it is, and compare it with an older copy of catalog.db"
             }
@@ -316,6 +323,7 @@ mod tests {
             (Error::Forbidden { who: what() }, 12),
             (Error::refused("key")(denied()), 12),
             (Error::Verification { what: what() }, 4),
+            (Error::CatalogUnfinished(ArchiveError::CatalogUnfinished), 4),
             (Error::Partly { what: what() }, 3),
             (
                 Error::TryAgain {

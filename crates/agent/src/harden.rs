@@ -1,8 +1,14 @@
 //! What a process that holds keys does before it reads any.
 
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use sealift_host::{Enforced, Sandbox};
+
+use crate::{
+    Error,
+    config::{Config, RootKeySource},
+};
 
 /// No core dump, and no other process of this user may read our memory: keys
 /// would be in both.
@@ -17,6 +23,88 @@ pub fn forbid_dumps() -> io::Result<()> {
     rustix::process::setrlimit(Resource::Core, none)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())
+}
+
+/// The files that a process is held to, where the kernel can do that.
+#[derive(Debug, Clone)]
+pub struct Confined(Option<Sandbox>);
+
+impl Confined {
+    /// Not at all: for an agent within a process that does other things as well.
+    #[must_use]
+    pub fn not_at_all() -> Self {
+        Self(None)
+    }
+
+    /// Refuses a configuration that names files which cannot be reached any more.
+    pub(crate) fn refuse_outside(&self, config: &Config) -> Result<(), Error> {
+        let outside = |file: &&&Path| self.0.as_ref().is_some_and(|within| !within.covers(file));
+        match files_of(config).iter().find(outside) {
+            None => Ok(()),
+            Some(file) => Err(Error::Request {
+                what: "restart needed",
+                found: format!(
+                    "{} is not in a directory named at the start",
+                    file.display()
+                ),
+                allowed: "a running agent reaches the directories of the files that its \
+                          configuration named when it started, and no others"
+                    .to_owned(),
+            }),
+        }
+    }
+}
+
+/// Holds this process to the files that `config` names: its data directory, and what is
+/// only read. To be called before any thread is started; there is no way back. Sockets
+/// are not restricted.
+///
+/// # Errors
+/// What the kernel says. One that has no Landlock is no error.
+pub fn confine(config: &Config) -> Result<Confined, Error> {
+    let mut sandbox = Sandbox::new();
+    sandbox.own(&config.site.data_dir);
+    files_of(config)
+        .into_iter()
+        .for_each(|file| sandbox.read_file(file));
+    if let Some(credentials) = std::env::var_os("CREDENTIALS_DIRECTORY") {
+        sandbox.read(Path::new(&credentials));
+    }
+    for source in &config.sources {
+        sandbox.read(&source.directory);
+    }
+    let enforced = sandbox.enforce();
+    Ok(match enforced.map_err(Error::failed("giving up files"))? {
+        Enforced::Fully => {
+            tracing::info!("only the data directory can be written, and what is named be read");
+            Confined(Some(sandbox))
+        }
+        Enforced::Partly => {
+            tracing::warn!("this kernel holds the agent to its files in part only");
+            Confined(Some(sandbox))
+        }
+        Enforced::Not => {
+            tracing::warn!("this kernel cannot hold the agent to its files: it has no Landlock");
+            Confined(None)
+        }
+    })
+}
+
+/// The files that are read again with every reload, and the root key.
+fn files_of(config: &Config) -> Vec<&Path> {
+    let identity = &config.identity;
+    let mut files = vec![
+        config.path.as_path(),
+        &identity.certificate,
+        &identity.private_key_file,
+        &identity.trust_bundle,
+    ];
+    files.extend(config.peers.iter().map(|peer| peer.trust_bundle.as_path()));
+    match &config.root_key {
+        RootKeySource::File(path) | RootKeySource::PassphraseFile(path) => files.push(path),
+        RootKeySource::Credential(_) => {}
+    }
+    files
 }
 
 /// Whether memory may be written to a swap device on this machine.

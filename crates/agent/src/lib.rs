@@ -13,6 +13,8 @@
 //! same [`Operations`](admin::Operations) through the socket of a running agent,
 //! or in their own process when it is stopped.
 
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
 pub mod admin;
 mod checks;
 pub mod config;
@@ -34,14 +36,14 @@ pub use checks::{CheckLine, Outcome};
 pub use error::{Error, Failure};
 pub use exit::Exit;
 pub use files::raise_file_limit;
-pub use harden::{forbid_dumps, swap_is_on};
+pub use harden::{Confined, confine, forbid_dumps, swap_is_on};
 pub use logging::start as start_logging;
 pub use metrics::{Metric, Metrics, Series};
 pub use offline::check_offline;
 pub use running::{check_peers, up};
 pub use setup::{CreatedSite, NewSite, create_site};
 pub use signals::{Lifecycle, LifecycleHandle, Phase, watch_signals};
-pub use site::{Offline, Restoring};
+pub use site::{Offline, Restoring, rebuild_catalog};
 pub use world::{World, load_credentials, load_peers, open_keystore, root_secret};
 
 /// The name of the agent's socket in its data directory.

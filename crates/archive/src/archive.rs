@@ -1,6 +1,6 @@
 //! The archive: what it is made of, and what it answers to offers.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use parking_lot::{Mutex, RwLock};
 use sealift_keys::{RecordRing, RingCounters};
@@ -19,9 +19,11 @@ use crate::{
     ArchiveError, Begin, Budget, Offer, Result, Upload,
     commit::Item,
     committer,
-    limits::{COMMIT_QUEUE_MAX, ROOM_CHECKED},
+    leftovers::Leftovers,
+    limits::COMMIT_QUEUE_MAX,
     recorder,
     records::DurableRecords,
+    reserve::{Claim, Flight, Reserve},
     share::Shares,
     staging::Registry,
 };
@@ -89,7 +91,8 @@ pub(crate) struct Core {
     pub(crate) commits: mpsc::Sender<Message<Item>>,
     pub(crate) parts: mpsc::Sender<Message<recorder::Part>>,
     buckets: RwLock<Arc<Buckets>>,
-    room: Mutex<Option<(Duration, Room)>>,
+    reserve: Arc<Reserve>,
+    pub(crate) leftovers: Leftovers,
 }
 
 impl fmt::Debug for Archive {
@@ -109,8 +112,11 @@ impl Archive {
     /// out staging, and starts the tasks that commit. Needs a tokio runtime.
     ///
     /// # Errors
-    /// What store or catalog say.
+    /// What store or catalog say; [`ArchiveError::CatalogUnfinished`].
     pub async fn open(parts: ArchiveParts) -> Result<Self> {
+        if parts.catalog.is_rebuilding() {
+            return Err(ArchiveError::CatalogUnfinished);
+        }
         let (commits, commits_in) = mpsc::channel(COMMIT_QUEUE_MAX);
         let (parts_out, parts_in) = mpsc::channel(COMMIT_QUEUE_MAX);
         let core = Arc::new(Core::new(parts, commits.clone(), parts_out.clone()));
@@ -276,7 +282,8 @@ impl Core {
             commits,
             parts: parts_out,
             buckets: RwLock::new(Arc::new(parts.buckets)),
-            room: Mutex::new(None),
+            reserve: Arc::default(),
+            leftovers: Leftovers::default(),
         }
     }
 
@@ -311,31 +318,16 @@ impl Core {
         Ok(())
     }
 
-    /// Keeps the larger of 1 GiB and one percent free for catalog and audit.
-    pub(crate) async fn hold_reserve(&self, wanted: u64) -> Result<()> {
+    /// Promises room for an object.
+    pub(crate) async fn claim(&self, sealed_bytes: u64) -> Result<Claim> {
         let now = self.clock.monotonic();
-        let believed = *self.room.lock();
-        let room = match believed {
-            Some((at, room)) if now.saturating_sub(at) < ROOM_CHECKED => room,
-            _ => self.store.room().await?,
-        };
-        let reserve = limits::STORE_RESERVE_BYTES_MIN.max(room.total_bytes / 100);
-        let free = room.free_bytes.saturating_sub(reserve);
-        if wanted > free {
-            *self.room.lock() = None;
-            return Err(ArchiveError::ReserveReached {
-                free: room.free_bytes,
-                wanted,
-                reserve,
-            });
-        }
-        let left = Room {
-            free_bytes: room.free_bytes - wanted,
-            ..room
-        };
-        let at = believed.filter(|(at, _)| now.saturating_sub(*at) < ROOM_CHECKED);
-        *self.room.lock() = Some((at.map_or(now, |(at, _)| at), left));
-        Ok(())
+        self.reserve.claim(&*self.store, now, sealed_bytes).await
+    }
+
+    /// Lets `bytes` of a part be written.
+    pub(crate) async fn fly(&self, bytes: u64) -> Result<Flight> {
+        let now = self.clock.monotonic();
+        self.reserve.fly(&*self.store, now, bytes).await
     }
 
     /// A version that is stored: the same is answered with its receipt, another

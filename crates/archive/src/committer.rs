@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sealift_ledger::{Commit, Location, Outcome, PackState};
 use sealift_store::StoreName;
-use sealift_terms::Receipt;
+use sealift_terms::{Receipt, VersionName};
 use tokio::{
     sync::{OwnedMutexGuard, mpsc},
     task::JoinSet,
@@ -319,8 +319,9 @@ impl Core {
         let committed = match committed {
             Ok(committed) => committed,
             Err(error) => {
-                // Whether it is durable is not known: nothing is removed. What is
-                // not in the catalog at the next start is found by `verify`.
+                // Whether it is durable is not known: nothing is removed now. Files with
+                // a row go with it, the others once a later commit has made it certain.
+                self.leave(versions.iter().filter_map(Item::leftover));
                 let error = Arc::new(ArchiveError::from(error));
                 for item in versions.into_iter().chain(marks) {
                     item.fail(ArchiveError::Group(error.clone()));
@@ -417,6 +418,15 @@ async fn sync_file(item: Item) -> Synced {
 }
 
 impl Item {
+    /// What is left behind when the catalog does not take it and has no row of it.
+    fn leftover(&self) -> Option<(StoreName, VersionName)> {
+        let staged = self.upload.body.staged()?;
+        match (&staged.kept_for, &self.draft) {
+            (None, Draft::Version(version)) => Some((staged.name.clone(), version.name.clone())),
+            _ => None,
+        }
+    }
+
     /// The name of its file, when it has one.
     fn name(&self) -> Option<StoreName> {
         Some(self.upload.body.staged()?.name.clone())

@@ -134,6 +134,9 @@ pub enum ArchiveError {
     /// It could not be put on record.
     #[error(transparent)]
     Audit(#[from] AuditUnavailable),
+    /// The catalog is not whole: it was being made anew, and that was cut off.
+    #[error("the catalog was being made anew from the store, and that was not finished")]
+    CatalogUnfinished,
     /// The archive was closed.
     #[error("the archive is closed")]
     Closed,
@@ -156,10 +159,12 @@ impl ArchiveError {
             Self::PartsMissing { .. } | Self::Fenced { .. } | Self::Misuse(_) => {
                 Reason::PeerProtocolMismatch
             }
-            Self::NotFound { .. } | Self::DeleteMarker(_) => Reason::SrcObjectGone,
+            // What is asked for here and is not here says nothing of the source.
+            Self::NotFound { .. } => Reason::DstObjectDamaged,
+            Self::DeleteMarker(_) => Reason::SrcObjectGone,
             Self::Purged(_) => Reason::PolicyDenied,
             Self::RecordMissing(_) => Reason::DstObjectDamaged,
-            Self::Abandoned | Self::Closed => Reason::DstStoreUnavailable,
+            Self::Abandoned | Self::CatalogUnfinished | Self::Closed => Reason::DstStoreUnavailable,
             Self::Key(error) => error.reason(),
             Self::Store(error) => error.reason(),
             Self::Ledger(error) => error.reason(),

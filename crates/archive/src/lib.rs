@@ -18,6 +18,8 @@
 //! how bytes travel, which bytes a sealed object consists of (`sealift-seal`),
 //! files and rows (`sealift-store`, `sealift-ledger`), keys (`sealift-keys`).
 
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
 mod archive;
 mod budget;
 mod commit;
@@ -25,7 +27,9 @@ mod committer;
 mod error;
 mod facts;
 mod finding;
+mod leftovers;
 mod limits;
+mod listing;
 mod offer;
 mod packs;
 mod part;
@@ -34,6 +38,7 @@ mod rebuild;
 mod recorder;
 mod records;
 mod recovery;
+mod reserve;
 mod screening;
 mod share;
 mod staging;
@@ -51,7 +56,7 @@ pub use part::PartWriter;
 pub use read::{ObjectRange, ObjectReader};
 pub use rebuild::{RebuildReport, rebuild};
 pub use upload::Upload;
-pub use verify::{Depth, VerifySummary};
+pub use verify::{Depth, Sink, VerifySummary};
 
 /// What the functions of this crate return.
 pub type Result<T> = std::result::Result<T, ArchiveError>;

@@ -17,6 +17,7 @@ use crate::{
     archive::hand_over,
     limits::{SEALED_CHUNK_BYTES, WRITE_BYTES_MAX},
     recorder,
+    reserve::{Claim, Flight},
     upload::{Body, Packed, PartDone, UploadState},
 };
 
@@ -29,6 +30,8 @@ static WRITERS: AtomicU64 = AtomicU64::new(1);
 /// Takes the plaintext of one part, in any cut.
 pub struct PartWriter {
     upload: Arc<UploadState>,
+    claim: Arc<Claim>,
+    plain_len: u32,
     index: PartIndex,
     writer: u64,
     crc: Crc64,
@@ -45,6 +48,8 @@ enum Mode {
         buffer: PartBuffer,
         at: u64,
         lease: Lease,
+        /// Room in the store.
+        flight: Flight,
     },
     /// The part is here: nobody touches its bytes, what comes is only compared.
     Compare { left: u64, known: PartDone },
@@ -59,6 +64,7 @@ impl fmt::Debug for PartWriter {
 impl PartWriter {
     pub(crate) async fn begin(
         upload: Arc<UploadState>,
+        claim: Arc<Claim>,
         index: PartIndex,
         plain_len: u32,
     ) -> Result<Self> {
@@ -83,6 +89,8 @@ impl PartWriter {
         };
         Ok(Self {
             upload,
+            claim,
+            plain_len,
             index,
             writer,
             crc: Crc64::new(),
@@ -93,6 +101,7 @@ impl PartWriter {
     async fn seal(upload: &UploadState, index: PartIndex, plain_len: u32) -> Result<Mode> {
         let sealed = usize::try_from(Layout::sealed_part_len(plain_len)).unwrap_or(usize::MAX);
         let core = &upload.core;
+        let flight = core.fly(sealed as u64).await?;
         let sealer = upload.sealer.part(index, plain_len, upload.salt())?;
         let (out, at, lease) = match &upload.body {
             Body::Packed(_) => {
@@ -112,7 +121,12 @@ impl PartWriter {
             Body::Mark => return Err(ArchiveError::Misuse("a mark has no parts")),
         };
         let buffer = PartBuffer::new(sealer, out);
-        Ok(Mode::Seal { buffer, at, lease })
+        Ok(Mode::Seal {
+            buffer,
+            at,
+            lease,
+            flight,
+        })
     }
 
     /// Takes the next bytes of plaintext.
@@ -163,14 +177,22 @@ impl PartWriter {
                 arrived: format!("{arrived:016x}"),
             });
         }
-        let Mode::Seal { buffer, at, lease } = self.mode else {
+        let Mode::Seal {
+            buffer,
+            at,
+            lease,
+            flight: _flight,
+        } = self.mode
+        else {
             return Ok(());
         };
         let (bytes, commitment) = buffer.finish()?;
         let part = PartDone { commitment, crc64 };
         self.upload
             .finish_part(self.index, self.writer, bytes, at, part, lease)
-            .await
+            .await?;
+        self.claim.wrote(self.plain_len.into());
+        Ok(())
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use sealift_keys::KeyRecord;
+use sealift_keys::{KeyError, KeyRecord};
 use sealift_ledger::{
     Commit, Location, MarkKind, NewMark, NewVersion, Outcome, PackState, VersionKind,
 };
 use sealift_seal::{
     Expected, Found, Header, Inspected, Mark, Meta, Scanner, Tail, pack::EntryKind,
 };
-use sealift_store::{Store, StoreEntry};
+use sealift_store::StoreEntry;
 use sealift_terms::{AuditKind, AuditRecord, Epoch, Order, RecordId, Region};
 use tokio::sync::mpsc;
 
@@ -17,11 +17,13 @@ use crate::{
     ArchiveError, ArchiveParts, Finding, Result,
     archive::Core,
     finding::in_words,
-    limits::{PAGE_FILES, PAGE_ROWS},
+    limits::PAGE_ROWS,
+    listing::Listing,
     packs::PACKS,
     read::StoredObject,
     records::{RECORDS, row},
     staging::OBJECTS,
+    verify::Sink,
 };
 
 /// Versions taken over in one transaction.
@@ -30,7 +32,7 @@ const BATCH_MAX: usize = 500;
 const RECORD_FILE_BYTES_MAX: u64 = 32 * 1024;
 
 /// What a rebuild found.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct RebuildReport {
     /// Versions with content, and delete markers.
     pub versions: u64,
@@ -39,21 +41,27 @@ pub struct RebuildReport {
     /// Key records.
     pub records: u64,
     /// What could not be taken over.
-    pub findings: Vec<Finding>,
+    pub findings: u64,
 }
 
 /// Forgets what the catalog says and makes it anew from the store: packs, files
 /// and key records. Of two finds of one version the highest sequence stays, what
-/// was purged stays away, and a new epoch begins.
+/// was purged stays away, and a new epoch begins. On record as an act of `actor`;
+/// what cannot be taken over goes to `sink`.
+///
+/// Until it is done the catalog says that it is not whole, and
+/// [`Archive::open`](crate::Archive::open) refuses it: what was cut off begins anew.
 ///
 /// # Errors
-/// What store or catalog say. What is damaged is a finding, not an error.
-pub async fn rebuild(parts: ArchiveParts) -> Result<RebuildReport> {
+/// What store or catalog say, and a key that cannot be used now. What is damaged is a
+/// finding, not an error.
+pub async fn rebuild(parts: ArchiveParts, actor: &str, sink: Sink<'_>) -> Result<RebuildReport> {
     let (commits, _) = mpsc::channel(1);
     let (recorded, _) = mpsc::channel(1);
     let core = Core::new(parts, commits, recorded);
     let mut work = Rebuild {
         core: &core,
+        sink,
         report: RebuildReport::default(),
         records: HashMap::new(),
         batch: Commit::default(),
@@ -63,30 +71,20 @@ pub async fn rebuild(parts: ArchiveParts) -> Result<RebuildReport> {
         .begin_rebuild(Epoch::random(&*core.rng))
         .await?;
     work.put_records().await?;
-    let packs = list(&*core.store, PACKS).await?;
     // Records that rest in packs are needed by the objects beside them.
-    let last = packs.len().saturating_sub(1);
-    for (i, pack) in packs.iter().enumerate() {
-        let tail = if i == last { Tail::Open } else { Tail::Closed };
-        work.take_pack(pack, tail).await?;
+    let mut packs = Listing::new(&*core.store, &[PACKS]);
+    while let Some(pack) = packs.next().await? {
+        let tail = match packs.peek().await? {
+            Some(_) => Tail::Closed,
+            None => Tail::Open,
+        };
+        work.take_pack(&pack, tail).await?;
     }
-    for file in list(&*core.store, OBJECTS).await? {
+    let mut files = Listing::new(&*core.store, &[OBJECTS]);
+    while let Some(file) = files.next().await? {
         work.take_file(&file).await?;
     }
-    work.finish().await
-}
-
-/// The whole listing below a prefix.
-async fn list(store: &dyn Store, prefix: &str) -> Result<Vec<StoreEntry>> {
-    let mut entries: Vec<StoreEntry> = Vec::new();
-    loop {
-        let after = entries.last().map(|entry| &entry.name);
-        let page = store.list(prefix, after, PAGE_FILES).await?;
-        if page.is_empty() {
-            return Ok(entries);
-        }
-        entries.extend(page);
-    }
+    work.finish(actor).await
 }
 
 /// What META says of an object or a delete marker; `None` for another mark.
@@ -126,6 +124,7 @@ fn order_of(meta: &Meta, region: &Region) -> Order {
 
 struct Rebuild<'a> {
     core: &'a Core,
+    sink: Sink<'a>,
     report: RebuildReport,
     records: HashMap<RecordId, KeyRecord>,
     batch: Commit,
@@ -134,23 +133,22 @@ struct Rebuild<'a> {
 impl Rebuild<'_> {
     fn found(&mut self, finding: Finding) {
         tracing::warn!(%finding, "not taken over");
-        self.report.findings.push(finding);
+        self.report.findings += 1;
+        (self.sink)(finding);
     }
 
-    /// Both copies: the catalog's serves where the store's is damaged.
+    /// Both copies: the catalog's serves where the store's is damaged, and the other way
+    /// round. A catalog that cannot be read at all is an error: its copies may be needed.
     async fn read_records(&mut self) -> Result<()> {
-        let mut after = None;
-        while let Ok(page) = self.core.catalog.records(after, PAGE_ROWS).await
-            && let Some(last) = page.last()
-        {
-            after = Some(last.id);
-            let parsed = page
-                .iter()
-                .map(|row| KeyRecord::from_json(row.json.as_bytes()));
-            self.records
-                .extend(parsed.flatten().map(|record| (record.id, record)));
+        match self.read_catalog_records().await {
+            Err(ArchiveError::Ledger(error)) if error.is_damage() => {
+                let (file, cause) = ("the catalog".to_owned(), in_words(&error));
+                self.found(Finding::FileDamaged { file, cause });
+            }
+            read => read?,
         }
-        for entry in list(&*self.core.store, RECORDS).await? {
+        let mut files = Listing::new(&*self.core.store, &[RECORDS]);
+        while let Some(entry) = files.next().await? {
             match self.read_record(&entry).await {
                 Ok(record) => drop(self.records.insert(record.id, record)),
                 Err(error) => {
@@ -161,6 +159,26 @@ impl Rebuild<'_> {
             }
         }
         Ok(())
+    }
+
+    async fn read_catalog_records(&mut self) -> Result<()> {
+        let mut after = None;
+        loop {
+            let page = self.core.catalog.records(after, PAGE_ROWS).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = Some(last.id);
+            for row in page {
+                match KeyRecord::from_json(row.json.as_bytes()) {
+                    Ok(record) => drop(self.records.insert(record.id, record)),
+                    Err(error) => self.found(Finding::RecordDiffers {
+                        record: row.id,
+                        cause: format!("the catalog's copy: {}", in_words(&error)),
+                    }),
+                }
+            }
+        }
     }
 
     async fn read_record(&self, entry: &StoreEntry) -> Result<KeyRecord> {
@@ -254,7 +272,7 @@ impl Rebuild<'_> {
         let file = location.file.clone();
         match self.open(inspected, location).await {
             Ok(()) => self.flush(BATCH_MAX).await,
-            Err(error @ (ArchiveError::Store(_) | ArchiveError::Audit(_))) => Err(error),
+            Err(error) if !is_about_the_object(&error) => Err(error),
             Err(error) => {
                 let cause = in_words(&error);
                 self.found(Finding::FileDamaged { file, cause });
@@ -318,14 +336,33 @@ impl Rebuild<'_> {
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<RebuildReport> {
+    async fn finish(mut self, actor: &str) -> Result<RebuildReport> {
+        self.flush(0).await?;
         self.report.records = self.records.len() as u64;
         let now = self.core.clock.now();
-        let audit = AuditRecord::new(now, AuditKind::CatalogRebuilt, "agent")
+        let audit = AuditRecord::new(now, AuditKind::CatalogRebuilt, actor)
+            .with("versions", self.report.versions)
+            .with("marks", self.report.marks)
             .with("records", self.report.records)
-            .with("findings", self.report.findings.len());
-        self.batch.audit.push(audit);
-        self.flush(0).await?;
+            .with("findings", self.report.findings);
+        self.core.catalog.end_rebuild(vec![audit]).await?;
         Ok(self.report)
+    }
+}
+
+/// Whether an error is about what was found. A key that cannot be used now is not: what
+/// rests under it would be missing from a catalog that passes for whole.
+fn is_about_the_object(error: &ArchiveError) -> bool {
+    match error {
+        ArchiveError::Key(error) => !matches!(
+            error,
+            KeyError::NotUsable { .. }
+                | KeyError::AccessDenied { .. }
+                | KeyError::Throttled { .. }
+                | KeyError::Unavailable { .. }
+                | KeyError::Audit(_)
+        ),
+        ArchiveError::Seal(_) | ArchiveError::RecordMissing(_) | ArchiveError::Misuse(_) => true,
+        _ => false,
     }
 }

@@ -1,6 +1,9 @@
 //! Key records, durable in store and catalog before anything under them is.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use sealift_keys::{KeyRecord, OpenRecord};
 use sealift_ledger::{Catalog, RecordRow};
@@ -15,7 +18,11 @@ pub(crate) const RECORDS: &str = "records/";
 
 /// The records that are known to be durable in both places.
 #[derive(Debug, Default)]
-pub(crate) struct DurableRecords(Mutex<HashSet<RecordId>>);
+pub(crate) struct DurableRecords {
+    durable: parking_lot::Mutex<HashSet<RecordId>>,
+    /// Those being written: who wants the same one waits, and nobody else.
+    under_way: parking_lot::Mutex<HashMap<RecordId, Arc<Mutex<()>>>>,
+}
 
 impl DurableRecords {
     /// Makes a record durable in both places unless it is already. Only records
@@ -26,13 +33,18 @@ impl DurableRecords {
         catalog: &dyn Catalog,
         record: &KeyRecord,
     ) -> Result<()> {
-        let mut durable = self.0.lock().await;
-        if durable.contains(&record.id) {
+        if self.durable.lock().contains(&record.id) {
+            return Ok(());
+        }
+        let writing = self.under_way.lock().entry(record.id).or_default().clone();
+        let _one_at_a_time = writing.lock().await;
+        if self.durable.lock().contains(&record.id) {
             return Ok(());
         }
         write_file(store, record).await?;
         catalog.put_records(vec![row(record)]).await?;
-        durable.insert(record.id);
+        self.durable.lock().insert(record.id);
+        self.under_way.lock().remove(&record.id);
         Ok(())
     }
 }

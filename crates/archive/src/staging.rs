@@ -253,7 +253,9 @@ impl Core {
         self.uploads
             .ended(&(row.origin.clone(), row.name.clone()), row.uid);
         self.catalog.remove_uploads(vec![row.uid]).await?;
-        Ok(self.store.discard(&name).await?)
+        self.store.discard(&name).await?;
+        // Published and not committed: a commit takes the row with it.
+        Ok(self.store.remove(&name).await?)
     }
 
     /// Every row of an unfinished upload.
@@ -272,6 +274,7 @@ impl Core {
     /// Deletes and reports what made no progress for too long.
     pub(crate) async fn sweep(&self) -> Result<u64> {
         let idle_since: Timestamp = self.clock.now().minus(limits::STAGING_IDLE_MAX);
+        self.remove_leftovers().await?;
         let mut swept = 0;
         for row in self.upload_rows().await? {
             if row.touched_at > idle_since {

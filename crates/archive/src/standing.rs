@@ -23,7 +23,7 @@ impl Archive {
     /// # Errors
     /// [`ArchiveError`] says what is in the way.
     pub async fn try_bucket(&self, bucket: &BucketName) -> Result<()> {
-        self.core.hold_reserve(0).await?;
+        drop(self.core.claim(0).await?);
         self.core.look_ahead(bucket).await
     }
 }

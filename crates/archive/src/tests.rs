@@ -3,6 +3,8 @@
 mod damage;
 mod failing;
 mod ordering;
+mod rebuilding;
+mod reserve;
 mod resuming;
 mod shares;
 mod site;

@@ -15,6 +15,7 @@ use crate::{
     ArchiveError, Lease, Offer, PartWriter, Result,
     archive::Core,
     limits::PAGE_ROWS,
+    reserve::{self, Claim},
     share::PeerShare,
     staging::{self, Counted, StagedFile},
 };
@@ -25,6 +26,8 @@ use crate::{
 pub struct Upload {
     pub(crate) state: Arc<UploadState>,
     pub(crate) offer: Offer,
+    /// Room for what is not written yet.
+    claim: Arc<Claim>,
 }
 
 /// What tries at one sealing share.
@@ -134,19 +137,31 @@ impl Upload {
         let size = offer.change.facts.size;
         let parts = offer.part_size.parts_of(size);
         let parts = parts.ok_or(ArchiveError::TooLarge { size })?;
-        let state = if offer.change.kind != ChangeKind::Put {
-            Arc::new(UploadState::begin(&core, &offer, 0, |_| Ok(Body::Mark)).await?)
+        let bytes = reserve::sealed_bytes(size, offer.part_size);
+        let (state, claim) = if offer.change.kind != ChangeKind::Put {
+            let claim = core.claim(bytes).await?;
+            let state = UploadState::begin(&core, &offer, 0, |_| Ok(Body::Mark)).await?;
+            (Arc::new(state), claim)
         } else if size <= PACKED_OBJECT_BYTES_MAX && parts == 1 {
-            core.hold_reserve(size).await?;
+            let claim = core.claim(bytes).await?;
             let packed = |_| Ok(Body::Packed(Mutex::default()));
-            Arc::new(UploadState::begin(&core, &offer, 1, packed).await?)
+            let state = UploadState::begin(&core, &offer, 1, packed).await?;
+            (Arc::new(state), claim)
         } else if parts == 1 {
-            core.hold_reserve(size).await?;
-            Arc::new(UploadState::begin_file(&core, &offer).await?)
+            let claim = core.claim(bytes).await?;
+            (
+                Arc::new(UploadState::begin_file(&core, &offer).await?),
+                claim,
+            )
         } else {
             UploadState::begin_or_resume(&core, &offer).await?
         };
-        Ok(Self { state, offer })
+        let claim = Arc::new(claim);
+        Ok(Self {
+            state,
+            offer,
+            claim,
+        })
     }
 
     /// The version that is offered.
@@ -203,11 +218,19 @@ impl Upload {
                 "the object has no such part of this length",
             ));
         }
-        PartWriter::begin(self.state.clone(), index, plain_len).await
+        PartWriter::begin(self.state.clone(), self.claim.clone(), index, plain_len).await
     }
 }
 
 impl UploadState {
+    /// Plaintext of the parts that are here.
+    fn done_bytes(&self) -> u64 {
+        let parts = self.parts.lock();
+        let done = (0..self.part_count).filter(|index| parts.is_done(*index));
+        let bytes = |index| self.part_size.part_bytes(self.size, PartIndex(index));
+        done.filter_map(bytes).map(u64::from).sum()
+    }
+
     /// Begins a sealing under the bucket's current record.
     async fn begin(
         core: &Arc<Core>,
@@ -271,12 +294,14 @@ impl UploadState {
     }
 
     /// An object of several parts goes on where an earlier try ended.
-    async fn begin_or_resume(core: &Arc<Core>, offer: &Offer) -> Result<Arc<Self>> {
+    async fn begin_or_resume(core: &Arc<Core>, offer: &Offer) -> Result<(Arc<Self>, Claim)> {
+        let bytes = reserve::sealed_bytes(offer.change.facts.size, offer.part_size);
         let whose = (offer.origin.clone(), offer.change.name.clone());
         if let Some(open) = core.uploads.find(&whose) {
             let ended = open.body.staged().is_none_or(StagedFile::has_ended);
             if !ended && open.fits(offer) {
-                return Ok(open);
+                let claim = core.claim(bytes.saturating_sub(open.done_bytes())).await?;
+                return Ok((open, claim));
             }
             // Another cut or size of the same version: what there is does not fit.
             if let Some(staged) = open.body.staged().filter(|staged| !staged.has_ended()) {
@@ -289,12 +314,13 @@ impl UploadState {
                 Some(state) => {
                     let state = Arc::new(state);
                     core.uploads.keep(whose, state.clone());
-                    return Ok(state);
+                    let claim = core.claim(bytes.saturating_sub(state.done_bytes())).await?;
+                    return Ok((state, claim));
                 }
                 None => core.remove_upload(&row).await?,
             }
         }
-        core.hold_reserve(offer.change.facts.size).await?;
+        let claim = core.claim(bytes).await?;
         let counted = core.open_file(&offer.origin)?.into();
         let uid = ObjectUid::random(&*core.rng);
         core.uploads.admit(&offer.origin, uid)?;
@@ -302,7 +328,7 @@ impl UploadState {
             Ok(state) => {
                 let state = Arc::new(state);
                 core.uploads.keep(whose, state.clone());
-                Ok(state)
+                Ok((state, claim))
             }
             Err(error) => {
                 core.uploads.ended(&whose, uid);

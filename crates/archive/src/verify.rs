@@ -13,7 +13,8 @@ use crate::{
     Archive, ArchiveError, Finding, Result,
     archive::{Core, in_words as checksum_in_words},
     finding::in_words,
-    limits::{PAGE_FILES, PAGE_ROWS},
+    limits::PAGE_ROWS,
+    listing::Listing,
     packs::PACKS,
     read::StoredObject,
     records,
@@ -47,7 +48,7 @@ pub struct VerifySummary {
 }
 
 /// Takes each finding as it comes.
-type Sink<'a> = &'a mut (dyn FnMut(Finding) + Send);
+pub type Sink<'a> = &'a mut (dyn FnMut(Finding) + Send);
 
 struct Examination<'a> {
     core: &'a Core,
@@ -89,7 +90,7 @@ impl Examination<'_> {
 
     /// Merges both listings by name.
     async fn files(&mut self, depth: Depth) -> Result<()> {
-        let mut stored = self.stored().await?.into_iter().peekable();
+        let mut stored = Listing::new(&*self.core.store, &[OBJECTS, PACKS]);
         let mut after: Option<String> = None;
         loop {
             let page = self.core.catalog.files(after.as_deref(), PAGE_ROWS).await?;
@@ -98,35 +99,17 @@ impl Examination<'_> {
             };
             after = Some(last.file.clone());
             for row in page {
-                while let Some(orphan) = stored.next_if(|e| e.name.as_str() < row.file.as_str()) {
+                while let Some(orphan) = stored.next_if(|name| name < row.file.as_str()).await? {
                     self.orphan(&orphan);
                 }
-                let entry = stored.next_if(|e| e.name.as_str() == row.file);
+                let entry = stored.next_if(|name| name == row.file).await?;
                 self.file(&row, entry, depth).await?;
             }
         }
-        stored.for_each(|orphan| self.orphan(&orphan));
-        Ok(())
-    }
-
-    async fn stored(&self) -> Result<Vec<StoreEntry>> {
-        let mut entries: Vec<StoreEntry> = Vec::new();
-        for prefix in [OBJECTS, PACKS] {
-            let mut after = None;
-            loop {
-                let page = self
-                    .core
-                    .store
-                    .list(prefix, after.as_ref(), PAGE_FILES)
-                    .await?;
-                let Some(last) = page.last() else {
-                    break;
-                };
-                after = Some(last.name.clone());
-                entries.extend(page);
-            }
+        while let Some(orphan) = stored.next().await? {
+            self.orphan(&orphan);
         }
-        Ok(entries)
+        Ok(())
     }
 
     fn orphan(&mut self, entry: &StoreEntry) {

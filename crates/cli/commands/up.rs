@@ -19,13 +19,15 @@ impl Up {
         sealift_agent::raise_file_limit().map_err(Error::failed("raising the limit of files"))?;
         let config = global.load()?;
         sealift_agent::start_logging(&config.log);
+        // Before there are threads: each is held to what its maker was.
+        let confined = sealift_agent::confine(&config)?;
         let workers = std::thread::available_parallelism().map_or(WORKERS_MIN, usize::from);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(workers.max(WORKERS_MIN))
             .enable_all()
             .build()
             .map_err(Error::failed("starting"))?;
-        runtime.block_on(sealift_agent::up(config, global.set.clone()))?;
+        runtime.block_on(sealift_agent::up(config, global.set.clone(), confined))?;
         Ok(Exit::Done)
     }
 }

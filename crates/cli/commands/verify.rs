@@ -2,8 +2,8 @@
 
 use clap::Args;
 use sealift_agent::{
-    Exit,
-    admin::{self, Finding, Request, VerifyRow, VerifySummary},
+    Error, Exit,
+    admin::{self, Finding, Rebuilt, Request, VerifyRow, VerifySummary},
 };
 
 use super::{ask, object::prefix, rows};
@@ -19,11 +19,18 @@ pub(crate) struct Verify {
     /// Open every sealed byte, read every source again
     #[arg(long)]
     deep: bool,
+    /// First make the catalog anew from the store and the keys; the agent must be stopped
+    #[arg(long, conflicts_with = "prefix")]
+    rebuild_catalog: bool,
 }
 
 impl Verify {
     pub(crate) async fn run(&self, global: &Global) -> Outcome {
         let (bucket, prefix) = prefix(self.prefix.as_deref())?;
+        let mut findings = match self.rebuild_catalog {
+            true => rebuild(global).await?.findings,
+            false => 0,
+        };
         let deep = self.deep;
         let request = Request::Verify(admin::Verify {
             bucket,
@@ -31,12 +38,11 @@ impl Verify {
             deep,
         });
         let (_site, answers) = ask(global, request).await?;
-        let mut findings = 0;
         rows(answers, |row: VerifyRow| match &row {
             VerifyRow::Finding(finding) => output::row(global.json, &row, told(finding)),
-            VerifyRow::Progress(_) => Ok(()),
+            VerifyRow::Progress(_) | VerifyRow::Rebuilt(_) => Ok(()),
             VerifyRow::Summary(summary) => {
-                findings = summary.findings;
+                findings += summary.findings;
                 output::row(global.json, &row, summed(summary))
             }
         })
@@ -46,6 +52,33 @@ impl Verify {
             _ => Exit::VerificationFailed,
         })
     }
+}
+
+/// Makes the catalog anew and says from what.
+async fn rebuild(global: &Global) -> Result<Rebuilt, Error> {
+    let config = global.load()?;
+    let mut printed = Ok(());
+    let rebuilt = sealift_agent::rebuild_catalog(&config, |finding| {
+        let text = told(&finding);
+        let row = output::row(global.json, &VerifyRow::Finding(finding), text);
+        if printed.is_ok() {
+            printed = row;
+        }
+    })
+    .await?;
+    printed?;
+    let Rebuilt {
+        versions,
+        marks,
+        records,
+        findings,
+    } = rebuilt;
+    let text = format!(
+        "rebuilt   {versions} versions, {marks} marks, {records} key records; \
+         {findings} not taken over"
+    );
+    output::row(global.json, &VerifyRow::Rebuilt(rebuilt), text)?;
+    Ok(rebuilt)
 }
 
 fn told(finding: &Finding) -> String {

@@ -61,6 +61,15 @@ struct Current {
     peers: Arc<Peers>,
 }
 
+/// Credentials and peers that can be put in force together.
+pub struct Accepted(Current);
+
+impl fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Accepted(..)")
+    }
+}
+
 impl TlsContext {
     /// A context from checked parts.
     ///
@@ -167,16 +176,42 @@ impl TlsContext {
         }
     }
 
+    /// Looks whether credentials and peers can be put in force, and changes nothing.
+    ///
+    /// # Errors
+    /// [`IdentityError::IdentityChanged`] when the credentials are for another agent.
+    pub fn accept(
+        &self,
+        credentials: Credentials,
+        peers: Peers,
+    ) -> Result<Accepted, IdentityError> {
+        self.hold_identity(&credentials)?;
+        Ok(Accepted(Current {
+            credentials,
+            peers: Arc::new(peers),
+        }))
+    }
+
+    /// Puts credentials and peers in force together, for every later connection.
+    pub fn put_in_force(&self, accepted: Accepted) {
+        self.current.store(Arc::new(accepted.0));
+    }
+
+    fn hold_identity(&self, credentials: &Credentials) -> Result<(), IdentityError> {
+        let expected = self.credentials().leaf().identity.clone();
+        let found = credentials.leaf().identity.clone();
+        match expected == found {
+            true => Ok(()),
+            false => Err(IdentityError::IdentityChanged { expected, found }),
+        }
+    }
+
     /// Puts new credentials in force for every later connection.
     ///
     /// # Errors
     /// [`IdentityError::IdentityChanged`] when they are for another agent: the old ones stay.
     pub fn publish(&self, credentials: Credentials) -> Result<(), IdentityError> {
-        let expected = self.credentials().leaf().identity.clone();
-        let found = credentials.leaf().identity.clone();
-        if expected != found {
-            return Err(IdentityError::IdentityChanged { expected, found });
-        }
+        self.hold_identity(&credentials)?;
         self.current.rcu(|current| Current {
             credentials: credentials.clone(),
             peers: current.peers.clone(),

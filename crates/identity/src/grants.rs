@@ -1,7 +1,11 @@
 //! What an authenticated peer may do: deny by default, one row of configuration
 //! for everything that is allowed.
 
-use std::{collections::HashMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    str::FromStr,
+};
 
 use sealift_terms::{BucketName, Identity, limits};
 use serde::{Deserialize, Serialize};
@@ -116,6 +120,19 @@ impl fmt::Display for Decision {
 }
 
 impl Grants {
+    /// What is granted, a line each, in an order that does not change.
+    #[must_use]
+    pub fn rows(&self) -> BTreeSet<String> {
+        let rows = self.by_identity.iter().flat_map(|(identity, grants)| {
+            let row = move |grant: &Grant| match &grant.bucket {
+                Some(bucket) => format!("{identity} {} {bucket}", grant.action),
+                None => format!("{identity} {} *", grant.action),
+            };
+            grants.iter().map(row)
+        });
+        rows.collect()
+    }
+
     /// Takes the rows of a configuration.
     ///
     /// # Errors

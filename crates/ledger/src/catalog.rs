@@ -419,9 +419,16 @@ pub trait Catalog: Send + Sync {
     /// Begins a new life, after a restore from a copy.
     async fn renew_epoch(&self, epoch: Epoch) -> Result<()>;
 
-    /// Forgets everything but the audit log and begins a new life: what is in the
-    /// store follows through [`restore`](Self::restore).
+    /// Whether a rebuild was begun and not ended: what is here is not all there is,
+    /// after a restart too.
+    fn is_rebuilding(&self) -> bool;
+
+    /// Begins a rebuild and a new life, and forgets everything but key records and the
+    /// audit log: what is in the store follows through [`restore`](Self::restore).
     async fn begin_rebuild(&self, epoch: Epoch) -> Result<()>;
+
+    /// Everything was restored, on record as these leaves.
+    async fn end_rebuild(&self, audit: Vec<AuditRecord>) -> Result<()>;
 
     /// Like [`commit`](Self::commit), for what was found in the store, in any order:
     /// every version keeps its own sequence, of two finds of one version the one

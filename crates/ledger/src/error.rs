@@ -98,6 +98,20 @@ impl LedgerError {
         Reason::AuditUnavailable
     }
 
+    /// Whether what lies in the file is not what was written there, as against a file
+    /// that cannot be read or written now.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::BadRow { .. } | Self::Damaged { .. } | Self::Facts { .. } => true,
+            Self::Database { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+            ),
+            _ => false,
+        }
+    }
+
     /// For `map_err`: says what was being done.
     pub(crate) fn at(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
         move |source| Self::Database {

@@ -109,12 +109,14 @@ pub enum TransferOutcome {
 
 /// Which transfers are to be queued again, due at once, their attempts counted afresh.
 ///
-/// The first four take what is `FAILED` or `PENDING`. What is leased stays leased:
+/// `Failed` and the last apart, each takes what is `FAILED` or `PENDING`. What is leased stays leased:
 /// its outcome comes by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Requeue {
     /// Everything.
     All,
+    /// What was given up, to all peers or to one.
+    Failed(Option<PeerName>),
     /// Those of one rule.
     Rule(RuleName),
     /// Those to one peer.
@@ -217,6 +219,8 @@ pub struct PeerMemory {
     pub epoch: Epoch,
     /// The highest commit sequence seen from it.
     pub sequence: u64,
+    /// What it lets us do, in a number of its own; none when it does not say.
+    pub policy: Option<u64>,
     /// When it was seen.
     pub seen_at: Timestamp,
 }
@@ -325,6 +329,9 @@ pub trait Journal: Send + Sync {
 
     /// Remembers what was seen of a peer, in place of what was remembered.
     async fn remember_peer(&self, peer: &PeerName, memory: PeerMemory) -> Result<()>;
+
+    /// Writes what stands there already, durably: says whether it can be written.
+    async fn probe(&self) -> Result<()>;
 
     /// Folds up to `limit` rows that were settled before `before`: of what is
     /// `COMPLETED` or `SKIPPED`, one row per peer and live key is kept, the newest.

@@ -15,6 +15,8 @@
 //! It moves no object bytes, decides nothing about rules or retries, and signs
 //! nothing.
 
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
 pub mod audit;
 pub mod catalog;
 #[cfg(any(test, feature = "conformance"))]

@@ -126,9 +126,12 @@ impl Door {
     /// # Errors
     /// The refusal to answer with; it is on record.
     pub(crate) fn admit(&self, identity: &Identity, offer: &Offer) -> Result<(), Refusal> {
-        let action = match offer.change.kind {
-            ChangeKind::Put | ChangeKind::Tags => Action::Replicate,
-            ChangeKind::DeleteMarker => Action::Delete,
+        // A sender that may replicate and not delete is not told to give up its deletes:
+        // they wait until it may.
+        let (action, reason) = match offer.change.kind {
+            ChangeKind::Put => (Action::Replicate, Reason::PolicyDenied),
+            ChangeKind::Tags => (Action::Replicate, Reason::DstTagsDenied),
+            ChangeKind::DeleteMarker => (Action::Delete, Reason::DstDeleteDenied),
         };
         let decision = self
             .grants
@@ -137,12 +140,17 @@ impl Door {
         if decision.is_allowed() {
             return Ok(());
         }
-        self.record_denial(identity, &decision.to_string())
+        self.record_denial(identity, reason, &decision.to_string())
             .map_err(|cause| Refusal::new(Reason::AuditUnavailable, cause))?;
-        Err(Refusal::new(Reason::PolicyDenied, decision.to_string()))
+        Err(Refusal::new(reason, decision.to_string()))
     }
 
-    fn record_denial(&self, identity: &Identity, decision: &str) -> Result<(), String> {
+    fn record_denial(
+        &self,
+        identity: &Identity,
+        reason: Reason,
+        decision: &str,
+    ) -> Result<(), String> {
         let now = self.clock.now();
         {
             let mut denials = self.denials.lock();
@@ -155,7 +163,6 @@ impl Door {
                 denials.insert(decision.to_owned(), now);
             }
         }
-        let reason = Reason::PolicyDenied;
         tracing::warn!(peer = %identity, %reason, decision, "access denied");
         let record = AuditRecord::new(now, AuditKind::AccessDenied, identity.as_str())
             .with("decision", decision)

@@ -16,6 +16,8 @@
 //! like and in which order they may come (`wire`), and everything about rest
 //! (`archive`).
 
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
 mod credit;
 mod door;
 mod error;

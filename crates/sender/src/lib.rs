@@ -14,6 +14,8 @@
 //! what frames look like (`wire`), what is remembered how (`ledger`), and which
 //! sources and peers there are (`agent`).
 
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
 mod changes;
 mod dispatch;
 mod error;

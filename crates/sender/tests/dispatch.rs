@@ -46,6 +46,7 @@ impl Site {
             sources: BTreeMap::from([(bucket(), wrap(source.clone()))]),
             work: near.work.clone(),
             part_size: PartSize::MIN,
+            memory_bytes: 16 << 20,
             drain_time: Duration::from_secs(5),
             clock: Arc::new(OsClock),
             rng: Arc::new(Zeros),
@@ -502,6 +503,12 @@ impl Source for Slow {
         key: &ObjectKey,
         version: &VersionId,
     ) -> Result<Arc<dyn SourceObject>, StoreError> {
+        if key.as_str().starts_with("denied") {
+            return Err(StoreError::SourceDenied {
+                path: key.to_string(),
+                source: std::io::ErrorKind::PermissionDenied.into(),
+            });
+        }
         let object = self.0.open(key, version).await?;
         let is_slow = key.as_str().starts_with("slow");
         Ok(if is_slow {
@@ -548,5 +555,22 @@ async fn an_object_that_is_read_slowly_holds_up_no_other() {
     }
     let running = site.run(&takes_all());
     site.completed(30).await;
+    running.near.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_may_not_be_read_waits_and_says_so() {
+    let site = Site::with(|source| Arc::new(Slow(source))).await;
+    site.source.put("denied", content(9)).unwrap();
+    site.source.put("other", content(9)).unwrap();
+    let running = site.run(&takes_all());
+    site.completed(1).await;
+    near::until("it is put off", async || {
+        let transfers = site.near.transfers().await;
+        transfers.iter().any(|transfer| {
+            transfer.status == Status::Pending && transfer.reason == Some(Reason::SrcGetDenied)
+        })
+    })
+    .await;
     running.near.abort();
 }

@@ -78,6 +78,8 @@ kinds! {
     ReplicationResumed = "replication.resumed",
     /// A peer came back with an older copy of its data.
     ReplicaRolledBack = "replica.rolled_back",
+    /// Transfers wait for longer than a day.
+    TransfersOverdue = "transfers.overdue",
     /// The catalog was rebuilt from the store.
     CatalogRebuilt = "catalog.rebuilt",
     /// A command changed something.

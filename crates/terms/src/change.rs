@@ -109,7 +109,7 @@ impl ObjectFacts {
             + bytes(&self.tags)
             + self.content_type.as_ref().map_or(0, String::len)
             + self.etag.as_ref().map_or(0, String::len);
-        if rest > 16 * 1024 {
+        if rest > limits::SYSTEM_METADATA_BYTES_MAX {
             return refuse("system metadata", format!("{rest} bytes"), "at most 16 KiB");
         }
         Ok(self)
@@ -147,6 +147,8 @@ mod tests {
         assert!(
             facts(|f| f.tags = (0..11).map(|i| (i.to_string(), String::new())).collect()).is_err()
         );
-        assert!(facts(|f| f.etag = Some("e".repeat(16 * 1024 + 1))).is_err());
+        assert!(
+            facts(|f| f.etag = Some("e".repeat(limits::SYSTEM_METADATA_BYTES_MAX + 1))).is_err()
+        );
     }
 }

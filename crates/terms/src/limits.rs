@@ -8,6 +8,8 @@ pub const OBJECT_BYTES_MAX: u64 = 5 << 40;
 pub const OBJECT_KEY_BYTES_MAX: usize = 1024;
 /// User metadata of one object, names and values together.
 pub const USER_METADATA_BYTES_MAX: usize = 2 * 1024;
+/// System metadata of one object: with its tags, content type and entity tag.
+pub const SYSTEM_METADATA_BYTES_MAX: usize = 16 * 1024;
 /// Tags of one object.
 pub const TAGS_MAX: usize = 10;
 /// The JSON in a sealed object's META.
@@ -64,8 +66,6 @@ pub const AUTHORITY_FILES_MAX: usize = 1024;
 pub const AUTHORITY_FILE_BYTES_MAX: usize = 1 << 20;
 /// A backup of a certificate authority's directory.
 pub const AUTHORITY_BACKUP_BYTES_MAX: usize = 16 << 20;
-/// A certificate revocation list.
-pub const CRL_BYTES_MAX: usize = 1 << 20;
 /// A handshake, from accept to the peer's HELLO.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// A connection without a frame from the peer.
@@ -135,6 +135,9 @@ pub const AUDIT_QUEUE_MAX: usize = 65_536;
 
 /// Source networks whose refusals are counted apart; the rest are counted together.
 pub const REFUSAL_NETWORKS_MAX: usize = 4096;
+
+/// Transfers that wait for longer than this raise an alarm: 24 hours.
+pub const PENDING_ALARM_AFTER: Duration = Duration::from_secs(86_400);
 
 /// Settled rows of the journal are folded after this: 30 days.
 pub const SETTLED_KEPT_MAX: Duration = Duration::from_secs(30 * 86_400);

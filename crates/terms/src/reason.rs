@@ -76,10 +76,10 @@ reasons! {
     DstBucketMissing => Pending, "add a [[bucket]] of this name at the destination";
     /// The destination's store refused the write.
     DstPutDenied => Pending, "let the receiver write to its store";
-    /// The destination's store refused the delete marker.
-    DstDeleteDenied => Pending, "let the receiver write delete markers";
-    /// The destination's store refused the tags.
-    DstTagsDenied => Pending, "let the receiver write tags";
+    /// No grant at the destination lets us store delete markers.
+    DstDeleteDenied => Pending, "add `delete` to the [[grant]] for this identity and bucket at the destination";
+    /// No grant at the destination lets us store tags.
+    DstTagsDenied => Pending, "add `replicate` to the [[grant]] for this identity and bucket at the destination";
     /// The destination keeps no versions.
     DstVersioningDisabled => Pending, "enable versioning on the destination bucket";
     /// No room at the destination.

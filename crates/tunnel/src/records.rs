@@ -296,19 +296,7 @@ fn handle<Data>(
                 None => break Ok(Step::Again),
             }
         },
-        ConnectionState::EncodeTlsData(mut encoder) => {
-            let mut wanted = RECORD_BYTES;
-            loop {
-                match encoder.encode(out.room(wanted)) {
-                    Ok(count) => {
-                        out.fill(count);
-                        break Ok(Step::Again);
-                    }
-                    Err(EncodeError::InsufficientSize(size)) => wanted = size.required_size,
-                    Err(EncodeError::AlreadyEncoded) => break Err(TunnelError::Exhausted),
-                }
-            }
-        }
+        ConnectionState::EncodeTlsData(mut encoder) => encode(|room| encoder.encode(room), out),
         ConnectionState::TransmitTlsData(transmit) => {
             transmit.done(); // It is in `out`, which goes before anything else.
             Ok(Step::Again)
@@ -348,6 +336,24 @@ fn seal_into<Data>(
     let count = sealed.map_err(|_| TunnelError::Exhausted)?;
     to.fill(count);
     Ok(Step::Ready)
+}
+
+/// Lets what TLS itself has to say be written, in as much room as it wants.
+fn encode(
+    mut into: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
+    out: &mut Buffer,
+) -> Result<Step, TunnelError> {
+    let mut wanted = RECORD_BYTES;
+    loop {
+        match into(out.room(wanted)) {
+            Ok(count) => {
+                out.fill(count);
+                return Ok(Step::Again);
+            }
+            Err(EncodeError::InsufficientSize(size)) => wanted = size.required_size,
+            Err(EncodeError::AlreadyEncoded) => return Err(TunnelError::Exhausted),
+        }
+    }
 }
 
 fn drain_buffered(connection: &mut rustls::Connection, out: &mut Buffer) {

@@ -129,6 +129,27 @@ pub struct Hello {
     /// What it lets the other end do.
     #[n(12)]
     pub limits: Limits,
+    /// What its author lets the other end do, in a number of its own: when it is another
+    /// one than before, what was refused is worth another try.
+    #[n(13)]
+    pub policy: Option<u64>,
+    /// On a control link, of one that sends: what it remembers of the other end, so that
+    /// one that came back from an older copy of its data is told.
+    #[n(14)]
+    pub remembered: Option<Remembered>,
+}
+
+/// How far a sender has seen its peer come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Remembered {
+    /// The peer's epoch then.
+    #[n(0)]
+    #[cbor(with = "cbor::text")]
+    pub epoch: Epoch,
+    /// Its last commit sequence then.
+    #[n(1)]
+    pub commit_sequence: u64,
 }
 
 /// What two HELLOs agree on.

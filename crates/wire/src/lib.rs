@@ -42,7 +42,7 @@ pub mod sending;
 pub use body::{Accept, Close, Evidence, Offer, Refusal};
 pub use error::{FrameFault, Misbehaviour, WireError};
 pub use header::{FRAME_HEADER_BYTES, FrameType, Header, OfferId};
-pub use hello::{Agreed, Hello, Limits, PROTOCOL_MAX, PROTOCOL_MIN, Role};
+pub use hello::{Agreed, Hello, Limits, PROTOCOL_MAX, PROTOCOL_MIN, Remembered, Role};
 pub use links::{Carries, LinkEvent, LinkId};
 pub use parts::{Parts, Run};
 pub use receiving::{Place, ReceiveEvent, ReceiveSession};

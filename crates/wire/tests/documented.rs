@@ -106,6 +106,8 @@ fn the_hello_of_the_example_is_what_is_sent() {
         clock: Timestamp::from_millis(1_800_000_000_000),
         software: "sealift/0.1.0".into(),
         limits: Limits::default(),
+        policy: None,
+        remembered: None,
     };
     let mut out = Vec::new();
     hello.append_to(&mut out);

@@ -25,6 +25,8 @@ fn hello(min: u16, max: u16, role: Role) -> Hello {
         clock: Timestamp::from_millis(5),
         software: "sealift/0.1.0".into(),
         limits: Limits::default(),
+        policy: None,
+        remembered: None,
     }
 }
 

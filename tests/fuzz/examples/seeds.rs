@@ -213,6 +213,8 @@ fn hello() -> Result<Vec<u8>, Box<dyn Error>> {
         clock: Timestamp::from_millis(5),
         software: "sealift/0.1.0".into(),
         limits: Limits::default(),
+        policy: None,
+        remembered: None,
     };
     let mut out = Vec::new();
     hello.append_to(&mut out);

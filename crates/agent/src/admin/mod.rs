@@ -28,8 +28,9 @@ pub use keys::{KeyVersions, Keys, KeysRestored};
 pub use operations::{Actor, Operations};
 pub use reach::{OpenSite, Reached};
 pub use report::{
-    Alarm, BucketReport, Count, Explanation, Finding, ObjectRow, PeerReport, Readiness, Retried,
-    RuleReport, Sealing, SourceReport, StatusCount, StatusReport, VerifyRow, VerifySummary,
+    Alarm, BucketReport, Count, Explanation, Finding, ObjectRow, PeerReport, Readiness, Rebuilt,
+    Retried, RuleReport, Sealing, SourceReport, StatusCount, StatusReport, VerifyRow,
+    VerifySummary,
 };
 pub use request::{Get, Ls, Named, Request, Retry, Verify};
 pub use server::AdminServer;

@@ -18,6 +18,17 @@ pub struct Actor {
     pub offline: bool,
 }
 
+impl Actor {
+    /// Whoever runs this process, on the data directory itself.
+    #[must_use]
+    pub fn offline() -> Self {
+        Self {
+            uid: rustix::process::getuid().as_raw(),
+            offline: true,
+        }
+    }
+}
+
 impl std::fmt::Display for Actor {
     /// As it stands in the audit log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -74,10 +74,7 @@ impl Reached {
             Self::Running(client) => client.ask(request),
             Self::Stopped(operations) => {
                 let operations = Arc::clone(operations);
-                let actor = Actor {
-                    uid: rustix::process::getuid().as_raw(),
-                    offline: true,
-                };
+                let actor = Actor::offline();
                 Answers::start(|answer| async move {
                     dispatch(&*operations, request, &actor, &answer).await
                 })

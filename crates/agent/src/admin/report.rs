@@ -256,12 +256,27 @@ pub struct VerifySummary {
     pub pending: u64,
 }
 
+/// What a catalog was made anew from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebuilt {
+    /// Versions with content, and delete markers.
+    pub versions: u64,
+    /// Sets of tags, and purges.
+    pub marks: u64,
+    /// Key records.
+    pub records: u64,
+    /// What could not be taken over.
+    pub findings: u64,
+}
+
 /// A row of `verify`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VerifyRow {
     /// Something is not as it should be.
     Finding(Finding),
+    /// The catalog was made anew, before anything was looked at.
+    Rebuilt(Rebuilt),
     /// How far it is.
     Progress(Count),
     /// What was looked at: the last row.

@@ -255,6 +255,9 @@ async fn more_connections_than_the_limit_wait_for_their_turn() {
     let waiting = agent.over_loopback(&request);
     let soon = std::time::Duration::from_millis(300);
     assert!(tokio::time::timeout(soon, waiting).await.is_err());
+    // What any user does at the loopback address is in no way of the owner's commands.
+    let over_socket = agent.over_socket(&request).await;
+    assert!(over_socket.starts_with("HTTP/1.1 200"), "{over_socket}");
     idle.clear();
     assert!(
         agent
@@ -271,6 +274,12 @@ async fn a_request_that_does_not_come_to_its_end_is_cut_off() {
     let answer = agent.over_loopback("GET /live HTTP/1.1\r\nho").await;
     assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(began.elapsed() >= limits::ADMIN_HEAD_TIME_MAX);
+    let began = tokio::time::Instant::now();
+    let announced = post("/v1/ls", "{}").replace("content-length: 2", "content-length: 20");
+    let answer = agent.over_socket(&announced).await;
+    assert!(!answer.contains("uid:"), "it was carried out: {answer}");
+    let taken = began.elapsed();
+    assert!(taken >= limits::ADMIN_BODY_TIME_MAX && taken < 2 * limits::ADMIN_BODY_TIME_MAX);
 }
 
 #[tokio::test(start_paused = true)]

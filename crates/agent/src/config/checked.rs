@@ -180,7 +180,34 @@ pub struct Rule {
     pub peers: Vec<PeerName>,
 }
 
+/// How the byte budget is divided. What is received never waits for memory that is held by
+/// what is sent, nor the other way round: two agents that send to each other could come
+/// to wait for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// For what is received, and read for commands.
+    pub receiving: usize,
+    /// For what is sent, to all peers.
+    pub sending: usize,
+}
+
 impl Config {
+    /// The shares of `limits.memory_bytes`, together no more than that.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        let all = self.limits.memory_bytes;
+        let sending = match (self.sources.is_empty(), self.buckets.is_empty()) {
+            (true, _) => 0,
+            (false, false) => all / 5 * 2,
+            // The rest is for commands that read.
+            (false, true) => all / 5 * 4,
+        };
+        Memory {
+            receiving: all - sending,
+            sending,
+        }
+    }
+
     /// The agent's socket in its data directory.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

@@ -23,8 +23,8 @@ use std::{io::Read, path::Path};
 use sealift_terms::limits;
 
 pub use checked::{
-    Bucket, Config, DialFor, IdentityFiles, Limits, Log, LogFormat, Peer, RootKeySource, Rule,
-    Site, SourceDirectory,
+    Bucket, Config, DialFor, IdentityFiles, Limits, Log, LogFormat, Memory, Peer, RootKeySource,
+    Rule, Site, SourceDirectory,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;

@@ -37,6 +37,7 @@ use crate::{
 };
 
 pub(crate) use live::{Direction, Live, PeerState, SessionState, Trouble};
+pub(crate) use verifying::in_words;
 
 /// Objects being read for commands at once: each holds bytes of the budget for as
 /// long as its reader takes.

@@ -260,7 +260,7 @@ impl Asked {
                     findings.push(format!("{} {}", finding.finding, key.unwrap_or_default()));
                 }
                 VerifyRow::Summary(summary) => last = Some(summary),
-                VerifyRow::Progress(_) => {}
+                VerifyRow::Progress(_) | VerifyRow::Rebuilt(_) => {}
             }
         }
         (findings, last.unwrap())
@@ -659,7 +659,7 @@ async fn a_key_that_cannot_seal_keeps_an_agent_from_starting_but_not_a_look() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_of_another_region_or_none_is_refused_when_a_site_opens_and_reloads() {
+async fn a_key_of_another_region_or_none_is_no_key_of_a_bucket() {
     let stage = Stage::new();
     let site = stage.open().await;
     let far = Region::new("ap-south").unwrap();
@@ -673,9 +673,9 @@ async fn a_key_of_another_region_or_none_is_refused_when_a_site_opens_and_reload
             overrides: Vec::new(),
         };
         let config = Config::check(&source, false).unwrap();
-        let error = site.take_up(config).await.unwrap_err();
+        let error = crate::site::keys_usable(&config, &site.keystore).await;
+        let error = error.unwrap_err();
         assert_eq!(error.exit(), Exit::Refused);
         assert!(error.failure().causes[0].contains(code), "{error:?}");
-        assert_eq!(site.current().buckets[0].key, "alias/photos");
     }
 }

@@ -248,7 +248,7 @@ impl SiteOperations {
 }
 
 /// A finding in the words of the answer.
-fn in_words(found: Found) -> Finding {
+pub(crate) fn in_words(found: Found) -> Finding {
     let told = found.to_string();
     let (object, word, evidence) = match found {
         Found::FileMissing { .. } => (None, "missing", told),

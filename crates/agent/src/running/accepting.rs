@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Running,
-    hello::hello,
+    hello::{hello, remembered},
     quota::Permits,
     session::{End, Greeted, JOINING_MAX, Joins},
 };
@@ -110,7 +110,10 @@ async fn begin(
     permits: Permits,
 ) -> Result<(), String> {
     let role = theirs.role.other();
-    let ours = hello(&running.site, theirs.session, 0, role);
+    let mut ours = hello(&running.site, theirs.session, 0, role);
+    if role == Role::Send {
+        ours.remembered = remembered(&running.site, &peer.name).await;
+    }
     let agreed = ours.agree(&theirs).map_err(|error| error.to_string())?;
     let greeted = Greeted::new(peer, link.session(), theirs, agreed, role);
     let (to_links, links) = mpsc::channel(JOINING_MAX);
@@ -152,9 +155,8 @@ async fn receive(
     permits: Permits,
 ) -> End {
     let drain = running.site.current().limits.drain;
-    let mut stop = running.stop.subscribe();
     let draining = async {
-        let _ = stop.wait_for(|stop| *stop).await;
+        running.reason_to_drain().await;
         session.drain(drain).await;
         std::future::pending::<()>().await;
     };

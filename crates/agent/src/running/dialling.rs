@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     Running,
-    hello::hello,
+    hello::{hello, remembered},
     quota::Permits,
     session::{End, Greeted, JOINING_MAX},
 };
@@ -115,7 +115,10 @@ impl Dialling {
             .dial(&self.address, identity, LinkKind::Control)
             .await;
         let mut link = dialled.map_err(seen)?;
-        let ours = hello(&self.running.site, id, 0, self.role);
+        let mut ours = hello(&self.running.site, id, 0, self.role);
+        if self.role == Role::Send {
+            ours.remembered = remembered(&self.running.site, &self.peer.name).await;
+        }
         let (theirs, agreed) = link.greet(&ours).await.map_err(seen)?;
         if theirs.region != *identity.region() {
             let evidence = format!(
@@ -210,9 +213,8 @@ impl Dialling {
 
     async fn receive(&self, greeted: &Greeted, control: Link, permits: Permits) -> End {
         let session = self.running.receiving(greeted);
-        let mut stop = self.running.stop.subscribe();
         let draining = async {
-            let _ = stop.wait_for(|stop| *stop).await;
+            self.running.reason_to_drain().await;
             session
                 .drain(self.running.site.current().limits.drain)
                 .await;

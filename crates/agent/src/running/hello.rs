@@ -1,9 +1,9 @@
 //! What this site says of itself at the beginning of every link.
 
-use sealift_terms::SessionId;
-use sealift_wire::{Hello, Limits, PROTOCOL_MAX, PROTOCOL_MIN, Role};
+use sealift_terms::{PeerName, SessionId};
+use sealift_wire::{Hello, Limits, PROTOCOL_MAX, PROTOCOL_MIN, Remembered, Role, checksum::Crc64};
 
-use crate::site::Site;
+use crate::{config::Config, site::Site};
 
 /// What is sent in a HELLO's `software`.
 const SOFTWARE: &str = concat!("sealift/", env!("CARGO_PKG_VERSION"));
@@ -25,5 +25,32 @@ pub(super) fn hello(site: &Site, session: SessionId, link: u32, role: Role) -> H
         clock: site.world.clock.now(),
         software: SOFTWARE.to_owned(),
         limits: Limits::default(),
+        // Of one that sends nobody asks what it allows.
+        policy: (role == Role::Receive).then(|| policy_of(&site.current())),
+        remembered: None,
     }
+}
+
+/// What peers may do here, and under which keys, in one number: a peer that sees another
+/// one than before tries again what was refused.
+pub(super) fn policy_of(config: &Config) -> u64 {
+    let mut crc = Crc64::new();
+    for row in config.grants.rows() {
+        crc.update(row.as_bytes());
+        crc.update(b"\n");
+    }
+    for bucket in &config.buckets {
+        crc.update(format!("{} {}\n", bucket.name, bucket.key).as_bytes());
+    }
+    crc.value()
+}
+
+/// What is remembered of a peer that is about to be sent to. One that cannot be read is
+/// found by the sender itself.
+pub(super) async fn remembered(site: &Site, peer: &PeerName) -> Option<Remembered> {
+    let memory = site.journal.peer(peer).await.ok().flatten()?;
+    Some(Remembered {
+        epoch: memory.epoch,
+        commit_sequence: memory.sequence,
+    })
 }

@@ -1,11 +1,12 @@
 //! What the operations of a site ask of the agent that runs on it.
 
 use async_trait::async_trait;
+use sealift_ledger::Requeue;
 use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceHandle, SourceStatus};
 use sealift_terms::{AuditKind, AuditRecord, BucketName, Timestamp};
 
-use super::{Running, question, start::rules_of};
+use super::{Running, hello::policy_of, question, start::rules_of};
 use crate::{
     CheckLine, Error,
     admin::{Actor, Alarm, Readiness},
@@ -13,6 +14,7 @@ use crate::{
     config::Config,
     load_credentials, load_peers,
     operations::{Live, PeerState, SessionState},
+    site::keys_usable,
 };
 
 #[async_trait]
@@ -33,6 +35,7 @@ impl Live for Running {
         } else if not_after.since(now) < life / 20 {
             problems.push(format!("the certificate ends at {not_after}"));
         }
+        problems.extend(self.health.problems());
         if *self.stop.borrow() {
             problems.push("stopping".to_owned());
         }
@@ -114,21 +117,36 @@ impl Running {
 
     /// Reads the configuration again and takes it up as a whole, or not at all.
     pub(super) async fn take_up_file(&self, actor: &str) -> Result<Vec<CheckLine>, Error> {
+        let _one_at_a_time = self.reloading.lock().await;
         let before = self.site.current();
         let after = Config::load(&before.path, self.flags.clone())?;
         needs_restart(&before, &after)?;
+        self.confined.refuse_outside(&after)?;
+        // Everything that can be refused comes first; from the record on nothing is.
         let credentials = load_credentials(&after, &self.site.world)?;
         let peers = load_peers(&after)?;
+        let identity = self.tls.accept(credentials, peers)?;
+        keys_usable(&after, &self.site.keystore).await?;
         let (grants, rules) = (after.grants.clone(), rules_of(&after));
+        let policy = policy_of(&after);
         let record = AuditRecord::new(self.site.world.clock.now(), AuditKind::ConfigLoaded, actor)
             .with("file", after.path.display());
         self.site.record(record)?;
-        self.site.take_up(after).await?;
-        self.tls.publish(credentials)?;
-        self.tls.set_peers(peers);
+        self.site.take_up(after);
+        self.tls.put_in_force(identity);
         self.door.set_grants(grants.into());
         self.rules.send_replace(rules.into());
         self.standing.sweep(&self.tls);
+        // Peers are told by the HELLO of their next session.
+        self.policy
+            .send_if_modified(|told| std::mem::replace(told, policy) != policy);
+        let now = self.site.world.clock.now();
+        let queued = self.site.journal.requeue(Requeue::Failed(None), now).await;
+        match queued {
+            Ok(0) => {}
+            Ok(transfers) => tracing::info!(transfers, "what was given up is tried again"),
+            Err(error) => tracing::error!(%error, "what was given up is not tried again"),
+        }
         self.work.wake();
         Ok(vec![CheckLine::pass(
             "reload",

@@ -17,20 +17,21 @@ mod question;
 mod quota;
 mod session;
 mod start;
+mod upkeep;
 mod watchdog;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;
 use sealift_identity::TlsContext;
 use sealift_receiver::Door;
 use sealift_sender::{PeerSender, Rules, SourceHandle, WorkSignal};
-use sealift_terms::{AuditKind, AuditRecord, PeerName, Timestamp, limits::SETTLED_KEPT_MAX};
+use sealift_terms::{AuditKind, AuditRecord, PeerName, Timestamp};
 use sealift_tunnel::OnRefused;
 use tokio::sync::watch;
 
 use crate::{
-    Error, Metric,
+    Confined, Error,
     config::{Override, Peer},
     site::Site,
 };
@@ -41,15 +42,8 @@ pub use start::up;
 use links::Standing;
 use peers::PeerStates;
 use quota::Quota;
+use upkeep::Health;
 use watchdog::Watchdog;
-
-/// How often links are held against certificates and the deny list.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// Record keys are dropped from memory once a minute.
-const EXPIRE_ROUNDS: u64 = 60;
-/// Old uploads and old rows are looked for once an hour.
-const TIDY_EVERY: Duration = Duration::from_secs(3600);
-const FOLDED_AT_ONCE: usize = 1000;
 
 /// Everything that runs, shared by the tasks that run it.
 pub(crate) struct Running {
@@ -66,6 +60,13 @@ pub(crate) struct Running {
     sources: Vec<SourceHandle>,
     rules: watch::Sender<Arc<Rules>>,
     work: WorkSignal,
+    health: Health,
+    /// What the process may still read.
+    confined: Confined,
+    /// One reload at a time.
+    reloading: tokio::sync::Mutex<()>,
+    /// What peers may do here and under which keys, as they are told in a HELLO.
+    policy: watch::Sender<u64>,
     /// Turns true when nothing new is to be begun.
     stop: watch::Sender<bool>,
     quota: Quota,
@@ -98,64 +99,5 @@ impl Running {
             .iter()
             .fold(record, |record, (name, value)| record.with(name, value));
         self.site.record(record)
-    }
-
-    /// Holds standing links against certificates and the deny list and lets counted
-    /// refusals go on record, until the end.
-    async fn watch_over(&self) {
-        let mut rounds = 0_u64;
-        loop {
-            tokio::time::sleep(SWEEP_EVERY).await;
-            self.standing.sweep(&self.tls);
-            self.look_for_stalls().await;
-            let now = self.site.world.clock.now();
-            if let Err(error) = self.site.audit.settle_refusals(now) {
-                tracing::error!(%error, "refused connections cannot be put on record");
-            }
-            if rounds.is_multiple_of(EXPIRE_ROUNDS) {
-                self.show_certificate();
-                self.site.ring.expire();
-            }
-            rounds += 1;
-        }
-    }
-
-    /// Tidies up now and then, until the end: beside [`Self::watch_over`], since it
-    /// may take long.
-    async fn keep_tidy(&self) {
-        loop {
-            self.tidy(self.site.world.clock.now()).await;
-            tokio::time::sleep(TIDY_EVERY).await;
-        }
-    }
-
-    fn show_certificate(&self) {
-        let leaf = self.tls.credentials().leaf().clone();
-        let expiry = leaf.not_after.as_secs();
-        let series = self
-            .site
-            .metrics
-            .series(Metric::CertificateExpiry, &[leaf.identity.as_str()]);
-        series.set(u64::try_from(expiry).unwrap_or_default());
-    }
-
-    /// Deletes uploads that were given up long ago, and folds old rows of the journal.
-    async fn tidy(&self, now: Timestamp) {
-        match self.site.archive.sweep().await {
-            Ok(0) => {}
-            Ok(uploads) => tracing::warn!(uploads, "unfinished uploads were deleted"),
-            Err(error) => tracing::error!(%error, "unfinished uploads cannot be looked through"),
-        }
-        let before = now.minus(SETTLED_KEPT_MAX);
-        loop {
-            match self.site.journal.fold(before, FOLDED_AT_ONCE).await {
-                Ok(folded) if folded == FOLDED_AT_ONCE as u64 => {}
-                Ok(_) => return,
-                Err(error) => {
-                    tracing::error!(%error, "old rows of the journal cannot be folded");
-                    return;
-                }
-            }
-        }
     }
 }

@@ -127,6 +127,8 @@ impl Visit<'_> {
             clock: self.world.clock.now(),
             software: concat!("sealift-check/", env!("CARGO_PKG_VERSION")).to_owned(),
             limits: Default::default(),
+            policy: None,
+            remembered: None,
         }
     }
 

@@ -156,6 +156,7 @@ impl Running {
             ..
         } = greeted;
         self.record(AuditKind::SessionOpened, &details(greeted))?;
+        self.notice_rollback(greeted)?;
         self.peers.opened(&peer.name, direction(*role), facts);
         let labels = [peer.name.as_str(), direction(*role).as_str()];
         self.site
@@ -172,6 +173,34 @@ impl Running {
             group = %facts.group, software = %theirs.software, "session opened"
         );
         Ok(())
+    }
+
+    /// A sender that has seen more of this site than there is: it was set back to an older
+    /// copy of its data, or its catalog was made anew.
+    fn notice_rollback(&self, greeted: &Greeted) -> Result<(), Error> {
+        let Some(seen) = greeted
+            .theirs
+            .remembered
+            .filter(|_| greeted.role == Role::Receive)
+        else {
+            return Ok(());
+        };
+        let here = self.site.row();
+        if seen.epoch == here.epoch && seen.commit_sequence <= here.sequence {
+            return Ok(());
+        }
+        tracing::error!(
+            peer = %greeted.peer.name, sequence = here.sequence, seen = seen.commit_sequence,
+            "this site came back with an older copy of its data: the peer sends again what was lost"
+        );
+        let details = [
+            ("peer", greeted.peer.name.to_string()),
+            ("epoch_known", seen.epoch.to_string()),
+            ("epoch", here.epoch.to_string()),
+            ("sequence_known", seen.commit_sequence.to_string()),
+            ("sequence", here.sequence.to_string()),
+        ];
+        self.record(AuditKind::ReplicaRolledBack, &details)
     }
 
     /// Puts the end of a session on record and shows it.
@@ -218,6 +247,17 @@ impl Running {
         };
         let end = one.sender.run(session, self.stop.subscribe()).await;
         end.map_err(|error| (error.reason(), error.evidence()))
+    }
+
+    /// Waits until a session in which we receive is to end in order: the agent stops, or
+    /// peers have to be told, in the HELLO of another one, that something else is allowed.
+    pub(super) async fn reason_to_drain(&self) {
+        let (mut stop, mut policy) = (self.stop.subscribe(), self.policy.subscribe());
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => {}
+            // Its sender lives as long as this.
+            _ = policy.changed() => {}
+        }
     }
 
     /// The receiving side of a greeted session.

@@ -1,7 +1,7 @@
 //! Starting and stopping, each in its order.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,7 +10,8 @@ use sealift_host::{DataDirLock, LockError};
 use sealift_identity::TlsContext;
 use sealift_receiver::Door;
 use sealift_sender::{
-    NoAnswers, Orders, PeerSender, Rule, Rules, Settings, SourceSettings, SourceTask, WorkSignal,
+    NoAnswers, Orders, PeerSender, Rule, Rules, Settings, SourceHandle, SourceSettings, SourceTask,
+    WorkSignal,
 };
 use sealift_store::{DirectorySource, Source};
 use sealift_terms::{AuditKind, BucketName};
@@ -19,11 +20,11 @@ use sealift_wire::Role;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    OneSender, Running, accepting, dialling, links::Standing, peers::PeerStates, quota::Quota,
-    watchdog::Watchdog,
+    OneSender, Running, accepting, dialling, hello::policy_of, links::Standing, peers::PeerStates,
+    quota::Quota, upkeep::Health, watchdog::Watchdog,
 };
 use crate::{
-    Error, Lifecycle, Outcome, Phase, World,
+    Confined, Error, Lifecycle, Outcome, Phase, World,
     admin::AdminServer,
     check_offline,
     config::{Config, Override},
@@ -45,7 +46,7 @@ const LOCK_RETRY: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// What keeps it from starting, or made it stop.
-pub async fn up(config: Config, flags: Vec<Override>) -> Result<(), Error> {
+pub async fn up(config: Config, flags: Vec<Override>, confined: Confined) -> Result<(), Error> {
     let world = World::real();
     let mut lifecycle =
         watch_signals(config.limits.drain).map_err(Error::failed("watching for signals"))?;
@@ -53,7 +54,7 @@ pub async fn up(config: Config, flags: Vec<Override>) -> Result<(), Error> {
     refuse_what_cannot_work(&config, &world).await?;
     let site = Site::open(config.clone(), world, lock).await?;
     let mut tasks = JoinSet::new();
-    let running = start(site, config, flags, &mut tasks).await?;
+    let running = start(site, config, flags, confined, &mut tasks).await?;
     let operations = Arc::new(SiteOperations::running(
         running.site.clone(),
         running.clone(),
@@ -114,6 +115,7 @@ async fn start(
     site: Arc<Site>,
     config: Config,
     flags: Vec<Override>,
+    confined: Confined,
     tasks: &mut JoinSet<()>,
 ) -> Result<Arc<Running>, Error> {
     let clock = site.world.clock.clone();
@@ -138,27 +140,12 @@ async fn start(
     let (rules, rules_in_force) = watch::channel(Arc::new(rules_of(&config)));
     let sources = open_sources(&config, &site)?;
     let (stop, stopping) = watch::channel(false);
-    let orders = Orders::load(&*site.journal, config.site.region.clone(), clock.clone()).await;
-    let orders = Arc::new(orders.map_err(Error::failed("reading the journal"))?);
-    let mut handles = Vec::new();
-    for (bucket, source) in &sources {
-        let interval = config.sources.iter().find(|s| s.bucket == *bucket);
-        let settings = SourceSettings {
-            bucket: bucket.clone(),
-            scan_interval: interval.map(|s| s.scan_interval).unwrap_or_default(),
-        };
-        let (task, handle) = SourceTask::new(
-            settings,
-            source.clone(),
-            site.journal.clone(),
-            orders.clone(),
-            clock.clone(),
-            rules_in_force.clone(),
-            work.clone(),
-        );
-        tasks.spawn(task.run(stopping.clone()));
-        handles.push(handle);
-    }
+    let changes = Changes {
+        rules: rules_in_force,
+        work: work.clone(),
+        stopping,
+    };
+    let handles = begin_sources(&config, &site, &sources, changes, tasks).await?;
     let running = Arc::new(Running {
         started: clock.now(),
         flags,
@@ -170,6 +157,10 @@ async fn start(
         sources: handles,
         rules,
         work,
+        health: Health::default(),
+        confined,
+        reloading: Default::default(),
+        policy: watch::channel(policy_of(&config)).0,
         stop,
         quota: Quota::new(),
         refused,
@@ -189,6 +180,45 @@ async fn start(
     }
     dial(&running, tasks);
     Ok(running)
+}
+
+/// What the tasks of sources listen to and tell.
+struct Changes {
+    rules: watch::Receiver<Arc<Rules>>,
+    work: WorkSignal,
+    stopping: watch::Receiver<bool>,
+}
+
+/// Sets the task of each source going.
+async fn begin_sources(
+    config: &Config,
+    site: &Site,
+    sources: &Sources,
+    changes: Changes,
+    tasks: &mut JoinSet<()>,
+) -> Result<Vec<SourceHandle>, Error> {
+    let clock = &site.world.clock;
+    let orders = Orders::load(&*site.journal, config.site.region.clone(), clock.clone()).await;
+    let orders = Arc::new(orders.map_err(Error::failed("reading the journal"))?);
+    let begin = |(bucket, source): (&BucketName, &Arc<dyn Source>)| {
+        let interval = config.sources.iter().find(|s| s.bucket == *bucket);
+        let settings = SourceSettings {
+            bucket: bucket.clone(),
+            scan_interval: interval.map(|s| s.scan_interval).unwrap_or_default(),
+        };
+        let (task, handle) = SourceTask::new(
+            settings,
+            source.clone(),
+            site.journal.clone(),
+            orders.clone(),
+            clock.clone(),
+            changes.rules.clone(),
+            changes.work.clone(),
+        );
+        tasks.spawn(task.run(changes.stopping.clone()));
+        handle
+    };
+    Ok(sources.iter().map(begin).collect())
 }
 
 /// Opens the door to peers, where the configuration has one.
@@ -262,6 +292,9 @@ fn senders(
         .rules
         .iter()
         .flat_map(|rule| rule.peers.iter().cloned());
+    let named: BTreeSet<_> = named.collect();
+    // A share each: one that takes nothing keeps nobody else from being sent to.
+    let memory_bytes = config.memory().sending / named.len().max(1);
     let sender = |peer: sealift_terms::PeerName| {
         let sender = PeerSender::new(Settings {
             peer: peer.clone(),
@@ -269,6 +302,7 @@ fn senders(
             sources: sources.clone(),
             work: work.clone(),
             part_size: config.limits.part_bytes,
+            memory_bytes,
             drain_time: config.limits.drain,
             clock: site.world.clock.clone(),
             rng: site.world.rng.clone(),
@@ -283,7 +317,7 @@ fn senders(
             }),
         )
     };
-    named.map(sender).collect()
+    named.into_iter().map(sender).collect()
 }
 
 /// Works until the first signal to end.
@@ -301,7 +335,6 @@ async fn serve(running: &Arc<Running>, lifecycle: &mut Lifecycle) {
     tokio::select! {
         () = lifecycle.reached(Phase::Draining) => {}
         () = running.watch_over() => {}
-        () = running.keep_tidy() => {}
         () = reload => {}
     }
 }

@@ -5,7 +5,7 @@ use sealift_keys::{KeyError, KeyProvider, LocalKeystore};
 use crate::{Error, config::Config};
 
 /// Refuses a bucket whose key cannot seal here.
-pub(super) async fn usable(config: &Config, keystore: &LocalKeystore) -> Result<(), Error> {
+pub(crate) async fn usable(config: &Config, keystore: &LocalKeystore) -> Result<(), Error> {
     for bucket in &config.buckets {
         let described = keystore.describe(&bucket.key).await;
         let refused = match described {

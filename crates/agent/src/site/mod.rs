@@ -4,6 +4,7 @@
 mod keys;
 mod offline;
 mod open;
+mod rebuilding;
 
 use std::{fmt, sync::Arc};
 
@@ -17,8 +18,10 @@ use sealift_terms::{AuditRecord, Timestamp};
 
 use crate::{Error, Metrics, World, config::Config};
 
+pub(crate) use keys::usable as keys_usable;
 pub use offline::{Offline, Restoring};
 pub(crate) use open::CATALOG_FILE;
+pub use rebuilding::rebuild_catalog;
 
 /// An opened data directory. The lock on it is held as long as this lives.
 pub(crate) struct Site {
@@ -59,15 +62,10 @@ impl Site {
     }
 
     /// Takes up another configuration, as far as an open site is concerned: its
-    /// buckets and their keys.
-    ///
-    /// # Errors
-    /// As [`Site::open`], for a key that cannot be used. Nothing was changed then.
-    pub(crate) async fn take_up(&self, config: Config) -> Result<(), Error> {
-        keys::usable(&config, &self.keystore).await?;
+    /// buckets and their keys, of which [`keys_usable`] has said that they are.
+    pub(crate) fn take_up(&self, config: Config) {
         self.archive.set_buckets(open::buckets(&config));
         *self.current.write() = Arc::new(config);
-        Ok(())
     }
 
     /// Puts something on record.

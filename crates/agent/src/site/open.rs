@@ -2,10 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use sealift_archive::{Archive, ArchiveParts, Buckets, Budget, SiteFacts};
+use sealift_archive::{Archive, ArchiveError, ArchiveParts, Buckets, Budget, SiteFacts};
 use sealift_host::DataDirLock;
 use sealift_keys::{LocalKeystore, RecordRing};
-use sealift_ledger::{NewSite, SqliteCatalog, SqliteJournal};
+use sealift_ledger::{NewSite, SqliteAudit, SqliteCatalog, SqliteJournal};
 use sealift_store::DirectoryStore;
 use sealift_terms::{Epoch, SiteId};
 
@@ -60,7 +60,7 @@ pub(super) fn buckets(config: &Config) -> Buckets {
         .collect()
 }
 
-struct Opened {
+pub(super) struct Opened {
     keystore: Arc<LocalKeystore>,
     journal: SqliteJournal,
     catalog: SqliteCatalog,
@@ -69,7 +69,7 @@ struct Opened {
 
 /// Passphrases are slow to use and databases may have to be recovered: on a
 /// thread that may block.
-async fn open_files(config: Config, world: &World) -> Result<(Config, Opened), Error> {
+pub(super) async fn open_files(config: Config, world: &World) -> Result<(Config, Opened), Error> {
     let world = world.clone();
     let opening = tokio::task::spawn_blocking(move || {
         let opened = open_here(&config, &world)?;
@@ -101,12 +101,15 @@ fn open_here(config: &Config, world: &World) -> Result<Opened, Error> {
     })
 }
 
-async fn assemble(
-    config: Config,
-    world: World,
-    lock: DataDirLock,
-    opened: Opened,
-) -> Result<Arc<Site>, Error> {
+/// What was opened, in the shape that an archive takes it.
+pub(super) struct Ready {
+    pub(super) parts: ArchiveParts,
+    pub(super) audit: Arc<SqliteAudit>,
+    keystore: Arc<LocalKeystore>,
+    journal: SqliteJournal,
+}
+
+pub(super) fn ready(config: &Config, world: &World, opened: Opened) -> Ready {
     let audit = opened.catalog.audit();
     let ring = Arc::new(RecordRing::new(
         opened.keystore.clone(),
@@ -115,34 +118,52 @@ async fn assemble(
         Arc::clone(&world.rng),
         audit.clone(),
     ));
-    let budget = Budget::new(config.limits.memory_bytes);
     let parts = ArchiveParts {
         store: Arc::new(opened.store),
         catalog: Arc::new(opened.catalog),
-        ring: ring.clone(),
-        buckets: buckets(&config),
+        ring,
+        buckets: buckets(config),
         region: config.site.region.clone(),
         clock: Arc::clone(&world.clock),
         rng: Arc::clone(&world.rng),
         audit: audit.clone(),
-        budget: budget.clone(),
+        budget: Budget::new(config.memory().receiving),
         files_max: upload_files_max(),
     };
-    let (store, catalog) = (parts.store.clone(), parts.catalog.clone());
-    let archive = Archive::open(parts).await;
-    let archive = archive.map_err(Error::failed("opening the archive"))?;
+    Ready {
+        parts,
+        audit,
+        keystore: opened.keystore,
+        journal: opened.journal,
+    }
+}
+
+async fn assemble(
+    config: Config,
+    world: World,
+    lock: DataDirLock,
+    opened: Opened,
+) -> Result<Arc<Site>, Error> {
+    let ready = ready(&config, &world, opened);
+    let parts = ready.parts.clone();
+    let archive = Archive::open(ready.parts)
+        .await
+        .map_err(|error| match error {
+            ArchiveError::CatalogUnfinished => Error::CatalogUnfinished(error),
+            error => Error::failed("opening the archive")(error),
+        })?;
     let current = Arc::new(config.clone()).into();
     Ok(Arc::new(Site {
         config,
         world,
-        keystore: opened.keystore,
-        ring,
-        journal: Arc::new(opened.journal),
-        catalog,
-        audit,
-        store,
+        keystore: ready.keystore,
+        ring: parts.ring,
+        journal: Arc::new(ready.journal),
+        catalog: parts.catalog,
+        audit: ready.audit,
+        store: parts.store,
         archive: Arc::new(archive),
-        budget,
+        budget: parts.budget,
         metrics: Arc::default(),
         current,
         _lock: lock,

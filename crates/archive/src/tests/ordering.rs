@@ -81,7 +81,7 @@ async fn refused_content_does_not_come_back_with_a_rebuild() {
     }
     assert_eq!(running.archive.unfinished(), 0);
     drop(running);
-    rebuild(site.parts().0).await.unwrap();
+    rebuild(site.parts().0, "test", &mut drop).await.unwrap();
     let running = site.open().await;
     assert_eq!(running.read("k100", None).await.unwrap(), plain(0, 100));
     assert!(running.read(&format!("k{}", 2 * PART), None).await.unwrap() == plain(1, 2 * PART));

@@ -185,6 +185,7 @@ pub(super) async fn small_memories_are_kept(journal: &dyn Journal) {
             site: SiteId([1; 16]),
             epoch: Epoch([2; 16]),
             sequence,
+            policy: (sequence == 3).then_some(u64::MAX),
             seen_at: at(4),
         };
         journal.remember_peer(&peer("b"), memory).await.unwrap();

@@ -4,7 +4,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use rusqlite::params;
 use sealift_terms::{
-    BucketName, Epoch, ObjectKey, ObjectUid, PartIndex, RecordId, SiteId, Timestamp, VersionName,
+    AuditRecord, BucketName, Epoch, ObjectKey, ObjectUid, PartIndex, RecordId, SiteId, Timestamp,
+    VersionName,
 };
 
 use super::{
@@ -52,6 +53,7 @@ pub struct SqliteCatalog {
     sealing: Sealing,
     site: Arc<Mutex<SiteRow>>,
     reserved: Arc<AtomicU64>,
+    rebuilding: Arc<AtomicBool>,
     audit: Arc<SqliteAudit>,
 }
 
@@ -70,6 +72,7 @@ impl SqliteCatalog {
         };
         let state = CatalogState::load(&db, new)?;
         let (site, reserved) = (state.published(), state.reserved());
+        let rebuilding = state.is_rebuilding();
         let writer = Arc::new(Writer::start("catalog", db, state)?);
         let readers = Readers::new(path.to_owned());
         let audit = SqliteAudit::new(Arc::clone(&writer), Arc::clone(&readers));
@@ -79,6 +82,7 @@ impl SqliteCatalog {
             sealing: Sealing(sealer),
             site,
             reserved,
+            rebuilding,
             audit: Arc::new(audit),
         })
     }
@@ -296,12 +300,26 @@ impl Catalog for SqliteCatalog {
             .await
     }
 
+    fn is_rebuilding(&self) -> bool {
+        self.rebuilding.load(Ordering::Acquire)
+    }
+
     async fn begin_rebuild(&self, epoch: Epoch) -> Result<()> {
         self.writer
             .call(move |db, state| {
                 clear(db)?;
                 state.set_epoch(epoch);
+                state.set_rebuilding(true);
                 Ok(())
+            })
+            .await
+    }
+
+    async fn end_rebuild(&self, audit: Vec<AuditRecord>) -> Result<()> {
+        self.writer
+            .call(move |db, state| {
+                state.set_rebuilding(false);
+                state.append(db, &audit)
             })
             .await
     }

@@ -385,14 +385,15 @@ fn put_packs(db: &Connection, packs: &[PackState]) -> Result<()> {
     Ok(())
 }
 
-/// Forgets everything but the site and the audit log.
+/// Forgets everything but the site, the audit log, and the key records: of those this
+/// may be the only copy that is whole.
 pub(super) fn clear(db: &Connection) -> Result<()> {
     for table in [
-        "versions", "marks", "terms", "records", "files", "buckets", "uploads", "parts",
+        "versions", "marks", "terms", "files", "buckets", "uploads", "parts",
     ] {
         change(db, &format!("DELETE FROM {table}"), [])?;
     }
-    Ok(())
+    change(db, "UPDATE records SET objects = 0", []).map(drop)
 }
 
 /// For [`uploads`]: the record must be there before what is sealed under it.

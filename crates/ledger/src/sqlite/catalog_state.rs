@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use parking_lot::Mutex;
@@ -19,7 +19,7 @@ use crate::{LedgerError, Result, SiteRow, audit::LeafBody, merkle};
 pub(super) const SCHEMA: Schema = Schema {
     name: "catalog",
     application_id: 0x534c_4354,
-    migrations: &[V1],
+    migrations: &[V1, V2],
 };
 
 const V1: &str = "
@@ -80,16 +80,22 @@ CREATE TABLE parts (
 CREATE TABLE audit (leaf INTEGER PRIMARY KEY, json TEXT NOT NULL, hash BLOB NOT NULL);
 ";
 
+/// A rebuild that was cut off must not pass for a whole catalog.
+const V2: &str = "ALTER TABLE site ADD COLUMN rebuilding INTEGER NOT NULL DEFAULT 0;";
+
 /// What the catalog's writer keeps between transactions.
 #[derive(Debug, Clone)]
 pub(super) struct CatalogState {
     pub(super) site: SiteRow,
     frontier: merkle::Frontier,
+    rebuilding: bool,
     site_changed: bool,
     /// The site as it is durable.
     published: Arc<Mutex<SiteRow>>,
     /// The last sequence given out.
     reserved: Arc<AtomicU64>,
+    /// Whether it is rebuilding, as it is durable.
+    shown_rebuilding: Arc<AtomicBool>,
 }
 
 impl CatalogState {
@@ -99,16 +105,20 @@ impl CatalogState {
         let values = params![new.site.0, new.epoch.0, nothing];
         change(
             db,
-            "INSERT INTO site VALUES (1, ?1, ?2, 0, 0, ?3) ON CONFLICT DO NOTHING",
+            "INSERT INTO site (one, site, epoch, sequence, leaves, frontier)
+             VALUES (1, ?1, ?2, 0, 0, ?3) ON CONFLICT DO NOTHING",
             values,
         )?;
         let (site, frontier) = read_site(db)?;
+        let rebuilding = read_rebuilding(db)?;
         Ok(Self {
             site,
             frontier,
+            rebuilding,
             site_changed: false,
             published: Arc::new(Mutex::new(site)),
             reserved: Arc::new(AtomicU64::new(site.sequence)),
+            shown_rebuilding: Arc::new(AtomicBool::new(rebuilding)),
         })
     }
 
@@ -118,6 +128,15 @@ impl CatalogState {
 
     pub(super) fn reserved(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.reserved)
+    }
+
+    pub(super) fn is_rebuilding(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.shown_rebuilding)
+    }
+
+    pub(super) fn set_rebuilding(&mut self, rebuilding: bool) {
+        self.rebuilding = rebuilding;
+        self.site_changed = true;
     }
 
     /// The sequence of a commit whose METAs say at most `highest`.
@@ -183,6 +202,13 @@ pub(super) fn read_site(db: &Connection) -> Result<(SiteRow, merkle::Frontier)> 
     })
 }
 
+fn read_rebuilding(db: &Connection) -> Result<bool> {
+    let found = first(db, "SELECT rebuilding FROM site", [], |row| {
+        Columns::new("site", row).value::<bool>()
+    })?;
+    Ok(found.unwrap_or_default())
+}
+
 impl State for CatalogState {
     type Note = AuditRecord;
 
@@ -199,12 +225,16 @@ impl State for CatalogState {
             int("sequence", self.site.sequence)?,
             int("leaf", self.frontier.size())?,
             self.frontier.to_bytes(),
+            self.rebuilding,
         ];
-        let sql = "UPDATE site SET epoch = ?1, sequence = ?2, leaves = ?3, frontier = ?4";
+        let sql = "UPDATE site SET epoch = ?1, sequence = ?2, leaves = ?3, frontier = ?4,
+                       rebuilding = ?5";
         change(db, sql, values).map(drop)
     }
 
     fn after_commit(&mut self) {
         *self.published.lock() = self.site;
+        self.shown_rebuilding
+            .store(self.rebuilding, Ordering::Release);
     }
 }

@@ -316,13 +316,14 @@ impl Journal for SqliteJournal {
 
     async fn peer(&self, peer: &PeerName) -> Result<Option<PeerMemory>> {
         self.readers.point(|db| {
-            let sql = "SELECT site, epoch, sequence, seen_at FROM peers WHERE peer = ?1";
+            let sql = "SELECT site, epoch, sequence, policy, seen_at FROM peers WHERE peer = ?1";
             first(db, sql, [peer.as_str()], |row| {
                 let mut columns = Columns::new("peers", row);
                 Ok(PeerMemory {
                     site: sealift_terms::SiteId(columns.bytes()?),
                     epoch: sealift_terms::Epoch(columns.bytes()?),
                     sequence: columns.uint()?,
+                    policy: columns.value::<Option<i64>>()?.map(i64::cast_unsigned),
                     seen_at: columns.time()?,
                 })
             })
@@ -338,11 +339,20 @@ impl Journal for SqliteJournal {
                     memory.site.0,
                     memory.epoch.0,
                     int("sequence", memory.sequence)?,
-                    memory.seen_at.as_millis()
+                    memory.seen_at.as_millis(),
+                    memory.policy.map(u64::cast_signed),
                 ];
-                let sql = "INSERT OR REPLACE INTO peers VALUES (?1, ?2, ?3, ?4, ?5)";
+                let sql =
+                    "INSERT OR REPLACE INTO peers (peer, site, epoch, sequence, seen_at, policy)
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
                 change(db, sql, values).map(drop)
             })
+            .await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.writer
+            .call(|db, _| change(db, "UPDATE meta SET change = change", []).map(drop))
             .await
     }
 

@@ -20,7 +20,7 @@ use crate::{HighWater, Result};
 pub(super) const SCHEMA: Schema = Schema {
     name: "journal",
     application_id: 0x534c_4a4e,
-    migrations: &[V1],
+    migrations: &[V1, V2],
 };
 
 const V1: &str = "
@@ -77,6 +77,9 @@ CREATE TABLE peers (
     sequence INTEGER NOT NULL, seen_at INTEGER NOT NULL
 ) WITHOUT ROWID;
 ";
+
+/// What was refused is tried again once the peer allows something else.
+const V2: &str = "ALTER TABLE peers ADD COLUMN policy INTEGER;";
 
 /// A status as it is stored.
 pub(super) fn status_code(status: Status) -> i64 {

@@ -305,6 +305,12 @@ pub(super) fn requeue(
     // ?2, ?3 and ?4 are compared only where the condition names them.
     let (condition, a, b, c) = match which {
         Requeue::All => ("status IN (0, 2)", None, None, None),
+        Requeue::Failed(peer) => (
+            "status = 2 AND (?2 IS NULL OR peer = ?2)",
+            peer.as_ref().and_then(text),
+            None,
+            None,
+        ),
         Requeue::Rule(rule) => ("status IN (0, 2) AND rule = ?2", text(rule), None, None),
         Requeue::Peer(peer) => ("status IN (0, 2) AND peer = ?2", text(peer), None, None),
         Requeue::Keys {

@@ -1,6 +1,11 @@
 //! The one thread that writes a database.
 
-use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
@@ -72,6 +77,8 @@ where
 struct Queue<S: State> {
     jobs: VecDeque<Box<dyn Job<S>>>,
     notes: Vec<S::Note>,
+    /// Since when the first of them waits, or failed to be written.
+    notes_since: Option<Instant>,
     /// What the last commit failed with; cleared by the next good one.
     failed: Option<String>,
     closed: bool,
@@ -94,6 +101,7 @@ impl<S: State> Writer<S> {
             queue: Mutex::new(Queue {
                 jobs: VecDeque::new(),
                 notes: Vec::new(),
+                notes_since: None,
                 failed: None,
                 closed: false,
             }),
@@ -136,6 +144,7 @@ impl<S: State> Writer<S> {
             return Err(format!("{notes_max} records wait to be written"));
         }
         queue.notes.push(note);
+        queue.notes_since.get_or_insert_with(Instant::now);
         drop(queue);
         self.shared.wake.notify_one();
         Ok(())
@@ -170,6 +179,7 @@ fn run<S: State>(shared: &Shared<S>, db: &Connection, mut state: S) {
                 state = before;
                 let later = std::mem::replace(&mut queue.notes, notes);
                 queue.notes.extend(later);
+                queue.notes_since = Some(Instant::now());
                 queue.failed = Some(chain(&error));
                 Some(error)
             }
@@ -201,7 +211,9 @@ fn next_batch<S: State>(shared: &Shared<S>) -> Option<Batch<S>> {
         } else {
             NOTES_WAIT
         };
-        if shared.wake.wait_for(&mut queue, patience).timed_out() {
+        // Counted from the first: a steady stream of notes is written all the same.
+        let deadline = queue.notes_since.unwrap_or_else(Instant::now) + patience;
+        if shared.wake.wait_until(&mut queue, deadline).timed_out() {
             break;
         }
     }
@@ -210,6 +222,7 @@ fn next_batch<S: State>(shared: &Shared<S>) -> Option<Batch<S>> {
     }
     let count = queue.jobs.len().min(JOBS_PER_COMMIT_MAX);
     let jobs = queue.jobs.drain(..count).collect();
+    queue.notes_since = None;
     Some((jobs, std::mem::take(&mut queue.notes)))
 }
 

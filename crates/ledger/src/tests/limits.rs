@@ -1,4 +1,8 @@
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use rusqlite::Connection;
 use sealift_terms::{Audit, AuditKind, AuditRecord, Reason, limits};
@@ -105,4 +109,22 @@ async fn an_unwritable_log_refuses_until_it_can_be_written_again() {
     log.record(record()).unwrap();
     log.flush().await.unwrap();
     assert_eq!(log.head().await.unwrap().size, 2, "the first was kept");
+}
+
+#[tokio::test]
+async fn a_steady_stream_of_records_is_written_without_anybody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = catalog_at(&dir.path().join("catalog.db"));
+    let log = catalog.audit();
+    let begun = Instant::now();
+    // More often than records wait for company.
+    while log.head().await.unwrap().size == 0 {
+        let record = AuditRecord::new(at(1), AuditKind::KeyUnwrapped, "agent");
+        log.record(record).unwrap();
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "nothing is written"
+        );
+        std::thread::sleep(Duration::from_millis(4));
+    }
 }

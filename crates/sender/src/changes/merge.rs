@@ -1,7 +1,7 @@
 //! A scan of a source merged with what the journal knows, both in key order and
 //! both page by page: what differs comes out, and neither is ever whole in memory.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use sealift_ledger::{Journal, KnownKey};
 use sealift_store::{Listed, Scan, Skipped, Source};
@@ -31,7 +31,8 @@ pub(super) struct Merge<'a> {
     known: VecDeque<KnownKey>,
     known_after: Option<ObjectKey>,
     known_ended: bool,
-    hidden: Vec<String>,
+    /// Prefixes of which nothing is known, those behind us left out.
+    hidden: BTreeSet<String>,
     /// What was left out, at most [`UNSUPPORTED_NAMES_MAX`] of it.
     pub(super) skipped: Vec<Skipped>,
     /// Objects listed.
@@ -55,7 +56,7 @@ impl<'a> Merge<'a> {
             known: VecDeque::new(),
             known_after: None,
             known_ended: false,
-            hidden: Vec::new(),
+            hidden: BTreeSet::new(),
             skipped: Vec::new(),
             seen: 0,
         };
@@ -96,12 +97,24 @@ impl<'a> Merge<'a> {
         }
     }
 
-    fn vanished(&self, known: KnownKey) -> Option<Difference> {
-        let hidden = self
-            .hidden
-            .iter()
-            .any(|prefix| known.key.as_str().starts_with(prefix));
+    fn vanished(&mut self, known: KnownKey) -> Option<Difference> {
+        let hidden = self.is_hidden(known.key.as_str());
         (!known.deleted && !hidden).then_some(Difference::Vanished(known))
+    }
+
+    /// Whether nothing is known of `key`. Keys come in order: what lies before one that
+    /// does not begin so is not asked for again.
+    fn is_hidden(&mut self, key: &str) -> bool {
+        while let Some(first) = self.hidden.first() {
+            if key.starts_with(first.as_str()) {
+                return true;
+            }
+            if first.as_str() > key {
+                return false;
+            }
+            self.hidden.pop_first();
+        }
+        false
     }
 
     async fn fill_listed(&mut self) -> Result<(), SenderError> {

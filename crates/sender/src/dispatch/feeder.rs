@@ -35,12 +35,13 @@ pub(super) struct Feeder {
 impl Feeder {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let work = shared.settings.work.listen();
+        let room = shared.room.clone();
         let at_once = Arc::new(Semaphore::new(PREPARED_AT_ONCE_MAX));
         let (preparing, large) = (JoinSet::new(), VecDeque::new());
         Self {
             shared,
             work,
-            room: Room::new(),
+            room,
             at_once,
             preparing,
             large,

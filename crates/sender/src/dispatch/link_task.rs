@@ -90,6 +90,7 @@ impl LinkTask {
         let pipe = Pipe {
             pieces: sender,
             used: Arc::default(),
+            room: shared.room.clone(),
         };
         let (out, readers) = (Vec::new(), JoinSet::new());
         Self {
@@ -119,6 +120,10 @@ impl LinkTask {
             Ok(read) => self.take(read).await,
             Err(_) => {
                 while self.readers.try_join_next().is_some() {}
+                if self.readers.is_empty() {
+                    // A link without parts keeps no memory for them.
+                    self.pipe.used.lock().clear();
+                }
                 self.writer.flush().await?;
                 tokio::select! {
                     // The pipe keeps a sending end: there is always one.
@@ -193,6 +198,7 @@ impl LinkTask {
             header,
             bytes,
             crc64,
+            memory: _until_written,
         } = piece;
         let (offer, part) = (header.offer(), header.part);
         let is_wanted = self.shared.machine.lock().wants(self.id, offer, part);

@@ -75,6 +75,8 @@ pub struct Settings {
     pub work: WorkSignal,
     /// The part size wanted; larger objects take larger parts.
     pub part_size: PartSize,
+    /// Bytes of objects that may be in memory at once for this peer.
+    pub memory_bytes: usize,
     /// How long a stop waits for what is under way.
     pub drain_time: Duration,
     /// The time.

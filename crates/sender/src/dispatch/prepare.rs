@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;
 use sealift_ledger::Transfer;
-use sealift_store::{Source, SourceObject, StoreError};
+use sealift_store::{Source, StoreError};
 use sealift_terms::{
     BucketName, ChangeKind, Checksum, PartSize, Reason, VersionName,
     limits::{self, INLINE_OBJECT_BYTES_MAX},
@@ -15,8 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::sending::{Content, Sending};
 use crate::changes::version;
 
-/// Bytes of small objects that are in memory at once, for one peer.
-pub(super) const SMALL_BYTES_MAX: usize = 24 << 20;
+/// Bytes of small objects that are in memory at once for one peer, whatever it may have:
+/// more would only wait for their receipts.
+const SMALL_BYTES_MAX: usize = 24 << 20;
 /// Large objects that are open at once, for one peer.
 pub(super) const LARGE_OPEN_MAX: usize = 64;
 
@@ -24,15 +25,35 @@ pub(super) const LARGE_OPEN_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) struct Room {
     small: Arc<Semaphore>,
+    small_max: u32,
     pub(super) large: Arc<Semaphore>,
+    /// Bytes of parts that are read ahead of their links.
+    pieces: Arc<Semaphore>,
+    pieces_max: usize,
 }
 
 impl Room {
-    pub(super) fn new() -> Self {
+    /// Room for `bytes` in all. Small objects have half of it at most, as they keep theirs
+    /// until their receipts come.
+    pub(super) fn new(bytes: usize) -> Self {
+        // A permit is for 32 bits of bytes at most.
+        let bytes = bytes.min(u32::MAX as usize);
+        let small = SMALL_BYTES_MAX.min(bytes / 2);
+        let pieces_max = bytes - small;
         Self {
-            small: Arc::new(Semaphore::new(SMALL_BYTES_MAX)),
+            small: Arc::new(Semaphore::new(small)),
+            small_max: u32::try_from(small).unwrap_or(u32::MAX),
             large: Arc::new(Semaphore::new(LARGE_OPEN_MAX)),
+            pieces: Arc::new(Semaphore::new(pieces_max)),
+            pieces_max,
         }
+    }
+
+    /// Waits until `bytes` of a part may be read ahead.
+    pub(super) async fn pieces(&self, bytes: usize) -> Option<Arc<OwnedSemaphorePermit>> {
+        let bytes = u32::try_from(bytes.min(self.pieces_max)).unwrap_or(u32::MAX);
+        let permit = self.pieces.clone().acquire_many_owned(bytes).await;
+        permit.ok().map(Arc::new)
     }
 }
 
@@ -134,23 +155,19 @@ async fn content(
     }
     // Small enough for 32 bits, and at least one so that the empty are bounded too.
     let bytes = u32::try_from(size).unwrap_or(u32::MAX).max(1);
-    let permit = room.small.clone().acquire_many_owned(bytes).await.ok();
-    let object = source
-        .open(key, &own)
+    let permit = room
+        .small
+        .clone()
+        .acquire_many_owned(bytes.min(room.small_max))
         .await
-        .map_err(|error| refusal(&error))?;
-    let bytes = read_whole(&*object, size)
+        .ok();
+    let size = usize::try_from(size).unwrap_or_default();
+    let bytes = source
+        .read_whole(key, &own, size)
         .await
         .map_err(|error| refusal(&error))?;
     let checksum = Checksum::crc64nvme(crc64(&bytes));
     Ok((Content::Small(bytes), Some(checksum), permit))
-}
-
-async fn read_whole(object: &dyn SourceObject, size: u64) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
-    object.read_exact_at(&mut bytes, 0).await?;
-    object.finish().await?;
-    Ok(bytes)
 }
 
 /// A failure of the source as the reason why nothing is sent.
@@ -160,4 +177,24 @@ pub(super) fn refusal(error: &StoreError) -> Refusal {
         evidence = format!("{evidence}: {cause}");
     }
     Refusal::new(error.reason(), evidence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_read_ahead_and_what_waits_for_receipts_share_what_there_is() {
+        for bytes in [2 << 20, 40 << 20, 1 << 30] {
+            let room = Room::new(bytes);
+            let small = room.small.available_permits();
+            assert!(small <= bytes / 2 && small <= SMALL_BYTES_MAX);
+            assert_eq!(small + room.pieces.available_permits(), bytes);
+            // More than there is at all is all of it: a part is read then, too.
+            let all = room.pieces(usize::MAX).await.unwrap();
+            assert_eq!(room.pieces.available_permits(), 0);
+            drop(all);
+            assert_eq!(room.pieces.available_permits(), bytes - small);
+        }
+    }
 }

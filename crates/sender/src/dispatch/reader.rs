@@ -7,9 +7,12 @@ use std::{ops::Range, sync::Arc};
 
 use sealift_terms::{PartIndex, limits::FRAME_BYTES_MAX};
 use sealift_wire::{Header, OfferId, Refusal, checksum::Crc64};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::{prepare::refusal, sending::Sending};
+use super::{
+    prepare::{Room, refusal},
+    sending::Sending,
+};
 
 /// Pieces read and not yet written, for one link.
 pub(super) const PIECES_AHEAD_MAX: usize = 2;
@@ -20,6 +23,8 @@ pub(super) struct Piece {
     pub(super) bytes: Vec<u8>,
     /// With the last piece: the checksum of the part.
     pub(super) crc64: Option<u64>,
+    /// The memory that its part was given; given back with its last piece.
+    pub(super) memory: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// What a reader says.
@@ -34,6 +39,7 @@ pub(super) enum Read {
 pub(super) struct Pipe {
     pub(super) pieces: mpsc::Sender<Read>,
     pub(super) used: Arc<parking_lot::Mutex<Vec<Vec<u8>>>>,
+    pub(super) room: Room,
 }
 
 /// Reads a part that is not empty.
@@ -44,6 +50,10 @@ pub(super) async fn read_part(
     range: Range<u64>,
     pipe: Pipe,
 ) {
+    // One being read, those in the pipe, and one being written.
+    let ahead = (PIECES_AHEAD_MAX as u64 + 2) * u64::from(FRAME_BYTES_MAX);
+    let wanted = usize::try_from(ahead.min(range.end - range.start)).unwrap_or(usize::MAX);
+    let memory = pipe.room.pieces(wanted).await;
     let mut crc = Crc64::new();
     let mut at = range.start;
     while at < range.end {
@@ -64,6 +74,7 @@ pub(super) async fn read_part(
             header: Header::data(offer, part, offset, length),
             bytes,
             crc64,
+            memory: memory.clone(),
         };
         if pipe.pieces.send(Read::Piece(piece)).await.is_err() {
             return;

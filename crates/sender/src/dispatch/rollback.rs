@@ -17,8 +17,14 @@ pub(super) async fn compare(settings: &Settings, hello: &Hello) -> Result<PeerMe
         site: hello.site,
         epoch: hello.epoch,
         sequence: hello.commit_sequence,
+        policy: hello.policy,
         seen_at: now,
     };
+    if known.is_some_and(|known| known.policy != memory.policy) {
+        let refused = Requeue::Failed(Some(settings.peer.clone()));
+        let queued = journal.requeue(refused, now).await?;
+        tracing::info!(peer = %settings.peer, queued, "the peer allows something else: what was given up is tried again");
+    }
     if let Some(known) = known.filter(|known| is_rolled_back(known, &memory)) {
         // A new epoch may have lost anything: what it still has, it answers without data.
         let same = known.site == memory.site && known.epoch == memory.epoch;

@@ -14,7 +14,11 @@ use sealift_terms::TransferId;
 use sealift_wire::{Close, LinkId, OfferId, Refusal, SendEvent, SendSession};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
-use super::{outcome::Judge, prepare::Prepared, sending::Sending};
+use super::{
+    outcome::Judge,
+    prepare::{Prepared, Room},
+    sending::Sending,
+};
 use crate::{Current, SenderError, dispatch::Settings};
 
 /// Transfers that are leased and not settled, for one peer.
@@ -43,6 +47,8 @@ pub(super) struct Shared {
     pub(super) room_again: Notify,
     /// Held by those who read an object only to compare it.
     pub(super) reading: Semaphore,
+    /// What objects take up while they are sent.
+    pub(super) room: Room,
     pub(super) bytes_written: AtomicU64,
     pub(super) parts_resumed: AtomicU64,
     /// Links on which nothing new begins, and whether their last frame is queued.
@@ -68,8 +74,10 @@ impl Shared {
         events: mpsc::UnboundedSender<SendEvent>,
         settle: mpsc::UnboundedSender<Settlement>,
     ) -> Self {
+        let room = Room::new(settings.memory_bytes);
         Self {
             settings,
+            room,
             machine: Mutex::new(machine),
             offers: Mutex::default(),
             links: Mutex::default(),

@@ -123,6 +123,7 @@ pub struct Store {
 pub struct Far {
     pub store: Arc<Mutex<Store>>,
     pub epoch: Epoch,
+    pub policy: Option<u64>,
     pub script: Arc<dyn Fn(&Offer) -> Deed + Send + Sync>,
     /// A link is cut when this many parts were stored, once.
     pub cut_after_parts: Option<u64>,
@@ -140,6 +141,7 @@ impl Far {
         Self {
             store,
             epoch: Epoch([7; 16]),
+            policy: None,
             script,
             cut_after_parts: None,
         }
@@ -160,6 +162,8 @@ impl Far {
             clock: Timestamp::default(),
             software: String::new(),
             limits: Limits::default(),
+            policy: self.policy,
+            remembered: None,
         }
     }
 

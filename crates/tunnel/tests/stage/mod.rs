@@ -148,5 +148,7 @@ pub fn hello(role: Role) -> Hello {
         clock: sealift_terms::Timestamp::from_secs(1),
         software: "sealift/0.1.0".into(),
         limits: Limits::default(),
+        policy: None,
+        remembered: None,
     }
 }
