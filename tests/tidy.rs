@@ -37,6 +37,8 @@ const IMPURE: [&str; 7] = [
 ];
 
 const FILE_LINES_MAX: usize = 600;
+/// What fits on a screen.
+const FUNCTION_LINES_MAX: usize = 70;
 
 #[test]
 fn a_crate_uses_lower_floors_only() {
@@ -115,6 +117,49 @@ fn no_file_is_longer_than_a_reader_can_hold() {
             "{} has {lines} lines before its tests",
             file.display()
         );
+    }
+}
+
+#[test]
+fn no_function_is_longer_than_a_screen() {
+    for file in rust_files(&root().join("crates"))
+        .into_iter()
+        .filter(|file| !is_of_tests(file))
+    {
+        let text = code_of(&file);
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            let words = line.split(['(', '<']).next().unwrap_or_default();
+            if !words.split_whitespace().any(|word| word == "fn") || line.trim().starts_with("//") {
+                continue;
+            }
+            // rustfmt closes a function where it began; one without a body ends at once.
+            let end = lines.iter().skip(at).position(|line| {
+                let own = line.len() - line.trim_start().len() == indent;
+                own && (line.trim() == "}" || line.ends_with(';') || line.ends_with("{}"))
+            });
+            let length = end.map_or(0, |end| end + 1);
+            assert!(
+                length <= FUNCTION_LINES_MAX,
+                "{}:{}: {} lines",
+                file.display(),
+                at + 1,
+                length
+            );
+        }
+    }
+}
+
+#[test]
+fn every_library_holds_the_lint_against_indexing() {
+    for file in rust_files(&root().join("crates")) {
+        let name = file.file_name().unwrap_or_default();
+        if name == "lib.rs" {
+            let text = fs::read_to_string(&file).unwrap();
+            let lint = "#![cfg_attr(not(test), warn(clippy::indexing_slicing))]";
+            assert!(text.contains(lint), "{}", file.display());
+        }
     }
 }
 

@@ -2,10 +2,6 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
-use rcgen::{
-    CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType,
-};
-
 use crate::support::{Pair, Ran, Site, run};
 
 /// Refused by `check` and by `up`, with these words.
@@ -129,7 +125,7 @@ fn the_authority_issues_nothing_that_lives_longer_than_47_days() {
 #[test]
 fn a_certificate_that_lives_longer_than_47_days_is_refused() {
     let pair = Pair::new();
-    long_lived(&pair, Duration::from_secs(48 * 86_400));
+    pair.certify_b(Duration::from_secs(48 * 86_400));
     let place = place(&pair.b, "certificate = ");
     assert_refused(
         &pair.b,
@@ -140,33 +136,8 @@ fn a_certificate_that_lives_longer_than_47_days_is_refused() {
 #[test]
 fn a_certificate_that_lives_47_days_is_taken() {
     let pair = Pair::new();
-    long_lived(&pair, Duration::from_secs(47 * 86_400 - 3600));
+    pair.certify_b(Duration::from_secs(47 * 86_400 - 3600));
     pair.b.run(&["check", "--offline"]).exits(0);
-}
-
-/// Gives b a certificate of such a life, signed with the issuing CA's own key.
-fn long_lived(pair: &Pair, life: Duration) {
-    let region = pair.authority().join("regions/region-b");
-    let read = |name: &str| fs::read_to_string(region.join(name)).unwrap();
-    let issuing = read("issuing.pem");
-    let key = KeyPair::from_pem(&read("issuing.key")).unwrap();
-    let issuer = Issuer::from_ca_cert_pem(&issuing, key).unwrap();
-    let mut leaf = CertificateParams::default();
-    leaf.distinguished_name.push(DnType::CommonName, "b");
-    let uri = pair.b.identity.as_str().try_into().unwrap();
-    leaf.subject_alt_names = vec![SanType::URI(uri)];
-    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    leaf.extended_key_usages = vec![
-        ExtendedKeyUsagePurpose::ClientAuth,
-        ExtendedKeyUsagePurpose::ServerAuth,
-    ];
-    leaf.use_authority_key_identifier_extension = true;
-    leaf.not_before = (std::time::SystemTime::now() - Duration::from_secs(60)).into();
-    leaf.not_after = leaf.not_before + life;
-    let key = KeyPair::generate().unwrap();
-    let leaf = leaf.signed_by(&key, &issuer).unwrap();
-    fs::write(pair.b.dir.join("identity.crt"), leaf.pem() + &issuing).unwrap();
-    fs::write(pair.b.dir.join("identity.key"), key.serialize_pem()).unwrap();
 }
 
 #[test]

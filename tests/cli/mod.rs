@@ -5,3 +5,4 @@ mod ca;
 mod check;
 mod keys;
 mod reach;
+mod rebuild;

@@ -2,6 +2,7 @@
 
 mod agent;
 mod audit;
+mod certificate;
 mod content;
 mod intruder;
 mod pair;
@@ -13,6 +14,8 @@ mod room;
 mod site;
 mod wait;
 
+pub(crate) use audit::AuditLeaf;
+pub(crate) use certificate::BACKDATED;
 pub(crate) use content::{Content, files_below, mix, write_file};
 pub(crate) use intruder::{Intruder, Openssl};
 pub(crate) use pair::{BUCKET, Pair, authority};

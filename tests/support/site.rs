@@ -176,16 +176,24 @@ impl Site {
     }
 
     fn metrics(&self) -> Option<String> {
+        let (code, text) = self.get("/metrics")?;
+        assert_eq!(code, 200, "{text}");
+        Some(text)
+    }
+
+    /// What its loopback address answers: a code and a body. None when it does not.
+    pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(&self.admin).ok()?;
         stream
             .set_read_timeout(Some(Duration::from_secs(10)))
             .ok()?;
-        let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
-        assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
-        Some(text)
+        let code = text.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+        Some((code, text))
     }
 
     /// Adds to its configuration.
