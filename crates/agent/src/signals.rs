@@ -146,11 +146,8 @@ async fn follow<E>(handle: LifecycleHandle, mut signals: impl Tell, drain: Durat
 where
     E: FnOnce(),
 {
-    loop {
-        match signals.told().await {
-            Told::Reload => handle.reload(),
-            Told::End => break,
-        }
+    while signals.told().await == Told::Reload {
+        handle.reload();
     }
     tracing::info!("stopping: what is in flight is finished first; a second signal stops at once");
     handle.terminate();
@@ -210,10 +207,10 @@ mod tests {
     }
 
     /// When the phases were reached, and when the end was forced, in seconds.
-    async fn phases(signals: &[(u64, Told)]) -> (u64, u64, u64) {
+    async fn phases(signals: Vec<(u64, Told)>) -> (u64, u64, u64) {
         let (handle, mut lifecycle) = Lifecycle::by_hand();
         let begun = tokio::time::Instant::now();
-        let signals = At(signals.to_vec().into_iter(), begun);
+        let signals = At(signals.into_iter(), begun);
         let following = tokio::spawn(async move {
             follow(handle, signals, Duration::from_secs(30), || ()).await;
             begun.elapsed().as_secs()
@@ -228,11 +225,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_process_that_does_not_end_is_ended_by_force() {
         let close = CLOSE_TIME_MAX.as_secs();
-        let one = [(5, Told::End)];
-        assert_eq!(phases(&one).await, (5, 35, 35 + close));
-        let two = [(5, Told::End), (6, Told::Reload), (7, Told::End)];
-        assert_eq!(phases(&two).await, (5, 7, 7 + close));
-        let three = [(5, Told::End), (7, Told::End), (8, Told::End)];
-        assert_eq!(phases(&three).await, (5, 7, 8));
+        let one = vec![(5, Told::End)];
+        assert_eq!(phases(one).await, (5, 35, 35 + close));
+        let two = vec![(5, Told::End), (6, Told::Reload), (7, Told::End)];
+        assert_eq!(phases(two).await, (5, 7, 7 + close));
+        let three = vec![(5, Told::End), (7, Told::End), (8, Told::End)];
+        assert_eq!(phases(three).await, (5, 7, 8));
     }
 }

@@ -36,7 +36,8 @@ pub(super) struct Shared {
     pub(super) machine: Mutex<SendSession>,
     pub(super) offers: Mutex<HashMap<OfferId, Arc<Sending>>>,
     links: Mutex<BTreeMap<LinkId, Arc<LinkSignals>>>,
-    /// Not bounded itself: each offer has a handful of events at most, and offers are bounded.
+    /// Not bounded itself: each offer has a handful of events at most, each link a
+    /// bounded number of questions and one wish to drain, and all of these are bounded.
     events: mpsc::UnboundedSender<SendEvent>,
     /// As `events`: at most one for each leased transfer.
     settle: mpsc::UnboundedSender<Settlement>,
