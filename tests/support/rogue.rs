@@ -79,6 +79,8 @@ impl Rogue {
             clock: self.world.clock.now(),
             software: "rogue/1".to_owned(),
             limits: Limits::default(),
+            policy: None,
+            remembered: None,
         }
     }
 
