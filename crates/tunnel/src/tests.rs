@@ -55,6 +55,8 @@ fn hello() -> Hello {
         clock: Timestamp::from_secs(1),
         software: String::new(),
         limits: Limits::default(),
+        policy: None,
+        remembered: None,
     }
 }
 
