@@ -1,7 +1,6 @@
 //! A scan against the journal takes little memory, however many objects there are.
 #![allow(clippy::unwrap_used, reason = "a failure is what a test reports")]
 
-#[allow(dead_code, reason = "shared with the other tests of this crate")]
 mod near;
 
 use std::sync::{

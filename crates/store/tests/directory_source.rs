@@ -385,3 +385,62 @@ async fn more_hints_than_the_queue_holds_become_a_rescan() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(wait(&mut watch, SOON, |hint| *hint == Hint::Rescan).await);
 }
+
+/// Not a property: what reading small objects costs in time, here and where it is run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "a measurement: prints microseconds an object, best on an idle machine"]
+async fn what_a_small_object_costs() {
+    const COUNT: usize = 20_000;
+    const AT_ONCE: usize = 64;
+    let temp = tempfile::tempdir().unwrap();
+    for n in 0..COUNT {
+        std::fs::write(temp.path().join(format!("f{n:05}")), [7; 4096]).unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let source = Arc::new(DirectorySource::new(temp.path(), Arc::new(OsClock)).unwrap());
+    let mut scan = source.scan("").await.unwrap();
+    let mut listed = Vec::new();
+    loop {
+        let page = scan.page(10_000).await.unwrap();
+        listed.extend(page.objects);
+        if page.last {
+            break;
+        }
+    }
+    let per_object = |begun: std::time::Instant| begun.elapsed().as_nanos() / COUNT as u128;
+    for round in 0..3 {
+        let begun = std::time::Instant::now();
+        for object in &listed {
+            let bytes = std::fs::read(temp.path().join(object.key.as_str())).unwrap();
+            assert_eq!(bytes.len(), 4096);
+        }
+        let plain = per_object(begun);
+        let mut means = Vec::new();
+        for on_readers in [true, false] {
+            let begun = std::time::Instant::now();
+            let (mut tasks, listed) = (tokio::task::JoinSet::new(), Arc::new(listed.clone()));
+            for first in 0..AT_ONCE {
+                let (source, listed) = (source.clone(), listed.clone());
+                tasks.spawn(async move {
+                    for object in listed.iter().skip(first).step_by(AT_ONCE) {
+                        let (key, version) = (&object.key, &object.version);
+                        if on_readers {
+                            source.read_whole(key, version, 4096).await.unwrap();
+                            continue;
+                        }
+                        // One wake-up for each call.
+                        let object = source.open(key, version).await.unwrap();
+                        let mut bytes = vec![0; 4096];
+                        object.read_exact_at(&mut bytes, 0).await.unwrap();
+                        object.finish().await.unwrap();
+                    }
+                });
+            }
+            while tasks.join_next().await.is_some() {}
+            means.push(per_object(begun));
+        }
+        println!(
+            "round {round}: {plain} ns read in a row, {means:?} ns by readers, by a hop for each call"
+        );
+    }
+}
