@@ -20,7 +20,7 @@ const FLOORS: [&[&str]; 7] = [
     ],
     &["sealift-archive", "sealift-tunnel"],
     &["sealift-sender", "sealift-receiver"],
-    &["sealift-agent"],
+    &["sealift-agent", "sealift-simulate"],
     &["sealift"],
 ];
 
@@ -35,6 +35,9 @@ const IMPURE: [&str; 7] = [
     "tokio::",
     "std::env",
 ];
+
+/// Crates that run in the simulation, whole.
+const SIMULATED: [&str; 5] = ["archive", "receiver", "sender", "tunnel", "wire"];
 
 const FILE_LINES_MAX: usize = 600;
 /// What fits on a screen.
@@ -77,6 +80,22 @@ fn pure_crates_do_no_io_read_no_clock_and_draw_no_randomness() {
             let text = code_of(&file);
             for word in IMPURE {
                 assert!(!text.contains(word), "{} names {word}", file.display());
+            }
+        }
+    }
+}
+
+/// The simulation runs these on one thread: what blocks goes through `store::blocking`,
+/// which knows that.
+#[test]
+fn what_is_simulated_starts_no_threads() {
+    for name in SIMULATED {
+        for file in rust_files(&root().join("crates").join(name).join("src")) {
+            let text = code_of(&file);
+            for word in ["spawn_blocking", "std::thread", "Instant::now()"] {
+                let is_tokios = word == "Instant::now()" && !text.contains("std::time::Instant");
+                let is_named = text.contains(word) && !is_tokios;
+                assert!(!is_named, "{} names {word}", file.display());
             }
         }
     }

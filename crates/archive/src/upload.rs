@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use sealift_keys::OpenRecord;
 use sealift_ledger::{UploadPart, UploadRow};
 use sealift_seal::{Commitment, Header, ObjectSealer, Salt};
-use sealift_store::{StoreError, StoreName};
+use sealift_store::{StoreError, StoreName, blocking};
 use sealift_terms::{
     ChangeKind, ObjectUid, PartIndex, PartSize, VersionName, limits::PACKED_OBJECT_BYTES_MAX,
 };
@@ -418,7 +418,7 @@ impl UploadState {
             };
             from = PartIndex(last.index.0.saturating_add(1));
             let state = self.clone();
-            let page = tokio::task::spawn_blocking(move || {
+            let page = blocking(self.core.store.calls(), move || {
                 let opens = |part: &UploadPart| state.part_opens(part);
                 let (good, bad): (Vec<_>, Vec<_>) = page.into_iter().partition(opens);
                 (

@@ -5,7 +5,7 @@ mod one;
 use sealift_keys::{KeyError, KeyRecord};
 use sealift_ledger::{FileRow, ListVersions, RecordRow, VersionKind, VersionRow};
 use sealift_seal::{Expected, Found, Scanner, Tail};
-use sealift_store::{StoreEntry, StoreError, StoreName};
+use sealift_store::{StoreEntry, StoreError, StoreName, blocking};
 use sealift_terms::{BucketName, Checksum};
 use sealift_wire::checksum::Crc64;
 
@@ -145,7 +145,8 @@ impl Examination<'_> {
     async fn pack(&mut self, name: StoreName, synced: u64) -> Result<()> {
         let stored = StoredObject(self.core.store.open(&name).await?);
         let file = name.to_string();
-        let scanned = tokio::task::spawn_blocking(move || -> Result<Vec<Finding>> {
+        let calls = self.core.store.calls();
+        let scanned = blocking(calls, move || -> Result<Vec<Finding>> {
             let mut scanner = Scanner::new(stored, synced, Tail::Closed);
             let mut findings = Vec::new();
             while let Some(found) = scanner.next()? {
@@ -266,7 +267,7 @@ impl Core {
             return Ok(inspected.open(open.key())?.verify()?);
         }
         let reader = self.open_row(row).await?;
-        let checked = tokio::task::spawn_blocking(move || {
+        let checked = blocking(self.store.calls(), move || {
             let mut crc = Crc64::new();
             reader.read_range(0..reader.size(), |run| {
                 crc.update(run);

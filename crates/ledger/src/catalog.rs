@@ -8,6 +8,7 @@ use sealift_terms::{
     Order, PartIndex, PartSize, Receipt, RecordId, Region, SessionFacts, SiteId, Timestamp,
     VersionId, VersionName,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
@@ -23,7 +24,7 @@ pub struct SiteRow {
 }
 
 /// Where sealed bytes are: a range of a store file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Location {
     /// The store file: a pack or a file of its own.
     pub file: String,
@@ -34,7 +35,7 @@ pub struct Location {
 }
 
 /// What a version is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum VersionKind {
     /// It has content.
     Object,
@@ -43,7 +44,7 @@ pub enum VersionKind {
 }
 
 /// What a receipt says beyond the version, and the catalog cannot know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptTerms {
     /// The customer-managed key that wraps the record.
     pub cmk: KeyId,
@@ -56,7 +57,7 @@ pub struct ReceiptTerms {
 }
 
 /// A version to be committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewVersion {
     /// Which version.
     pub name: VersionName,
@@ -81,7 +82,7 @@ pub struct NewVersion {
 }
 
 /// What a mark says of a version that may already rest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MarkKind {
     /// Its tags are these.
     Tags(BTreeMap<String, String>),
@@ -90,7 +91,7 @@ pub enum MarkKind {
 }
 
 /// A mark to be committed. (A delete marker is a version, not one of these.)
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewMark {
     /// Of which version.
     pub name: VersionName,
@@ -109,7 +110,7 @@ pub struct NewMark {
 }
 
 /// How far a pack is synced.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackState {
     /// The store file.
     pub file: String,
@@ -120,7 +121,7 @@ pub struct PackState {
 }
 
 /// A group of what is durable in the store, to be acknowledged together.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Commit {
     /// When.
     pub at: Timestamp,
@@ -260,7 +261,7 @@ pub struct BucketCount {
 }
 
 /// A key record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordRow {
     /// Its id.
     pub id: RecordId,
@@ -288,7 +289,7 @@ pub struct KeyUse {
 }
 
 /// An unfinished object of more than one part.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadRow {
     /// The sealing.
     pub uid: ObjectUid,
@@ -313,7 +314,7 @@ pub struct UploadRow {
 }
 
 /// A part of an unfinished object that is durable in its file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadPart {
     /// Of which upload.
     pub uid: ObjectUid,

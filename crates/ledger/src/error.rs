@@ -56,6 +56,17 @@ pub enum LedgerError {
         #[source]
         source: Arc<rusqlite::Error>,
     },
+    /// The disk under a log file refused.
+    #[error("the log {path} failed at: {doing}")]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What the disk said.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
     /// Sealed facts could not be sealed or opened.
     #[error("facts of {row} cannot be sealed or opened")]
     Facts {

@@ -5,11 +5,12 @@ use sealift_terms::{
     BucketName, Change, Epoch, ObjectKey, Order, PeerName, Reason, Receipt, RuleName, SiteId,
     Status, Timestamp, TransferId, VersionId,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
 /// A change and where it is to go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewChange {
     /// What happened.
     pub change: Change,
@@ -18,7 +19,7 @@ pub struct NewChange {
 }
 
 /// One destination of a change.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Destination {
     /// The rule that sends it there.
     pub rule: RuleName,
@@ -29,7 +30,7 @@ pub struct Destination {
 }
 
 /// Why something is not sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skip {
     /// The code.
     pub reason: Reason,
@@ -67,7 +68,7 @@ pub struct Transfer {
 }
 
 /// What became of a transfer that was leased. Ends the lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settlement {
     /// Which transfer.
     pub id: TransferId,
@@ -78,7 +79,7 @@ pub struct Settlement {
 }
 
 /// See [`Settlement`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TransferOutcome {
     /// It is durable at the destination. The receipt must be of the transfer's version.
     Completed(Box<Receipt>),
@@ -111,7 +112,7 @@ pub enum TransferOutcome {
 ///
 /// `Failed` and the last apart, each takes what is `FAILED` or `PENDING`. What is leased stays leased:
 /// its outcome comes by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Requeue {
     /// Everything.
     All,
@@ -211,7 +212,7 @@ pub struct HighWater {
 }
 
 /// What was last seen of a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerMemory {
     /// Its site.
     pub site: SiteId,
@@ -226,7 +227,7 @@ pub struct PeerMemory {
 }
 
 /// A name in a source that cannot be an object key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnsupportedName {
     /// The name, as far as it can be shown.
     pub name: String,

@@ -1,6 +1,7 @@
 //! What a site must remember, durably: the sender's journal, the receiver's
 //! catalog and the audit log. Each is a trait with one conformance suite, and has
-//! an implementation in SQLite.
+//! an implementation in SQLite. Another, in log files, is for simulations: it
+//! writes through a [`Disk`](sealift_terms::Disk).
 //!
 //! ```text
 //!  changes of a source ──▶ Journal   what is to be sent, to whom, how it stands
@@ -24,7 +25,10 @@ pub mod conformance;
 mod error;
 mod facts;
 pub mod journal;
+#[cfg(any(test, feature = "simulation"))]
+pub mod log;
 pub mod merkle;
+mod refusals;
 pub mod sqlite;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,6 @@
 //! One peer sending: the state its links share, and the task of each link.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use sealift_archive::{ArchiveError, Begin, Offer, Upload, in_words};
@@ -14,7 +10,10 @@ use sealift_wire::{
     Carries, Close, Evidence, Limits, LinkEvent, LinkId, OfferId, Parts, ReceiveEvent,
     ReceiveSession, Refusal,
 };
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::{Door, Patience, ReceiverError, credit::credit, task::LinkTask};
 

@@ -17,10 +17,10 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sealift_terms::{
     Disk, DiskFile,
-    world::{Open, Room},
+    world::{Calls, Open, Room},
 };
 
-use crate::{Store, StoreEntry, StoreError, StoreFile, StoreName, StoreObject};
+use crate::{Store, StoreEntry, StoreError, StoreFile, StoreName, StoreObject, blocking};
 
 /// Stands for `/` in the flat names of staged files: no store name has it.
 const STAGED_SLASH: char = '~';
@@ -91,6 +91,7 @@ impl DirectoryStore {
         synced.wrote();
         Ok(Arc::new(DirectoryFile {
             name: name.clone(),
+            disk: self.inner.disk.clone(),
             file,
             synced,
         }))
@@ -102,7 +103,8 @@ impl DirectoryStore {
         work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let inner = self.inner.clone();
-        on_thread(what, move || work(&inner)).await
+        let calls = inner.disk.calls();
+        patiently(calls, what, move || work(&inner)).await
     }
 }
 
@@ -137,6 +139,7 @@ impl Store for DirectoryStore {
             .await?;
         Ok(Arc::new(DirectoryFile {
             name: name.clone(),
+            disk: self.inner.disk.clone(),
             file,
             synced: Arc::default(),
         }))
@@ -193,6 +196,10 @@ impl Store for DirectoryStore {
             .disk
             .room(&self.inner.store)
             .map_err(|error| of_io("room", error))
+    }
+
+    fn calls(&self) -> Calls {
+        self.inner.disk.calls()
     }
 }
 
@@ -378,6 +385,7 @@ impl Synced {
 #[derive(Debug)]
 struct DirectoryFile {
     name: StoreName,
+    disk: Arc<dyn Disk>,
     file: Arc<dyn DiskFile>,
     synced: Arc<Synced>,
 }
@@ -411,7 +419,7 @@ impl StoreFile for DirectoryFile {
     async fn sync(&self) -> Result<(), StoreError> {
         self.synced.is_good(&self.name)?;
         let (name, file, synced) = (self.name.clone(), self.file.clone(), self.synced.clone());
-        on_thread(name.clone().as_str(), move || {
+        patiently(self.disk.calls(), name.clone().as_str(), move || {
             let writes = synced.writes.load(Ordering::SeqCst);
             if let Err(error) = file.sync() {
                 synced.failed.store(true, Ordering::SeqCst);
@@ -442,11 +450,12 @@ impl StoreObject for DirectoryObject {
     }
 }
 
-async fn on_thread<T: Send + 'static>(
+async fn patiently<T: Send + 'static>(
+    calls: Calls,
     what: &str,
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    match tokio::task::spawn_blocking(work).await {
+    match blocking(calls, work).await {
         Ok(done) => done,
         Err(error) => Err(of_io(what, io::Error::other(error))),
     }

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use sealift_terms::world::Room;
+use sealift_terms::world::{Calls, Room};
 
 use crate::{Store, StoreEntry, StoreError, StoreFile, StoreName, StoreObject};
 
@@ -166,6 +166,10 @@ impl<S: Store> Store for Faulty<S> {
             Some(room) => Ok(room),
             None => self.inner.room().await,
         }
+    }
+
+    fn calls(&self) -> Calls {
+        self.inner.calls()
     }
 }
 

@@ -18,6 +18,7 @@
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod blocking;
 pub mod conformance;
 mod directory;
 mod directory_store;
@@ -30,6 +31,7 @@ mod source;
 mod store;
 mod throttled;
 
+pub use blocking::blocking;
 pub use directory::{DirectorySource, HINTS_QUEUED_MAX, WATCHES_MAX};
 pub use directory_store::DirectoryStore;
 pub use error::StoreError;

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use sealift_terms::world::Room;
+use sealift_terms::world::{Calls, Room};
 
 use crate::{StoreError, StoreName};
 
@@ -92,6 +92,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the disk says.
     async fn room(&self) -> Result<Room, StoreError>;
+
+    /// How reading that may take long is to be made; see [`blocking`](crate::blocking).
+    fn calls(&self) -> Calls {
+        Calls::OnThread
+    }
 }
 
 /// A file of a store, open for writing. Positional: several tasks may write

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use sealift_terms::world::Room;
+use sealift_terms::world::{Calls, Room};
 
 use crate::{Store, StoreEntry, StoreError, StoreFile, StoreName, StoreObject};
 
@@ -76,6 +76,10 @@ impl<S: Store> Store for Throttled<S> {
 
     async fn room(&self) -> Result<Room, StoreError> {
         self.inner.room().await
+    }
+
+    fn calls(&self) -> Calls {
+        self.inner.calls()
     }
 }
 

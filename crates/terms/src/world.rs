@@ -83,6 +83,21 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     }
 }
 
+/// How calls that may take long are to be made, such as a sync or a listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Calls {
+    /// On a thread that may block.
+    OnThread,
+    /// Where they are needed, between these two waits: the disk is simulated, and
+    /// so is the time that it takes.
+    Here {
+        /// Until the call has its effect.
+        before: Duration,
+        /// From then on until it returns.
+        after: Duration,
+    },
+}
+
 /// An entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskEntry {
@@ -137,6 +152,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the operating system says.
     fn room(&self, path: &Path) -> io::Result<Room>;
+
+    /// How the next call that may take long is to be made.
+    fn calls(&self) -> Calls {
+        Calls::OnThread
+    }
 }
 
 /// How full a disk is.

@@ -52,6 +52,15 @@ const SUITES: &[Suite] = &[
                      --include-ignored --test-threads=1 crash::",
         ],
     },
+    // 100 seeds, 500 with --full. A night's worth: cargo xtask simulate --seeds 20000.
+    Suite {
+        name: "simulate",
+        budget_minutes: 6,
+        commands: &[
+            "cargo test --release --locked --workspace --test seeds -- \
+                     --include-ignored --nocapture",
+        ],
+    },
     // What is found goes on from the inputs below tests/fuzz/corpus and is kept
     // below target. Without sanitiser: the code is safe Rust, a panic is what is
     // looked for. Building is most of the time, so the targets run side by side.

@@ -10,10 +10,9 @@ use super::{
     audit_verify::{leaves, verify},
     catalog_state::{CatalogState, read_site},
     readers::Readers,
-    refusals::Refusals,
     writer::Writer,
 };
-use crate::{AuditLog, AuditVerdict, Leaf, Refusal, Result, TreeHead};
+use crate::{AuditLog, AuditVerdict, Leaf, Refusal, Result, TreeHead, refusals::Refusals};
 
 /// The [`AuditLog`] of a [`SqliteCatalog`](super::SqliteCatalog).
 pub struct SqliteAudit {

@@ -19,7 +19,6 @@ mod journal_state;
 mod journal_write;
 mod key_use;
 mod readers;
-mod refusals;
 mod sealing;
 mod tally;
 mod terms;

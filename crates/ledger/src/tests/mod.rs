@@ -18,9 +18,12 @@ fn journal_at(path: &Path) -> SqliteJournal {
 }
 
 fn catalog_at(path: &Path) -> SqliteCatalog {
-    let new = NewSite {
+    SqliteCatalog::open(path, TestSealer::shared(), new_site()).unwrap()
+}
+
+fn new_site() -> NewSite {
+    NewSite {
         site: SiteId([3; 16]),
         epoch: Epoch([4; 16]),
-    };
-    SqliteCatalog::open(path, TestSealer::shared(), new).unwrap()
+    }
 }

@@ -1,11 +1,16 @@
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use sealift_host::OsDisk;
 use sealift_terms::{Audit, AuditKind, AuditRecord, Status};
 
 use super::{catalog_at, journal_at};
 use crate::{
     AuditLog, Catalog, Commit, Journal, Settlement, TransferOutcome,
     conformance::sample::{at, bucket, key, name, peer, put, receipt, record, version},
+    log::LogJournal,
 };
 
 /// What a crash leaves: the files as they lie there, while the writer is still at work.
@@ -91,4 +96,29 @@ async fn dropping_without_close_writes_what_waits() {
     let reopened = journal_at(&path);
     let known = reopened.known(&bucket(), &key("k")).await.unwrap();
     assert!(known.is_some());
+}
+
+#[tokio::test]
+async fn a_log_is_cut_back_to_its_last_whole_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.log");
+    let open = || LogJournal::open(Arc::new(OsDisk), &path).unwrap();
+    let journal = open();
+    journal.record(vec![put("a", 1, 1)], at(1)).await.unwrap();
+    journal.record(vec![put("b", 2, 1)], at(1)).await.unwrap();
+    drop(journal);
+    let whole = std::fs::read(&path).unwrap();
+    for cut in [1, 40, 100] {
+        let mut torn = whole.clone();
+        torn.truncate(whole.len() - cut);
+        torn.extend([0; 7]);
+        std::fs::write(&path, torn).unwrap();
+        let journal = open();
+        let known = journal.known_page(&bucket(), None, 9).await.unwrap();
+        assert_eq!(known.len(), 1, "{cut} bytes less");
+        journal.record(vec![put("c", 3, 1)], at(1)).await.unwrap();
+        drop(journal);
+        let known = open().known_page(&bucket(), None, 9).await.unwrap();
+        assert_eq!(known.len(), 2);
+    }
 }

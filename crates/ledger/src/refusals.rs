@@ -22,13 +22,13 @@ struct Window {
 
 /// What was refused in the minute that runs, by cause and network.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
+pub(crate) struct Refusals {
     windows: HashMap<(String, String), Window>,
 }
 
 impl Refusals {
     /// Counts a refusal; returns its record when it begins a minute.
-    pub(super) fn count(&mut self, refusal: Refusal) -> Option<AuditRecord> {
+    pub(crate) fn count(&mut self, refusal: Refusal) -> Option<AuditRecord> {
         let mut network = network_of(refusal.source);
         if self.windows.len() >= limits::REFUSAL_NETWORKS_MAX
             && !self
@@ -61,7 +61,7 @@ impl Refusals {
     }
 
     /// Ends the minutes that are over; returns records of what waited in them.
-    pub(super) fn settle(&mut self, now: Timestamp) -> Vec<AuditRecord> {
+    pub(crate) fn settle(&mut self, now: Timestamp) -> Vec<AuditRecord> {
         let mut records = Vec::new();
         self.windows.retain(|(cause, network), window| {
             if now.since(window.began) < WINDOW {

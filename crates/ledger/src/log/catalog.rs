@@ -1,0 +1,245 @@
+//! The catalog in a log file, with the audit log.
+
+use std::{collections::BTreeMap, ops::Bound, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use sealift_terms::{
+    BucketName, Disk, Epoch, KeyId, ObjectKey, ObjectUid, PartIndex, RecordId, Timestamp,
+    VersionName,
+};
+
+use super::{
+    audit::LogAudit,
+    catalog_state::{Act, CatalogState},
+    keeper::Keeper,
+};
+use crate::{
+    BucketCount, Catalog, Commit, Committed, FileRow, KeyUse, ListVersions, NewSite, Outcome,
+    RecordRow, Result, SiteRow, UploadPart, UploadRow, VersionCursor, VersionPage, VersionRow,
+};
+
+/// A [`Catalog`] in one log file, with the audit log in the same.
+pub struct LogCatalog {
+    keeper: Keeper<CatalogState>,
+    audit: Arc<LogAudit>,
+}
+
+impl LogCatalog {
+    /// Opens or makes the catalog at `path`. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`LedgerError`](crate::LedgerError): what the disk says, or what is in the file.
+    pub fn open(disk: Arc<dyn Disk>, path: &Path, new: NewSite) -> Result<Self> {
+        let found = Act::Found(new.site, new.epoch).into();
+        let keeper = Keeper::open(disk, path, CatalogState::new(new), Some(found))?;
+        let audit = Arc::new(LogAudit::new(keeper.clone()));
+        Ok(Self { keeper, audit })
+    }
+
+    /// The audit log, which is written with the catalog's commits.
+    #[must_use]
+    pub fn audit(&self) -> Arc<LogAudit> {
+        Arc::clone(&self.audit)
+    }
+
+    async fn act(&self, act: Act) -> Result<()> {
+        self.keeper.call(act.into()).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl Catalog for LogCatalog {
+    fn site(&self) -> SiteRow {
+        self.keeper.with(|state| state.site)
+    }
+
+    fn reserve_sequence(&self) -> u64 {
+        self.keeper.with(|state| {
+            state.reserved += 1;
+            state.reserved
+        })
+    }
+
+    async fn commit(&self, group: Commit) -> Result<Committed> {
+        let done = self.keeper.call(Act::Commit(Box::new(group)).into()).await?;
+        Ok(done.into())
+    }
+
+    async fn known(&self, name: &VersionName) -> Result<Option<VersionRow>> {
+        Ok(self.keeper.with(|state| state.version(name)))
+    }
+
+    async fn purged(&self, name: &VersionName) -> Result<bool> {
+        let place = (name.clone(), true);
+        Ok(self.keeper.with(|state| state.rows.marks.contains_key(&place)))
+    }
+
+    async fn latest(&self, bucket: &BucketName, key: &ObjectKey) -> Result<Option<VersionRow>> {
+        Ok(self.keeper.with(|state| {
+            let rows = state.rows.versions.values();
+            let rows = rows.filter(|row| row.name.bucket == *bucket && row.name.key == *key);
+            let latest = rows.max_by_key(|row| (&row.order, &row.name.version));
+            latest.map(|row| state.tagged(row))
+        }))
+    }
+
+    async fn versions(&self, list: &ListVersions) -> Result<VersionPage> {
+        Ok(self.keeper.with(|state| listing(state, list)))
+    }
+
+    async fn buckets(&self) -> Result<Vec<BucketCount>> {
+        Ok(self
+            .keeper
+            .with(|state| state.rows.buckets.values().cloned().collect()))
+    }
+
+    async fn put_records(&self, records: Vec<RecordRow>) -> Result<()> {
+        self.act(Act::Records(records)).await
+    }
+
+    async fn record(&self, id: RecordId) -> Result<Option<RecordRow>> {
+        Ok(self.keeper.with(|state| {
+            let row = state.rows.records.get(&id);
+            row.map(|(row, _)| row.clone())
+        }))
+    }
+
+    async fn records(&self, after: Option<RecordId>, limit: usize) -> Result<Vec<RecordRow>> {
+        Ok(self.keeper.with(|state| {
+            let rows = state.rows.records.range((behind(after), Bound::Unbounded));
+            rows.take(limit).map(|(_, (row, _))| row.clone()).collect()
+        }))
+    }
+
+    async fn key_use(&self) -> Result<Vec<KeyUse>> {
+        Ok(self.keeper.with(|state| {
+            let mut uses: BTreeMap<(KeyId, String), KeyUse> = BTreeMap::new();
+            for (row, objects) in state.rows.records.values() {
+                let (cmk, cmk_version) = (row.cmk.clone(), row.cmk_version.clone());
+                let new = || KeyUse {
+                    cmk: row.cmk.clone(),
+                    cmk_version: row.cmk_version.clone(),
+                    records: 0,
+                    objects: 0,
+                };
+                let one = uses.entry((cmk, cmk_version)).or_insert_with(new);
+                one.records += 1;
+                one.objects += objects;
+            }
+            uses.into_values().collect()
+        }))
+    }
+
+    async fn begin_uploads(&self, uploads: Vec<UploadRow>) -> Result<()> {
+        self.act(Act::BeginUploads(uploads)).await
+    }
+
+    async fn put_parts(&self, parts: Vec<UploadPart>, at: Timestamp) -> Result<()> {
+        self.act(Act::Parts(parts, at)).await
+    }
+
+    async fn forget_parts(&self, uid: ObjectUid, parts: Vec<PartIndex>) -> Result<()> {
+        self.act(Act::ForgetParts(uid, parts)).await
+    }
+
+    async fn remove_uploads(&self, uids: Vec<ObjectUid>) -> Result<()> {
+        self.act(Act::RemoveUploads(uids)).await
+    }
+
+    async fn upload(&self, uid: ObjectUid) -> Result<Option<UploadRow>> {
+        Ok(self.keeper.with(|state| state.rows.uploads.get(&uid).cloned()))
+    }
+
+    async fn upload_of(&self, name: &VersionName) -> Result<Option<UploadRow>> {
+        Ok(self.keeper.with(|state| {
+            let rows = state.rows.uploads.values();
+            let rows = rows.filter(|row| row.name == *name);
+            rows.max_by_key(|row| row.begun_at).cloned()
+        }))
+    }
+
+    async fn uploads(&self, after: Option<ObjectUid>, limit: usize) -> Result<Vec<UploadRow>> {
+        Ok(self.keeper.with(|state| {
+            let rows = state.rows.uploads.range((behind(after), Bound::Unbounded));
+            rows.take(limit).map(|(_, row)| row.clone()).collect()
+        }))
+    }
+
+    async fn parts(
+        &self,
+        uid: ObjectUid,
+        from: PartIndex,
+        limit: usize,
+    ) -> Result<Vec<UploadPart>> {
+        Ok(self.keeper.with(|state| {
+            let rows = state.rows.parts.range((uid, from)..);
+            let rows = rows.take_while(|((of, _), _)| *of == uid);
+            rows.take(limit).map(|(_, part)| part.clone()).collect()
+        }))
+    }
+
+    async fn files(&self, after: Option<&str>, limit: usize) -> Result<Vec<FileRow>> {
+        let after = behind(after.map(str::to_owned));
+        Ok(self.keeper.with(|state| {
+            let rows = state.rows.files.range((after, Bound::Unbounded));
+            rows.take(limit).map(|(_, row)| row.clone()).collect()
+        }))
+    }
+
+    async fn open_packs(&self) -> Result<Vec<FileRow>> {
+        Ok(self.keeper.with(|state| {
+            let rows = state.rows.files.values();
+            rows.filter(|row| !row.closed).cloned().collect()
+        }))
+    }
+
+    async fn renew_epoch(&self, epoch: Epoch) -> Result<()> {
+        self.act(Act::Epoch(epoch)).await
+    }
+
+    async fn begin_rebuild(&self, epoch: Epoch) -> Result<()> {
+        self.act(Act::Rebuild(epoch)).await
+    }
+
+    async fn restore(&self, found: Commit) -> Result<Vec<Outcome>> {
+        let done = self.keeper.call(Act::Restore(Box::new(found)).into()).await?;
+        Ok(done.outcomes)
+    }
+}
+
+fn behind<T>(after: Option<T>) -> Bound<T> {
+    after.map_or(Bound::Unbounded, Bound::Excluded)
+}
+
+fn listing(state: &CatalogState, list: &ListVersions) -> VersionPage {
+    let in_list = |row: &&VersionRow| {
+        row.name.bucket == list.bucket && row.name.key.as_str().starts_with(&list.prefix)
+    };
+    let mut rows: Vec<&VersionRow> = state.rows.versions.values().filter(in_list).collect();
+    // Newest first within a key.
+    rows.sort_by(|a, b| {
+        let newest = (&b.order, &b.name.version).cmp(&(&a.order, &a.name.version));
+        a.name.key.cmp(&b.name.key).then(newest)
+    });
+    if !list.all {
+        rows.dedup_by(|later, first| later.name.key == first.name.key);
+    }
+    if let Some(after) = &list.after {
+        rows.retain(|row| match &after.version {
+            Some((order, version)) if list.all && row.name.key == after.key => {
+                (&row.order, &row.name.version) < (order, version)
+            }
+            _ => row.name.key > after.key,
+        });
+    }
+    rows.truncate(list.limit);
+    let rows: Vec<VersionRow> = rows.into_iter().map(|row| state.tagged(row)).collect();
+    let last = rows.last().filter(|_| rows.len() == list.limit);
+    let next = last.map(|row| VersionCursor {
+        key: row.name.key.clone(),
+        version: list
+            .all
+            .then(|| (row.order.clone(), row.name.version.clone())),
+    });
+    VersionPage { rows, next }
+}

@@ -1,0 +1,189 @@
+//! What commits and finds do to a catalog.
+
+use sealift_terms::{RecordId, VersionName};
+
+use super::catalog_state::{CatalogState, Done, Marked};
+use crate::{
+    BucketCount, Commit, Location, MarkKind, NewMark, NewVersion, Outcome, VersionKind, VersionRow,
+};
+
+/// Whose sequences the rows get.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sequences {
+    /// The commit's.
+    Commit(u64),
+    /// Their own: they were found in the store.
+    Own,
+}
+
+fn highest_sequence(commit: &Commit) -> Option<u64> {
+    let versions = commit.versions.iter().map(|version| version.sequence);
+    versions
+        .chain(commit.marks.iter().map(|mark| mark.sequence))
+        .max()
+}
+
+impl CatalogState {
+    pub(super) fn commit(&mut self, commit: Commit) -> Done {
+        let sequence = match highest_sequence(&commit) {
+            Some(highest) => self.raise_sequence(highest.max(self.site.sequence + 1)),
+            None => 0,
+        };
+        let outcomes = self.take(commit, Sequences::Commit(sequence));
+        Done { sequence, outcomes }
+    }
+
+    pub(super) fn restore(&mut self, found: Commit) -> Done {
+        self.raise_sequence(highest_sequence(&found).unwrap_or(0));
+        let outcomes = self.take(found, Sequences::Own);
+        let sequence = 0;
+        Done { sequence, outcomes }
+    }
+
+    fn take(&mut self, commit: Commit, sequences: Sequences) -> Vec<Outcome> {
+        let at = commit.at;
+        self.rows.put_records(commit.records);
+        let mut outcomes = Vec::with_capacity(commit.versions.len());
+        for new in commit.versions {
+            outcomes.push(self.take_version(new, at, sequences));
+        }
+        for mark in commit.marks {
+            self.take_mark(mark, sequences);
+        }
+        self.finish(commit.packs, &commit.uploads, commit.audit);
+        outcomes
+    }
+
+    fn take_version(
+        &mut self,
+        new: NewVersion,
+        at: sealift_terms::Timestamp,
+        sequences: Sequences,
+    ) -> Outcome {
+        let sequence = match sequences {
+            Sequences::Commit(sequence) => sequence,
+            Sequences::Own => new.sequence,
+        };
+        if let Some(purged) = self.rows.marks.get(&(new.name.clone(), true))
+            && (sequences != Sequences::Own || purged.sequence > new.sequence)
+        {
+            return Outcome::Purged;
+        }
+        if let Some(there) = self.version(&new.name) {
+            if sequences != Sequences::Own || there.sequence >= new.sequence {
+                return compare(&new, there);
+            }
+            self.remove(&new.name);
+        }
+        let row = self.row(new, sequence, at);
+        self.count(&row, 1);
+        self.rows.versions.insert(row.name.clone(), row.clone());
+        Outcome::Stored(Box::new(row))
+    }
+
+    fn row(&self, new: NewVersion, sequence: u64, at: sealift_terms::Timestamp) -> VersionRow {
+        let mut row = VersionRow {
+            name: new.name,
+            order: new.order,
+            kind: new.kind,
+            facts: new.facts,
+            tags_order: None,
+            checksum: new.checksum,
+            object_uid: new.object_uid,
+            record: new.record,
+            location: new.location,
+            sequence,
+            stored_at: at,
+            receipt: None,
+        };
+        let receipt = |terms| row.receipt_on(terms, self.site);
+        row.receipt = new.terms.as_ref().map(receipt);
+        row
+    }
+
+    /// Takes a version out, with what it counts for.
+    fn remove(&mut self, name: &VersionName) {
+        if let Some(row) = self.rows.versions.remove(name) {
+            self.count(&row, -1);
+        }
+    }
+
+    fn count(&mut self, row: &VersionRow, sign: i64) {
+        self.sealed(&row.location, row.record, sign);
+        let bucket = &row.name.bucket;
+        let new = || BucketCount {
+            bucket: bucket.clone(),
+            objects: 0,
+            bytes: 0,
+            delete_markers: 0,
+        };
+        let sums = self.rows.buckets.entry(bucket.clone()).or_insert_with(new);
+        match row.kind {
+            VersionKind::Object => {
+                add(&mut sums.objects, 1, sign);
+                add(&mut sums.bytes, row.facts.size, sign);
+            }
+            VersionKind::DeleteMarker => add(&mut sums.delete_markers, 1, sign),
+        }
+    }
+
+    /// One sealed object more or less.
+    fn sealed(&mut self, location: &Location, record: RecordId, sign: i64) {
+        let file = self.rows.file(&location.file);
+        add(&mut file.objects, 1, sign);
+        add(&mut file.live_bytes, location.length, sign);
+        let end = location.offset.saturating_add(location.length);
+        file.synced_bytes = file.synced_bytes.max(end);
+        if let Some((_, objects)) = self.rows.records.get_mut(&record) {
+            add(objects, 1, sign);
+        }
+    }
+
+    fn take_mark(&mut self, mark: NewMark, sequences: Sequences) {
+        let place = (mark.name.clone(), mark.kind == MarkKind::Purge);
+        if let Some(there) = self.rows.marks.get(&place) {
+            if (&there.order, there.sequence) >= (&mark.order, mark.sequence) {
+                return;
+            }
+            let (location, record) = (there.location.clone(), there.record);
+            self.sealed(&location, record, -1);
+        }
+        self.sealed(&mark.location, mark.record, 1);
+        if mark.kind == MarkKind::Purge
+            && let Some(row) = self.rows.versions.get(&mark.name)
+            && (sequences != Sequences::Own || row.sequence < mark.sequence)
+        {
+            self.remove(&mark.name);
+        }
+        let marked = Marked {
+            order: mark.order,
+            sequence: mark.sequence,
+            record: mark.record,
+            location: mark.location,
+            tags: match mark.kind {
+                MarkKind::Tags(tags) => Some(tags),
+                MarkKind::Purge => None,
+            },
+        };
+        self.rows.marks.insert(place, marked);
+    }
+}
+
+/// What it means that a version was there already.
+fn compare(new: &NewVersion, there: VersionRow) -> Outcome {
+    let same = new.kind == there.kind
+        && new.checksum == there.checksum
+        && new.facts.size == there.facts.size;
+    let there = Box::new(there);
+    match same {
+        true => Outcome::Known(there),
+        false => Outcome::Conflict(there),
+    }
+}
+
+fn add(sum: &mut u64, what: u64, sign: i64) {
+    *sum = match sign {
+        1.. => sum.saturating_add(what),
+        _ => sum.saturating_sub(what),
+    };
+}

@@ -1,0 +1,214 @@
+//! The journal in a log file.
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use sealift_terms::{
+    BucketName, Disk, ObjectKey, PeerName, Status, Timestamp, TransferId, VersionName,
+};
+
+use super::{
+    journal_state::{Command, JournalState},
+    keeper::Keeper,
+};
+use crate::{
+    Count, HighWater, Journal, KnownCounts, KnownKey, ListTransfers, NewChange, PeerMemory,
+    Requeue, Result, Settlement, Transfer, UnsupportedName,
+};
+
+/// A [`Journal`] in one log file.
+pub struct LogJournal(Keeper<JournalState>);
+
+impl LogJournal {
+    /// Opens or makes the journal at `path`.
+    ///
+    /// # Errors
+    /// [`LedgerError`](crate::LedgerError): what the disk says, or what is in the file.
+    pub fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<Self> {
+        let keeper = Keeper::open(disk, path, JournalState::default(), None)?;
+        Ok(Self(keeper))
+    }
+}
+
+#[async_trait]
+impl Journal for LogJournal {
+    async fn record(&self, changes: Vec<NewChange>, at: Timestamp) -> Result<Vec<TransferId>> {
+        Ok(self.0.call(Command::Record(changes, at)).await?.ids)
+    }
+
+    async fn lease(&self, peer: &PeerName, limit: usize, now: Timestamp) -> Result<Vec<Transfer>> {
+        Ok(self.0.with(|state| {
+            let due = state.transfers.values().filter(|row| {
+                row.status == Status::Pending
+                    && row.peer == *peer
+                    && row.next_try <= now
+                    && !state.leases.contains(&row.id)
+            });
+            let mut due: Vec<Transfer> = due.cloned().collect();
+            due.sort_by_key(|row| (row.next_try, row.id));
+            due.truncate(limit);
+            state.leases.extend(due.iter().map(|row| row.id));
+            due
+        }))
+    }
+
+    fn release(&self, ids: &[TransferId]) {
+        self.0.with(|state| {
+            for id in ids {
+                state.leases.remove(id);
+            }
+        });
+    }
+
+    async fn next_due(&self, peer: &PeerName, now: Timestamp) -> Result<Option<Timestamp>> {
+        Ok(self.0.with(|state| {
+            let rows = state.transfers.values();
+            let rows = rows.filter(|row| row.status == Status::Pending && row.peer == *peer);
+            rows.map(|row| row.next_try).filter(|due| *due > now).min()
+        }))
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<()> {
+        self.0.call(Command::Settle(settlements)).await.map(drop)
+    }
+
+    async fn requeue(&self, which: Requeue, now: Timestamp) -> Result<u64> {
+        Ok(self.0.call(Command::Requeue(which, now)).await?.rows)
+    }
+
+    async fn transfer(&self, id: TransferId) -> Result<Option<Transfer>> {
+        Ok(self.0.with(|state| state.transfers.get(&id).cloned()))
+    }
+
+    async fn transfers_of(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        limit: usize,
+    ) -> Result<Vec<Transfer>> {
+        Ok(self.0.with(|state| {
+            let is_of =
+                |name: &VersionName| name.bucket == *bucket && name.key == *key;
+            let rows = state.transfers.values().rev();
+            let rows = rows.filter(|row| is_of(&row.change.name));
+            rows.take(limit).cloned().collect()
+        }))
+    }
+
+    async fn transfers(&self, list: &ListTransfers) -> Result<Vec<Transfer>> {
+        let fits = |row: &&Transfer| {
+            list.after.is_none_or(|after| row.id > after)
+                && list.status.is_none_or(|status| row.status == status)
+                && list.rule.as_ref().is_none_or(|rule| row.rule == *rule)
+                && list.peer.as_ref().is_none_or(|peer| row.peer == *peer)
+                && list
+                    .bucket
+                    .as_ref()
+                    .is_none_or(|bucket| row.change.name.bucket == *bucket)
+        };
+        Ok(self.0.with(|state| {
+            let rows = state.transfers.values().filter(fits);
+            rows.take(list.limit).cloned().collect()
+        }))
+    }
+
+    async fn counts(&self) -> Result<Vec<Count>> {
+        Ok(self.0.with(|state| state.counts()))
+    }
+
+    async fn known_page(
+        &self,
+        bucket: &BucketName,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<KnownKey>> {
+        Ok(self.0.with(|state| {
+            let known = known_after(state, bucket, after);
+            known.take(limit).cloned().collect()
+        }))
+    }
+
+    async fn known(&self, bucket: &BucketName, key: &ObjectKey) -> Result<Option<KnownKey>> {
+        let place = (bucket.clone(), key.clone());
+        Ok(self.0.with(|state| state.known.get(&place).cloned()))
+    }
+
+    async fn known_counts(&self, bucket: &BucketName) -> Result<KnownCounts> {
+        Ok(self.0.with(|state| {
+            let mut counts = KnownCounts::default();
+            for known in known_after(state, bucket, None) {
+                match known.deleted {
+                    true => counts.deleted += 1,
+                    false => counts.live += 1,
+                }
+            }
+            counts
+        }))
+    }
+
+    async fn unsent_page(
+        &self,
+        bucket: &BucketName,
+        peer: &PeerName,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<KnownKey>> {
+        Ok(self.0.with(|state| {
+            let was_sent = |known: &KnownKey| {
+                state.transfers.values().any(|row| {
+                    let name = &row.change.name;
+                    row.peer == *peer
+                        && (&name.bucket, &name.key, &name.version)
+                            == (bucket, &known.key, &known.version)
+                })
+            };
+            let known = known_after(state, bucket, after);
+            let unsent = known.filter(|known| !known.deleted && !was_sent(known));
+            unsent.take(limit).cloned().collect()
+        }))
+    }
+
+    async fn replace_unsupported(
+        &self,
+        bucket: &BucketName,
+        names: Vec<UnsupportedName>,
+    ) -> Result<()> {
+        let command = Command::Unsupported(bucket.clone(), names);
+        self.0.call(command).await.map(drop)
+    }
+
+    async fn unsupported(&self, bucket: &BucketName) -> Result<Vec<UnsupportedName>> {
+        let names = self.0.with(|state| state.unsupported.get(bucket).cloned());
+        Ok(names.unwrap_or_default())
+    }
+
+    async fn high_water(&self) -> Result<HighWater> {
+        Ok(self.0.with(|state| state.high_water))
+    }
+
+    async fn peer(&self, peer: &PeerName) -> Result<Option<PeerMemory>> {
+        Ok(self.0.with(|state| state.peers.get(peer).copied()))
+    }
+
+    async fn remember_peer(&self, peer: &PeerName, memory: PeerMemory) -> Result<()> {
+        let command = Command::Peer(peer.clone(), memory);
+        self.0.call(command).await.map(drop)
+    }
+
+    async fn fold(&self, before: Timestamp, limit: usize) -> Result<u64> {
+        Ok(self.0.call(Command::Fold(before, limit)).await?.rows)
+    }
+}
+
+/// The known keys of a bucket behind `after`, by the bytes of their names.
+fn known_after<'a>(
+    state: &'a JournalState,
+    bucket: &'a BucketName,
+    after: Option<&'a ObjectKey>,
+) -> impl Iterator<Item = &'a KnownKey> {
+    let known = state.known.iter();
+    let known = known.filter(move |((of, key), _)| {
+        of == bucket && after.is_none_or(|after| key > after)
+    });
+    known.map(|(_, known)| known)
+}

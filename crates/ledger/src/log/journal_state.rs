@@ -1,0 +1,282 @@
+//! What a journal keeps, and what changes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sealift_terms::{
+    BucketName, ChangeKind, ObjectKey, Order, PeerName, RuleName, Status, Timestamp, TransferId,
+    VersionName, limits,
+};
+use serde::{Deserialize, Serialize};
+
+use super::keeper::Kept;
+use crate::{
+    Count, HighWater, KnownKey, LedgerError, NewChange, PeerMemory, Requeue, Result, Settlement,
+    Transfer, TransferOutcome, UnsupportedName,
+};
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum Command {
+    Record(Vec<NewChange>, Timestamp),
+    Settle(Vec<Settlement>),
+    Requeue(Requeue, Timestamp),
+    Unsupported(BucketName, Vec<UnsupportedName>),
+    Peer(PeerName, PeerMemory),
+    Fold(Timestamp, usize),
+}
+
+/// What a command did.
+#[derive(Default)]
+pub(super) struct Done {
+    pub(super) ids: Vec<TransferId>,
+    pub(super) rows: u64,
+}
+
+/// One transfer per change and peer: tags differ by their order, the rest by kind.
+type Which = (VersionName, PeerName, u8, Option<Order>);
+
+#[derive(Default)]
+pub(super) struct JournalState {
+    pub(super) high_water: HighWater,
+    pub(super) known: BTreeMap<(BucketName, ObjectKey), KnownKey>,
+    pub(super) transfers: BTreeMap<TransferId, Transfer>,
+    pub(super) unsupported: BTreeMap<BucketName, Vec<UnsupportedName>>,
+    pub(super) peers: BTreeMap<PeerName, PeerMemory>,
+    /// In memory only: they end with the process.
+    pub(super) leases: BTreeSet<TransferId>,
+    last_transfer: u64,
+    by_change: BTreeMap<Which, TransferId>,
+    folded: BTreeMap<(RuleName, PeerName, Status), u64>,
+}
+
+impl Kept for JournalState {
+    type Command = Command;
+    type Answer = Done;
+
+    fn check(&mut self, command: &mut Command) -> Result<()> {
+        let Command::Settle(settlements) = command else {
+            return Ok(());
+        };
+        for settlement in settlements {
+            let name = match &settlement.outcome {
+                TransferOutcome::Completed(receipt) => Some(&receipt.name),
+                _ => None,
+            };
+            let found = self.transfers.get(&settlement.id);
+            let fits = |row: &&Transfer| name.is_none_or(|name| row.change.name == *name);
+            if found.filter(fits).is_none() {
+                return Err(LedgerError::NoSuchTransfer {
+                    id: settlement.id,
+                    name: name.cloned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, command: Command) -> Done {
+        let mut done = Done::default();
+        match command {
+            Command::Record(changes, at) => {
+                done.ids = changes
+                    .into_iter()
+                    .flat_map(|new| self.record(new, at))
+                    .collect();
+            }
+            Command::Settle(settlements) => {
+                settlements.into_iter().for_each(|one| self.settle(one));
+            }
+            Command::Requeue(which, now) => done.rows = self.requeue(&which, now),
+            Command::Unsupported(bucket, mut names) => {
+                names.truncate(limits::UNSUPPORTED_NAMES_MAX);
+                self.unsupported.insert(bucket, names);
+            }
+            Command::Peer(peer, memory) => drop(self.peers.insert(peer, memory)),
+            Command::Fold(before, rows) => done.rows = self.fold(before, rows),
+        }
+        done
+    }
+}
+
+impl JournalState {
+    fn record(&mut self, new: NewChange, at: Timestamp) -> Vec<TransferId> {
+        let change = new.change;
+        let high = &mut self.high_water;
+        high.clock = high.clock.max(change.order.clock);
+        high.change = high.change.max(change.order.change);
+        if change.kind != ChangeKind::Tags {
+            let place = (change.name.bucket.clone(), change.name.key.clone());
+            let known = self.known.get(&place);
+            if known.is_none_or(|known| change.order > known.order) {
+                let known = KnownKey {
+                    key: change.name.key.clone(),
+                    version: change.name.version.clone(),
+                    order: change.order.clone(),
+                    deleted: change.kind == ChangeKind::DeleteMarker,
+                    size: change.facts.size,
+                };
+                self.known.insert(place, known);
+            }
+        }
+        let mut ids = Vec::new();
+        for to in new.destinations {
+            let of_tags = (change.kind == ChangeKind::Tags).then(|| change.order.clone());
+            let kind = change.kind as u8;
+            let which = (change.name.clone(), to.peer.clone(), kind, of_tags);
+            if let Some(id) = self.by_change.get(&which) {
+                ids.push(*id);
+                continue;
+            }
+            self.last_transfer += 1;
+            let id = TransferId(self.last_transfer);
+            let skip = to.skip;
+            let transfer = Transfer {
+                id,
+                rule: to.rule,
+                peer: to.peer,
+                change: change.clone(),
+                status: skip
+                    .as_ref()
+                    .map_or(Status::Pending, |_| Status::Skipped),
+                reason: skip.as_ref().map(|skip| skip.reason),
+                evidence: skip.map(|skip| skip.evidence),
+                attempts: 0,
+                next_try: at,
+                recorded_at: at,
+                updated_at: at,
+                receipt: None,
+            };
+            self.by_change.insert(which, id);
+            self.transfers.insert(id, transfer);
+            ids.push(id);
+        }
+        ids
+    }
+
+    fn settle(&mut self, settlement: Settlement) {
+        self.leases.remove(&settlement.id);
+        let Some(row) = self.transfers.get_mut(&settlement.id) else {
+            return;
+        };
+        if row.status == Status::Completed {
+            return;
+        }
+        row.updated_at = settlement.at;
+        let mut failed = |status, reason, evidence, next_try, attempts| {
+            (row.status, row.next_try) = (status, next_try);
+            (row.reason, row.evidence) = (Some(reason), Some(evidence));
+            row.attempts += attempts;
+        };
+        let at = settlement.at;
+        match settlement.outcome {
+            TransferOutcome::Completed(receipt) => {
+                (row.status, row.receipt) = (Status::Completed, Some(*receipt));
+                (row.reason, row.evidence) = (None, None);
+            }
+            TransferOutcome::Deferred {
+                reason,
+                evidence,
+                next_try,
+            } => failed(Status::Pending, reason, evidence, next_try, 1),
+            TransferOutcome::Failed { reason, evidence } => {
+                failed(Status::Failed, reason, evidence, at, 1);
+            }
+            TransferOutcome::Skipped { reason, evidence } => {
+                failed(Status::Skipped, reason, evidence, at, 0);
+            }
+        }
+    }
+
+    fn requeue(&mut self, which: &Requeue, now: Timestamp) -> u64 {
+        let mut queued = 0;
+        for row in self.transfers.values_mut() {
+            let is_open = matches!(row.status, Status::Pending | Status::Failed);
+            let name = &row.change.name;
+            let is_meant = match which {
+                Requeue::All => is_open,
+                Requeue::Rule(rule) => is_open && row.rule == *rule,
+                Requeue::Peer(peer) => is_open && row.peer == *peer,
+                Requeue::Keys {
+                    bucket,
+                    prefix,
+                    exact,
+                } => {
+                    let fits = match exact {
+                        true => name.key.as_str() == prefix,
+                        false => name.key.as_str().starts_with(prefix.as_str()),
+                    };
+                    is_open && name.bucket == *bucket && fits
+                }
+                Requeue::CompletedAfter { peer, sequence } => {
+                    let later = row.receipt.as_ref().is_some_and(|r| r.sequence > *sequence);
+                    row.status == Status::Completed && row.peer == *peer && later
+                }
+            };
+            if is_meant {
+                row.status = Status::Pending;
+                (row.next_try, row.updated_at, row.attempts) = (now, now, 0);
+                row.receipt = None;
+                queued += 1;
+            }
+        }
+        queued
+    }
+
+    fn fold(&mut self, before: Timestamp, rows: usize) -> u64 {
+        let folds = |row: &&Transfer| {
+            let settled = matches!(row.status, Status::Completed | Status::Skipped);
+            settled && row.updated_at < before && self.is_past(row)
+        };
+        let gone = self.transfers.values().filter(folds).take(rows);
+        let gone: Vec<TransferId> = gone.map(|row| row.id).collect();
+        for id in &gone {
+            let Some(row) = self.transfers.remove(id) else {
+                continue;
+            };
+            self.by_change.retain(|_, of| of != id);
+            let place = (row.rule, row.peer, row.status);
+            *self.folded.entry(place).or_default() += 1;
+        }
+        gone.len() as u64
+    }
+
+    /// Whether a settled row is of a deleted key, or a later one is done.
+    fn is_past(&self, row: &Transfer) -> bool {
+        let name = &row.change.name;
+        let known = self.known.get(&(name.bucket.clone(), name.key.clone()));
+        known.is_some_and(|known| known.deleted)
+            || self.transfers.values().any(|later| {
+                let same = &later.change.name;
+                (&same.bucket, &same.key, &later.peer) == (&name.bucket, &name.key, &row.peer)
+                    && later.status == Status::Completed
+                    && later.change.order > row.change.order
+            })
+    }
+
+    pub(super) fn counts(&self) -> Vec<Count> {
+        let mut counts: BTreeMap<(RuleName, PeerName, Status), Count> = BTreeMap::new();
+        let empty = |(rule, peer, status): &(RuleName, PeerName, Status)| Count {
+            rule: rule.clone(),
+            peer: peer.clone(),
+            status: *status,
+            objects: 0,
+            bytes: 0,
+            folded_objects: 0,
+            oldest: None,
+        };
+        for row in self.transfers.values() {
+            let place = (row.rule.clone(), row.peer.clone(), row.status);
+            let count = counts.entry(place.clone()).or_insert_with(|| empty(&place));
+            count.objects += 1;
+            count.bytes += row.change.facts.size;
+            if row.status == Status::Pending {
+                let oldest = count.oldest.unwrap_or(row.recorded_at);
+                count.oldest = Some(oldest.min(row.recorded_at));
+            }
+        }
+        for (place, folded) in &self.folded {
+            let count = counts.entry(place.clone()).or_insert_with(|| empty(place));
+            count.folded_objects = *folded;
+        }
+        counts.into_values().collect()
+    }
+}

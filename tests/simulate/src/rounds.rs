@@ -1,0 +1,83 @@
+//! A run: rounds of changes and trouble, each followed by rest and by looking.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    check,
+    site::{FAR, NEAR},
+    trouble,
+    world::World,
+};
+
+/// How long it may take, with nothing going wrong, until all is replicated. A clock
+/// that was ten minutes ahead and a wait of a quarter of an hour fit into it.
+const REST_TIME_MAX: Duration = Duration::from_secs(4 * 3600);
+
+/// Runs `rounds` rounds.
+///
+/// # Errors
+/// What did not hold.
+pub(crate) async fn run(world: &Arc<World>, rounds: u64) -> Result<(), String> {
+    for round in 1..=rounds {
+        world.trace.note(format_args!("round {round}"));
+        let end = Instant::now() + world.plan.trouble;
+        let (changes, trouble) = (change(world, end), trouble::make(world, end));
+        tokio::join!(changes, trouble);
+        trouble::heal(world);
+        rest(world).await.map_err(|what| format!("round {round}: {what}"))?;
+    }
+    check::rebuilt_is_the_same(world).await
+}
+
+/// Changes the source now and then.
+async fn change(world: &World, end: Instant) {
+    let chance = world.chance.fork();
+    let mut left = world.plan.changes;
+    let between = world.plan.trouble.as_millis() as u64 / left;
+    while Instant::now() < end && left > 0 {
+        sleep(Duration::from_millis(chance.below(between * 2))).await;
+        let at_once = if chance.one_in(8) { 8.min(left) } else { 1 };
+        left -= at_once;
+        for _ in 0..at_once {
+            let what = world.model.lock().change(&world.source, &chance);
+            world.trace.note(format_args!("source: {what}"));
+            world.count("changes");
+        }
+    }
+}
+
+/// Waits until nothing is left to do, then looks at everything.
+async fn rest(world: &World) -> Result<(), String> {
+    let begun = Instant::now();
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        if let Some(what) = world.violation() {
+            return Err(what);
+        }
+        world.up(NEAR).await;
+        world.up(FAR).await;
+        accept_deletes(world);
+        match check::is_replicated(world).await {
+            Ok(()) => break,
+            Err(what) if begun.elapsed() > REST_TIME_MAX => {
+                return Err(format!("not at rest after {REST_TIME_MAX:?}: {what}"));
+            }
+            Err(_) => {}
+        }
+    }
+    // Connections that died silently are noticed after a minute.
+    sleep(Duration::from_secs(90)).await;
+    check::at_rest(world).await
+}
+
+/// The one who removed them says that it was meant.
+fn accept_deletes(world: &World) {
+    if let Some(near) = world.sites[NEAR].running()
+        && let Some(sending) = &near.sending
+        && sending.source.status().held.is_some()
+    {
+        sending.source.accept_deletes();
+    }
+}

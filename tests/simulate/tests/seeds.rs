@@ -1,0 +1,23 @@
+//! Seeds of the simulation, as many as there is time for.
+#![allow(clippy::unwrap_used, reason = "a failure is what a test reports")]
+
+use std::process::Command;
+
+fn simulate(arguments: &[&str]) {
+    let program = env!("CARGO_BIN_EXE_sealift-simulate");
+    let status = Command::new(program).args(arguments).status().unwrap();
+    assert!(status.success(), "the line above runs the seed again");
+}
+
+#[test]
+fn a_few_seeds_hold_and_are_the_same_twice() {
+    simulate(&["--seeds", "4", "--from", "5000", "--rounds", "1"]);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo xtask test"]
+fn seeds_hold_and_are_the_same_twice() {
+    let full = std::env::var("SEALIFT_TEST_FULL").is_ok_and(|full| full == "1");
+    let seeds = if full { "500" } else { "100" };
+    simulate(&["--seeds", seeds, "--rounds", "3"]);
+}
