@@ -3,14 +3,17 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use sealift_agent::config::{Config, Override, Place};
+use sealift_agent::{
+    admin::{OpenSite, Reached},
+    config::{Config, Override, Place},
+};
 
 use crate::commands;
 
 /// Replicates objects between regions, encrypted on the way and at rest.
 #[derive(Debug, Parser)]
 #[command(name = "sealift", version, about, max_term_width = 100)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -18,12 +21,13 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 error, 2 usage, 3 partly done, 4 verification \
+pub(crate) const EXIT_CODES: &str = "Exit codes: 0 done, 1 error, 2 usage, 3 partly done, 4 verification \
 failed, 5 try again later, 10 not found, 12 identity or key refused, 78 bad configuration, \
 130 cancelled.";
 
-/// Flags of every command.
+/// Flags of every command, apart from those of its own.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The configuration of the site
     #[arg(
@@ -56,6 +60,11 @@ fn setting(text: &str) -> Result<Override, String> {
 }
 
 impl Global {
+    /// The running agent, or this process on the site itself.
+    pub(crate) async fn reach(&self, site: &dyn OpenSite) -> Result<Reached, sealift_agent::Error> {
+        Reached::by_file(&self.config, &self.set, site).await
+    }
+
     /// Reads and checks the configuration.
     pub(crate) fn load(&self) -> Result<Config, sealift_agent::Error> {
         Ok(Config::load(&self.config, self.set.clone())?)

@@ -19,6 +19,10 @@ pub(crate) fn end(outcome: &Outcome, json: bool) -> Exit {
         Ok(exit) => return *exit,
         Err(error) => error,
     };
+    if let Some(gone @ Error::ReaderGone) = error.downcast_ref() {
+        // It has what it wanted: nothing is to be said.
+        return gone.exit();
+    }
     let (failure, exit) = match error.downcast_ref::<Error>() {
         Some(typed) => (typed.failure(), typed.exit()),
         None => (untyped(error), Exit::Error),
@@ -64,8 +68,16 @@ pub(crate) fn row(json: bool, row: &impl Serialize, line: impl Display) -> Resul
 /// Writes one line to standard output.
 pub(crate) fn print(line: &str) -> Result<(), Error> {
     match writeln!(io::stdout(), "{line}") {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Error::Cancelled),
-        written => written.map_err(Error::io("write", "standard output")),
+        Err(error) => Err(unwritten(error)),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Why standard output did not take something.
+pub(crate) fn unwritten(error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Error::ReaderGone,
+        _ => Error::io("write", "standard output")(error),
     }
 }
 
@@ -89,6 +101,14 @@ pub(crate) fn bytes(count: u64) -> String {
     match unit {
         0 => format!("{count} {name}"),
         _ => format!("{value:.1} {name}"),
+    }
+}
+
+/// A count with its noun: `1 object`, `2 objects`.
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        _ => format!("{count} {many}"),
     }
 }
 

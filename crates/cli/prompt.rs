@@ -33,6 +33,48 @@ pub(crate) fn ask(
     }
 }
 
+/// Answers of a person at the terminal to a question that may have none or many, each
+/// taken apart by `parse`: an empty line ends it. Nothing without a terminal.
+pub(crate) fn ask_many<T>(
+    question: &str,
+    count_max: usize,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, Error> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Ok(Vec::new());
+    }
+    let (mut input, mut output) = (io::stdin().lock(), io::stderr());
+    let asked = many(&mut input, &mut output, question, count_max, parse);
+    asked.map_err(Error::io("read", "standard input"))
+}
+
+fn many<T>(
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+    question: &str,
+    count_max: usize,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> io::Result<Vec<T>> {
+    let mut answers = Vec::new();
+    while answers.len() < count_max {
+        let more = match answers.is_empty() {
+            true => "none",
+            false => "no more",
+        };
+        write!(output, "{question} [{more}]: ")?;
+        output.flush()?;
+        let mut line = String::new();
+        if input.read_line(&mut line)? == 0 || line.trim().is_empty() {
+            break;
+        }
+        match parse(line.trim()) {
+            Ok(answer) => answers.push(answer),
+            Err(why) => writeln!(output, "  {why}")?,
+        }
+    }
+    Ok(answers)
+}
+
 /// A passphrase from its file, or twice from the terminal.
 pub(crate) fn passphrase(
     file: Option<&Path>,
@@ -101,6 +143,20 @@ fn missing(flag: &'static str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_question_with_many_answers_ends_with_an_empty_line_and_repeats_what_is_refused() {
+        let parse = |text: &str| text.parse::<u16>().map_err(|_| "a number".to_owned());
+        let mut told = Vec::new();
+        let answered = |input: &str, told: &mut Vec<u8>, max| {
+            many(&mut input.as_bytes(), told, "Which", max, parse).unwrap()
+        };
+        assert_eq!(answered("1\nx\n2\n\n3\n", &mut told, 9), [1, 2]);
+        let told_text = String::from_utf8(told.clone()).unwrap();
+        assert!(told_text.contains("a number") && told_text.contains("[no more]"));
+        assert_eq!(answered("7\n8\n", &mut told, 1), [7]);
+        assert_eq!(answered("", &mut told, 9), [0_u16; 0]);
+    }
 
     #[test]
     fn a_flag_wins_and_without_a_terminal_the_default_or_nothing() {

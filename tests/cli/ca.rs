@@ -24,7 +24,17 @@ fn an_authority_that_was_lost_issues_again_from_its_backup() {
         "--passphrase-file",
         secret,
     ];
+    let check = ["check", "--offline", "--ca", dir];
+    let words = ["warn  ca backup", "in no backup", "sealift ca backup --dir"];
+    pair.b.run(&check).exits(0).tells(&words);
     run(backup).exits(0).tells(&["7 files"]);
+    let words = ["ok    ca backup", "is in a verified backup"];
+    pair.b.run(&check).exits(0).tells(&words);
+    // What changed since is in no backup.
+    let bundle = fs::read(ca.join("bundle.json")).unwrap();
+    fs::write(ca.join("bundle.json"), [&bundle[..], b"\n"].concat()).unwrap();
+    pair.b.run(&check).exits(0).tells(&["warn  ca backup"]);
+    fs::write(ca.join("bundle.json"), bundle).unwrap();
     assert_eq!(
         fs::metadata(&file).unwrap().permissions().mode() & 0o777,
         0o600
@@ -60,6 +70,7 @@ fn an_authority_that_was_lost_issues_again_from_its_backup() {
     run(refused).exits(12).tells(&["does not open the backup"]);
     assert!(!ca.exists());
     run(restore).exits(0).tells(&["region-a, region-b"]);
+    pair.b.run(&check).exits(0).tells(&words);
     pair.issue("b", &pair.b.dir);
     pair.b.run(&["check", "--offline"]).exits(0);
 }

@@ -174,10 +174,11 @@ fn a_disabled_key_stops_reads_and_writes_and_both_go_on_when_it_is_enabled() {
         pair.b.run(&["get", &old]).code == 12
     });
     assert!(disabled.elapsed() < DISABLED_TIME_MAX);
-    pair.b
-        .run(&["get", &old])
-        .exits(12)
-        .tells(&["Disabled", "hint:", "sealift keys enable"]);
+    pair.b.run(&["get", &old]).exits(12).tells(&[
+        "Disabled",
+        "hint:",
+        "sealift keys enable alias/photos",
+    ]);
     write_file(&pair.source.join("new"), "after");
     wait_until("the write is put off", TIME_MAX, || {
         let said = pair.a.run(&["explain", &format!("{BUCKET}/new")]).said();
@@ -221,7 +222,7 @@ fn check_fails_until_what_seals_something_is_in_a_verified_backup() {
     assert_eq!(backup_line(&pair.b), (78, "fail".to_owned()));
     // It is no reason to stand still.
     pair.b.start();
-    pair.b.run(&backup).exits(0).tells(&["1 key versions"]);
+    pair.b.run(&backup).exits(0).tells(&["1 key version is"]);
     let mode = fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(backup_line(&pair.b), (0, "pass".to_owned()));
@@ -358,7 +359,7 @@ fn an_older_keystore_takes_back_what_it_lacks_while_the_agent_runs() {
     pair.b
         .run(&restore)
         .exits(0)
-        .tells(&["0 keys and 1 versions were missing"]);
+        .tells(&["0 keys and 1 version were missing"]);
     pair.b.run(&["get", &one]).exits(0);
     let foreign = pair.a.run(&restore);
     foreign.exits(12).tells(&["another keystore", "hint:"]);

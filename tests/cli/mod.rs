@@ -3,6 +3,8 @@
 mod audit;
 mod ca;
 mod check;
+mod hints;
 mod keys;
 mod reach;
 mod rebuild;
+mod underway;

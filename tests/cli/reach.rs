@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::{BUCKET, Content, Pair, Site, files_below, wait_until, write_file};
@@ -167,4 +168,72 @@ fn agents_stop_in_order_and_start_again_where_they_were() {
     pair.wait_completed(8, TIME_MAX);
     let sent = pair.a.metric("sealift_sent_bytes_total");
     assert_eq!(sent, Some(0), "something was sent again");
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_a_command_without_a_word() {
+    let pair = Pair::new();
+    for n in 0..3000 {
+        write_file(&pair.source.join(format!("a-rather-long-name-{n:06}")), "");
+    }
+    pair.start();
+    pair.wait_completed(3000, TIME_MAX);
+    for command in [
+        &["ls"][..],
+        &["ls", "--json"],
+        &["audit", "tail", "-n", "9000"],
+    ] {
+        let ran = pair.b.run_into_closed_pipe(command);
+        assert_eq!((ran.code, ran.stderr.as_str()), (130, ""), "{ran}");
+    }
+}
+
+#[test]
+fn what_a_command_opens_on_a_stopped_site_is_on_record_as_of_its_user() {
+    let pair = filled();
+    pair.stop();
+    let object = format!("{BUCKET}/changed");
+    pair.b.run(&["get", &object]).exits(0);
+    let me = format!("uid:{} offline", rustix::process::getuid().as_raw());
+    pair.b.audits("key.unwrapped", &[&me]);
+    pair.b.run(&["verify", "--deep"]).exits(0);
+    pair.b.audits("administration", &[&me, "verify"]);
+}
+
+#[test]
+fn a_retry_to_an_unknown_peer_is_not_found() {
+    let pair = Pair::new();
+    let ran = pair.a.run(&["retry", "--peer", "nope"]).exits(10);
+    ran.tells(&["peer nope", "hint:", "[[peer]]"]);
+    pair.a.run(&["retry", "--peer", "b"]).exits(0);
+}
+
+#[test]
+fn a_reload_that_is_refused_is_logged_with_its_cause_and_one_that_is_taken_up_too() {
+    let pair = Pair::new();
+    pair.b.start();
+    pair.b.run(&["reload"]).exits(0);
+    pair.b.logs(&["configuration reloaded", "uid:"]);
+    pair.b.edit("[keys]", "[kyes]");
+    pair.b.signal(Signal::HUP);
+    pair.b
+        .logs(&["the configuration stays as it was", "SIGHUP", "kyes"]);
+    pair.b.edit("[kyes]", "[keys]");
+    pair.b.signal(Signal::HUP);
+    pair.b.logs(&["configuration reloaded", "SIGHUP"]);
+}
+
+#[test]
+fn a_source_that_is_away_is_logged_once() {
+    let pair = Pair::new();
+    write_file(&pair.source.join("one"), "content");
+    pair.start();
+    pair.wait_completed(1, TIME_MAX);
+    fs::rename(&pair.source, pair.dir().join("away")).unwrap();
+    pair.a.logs(&["the source cannot be watched"]);
+    std::thread::sleep(Duration::from_secs(4));
+    let told = pair.a.log().matches("the source cannot be watched").count();
+    assert_eq!(told, 1, "{}", pair.a.log());
+    fs::rename(pair.dir().join("away"), &pair.source).unwrap();
+    pair.a.logs(&["the source is watched again"]);
 }

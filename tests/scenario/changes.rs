@@ -162,14 +162,49 @@ fn a_source_that_is_not_there_any_more_is_an_error_and_deletes_nothing() {
     let pair = running();
     fs::rename(&pair.source, pair.dir().join("away")).unwrap();
     pair.a.stop();
-    // A source that is missing when the agent starts is refused.
-    pair.a
-        .run(&["check", "--offline"])
-        .exits(78)
-        .tells(&["source"]);
-    fs::rename(pair.dir().join("away"), &pair.source).unwrap();
+    // Nor is it taken for an empty one by an agent that starts without it.
     pair.a.start();
+    wait_for("the source is told as away", TIME_MAX, || {
+        let told = pair.a.status()["sources"][0]["reason"] == "SrcUnavailable";
+        told.then_some(())
+    });
+    fs::rename(pair.dir().join("away"), &pair.source).unwrap();
     let rows = versions(&pair.b, "first");
     assert_eq!(rows.len(), 1, "{rows:?}");
     assert_eq!(rows[0]["kind"], "put");
+}
+
+#[test]
+fn removals_of_most_of_a_source_are_held_and_told_as_such_until_they_are_accepted() {
+    let pair = running();
+    for n in 0..13 {
+        write_file(&pair.source.join(format!("k{n}")), "content");
+    }
+    pair.wait_completed(14, TIME_MAX);
+    let accept = ["retry", "--accept-deletes"];
+    pair.a
+        .run(&accept)
+        .exits(0)
+        .tells(&["no removals are held"]);
+    for n in 0..10 {
+        fs::remove_file(pair.source.join(format!("k{n}"))).unwrap();
+    }
+    wait_for("they are held", SOON, || {
+        (pair.a.status()["sources"][0]["deletes_held"] == 10).then_some(())
+    });
+    pair.a.logs(&["removals are held", "vanished=10", "of=14"]);
+    let held = format!("{BUCKET}/k3");
+    let words = ["its removal is held", "sealift retry --accept-deletes"];
+    pair.a.run(&["explain", &held]).exits(0).tells(&words);
+    let ran = pair.a.run(&["ls", &held]).exits(0);
+    assert!(ran.text().contains("its removal is held"), "{ran}");
+    let listed = pair.a.rows(&["ls", BUCKET]);
+    let held = listed.iter().filter(|row| row["removal_held"] == true);
+    assert_eq!(held.count(), 10, "{listed:?}");
+    pair.a
+        .run(&accept)
+        .exits(0)
+        .tells(&["10 removals in 1 source accepted"]);
+    pair.wait_completed(24, TIME_MAX);
+    assert_eq!(pair.b.rows(&["ls", BUCKET]).len(), 4);
 }

@@ -117,7 +117,7 @@ fn a_reload_that_needs_another_directory_needs_a_restart() {
     pair.b.edit(own, &other);
     pair.b
         .run(&["reload"])
-        .exits(2)
+        .exits(78)
         .tells(&["restart needed", "elsewhere"]);
     pair.b.stop();
     pair.b.start();

@@ -38,6 +38,23 @@ pub(crate) fn run_in_time<S: AsRef<str>>(
     to_its_end(command, time_max)
 }
 
+/// Runs the program with a standard output that nobody reads any more.
+pub(crate) fn run_into_closed_pipe<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>) -> Ran {
+    let mut command = program();
+    command.args(arguments.into_iter().map(|a| a.as_ref().to_owned()));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let line = format!("{command:?}");
+    command.stdin(Stdio::null()).stdout(writer);
+    let output = command.stderr(Stdio::piped()).output().unwrap();
+    Ran {
+        line,
+        code: output.status.code().unwrap_or(-1),
+        stdout: Vec::new(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
 /// The program, with nothing of this process's settings.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sealift"));

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{
     agent::Agent,
     audit::AuditLeaf,
-    program::{Ran, run, run_in_time, text},
+    program::{Ran, run, run_in_time, run_into_closed_pipe, text},
     wait::{wait_for, wait_until},
 };
 
@@ -121,6 +121,11 @@ impl Site {
     /// Runs a command on this site.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         run(self.with_config(arguments))
+    }
+
+    /// Runs a command whose output nobody reads any more.
+    pub(crate) fn run_into_closed_pipe(&self, arguments: &[&str]) -> Ran {
+        run_into_closed_pipe(self.with_config(arguments))
     }
 
     /// Runs a command that may take so long.

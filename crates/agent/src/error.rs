@@ -1,16 +1,20 @@
 //! What can go wrong in the agent, and how a command that meets it ends.
 
+mod hints;
+
 use std::{error::Error as StdError, io, path::PathBuf};
 
 use sealift_archive::ArchiveError;
 use sealift_host::LockError;
 use sealift_identity::IdentityError;
 use sealift_keys::KeyError;
-use sealift_ledger::Flaw;
+use sealift_ledger::{Flaw, LedgerError};
 use sealift_terms::Reason;
 use serde::{Deserialize, Serialize};
 
 use crate::{Exit, config::ConfigError};
+use hints::{CATALOG_HINT, identity_hint, io_hint, not_found_hint, of_key, refused_hint};
+pub(crate) use hints::{JOURNAL_HINT, SENT_FROM_HERE, database_hint, with_key};
 
 /// An error of the agent. Each variant says whose matter it is.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +66,7 @@ pub enum Error {
     #[error("the keys cannot be used")]
     Keys(#[from] KeyError),
     /// A certificate, an authority or a trust bundle cannot be used.
-    #[error("the identity cannot be used")]
+    #[error("{}", identity_headline(.0))]
     Identity(#[from] IdentityError),
     /// An identity or a key was refused.
     #[error("{what} was refused")]
@@ -72,6 +76,24 @@ pub enum Error {
         /// By whom and why.
         #[source]
         source: Box<dyn StdError + Send + Sync>,
+    },
+    /// The catalog is not there, and what it was of is.
+    #[error("{} is lost", path.display())]
+    CatalogLost {
+        /// Where it was.
+        path: PathBuf,
+        /// What says that there was one.
+        #[source]
+        source: crate::site::Remnant,
+    },
+    /// A database of the site cannot be opened.
+    #[error("the {which} cannot be opened")]
+    Database {
+        /// `catalog` or `journal`.
+        which: &'static str,
+        /// Why.
+        #[source]
+        source: LedgerError,
     },
     /// Something is not what it should be.
     #[error("verification failed: {what}")]
@@ -99,6 +121,18 @@ pub enum Error {
         /// The reason code, when there is one.
         reason: Option<Reason>,
     },
+    /// The caller's: only a running agent can do that.
+    #[error("{what}")]
+    Stopped {
+        /// What is in the way.
+        what: String,
+    },
+    /// The operator's: a running agent cannot take that up.
+    #[error("restart needed: {what}")]
+    RestartNeeded {
+        /// What cannot be taken up, and why.
+        what: String,
+    },
     /// A part of the agent failed.
     #[error("{doing} failed")]
     Failed {
@@ -117,6 +151,9 @@ pub enum Error {
     /// Whoever asked is gone, or a person interrupted.
     #[error("cancelled")]
     Cancelled,
+    /// Whoever read the output has read enough, as `head` does.
+    #[error("the reader of the output is gone")]
+    ReaderGone,
 }
 
 /// An error as it is told to people and programs: what happened, why, what to do.
@@ -170,22 +207,29 @@ impl Error {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::Unready(_) => Exit::BadConfiguration,
-            Self::Locked(LockError::Held { .. }) | Self::TryAgain { .. } => Exit::TryAgain,
+            Self::Config(_) | Self::Unready(_) | Self::RestartNeeded { .. } => {
+                Exit::BadConfiguration
+            }
+            Self::Locked(LockError::Held { .. }) | Self::TryAgain { .. } | Self::Stopped { .. } => {
+                Exit::TryAgain
+            }
             Self::NotFound { .. } => Exit::NotFound,
             Self::Request { .. } => Exit::Usage,
             Self::Forbidden { .. } | Self::Refused { .. } => Exit::Refused,
-            Self::Verification { .. } | Self::AuditLog(_) | Self::CatalogUnfinished(_) => {
-                Exit::VerificationFailed
-            }
+            Self::Verification { .. }
+            | Self::AuditLog(_)
+            | Self::CatalogUnfinished(_)
+            | Self::CatalogLost { .. } => Exit::VerificationFailed,
             Self::Partly { .. } => Exit::Partly,
-            Self::Cancelled => Exit::Cancelled,
+            Self::Cancelled | Self::ReaderGone => Exit::Cancelled,
             Self::Remote(_, exit) => *exit,
             Self::Keys(error) => key_exit(error),
             Self::Identity(error) => identity_exit(error),
-            Self::Locked(_) | Self::Io { .. } | Self::Failed { .. } | Self::Answer(_) => {
-                Exit::Error
-            }
+            Self::Locked(_)
+            | Self::Io { .. }
+            | Self::Database { .. }
+            | Self::Failed { .. }
+            | Self::Answer(_) => Exit::Error,
         }
     }
 
@@ -198,15 +242,15 @@ impl Error {
                 "an agent or another command works there; wait for it, or look with `sealift status`"
             }
             Self::Locked(_) => "run as the user that owns the data directory",
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                "run as the user that owns it"
+            Self::Io { source, .. } => io_hint(source.kind()),
+            Self::RestartNeeded { .. } => {
+                "start the agent again; without that it takes up certificates, trust bundles, grants, \
+                 buckets and rules"
             }
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                "make room, then run it again"
-            }
+            Self::Stopped { .. } => "start it with `sealift up`",
             Self::Forbidden { .. } => "run the command as the agent's user",
-            Self::NotFound { .. } => "list what there is with `sealift ls`",
-            Self::Request { .. } => "see `sealift help`",
+            Self::NotFound { what } => not_found_hint(what),
+            Self::Request { .. } => "give what is allowed; `--help` behind a command tells more",
             Self::Verification { .. } => {
                 "see the lines above; `sealift explain BUCKET/KEY` tells more"
             }
@@ -214,14 +258,24 @@ impl Error {
             Self::AuditLog(_) => {
                 "leave the data directory as it is, and compare it with an older copy of catalog.db"
             }
-            Self::Keys(error) => key_hint(error)?,
+            Self::CatalogLost { .. } => CATALOG_HINT,
+            Self::Database { which, source } => database_hint(which, source),
+            Self::Keys(error) => return Some(of_key(error)),
+            Self::Identity(error) => identity_hint(error),
+            Self::Refused { source, .. } => refused_hint(&**source),
+            Self::Partly { .. } => "see the lines above, then run it again",
+            Self::TryAgain { reason: None, .. } => "wait a little, then run it again",
+            Self::Failed { .. } => {
+                "see the cause; `sealift check` looks at everything that this site needs"
+            }
             Self::Answer(_) => "use the same version of sealift as the agent's",
             Self::TryAgain {
                 reason: Some(reason),
                 ..
             } => reason.remedy(),
             Self::Remote(failure, _) => return failure.hint.clone(),
-            _ => return None,
+            // There is nothing to be done about them.
+            Self::Cancelled | Self::ReaderGone => return None,
         };
         Some(hint.to_owned())
     }
@@ -246,15 +300,34 @@ impl Error {
             causes.extend(error.to_string().lines().map(str::to_owned));
             next = None;
         }
+        let what = self.to_string();
         while let Some(cause) = next {
-            causes.push(cause.to_string());
+            let told = cause.to_string();
+            // Some errors are told in the words of their cause.
+            if told != what {
+                causes.push(told);
+            }
             next = cause.source();
         }
         Failure {
-            what: self.to_string(),
+            what,
             causes,
             hint: self.hint(),
         }
+    }
+}
+
+/// What the caller asked for that cannot be says so itself; the rest is about files.
+fn identity_headline(error: &IdentityError) -> String {
+    match error {
+        IdentityError::BadName { .. }
+        | IdentityError::Lifetime { .. }
+        | IdentityError::PassphraseTooShort { .. }
+        | IdentityError::UnknownRegion { .. }
+        | IdentityError::AuthorityExists { .. }
+        | IdentityError::BackupNotOpened
+        | IdentityError::Passphrase { .. } => error.to_string(),
+        _ => "the identity cannot be used".to_owned(),
     }
 }
 
@@ -265,24 +338,6 @@ fn key_exit(error: &KeyError) -> Exit {
         KeyError::Missing { .. } | KeyError::VersionMissing { .. } => Exit::NotFound,
         _ => Exit::Refused,
     }
-}
-
-fn key_hint(error: &KeyError) -> Option<&'static str> {
-    Some(match error {
-        KeyError::Missing { .. } => "list what there is with `sealift keys list`",
-        KeyError::AliasTaken { .. } => {
-            "choose another alias; `sealift keys rotate` gives the same key a new version"
-        }
-        KeyError::KeystoreNotAuthentic { .. } | KeyError::KeystoreFormat { .. } => {
-            "give the root key or passphrase that it was made with; a keystore that is damaged is \
-             moved elsewhere and comes back with `sealift keys restore`"
-        }
-        KeyError::BackupForeign { .. } | KeyError::BackupDiffers { .. } => {
-            "move this keystore elsewhere and run `sealift keys restore` again, if the backup is the \
-             one to go on with: what was sealed under the other one will not open"
-        }
-        error => error.reason_of_state()?.remedy(),
-    })
 }
 
 fn identity_exit(error: &IdentityError) -> Exit {
@@ -332,10 +387,13 @@ mod tests {
                 },
                 5,
             ),
+            (Error::Stopped { what: what() }, 5),
+            (Error::RestartNeeded { what: what() }, 78),
             (Error::failed("sealing")(denied()), 1),
             (Error::io("read", "/f")(denied()), 1),
             (Error::Answer(what()), 1),
             (Error::Cancelled, 130),
+            (Error::ReaderGone, 130),
         ] {
             assert_eq!(error.exit().code(), code, "{error}");
         }
@@ -347,6 +405,41 @@ mod tests {
         assert_eq!(failure.what, "cannot read /f");
         assert_eq!(failure.causes, ["permission denied"]);
         assert!(failure.hint.unwrap().contains("owns"));
+    }
+
+    #[test]
+    fn every_error_says_what_to_do() {
+        let what = || "x".to_owned();
+        let io_error = |kind: io::ErrorKind| Error::io("write", "/f")(kind.into());
+        let region = sealift_terms::Region::new("eu-west").unwrap();
+        for error in [
+            io_error(io::ErrorKind::NotFound),
+            io_error(io::ErrorKind::AlreadyExists),
+            io_error(io::ErrorKind::NotADirectory),
+            io_error(io::ErrorKind::StorageFull),
+            io_error(io::ErrorKind::TimedOut),
+            Error::refused("the passphrase file")(denied()),
+            Error::failed("sealing")(denied()),
+            Error::Partly { what: what() },
+            Error::Stopped { what: what() },
+            Error::RestartNeeded { what: what() },
+            Error::Identity(IdentityError::UnknownRegion { region }),
+            Error::Identity(IdentityError::BackupNotOpened),
+            Error::Keys(KeyError::RootKey { what: "short" }),
+            Error::Keys(KeyError::Missing { key: what() }),
+            Error::TryAgain {
+                what: what(),
+                reason: None,
+            },
+        ] {
+            let failure = error.failure();
+            assert!(failure.hint.is_some(), "{failure:?}");
+            assert!(!failure.causes.contains(&failure.what), "{failure:?}");
+        }
+        let peer = Error::NotFound {
+            what: "peer nope at this site".to_owned(),
+        };
+        assert!(peer.hint().unwrap().contains("[[peer]]"));
     }
 
     #[test]

@@ -41,17 +41,20 @@ impl Confined {
         let outside = |file: &&&Path| self.0.as_ref().is_some_and(|within| !within.covers(file));
         match files_of(config).iter().find(outside) {
             None => Ok(()),
-            Some(file) => Err(Error::Request {
-                what: "restart needed",
-                found: format!(
-                    "{} is not in a directory named at the start",
+            Some(file) => Err(Error::RestartNeeded {
+                what: format!(
+                    "{} is not in a directory that the configuration named at the start, and \
+                     no other can be reached",
                     file.display()
                 ),
-                allowed: "a running agent reaches the directories of the files that its \
-                          configuration named when it started, and no others"
-                    .to_owned(),
             }),
         }
+    }
+
+    /// Whether a directory of a configuration can be reached.
+    pub(crate) fn covers(&self, directory: &Path) -> bool {
+        let within = self.0.as_ref();
+        within.is_none_or(|within| within.covers(directory))
     }
 }
 

@@ -43,7 +43,7 @@ pub use offline::check_offline;
 pub use running::{check_peers, up};
 pub use setup::{CreatedSite, NewSite, create_site};
 pub use signals::{Lifecycle, LifecycleHandle, Phase, watch_signals};
-pub use site::{Offline, Restoring, rebuild_catalog};
+pub use site::{Offline, Remnant, Restoring, rebuild_catalog};
 pub use world::{World, load_credentials, load_peers, open_keystore, root_secret};
 
 /// The name of the agent's socket in its data directory.

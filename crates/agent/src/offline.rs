@@ -1,7 +1,10 @@
 //! The checks that need no peer: files, keys, certificates, disk. `up` refuses to
-//! start when one of them fails, but for the backup of keys.
+//! start when one of them fails, but for the backup of keys and for sources that
+//! are away.
 
+mod databases;
 mod keys;
+mod receiving;
 
 use std::{
     fs::{self, DirBuilder},
@@ -10,34 +13,63 @@ use std::{
     path::Path,
 };
 
-use sealift_terms::{DiskFile, RecordId, limits, world::Open};
+use sealift_terms::{DiskFile, Reason, RecordId, limits, world::Open};
 
 use crate::{
     CheckLine, World,
-    config::{Config, Place, SourceDirectory},
+    config::{Config, Place, Refusal, SourceDirectory},
     load_credentials, load_peers,
 };
 
 pub(crate) use keys::KEY_BACKUP;
 
+/// How the check of a source is called, its bucket behind it.
+pub(crate) const SOURCE: &str = "source of bucket ";
 /// A certificate with less than this part of its life left is warned of.
 const LIFE_LEFT_WARNED: u32 = 5;
 
 /// Looks at everything that a configuration needs on this machine. The
 /// configuration itself was found good already.
 pub async fn check_offline(config: &Config, world: &World) -> Vec<CheckLine> {
-    let mut lines = vec![
-        CheckLine::pass("configuration", config.path.display().to_string()),
-        data_dir(config),
-        room(config, world),
-        store(config, world),
-        certificate(config, world),
-        peers(config),
-    ];
-    keys::check(config, world, &mut lines).await;
-    lines.extend(config.sources.iter().map(source));
+    let path = config.path.display().to_string();
+    let mut lines = vec![CheckLine::pass("configuration", path)];
+    match named(config, "data directory", "site.data_dir") {
+        // Nothing can be tried in what is not there.
+        Some(refused) => lines.extend(refused),
+        None => {
+            lines.extend([data_dir(config), room(config, world), store(config, world)]);
+            lines.extend(databases::check(config));
+        }
+    }
+    match named(config, "certificate", "identity.") {
+        Some(refused) => lines.extend(refused),
+        None => lines.push(certificate(config, world)),
+    }
+    match named(config, "trust bundles", "peer.") {
+        Some(refused) => lines.extend(refused),
+        None => lines.push(peers(config)),
+    }
+    match named(config, "keystore", "keys.") {
+        Some(refused) => lines.extend(refused),
+        None => keys::check(config, world, &mut lines).await,
+    }
+    lines.extend(receiving::check(config));
+    lines.extend(config.sources.iter().map(|one| source(config, one)));
     lines.push(memory());
     lines
+}
+
+/// What these settings name and is not as it must be, one line each.
+fn named(config: &Config, check: &str, settings: &str) -> Option<Vec<CheckLine>> {
+    let refused = config.look_at(&[settings]).err()?.refusals;
+    let line = |refusal: Refusal| {
+        let found = format!(
+            "{}: found {}; allowed is {}",
+            refusal.setting, refusal.found, refusal.allowed
+        );
+        CheckLine::fail(check, place(config, &refusal.place, &found), refusal.remedy)
+    };
+    Some(refused.into_iter().map(line).collect())
 }
 
 fn data_dir(config: &Config) -> CheckLine {
@@ -149,7 +181,10 @@ fn certificate(config: &Config, world: &World) -> CheckLine {
 
 fn peers(config: &Config) -> CheckLine {
     match load_peers(config) {
-        Ok(_) => CheckLine::pass("trust bundles", format!("{} peers", config.peers.len())),
+        Ok(_) => CheckLine::pass(
+            "trust bundles",
+            counted(config.peers.len(), "peer", "peers"),
+        ),
         Err(error) => CheckLine::fail(
             "trust bundles",
             chain(&error),
@@ -158,15 +193,32 @@ fn peers(config: &Config) -> CheckLine {
     }
 }
 
-fn source(source: &SourceDirectory) -> CheckLine {
-    let check = format!("source of bucket {}", source.bucket);
+/// A count with its noun.
+pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        _ => format!("{count} {many}"),
+    }
+}
+
+/// Whether a line is about a source.
+pub(crate) fn is_source(line: &CheckLine) -> bool {
+    line.check.starts_with(SOURCE)
+}
+
+fn source(config: &Config, source: &SourceDirectory) -> CheckLine {
+    let check = format!("{SOURCE}{}", source.bucket);
     let path = source.directory.display();
     match fs::read_dir(&source.directory).and_then(|mut entries| entries.next().transpose()) {
         Ok(_) => CheckLine::pass(check, format!("{path} can be read")),
         Err(error) => CheckLine::fail(
             check,
-            format!("{path}: {error}"),
-            sealift_terms::Reason::SrcUnavailable.remedy(),
+            place(
+                config,
+                &source.place,
+                &format!("source.directory: {path}: {error}"),
+            ),
+            Reason::SrcUnavailable.remedy(),
         ),
     }
 }

@@ -47,9 +47,9 @@ pub fn create_site(new: &NewSite, world: &World) -> Result<CreatedSite, Error> {
         text: text.clone(),
         overrides: Vec::new(),
     };
-    let config = Config::check(&source, false)?;
+    let config = Config::check(&source)?;
     if new.config.exists() {
-        let exists = io::ErrorKind::AlreadyExists.into();
+        let exists = io::Error::new(io::ErrorKind::AlreadyExists, "it is there already");
         return Err(Error::io("write", &new.config)(exists));
     }
     let dir = new.config.parent().unwrap_or(Path::new("."));
@@ -74,7 +74,13 @@ fn keystore(config: &Config, world: &World) -> Result<LocalKeystore, Error> {
         return Ok(crate::open_keystore(config, world)?);
     }
     let secret = match &config.root_key {
-        crate::config::RootKeySource::File(path) if !path.exists() => {
+        crate::config::RootKeySource::File(path) => {
+            if path.exists() {
+                // Two sites under one root key would be one secret too few.
+                let why = "it is there already, and may be another site's";
+                let exists = io::Error::new(io::ErrorKind::AlreadyExists, why);
+                return Err(Error::io("make", path)(exists));
+            }
             let secret = RootSecret::generate(&*world.rng);
             let text = secret.to_file_text().unwrap_or_default();
             write_new(path, text.as_bytes(), 0o600)?;
@@ -159,6 +165,19 @@ mod tests {
         assert_eq!(mode(&dir.path().join("site/root.key")), 0o600);
         let opened = crate::open_keystore(&site.config, &World::real()).unwrap();
         assert_eq!(opened.list(), site.keys);
+    }
+
+    #[test]
+    fn a_second_site_in_the_same_directory_does_not_share_the_root_key() {
+        let dir = tempfile::tempdir().unwrap();
+        create_site(&new_site(dir.path()), &World::real()).unwrap();
+        let mut second = new_site(dir.path());
+        second.config = dir.path().join("site/second.toml");
+        second.template.data_dir = "second".to_owned();
+        let failure = create_site(&second, &World::real()).unwrap_err().failure();
+        assert!(failure.what.contains("root.key"), "{failure:?}");
+        assert!(failure.causes[0].contains("another site's") && failure.hint.is_some());
+        assert!(!second.config.exists());
     }
 
     #[test]

@@ -151,11 +151,16 @@ where
     }
     tracing::info!("stopping: what is in flight is finished first; a second signal stops at once");
     handle.terminate();
-    if timeout(drain, told_to_end(&mut signals)).await.is_err() {
-        tracing::warn!(
+    match timeout(drain, told_to_end(&mut signals)).await {
+        Ok(()) => {
+            tracing::info!(
+                "stopping at once: what is in flight is sent again after the next start"
+            );
+        }
+        Err(_) => tracing::warn!(
             drain_secs = drain.as_secs(),
             "not everything in flight was finished in time"
-        );
+        ),
     }
     handle.stop();
     let _ = timeout(CLOSE_TIME_MAX, told_to_end(&mut signals)).await;

@@ -298,6 +298,10 @@ impl Core {
             })
     }
 
+    pub(crate) fn bucket_names(&self) -> Vec<BucketName> {
+        self.buckets.read().keys().cloned().collect()
+    }
+
     /// Refuses what no look into store or catalog can make acceptable.
     fn hold_limits(&self, offer: &Offer) -> Result<()> {
         let change = &offer.change;

@@ -22,6 +22,7 @@
 
 mod archive;
 mod budget;
+mod canary;
 mod commit;
 mod committer;
 mod error;

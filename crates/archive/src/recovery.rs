@@ -15,6 +15,7 @@ impl Core {
     pub(crate) async fn recover(&self) -> Result<Option<Pack>> {
         let pack = self.recover_packs().await?;
         self.recover_staging().await?;
+        self.remove_canaries().await?;
         Ok(pack)
     }
 

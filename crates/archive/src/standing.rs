@@ -1,6 +1,6 @@
 //! How a bucket and an upload stand, for those who ask before anything is sent.
 
-use sealift_terms::{BucketName, PartIndex, Region};
+use sealift_terms::{AuditRecord, BucketName, Epoch, PartIndex, Region, VersionName};
 
 use crate::{Archive, ArchiveError, Result, Upload, limits::PAGE_ROWS};
 
@@ -15,6 +15,33 @@ impl Archive {
     #[must_use]
     pub fn has_bucket(&self, bucket: &BucketName) -> bool {
         self.core.cmk_of(bucket).is_ok()
+    }
+
+    /// The buckets here.
+    #[must_use]
+    pub fn buckets(&self) -> Vec<BucketName> {
+        self.core.bucket_names()
+    }
+
+    /// Whether a version is here, or was and was purged.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn knows(&self, name: &VersionName) -> Result<bool> {
+        let catalog = &self.core.catalog;
+        Ok(catalog.known(name).await?.is_some() || catalog.purged(name).await?)
+    }
+
+    /// Begins a new epoch, which `record` puts on record.
+    ///
+    /// # Errors
+    /// What catalog or audit log say. The epoch stays then.
+    pub async fn renew_epoch(&self, record: AuditRecord) -> Result<Epoch> {
+        let core = &self.core;
+        let epoch = Epoch::random(&*core.rng);
+        core.audit.record(record.with("epoch", epoch))?;
+        core.catalog.renew_epoch(epoch).await?;
+        Ok(epoch)
     }
 
     /// Whether an object could be sealed in `bucket` now: its key is of this

@@ -1,5 +1,6 @@
 //! The properties an archive holds, over a real disk, keystore and catalog.
 
+mod canaries;
 mod damage;
 mod failing;
 mod ordering;

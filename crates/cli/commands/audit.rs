@@ -58,12 +58,10 @@ impl Audit {
 
 impl Tail {
     async fn run(&self, global: &Global) -> Outcome {
-        let config = global.load()?;
-        let site = Reached::find(&config, &sealift_agent::Offline).await?;
+        let site = global.reach(&sealift_agent::Offline).await?;
         if self.follow && !site.is_running() {
-            return Err(Error::TryAgain {
+            return Err(Error::Stopped {
                 what: "the agent is stopped: nothing is added to its audit log".to_owned(),
-                reason: None,
             }
             .into());
         }

@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use sealift_agent::{Error, Exit, World};
 use sealift_identity::{Authority, LeafRequest};
-use sealift_terms::{Identity, Region, SiteName};
+use sealift_terms::{Identity, Region, SiteName, limits::CERTIFICATE_LIFE_MAX};
 use serde_json::json;
 
 use crate::{
@@ -56,7 +56,7 @@ pub(crate) struct Issue {
     #[arg(long)]
     name: String,
     /// Hours the certificate lives: at most 1128, which is 47 days
-    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = life_hours)]
     life_hours: u64,
     /// A DNS name to put in besides; may be given many times
     #[arg(long = "dns", value_name = "NAME")]
@@ -67,6 +67,17 @@ pub(crate) struct Issue {
     /// Where identity.crt, identity.key and bundle.json are written
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
+}
+
+/// Hours, as they are asked for; the authority counts in seconds.
+fn life_hours(text: &str) -> Result<u64, String> {
+    const HOURS_MAX: u64 = CERTIFICATE_LIFE_MAX.as_secs() / 3600;
+    match text.parse() {
+        Ok(hours) if (1..=HOURS_MAX).contains(&hours) => Ok(hours),
+        _ => Err(format!(
+            "allowed are 1 to {HOURS_MAX} hours, which is 47 days"
+        )),
+    }
 }
 
 impl Ca {

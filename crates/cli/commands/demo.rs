@@ -45,6 +45,7 @@ impl Demo {
         let json = global.json;
         let workdir = new_workdir(self.workdir.as_deref())?;
         note(json, format_args!("workdir    {}", workdir.display()));
+        Regions::refuse_used(&workdir)?;
         let source = self.source(json, &workdir)?;
         let regions = Regions::create(&workdir, &source)?;
 

@@ -4,9 +4,15 @@ use std::io::{self, Write};
 
 use clap::{Command, CommandFactory, Subcommand};
 use clap_complete::Shell;
-use sealift_agent::{Error, Exit, config::Template};
+use sealift_agent::{
+    Error, Exit,
+    config::{SETTINGS, Template, variable},
+};
 
-use crate::{cli::Cli, output::Outcome};
+use crate::{
+    cli::{Cli, EXIT_CODES},
+    output::{self, Outcome},
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Generate {
@@ -31,13 +37,9 @@ impl Generate {
                 clap_complete::generate(*shell, &mut Cli::command(), "sealift", &mut text);
             }
         }
-        match io::stdout().write_all(&text) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Error::Cancelled.into()),
-            written => {
-                written.map_err(Error::io("write", "standard output"))?;
-                Ok(Exit::Done)
-            }
-        }
+        let written = io::stdout().write_all(&text);
+        written.map_err(output::unwritten)?;
+        Ok(Exit::Done)
     }
 }
 
@@ -45,8 +47,32 @@ impl Generate {
 fn manual(out: &mut Vec<u8>) -> io::Result<()> {
     let mut command = Cli::command();
     command.build();
-    clap_mangen::Man::new(command.clone()).render(out)?;
-    chapters(&command, "", out)
+    let page = clap_mangen::Man::new(command.clone());
+    page.render_title(out)?;
+    page.render_name_section(out)?;
+    page.render_synopsis_section(out)?;
+    page.render_description_section(out)?;
+    page.render_options_section(out)?;
+    page.render_subcommands_section(out)?;
+    chapters(&command, "", out)?;
+    section(out, "EXIT STATUS", EXIT_CODES)?;
+    section(out, "ENVIRONMENT", &environment())?;
+    page.render_version_section(out)
+}
+
+/// The settings that can be given outside the file, in words.
+fn environment() -> String {
+    let names: Vec<_> = SETTINGS.iter().map(|setting| variable(setting)).collect();
+    format!(
+        "SEALIFT_CONFIG names the configuration, as -c does. These win over the setting of the \
+         file that they are named after, and --set wins over them: {}.",
+        names.join(", ")
+    )
+}
+
+fn section(out: &mut Vec<u8>, title: &str, text: &str) -> io::Result<()> {
+    // A hyphen is a hyphen, and no line begins with a dot.
+    writeln!(out, ".SH \"{title}\"\n{}", text.replace('-', "\\-"))
 }
 
 fn chapters(command: &Command, above: &str, out: &mut Vec<u8>) -> io::Result<()> {
@@ -72,6 +98,11 @@ mod tests {
         let mut text = Vec::new();
         manual(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
+        for section in ["EXIT STATUS", "ENVIRONMENT"] {
+            assert!(text.contains(&format!(".SH \"{section}\"")), "{section}");
+        }
+        assert!(!text.contains("EXTRA"), "{text}");
+        assert!(text.contains("SEALIFT_SITE_DATA_DIR") && text.contains("SEALIFT_CONFIG"));
         for sub in Cli::command().get_subcommands() {
             let name = sub.get_name().to_uppercase();
             assert!(text.contains(&name), "{name}");

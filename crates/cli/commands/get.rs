@@ -102,13 +102,16 @@ async fn copy(mut answers: Answers, out: &mut impl Write, path: &Path) -> Result
         if let Piece::Bytes(bytes) = piece {
             match out.write_all(&bytes) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    return Err(Error::Cancelled);
+                    return Err(Error::ReaderGone);
                 }
                 written => written.map_err(Error::io("write", path))?,
             }
         }
     }
-    out.flush().map_err(Error::io("write", path))?;
+    match out.flush() {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Error::ReaderGone),
+        flushed => flushed.map_err(Error::io("write", path))?,
+    }
     answers.finish().await
 }
 

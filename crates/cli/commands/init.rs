@@ -8,13 +8,17 @@ use sealift_agent::{
     config::{Template, TemplateGrant, TemplatePeer},
     create_site,
 };
+use sealift_terms::limits::PEERS_MAX;
 use serde_json::json;
 
 use crate::{
     cli::Global,
     output::{self, Outcome, Table},
-    prompt::ask,
+    prompt::{ask, ask_many},
 };
+
+/// Buckets or sources that are asked for; more are written into the file.
+const ASKED_MAX: usize = 100;
 
 #[derive(Debug, Args)]
 pub(crate) struct Init {
@@ -51,6 +55,23 @@ pub(crate) struct Init {
     /// A directory to replicate: BUCKET=DIR; a rule sends it to every peer
     #[arg(long = "source", value_name = "BUCKET=DIR", value_parser = source)]
     sources: Vec<(String, String)>,
+}
+
+/// What a site does: with whom, and with which buckets.
+struct Half {
+    listen: Option<String>,
+    peers: Vec<TemplatePeer>,
+    buckets: Vec<String>,
+    sources: Vec<(String, String)>,
+}
+
+impl Half {
+    fn is_empty(&self) -> bool {
+        self.listen.is_none()
+            && self.peers.is_empty()
+            && self.buckets.is_empty()
+            && self.sources.is_empty()
+    }
 }
 
 fn peer(text: &str) -> Result<TemplatePeer, String> {
@@ -131,36 +152,64 @@ impl Init {
             true => "/var/lib/sealift",
             false => "data",
         };
+        let name = ask(self.name.as_ref(), "Name of this site", None, "--name")?;
+        let region = ask(self.region.as_ref(), "Its region", None, "--region")?;
+        let data_dir = ask(
+            self.data_dir.as_ref(),
+            "Its data directory",
+            Some(data),
+            "--data-dir",
+        )?;
+        let half = self.half()?;
         let any_peer = |bucket: &String| {
             let bucket = bucket.clone();
-            self.peers.iter().map(move |peer| TemplateGrant {
+            half.peers.iter().map(move |peer| TemplateGrant {
                 identity: peer.identity.clone(),
                 bucket: bucket.clone(),
             })
         };
         Ok(Template {
-            name: ask(self.name.as_ref(), "Name of this site", None, "--name")?,
-            region: ask(self.region.as_ref(), "Its region", None, "--region")?,
-            data_dir: ask(
-                self.data_dir.as_ref(),
-                "Its data directory",
-                Some(data),
-                "--data-dir",
-            )?,
+            name,
+            region,
+            data_dir,
             certificate: self.certificate.clone(),
             private_key_file: self.private_key.clone(),
             trust_bundle: self.trust_bundle.clone(),
             root_key_file: "root.key".to_owned(),
-            listen: self.listen.clone(),
+            listen: half.listen.clone(),
             admin: self.admin.clone(),
-            peers: self.peers.clone(),
-            buckets: self
+            buckets: half
                 .buckets
                 .iter()
                 .map(|bucket| (bucket.clone(), format!("alias/{bucket}")))
                 .collect(),
+            sources: half.sources.clone(),
+            grants: half.buckets.iter().flat_map(any_peer).collect(),
+            peers: half.peers.clone(),
+        })
+    }
+
+    /// What the site does. Whoever gives none of it by flags is asked for all of it.
+    fn half(&self) -> Result<Half, sealift_agent::Error> {
+        let given = Half {
+            listen: self.listen.clone(),
+            peers: self.peers.clone(),
+            buckets: self.buckets.clone(),
             sources: self.sources.clone(),
-            grants: self.buckets.iter().flat_map(any_peer).collect(),
+        };
+        if !given.is_empty() {
+            return Ok(given);
+        }
+        let plain = |text: &str| Ok(text.to_owned());
+        let listen = "Address to await peers at, as in 0.0.0.0:7443";
+        let peers = "A peer: NAME,IDENTITY,BUNDLE, and ,HOST:PORT where it is dialled";
+        let buckets = "A bucket to archive here";
+        let sources = "A directory to replicate: BUCKET=DIR";
+        Ok(Half {
+            listen: ask_many(listen, 1, plain)?.pop(),
+            peers: ask_many(peers, PEERS_MAX, peer)?,
+            buckets: ask_many(buckets, ASKED_MAX, plain)?,
+            sources: ask_many(sources, ASKED_MAX, source)?,
         })
     }
 }

@@ -68,6 +68,12 @@ impl Inspect {
 }
 
 async fn versions(global: &Global, what: &str) -> Result<(), Error> {
+    // No bucket is called so: a path was meant.
+    if what.starts_with(['/', '.']) || !what.contains('/') {
+        return Err(Error::NotFound {
+            what: format!("file {}", output::safe(what)),
+        });
+    }
     let (bucket, key) = object(what)?;
     let request = Request::Inspect(Named {
         bucket,

@@ -37,8 +37,11 @@ pub(crate) enum Keys {
 #[derive(Debug, Args)]
 pub(crate) struct Create {
     /// Its human name, for example alias/photos
-    #[arg(long)]
-    alias: KeyAlias,
+    #[arg(value_name = "ALIAS", required_unless_present = "alias")]
+    name: Option<KeyAlias>,
+    /// The same as ALIAS
+    #[arg(long, value_name = "ALIAS", conflicts_with = "name")]
+    alias: Option<KeyAlias>,
 }
 
 #[derive(Debug, Args)]
@@ -56,13 +59,24 @@ pub(crate) struct Named {
     key: String,
 }
 
+impl Create {
+    fn alias(&self) -> Result<KeyAlias, Error> {
+        let given = self.name.as_ref().or(self.alias.as_ref());
+        given.cloned().ok_or_else(|| Error::Request {
+            what: "alias",
+            found: "none".to_owned(),
+            allowed: "a name such as alias/photos".to_owned(),
+        })
+    }
+}
+
 impl Keys {
     pub(crate) async fn run(&self, global: &Global) -> Outcome {
         let key = |named: &Named| named.key.clone();
         let act = match self {
             Self::List => Act::List,
             Self::Create(create) => Act::Create {
-                alias: create.alias.clone(),
+                alias: create.alias()?,
             },
             Self::Rotate(rotate) => Act::Rotate {
                 key: rotate.key.clone(),
@@ -95,7 +109,7 @@ impl Keys {
 
 fn shown(table: &Table) -> Result<(), Error> {
     match table.is_empty() {
-        true => output::print("no keys: `sealift keys create --alias alias/NAME` makes one"),
+        true => output::print("no keys: `sealift keys create alias/NAME` makes one"),
         false => table.print(),
     }
 }

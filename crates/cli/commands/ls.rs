@@ -20,7 +20,7 @@ pub(crate) struct Ls {
     /// All versions and delete markers
     #[arg(long)]
     versions: bool,
-    /// Only with this status
+    /// Only with this status, all versions that have it
     #[arg(long)]
     status: Option<Status>,
 }
@@ -28,15 +28,17 @@ pub(crate) struct Ls {
 impl Ls {
     pub(crate) async fn run(&self, global: &Global) -> Outcome {
         let (bucket, prefix) = prefix(self.prefix.as_deref())?;
+        // A status is of a version, as `status` counts them.
+        let versions = self.versions || self.status.is_some();
         let request = Request::Ls(admin::Ls {
             bucket,
             prefix,
             status: self.status,
-            versions: self.versions,
+            versions,
         });
         let (_site, answers) = ask(global, request).await?;
         rows(answers, |row: ObjectRow| {
-            output::row(global.json, &row, line(&row, self.versions))
+            output::row(global.json, &row, line(&row, versions))
         })
         .await?;
         Ok(Exit::Done)
@@ -66,6 +68,9 @@ fn line(row: &ObjectRow, versions: bool) -> String {
     }
     if let Some(peer) = &row.peer {
         line.push_str(&format!("  → {peer}"));
+    }
+    if row.removal_held {
+        line.push_str("  (gone from the source; its removal is held)");
     }
     if let Some(reason) = row.reason {
         line.push_str(&format!("  {reason}"));

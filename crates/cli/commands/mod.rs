@@ -72,8 +72,7 @@ fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
 
 /// Asks the site of this configuration, running or not.
 async fn ask(global: &Global, request: Request) -> Result<(Reached, Answers), Error> {
-    let config = global.load()?;
-    let reached = Reached::find(&config, &sealift_agent::Offline).await?;
+    let reached = global.reach(&sealift_agent::Offline).await?;
     let answers = reached.ask(request);
     Ok((reached, answers))
 }

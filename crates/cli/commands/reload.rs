@@ -14,11 +14,13 @@ pub(crate) struct Reload {}
 
 impl Reload {
     pub(crate) async fn run(&self, global: &Global) -> Outcome {
-        // What cannot work is refused here already, before the agent is asked.
-        let config = global.load()?;
-        let Some(agent) = Client::connect(&config.socket()).await else {
-            let what = format!("running agent of {}", config.site.data_dir.display());
-            return Err(Error::NotFound { what }.into());
+        let Some(agent) = Client::find(&global.config, &global.set).await else {
+            let dir = global.load()?.site.data_dir;
+            let what = format!(
+                "no agent runs on {}: it reads its configuration when it starts",
+                dir.display()
+            );
+            return Err(Error::Stopped { what }.into());
         };
         let mut lines = Vec::new();
         rows(agent.ask(Request::Reload), |line| {

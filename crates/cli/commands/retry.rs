@@ -40,12 +40,14 @@ impl Retry {
         });
         let (_site, answers) = ask(global, request).await?;
         rows(answers, |retried: Retried| {
-            let mut line = format!("{} transfers are tried now", retried.transfers);
-            if self.accept_deletes {
-                line.push_str(&format!(
-                    ", the removals in {} sources are accepted",
-                    retried.accepted
-                ));
+            let mut line = output::counted(retried.transfers, "transfer is", "transfers are");
+            line.push_str(" tried now");
+            if self.accept_deletes && retried.accepted == 0 {
+                line.push_str("; no removals are held");
+            } else if self.accept_deletes {
+                let removals = output::counted(retried.removals, "removal", "removals");
+                let sources = output::counted(retried.accepted, "source", "sources");
+                line.push_str(&format!("; {removals} in {sources} accepted"));
             }
             output::row(global.json, &retried, line)
         })

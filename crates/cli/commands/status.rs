@@ -18,6 +18,9 @@ use crate::{
 /// How often `--watch` looks again.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
+/// Objects on their way that are shown.
+const UNDER_WAY_SHOWN: usize = 10;
+
 #[derive(Debug, Args)]
 pub(crate) struct Status {
     /// Again every second; as JSON lines when the output is no terminal
@@ -70,6 +73,7 @@ fn show(report: &StatusReport) -> Result<(), Error> {
     }
     totals(report)?;
     sending(report)?;
+    under_way(report)?;
     sources(report)?;
     archived(report)?;
     peers(report)
@@ -110,6 +114,19 @@ fn sending(report: &StatusReport) -> Result<(), Error> {
             or_dash(rule.oldest_pending_secs),
             format!("{}/s", bytes(rule.bytes_per_second as u64)),
             or_dash(rule.eta_secs),
+        ]);
+    }
+    section(&table)
+}
+
+fn under_way(report: &StatusReport) -> Result<(), Error> {
+    let mut table = Table::new(&["UNDER WAY", "PEER", "STORED", "SIZE"], &[2, 3]);
+    for one in report.under_way.iter().take(UNDER_WAY_SHOWN) {
+        table.row([
+            format!("{}/{}", one.bucket, output::safe(one.key.as_str())),
+            one.peer.to_string(),
+            bytes(one.stored),
+            bytes(one.size),
         ]);
     }
     section(&table)

@@ -9,7 +9,7 @@ use sealift_agent::{
 use super::{ask, object::prefix, rows};
 use crate::{
     cli::Global,
-    output::{self, Outcome},
+    output::{self, Outcome, counted},
 };
 
 #[derive(Debug, Args)]
@@ -39,11 +39,11 @@ impl Verify {
         });
         let (_site, answers) = ask(global, request).await?;
         rows(answers, |row: VerifyRow| match &row {
-            VerifyRow::Finding(finding) => output::row(global.json, &row, told(finding)),
+            VerifyRow::Finding(finding) => output::row(global.json, finding, told(finding)),
             VerifyRow::Progress(_) | VerifyRow::Rebuilt(_) => Ok(()),
             VerifyRow::Summary(summary) => {
                 findings += summary.findings;
-                output::row(global.json, &row, summed(summary))
+                output::row(global.json, &row, summed(summary, deep))
             }
         })
         .await?;
@@ -59,8 +59,7 @@ async fn rebuild(global: &Global) -> Result<Rebuilt, Error> {
     let config = global.load()?;
     let mut printed = Ok(());
     let rebuilt = sealift_agent::rebuild_catalog(&config, |finding| {
-        let text = told(&finding);
-        let row = output::row(global.json, &VerifyRow::Finding(finding), text);
+        let row = output::row(global.json, &finding, told(&finding));
         if printed.is_ok() {
             printed = row;
         }
@@ -94,27 +93,41 @@ fn told(finding: &Finding) -> String {
     )
 }
 
-fn summed(summary: &VerifySummary) -> String {
+fn summed(summary: &VerifySummary, deep: bool) -> String {
     let VerifySummary {
         verified,
         findings,
         orphans,
+        files,
         compared,
         pending,
     } = summary;
-    let mut text = format!(
-        "verified  {} objects, {}\nfindings  {findings}",
-        verified.objects,
-        output::bytes(verified.bytes)
-    );
+    let mut lines = Vec::new();
+    match deep {
+        true => lines.push(format!(
+            "verified  {}, {}",
+            counted(verified.objects, "object", "objects"),
+            output::bytes(verified.bytes)
+        )),
+        false => lines.push(format!(
+            "looked at {}: there, and as long as the catalog says (`--deep` opens every byte)",
+            counted(*files, "stored file", "stored files")
+        )),
+    }
+    lines.push(format!("findings  {findings}"));
     if *compared > 0 {
-        text.push_str(&format!("\ncompared  {compared} with the source"));
+        let by = match deep {
+            true => "byte by byte",
+            false => "by version and size",
+        };
+        lines.push(format!("compared  {compared} with the source, {by}"));
     }
     if *orphans > 0 {
-        text.push_str(&format!("\norphans   {orphans} files, never acknowledged"));
+        let files = counted(*orphans, "file", "files");
+        lines.push(format!("orphans   {files} that the catalog does not know"));
     }
     if *pending > 0 {
-        text.push_str(&format!("\npending   {pending}, not looked at"));
+        lines.push(format!("pending   {pending}, not looked at"));
     }
-    text
+    lines.join("\n")
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::Write,
+    io::{self, Write},
     net::TcpListener,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -28,6 +28,19 @@ pub(crate) struct Regions {
 }
 
 impl Regions {
+    /// Refuses a directory that a demonstration was run in, before anything large
+    /// is made there.
+    pub(crate) fn refuse_used(workdir: &Path) -> Result<(), Error> {
+        for name in ["ca-passphrase", "ca", "a", "b"] {
+            let path = workdir.join(name);
+            if path.exists() {
+                let exists = io::Error::new(io::ErrorKind::AlreadyExists, "it is there already");
+                return Err(Error::io("make", path)(exists));
+            }
+        }
+        Ok(())
+    }
+
     /// Makes everything below `workdir`.
     pub(crate) fn create(workdir: &Path, source: &Path) -> Result<Self, Error> {
         let world = World::real();

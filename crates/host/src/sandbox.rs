@@ -62,12 +62,18 @@ impl Sandbox {
         self.own.extend(directory.canonicalize());
     }
 
-    /// Allows reading below a directory. When it is the root of a mounted file system
+    /// Allows reading below a directory. Of one that is not there yet the nearest above
+    /// it that is, the root of all excepted. When it is the root of a mounted file system
     /// the directory that it is mounted in is allowed, too: one that comes back after it
     /// was gone is another one to the kernel.
     pub fn read(&mut self, directory: &Path) {
         self.read.insert(directory.to_owned());
         self.read.extend(directory.canonicalize());
+        if !directory.exists() {
+            let above = directory.ancestors().find(|above| above.exists());
+            let above = above.filter(|above| *above != Path::new("/"));
+            self.read.extend(above.map(Path::to_owned));
+        }
         let device = |path: &Path| fs::metadata(path).map(|facts| facts.dev());
         if let Some(above) = directory.parent()
             && let (Ok(here), Ok(there)) = (device(directory), device(above))

@@ -78,6 +78,28 @@ pub struct Grants {
     by_identity: HashMap<Identity, Vec<Grant>>,
 }
 
+impl Grants {
+    /// Whether both allow the same, wherever it is said.
+    #[must_use]
+    pub fn allow_the_same(&self, other: &Self) -> bool {
+        let said = |grants: &Self| -> BTreeSet<(Identity, &'static str, Option<BucketName>)> {
+            let all = grants.by_identity.iter();
+            all.flat_map(|(identity, grants)| {
+                let of = |grant: &Grant| {
+                    (
+                        identity.clone(),
+                        grant.action.as_str(),
+                        grant.bucket.clone(),
+                    )
+                };
+                grants.iter().map(of)
+            })
+            .collect()
+        };
+        said(self) == said(other)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Grant {
     line: u32,

@@ -164,7 +164,7 @@ mod tests {
             concat!(
                 r#"{"id":"01010101010101010101010101010101","kind":"bucket","bucket":"b","#,
                 r#""region":"eu-west","provider":"local","cmk":"key-1","cmk_version":"1","#,
-                r#""wrapped":"AQID","created":"1970-01-01T00:00:00Z"}"#
+                r#""wrapped":"AQID","created":"1970-01-01T00:00:00.000Z"}"#
             )
         );
     }

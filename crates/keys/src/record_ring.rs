@@ -93,6 +93,8 @@ pub struct RecordRing {
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     audit: Arc<dyn Audit>,
+    /// For whom keys are used.
+    actor: String,
     serving: Mutex<HashMap<BucketName, Slot>>,
     open: Mutex<HashMap<(RecordId, BucketName), Held>>,
     /// Counts changes of keys that this process made itself.
@@ -108,6 +110,14 @@ impl fmt::Debug for RecordRing {
 }
 
 impl RecordRing {
+    /// The same ring for somebody else than the agent, who then stands in the audit
+    /// log with every use of a key.
+    #[must_use]
+    pub fn acting_for(mut self, actor: impl Into<String>) -> Self {
+        self.actor = actor.into();
+        self
+    }
+
     /// A ring for a site of `region`.
     #[must_use]
     pub fn new(
@@ -123,6 +133,7 @@ impl RecordRing {
             clock,
             rng,
             audit,
+            actor: "agent".to_owned(),
             serving: Mutex::default(),
             open: Mutex::default(),
             round: AtomicU64::new(0),
@@ -404,7 +415,7 @@ impl RecordRing {
     }
 
     fn put_on_record(&self, kind: AuditKind, record: &KeyRecord) -> Result<(), KeyError> {
-        let entry = AuditRecord::new(self.clock.now(), kind, "agent")
+        let entry = AuditRecord::new(self.clock.now(), kind, self.actor.as_str())
             .with("record", record.id)
             .with("bucket", &record.bucket)
             .with("provider", record.provider)

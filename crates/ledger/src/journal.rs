@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sealift_terms::{
     BucketName, Change, Epoch, ObjectKey, Order, PeerName, Reason, Receipt, RuleName, SiteId,
-    Status, Timestamp, TransferId, VersionId,
+    Status, Timestamp, TransferId, VersionId, VersionName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -333,6 +333,10 @@ pub trait Journal: Send + Sync {
 
     /// Writes what stands there already, durably: says whether it can be written.
     async fn probe(&self) -> Result<()>;
+
+    /// The version with the highest commit sequence that a peer gave a receipt for,
+    /// and that is still `COMPLETED`: a peer that does not know it has lost something.
+    async fn last_received(&self, peer: &PeerName) -> Result<Option<VersionName>>;
 
     /// Folds up to `limit` rows that were settled before `before`: of what is
     /// `COMPLETED` or `SKIPPED`, one row per peer and live key is kept, the newest.

@@ -46,7 +46,10 @@ pub use journal::{
     PeerMemory, Requeue, Settlement, Skip, Transfer, TransferOutcome, UnsupportedName,
 };
 pub use merkle::TreeHead;
-pub use sqlite::{NewSite, SqliteAudit, SqliteCatalog, SqliteJournal, key_use_in};
+pub use sqlite::{
+    Examined, NewSite, SqliteAudit, SqliteCatalog, SqliteJournal, examine_catalog, examine_journal,
+    key_use_in,
+};
 
 /// What the functions of this crate return.
 pub type Result<T> = std::result::Result<T, LedgerError>;

@@ -11,14 +11,17 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use sealift_archive::Archive;
+use sealift_archive::{Archive, in_words};
 use sealift_identity::{Action, Grants};
 use sealift_terms::{
     Audit, AuditKind, AuditRecord, BucketName, ChangeKind, Clock, Identity, Reason, Timestamp,
 };
 use sealift_wire::{Offer, Refusal};
 
-use crate::question::{Answer, Question};
+use crate::{
+    question::{Answer, Question},
+    rollback::Remembered,
+};
 
 /// Denials of one identity, action and bucket go on record once in this time.
 const DENIAL_RECORDED_EVERY: Duration = Duration::from_secs(60);
@@ -32,6 +35,8 @@ pub struct Door {
     audit: Arc<dyn Audit>,
     clock: Arc<dyn Clock>,
     denials: Mutex<HashMap<String, Timestamp>>,
+    /// When a new epoch last began because a peer remembered more than is here.
+    renewed: tokio::sync::Mutex<Option<Timestamp>>,
     counters: Counters,
 }
 
@@ -78,6 +83,7 @@ impl Door {
             audit,
             clock,
             denials,
+            renewed: tokio::sync::Mutex::new(None),
             counters,
         }
     }
@@ -105,6 +111,18 @@ impl Door {
 
     pub(crate) fn archive(&self) -> &Archive {
         &self.archive
+    }
+
+    pub(crate) fn grants(&self) -> Arc<Grants> {
+        self.grants.load_full()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn renewed(&self) -> &tokio::sync::Mutex<Option<Timestamp>> {
+        &self.renewed
     }
 
     pub(crate) fn count_stored(&self) {
@@ -171,12 +189,54 @@ impl Door {
     }
 
     /// Answers what a sending agent asks outside of any offer.
-    pub(crate) async fn answer(&self, identity: &Identity, body: &[u8]) -> Vec<u8> {
+    pub async fn answer(&self, identity: &Identity, body: &[u8]) -> Vec<u8> {
         let answer = match serde_json::from_slice(body) {
             Ok(Question::Bucket { bucket }) => self.bucket(identity, &bucket).await,
+            Ok(Question::Remembered {
+                epoch,
+                sequence,
+                last,
+            }) => {
+                let remembered = Remembered {
+                    epoch,
+                    sequence,
+                    last,
+                };
+                self.compare(identity, &remembered).await
+            }
+            Ok(Question::Canary { bucket, bytes }) => self.canary(identity, &bucket, &bytes).await,
             Err(_) => Answer::Unknown,
         };
         serde_json::to_vec(&answer).unwrap_or_default()
+    }
+
+    /// Whoever may store an object may see whether one could be.
+    async fn canary(&self, identity: &Identity, bucket: &BucketName, bytes: &str) -> Answer {
+        let decision = self
+            .grants
+            .load()
+            .allows(identity, Action::Replicate, bucket);
+        let obstructed = |obstacle: String| Answer::Canary {
+            opened: None,
+            obstacle: Some(obstacle),
+        };
+        if !decision.is_allowed() {
+            return match self.record_denial(identity, Reason::PolicyDenied, &decision.to_string()) {
+                Ok(()) => obstructed(format!("{}: {decision}", Reason::PolicyDenied)),
+                Err(cause) => obstructed(format!("{}: {cause}", Reason::AuditUnavailable)),
+            };
+        }
+        let Ok(bytes) = hex::decode(bytes) else {
+            return Answer::Unknown;
+        };
+        let tried = self.archive.try_canary(identity.as_str(), bucket, &bytes);
+        match tried.await {
+            Ok(opened) => Answer::Canary {
+                opened: Some(hex::encode(opened)),
+                obstacle: None,
+            },
+            Err(error) => obstructed(format!("{}: {}", error.reason(), in_words(&error))),
+        }
     }
 
     async fn bucket(&self, identity: &Identity, bucket: &BucketName) -> Answer {

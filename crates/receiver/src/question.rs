@@ -1,6 +1,6 @@
 //! What a sending agent may ask outside of any offer, and the answer.
 
-use sealift_terms::{BucketName, Region, Timestamp};
+use sealift_terms::{BucketName, Epoch, Region, Timestamp, VersionName};
 use serde::{Deserialize, Serialize};
 
 /// A question, JSON in the body of an ASK frame.
@@ -13,6 +13,23 @@ pub enum Question {
     Bucket {
         /// Which bucket.
         bucket: BucketName,
+    },
+    /// What the asking identity remembers of this site: whether it is behind that.
+    Remembered {
+        /// The epoch of what follows.
+        epoch: Epoch,
+        /// The highest commit sequence seen.
+        sequence: u64,
+        /// The last version that a receipt was given for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last: Option<VersionName>,
+    },
+    /// To seal, store, open and remove a canary in a bucket.
+    Canary {
+        /// Which bucket.
+        bucket: BucketName,
+        /// What it holds, in hex.
+        bytes: String,
     },
 }
 
@@ -36,6 +53,22 @@ pub enum Answer {
         region: Region,
         /// What the clock shows there.
         clock: Timestamp,
+    },
+    /// How this site stands to what was remembered of it.
+    Standing {
+        /// Its epoch from now on.
+        epoch: Epoch,
+        /// Whether that is a new one, because something was lost.
+        renewed: bool,
+    },
+    /// What became of a canary.
+    Canary {
+        /// What was opened, in hex; none when it did not come so far.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        opened: Option<String>,
+        /// What was in the way.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        obstacle: Option<String>,
     },
     /// The question was not understood.
     Unknown,

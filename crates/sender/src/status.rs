@@ -11,9 +11,9 @@ use tokio::sync::{Notify, watch};
 /// Deletes that wait to be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Held {
-    /// Keys that vanished since the scan before.
+    /// Keys that are gone from the source, and whose deletes wait.
     pub vanished: u64,
-    /// Keys there were.
+    /// Keys there were before any of them went.
     pub of: u64,
 }
 
@@ -92,10 +92,17 @@ impl SourceHandle {
         self.shared.ask.notify_one();
     }
 
-    /// Says that what vanished is meant to be gone, and scans now.
-    pub fn accept_deletes(&self) {
+    /// Says that what is held is meant to be gone, and scans now. Says what that is;
+    /// nothing is accepted in advance.
+    pub fn accept_deletes(&self) -> Option<Held> {
+        let held = self.shared.state.lock().held?;
         *self.shared.accepted.lock() = true;
         self.scan();
+        Some(held)
+    }
+
+    pub(crate) fn is_holding(&self) -> bool {
+        self.shared.state.lock().held.is_some()
     }
 
     pub(crate) async fn asked(&self) {
@@ -145,6 +152,8 @@ impl Default for WorkSignal {
 /// An object on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Current {
+    /// The rule that covers it.
+    pub rule: RuleName,
     /// Its bucket.
     pub bucket: BucketName,
     /// Its key.
@@ -168,6 +177,8 @@ pub struct Sent {
     pub objects_per_second: f64,
     /// Bytes stored a second, lately.
     pub bytes_per_second: f64,
+    /// Bytes that the peer has of objects which are still on their way.
+    pub stored_under_way: u64,
 }
 
 /// How the sending to one peer stands.

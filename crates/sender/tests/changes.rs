@@ -150,6 +150,79 @@ async fn more_than_half_of_a_bucket_vanishing_waits_until_it_is_accepted() {
     near.end().await;
 }
 
+/// A watched source with so many keys, all recorded.
+async fn watched(temp: &std::path::Path, keys: usize) -> (MemorySource, Near) {
+    let source = MemorySource::new();
+    let near = Near::begin(
+        journal(temp),
+        Arc::new(source.clone()),
+        rules(&[("all", "", "far")]),
+    )
+    .await;
+    near.scan().await;
+    for i in 0..keys {
+        source.put(&format!("k{i:03}"), *b"x").unwrap();
+    }
+    until("all", async || near.transfers().await.len() == keys).await;
+    (source, near)
+}
+
+#[tokio::test]
+async fn a_burst_of_removals_is_held_as_a_whole_and_no_scan_lets_it_pass() {
+    let temp = tempfile::tempdir().unwrap();
+    let (source, near) = watched(temp.path(), 14).await;
+    near.scan().await;
+    // One after the other, as `rm` does: the first few alone would be allowed.
+    for i in 0..10 {
+        source.remove(&format!("k{i:03}")).unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    until("a hold", async || near.handle.status().held.is_some()).await;
+    for _ in 0..3 {
+        near.scan().await;
+        let held = near.handle.status().held.unwrap();
+        assert_eq!((held.vanished, held.of), (10, 14));
+        assert_eq!(near.transfers().await.len(), 14, "something went out");
+    }
+    assert!(near.handle.accept_deletes().is_some());
+    until("the deletes", async || near.transfers().await.len() == 24).await;
+    until("no hold", async || near.handle.status().held.is_none()).await;
+    assert_eq!(near.handle.accept_deletes(), None, "nothing is held now");
+    near.end().await;
+}
+
+#[tokio::test]
+async fn what_was_made_and_removed_between_two_scans_is_held_too() {
+    let temp = tempfile::tempdir().unwrap();
+    let (source, near) = watched(temp.path(), 200).await;
+    for i in 0..200 {
+        source.remove(&format!("k{i:03}")).unwrap();
+    }
+    until("a hold", async || near.handle.status().held.is_some()).await;
+    assert_eq!(near.transfers().await.len(), 200);
+    near.scan().await;
+    assert_eq!(near.handle.status().held.unwrap().vanished, 200);
+    // It came back: there is nothing to be held any more.
+    for i in 0..200 {
+        source.put(&format!("k{i:03}"), *b"x").unwrap();
+    }
+    near.scan().await;
+    assert_eq!(near.handle.status().held, None);
+    near.end().await;
+}
+
+#[tokio::test]
+async fn a_few_removals_pass_within_two_seconds() {
+    let temp = tempfile::tempdir().unwrap();
+    let (source, near) = watched(temp.path(), 100).await;
+    let begun = std::time::Instant::now();
+    source.remove("k000").unwrap();
+    until("its marker", async || near.transfers().await.len() == 101).await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(2));
+    assert_eq!(near.handle.status().held, None);
+    near.end().await;
+}
+
 #[tokio::test]
 async fn a_source_that_is_away_deletes_nothing_and_says_so() {
     let temp = tempfile::tempdir().unwrap();

@@ -426,6 +426,40 @@ async fn a_peer_that_comes_back_with_an_older_copy_is_refilled_and_it_is_on_reco
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_finds_itself_behind_in_the_middle_of_a_session_is_refilled() {
+    let site = Site::new().await;
+    for i in 0..6 {
+        site.source.put(&format!("k{i}"), content(10)).unwrap();
+    }
+    let far = takes_all();
+    let running = site.run(&far);
+    site.completed(6).await;
+    // Its HELLO told nothing: others have brought its sequence as far as before.
+    let lost = {
+        let mut store = far.store.lock();
+        let lost: Vec<String> = store.order.drain(3..).collect();
+        for key in &lost {
+            store.objects.remove(key);
+        }
+        store.receipts.retain(|_, receipt| receipt.sequence <= 3);
+        lost
+    };
+    assert_eq!(lost.len(), 3);
+    assert!(site.audit.0.lock().is_empty());
+    site.sender.peer_renewed(Epoch([9; 16])).await.unwrap();
+    until("the refill", async || far.store.lock().objects.len() == 6).await;
+    site.completed(6).await;
+    let remembered = site.journal().peer(&peer()).await.unwrap().unwrap();
+    assert_eq!(remembered.epoch, Epoch([9; 16]));
+    let kinds: Vec<_> = {
+        let records = site.audit.0.lock();
+        records.iter().map(|record| record.kind.as_str()).collect()
+    };
+    assert_eq!(kinds, ["replica.rolled_back"]);
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_queued_again_is_asked_about_before_it_is_sent() {
     let site = Site::new().await;
     site.source.put("k", content(10)).unwrap();

@@ -224,6 +224,20 @@ async fn a_root_that_is_away_or_replaced_is_an_error_and_never_an_empty_listing(
 }
 
 #[tokio::test]
+async fn a_root_that_comes_late_is_taken_when_it_comes_and_no_other_after_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let root = temp.path().join("root");
+    let source = DirectorySource::awaited(&root, Arc::new(OsClock));
+    let error = source.scan("").await.err().unwrap();
+    assert_eq!(error.reason(), Reason::SrcUnavailable, "{error}");
+    put(&root, "file", b"x");
+    assert_eq!(everything(&source).await.objects.len(), 1);
+    fs::rename(&root, temp.path().join("away")).unwrap();
+    fs::create_dir(&root).unwrap();
+    assert!(source.scan("").await.is_err());
+}
+
+#[tokio::test]
 async fn a_directory_that_may_not_be_listed_hides_its_keys() {
     let temp = tempfile::tempdir().unwrap();
     put(temp.path(), "closed/file", b"x");

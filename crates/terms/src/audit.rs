@@ -56,6 +56,8 @@ kinds! {
     ObjectDamaged = "object.damaged",
     /// A version was offered again with another checksum.
     ObjectConflict = "object.conflict",
+    /// A canary was sealed, stored, opened and removed.
+    CanaryTried = "canary.tried",
     /// An unfinished upload without progress was deleted.
     UploadExpired = "upload.expired",
     /// A key was created.
@@ -82,6 +84,8 @@ kinds! {
     TransfersOverdue = "transfers.overdue",
     /// The catalog was rebuilt from the store.
     CatalogRebuilt = "catalog.rebuilt",
+    /// A journal was made anew beside an older catalog: the one before it is lost.
+    JournalLost = "journal.lost",
     /// A command changed something.
     Administration = "administration",
 }

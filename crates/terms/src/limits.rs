@@ -167,6 +167,8 @@ pub const INLINE_OBJECT_BYTES_MAX: u64 = 1 << 20;
 pub const CONTROL_BODY_BYTES_MAX: usize = 256 * 1024;
 /// Receipts in one frame.
 pub const RECEIPTS_PER_FRAME_MAX: usize = 256;
+/// The plaintext of a canary.
+pub const CANARY_BYTES_MAX: usize = 4096;
 /// A connection that carried nothing for this long is pinged.
 pub const PING_AFTER: Duration = Duration::from_secs(20);
 /// Text that explains a refusal, in bytes.

@@ -159,6 +159,21 @@ name!(
     |s| is_printable(s, 1024)
 );
 
+impl VersionId {
+    /// What stands in listings for the version of a name that can be no key, and so
+    /// has none.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(Arc::from("none"))
+    }
+
+    /// Whether it stands for no version.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::none()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

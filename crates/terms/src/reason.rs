@@ -93,9 +93,9 @@ reasons! {
     /// The bucket's key does not exist.
     DstKmsKeyMissing => Pending, "create the key named by the destination bucket";
     /// The bucket's key is disabled.
-    DstKmsKeyDisabled => Pending, "enable the key: `sealift keys enable`";
+    DstKmsKeyDisabled => Pending, "enable the key: `sealift keys enable KEY`";
     /// The bucket's key waits for its deletion.
-    DstKmsKeyPendingDeletion => Pending, "cancel the deletion: `sealift keys cancel-deletion`";
+    DstKmsKeyPendingDeletion => Pending, "cancel the deletion: `sealift keys cancel-deletion KEY`";
     /// The key provider refused the receiver.
     DstKmsAccessDenied => Pending, "grant the receiver the use of the key";
     /// The key provider is throttling.

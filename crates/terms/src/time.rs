@@ -7,7 +7,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::name::NameError;
 
-/// A moment: milliseconds since 1970-01-01T00:00:00Z. Shown as RFC 3339, UTC.
+/// A moment: milliseconds since 1970-01-01T00:00:00Z. Shown as RFC 3339, UTC, always
+/// with three digits behind the second: such texts sort as the moments do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
@@ -63,11 +64,10 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
-            .ok()
-            .and_then(|moment| moment.format(&Rfc3339).ok());
-        match text {
-            Some(text) => f.pad(&text),
+        let whole = OffsetDateTime::from_unix_timestamp(self.as_secs());
+        let text = whole.ok().and_then(|moment| moment.format(&Rfc3339).ok());
+        match text.as_deref().and_then(|text| text.strip_suffix('Z')) {
+            Some(text) => f.pad(&format!("{text}.{:03}Z", self.0.rem_euclid(1000))),
             None => write!(f, "{} ms since 1970", self.0),
         }
     }
@@ -105,7 +105,17 @@ mod tests {
     fn rfc3339_survives_a_round_trip() {
         let moment = Timestamp::from_millis(1_790_000_000_123);
         assert_eq!(moment.to_string().parse::<Timestamp>().unwrap(), moment);
-        assert_eq!(Timestamp::from_secs(0).to_string(), "1970-01-01T00:00:00Z");
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_790_000_000_800, "2026-09-21T14:13:20.800Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(Timestamp::from_millis(millis).to_string(), text);
+            assert_eq!(text.parse::<Timestamp>().unwrap().as_millis(), millis);
+        }
+        // As others write it.
+        let short: Timestamp = "1970-01-01T00:00:01Z".parse().unwrap();
+        assert_eq!(short, Timestamp::from_secs(1));
     }
 
     #[test]

@@ -28,7 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
         text: text.to_owned(),
         overrides: Vec::new(),
     };
-    if let Err(error) = Config::check(&source, false) {
+    if let Err(error) = Config::check(&source) {
         assert!(!error.to_string().is_empty());
         let lines = 1 + bytes.iter().filter(|byte| **byte == b'\n').count();
         for refusal in error.refusals {

@@ -18,7 +18,10 @@ use super::{
     codec::{Decoded, Decoder, Form},
     request::Request,
 };
-use crate::Error;
+use crate::{
+    Error,
+    config::{Config, Override},
+};
 
 /// A running agent, reached through its socket. Each request has its own connection.
 #[derive(Debug, Clone)]
@@ -32,6 +35,12 @@ impl Client {
         UnixStream::connect(socket).await.ok().map(|_| Self {
             socket: socket.to_owned(),
         })
+    }
+
+    /// The running agent of a configuration file, whatever else than the data
+    /// directory is wrong in it.
+    pub async fn find(path: &Path, flags: &[Override]) -> Option<Self> {
+        Self::connect(&Config::find_socket(path, flags)?).await
     }
 
     /// Asks; the answer comes piece by piece.

@@ -29,8 +29,8 @@ pub use operations::{Actor, Operations};
 pub use reach::{OpenSite, Reached};
 pub use report::{
     Alarm, BucketReport, Count, Explanation, Finding, ObjectRow, PeerReport, Readiness, Rebuilt,
-    Retried, RuleReport, Sealing, SourceReport, StatusCount, StatusReport, VerifyRow,
+    Retried, RuleReport, Sealing, SourceReport, StatusCount, StatusReport, UnderWay, VerifyRow,
     VerifySummary,
 };
-pub use request::{Get, Ls, Named, Request, Retry, Verify};
+pub use request::{Check, Get, Ls, Named, Request, Retry, Verify};
 pub use server::AdminServer;

@@ -1,6 +1,6 @@
 //! Finding who can carry out a command: the running agent, or this process.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use sealift_host::{DataDirLock, LockError};
@@ -11,7 +11,10 @@ use super::{
     operations::{Actor, Operations, dispatch},
     request::Request,
 };
-use crate::{Error, config::Config};
+use crate::{
+    Error,
+    config::{Config, Override},
+};
 
 /// Makes the operations of a stopped site. It keeps the lock as long as they live.
 #[async_trait]
@@ -41,6 +44,24 @@ impl std::fmt::Debug for Reached {
 }
 
 impl Reached {
+    /// Finds the running agent of a configuration file by no more of it than its
+    /// data directory, or checks all of it and opens the site here.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find), and [`Error::Config`] when no agent answers and the
+    /// configuration cannot work.
+    pub async fn by_file(
+        path: &Path,
+        flags: &[Override],
+        site: &dyn OpenSite,
+    ) -> Result<Self, Error> {
+        if let Some(client) = Client::find(path, flags).await {
+            return Ok(Self::Running(client));
+        }
+        let config = Config::load(path, flags.to_vec())?;
+        Self::find(&config, site).await
+    }
+
     /// Finds the agent's socket, or takes the lock and opens the site here.
     ///
     /// # Errors
@@ -50,6 +71,7 @@ impl Reached {
         if let Some(client) = Client::connect(&config.socket()).await {
             return Ok(Self::Running(client));
         }
+        config.look_at(&["site."])?;
         match DataDirLock::acquire(&config.site.data_dir) {
             Ok(lock) => Ok(Self::Stopped(site.open(config, lock).await?)),
             // An agent may have opened its socket just now.

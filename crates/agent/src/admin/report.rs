@@ -50,6 +50,9 @@ pub struct StatusReport {
     pub totals: Vec<StatusCount>,
     /// What is replicated from here.
     pub rules: Vec<RuleReport>,
+    /// The largest objects on their way.
+    #[serde(default)]
+    pub under_way: Vec<UnderWay>,
     /// The sources behind the rules.
     pub sources: Vec<SourceReport>,
     /// What is archived here.
@@ -101,6 +104,23 @@ pub struct RuleReport {
     /// Seconds until everything known is acknowledged, at this rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_secs: Option<u64>,
+}
+
+/// An object on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderWay {
+    /// The rule that covers it.
+    pub rule: RuleName,
+    /// Where it goes.
+    pub peer: PeerName,
+    /// Its bucket.
+    pub bucket: BucketName,
+    /// Its key.
+    pub key: ObjectKey,
+    /// Bytes in all.
+    pub size: u64,
+    /// Bytes that the peer has stored.
+    pub stored: u64,
 }
 
 /// One source.
@@ -180,7 +200,11 @@ pub struct ObjectRow {
     pub bucket: BucketName,
     /// The key.
     pub key: ObjectKey,
-    /// The version.
+    /// The version; a name that cannot be a key has none.
+    #[serde(
+        default = "VersionId::none",
+        skip_serializing_if = "VersionId::is_none"
+    )]
     pub version: VersionId,
     /// Content or delete marker.
     pub kind: ChangeKind,
@@ -208,6 +232,9 @@ pub struct ObjectRow {
     /// How it rests here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealing: Option<Sealing>,
+    /// The source has it no more, and that is held until it is said to be meant.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removal_held: bool,
 }
 
 /// How a version rests.
@@ -250,7 +277,12 @@ pub struct VerifySummary {
     pub findings: u64,
     /// Files in the store that were never acknowledged: no damage.
     pub orphans: u64,
-    /// Source objects read again and found the same.
+    /// Files of the store that are there and as long as the catalog says, their bytes
+    /// not opened.
+    #[serde(default)]
+    pub files: u64,
+    /// Source objects that are what the receipts say is stored: with `deep` by their
+    /// bytes, otherwise by version and size.
     pub compared: u64,
     /// Versions that are not acknowledged yet and so were not looked at.
     pub pending: u64,
@@ -290,6 +322,9 @@ pub struct Retried {
     pub transfers: u64,
     /// Sources whose held removals were let pass.
     pub accepted: u64,
+    /// Those removals.
+    #[serde(default)]
+    pub removals: u64,
 }
 
 /// Why an object stands as it does.

@@ -1,10 +1,15 @@
 //! What an agent can be asked: one structure a command, in JSON over the socket.
 
+use std::path::PathBuf;
+
 use sealift_terms::{BucketName, ObjectKey, PeerName, Reason, Status, VersionId, limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Keys, ReadAudit};
-use crate::Error;
+use crate::{
+    Error,
+    config::{Override, Place},
+};
 
 /// A command for an agent, running or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +33,7 @@ pub enum Request {
     /// Reads the configuration again; [`CheckLine`](crate::CheckLine)s.
     Reload,
     /// Everything that `check` looks at on a running agent; [`CheckLine`](crate::CheckLine)s.
-    Check,
+    Check(Check),
     /// Scans the sources now; one [`Count`](super::Count).
     Scan,
     /// Looks at the keys of the embedded keystore, or changes them.
@@ -114,6 +119,29 @@ pub struct Retry {
     pub accept_deletes: bool,
 }
 
+/// Which configuration to check.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Check {
+    /// The file; the agent's own without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// Settings given beside it, with their values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<(String, String)>,
+}
+
+impl Check {
+    /// The settings given beside the file, as the configuration takes them.
+    pub(crate) fn overrides(&self) -> impl Iterator<Item = Override> {
+        self.set.iter().map(|(setting, value)| Override {
+            setting: setting.clone(),
+            value: value.clone(),
+            place: Place::Flag("--set".to_owned()),
+        })
+    }
+}
+
 impl Request {
     /// The command's word, as in the path of a request.
     #[must_use]
@@ -127,7 +155,7 @@ impl Request {
             Self::Explain(_) => "explain",
             Self::Retry(_) => "retry",
             Self::Reload => "reload",
-            Self::Check => "check",
+            Self::Check(_) => "check",
             Self::Scan => "scan",
             Self::Keys(_) => "keys",
             Self::Audit(_) => "audit",
@@ -167,7 +195,7 @@ impl Request {
             "explain" => Self::Explain(json(body)?),
             "retry" => Self::Retry(json(body)?),
             "reload" => Self::Reload,
-            "check" => Self::Check,
+            "check" => Self::Check(json(body)?),
             "scan" => Self::Scan,
             "keys" => Self::Keys(json(body)?),
             "audit" => Self::Audit(json(body)?),
@@ -191,7 +219,8 @@ impl Request {
             Self::Retry(it) => serde_json::to_vec(it),
             Self::Keys(it) => serde_json::to_vec(it),
             Self::Audit(it) => serde_json::to_vec(it),
-            Self::Status | Self::Reload | Self::Check | Self::Scan => Ok(b"{}".to_vec()),
+            Self::Check(it) => serde_json::to_vec(it),
+            Self::Status | Self::Reload | Self::Scan => Ok(b"{}".to_vec()),
         };
         json.map_err(Error::failed("writing a request"))
     }
@@ -243,7 +272,11 @@ mod tests {
             Request::Explain(named),
             Request::Retry(Retry::default()),
             Request::Reload,
-            Request::Check,
+            Request::Check(Check::default()),
+            Request::Check(Check {
+                file: Some("/etc/sealift.toml".into()),
+                set: vec![("log.level".to_owned(), "debug".to_owned())],
+            }),
             Request::Scan,
             Request::Keys(Keys::List),
             Request::Keys(Keys::Rotate {

@@ -328,7 +328,7 @@ fn config(dir: &std::path::Path) -> Config {
         text: text.render(),
         overrides: Vec::new(),
     };
-    Config::check(&source, false).unwrap()
+    Config::check(&source).unwrap()
 }
 
 #[tokio::test]

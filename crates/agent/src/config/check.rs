@@ -9,6 +9,7 @@ use toml::Spanned;
 use super::{
     checked::{IdentityFiles, Limits, Log, LogFormat, RootKeySource, Site},
     checker::Checker,
+    named::Wanted,
     raw::{self, Number, Text},
 };
 
@@ -16,7 +17,7 @@ pub(super) fn site(c: &mut Checker<'_>, raw: &raw::Site) -> Option<Site> {
     let name = c.name("site.name", &raw.name);
     let region = c.name("site.region", &raw.region);
     let remedy = "run `sealift init`, which makes it";
-    let data_dir = c.directory("site.data_dir", &raw.data_dir, remedy);
+    let data_dir = c.named("site.data_dir", &raw.data_dir, Wanted::Directory, remedy);
     Some(Site {
         name: name?,
         region: region?,
@@ -27,12 +28,23 @@ pub(super) fn site(c: &mut Checker<'_>, raw: &raw::Site) -> Option<Site> {
 pub(super) fn identity(c: &mut Checker<'_>, raw: &raw::Identity) -> IdentityFiles {
     let remedy = "run `sealift ca issue`, which writes both files";
     IdentityFiles {
-        certificate: c.file("identity.certificate", &raw.certificate, remedy),
+        certificate: c.named(
+            "identity.certificate",
+            &raw.certificate,
+            Wanted::File,
+            remedy,
+        ),
         certificate_place: c.place(&raw.certificate.span()),
-        private_key_file: c.secret_file("identity.private_key_file", &raw.private_key_file, remedy),
-        trust_bundle: c.file(
+        private_key_file: c.named(
+            "identity.private_key_file",
+            &raw.private_key_file,
+            Wanted::Secret,
+            remedy,
+        ),
+        trust_bundle: c.named(
             "identity.trust_bundle",
             &raw.trust_bundle,
+            Wanted::File,
             "copy it from the authority: `sealift ca init` writes bundle.json",
         ),
     }
@@ -64,17 +76,19 @@ pub(super) fn root_key(
         raw::Keys {
             root_key_file: Some(text),
             ..
-        } => Some(RootKeySource::File(c.secret_file(
+        } => Some(RootKeySource::File(c.named(
             "keys.root_key_file",
             text,
+            Wanted::Secret,
             remedy,
         ))),
         raw::Keys {
             root_key_passphrase_file: Some(text),
             ..
-        } => Some(RootKeySource::PassphraseFile(c.secret_file(
+        } => Some(RootKeySource::PassphraseFile(c.named(
             "keys.root_key_passphrase_file",
             text,
+            Wanted::Secret,
             remedy,
         ))),
         raw::Keys {

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use sealift_identity::{Grants, TlsPolicy};
 use sealift_terms::{BucketName, Identity, PartSize, PeerName, Region, RuleName, SiteName};
 
-use super::error::Place;
+use super::{error::Place, named::Named};
 
 /// What one agent is to do.
 #[derive(Debug, Clone)]
@@ -41,6 +41,8 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// `[[grant]]`.
     pub grants: Grants,
+    /// The files and directories that it names, but for sources.
+    pub(crate) named: Vec<Named>,
 }
 
 /// `[site]`.
@@ -163,6 +165,8 @@ pub struct SourceDirectory {
     pub bucket: BucketName,
     /// The directory.
     pub directory: PathBuf,
+    /// Where it is named, for a later refusal.
+    pub place: Place,
     /// How often it is scanned whatever the watch says.
     pub scan_interval: Duration,
 }

@@ -2,9 +2,7 @@
 //! or notes a refusal and gives back nothing.
 
 use std::{
-    fs::{self, Metadata},
     ops::{Range, RangeInclusive},
-    os::unix::fs::PermissionsExt,
     path::PathBuf,
     str::FromStr,
 };
@@ -13,17 +11,18 @@ use sealift_terms::NameError;
 
 use super::{
     error::{Place, Refusal},
+    named::{Named, Wanted},
     raw::{Number, Text},
     source::Source,
 };
 
-/// Collects refusals.
+/// Collects refusals, and what is to be looked at later.
 #[derive(Debug)]
 pub(crate) struct Checker<'a> {
     pub(crate) source: &'a Source,
-    /// Whether files and directories are looked at, too.
-    pub(crate) on_disk: bool,
     pub(crate) refusals: Vec<Refusal>,
+    /// The files and directories named so far.
+    pub(crate) named: Vec<Named>,
 }
 
 impl Checker<'_> {
@@ -99,76 +98,22 @@ impl Checker<'_> {
         default
     }
 
-    /// A file that must be there.
-    pub(crate) fn file(&mut self, setting: &str, text: &Text, remedy: &str) -> PathBuf {
-        let path = self.source.resolve(text.get_ref());
-        if self.on_disk {
-            self.look(setting, text, &path, remedy, Metadata::is_file, "a file");
-        }
-        path
-    }
-
-    /// A directory that must be there.
-    pub(crate) fn directory(&mut self, setting: &str, text: &Text, remedy: &str) -> PathBuf {
-        let path = self.source.resolve(text.get_ref());
-        if self.on_disk {
-            let is_dir = Metadata::is_dir;
-            self.look(setting, text, &path, remedy, is_dir, "a directory");
-        }
-        path
-    }
-
-    /// A file with a secret: it must be there and only its owner may read it.
-    pub(crate) fn secret_file(&mut self, setting: &str, text: &Text, remedy: &str) -> PathBuf {
-        let path = self.source.resolve(text.get_ref());
-        if !self.on_disk {
-            return path;
-        }
-        let is_file = Metadata::is_file;
-        let Some(metadata) = self.look(setting, text, &path, remedy, is_file, "a file") else {
-            return path;
-        };
-        let mode = metadata.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            self.refuse::<()>(
-                setting,
-                &text.span(),
-                format!(
-                    "mode {mode:04o} of {}, which others can read",
-                    path.display()
-                ),
-                "a secret file that only its owner can read",
-                format!("run `chmod 600 {}`", path.display()),
-            );
-        }
-        path
-    }
-
-    fn look(
+    /// A file or directory that must be there, which is looked at later.
+    pub(crate) fn named(
         &mut self,
-        setting: &str,
+        setting: &'static str,
         text: &Text,
-        path: &PathBuf,
-        remedy: &str,
-        wanted: fn(&Metadata) -> bool,
-        what: &str,
-    ) -> Option<Metadata> {
-        match fs::metadata(path) {
-            Ok(metadata) if wanted(&metadata) => Some(metadata),
-            Ok(_) => self.refuse(
-                setting,
-                &text.span(),
-                format!("{}, which is something else", path.display()),
-                what,
-                remedy,
-            ),
-            Err(error) => self.refuse(
-                setting,
-                &text.span(),
-                format!("{} ({error})", path.display()),
-                format!("{what} that can be read"),
-                remedy,
-            ),
-        }
+        wanted: Wanted,
+        remedy: &'static str,
+    ) -> PathBuf {
+        let path = self.source.resolve(text.get_ref());
+        self.named.push(Named {
+            setting,
+            place: self.source.place(&text.span()),
+            path: path.clone(),
+            wanted,
+            remedy,
+        });
+        path
     }
 }

@@ -11,6 +11,7 @@ use super::{
     checked::{Bucket, DialFor, Peer, Rule, SourceDirectory},
     checker::Checker,
     error::Place,
+    named::Wanted,
     raw::{self, Text},
 };
 
@@ -62,7 +63,7 @@ fn peer(c: &mut Checker<'_>, raw: &raw::Peer, span: &Range<usize>, listens: bool
     let name = c.name("peer.name", &raw.name);
     let identity = c.name("peer.identity", &raw.identity);
     let remedy = "copy it from the other side: `sealift ca init` writes one for each authority";
-    let trust_bundle = c.file("peer.trust_bundle", &raw.trust_bundle, remedy);
+    let trust_bundle = c.named("peer.trust_bundle", &raw.trust_bundle, Wanted::File, remedy);
     let address = match &raw.address {
         Some(text) => Some(host_and_port(c, text)?),
         None if listens => None,
@@ -166,8 +167,7 @@ pub(super) fn sources(
     let mut sources = Vec::new();
     for entry in raw.iter().map(Spanned::get_ref) {
         let bucket: Option<BucketName> = c.name("source.bucket", &entry.bucket);
-        let remedy = "create or mount it; an absent source is never taken for an empty one";
-        let directory = c.directory("source.directory", &entry.directory, remedy);
+        let directory = c.source.resolve(entry.directory.get_ref());
         if directory.starts_with(data_dir) || data_dir.starts_with(&directory) {
             c.refuse::<()>(
                 "source.directory",
@@ -190,6 +190,7 @@ pub(super) fn sources(
         sources.push(SourceDirectory {
             bucket,
             directory,
+            place: c.place(&entry.directory.span()),
             scan_interval: Duration::from_secs(scan_secs),
         });
     }

@@ -11,6 +11,7 @@ mod checked;
 mod checker;
 mod entries;
 mod error;
+mod named;
 mod overrides;
 mod raw;
 mod source;
@@ -18,7 +19,10 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::{io::Read, path::Path};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use sealift_terms::limits;
 
@@ -28,14 +32,18 @@ pub use checked::{
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;
-pub use source::{Override, Source, from_environment};
+pub use source::{Override, Source, from_environment, variable};
 pub use template::{Template, TemplateGrant, TemplatePeer};
 
 use checker::Checker;
 
+/// The one setting that a command needs to find a running agent.
+const DATA_DIR: &str = "site.data_dir";
+
 impl Config {
-    /// Reads and checks a configuration, the files and directories it names
-    /// included. `flags` win over the environment, which wins over the file.
+    /// Reads a configuration and checks its form. `flags` win over the environment,
+    /// which wins over the file. What it names on disk [`look_at`](Self::look_at)
+    /// looks at.
     ///
     /// # Errors
     /// [`ConfigError`] tells everything that cannot work, each with its line.
@@ -47,23 +55,51 @@ impl Config {
             text: read(path)?,
             overrides,
         };
-        Self::check(&source, true)
+        Self::check(&source)
     }
 
-    /// Checks a configuration by its form, and with `on_disk` also that the files
-    /// and directories it names are there and as they must be.
+    /// Where the running agent of a configuration has its socket, as far as
+    /// `site.data_dir` can be told whatever else is wrong with the file: commands
+    /// reach an agent in its health although its file was spoilt since.
+    #[must_use]
+    pub fn find_socket(path: &Path, flags: &[Override]) -> Option<PathBuf> {
+        let mut overrides = from_environment(std::env::vars());
+        overrides.extend_from_slice(flags);
+        let source = Source {
+            path: path.to_owned(),
+            text: read(path).unwrap_or_default(),
+            overrides,
+        };
+        let (file, _) = toml::de::DeTable::parse_recoverable(&source.text);
+        let site = file.get_ref().get("site");
+        let in_file = site
+            .and_then(|site| site.get_ref().as_table())
+            .and_then(|site| site.get("data_dir"))
+            .and_then(|value| value.get_ref().as_str());
+        let given = source.overrides.iter().rev();
+        let given = given
+            .filter(|given| given.setting == DATA_DIR)
+            .map(|given| given.value.as_str());
+        let data_dir = given.chain(in_file).next()?;
+        Some(source.resolve(data_dir).join(crate::SOCKET_FILE))
+    }
+
+    /// Checks a configuration by its form.
     ///
     /// # Errors
     /// [`ConfigError`] tells everything that cannot work, each with its line.
-    pub fn check(source: &Source, on_disk: bool) -> Result<Self, ConfigError> {
+    pub fn check(source: &Source) -> Result<Self, ConfigError> {
         let mut c = Checker {
             source,
-            on_disk,
             refusals: Vec::new(),
+            named: Vec::new(),
         };
         let config = raw(&mut c).and_then(|raw| checked(&mut c, &raw));
         match config {
-            Some(config) if c.refusals.is_empty() => Ok(config),
+            Some(mut config) if c.refusals.is_empty() => {
+                config.named = c.named;
+                Ok(config)
+            }
             _ => {
                 let mut refusals = c.refusals;
                 refusals.sort_by_key(|refusal| match refusal.place {
@@ -157,5 +193,6 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
         sources,
         rules,
         grants,
+        named: Vec::new(),
     })
 }

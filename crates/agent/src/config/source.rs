@@ -79,6 +79,8 @@ pub fn from_environment(variables: impl IntoIterator<Item = (String, String)>) -
     found
 }
 
-fn variable(setting: &str) -> String {
+/// The variable of the environment that gives a setting.
+#[must_use]
+pub fn variable(setting: &str) -> String {
     format!("SEALIFT_{}", setting.replace('.', "_").to_uppercase())
 }

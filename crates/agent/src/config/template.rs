@@ -298,4 +298,8 @@ const TAIL: &str = r#"# Allow-lists in order of preference. TLS 1.3 only; an emp
 # Pending work and no acknowledgement for this long is an alarm, and the peer is dialled anew.
 # [watchdog]
 # stalled_after_secs = 300
+
+# Single settings can be given outside this file, and win over it: in the environment
+# as SEALIFT_ and the name in capitals, as in SEALIFT_LOG_LEVEL=debug, and on the
+# command line, as in --set log.level=debug. SEALIFT_CONFIG names the file itself.
 "#;

@@ -5,10 +5,11 @@ use sealift_ledger::key_use_in;
 use sealift_seal::RecordKey;
 use sealift_terms::RecordId;
 
-use super::{chain, place};
+use super::{chain, counted, place};
 use crate::{
-    CheckLine, World,
+    CheckLine, Error, World,
     config::{Bucket, Config},
+    error::with_key,
     open_keystore,
     site::CATALOG_FILE,
 };
@@ -21,12 +22,17 @@ pub(super) async fn check(config: &Config, world: &World, lines: &mut Vec<CheckL
     let keystore = match open_keystore(config, world) {
         Ok(keystore) => keystore,
         Err(error) => {
-            let remedy = "give the root key this keystore was made with, or run `sealift init`";
-            lines.push(CheckLine::fail("keystore", chain(&error), remedy));
+            let found = chain(&error);
+            let remedy = Error::Keys(error).hint();
+            lines.push(CheckLine::fail(
+                "keystore",
+                found,
+                remedy.unwrap_or_default(),
+            ));
             return;
         }
     };
-    let found = format!("{} keys", keystore.list().len());
+    let found = counted(keystore.list().len(), "key", "keys");
     lines.push(CheckLine::pass("keystore", found));
     for bucket in &config.buckets {
         lines.push(key(config, world, &keystore, bucket).await);
@@ -43,7 +49,8 @@ fn backup(config: &Config, keystore: &LocalKeystore) -> Option<CheckLine> {
         return None;
     }
     if missing.is_empty() {
-        let found = format!("{all} key versions are in a verified backup");
+        let are = counted(all, "key version is", "key versions are");
+        let found = format!("{are} in a verified backup");
         return Some(CheckLine::pass(KEY_BACKUP, found));
     }
     let remedy = "run `sealift keys backup FILE`, and keep the file and its passphrase elsewhere";
@@ -60,7 +67,8 @@ fn backup(config: &Config, keystore: &LocalKeystore) -> Option<CheckLine> {
         .collect();
     Some(match in_use.is_empty() {
         true => {
-            let found = format!("{} key versions are in no backup", missing.len());
+            let are = counted(missing.len(), "key version is", "key versions are");
+            let found = format!("{are} in no backup");
             CheckLine::warn(KEY_BACKUP, found, remedy)
         }
         false => {
@@ -87,7 +95,7 @@ async fn key(
             return CheckLine::fail(
                 check,
                 place(config, &bucket.key_place, &chain(&error)),
-                error.reason().remedy(),
+                with_key(error.reason().remedy(), &bucket.key),
             );
         }
     };
@@ -109,7 +117,11 @@ async fn key(
             "another key came back than was wrapped",
             "restore the keystore from its backup",
         ),
-        Err(error) => CheckLine::fail(check, chain(&error), error.reason().remedy()),
+        Err(error) => CheckLine::fail(
+            check,
+            chain(&error),
+            with_key(error.reason().remedy(), &bucket.key),
+        ),
     }
 }
 

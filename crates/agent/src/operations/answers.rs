@@ -24,6 +24,7 @@ pub(super) fn replica(row: &VersionRow, latest: bool) -> ObjectRow {
         mode: row.facts.system.get("posix-mode").cloned(),
         stored_at: Some(row.stored_at),
         sealing: None,
+        removal_held: false,
     }
 }
 
@@ -57,5 +58,6 @@ pub(super) fn sent(transfer: &Transfer, latest: bool) -> ObjectRow {
         mode: change.facts.system.get("posix-mode").cloned(),
         stored_at: transfer.receipt.as_ref().map(|receipt| receipt.stored_at),
         sealing: None,
+        removal_held: false,
     }
 }

@@ -1,17 +1,26 @@
 //! `explain`: why an object stands as it does, and what to do.
 
-use sealift_ledger::{Transfer, VersionRow};
+use sealift_archive::Finding;
+use sealift_ledger::{Transfer, VersionKind, VersionRow};
 use sealift_store::{DirectorySource, Source};
-use sealift_terms::{Reason, Status};
+use sealift_terms::{PeerName, Reason, Status};
 
 use super::{Live, SiteOperations, Trouble, answers, failing, listing};
 use crate::{
     Error,
     admin::{Answer, Explanation, Named, ObjectRow},
+    error::with_key,
 };
 
 /// Transfers of the key that are looked at.
 const TRANSFERS_MAX: usize = 1000;
+/// A larger object is not opened to say whether it is whole.
+const OPENED_BYTES_MAX: u64 = 64 << 20;
+/// What is to be said of a key whose removal is held.
+const REMOVAL_HELD: &str =
+    "it is gone from the source with more than half of the bucket, so its removal is held";
+const ACCEPT_DELETES: &str =
+    "if that is meant, run `sealift retry --accept-deletes`; otherwise bring the files back";
 
 impl SiteOperations {
     pub(super) async fn explain(&self, named: &Named, answer: &Answer) -> Result<(), Error> {
@@ -32,6 +41,7 @@ impl SiteOperations {
         let transfers = journal
             .transfers_of(&named.bucket, &named.key, TRANSFERS_MAX)
             .await?;
+        let holding = self.holding(&named.bucket);
         let mut explained = 0;
         for transfer in &transfers {
             let latest = known
@@ -43,7 +53,15 @@ impl SiteOperations {
             };
             if wanted {
                 explained += 1;
-                answer.row(&self.of_transfer(transfer, latest)).await?;
+                let mut explanation = self.of_transfer(transfer, latest);
+                if let Some(holding) = &holding {
+                    holding.tell(&mut explanation.object).await;
+                }
+                if explanation.object.removal_held {
+                    explanation.evidence = Some(REMOVAL_HELD.to_owned());
+                    explanation.remedy = Some(ACCEPT_DELETES.to_owned());
+                }
+                answer.row(&explanation).await?;
             }
         }
         if let Some(known) = known
@@ -59,12 +77,16 @@ impl SiteOperations {
     fn of_transfer(&self, transfer: &Transfer, latest: bool) -> Explanation {
         let row = answers::sent(transfer, latest);
         let waits = transfer.status == Status::Pending;
+        let now = self.site.world.clock.now();
         let mut explanation = Explanation {
             rule: Some(transfer.rule.clone()),
             tries: u64::from(transfer.attempts),
-            next_try: waits.then_some(transfer.next_try),
+            next_try: Some(transfer.next_try).filter(|time| waits && *time > now),
             ..reasoned(row, transfer.evidence.clone())
         };
+        if let Some(reason) = transfer.reason {
+            explanation.remedy = Some(remedy_at(reason, &transfer.peer));
+        }
         if let Some(receipt) = &transfer.receipt {
             explanation.evidence = Some(format!(
                 "stored in {} under {} version {} at {}, commit {}",
@@ -75,7 +97,17 @@ impl SiteOperations {
                 receipt.sequence
             ));
         }
-        if waits && transfer.reason.is_none() {
+        let live = self.live.as_ref().filter(|_| waits);
+        let stored = live.and_then(|live| live.progress(&transfer.peer, transfer.id));
+        if let Some(stored) = stored {
+            explanation.object.reason = None;
+            explanation.next_try = None;
+            explanation.remedy = None;
+            explanation.evidence = Some(format!(
+                "it is on its way: {stored} of {} bytes are stored at {}",
+                transfer.change.facts.size, transfer.peer
+            ));
+        } else if waits && transfer.reason.is_none() {
             self.explain_waiting(transfer, &mut explanation);
         }
         explanation
@@ -145,9 +177,44 @@ impl SiteOperations {
             let reason = error.reason();
             explanation.object.reason = Some(reason);
             explanation.evidence = Some(failing::in_words(&error));
-            explanation.remedy = Some(reason.remedy().to_owned());
+            explanation.remedy = Some(with_key(reason.remedy(), &bucket.key));
+        } else if let Some(cause) = self.damage_of(row).await {
+            let reason = Reason::DstObjectDamaged;
+            explanation.object.reason = Some(reason);
+            explanation.evidence = Some(cause);
+            explanation.remedy = Some(
+                "keep the store as it is; a copy of the store, or the source, has it whole"
+                    .to_owned(),
+            );
         }
         explanation
+    }
+
+    /// What is wrong with the sealed bytes of a version. Those of a large one are not
+    /// opened for a question: `verify --deep` takes the time.
+    async fn damage_of(&self, row: &VersionRow) -> Option<String> {
+        let end = row.location.offset.saturating_add(row.location.length);
+        match self.stored(&row.location.file).await {
+            None => return Some(format!("{} is missing", row.location.file)),
+            Some(len) if len < end => {
+                return Some(format!(
+                    "{} ends at {len}, it should reach to {end}",
+                    row.location.file
+                ));
+            }
+            Some(_) => {}
+        }
+        if row.kind == VersionKind::DeleteMarker || row.facts.size > OPENED_BYTES_MAX {
+            return None;
+        }
+        match self.site.archive.verify_version(row.clone()).await {
+            Ok(Some(Finding::ObjectDamaged { file, cause, .. })) => {
+                Some(format!("in {file}: {cause}"))
+            }
+            Ok(finding) => finding.map(|finding| finding.to_string()),
+            // What keeps it from being opened is no damage.
+            Err(_) => None,
+        }
     }
 
     /// What the journal does not know may be in the source all the same.
@@ -200,6 +267,15 @@ impl SiteOperations {
         };
         answer.row(&reasoned(row, Some(evidence))).await?;
         Ok(true)
+    }
+}
+
+/// What to do about a reason that a peer gave: most of it is to be done there.
+fn remedy_at(reason: Reason, peer: &PeerName) -> String {
+    let remedy = reason.remedy();
+    match reason.as_str().starts_with("Dst") {
+        true => format!("at {peer}: {remedy}"),
+        false => remedy.to_owned(),
     }
 }
 

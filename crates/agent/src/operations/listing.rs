@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sealift_ledger::{KnownKey, ListTransfers, ListVersions, Transfer, VersionRow};
 use sealift_terms::{BucketName, ChangeKind, ObjectKey, Reason, Status, VersionId};
 
-use super::{PAGE_ROWS, SiteOperations, answers};
+use super::{PAGE_ROWS, SiteOperations, answers, holding::Holding};
 use crate::{
     Error,
     admin::{Answer, Ls, Named, ObjectRow},
@@ -65,34 +65,34 @@ impl SiteOperations {
     }
 
     async fn transfers(&self, bucket: &BucketName, ls: &Ls, answer: &Answer) -> Result<(), Error> {
+        let rows = Rows {
+            bucket,
+            ls,
+            answer,
+            holding: self.holding(bucket),
+        };
         match ls.status {
             // Few of many: by status, as they were recorded.
             Some(status @ (Status::Pending | Status::Failed)) => {
-                self.of_status(bucket, status, ls, answer).await
+                self.of_status(status, &rows).await
             }
             _ => {
                 let mut pages = Known::new(bucket.clone(), &ls.prefix);
                 while let Some(keys) = pages.next(self).await? {
                     for known in keys {
-                        self.of_key(bucket, &known, ls, answer).await?;
+                        self.of_key(&known, &rows).await?;
                     }
                 }
-                self.left_out(bucket, ls, answer).await
+                self.left_out(&rows).await
             }
         }
     }
 
-    async fn of_status(
-        &self,
-        bucket: &BucketName,
-        status: Status,
-        ls: &Ls,
-        answer: &Answer,
-    ) -> Result<(), Error> {
+    async fn of_status(&self, status: Status, rows: &Rows<'_>) -> Result<(), Error> {
         let journal = &self.site.journal;
         let mut list = ListTransfers {
             status: Some(status),
-            bucket: Some(bucket.clone()),
+            bucket: Some(rows.bucket.clone()),
             limit: PAGE_ROWS,
             ..ListTransfers::default()
         };
@@ -104,64 +104,50 @@ impl SiteOperations {
             list.after = Some(last.id);
             for transfer in &page {
                 let key = &transfer.change.name.key;
-                if !key.as_str().starts_with(&ls.prefix) {
+                if !key.as_str().starts_with(&rows.ls.prefix) {
                     continue;
                 }
-                let known = journal.known(bucket, key).await?;
+                let known = journal.known(rows.bucket, key).await?;
                 let latest = known.is_some_and(|known| is_latest(&known, transfer));
-                if latest || ls.versions {
-                    answer.row(&answers::sent(transfer, latest)).await?;
+                if latest || rows.ls.versions {
+                    rows.show(answers::sent(transfer, latest)).await?;
                 }
             }
         }
     }
 
-    async fn of_key(
-        &self,
-        bucket: &BucketName,
-        known: &KnownKey,
-        ls: &Ls,
-        answer: &Answer,
-    ) -> Result<(), Error> {
-        if known.deleted && !ls.versions {
+    async fn of_key(&self, known: &KnownKey, rows: &Rows<'_>) -> Result<(), Error> {
+        if known.deleted && !rows.ls.versions {
             return Ok(());
         }
         let transfers = self
             .site
             .journal
-            .transfers_of(bucket, &known.key, TRANSFERS_OF_KEY_MAX)
+            .transfers_of(rows.bucket, &known.key, TRANSFERS_OF_KEY_MAX)
             .await?;
         if transfers.is_empty() {
-            return self.show(ls, answer, uncovered(bucket, known)).await;
+            return rows.show(uncovered(rows.bucket, known)).await;
         }
         for transfer in &transfers {
             let latest = is_latest(known, transfer);
-            if latest || ls.versions {
-                self.show(ls, answer, answers::sent(transfer, latest))
-                    .await?;
+            if latest || rows.ls.versions {
+                rows.show(answers::sent(transfer, latest)).await?;
             }
         }
         Ok(())
     }
 
     /// Names that cannot be keys: they are in the source and not sent.
-    async fn left_out(&self, bucket: &BucketName, ls: &Ls, answer: &Answer) -> Result<(), Error> {
-        for unsupported in self.site.journal.unsupported(bucket).await? {
-            let Some(row) = left_out(bucket, &unsupported.name, unsupported.reason) else {
+    async fn left_out(&self, rows: &Rows<'_>) -> Result<(), Error> {
+        for unsupported in self.site.journal.unsupported(rows.bucket).await? {
+            let Some(row) = left_out(rows.bucket, &unsupported.name, unsupported.reason) else {
                 continue;
             };
-            if row.key.as_str().starts_with(&ls.prefix) {
-                self.show(ls, answer, row).await?;
+            if row.key.as_str().starts_with(&rows.ls.prefix) {
+                rows.show(row).await?;
             }
         }
         Ok(())
-    }
-
-    async fn show(&self, ls: &Ls, answer: &Answer, row: ObjectRow) -> Result<(), Error> {
-        match ls.status.is_none_or(|status| status == row.status) {
-            true => answer.row(&row).await,
-            false => Ok(()),
-        }
     }
 
     /// How versions of one object rest.
@@ -204,6 +190,26 @@ impl SiteOperations {
     }
 }
 
+/// The rows of one source's bucket on their way to whoever asked.
+struct Rows<'a> {
+    bucket: &'a BucketName,
+    ls: &'a Ls,
+    answer: &'a Answer,
+    holding: Option<Holding>,
+}
+
+impl Rows<'_> {
+    async fn show(&self, mut row: ObjectRow) -> Result<(), Error> {
+        if self.ls.status.is_some_and(|status| status != row.status) {
+            return Ok(());
+        }
+        if let Some(holding) = &self.holding {
+            holding.tell(&mut row).await;
+        }
+        self.answer.row(&row).await
+    }
+}
+
 pub(super) fn is_latest(known: &KnownKey, transfer: &Transfer) -> bool {
     known.version == transfer.change.name.version
 }
@@ -227,17 +233,18 @@ pub(super) fn uncovered(bucket: &BucketName, known: &KnownKey) -> ObjectRow {
         mode: None,
         stored_at: None,
         sealing: None,
+        removal_held: false,
     }
 }
 
-/// A name that is no key has no version either; `none` stands for it.
+/// A name that is no key has no version either.
 pub(super) fn left_out(bucket: &BucketName, name: &str, reason: Reason) -> Option<ObjectRow> {
     // One that is too long is shown as far as a key can go.
     let shown = name.chars().take(256).collect::<String>();
     Some(ObjectRow {
         bucket: bucket.clone(),
         key: ObjectKey::new(shown).ok()?,
-        version: VersionId::new("none").ok()?,
+        version: VersionId::none(),
         kind: ChangeKind::Put,
         size: 0,
         status: Status::Skipped,
@@ -248,6 +255,7 @@ pub(super) fn left_out(bucket: &BucketName, name: &str, reason: Reason) -> Optio
         mode: None,
         stored_at: None,
         sealing: None,
+        removal_held: false,
     })
 }
 

@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceStatus};
-use sealift_terms::{BucketName, PeerName, Reason, SessionFacts, Timestamp};
+use sealift_terms::{BucketName, PeerName, Reason, SessionFacts, Timestamp, TransferId};
 
 use crate::{
     CheckLine, Error,
-    admin::{Actor, Alarm, Readiness},
+    admin::{Actor, Alarm, Check, Readiness},
 };
 
 /// A running agent, as the operations of its site see it.
@@ -29,6 +29,9 @@ pub(crate) trait Live: Send + Sync {
     /// How the sending to each peer stands.
     fn senders(&self) -> Vec<SenderStatus>;
 
+    /// Bytes that a peer has of a transfer, if that is on its way now.
+    fn progress(&self, peer: &PeerName, transfer: TransferId) -> Option<u64>;
+
     /// What came in since the start.
     fn usage(&self) -> Usage;
 
@@ -41,9 +44,9 @@ pub(crate) trait Live: Send + Sync {
     /// Scans the source of `bucket`, or all of them; says how many.
     fn scan(&self, bucket: Option<&BucketName>) -> u64;
 
-    /// Lets held deletes of `bucket`, or of all sources, pass; says how many sources
-    /// were told.
-    fn accept_deletes(&self, bucket: Option<&BucketName>) -> u64;
+    /// Lets the held removals of `bucket`, or of all sources, pass; says how many
+    /// those are in each source that held some.
+    fn accept_deletes(&self, bucket: Option<&BucketName>) -> Vec<u64>;
 
     /// Reads the configuration again and takes it up.
     ///
@@ -51,8 +54,11 @@ pub(crate) trait Live: Send + Sync {
     /// When it cannot work. The one in force stays.
     async fn reload(&self, actor: &Actor) -> Result<Vec<CheckLine>, Error>;
 
-    /// What `check` looks at with the peers.
-    async fn check(&self) -> Vec<CheckLine>;
+    /// What `check` looks at, with the peers.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the form of the configuration is refused.
+    async fn check(&self, check: &Check) -> Result<Vec<CheckLine>, Error>;
 }
 
 /// How things stand with one peer.

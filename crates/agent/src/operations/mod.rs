@@ -13,6 +13,7 @@ mod auditing;
 mod comparing;
 mod explaining;
 mod failing;
+mod holding;
 mod keys;
 mod listing;
 mod live;
@@ -32,7 +33,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     Error, Metric,
-    admin::{Actor, Answer, Count, Operations, Readiness, Request, StatusReport},
+    admin::{Actor, Answer, Check, Count, Operations, Readiness, Request, StatusReport},
     site::Site,
 };
 
@@ -78,9 +79,8 @@ impl SiteOperations {
 
     /// The agent, or why there is none.
     fn live(&self, why: &str) -> Result<&dyn Live, Error> {
-        self.live.as_deref().ok_or_else(|| Error::TryAgain {
+        self.live.as_deref().ok_or_else(|| Error::Stopped {
             what: format!("the agent is stopped: {why}"),
-            reason: None,
         })
     }
 
@@ -132,10 +132,10 @@ impl SiteOperations {
         Ok(())
     }
 
-    async fn check(&self, answer: &Answer) -> Result<(), Error> {
+    async fn check(&self, check: &Check, answer: &Answer) -> Result<(), Error> {
         let site = &self.site;
         let lines = match &self.live {
-            Some(live) => live.check().await,
+            Some(live) => live.check(check).await?,
             None => crate::check_offline(&site.current(), &site.world).await,
         };
         for line in lines {
@@ -154,12 +154,12 @@ impl SiteOperations {
             Request::Status => answer.row(&self.status().await?).await,
             Request::Ls(ls) => self.ls(&ls, answer).await,
             Request::Get(get) => self.get(&get, actor, answer).await,
-            Request::Verify(verify) => self.verify(&verify, answer).await,
+            Request::Verify(verify) => self.verify(&verify, actor, answer).await,
             Request::Inspect(named) => self.inspect(&named, answer).await,
             Request::Explain(named) => self.explain(&named, answer).await,
             Request::Retry(retry) => self.retry(&retry, actor, answer).await,
             Request::Reload => self.reload(actor, answer).await,
-            Request::Check => self.check(answer).await,
+            Request::Check(check) => self.check(&check, answer).await,
             Request::Scan => self.scan(actor, answer).await,
             Request::Keys(keys) => self.keys(keys, actor, answer).await,
             Request::Audit(read) => self.read_audit(read, answer).await,

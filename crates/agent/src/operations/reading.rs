@@ -12,6 +12,7 @@ use super::{SiteOperations, answers, failing};
 use crate::{
     Error,
     admin::{Actor, Answer, Get},
+    error::SENT_FROM_HERE,
     site::Site,
 };
 
@@ -32,7 +33,10 @@ impl SiteOperations {
             .await;
         let reader = match reader {
             Ok(reader) => reader,
-            Err(error) => return Err(refused(&self.site, error, get)),
+            Err(error) => {
+                let refused = refused(&self.site, error, get);
+                return Err(self.or_sent(refused, get).await);
+            }
         };
         let range = held(get.range, reader.size())?;
         let row = answers::replica(reader.row(), version.is_none());
@@ -45,6 +49,22 @@ impl SiteOperations {
             })
         });
         reading.await.map_err(Error::failed("reading"))?
+    }
+}
+
+impl SiteOperations {
+    /// What is not archived here may be in a source of this site.
+    async fn or_sent(&self, refused: Error, get: &Get) -> Error {
+        let known = self.site.journal.known(&get.bucket, &get.key).await;
+        match (refused, known) {
+            (Error::NotFound { .. }, Ok(Some(_))) => Error::NotFound {
+                what: format!(
+                    "archived object {}/{} at this site: {SENT_FROM_HERE}",
+                    get.bucket, get.key
+                ),
+            },
+            (refused, _) => refused,
+        }
     }
 }
 

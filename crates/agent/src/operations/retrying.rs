@@ -21,6 +21,13 @@ impl SiteOperations {
         if let Some(bucket) = &retry.bucket {
             self.hold_bucket(bucket).await?;
         }
+        if let Some(peer) = &retry.peer
+            && self.site.current().peer(peer).is_none()
+        {
+            return Err(Error::NotFound {
+                what: format!("peer {peer} at this site"),
+            });
+        }
         let held = "only a running agent knows which deletes it holds";
         let live = match retry.accept_deletes {
             true => Some(self.live(held)?),
@@ -28,7 +35,7 @@ impl SiteOperations {
         };
         self.record(actor, "retry", &details(retry))?;
         let transfers = self.requeue(retry).await?;
-        let mut accepted = 0;
+        let mut accepted = Vec::new();
         if let Some(live) = live {
             if retry.accept_deletes {
                 accepted = live.accept_deletes(retry.bucket.as_ref());
@@ -38,7 +45,8 @@ impl SiteOperations {
         answer
             .row(&Retried {
                 transfers,
-                accepted,
+                accepted: accepted.len() as u64,
+                removals: accepted.iter().sum(),
             })
             .await
     }

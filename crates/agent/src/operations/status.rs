@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use sealift_keys::{KeyDescription, KeyError, KeyProvider};
 use sealift_ledger::{BucketCount, Count as Counted};
 use sealift_sender::{SenderStatus, SourceStatus};
-use sealift_terms::{BucketName, PeerName, RuleName, Status, Timestamp};
+use sealift_terms::{
+    BucketName, PeerName, RuleName, Status, Timestamp, limits::INLINE_OBJECT_BYTES_MAX,
+};
 
 use super::{PeerState, SiteOperations};
 use crate::{
     Error,
     admin::{
         BucketReport, Count, Operations, PeerReport, RuleReport, SourceReport, StatusCount,
-        StatusReport,
+        StatusReport, UnderWay,
     },
     config::Config,
 };
@@ -35,6 +37,7 @@ impl SiteOperations {
             started: self.live.as_ref().map(|live| live.started()),
             readiness: self.readiness(),
             totals: totals(&rules, &buckets),
+            under_way: self.under_way(),
             rules,
             sources,
             buckets,
@@ -66,6 +69,23 @@ impl SiteOperations {
             .into_iter()
             .map(|((rule, peer), counts)| rule_report(rule, peer, &counts, &senders, now));
         Ok(reports.collect())
+    }
+
+    /// The largest objects on their way, to each peer.
+    fn under_way(&self) -> Vec<UnderWay> {
+        let senders = self.live.as_ref().map(|live| live.senders());
+        let of_sender = |sender: SenderStatus| {
+            let peer = sender.peer;
+            sender.current.into_iter().map(move |current| UnderWay {
+                rule: current.rule,
+                peer: peer.clone(),
+                bucket: current.bucket,
+                key: current.key,
+                size: current.size,
+                stored: current.stored,
+            })
+        };
+        senders.into_iter().flatten().flat_map(of_sender).collect()
     }
 
     async fn archived(&self, config: &Config) -> Result<Vec<BucketReport>, Error> {
@@ -140,7 +160,10 @@ fn rule_report(
         .unwrap_or_default();
     let oldest = counts.iter().filter_map(|count| count.oldest).min();
     let pending = counts.iter().find(|count| count.status == Status::Pending);
-    let pending = pending.map(sum).unwrap_or_default();
+    let mut pending = pending.map(sum).unwrap_or_default();
+    let stored = sent.map_or(0, |sent| sent.stored_under_way);
+    pending.bytes = pending.bytes.saturating_sub(stored);
+    let connected = sender.is_some_and(|sender| sender.connected);
     let counts = counts.iter().map(|count| StatusCount {
         status: count.status,
         count: sum(count),
@@ -152,7 +175,7 @@ fn rule_report(
         oldest_pending_secs: oldest.map(|oldest| now.since(oldest).as_secs()),
         objects_per_second,
         bytes_per_second,
-        eta_secs: eta(pending, objects_per_second, bytes_per_second),
+        eta_secs: eta(pending, objects_per_second, bytes_per_second).filter(|_| connected),
     }
 }
 
@@ -163,10 +186,13 @@ fn sum(count: &Counted) -> Count {
     }
 }
 
-/// At the present rates; of many small objects and a few large ones the slower counts.
+/// At the present rates; of many small objects and a few large ones the slower
+/// counts. How many are done a second says nothing of large ones.
 fn eta(pending: Count, objects_per_second: f64, bytes_per_second: f64) -> Option<u64> {
+    let are_small = pending.bytes <= pending.objects.saturating_mul(INLINE_OBJECT_BYTES_MAX);
+    let objects = if are_small { pending.objects } else { 0 };
     let left = [
-        (pending.objects as f64, objects_per_second),
+        (objects as f64, objects_per_second),
         (pending.bytes as f64, bytes_per_second),
     ];
     let times = left
@@ -264,5 +290,11 @@ mod tests {
         assert_eq!(eta(pending, 100.0, 10.0), Some(100));
         assert_eq!(eta(pending, 0.0, 0.0), None);
         assert_eq!(eta(Count::default(), 1.0, 1.0), None);
+        // One large object: the last small one before it does not count.
+        let large = Count {
+            objects: 1,
+            bytes: 1 << 30,
+        };
+        assert_eq!(eta(large, 0.001, f64::from(1 << 20)), Some(1024));
     }
 }

@@ -9,11 +9,14 @@ use std::{
 
 use sealift_archive::{Begin, Offer};
 use sealift_host::DataDirLock;
+use sealift_identity::{GrantRow, Grants};
 use sealift_ledger::{Destination, NewChange, Settlement, TransferOutcome};
+use sealift_receiver::{Answer, Door, Question};
 use sealift_store::{DirectorySource, Source as _};
 use sealift_terms::{
-    BucketName, Change, ChangeKind, Checksum, ObjectFacts, ObjectKey, Order, PartSize, PeerName,
-    Reason, Receipt, Region, RuleName, SessionFacts, Status, TransferId, VersionId, VersionName,
+    BucketName, Change, ChangeKind, Checksum, Epoch, Identity, ObjectFacts, ObjectKey, Order,
+    PartSize, PeerName, Reason, Receipt, Region, RuleName, SessionFacts, Status, TransferId,
+    VersionId, VersionName,
 };
 use sealift_wire::checksum::crc64;
 use serde::de::DeserializeOwned;
@@ -672,10 +675,77 @@ async fn a_key_of_another_region_or_none_is_no_key_of_a_bucket() {
             text: text.replace("alias/photos", key),
             overrides: Vec::new(),
         };
-        let config = Config::check(&source, false).unwrap();
+        let config = Config::check(&source).unwrap();
         let error = crate::site::keys_usable(&config, &site.keystore).await;
         let error = error.unwrap_err();
         assert_eq!(error.exit(), Exit::Refused);
         assert!(error.failure().causes[0].contains(code), "{error:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_is_told_of_more_than_it_has_begins_a_new_epoch_and_puts_it_on_record() {
+    let stage = Stage::new();
+    let site = stage.open().await;
+    put(&site, "k", 1, Some(b"kept")).await;
+    let peer: Identity = "spiffe://example.org/region/us-east/agent/b"
+        .parse()
+        .unwrap();
+    let grant = |bucket: &str| GrantRow {
+        line: 1,
+        identity: peer.to_string(),
+        actions: vec!["replicate".to_owned()],
+        buckets: vec![bucket.to_owned()],
+    };
+    let door = |bucket: &str| {
+        let grants = Grants::new(&[grant(bucket)]).unwrap();
+        let (archive, audit) = (site.archive.clone(), site.audit.clone());
+        Door::new(archive, grants.into(), audit, site.world.clock.clone())
+    };
+    let first = site.row();
+    let ask = async |door: &Door, epoch: Epoch, sequence: u64, last: Option<&str>| {
+        let question = Question::Remembered {
+            epoch,
+            sequence,
+            last: last.map(|key| name("photos", key, "v1")),
+        };
+        let body = serde_json::to_vec(&question).unwrap();
+        let answer = door.answer(&peer, &body).await;
+        match serde_json::from_slice(&answer).unwrap() {
+            Answer::Standing { epoch, renewed } => (epoch, renewed),
+            other => panic!("{other:?}"),
+        }
+    };
+    let photos = door("photos");
+    let here = first.sequence;
+    // What is remembered is here, is of another epoch, or comes from a stranger.
+    assert_eq!(
+        ask(&photos, first.epoch, here, Some("k")).await,
+        (first.epoch, false)
+    );
+    assert_eq!(
+        ask(&photos, Epoch([7; 16]), 99, None).await,
+        (first.epoch, false)
+    );
+    assert_eq!(
+        ask(&door("other"), first.epoch, 99, None).await,
+        (first.epoch, false)
+    );
+    // A version that a receipt was given for is not here, although the sequence is.
+    let (second, renewed) = ask(&photos, first.epoch, here, Some("lost")).await;
+    assert!(renewed && second != first.epoch);
+    assert_eq!(site.row().epoch, second);
+    // No peer's word begins one epoch after the other.
+    assert_eq!(ask(&photos, second, 99, None).await, (second, false));
+    let (third, renewed) = ask(&door("photos"), second, 99, None).await;
+    assert!(
+        renewed && third != second,
+        "a sequence that is behind tells it, too"
+    );
+    site.audit.flush().await.unwrap();
+    let leaves = site.audit.leaves(0, 100).await.unwrap();
+    let rolled_back = leaves
+        .iter()
+        .filter(|leaf| leaf.json.contains("replica.rolled_back"));
+    assert_eq!(rolled_back.count(), 2);
 }

@@ -11,7 +11,7 @@ use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 use super::{PAGE_ROWS, SiteOperations, listing::Versions};
 use crate::{
     Error,
-    admin::{Answer, Count, Finding, Verify, VerifyRow, VerifySummary},
+    admin::{Actor, Answer, Count, Finding, Verify, VerifyRow, VerifySummary},
 };
 
 /// After this long an object that was being stored when the examination ended is
@@ -40,7 +40,23 @@ impl Verification<'_> {
 }
 
 impl SiteOperations {
-    pub(super) async fn verify(&self, verify: &Verify, answer: &Answer) -> Result<(), Error> {
+    pub(super) async fn verify(
+        &self,
+        verify: &Verify,
+        actor: &Actor,
+        answer: &Answer,
+    ) -> Result<(), Error> {
+        if verify.deep {
+            // It opens objects, whoever sees of it no more than whether they open.
+            let bucket = verify.bucket.as_ref().map(ToString::to_string);
+            let bucket = bucket.unwrap_or_else(|| "*".to_owned());
+            let details = [
+                ("deep", "true".to_owned()),
+                ("bucket", bucket),
+                ("prefix", verify.prefix.clone()),
+            ];
+            self.record(actor, "verify", &details)?;
+        }
         let mut work = Verification {
             answer,
             summary: VerifySummary::default(),
@@ -84,6 +100,9 @@ impl SiteOperations {
             self.objects_in(&broken, work).await?;
         }
         self.orphans(orphans, work).await?;
+        if !deep {
+            work.summary.files += examined.files.saturating_sub(broken.len() as u64);
+        }
         // Those that did not open were examined, too, and are not verified.
         work.summary.verified.objects += examined.versions.saturating_sub(damaged.objects);
         work.summary.verified.bytes += examined.bytes.saturating_sub(damaged.bytes);
@@ -158,7 +177,7 @@ impl SiteOperations {
         work.found(in_words(found)).await
     }
 
-    async fn stored(&self, file: &str) -> Option<u64> {
+    pub(super) async fn stored(&self, file: &str) -> Option<u64> {
         let name = StoreName::new(file).ok()?;
         self.site.store.open(&name).await.ok()?.len().ok()
     }
@@ -181,11 +200,15 @@ impl SiteOperations {
                 }
             }
         }
+        let why = match self.site.row().sequence {
+            0 => "which is new: it may be of an earlier one",
+            _ => "and so was never acknowledged",
+        };
         for file in orphans {
             work.found(Finding {
                 object: None,
                 finding: "orphan".to_owned(),
-                evidence: format!("{file} is not in the catalog: it was never acknowledged"),
+                evidence: format!("{file} is not in the catalog, {why}"),
             })
             .await?;
         }
@@ -236,10 +259,13 @@ impl SiteOperations {
         match found {
             Some(found) => self.damage(found, work).await,
             None => {
-                // Without its bytes being opened, only its place was looked at.
-                if deep {
-                    work.summary.verified.objects += verified.objects;
-                    work.summary.verified.bytes += verified.bytes;
+                match deep {
+                    true => {
+                        work.summary.verified.objects += verified.objects;
+                        work.summary.verified.bytes += verified.bytes;
+                    }
+                    // Without its bytes being opened, only its place was looked at.
+                    false => work.summary.files += 1,
                 }
                 Ok(())
             }

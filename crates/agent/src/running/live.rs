@@ -4,15 +4,16 @@ use async_trait::async_trait;
 use sealift_ledger::Requeue;
 use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceHandle, SourceStatus};
-use sealift_terms::{AuditKind, AuditRecord, BucketName, Timestamp};
+use sealift_terms::{AuditKind, AuditRecord, BucketName, PeerName, Timestamp, TransferId};
 
-use super::{Running, hello::policy_of, question, start::rules_of};
+use super::{Running, canary::Canary, difference, hello::policy_of, question, start::rules_of};
 use crate::{
     CheckLine, Error,
-    admin::{Actor, Alarm, Readiness},
+    admin::{Actor, Alarm, Check, Readiness},
     check_offline,
     config::Config,
     load_credentials, load_peers,
+    offline::SOURCE,
     operations::{Live, PeerState, SessionState},
     site::keys_usable,
 };
@@ -74,6 +75,10 @@ impl Live for Running {
             .collect()
     }
 
+    fn progress(&self, peer: &PeerName, transfer: TransferId) -> Option<u64> {
+        self.senders.get(peer)?.sender.progress(transfer)
+    }
+
     fn usage(&self) -> Usage {
         self.door.usage()
     }
@@ -87,40 +92,91 @@ impl Live for Running {
     }
 
     fn scan(&self, bucket: Option<&BucketName>) -> u64 {
-        self.each_source(bucket, SourceHandle::scan)
+        let chosen = self.chosen_sources(bucket);
+        chosen.map(SourceHandle::scan).count() as u64
     }
 
-    fn accept_deletes(&self, bucket: Option<&BucketName>) -> u64 {
-        self.each_source(bucket, SourceHandle::accept_deletes)
+    fn accept_deletes(&self, bucket: Option<&BucketName>) -> Vec<u64> {
+        let accepted = self.chosen_sources(bucket);
+        let accepted = accepted.filter_map(SourceHandle::accept_deletes);
+        accepted.map(|held| held.vanished).collect()
     }
 
     async fn reload(&self, actor: &Actor) -> Result<Vec<CheckLine>, Error> {
-        self.take_up_file(&actor.to_string()).await
+        Self::reload(self, &actor.to_string()).await
     }
 
-    async fn check(&self) -> Vec<CheckLine> {
-        let config = self.site.current();
-        let mut lines = check_offline(&config, &self.site.world).await;
-        lines.extend(question::ask_peers(&config, &self.site.world, &self.tls).await);
-        lines
+    async fn check(&self, check: &Check) -> Result<Vec<CheckLine>, Error> {
+        let (running, world) = (self.site.current(), &self.site.world);
+        let path = check.file.as_deref().unwrap_or(&running.path);
+        let flags = self.flags.iter().cloned().chain(check.overrides());
+        let config = Config::load(path, flags.collect())?;
+        let out_of_reach = self.confined.refuse_outside(&config).err();
+        let mut lines = match out_of_reach {
+            // What it may not look at it cannot say anything of.
+            Some(refused) => vec![CheckLine::warn(
+                "configuration",
+                refused.to_string(),
+                "run `sealift check --offline`, which is not held to that",
+            )],
+            None => check_offline(&config, world).await,
+        };
+        for source in &config.sources {
+            if !self.confined.covers(&source.directory) {
+                let check = format!("{SOURCE}{}", source.bucket);
+                lines.retain(|line| line.check != check);
+                let why = "the running agent may not look there: `sealift check --offline` does";
+                lines.push(CheckLine::skip(check, why));
+            }
+        }
+        match difference::line(&running, &config) {
+            // What the agent holds is what its peers will see.
+            None => lines.extend(question::ask_peers(&config, world, &self.tls).await),
+            Some(differs) => {
+                lines.insert(1, differs);
+                lines.extend(question::check_peers(&config, world).await);
+            }
+        }
+        for bucket in &running.buckets {
+            let canary = Canary::new(&*world.rng);
+            lines.push(canary.here(&self.site.archive, &bucket.name).await);
+        }
+        Ok(lines)
     }
 }
 
 impl Running {
-    fn each_source(&self, bucket: Option<&BucketName>, act: impl Fn(&SourceHandle)) -> u64 {
+    fn chosen_sources(&self, bucket: Option<&BucketName>) -> impl Iterator<Item = &SourceHandle> {
         let wanted =
-            |source: &&SourceHandle| bucket.is_none_or(|bucket| source.status().bucket == *bucket);
-        let chosen: Vec<_> = self.sources.iter().filter(wanted).collect();
-        chosen.iter().for_each(|source| act(source));
-        chosen.len() as u64
+            move |source: &&SourceHandle| bucket.is_none_or(|b| source.status().bucket == *b);
+        self.sources.iter().filter(wanted)
+    }
+
+    /// Reads the configuration again, and logs what came of it.
+    pub(super) async fn reload(&self, actor: &str) -> Result<Vec<CheckLine>, Error> {
+        let taken = self.take_up_file(actor).await;
+        match &taken {
+            Ok(_) => tracing::info!(actor, "configuration reloaded"),
+            Err(error) => {
+                let failure = error.failure();
+                let causes = failure.causes.join("; ");
+                tracing::error!(
+                    actor,
+                    error = failure.what,
+                    causes,
+                    "the configuration stays as it was"
+                );
+            }
+        }
+        taken
     }
 
     /// Reads the configuration again and takes it up as a whole, or not at all.
-    pub(super) async fn take_up_file(&self, actor: &str) -> Result<Vec<CheckLine>, Error> {
+    async fn take_up_file(&self, actor: &str) -> Result<Vec<CheckLine>, Error> {
         let _one_at_a_time = self.reloading.lock().await;
         let before = self.site.current();
         let after = Config::load(&before.path, self.flags.clone())?;
-        needs_restart(&before, &after)?;
+        difference::needs_restart(&before, &after)?;
         self.confined.refuse_outside(&after)?;
         // Everything that can be refused comes first; from the record on nothing is.
         let credentials = load_credentials(&after, &self.site.world)?;
@@ -152,75 +208,5 @@ impl Running {
             "reload",
             "certificate, peers, grants, buckets and rules",
         )])
-    }
-}
-
-/// Refuses what a running agent cannot take up.
-fn needs_restart(before: &Config, after: &Config) -> Result<(), Error> {
-    let peers = |config: &Config| -> Vec<_> {
-        let of = |peer: &crate::config::Peer| {
-            let dial_for = (peer.dial_for.send, peer.dial_for.receive);
-            (
-                peer.name.clone(),
-                peer.identity.clone(),
-                peer.address.clone(),
-                dial_for,
-            )
-        };
-        config.peers.iter().map(of).collect()
-    };
-    let sources = |config: &Config| -> Vec<_> {
-        let of = |source: &crate::config::SourceDirectory| {
-            (
-                source.bucket.clone(),
-                source.directory.clone(),
-                source.scan_interval,
-            )
-        };
-        config.sources.iter().map(of).collect()
-    };
-    let named = |config: &Config| -> std::collections::BTreeSet<_> {
-        config
-            .rules
-            .iter()
-            .flat_map(|rule| rule.peers.iter().cloned())
-            .collect()
-    };
-    let site = |config: &Config| {
-        let site = &config.site;
-        (
-            site.name.clone(),
-            site.region.clone(),
-            site.data_dir.clone(),
-        )
-    };
-    let same = [
-        ("[site]", site(before) == site(after)),
-        ("[keys]", before.root_key == after.root_key),
-        ("[listen]", before.listen == after.listen),
-        ("[admin]", before.admin == after.admin),
-        ("[limits]", before.limits == after.limits),
-        ("[tls]", before.tls == after.tls),
-        ("[log]", before.log == after.log),
-        ("[watchdog]", before.stalled_after == after.stalled_after),
-        (
-            "[[peer]]: who they are and where",
-            peers(before) == peers(after),
-        ),
-        ("[[source]]", sources(before) == sources(after)),
-        (
-            "[[rule]]: the peers they name",
-            named(before) == named(after),
-        ),
-    ];
-    match same.iter().find(|(_, same)| !same) {
-        None => Ok(()),
-        Some((what, _)) => Err(Error::Request {
-            what: "restart needed",
-            found: format!("{what} was changed"),
-            allowed:
-                "a running agent takes up certificates, trust bundles, grants, buckets and rules"
-                    .to_owned(),
-        }),
     }
 }

@@ -8,13 +8,16 @@
 //! ```
 
 mod accepting;
+mod canary;
 mod dialling;
+mod difference;
 mod hello;
 mod links;
 mod live;
 mod peers;
 mod question;
 mod quota;
+mod reminding;
 mod session;
 mod start;
 mod upkeep;

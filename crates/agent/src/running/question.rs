@@ -12,8 +12,9 @@ use sealift_wire::{
     SendSession,
 };
 
+use super::canary::Canary;
 use crate::{
-    CheckLine, World,
+    CheckLine, Outcome, World,
     config::{Config, Peer},
     load_credentials, load_peers,
 };
@@ -161,15 +162,33 @@ impl Visit<'_> {
                 bucket: bucket.clone(),
             };
             let answered = tokio::time::timeout(ANSWER_TIME_MAX, asking.ask(&question)).await;
-            lines.push(match answered {
+            let line = match answered {
                 Ok(Ok(answer)) => self.bucket(check, bucket, answer),
-                Ok(Err(error)) => {
-                    CheckLine::fail(check, error.to_string(), "look into the peer's log")
-                }
-                Err(_) => CheckLine::fail(check, "no answer", "look into the peer's log"),
-            });
+                Ok(Err(error)) => unanswered(check, error.to_string()),
+                Err(_) => unanswered(check, "no answer".to_owned()),
+            };
+            let could_take_it = matches!(line.outcome, Outcome::Pass | Outcome::Warn);
+            lines.push(line);
+            if could_take_it {
+                lines.push(self.canary(bucket, &mut asking).await);
+            }
         }
         asking.close().await;
+    }
+
+    /// An object's whole way, through this session and back.
+    async fn canary(&self, bucket: &BucketName, asking: &mut Asking) -> CheckLine {
+        let check = format!("canary of bucket {bucket} at {}", self.peer.name);
+        let canary = Canary::new(&*self.world.rng);
+        let question = Question::Canary {
+            bucket: bucket.clone(),
+            bytes: canary.hex(),
+        };
+        match tokio::time::timeout(ANSWER_TIME_MAX, asking.ask(&question)).await {
+            Ok(Ok(answer)) => canary.answered(check, answer),
+            Ok(Err(error)) => unanswered(check, error.to_string()),
+            Err(_) => unanswered(check, "no answer".to_owned()),
+        }
     }
 
     fn bucket(&self, check: String, bucket: &BucketName, answer: Answer) -> CheckLine {
@@ -208,6 +227,10 @@ impl Visit<'_> {
         }
         CheckLine::pass(check, format!("granted, sealable, in {region}"))
     }
+}
+
+fn unanswered(check: String, found: String) -> CheckLine {
+    CheckLine::fail(check, found, "look into the peer's log")
 }
 
 /// A link on which only questions are asked.

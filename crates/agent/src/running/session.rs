@@ -238,14 +238,20 @@ impl Running {
             let evidence = "another session to this peer is still open";
             return Err((Reason::PeerUnreachable, evidence.to_owned()));
         };
-        let (hello, agreed) = (greeted.theirs.clone(), greeted.agreed);
+        let theirs = &greeted.theirs;
+        let (hello, agreed) = (theirs.clone(), greeted.agreed);
         let session = Sending {
             hello,
             agreed,
             links,
             lost,
         };
-        let end = one.sender.run(session, self.stop.subscribe()).await;
+        let remembered = self.remembered(&greeted.peer.name, theirs).await;
+        let reminder = self.remind(&one.sender, remembered);
+        let end = tokio::select! {
+            end = one.sender.run(session, self.stop.subscribe()) => end,
+            never = reminder => match never {},
+        };
         end.map_err(|error| (error.reason(), error.evidence()))
     }
 

@@ -29,7 +29,7 @@ use crate::{
     check_offline,
     config::{Config, Override},
     load_credentials, load_peers,
-    offline::KEY_BACKUP,
+    offline::{KEY_BACKUP, is_source},
     operations::SiteOperations,
     site::Site,
     watch_signals,
@@ -48,6 +48,7 @@ const LOCK_RETRY: Duration = Duration::from_millis(50);
 /// What keeps it from starting, or made it stop.
 pub async fn up(config: Config, flags: Vec<Override>, confined: Confined) -> Result<(), Error> {
     let world = World::real();
+    config.look_at(&["site.", "identity.", "keys.", "peer."])?;
     let mut lifecycle =
         watch_signals(config.limits.drain).map_err(Error::failed("watching for signals"))?;
     let lock = lock(&config).await?;
@@ -97,7 +98,7 @@ async fn refuse_what_cannot_work(config: &Config, world: &World) -> Result<(), E
         match line.outcome {
             Outcome::Pass | Outcome::Skip => {}
             Outcome::Warn => tracing::warn!(check = line.check, "{}", line.found),
-            Outcome::Fail if line.check == KEY_BACKUP => {
+            Outcome::Fail if line.check == KEY_BACKUP || is_source(&line) => {
                 tracing::warn!(check = line.check, "{}", line.found);
             }
             Outcome::Fail => failed.push(line),
@@ -138,7 +139,7 @@ async fn start(
     let listener = listen(&config, &refused, &tls).await?;
     let work = WorkSignal::new();
     let (rules, rules_in_force) = watch::channel(Arc::new(rules_of(&config)));
-    let sources = open_sources(&config, &site)?;
+    let sources = open_sources(&config, &site);
     let (stop, stopping) = watch::channel(false);
     let changes = Changes {
         rules: rules_in_force,
@@ -271,14 +272,13 @@ pub(super) fn rules_of(config: &Config) -> Rules {
 
 type Sources = BTreeMap<BucketName, Arc<dyn Source>>;
 
-fn open_sources(config: &Config, site: &Site) -> Result<Sources, Error> {
-    let mut sources: Sources = BTreeMap::new();
-    for source in &config.sources {
-        let opened = DirectorySource::new(&source.directory, site.world.clock.clone());
-        let opened = opened.map_err(Error::failed("opening a source"))?;
-        sources.insert(source.bucket.clone(), Arc::new(opened));
-    }
-    Ok(sources)
+/// A source that is away now holds up its own bucket and nothing else.
+fn open_sources(config: &Config, site: &Site) -> Sources {
+    let opened = |source: &crate::config::SourceDirectory| {
+        let opened = DirectorySource::awaited(&source.directory, site.world.clock.clone());
+        (source.bucket.clone(), Arc::new(opened) as Arc<dyn Source>)
+    };
+    config.sources.iter().map(opened).collect()
 }
 
 /// A sender for every peer that a rule names.
@@ -326,10 +326,8 @@ async fn serve(running: &Arc<Running>, lifecycle: &mut Lifecycle) {
     let reload = async {
         loop {
             reloads.reload_asked().await;
-            match running.take_up_file("SIGHUP").await {
-                Ok(_) => tracing::info!("configuration reloaded"),
-                Err(error) => tracing::error!(%error, "the configuration stays as it was"),
-            }
+            // What came of it is in the log.
+            let _ = running.reload("SIGHUP").await;
         }
     };
     tokio::select! {

@@ -2,6 +2,7 @@
 //! agent or a command works on, and nothing of the network.
 
 mod keys;
+pub(crate) mod lost;
 mod offline;
 mod open;
 mod rebuilding;
@@ -19,8 +20,9 @@ use sealift_terms::{AuditRecord, Timestamp};
 use crate::{Error, Metrics, World, config::Config};
 
 pub(crate) use keys::usable as keys_usable;
+pub use lost::Remnant;
 pub use offline::{Offline, Restoring};
-pub(crate) use open::CATALOG_FILE;
+pub(crate) use open::{CATALOG_FILE, JOURNAL_FILE};
 pub use rebuilding::rebuild_catalog;
 
 /// An opened data directory. The lock on it is held as long as this lives.

@@ -22,6 +22,7 @@ pub struct Offline;
 #[async_trait]
 impl OpenSite for Offline {
     async fn open(&self, config: &Config, lock: DataDirLock) -> Result<Arc<dyn Operations>, Error> {
+        config.look_at(&["keys."])?;
         let site = Site::open_stopped(config.clone(), World::real(), lock).await?;
         Ok(Arc::new(SiteOperations::stopped(site)))
     }
@@ -46,6 +47,7 @@ impl fmt::Debug for Restoring {
 #[async_trait]
 impl OpenSite for Restoring {
     async fn open(&self, config: &Config, lock: DataDirLock) -> Result<Arc<dyn Operations>, Error> {
+        config.look_at(&["keys."])?;
         let path = config.site.data_dir.join(KEYSTORE_FILE);
         if !path.exists() {
             let (this, secret) = (self.clone(), root_secret(&config.root_key)?);

@@ -7,19 +7,19 @@ use sealift_host::DataDirLock;
 use sealift_keys::{LocalKeystore, RecordRing};
 use sealift_ledger::{NewSite, SqliteAudit, SqliteCatalog, SqliteJournal};
 use sealift_store::DirectoryStore;
-use sealift_terms::{Epoch, SiteId};
+use sealift_terms::{Audit, AuditKind, AuditRecord, Epoch, SiteId};
 
-use super::{Site, keys};
-use crate::{Error, World, config::Config, files::upload_files_max, open_keystore};
+use super::{Site, keys, lost};
+use crate::{Error, World, admin::Actor, config::Config, files::upload_files_max, open_keystore};
 
 /// The sender's journal in a data directory.
-const JOURNAL_FILE: &str = "journal.db";
+pub(crate) const JOURNAL_FILE: &str = "journal.db";
 /// The receiver's catalog, with the audit log.
 pub(crate) const CATALOG_FILE: &str = "catalog.db";
 /// Unfinished objects.
 const STAGING_DIR: &str = "staging";
 /// Sealed objects.
-const STORE_DIR: &str = "store";
+pub(super) const STORE_DIR: &str = "store";
 
 impl Site {
     /// Opens a site for an agent that is to run.
@@ -32,9 +32,9 @@ impl Site {
         world: World,
         lock: DataDirLock,
     ) -> Result<Arc<Self>, Error> {
-        let (config, opened) = open_files(config, &world).await?;
+        let (config, opened) = open_files(config, &world, IfLost::Refuse).await?;
         keys::usable(&config, &opened.keystore).await?;
-        assemble(config, world, lock, opened).await
+        assemble(config, world, lock, opened, "agent").await
     }
 
     /// Opens a site to look at it: a key that cannot be used now is in nobody's way
@@ -47,8 +47,10 @@ impl Site {
         world: World,
         lock: DataDirLock,
     ) -> Result<Arc<Self>, Error> {
-        let (config, opened) = open_files(config, &world).await?;
-        assemble(config, world, lock, opened).await
+        let (config, opened) = open_files(config, &world, IfLost::Refuse).await?;
+        // Keys are used by whoever runs the command.
+        let actor = Actor::offline().to_string();
+        assemble(config, world, lock, opened, &actor).await
     }
 }
 
@@ -69,27 +71,54 @@ pub(super) struct Opened {
 
 /// Passphrases are slow to use and databases may have to be recovered: on a
 /// thread that may block.
-pub(super) async fn open_files(config: Config, world: &World) -> Result<(Config, Opened), Error> {
+pub(super) async fn open_files(
+    config: Config,
+    world: &World,
+    catalog: IfLost,
+) -> Result<(Config, Opened), Error> {
     let world = world.clone();
     let opening = tokio::task::spawn_blocking(move || {
-        let opened = open_here(&config, &world)?;
+        let opened = open_here(&config, &world, catalog)?;
         Ok((config, opened))
     });
     opening.await.map_err(Error::failed("opening the site"))?
 }
 
-fn open_here(config: &Config, world: &World) -> Result<Opened, Error> {
+/// What to do about a catalog that is not there although there was one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IfLost {
+    /// Nothing: an empty one in its place would say that nothing was ever stored.
+    Refuse,
+    /// It is filled again, as soon as it is there.
+    Rebuild,
+}
+
+fn open_here(config: &Config, world: &World, catalog: IfLost) -> Result<Opened, Error> {
     let dir: &Path = &config.site.data_dir;
     let keystore = Arc::new(open_keystore(config, world)?);
     let facts = Arc::new(SiteFacts::new(keystore.facts_key()));
-    let journal = SqliteJournal::open(&dir.join(JOURNAL_FILE), facts.clone());
-    let journal = journal.map_err(Error::failed("opening the journal"))?;
+    if catalog == IfLost::Refuse {
+        lost::refuse_new_catalog(dir)?;
+    }
+    let lost_journal = lost::journal(dir);
     let new = NewSite {
         site: SiteId::random(&*world.rng),
         epoch: Epoch::random(&*world.rng),
     };
-    let catalog = SqliteCatalog::open(&dir.join(CATALOG_FILE), facts, new);
-    let catalog = catalog.map_err(Error::failed("opening the catalog"))?;
+    // The catalog first: a journal without one says that there was one.
+    let cannot = |which| move |source| Error::Database { which, source };
+    let catalog = SqliteCatalog::open(&dir.join(CATALOG_FILE), facts.clone(), new);
+    let catalog = catalog.map_err(cannot("catalog"))?;
+    let journal = SqliteJournal::open(&dir.join(JOURNAL_FILE), facts);
+    let journal = journal.map_err(cannot("journal"))?;
+    if lost_journal {
+        let record = AuditRecord::new(world.clock.now(), AuditKind::JournalLost, "agent");
+        let kept = catalog.audit().record(record);
+        kept.map_err(Error::failed("writing the audit log"))?;
+        tracing::warn!(
+            "journal.db was not there and is made anew: everything in the sources is offered again"
+        );
+    }
     let disk = Arc::clone(&world.disk);
     let store = DirectoryStore::new(disk, dir.join(STAGING_DIR), dir.join(STORE_DIR));
     let store = store.map_err(Error::failed("opening the store"))?;
@@ -109,15 +138,16 @@ pub(super) struct Ready {
     journal: SqliteJournal,
 }
 
-pub(super) fn ready(config: &Config, world: &World, opened: Opened) -> Ready {
+pub(super) fn ready(config: &Config, world: &World, opened: Opened, actor: &str) -> Ready {
     let audit = opened.catalog.audit();
-    let ring = Arc::new(RecordRing::new(
+    let ring = RecordRing::new(
         opened.keystore.clone(),
         config.site.region.clone(),
         Arc::clone(&world.clock),
         Arc::clone(&world.rng),
         audit.clone(),
-    ));
+    );
+    let ring = Arc::new(ring.acting_for(actor));
     let parts = ArchiveParts {
         store: Arc::new(opened.store),
         catalog: Arc::new(opened.catalog),
@@ -143,8 +173,9 @@ async fn assemble(
     world: World,
     lock: DataDirLock,
     opened: Opened,
+    actor: &str,
 ) -> Result<Arc<Site>, Error> {
-    let ready = ready(&config, &world, opened);
+    let ready = ready(&config, &world, opened, actor);
     let parts = ready.parts.clone();
     let archive = Archive::open(ready.parts)
         .await

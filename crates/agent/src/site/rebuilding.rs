@@ -4,7 +4,7 @@ use sealift_archive::{Finding as Found, rebuild};
 use sealift_host::{DataDirLock, LockError};
 use sealift_ledger::AuditLog;
 
-use super::open::{open_files, ready};
+use super::open::{IfLost, open_files, ready};
 use crate::{
     Error, World,
     admin::{Actor, Finding, Rebuilt},
@@ -23,6 +23,7 @@ pub async fn rebuild_catalog(
     config: &Config,
     mut sink: impl FnMut(Finding) + Send,
 ) -> Result<Rebuilt, Error> {
+    config.look_at(&["site.", "keys."])?;
     let lock = DataDirLock::acquire(&config.site.data_dir).map_err(|error| match error {
         LockError::Held { .. } => Error::TryAgain {
             what: "an agent or another command works there: stop it first, the catalog is made \
@@ -33,9 +34,9 @@ pub async fn rebuild_catalog(
         error => Error::Locked(error),
     })?;
     let world = World::real();
-    let (config, opened) = open_files(config.clone(), &world).await?;
-    let ready = ready(&config, &world, opened);
+    let (config, opened) = open_files(config.clone(), &world, IfLost::Rebuild).await?;
     let actor = Actor::offline().to_string();
+    let ready = ready(&config, &world, opened, &actor);
     let mut take = |found: Found| sink(in_words(found));
     let report = rebuild(ready.parts.clone(), &actor, &mut take).await;
     let report = report.map_err(Error::failed("making the catalog anew"))?;

@@ -52,6 +52,7 @@ impl Backup {
         let files = sealed_file::write_verified(&self.out, text.as_bytes(), |bytes| {
             Ok(authority.verify_backup(bytes, &passphrase)?)
         })?;
+        authority.note_backup().map_err(Error::from)?;
         let out = self.out.display().to_string();
         output::row(
             global.json,

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use sealift_agent::{
     Error, Exit, Restoring, World,
-    admin::{Answers, KeyVersions, Keys as Act, KeysRestored, Piece, Reached, Request},
+    admin::{Answers, KeyVersions, Keys as Act, KeysRestored, Piece, Request},
 };
-use sealift_keys::{LocalKeystore, RootSecret, StretchedPassphrase};
-use sealift_terms::limits::KEYSTORE_BYTES_MAX;
+use sealift_keys::{KEYSTORE_FILE, LocalKeystore, RootSecret, StretchedPassphrase};
+use sealift_terms::{KeyId, limits::KEYSTORE_BYTES_MAX};
 use serde_json::json;
 
 use crate::{
     cli::Global,
     commands::{rows, sealed_file},
-    output::{self, Outcome},
+    output::{self, Outcome, counted},
     prompt,
 };
 
@@ -39,11 +39,10 @@ pub(crate) struct Restore {
 
 impl Backup {
     pub(crate) async fn run(&self, global: &Global) -> Outcome {
-        let config = global.load()?;
         let secret = secret(self.passphrase_file.as_deref(), true)?;
         let stretched = StretchedPassphrase::for_new_backup(&secret, &*World::real().rng);
         let passphrase = stretched.map_err(Error::from)?;
-        let site = Reached::find(&config, &sealift_agent::Offline).await?;
+        let site = global.reach(&sealift_agent::Offline).await?;
         let bytes = gather(site.ask(Request::Keys(Act::Backup { passphrase }))).await?;
         let versions = sealed_file::write_verified(&self.file, &bytes, |bytes| {
             Ok(LocalKeystore::verify_backup(bytes, &secret)?)
@@ -53,12 +52,14 @@ impl Backup {
         rows(
             site.ask(Request::Keys(Act::BackedUp(held))),
             |held: KeyVersions| {
-                let (file, versions) = (self.file.display().to_string(), held.versions.len());
+                let file = self.file.display().to_string();
+                let rows: Vec<_> = held.versions.iter().map(version_row).collect();
+                let are = counted(rows.len() as u64, "key version is", "key versions are");
                 output::row(
                     global.json,
-                    &json!({"file": file, "versions": held.versions}),
+                    &json!({"file": file, "versions": rows}),
                     format!(
-                        "{versions} key versions are in {file}, which was opened again\n\
+                        "{are} in {file}, which was opened again\n\
                      Keep it and its passphrase apart from each other and from this machine."
                     ),
                 )
@@ -71,7 +72,6 @@ impl Backup {
 
 impl Restore {
     pub(crate) async fn run(&self, global: &Global) -> Outcome {
-        let config = global.load()?;
         let backup = sealed_file::read(&self.file, KEYSTORE_BYTES_MAX)?;
         let secret = secret(self.passphrase_file.as_deref(), false)?;
         let stretched = StretchedPassphrase::for_backup(&secret, &backup);
@@ -82,22 +82,47 @@ impl Restore {
             backup: backup.clone(),
             passphrase: passphrase.to_secret(),
         };
-        let site = Reached::find(&config, &restoring).await?;
+        let lost = self.keystore_is_lost(global);
+        let site = global.reach(&restoring).await?;
+        let made_anew = lost && !site.is_running();
         let backup = String::from_utf8(backup).map_err(Error::failed("reading the backup"))?;
         let act = Act::Restore { passphrase, backup };
         rows(site.ask(Request::Keys(act)), |restored: KeysRestored| {
-            output::row(
-                global.json,
-                &restored,
-                format!(
-                    "all {} key versions of the backup are here: {} keys and {} versions were missing",
-                    restored.versions, restored.keys_added, restored.versions_added
-                ),
-            )
+            output::row(global.json, &restored, told(&restored, made_anew))
         })
         .await?;
         Ok(Exit::Done)
     }
+}
+
+impl Restore {
+    /// Whether the keystore is away, so that all of it comes from the backup.
+    fn keystore_is_lost(&self, global: &Global) -> bool {
+        let config = global.load().ok();
+        config.is_some_and(|config| !config.site.data_dir.join(KEYSTORE_FILE).exists())
+    }
+}
+
+fn told(restored: &KeysRestored, made_anew: bool) -> String {
+    let KeysRestored {
+        versions,
+        keys_added,
+        versions_added,
+    } = restored;
+    let counted = |count: &usize, one, many| counted(*count as u64, one, many);
+    let all = counted(versions, "key version", "key versions");
+    match made_anew {
+        true => format!("the keystore was lost and is made anew: {all} came from the backup"),
+        false => format!(
+            "{all} of the backup, all here: {} and {} were missing",
+            counted(keys_added, "key", "keys"),
+            counted(versions_added, "version", "versions")
+        ),
+    }
+}
+
+fn version_row((key, version): &(KeyId, String)) -> serde_json::Value {
+    json!({"id": key, "version": version})
 }
 
 fn secret(file: Option<&Path>, twice: bool) -> Result<RootSecret, Error> {

@@ -5,7 +5,7 @@
 
 mod target;
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use sealift_agent::{
@@ -67,37 +67,43 @@ impl Restore {
             status: Some(Status::Replica),
             versions: false,
         });
-        let (site, answers) = ask(global, request).await?;
-        let rows = all(answers).await?;
-        if rows.is_empty() {
+        let (site, mut answers) = ask(global, request).await?;
+        let mut next: Option<ObjectRow> = answers.next_row().await?;
+        if next.is_none() {
+            answers.finish().await?;
             let what = format!("archived object at {}", output::safe(&self.prefix));
             return Err(Error::NotFound { what }.into());
         }
-        let keys: BTreeSet<&str> = rows.iter().map(|row| row.key.as_str()).collect();
         let target = Target::open(&self.directory)?;
-        let (mut summary, mut damaged) = (Summary::default(), false);
-        for row in &rows {
-            let left = match self.one(&site, &target, &keys, row).await? {
+        let (mut above, mut summary, mut damaged) = (Above::default(), Summary::default(), false);
+        while let Some(row) = &next {
+            let object_above = above.pass(row.key.as_str());
+            let became = self.one(&site, &target, object_above, row).await?;
+            let left = match became {
                 Became::Restored => {
                     summary.restored += 1;
                     summary.bytes += row.size;
-                    continue;
+                    None
                 }
                 Became::There => {
                     summary.there += 1;
-                    continue;
+                    None
                 }
-                Became::Left(why) => why,
+                Became::Left(why) => Some(why),
                 Became::Damaged(why) => {
                     damaged = true;
-                    why
+                    Some(why)
                 }
             };
-            summary.left += 1;
-            let key = row.key.as_str();
-            let line = format!("left  {}: {}", output::safe(key), output::safe(&left));
-            output::row(global.json, &LeftRow { key, left }, line)?;
+            if let Some(left) = left {
+                summary.left += 1;
+                let key = row.key.as_str();
+                let line = format!("left  {}: {}", output::safe(key), output::safe(&left));
+                output::row(global.json, &LeftRow { key, left }, line)?;
+            }
+            next = answers.next_row().await?;
         }
+        answers.finish().await?;
         target.sync()?;
         output::row(global.json, &summary, told(&summary))?;
         Ok(match (damaged, summary.left) {
@@ -111,7 +117,7 @@ impl Restore {
         &self,
         site: &Reached,
         target: &Target,
-        keys: &BTreeSet<&str>,
+        above: Option<String>,
         row: &ObjectRow,
     ) -> Result<Became, Error> {
         let key = row.key.as_str();
@@ -120,7 +126,7 @@ impl Restore {
                 "its key is no path beneath a directory".to_owned(),
             ));
         }
-        if let Some(above) = collides(key, keys) {
+        if let Some(above) = above {
             return Ok(Became::Left(format!(
                 "{above} is an object, too, and so no directory"
             )));
@@ -171,15 +177,6 @@ impl Restore {
     }
 }
 
-async fn all(mut answers: Answers) -> Result<Vec<ObjectRow>, Error> {
-    let mut rows = Vec::new();
-    while let Some(row) = answers.next_row().await? {
-        rows.push(row);
-    }
-    answers.finish().await?;
-    Ok(rows)
-}
-
 async fn write(
     mut answers: Answers,
     place: &Place,
@@ -197,10 +194,23 @@ async fn write(
     part.finish(row, force).map_err(failed)
 }
 
-/// The object that is where this key needs a directory.
-fn collides<'k>(key: &'k str, keys: &BTreeSet<&str>) -> Option<&'k str> {
-    let mut above = key.match_indices('/').filter_map(|(at, _)| key.get(..at));
-    above.find(|above| keys.contains(above))
+/// The objects that came by, as far as a later one can need a directory in their
+/// place. Keys come sorted by their bytes: only those that the last one begins with
+/// can, and they are no more than it has bytes.
+#[derive(Debug, Default)]
+struct Above(Vec<String>);
+
+impl Above {
+    /// Takes the next key; gives the object that is where it needs a directory.
+    fn pass(&mut self, key: &str) -> Option<String> {
+        while self.0.last().is_some_and(|above| !key.starts_with(above)) {
+            self.0.pop();
+        }
+        let is_directory = |above: &&String| key.as_bytes().get(above.len()) == Some(&b'/');
+        let found = self.0.iter().find(is_directory).cloned();
+        self.0.push(key.to_owned());
+        found
+    }
 }
 
 fn told(summary: &Summary) -> String {
@@ -210,7 +220,8 @@ fn told(summary: &Summary) -> String {
         there,
         left,
     } = summary;
-    let mut text = format!("restored  {restored} objects, {}", output::bytes(*bytes));
+    let objects = output::counted(*restored, "object", "objects");
+    let mut text = format!("restored  {objects}, {}", output::bytes(*bytes));
     if *there > 0 {
         text.push_str(&format!("\nthere     {there} already"));
     }
@@ -226,11 +237,24 @@ mod tests {
 
     #[test]
     fn a_key_beneath_another_object_collides() {
-        let keys = BTreeSet::from(["a", "a/b", "a/b/c", "ab", "x/y"]);
-        assert_eq!(collides("a/b", &keys), Some("a"));
-        assert_eq!(collides("a/b/c", &keys), Some("a"));
-        assert_eq!(collides("a", &keys), None);
-        assert_eq!(collides("ab", &keys), None);
-        assert_eq!(collides("x/y", &keys), None);
+        let mut above = Above::default();
+        let sorted = [
+            "a", "a-b", "a.d/x", "a/b", "a/b/c", "ab", "x/y", "x/y-z/1", "x/y/2",
+        ];
+        let found: Vec<_> = sorted.iter().map(|key| above.pass(key)).collect();
+        let beneath = |above: &str| Some(above.to_owned());
+        assert_eq!(found[3..5], [beneath("a"), beneath("a")]);
+        assert_eq!(found[8], beneath("x/y"));
+        let free = found.iter().filter(|found| found.is_none());
+        assert_eq!(free.count(), 6, "{found:?}");
+    }
+
+    #[test]
+    fn no_more_is_held_than_one_key_begins_with() {
+        let mut above = Above::default();
+        for n in 0..100_000 {
+            above.pass(&format!("k{n:06}"));
+        }
+        assert!(above.0.len() <= 7, "{}", above.0.len());
     }
 }

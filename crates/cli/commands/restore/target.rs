@@ -61,6 +61,10 @@ impl Target {
     /// Opens the directory, made if it is missing. The user named it: a link that
     /// leads to it is followed.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        if path.is_file() {
+            let no_directory = io::ErrorKind::NotADirectory.into();
+            return Err(Error::io("restore into", path)(no_directory));
+        }
         fs::create_dir_all(path).map_err(Error::io("make", path))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = rustix::fs::open(path, flags, Mode::empty());
@@ -207,6 +211,7 @@ mod tests {
             mode: Some("4750".to_owned()),
             stored_at: None,
             sealing: None,
+            removal_held: false,
         }
     }
 

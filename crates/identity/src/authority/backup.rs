@@ -18,6 +18,11 @@ use crate::{error::IdentityError, files};
 /// How deep the directory is: `regions/REGION/issuing.key`, and some room.
 const DEPTH_MAX: usize = 5;
 
+/// The note of what was last backed up; no part of the authority.
+const BACKED_UP: &str = "backed-up";
+/// A SHA-256 in hex.
+const DIGEST_CHARS: usize = 64;
+
 /// What the sealed file holds: files by their path in the directory.
 #[derive(Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,6 +72,28 @@ impl Authority {
         Ok(content.files.len())
     }
 
+    /// Notes that what is here now is in a backup that was opened again.
+    ///
+    /// # Errors
+    /// [`IdentityError::File`] when the note cannot be written.
+    pub fn note_backup(&self) -> Result<(), IdentityError> {
+        let digest = Content::of(&self.dir)?.digest()?;
+        files::write_secret(&self.dir.join(BACKED_UP), digest.as_bytes())
+    }
+
+    /// Whether everything that is here now is in a verified backup.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when the directory cannot be read.
+    pub fn is_backed_up(&self) -> Result<bool, IdentityError> {
+        let path = self.dir.join(BACKED_UP);
+        if !path.exists() {
+            return Ok(false);
+        }
+        let noted = files::read_public(&path, DIGEST_CHARS)?;
+        Ok(noted == Content::of(&self.dir)?.digest()?.as_bytes())
+    }
+
     /// Makes the directory of an authority from a backup. It appears whole, and only
     /// when its certificates and keys belong together.
     ///
@@ -93,7 +120,9 @@ impl Authority {
             let _ = fs::remove_dir_all(&new);
             return Err(error);
         }
-        Self::open(dir)
+        let authority = Self::open(dir)?;
+        authority.note_backup()?;
+        Ok(authority)
     }
 }
 
@@ -131,6 +160,9 @@ impl Content {
                 .to_str()
                 .ok_or_else(|| files::content(&path, "has a name that is not UTF-8"))?;
             let name = format!("{prefix}{name}");
+            if name == BACKED_UP {
+                continue;
+            }
             let kind = entry.file_type().map_err(failed("read", &path))?;
             if kind.is_dir() && depth < DEPTH_MAX {
                 self.take(&path, &format!("{name}/"), depth + 1)?;
@@ -141,6 +173,13 @@ impl Content {
             }
         }
         Ok(())
+    }
+
+    /// Of every file with its name. The keys in it are random: it tells nothing of them.
+    fn digest(&self) -> Result<String, IdentityError> {
+        let json = Zeroizing::new(serde_json::to_vec(self).map_err(|_| not_json())?);
+        let digest = ring::digest::digest(&ring::digest::SHA256, &json);
+        Ok(hex::encode(digest))
     }
 
     fn write(&self, dir: &Path) -> Result<(), IdentityError> {

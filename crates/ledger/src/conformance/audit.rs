@@ -22,11 +22,11 @@ pub(super) async fn leaves_are_canonical_and_hashed(log: &dyn AuditLog) {
     let leaves = log.leaves(0, 9).await.unwrap();
     assert_eq!(
         leaves[0].json,
-        r#"{"actor":"uid:0","at":"1970-01-01T00:00:01Z","details":{"alias":"ä \"quoted\"","zone":"z"},"index":0,"kind":"key.created"}"#
+        r#"{"actor":"uid:0","at":"1970-01-01T00:00:01.000Z","details":{"alias":"ä \"quoted\"","zone":"z"},"index":0,"kind":"key.created"}"#
     );
     assert_eq!(
         leaves[1].json,
-        r#"{"actor":"agent","at":"1970-01-01T00:00:02Z","index":1,"kind":"agent.started"}"#
+        r#"{"actor":"agent","at":"1970-01-01T00:00:02.000Z","index":1,"kind":"agent.started"}"#
     );
     let mut frontier = merkle::Frontier::default();
     for leaf in &leaves {

@@ -217,7 +217,16 @@ pub(super) async fn a_peer_that_rolled_back_gets_the_later_ones_again(journal: &
         peer: peer("b"),
         sequence,
     };
+    let last = async || journal.last_received(&peer("b")).await.unwrap();
+    let named = |n: usize| leased.get(n).map(|transfer| transfer.change.name.clone());
+    assert_eq!(last().await, named(4));
+    assert_eq!(journal.last_received(&peer("c")).await.unwrap(), None);
     assert_eq!(journal.requeue(after(3), at(4)).await.unwrap(), 2);
+    assert_eq!(
+        last().await,
+        named(2),
+        "what is queued again counts no more"
+    );
     assert_eq!(counted(journal, Status::Completed).await, 3);
     let again = journal.lease(&peer("b"), 9, at(4)).await.unwrap();
     assert_eq!(

@@ -9,7 +9,7 @@ use crate::{LedgerError, Result};
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Larger databases are not examined at every start; `verify` does it.
-const CHECKED_AT_OPEN_BYTES_MAX: u64 = 256 << 20;
+pub(super) const CHECKED_AT_OPEN_BYTES_MAX: u64 = 256 << 20;
 /// Prepared statements kept by each connection.
 const STATEMENTS_CACHED: usize = 64;
 
@@ -53,6 +53,15 @@ pub(super) fn open_writer(path: &Path, schema: &Schema) -> Result<Connection> {
     Ok(db)
 }
 
+/// Opens a reading connection of an existing database that may be of any kind.
+pub(super) fn open_unknown(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(LedgerError::at("open to look"))?;
+    db.busy_timeout(BUSY_TIMEOUT)
+        .map_err(LedgerError::at("set the busy timeout"))?;
+    Ok(db)
+}
+
 /// Opens a reading connection of an existing database.
 pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -76,7 +85,7 @@ fn make_private(path: &Path) {
 }
 
 /// The schema version found; refuses what is another's or newer.
-fn recognise(db: &Connection, path: &Path, schema: &Schema) -> Result<i64> {
+pub(super) fn recognise(db: &Connection, path: &Path, schema: &Schema) -> Result<i64> {
     let pragma = |name: &str| {
         db.pragma_query_value(None, name, |row| row.get::<_, i64>(0))
             .map_err(|error| not_a_database(error, path, schema))

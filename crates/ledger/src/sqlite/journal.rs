@@ -5,7 +5,7 @@ use std::{collections::HashSet, path::Path, sync::Arc};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ToSql, params};
-use sealift_terms::{BucketName, ObjectKey, PeerName, Timestamp, TransferId};
+use sealift_terms::{BucketName, ObjectKey, PeerName, Timestamp, TransferId, VersionName};
 
 use super::{
     columns::{Columns, all, change, first, int, limit},
@@ -304,6 +304,27 @@ impl Journal for SqliteJournal {
                         name: columns.value()?,
                         reason: columns.name()?,
                         evidence: columns.value()?,
+                    })
+                })
+            })
+            .await
+    }
+
+    async fn last_received(&self, peer: &PeerName) -> Result<Option<VersionName>> {
+        let peer = peer.clone();
+        self.readers
+            .page(move |db| {
+                // Tags are of a version that was there before them.
+                let sql = "SELECT t.bucket, t.key, t.version FROM receipts r
+                           JOIN transfers t ON t.id = r.transfer
+                           WHERE t.peer = ?1 AND t.status = 1 AND t.kind < 2
+                           ORDER BY r.sequence DESC, t.id DESC LIMIT 1";
+                first(db, sql, [peer.as_str()], |row| {
+                    let mut columns = Columns::new("transfers", row);
+                    Ok(VersionName {
+                        bucket: columns.name()?,
+                        key: columns.name()?,
+                        version: columns.name()?,
                     })
                 })
             })

@@ -13,6 +13,7 @@ mod catalog_rows;
 mod catalog_state;
 mod columns;
 mod database;
+mod examine;
 mod journal;
 mod journal_rows;
 mod journal_state;
@@ -27,5 +28,6 @@ mod writer;
 
 pub use audit::SqliteAudit;
 pub use catalog::{NewSite, SqliteCatalog};
+pub use examine::{Examined, examine_catalog, examine_journal};
 pub use journal::SqliteJournal;
 pub use key_use::key_use_in;

@@ -4,11 +4,12 @@ use rusqlite::Connection;
 
 use super::{catalog_at, journal_at};
 use crate::{
-    Catalog, Commit, Journal, LedgerError, MarkKind, NewMark, Settlement, SqliteJournal,
+    Catalog, Commit, Examined, Journal, LedgerError, MarkKind, NewMark, Settlement, SqliteJournal,
     TransferOutcome, UploadPart, UploadRow,
     conformance::sample::{
         TestSealer, at, checksum, facts, name, order, peer, put, receipt, record, session, version,
     },
+    examine_catalog, examine_journal,
 };
 use sealift_terms::{ObjectUid, PartIndex, PartSize};
 
@@ -30,6 +31,30 @@ fn a_newer_schema_is_refused_and_left_alone() {
     );
     assert!(error.to_string().contains("run the newer sealift"));
     assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_database_is_looked_at_from_outside_and_what_would_not_open_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("catalog.db");
+    assert_eq!(examine_catalog(&path).unwrap(), Examined::Nothing);
+    fs::write(&path, "").unwrap();
+    assert_eq!(examine_catalog(&path).unwrap(), Examined::Nothing);
+    let open = catalog_at(&path);
+    assert_eq!(
+        examine_catalog(&path).unwrap(),
+        Examined::Whole { leaves: 0 }
+    );
+    assert!(matches!(
+        examine_journal(&path),
+        Err(LedgerError::WrongDatabase { .. })
+    ));
+    drop(open);
+    fs::write(&path, [0xA5; 8192]).unwrap();
+    assert!(matches!(
+        examine_catalog(&path),
+        Err(LedgerError::WrongDatabase { .. })
+    ));
 }
 
 #[test]

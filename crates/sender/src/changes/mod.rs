@@ -1,5 +1,6 @@
 //! The changes of one source: found by scans and hints, recorded in the journal.
 
+mod leaving;
 mod merge;
 mod recorder;
 mod vanishing;
@@ -7,12 +8,13 @@ pub(crate) mod version;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use sealift_ledger::{Journal, UnsupportedName};
-use sealift_store::{Hint, Skipped, Source, StoreError, Watch};
+use sealift_ledger::{Journal, KnownKey, UnsupportedName};
+use sealift_store::{Hint, Listed, Skipped, Source, StoreError, Watch};
 use sealift_terms::{BucketName, Clock, ObjectKey, Timestamp, limits};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{Held, Orders, Rules, SenderError, SourceHandle, WorkSignal, stopped};
+use leaving::{Burst, Leaving};
 use merge::{Difference, Merge};
 use recorder::Recorder;
 use vanishing::Vanishing;
@@ -43,6 +45,7 @@ pub struct SourceTask {
     handle: SourceHandle,
     interval: Duration,
     vanishing: Vanishing,
+    leaving: Leaving,
     needs_backfill: bool,
 }
 
@@ -80,6 +83,7 @@ impl SourceTask {
             interval: scan_interval
                 .clamp(SCAN_GAP, limits::SCAN_INTERVAL_DEFAULT.max(scan_interval)),
             vanishing: Vanishing::default(),
+            leaving: Leaving::default(),
             needs_backfill: true,
         };
         (task, handle)
@@ -111,9 +115,21 @@ impl SourceTask {
                 Duration::ZERO
             };
         loop {
+            let judged = self.leaving.due(&self.vanishing);
+            // What is leaving right now would be counted in part only.
+            let scanned = judged.map_or(next_scan, |judged| next_scan.max(judged));
             tokio::select! {
                 () = stopped(&mut stop) => return,
-                () = tokio::time::sleep_until(next_scan) => {
+                () = at(judged) => {
+                    match self.judge().await {
+                        Ok(wants_scan) => if wants_scan { next_scan = Instant::now() },
+                        Err(error) => {
+                            self.report(Err(error), false);
+                            next_scan = next_scan.min(soon(last_scan));
+                        }
+                    }
+                }
+                () = tokio::time::sleep_until(scanned) => {
                     let scanned = self.full_scan().await;
                     self.report(scanned, true);
                     if watch.is_none() {
@@ -180,7 +196,6 @@ impl SourceTask {
 
     /// Looks at keys that were hinted at: they have settled.
     async fn look_at(&mut self, keys: BTreeSet<ObjectKey>) -> Result<(), SenderError> {
-        let mut vanished = Vec::new();
         for key in keys {
             let known = self
                 .recorder
@@ -193,29 +208,63 @@ impl SourceTask {
                         !known.deleted && version::is_version_of(&known.version, &listed.version)
                     });
                     if !is_known {
-                        self.recorder.put(listed, known.as_ref()).await?;
+                        self.put(listed, known.as_ref()).await?;
                     }
                 }
-                Ok(None) if known.is_some_and(|known| !known.deleted) => vanished.push(key),
+                Ok(None) if known.is_some_and(|known| !known.deleted) => self.leaves(key),
                 Ok(None) => {}
                 // It is there and may not be looked at: no reason to keep the others waiting.
                 Err(SenderError::Source(StoreError::SourceDenied { .. })) => {}
                 Err(error) => return Err(error),
             }
         }
-        self.delete(vanished, false).await?;
         self.recorder.flush().await
+    }
+
+    async fn put(&mut self, listed: Listed, known: Option<&KnownKey>) -> Result<(), SenderError> {
+        // What is held was measured already.
+        if known.is_none_or(|known| known.deleted) && !self.handle.is_holding() {
+            self.vanishing.came();
+        }
+        self.recorder.put(listed, known).await
+    }
+
+    fn leaves(&mut self, key: ObjectKey) {
+        if self.leaving.add(key, Instant::now()) {
+            self.vanishing.burst();
+        }
+    }
+
+    /// Deletes what was seen leaving, or holds all of it. Says whether only a scan
+    /// can tell how much that is.
+    async fn judge(&mut self) -> Result<bool, SenderError> {
+        let Burst::Keys(keys) = self.leaving.take() else {
+            return Ok(true);
+        };
+        let mut gone = Vec::new();
+        for key in keys {
+            if self.recorder.is_gone(&key).await? {
+                gone.push(key);
+            }
+        }
+        let count = gone.len() as u64;
+        if count > 0 && !self.vanishing.allows(count) {
+            self.hold(count);
+            return Ok(false);
+        }
+        self.delete(gone).await?;
+        self.recorder.flush().await?;
+        Ok(false)
     }
 
     /// Scans everything, and makes up for new rules.
     async fn full_scan(&mut self) -> Result<(), SenderError> {
-        let live = self
-            .recorder
-            .journal
-            .known_counts(&self.recorder.bucket)
-            .await?
-            .live;
-        self.vanishing = Vanishing::new(live);
+        // As long as something is held it is held against what there was before.
+        if !self.handle.is_holding() {
+            self.count_live().await?;
+        }
+        // The scan sees what was seen leaving, too.
+        self.leaving.take();
         let accepts = self.handle.take_accepted();
         if let Err(error) = self.scan("", accepts).await {
             self.handle.give_back(accepts);
@@ -230,7 +279,15 @@ impl SourceTask {
         Ok(())
     }
 
-    /// Scans the keys with a prefix: records what is new, then what vanished.
+    async fn count_live(&mut self) -> Result<(), SenderError> {
+        let (journal, bucket) = (&self.recorder.journal, &self.recorder.bucket);
+        let live = journal.known_counts(bucket).await?.live;
+        self.vanishing = Vanishing::new(live);
+        Ok(())
+    }
+
+    /// Scans the keys with a prefix: records what is new, then what vanished. What
+    /// vanished from a part of the source is judged with what else leaves.
     async fn scan(&mut self, prefix: &str, accepts: bool) -> Result<(), SenderError> {
         let (source, journal) = (self.recorder.source.clone(), self.recorder.journal.clone());
         let bucket = self.recorder.bucket.clone();
@@ -239,8 +296,9 @@ impl SourceTask {
         while let Some(difference) = merge.next().await? {
             match difference {
                 Difference::Put(listed, known) => {
-                    self.recorder.put(*listed, known.as_deref()).await?;
+                    self.put(*listed, known.as_deref()).await?;
                 }
+                Difference::Vanished(known) if !prefix.is_empty() => self.leaves(known.key),
                 Difference::Vanished(known) => {
                     count += 1;
                     if vanished.len() < VANISHED_HELD_MAX {
@@ -250,30 +308,33 @@ impl SourceTask {
             }
         }
         self.recorder.flush().await?;
-        let is_whole = prefix.is_empty();
-        if is_whole {
-            let (skipped, seen) = (std::mem::take(&mut merge.skipped), merge.seen);
-            self.names(skipped, seen).await?;
+        if !prefix.is_empty() {
+            return Ok(());
         }
-        let more = count > vanished.len() as u64;
-        if is_whole {
-            self.handle.update(|state| state.held = None);
-        }
+        let (skipped, seen) = (std::mem::take(&mut merge.skipped), merge.seen);
+        self.names(skipped, seen).await?;
         if !accepts && !self.vanishing.allows(count) {
             self.hold(count);
-        } else if more {
-            self.delete_by_scan(prefix).await?;
-        } else {
-            self.delete(vanished, accepts).await?;
+            return Ok(());
         }
-        self.recorder.flush().await
+        match count > vanished.len() as u64 {
+            true => self.delete_by_scan().await?,
+            false => self.delete(vanished).await?,
+        }
+        self.recorder.flush().await?;
+        self.handle.update(|state| state.held = None);
+        if accepts {
+            // What is left is all there is to be measured against.
+            self.count_live().await?;
+        }
+        Ok(())
     }
 
     /// Makes delete markers for more keys than are held in memory.
-    async fn delete_by_scan(&mut self, prefix: &str) -> Result<(), SenderError> {
+    async fn delete_by_scan(&mut self) -> Result<(), SenderError> {
         let (source, journal) = (self.recorder.source.clone(), self.recorder.journal.clone());
         let bucket = self.recorder.bucket.clone();
-        let mut merge = Merge::begin(&*source, &*journal, &bucket, prefix).await?;
+        let mut merge = Merge::begin(&*source, &*journal, &bucket, "").await?;
         while let Some(difference) = merge.next().await? {
             if let Difference::Vanished(known) = difference
                 && self.recorder.vanished(&known.key).await?
@@ -284,11 +345,7 @@ impl SourceTask {
         Ok(())
     }
 
-    async fn delete(&mut self, keys: Vec<ObjectKey>, accepts: bool) -> Result<(), SenderError> {
-        if !accepts && !self.vanishing.allows(keys.len() as u64) {
-            self.hold(keys.len() as u64);
-            return Ok(());
-        }
+    async fn delete(&mut self, keys: Vec<ObjectKey>) -> Result<(), SenderError> {
         for key in keys {
             if self.recorder.vanished(&key).await? {
                 self.vanishing.note(1);
@@ -299,10 +356,18 @@ impl SourceTask {
 
     fn hold(&self, more: u64) {
         let held = Held {
-            vanished: self.vanishing.with(more),
+            vanished: more,
             of: self.vanishing.live(),
         };
-        self.handle.update(|state| state.held = Some(held));
+        let mut before = None;
+        self.handle
+            .update(|state| before = state.held.replace(held));
+        if before != Some(held) {
+            tracing::warn!(
+                bucket = %self.recorder.bucket, vanished = held.vanished, of = held.of,
+                "removals are held: run `sealift retry --accept-deletes` if they are meant"
+            );
+        }
     }
 
     /// Remembers what a whole scan left out, and why.
@@ -340,6 +405,14 @@ impl SourceTask {
                 (state.reason, state.evidence) = (Some(error.reason()), Some(error.evidence()));
             }
         });
+    }
+}
+
+/// Waits until then, if ever.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -75,8 +75,7 @@ impl Recorder {
     /// Takes a key that vanished, if it really did: a scan is not one moment.
     /// Says whether a delete marker was made.
     pub(super) async fn vanished(&mut self, key: &ObjectKey) -> Result<bool, SenderError> {
-        let known = self.journal.known(&self.bucket, key).await?;
-        if known.is_none_or(|known| known.deleted) || self.look(key).await?.is_some() {
+        if !self.is_gone(key).await? {
             return Ok(false);
         }
         let order = self.orders.next();
@@ -99,6 +98,12 @@ impl Recorder {
         })
         .await?;
         Ok(true)
+    }
+
+    /// Whether a key that is known as live is not there any more.
+    pub(super) async fn is_gone(&self, key: &ObjectKey) -> Result<bool, SenderError> {
+        let known = self.journal.known(&self.bucket, key).await?;
+        Ok(known.is_some_and(|known| !known.deleted) && self.look(key).await?.is_none())
     }
 
     /// Looks at one key; what is no object counts as not there.

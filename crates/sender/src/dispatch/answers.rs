@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use sealift_ledger::{PeerMemory, Settlement, TransferOutcome};
+use sealift_ledger::{Settlement, TransferOutcome};
 use sealift_terms::{Reason, Receipt};
 use sealift_wire::{LinkEvent, OfferId, Refusal, SendEvent};
 use tokio::sync::mpsc;
@@ -133,25 +133,21 @@ async fn link_event(shared: &Arc<Shared>, event: LinkEvent) {
 /// Writes settlements down, many at once, until the session is over.
 pub(super) async fn write_down(
     shared: Arc<Shared>,
-    mut memory: PeerMemory,
     mut settlements: mpsc::UnboundedReceiver<Settlement>,
 ) {
     let mut batch = Vec::new();
     while settlements.recv_many(&mut batch, SETTLED_AT_ONCE_MAX).await > 0 {
         let ids: Vec<_> = batch.iter().map(|settlement| settlement.id).collect();
         let batch = std::mem::take(&mut batch);
-        if let Err(error) = write_batch(&shared, &mut memory, batch).await {
+        if let Err(error) = write_batch(&shared, batch).await {
             return shared.fail(error);
         }
         shared.settled(&ids);
     }
 }
 
-async fn write_batch(
-    shared: &Shared,
-    memory: &mut PeerMemory,
-    batch: Vec<Settlement>,
-) -> Result<(), SenderError> {
+async fn write_batch(shared: &Shared, batch: Vec<Settlement>) -> Result<(), SenderError> {
+    let memory = &mut shared.memory.lock().await.of;
     let settings = &shared.settings;
     let sequence = batch
         .iter()

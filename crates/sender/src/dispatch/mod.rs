@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use sealift_ledger::Journal;
 use sealift_store::Source;
-use sealift_terms::{Audit, BucketName, Clock, PartSize, PeerName, Rng};
+use sealift_terms::{Audit, BucketName, Clock, Epoch, PartSize, PeerName, Rng, TransferId};
 use sealift_tunnel::Link;
 use sealift_wire::{Agreed, Carries, Close, Hello, LinkId, SendSession};
 use tokio::{
@@ -140,7 +140,12 @@ impl PeerSender {
         let session = self.session.lock().clone();
         let (written, resumed) = *self.before.lock();
         let count = |of: fn(&Shared) -> u64| session.as_deref().map_or(0, of);
-        let sent = self.tally.snapshot();
+        let mut sent = self.tally.snapshot();
+        if let Some(session) = &session {
+            for sent in &mut sent {
+                sent.stored_under_way = session.stored_of(&sent.rule);
+            }
+        }
         let (acknowledgements, answers) = self.tally.heard();
         SenderStatus {
             peer: self.settings.peer.clone(),
@@ -160,6 +165,13 @@ impl PeerSender {
         }
     }
 
+    /// Bytes that the peer has of a transfer which is on its way now.
+    #[must_use]
+    pub fn progress(&self, transfer: TransferId) -> Option<u64> {
+        let session = self.session.lock().clone()?;
+        session.stored_of_transfer(transfer)
+    }
+
     /// Asks the peer something outside of any offer. None when no session is
     /// open, too many questions wait, or the session ends before the answer.
     pub async fn ask(&self, question: &[u8]) -> Option<Vec<u8>> {
@@ -177,6 +189,20 @@ impl PeerSender {
             session.fail(SenderError::Stalled { evidence });
         }
         session.is_some()
+    }
+
+    /// Takes up that the peer began a new epoch in the middle of this session: it
+    /// had lost something of what it acknowledged.
+    ///
+    /// # Errors
+    /// What the journal or the audit log say.
+    pub async fn peer_renewed(&self, epoch: Epoch) -> Result<(), SenderError> {
+        let Some(session) = self.session.lock().clone() else {
+            // The next one begins with its HELLO.
+            return Ok(());
+        };
+        let mut memory = session.memory.lock().await;
+        rollback::renewed(&self.settings, &mut memory, epoch).await
     }
 
     /// Lets a link finish what is under way on it, then closes it; for one whose
@@ -202,7 +228,13 @@ impl PeerSender {
         let (events, events_in) = mpsc::unbounded_channel();
         let (settle, settle_in) = mpsc::unbounded_channel();
         let machine = SendSession::new(session.agreed.limits);
-        let shared = Arc::new(Shared::new(self.settings.clone(), machine, events, settle));
+        let shared = Arc::new(Shared::new(
+            self.settings.clone(),
+            memory,
+            machine,
+            events,
+            settle,
+        ));
         *self.session.lock() = Some(shared.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(answers::take_events(
@@ -210,7 +242,7 @@ impl PeerSender {
             self.tally.clone(),
             events_in,
         ));
-        tasks.spawn(answers::write_down(shared.clone(), memory, settle_in));
+        tasks.spawn(answers::write_down(shared.clone(), settle_in));
         tasks.spawn(tick(shared.clone(), self.tally.clone()));
         let feeder = tokio::spawn(feeder::Feeder::new(shared.clone()).run(stop.clone()));
         tokio::select! {

@@ -10,13 +10,14 @@ use std::{
 
 use parking_lot::Mutex;
 use sealift_ledger::{Settlement, Transfer};
-use sealift_terms::TransferId;
+use sealift_terms::{RuleName, TransferId};
 use sealift_wire::{Close, LinkId, OfferId, Refusal, SendEvent, SendSession};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use super::{
     outcome::Judge,
     prepare::{Prepared, Room},
+    rollback::Memory,
     sending::Sending,
 };
 use crate::{Current, SenderError, dispatch::Settings};
@@ -55,6 +56,8 @@ pub(super) struct Shared {
     /// Links on which nothing new begins, and whether their last frame is queued.
     draining: Mutex<BTreeMap<LinkId, bool>>,
     questions: Mutex<HashMap<u64, oneshot::Sender<Vec<u8>>>>,
+    /// What is remembered of the peer. Held while it is written down.
+    pub(super) memory: tokio::sync::Mutex<Memory>,
     failed: Mutex<Option<SenderError>>,
     pub(super) over: Notify,
 }
@@ -71,6 +74,7 @@ pub(super) struct LinkSignals {
 impl Shared {
     pub(super) fn new(
         settings: Arc<Settings>,
+        memory: Memory,
         machine: SendSession,
         events: mpsc::UnboundedSender<SendEvent>,
         settle: mpsc::UnboundedSender<Settlement>,
@@ -93,6 +97,7 @@ impl Shared {
             parts_resumed: AtomicU64::new(0),
             draining: Mutex::default(),
             questions: Mutex::default(),
+            memory: tokio::sync::Mutex::new(memory),
             failed: Mutex::new(None),
             over: Notify::new(),
         }
@@ -314,6 +319,22 @@ impl Shared {
         self.failed.lock().take()
     }
 
+    /// Bytes that the peer has of objects of this rule which are on their way.
+    pub(super) fn stored_of(&self, rule: &RuleName) -> u64 {
+        let offers = self.offers.lock();
+        let of_rule = offers.values().filter(|one| one.transfer.rule == *rule);
+        of_rule.map(|one| one.stored.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Bytes that the peer has of this transfer, if it is on its way.
+    pub(super) fn stored_of_transfer(&self, id: TransferId) -> Option<u64> {
+        let offers = self.offers.lock();
+        let sending = offers.values().find(|one| one.transfer.id == id);
+        let stored = sending.map(|one| one.stored.load(Ordering::Relaxed));
+        drop(offers);
+        stored.or_else(|| self.leased.lock().contains(&id).then_some(0))
+    }
+
     /// The largest objects on their way.
     pub(super) fn current(&self, limit: usize) -> Vec<Current> {
         let offers = self.offers.lock();
@@ -322,6 +343,7 @@ impl Shared {
         let current = all.into_iter().take(limit).map(|sending| {
             let change = &sending.transfer.change;
             Current {
+                rule: sending.transfer.rule.clone(),
                 bucket: change.name.bucket.clone(),
                 key: change.name.key.clone(),
                 size: change.facts.size,

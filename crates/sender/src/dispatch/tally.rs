@@ -14,6 +14,8 @@ use crate::Sent;
 
 /// Rates forget at this pace.
 const RATE_SECONDS: f64 = 10.0;
+/// After this long without anything a rate is none, whatever it was before.
+const STANDS_STILL: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -30,6 +32,8 @@ struct Counts {
     lately: (u64, u64),
     /// Objects and bytes a second.
     rate: (f64, f64),
+    /// How long nothing came.
+    still: Duration,
 }
 
 impl Tally {
@@ -67,6 +71,14 @@ impl Tally {
         let share = (seconds / RATE_SECONDS).min(1.0);
         for counts in self.rules.lock().values_mut() {
             let (objects, bytes) = std::mem::take(&mut counts.lately);
+            counts.still = match (objects, bytes) {
+                (0, 0) => counts.still.saturating_add(passed),
+                _ => Duration::ZERO,
+            };
+            if counts.still >= STANDS_STILL {
+                counts.rate = (0.0, 0.0);
+                continue;
+            }
             counts.rate.0 += share * (objects as f64 / seconds - counts.rate.0);
             counts.rate.1 += share * (bytes as f64 / seconds - counts.rate.1);
         }
@@ -79,7 +91,30 @@ impl Tally {
             bytes: counts.bytes,
             objects_per_second: counts.rate.0,
             bytes_per_second: counts.rate.1,
+            stored_under_way: 0,
         };
         self.rules.lock().iter().map(sent).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_none_once_nothing_has_moved_for_half_a_minute() {
+        let tally = Tally::default();
+        let rule = RuleName::new("all").unwrap();
+        tally.stored(&rule, 100 << 20);
+        tally.tick(Duration::from_secs(1));
+        let rate = || tally.snapshot()[0].bytes_per_second;
+        let begun = rate();
+        assert!(begun > 1e6);
+        for _ in 0..29 {
+            tally.tick(Duration::from_secs(1));
+        }
+        assert!(rate() > 0.0 && rate() < begun, "it goes down by and by");
+        tally.tick(Duration::from_secs(1));
+        assert_eq!(rate(), 0.0);
     }
 }

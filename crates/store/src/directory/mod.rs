@@ -45,12 +45,21 @@ impl DirectorySource {
     /// # Errors
     /// [`StoreError::SourceUnavailable`] when it is not there.
     pub fn new(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        Ok(Self {
-            root: Arc::new(Root::new(path.as_ref(), clock.clone())?),
+        let source = Self::awaited(path, clock);
+        source.root.open()?;
+        Ok(source)
+    }
+
+    /// Takes a directory as source that may be away for now: until it is there,
+    /// every look at it fails with [`StoreError::SourceUnavailable`].
+    #[must_use]
+    pub fn awaited(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            root: Arc::new(Root::new(path.as_ref(), clock.clone())),
             settling: Arc::new(Settling::new(clock)),
             readers: Readers::default(),
             watches_max: WATCHES_MAX,
-        })
+        }
     }
 
     /// The same source with another bound on the directories watched.

@@ -5,7 +5,7 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -23,51 +23,70 @@ const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC)
     .union(OFlags::NOFOLLOW);
 
-/// The directory that is the source, known by device and inode: another one in
-/// its place (an empty mount point, say) is not taken for it.
+/// The directory that is the source, known by device and inode from the first time
+/// it is there: another one in its place (an empty mount point, say) is not taken
+/// for it.
 #[derive(Debug)]
 pub(super) struct Root {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    found: OnceLock<Found>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
+#[derive(Debug)]
+struct Found {
+    /// Its own path. The root may be reached through a link: its owner wrote it down.
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
 impl Root {
-    pub(super) fn new(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        // The root itself may be reached through a link: its owner wrote it down.
-        let path = path
-            .canonicalize()
-            .map_err(|error| unavailable(path, error))?;
-        let stat = open_directory(CWD, &path)
-            .and_then(|root| rustix::fs::fstat(&root))
-            .map_err(|errno| unavailable(&path, errno.into()))?;
-        Ok(Self {
-            path,
-            device: stat.st_dev,
-            inode: stat.st_ino,
+    /// A root that need not be there yet.
+    pub(super) fn new(path: &Path, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            path: path.to_owned(),
+            found: OnceLock::new(),
             clock,
-        })
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.found.get().map_or(&self.path, |found| &found.path)
     }
 
     /// Opens the root, if it is still the one it was.
     pub(super) fn open(&self) -> Result<OwnedFd, StoreError> {
-        let fail = |errno: Errno| unavailable(&self.path, errno.into());
-        let root = open_directory(CWD, &self.path).map_err(fail)?;
+        let found = match self.found.get() {
+            Some(found) => found,
+            None => self.find()?,
+        };
+        let fail = |errno: Errno| unavailable(&found.path, errno.into());
+        let root = open_directory(CWD, &found.path).map_err(fail)?;
         let stat = rustix::fs::fstat(&root).map_err(fail)?;
-        if (stat.st_dev, stat.st_ino) == (self.device, self.inode) {
+        if (stat.st_dev, stat.st_ino) == (found.device, found.inode) {
             return Ok(root);
         }
         let message =
             "another directory is in its place (unmounted?); restart to take it as the source";
         Err(unavailable(
-            &self.path,
+            &found.path,
             io::Error::new(io::ErrorKind::NotFound, message),
         ))
+    }
+
+    fn find(&self) -> Result<&Found, StoreError> {
+        let path = self.path.canonicalize();
+        let path = path.map_err(|error| unavailable(&self.path, error))?;
+        let stat = open_directory(CWD, &path)
+            .and_then(|root| rustix::fs::fstat(&root))
+            .map_err(|errno| unavailable(&path, errno.into()))?;
+        // Of two threads that find it at once the first decides.
+        Ok(self.found.get_or_init(|| Found {
+            path,
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        }))
     }
 
     /// Opens a file below the root, following no link on the way.
@@ -103,7 +122,7 @@ impl Root {
     }
 
     pub(super) fn refused(&self, key: &ObjectKey, errno: Errno) -> StoreError {
-        let path = self.path.join(key.as_str());
+        let path = self.path().join(key.as_str());
         match errno {
             Errno::NOENT | Errno::NOTDIR => StoreError::SourceGone,
             Errno::LOOP | Errno::XDEV => StoreError::SourceUnsupported {

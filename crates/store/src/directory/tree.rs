@@ -262,7 +262,7 @@ mod tests {
     fn an_overflow_of_the_event_queue_leads_to_a_rescan_and_watches_what_was_missed() {
         let temp = tempfile::tempdir().unwrap();
         let clock = Arc::new(OsClock);
-        let root = Arc::new(Root::new(temp.path(), clock.clone()).unwrap());
+        let root = Arc::new(Root::new(temp.path(), clock.clone()));
         let settling = Arc::new(Settling::new(clock));
         let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).unwrap();
         let mut tree = Tree::new(inotify, root, settling, 10);

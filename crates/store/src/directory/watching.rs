@@ -51,6 +51,7 @@ pub(super) fn start(
             missed: false,
             poll: None,
         },
+        trouble: None,
     };
     std::thread::Builder::new()
         .name("source-watch".to_owned())
@@ -95,6 +96,8 @@ struct Watcher {
     /// None when watching does not work and only settling is left to do.
     tree: Option<Tree>,
     hints: Hints,
+    /// Why the root is not watched now, as it was told.
+    trouble: Option<String>,
 }
 
 impl Watcher {
@@ -123,7 +126,15 @@ impl Watcher {
         };
         let added = tree.add(Vec::new());
         self.hints.send(Hint::Rescan);
-        added.map_or_else(|unwatched| self.unwatched(unwatched), |()| true)
+        match added {
+            Ok(()) => {
+                if self.trouble.take().is_some() {
+                    tracing::info!(root = %self.root.path().display(), "the source is watched again");
+                }
+                true
+            }
+            Err(unwatched) => self.unwatched(unwatched),
+        }
     }
 
     /// Says whether watching goes on.
@@ -134,7 +145,12 @@ impl Watcher {
                 true
             }
             Unwatched::Root(error) => {
-                tracing::warn!(%error, "the source cannot be watched");
+                let told = error.to_string();
+                // Once, and not at every look for it.
+                if self.trouble.as_ref() != Some(&told) {
+                    tracing::warn!(error = told, "the source cannot be watched");
+                    self.trouble = Some(told);
+                }
                 if let Some(tree) = &mut self.tree {
                     tree.forget(&[]);
                 }

@@ -36,7 +36,7 @@ fn beginning() -> (tempfile::TempDir, Arc<Held>, Root, Settling) {
     let temp = tempfile::tempdir().unwrap();
     std::fs::write(temp.path().join("file"), b"begun").unwrap();
     let clock = Held::new();
-    let root = Root::new(temp.path(), clock.clone()).unwrap();
+    let root = Root::new(temp.path(), clock.clone());
     (temp, clock.clone(), root, Settling::new(clock))
 }
 

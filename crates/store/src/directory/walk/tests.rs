@@ -36,7 +36,7 @@ fn a_window_smaller_than_the_directory_loses_and_repeats_nothing() {
     }
     expected.sort_unstable();
     let clock = Arc::new(OsClock);
-    let root = Arc::new(Root::new(temp.path(), clock.clone()).unwrap());
+    let root = Arc::new(Root::new(temp.path(), clock.clone()));
     for held_max in [1, 2, 7, 64, 1000] {
         let settling = Arc::new(Settling::new(clock.clone()));
         let mut walk = Walk::begin(&root, settling, "").unwrap();

@@ -1,0 +1,156 @@
+//! What to do about errors of the parts below.
+
+use std::{error::Error as StdError, io};
+
+use sealift_host::SecretFileError;
+use sealift_identity::IdentityError;
+use sealift_keys::KeyError;
+use sealift_ledger::LedgerError;
+
+/// What is said of an object that is asked for where it is not archived but sent.
+pub(crate) const SENT_FROM_HERE: &str = "it is sent from here";
+
+/// What is left to do without the catalog: sealed objects stay what they are.
+pub(super) const CATALOG_HINT: &str = "bring catalog.db back from a copy of the data directory, or move what is left of it elsewhere \
+     and run `sealift verify --rebuild-catalog`, which makes it anew from store and keys (the audit \
+     log begins anew)";
+/// A journal can be done without: it is made again from the sources.
+pub(crate) const JOURNAL_HINT: &str = "bring journal.db back from a copy of the data directory, or move it elsewhere: everything \
+     in the sources is offered again then, and the receiver takes only what it has not";
+
+/// What to do about something that is not there.
+pub(super) fn not_found_hint(what: &str) -> &'static str {
+    match what.split(' ').next() {
+        Some("peer") => "see the [[peer]] sections of the configuration, or `sealift status`",
+        _ if what.contains(SENT_FROM_HERE) => {
+            "ask the site that receives it: `sealift get` with its configuration"
+        }
+        Some("file") => "check the path",
+        Some("command") => "use the same version of sealift as the agent's",
+        _ => "list what there is with `sealift ls`",
+    }
+}
+
+/// What to do about a database that cannot be opened.
+pub(crate) fn database_hint(which: &str, error: &LedgerError) -> &'static str {
+    match (error, which) {
+        (LedgerError::NewerSchema { .. }, _) => "run the newer sealift that wrote it",
+        (LedgerError::Damaged { .. } | LedgerError::WrongDatabase { .. }, "journal") => {
+            JOURNAL_HINT
+        }
+        (LedgerError::Damaged { .. } | LedgerError::WrongDatabase { .. }, _) => CATALOG_HINT,
+        _ => "check the disk, and that the agent's user may write there",
+    }
+}
+
+/// The same, with the key in the command that is to be run.
+pub(super) fn of_key(error: &KeyError) -> String {
+    let hint = key_hint(error);
+    match error {
+        KeyError::NotUsable { key, .. } | KeyError::StateForbids { key, .. } => with_key(hint, key),
+        _ => hint.to_owned(),
+    }
+}
+
+/// A hint or remedy whose command names a key that is known.
+pub(crate) fn with_key(hint: &str, key: &str) -> String {
+    hint.replace(" KEY`", &format!(" {key}`"))
+}
+
+fn key_hint(error: &KeyError) -> &'static str {
+    match error {
+        KeyError::KeystoreIo { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            "bring it back from its backup: `sealift keys restore FILE`; a site that never had one \
+             is made by `sealift init`"
+        }
+        KeyError::KeystoreIo { .. } => "check the disk, and that the agent's user may write there",
+        KeyError::Missing { .. } => "list what there is with `sealift keys list`",
+        KeyError::AliasTaken { .. } => {
+            "choose another alias; `sealift keys rotate` gives the same key a new version"
+        }
+        KeyError::KeystoreNotAuthentic { .. } | KeyError::KeystoreFormat { .. } => {
+            "give the root key or passphrase that it was made with; a keystore that is damaged is \
+             moved elsewhere and comes back with `sealift keys restore`"
+        }
+        KeyError::BackupForeign { .. } | KeyError::BackupDiffers { .. } => {
+            "move this keystore elsewhere and run `sealift keys restore` again, if the backup is the \
+             one to go on with: what was sealed under the other one will not open"
+        }
+        KeyError::SecretFile(_) | KeyError::RootKey { .. } => {
+            "give the file that was made with the keystore, readable by its owner alone (mode 600)"
+        }
+        KeyError::KeystoreExists { .. } => {
+            "move the keystore that is there elsewhere if another one is to take its place"
+        }
+        error => error.reason().remedy(),
+    }
+}
+
+/// What to do about something that was refused.
+pub(super) fn refused_hint(source: &(dyn StdError + 'static)) -> &'static str {
+    if let Some(error) = source.downcast_ref::<KeyError>() {
+        return key_hint(error);
+    }
+    if let Some(error) = source.downcast_ref::<IdentityError>() {
+        return identity_hint(error);
+    }
+    match source.downcast_ref::<SecretFileError>() {
+        Some(SecretFileError::Exposed { .. }) => "run `chmod 600` on it",
+        Some(_) => "name a small file that this user can read",
+        None => "see the cause",
+    }
+}
+
+/// What to do when the operating system refuses something.
+pub(super) fn io_hint(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::PermissionDenied => "run as the user that owns it",
+        io::ErrorKind::StorageFull => "make room, then run it again",
+        io::ErrorKind::NotFound => "check the path; a directory on the way may be missing",
+        io::ErrorKind::AlreadyExists => {
+            "it is there already and is not replaced: name another path, or move it away"
+        }
+        io::ErrorKind::NotADirectory => {
+            "name a directory, or a path that leads through none but them"
+        }
+        _ => "check the path and the disk",
+    }
+}
+
+/// What to do about certificates, authorities and trust bundles.
+pub(super) fn identity_hint(error: &IdentityError) -> &'static str {
+    match error {
+        IdentityError::File { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            "check the path; `sealift ca init` makes an authority, `sealift ca issue` a certificate"
+        }
+        IdentityError::File { source, .. } => io_hint(source.kind()),
+        IdentityError::SecretExposed { .. } => "run `chmod 600` on it",
+        IdentityError::AuthorityExists { .. } => {
+            "name another directory with --dir, or issue from the one that is there: `sealift ca issue`"
+        }
+        IdentityError::Passphrase { .. } | IdentityError::BackupNotOpened => {
+            "give the passphrase that it was made with"
+        }
+        IdentityError::Backup { .. } => "name a file that `sealift ca backup` wrote",
+        IdentityError::PassphraseTooShort { .. } => "choose a longer one",
+        IdentityError::BadName { .. } => "write it as is allowed",
+        IdentityError::UnknownRegion { .. } => {
+            "name a region that the authority was made for, or make one for it: `sealift ca init --region`"
+        }
+        IdentityError::Lifetime { .. } => "ask for a life within that: --life-hours 1 to 1128",
+        IdentityError::ForeignIdentity { .. } => "issue it from the CA of its own region",
+        IdentityError::IssuerNotValid { .. } => "compare this machine's clock with the CA's dates",
+        IdentityError::SigningRequest { .. } => "make the request anew, with a P-256 key",
+        IdentityError::TrustBundle { .. } | IdentityError::StaleBundle { .. } => {
+            "copy the authority's bundle.json again"
+        }
+        IdentityError::Peer { .. } | IdentityError::UnknownPeer { .. } => {
+            "see the [[peer]] sections of the configuration"
+        }
+        IdentityError::AllowList { .. } | IdentityError::Tls(_) => {
+            "see the [tls] section of the configuration"
+        }
+        IdentityError::Grant { .. } => "see the [[grant]] sections of the configuration",
+        _ => "have it issued anew: `sealift ca issue` writes certificate, key and bundle",
+    }
+}

@@ -1,0 +1,153 @@
+//! How a configuration differs from the one in force, and what a running agent can
+//! take up of that.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    CheckLine, Error,
+    config::{Bucket, Config, Peer, Rule, SourceDirectory},
+};
+
+/// Something that differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Difference {
+    what: &'static str,
+    /// Whether only a new start takes it up.
+    needs_restart: bool,
+}
+
+/// Refuses what a running agent cannot take up.
+pub(super) fn needs_restart(before: &Config, after: &Config) -> Result<(), Error> {
+    let mut found = differences(before, after).into_iter();
+    match found.find(|difference| difference.needs_restart) {
+        None => Ok(()),
+        Some(Difference { what, .. }) => Err(Error::RestartNeeded {
+            what: format!("{what} changed"),
+        }),
+    }
+}
+
+/// What `check` says of a configuration beside the one in force; nothing when they
+/// say the same.
+pub(super) fn line(before: &Config, after: &Config) -> Option<CheckLine> {
+    let found = differences(before, after);
+    if found.is_empty() {
+        return None;
+    }
+    let remedy = match found.iter().any(|difference| difference.needs_restart) {
+        true => "start the agent again to take it up",
+        false => "run `sealift reload` to take it up",
+    };
+    let names: Vec<_> = found.iter().map(|difference| difference.what).collect();
+    let told = format!("{} differ from what the agent runs on", names.join(", "));
+    Some(CheckLine::warn("running", told, remedy))
+}
+
+fn differences(before: &Config, after: &Config) -> Vec<Difference> {
+    let settled = [
+        ("[site]", site(before) == site(after)),
+        ("[keys]", before.root_key == after.root_key),
+        ("[listen]", before.listen == after.listen),
+        ("[admin]", before.admin == after.admin),
+        ("[limits]", before.limits == after.limits),
+        ("[tls]", before.tls == after.tls),
+        ("[log]", before.log == after.log),
+        ("[watchdog]", before.stalled_after == after.stalled_after),
+        (
+            "[[peer]] (who they are and where)",
+            peers(before) == peers(after),
+        ),
+        ("[[source]]", sources(before) == sources(after)),
+        (
+            "[[rule]] (the peers they name)",
+            named(before) == named(after),
+        ),
+    ];
+    let reloaded = [
+        ("[identity]", identity(before) == identity(after)),
+        ("[[peer]] (trust bundles)", trust(before) == trust(after)),
+        ("[[bucket]]", buckets(before) == buckets(after)),
+        ("[[rule]]", rules(before) == rules(after)),
+        ("[[grant]]", before.grants.allow_the_same(&after.grants)),
+    ];
+    let of = |needs_restart: bool| {
+        move |(what, same): (&'static str, bool)| {
+            (!same).then_some(Difference {
+                what,
+                needs_restart,
+            })
+        }
+    };
+    let settled = settled.into_iter().filter_map(of(true));
+    settled
+        .chain(reloaded.into_iter().filter_map(of(false)))
+        .collect()
+}
+
+fn site(config: &Config) -> impl PartialEq {
+    let site = &config.site;
+    (
+        site.name.clone(),
+        site.region.clone(),
+        site.data_dir.clone(),
+    )
+}
+
+fn identity(config: &Config) -> impl PartialEq {
+    let files = &config.identity;
+    (
+        files.certificate.clone(),
+        files.private_key_file.clone(),
+        files.trust_bundle.clone(),
+    )
+}
+
+fn peers(config: &Config) -> impl PartialEq {
+    let of = |peer: &Peer| {
+        let dial_for = (peer.dial_for.send, peer.dial_for.receive);
+        let (name, identity) = (peer.name.clone(), peer.identity.clone());
+        (name, identity, peer.address.clone(), dial_for)
+    };
+    config.peers.iter().map(of).collect::<Vec<_>>()
+}
+
+fn trust(config: &Config) -> impl PartialEq {
+    let of = |peer: &Peer| (peer.name.clone(), peer.trust_bundle.clone());
+    config.peers.iter().map(of).collect::<Vec<_>>()
+}
+
+fn sources(config: &Config) -> impl PartialEq {
+    let of = |source: &SourceDirectory| {
+        let SourceDirectory {
+            bucket,
+            directory,
+            scan_interval,
+            ..
+        } = source.clone();
+        (bucket, directory, scan_interval)
+    };
+    config.sources.iter().map(of).collect::<Vec<_>>()
+}
+
+fn buckets(config: &Config) -> impl PartialEq {
+    let of = |bucket: &Bucket| (bucket.name.clone(), bucket.key.clone());
+    config.buckets.iter().map(of).collect::<BTreeSet<_>>()
+}
+
+fn rules(config: &Config) -> impl PartialEq {
+    let of = |rule: &Rule| {
+        let Rule {
+            name,
+            bucket,
+            prefix,
+            peers,
+        } = rule.clone();
+        (name, bucket, prefix, peers)
+    };
+    config.rules.iter().map(of).collect::<Vec<_>>()
+}
+
+fn named(config: &Config) -> impl PartialEq {
+    let peers = config.rules.iter().flat_map(|rule| &rule.peers);
+    peers.cloned().collect::<BTreeSet<_>>()
+}
