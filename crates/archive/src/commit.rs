@@ -131,6 +131,11 @@ impl Upload {
             staged.file.write_at(piece, at).await?;
         }
         let length = offset + bytes.len() as u64;
+        // A commit that a crash cut short may have left a longer META: the file has
+        // to end with its footer, or nobody can open it without the catalog.
+        if staged.file.len()? > length {
+            staged.file.set_len(length).await?;
+        }
         Ok((ItemBody::File { length }, sum))
     }
 

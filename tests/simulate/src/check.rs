@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use sealift_archive::{Depth, Finding, in_words, rebuild};
 use sealift_ledger::{
-    AuditLog, Catalog, ListTransfers, ListVersions, NewSite, Transfer, VersionKind,
-    VersionRow, log::LogCatalog,
+    AuditLog, Catalog, ListTransfers, ListVersions, NewSite, Transfer, VersionKind, VersionRow,
+    log::LogCatalog,
 };
 use sealift_terms::{
     AuditKind, ChangeKind, Epoch, Reason, Receipt, SiteId, Status, VersionId, VersionName,
@@ -44,7 +44,9 @@ pub(crate) async fn after_start(world: &World, far: &Running) {
 }
 
 fn is_of_trouble(what: &str) -> bool {
-    ["injected", "the power", "is closed"].iter().any(|word| what.contains(word))
+    ["injected", "the power", "is closed"]
+        .iter()
+        .any(|word| what.contains(word))
 }
 
 /// All that must hold once nothing goes wrong any more and nothing is left to do.
@@ -59,7 +61,10 @@ pub(crate) async fn at_rest(world: &World) -> Held {
     for running in [&near, &far] {
         let (free, total) = (running.budget.free(), running.budget.total());
         if free != total {
-            return Err(format!("{} bytes of the budget were never given back", total - free));
+            return Err(format!(
+                "{} bytes of the budget were never given back",
+                total - free
+            ));
         }
     }
     no_plaintext_rests(world)?;
@@ -86,7 +91,10 @@ async fn transfers(near: &Running) -> Result<Vec<Transfer>, String> {
         limit: ROWS,
         ..ListTransfers::default()
     };
-    near.journal().transfers(&list).await.map_err(|error| error.to_string())
+    near.journal()
+        .transfers(&list)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 async fn versions(catalog: &dyn Catalog) -> Result<Vec<VersionRow>, String> {
@@ -97,7 +105,10 @@ async fn versions(catalog: &dyn Catalog) -> Result<Vec<VersionRow>, String> {
         after: None,
         limit: ROWS,
     };
-    let page = catalog.versions(&list).await.map_err(|error| error.to_string())?;
+    let page = catalog
+        .versions(&list)
+        .await
+        .map_err(|error| error.to_string())?;
     Ok(page.rows)
 }
 
@@ -109,7 +120,11 @@ async fn acknowledged_is_there(near: &Running, far: &Running) -> Held {
             continue;
         };
         let name = &transfer.change.name;
-        let row = far.catalog.known(name).await.map_err(|error| error.to_string())?;
+        let row = far
+            .catalog
+            .known(name)
+            .await
+            .map_err(|error| error.to_string())?;
         let row = row.ok_or_else(|| format!("{name} was acknowledged and is not there"))?;
         fits_receipt(&row, receipt)?;
     }
@@ -117,11 +132,19 @@ async fn acknowledged_is_there(near: &Running, far: &Running) -> Held {
 }
 
 fn fits_receipt(row: &VersionRow, receipt: &Receipt) -> Held {
-    let said = (receipt.object_uid, receipt.record, receipt.sequence, &receipt.checksum);
+    let said = (
+        receipt.object_uid,
+        receipt.record,
+        receipt.sequence,
+        &receipt.checksum,
+    );
     let is = (row.object_uid, row.record, row.sequence, &row.checksum);
     match said == is && receipt.size == row.facts.size {
         true => Ok(()),
-        false => Err(format!("{}: receipt and catalog differ: {said:?}, {is:?}", row.name)),
+        false => Err(format!(
+            "{}: receipt and catalog differ: {said:?}, {is:?}",
+            row.name
+        )),
     }
 }
 
@@ -136,9 +159,17 @@ async fn opens_to_source(world: &World, far: &Running, row: &VersionRow) -> Held
     if row.kind == VersionKind::DeleteMarker {
         return Ok(());
     }
-    let VersionName { bucket, key, version } = &row.name;
-    let opened = far.archive.open_object("simulation", bucket, key, Some(version)).await;
-    let opened = opened.map_err(|error| format!("{} does not open: {}", row.name, in_words(&error)))?;
+    let VersionName {
+        bucket,
+        key,
+        version,
+    } = &row.name;
+    let opened = far
+        .archive
+        .open_object("simulation", bucket, key, Some(version))
+        .await;
+    let opened =
+        opened.map_err(|error| format!("{} does not open: {}", row.name, in_words(&error)))?;
     let mut bytes = Vec::new();
     opened
         .read_range(0..opened.size(), |run| {
@@ -149,7 +180,10 @@ async fn opens_to_source(world: &World, far: &Running, row: &VersionRow) -> Held
     let model = world.model.lock();
     match model.bytes(key.as_str(), &own(version)) {
         Some(held) if *held == Bytes::of(&bytes) => Ok(()),
-        Some(_) => Err(format!("{} holds other bytes than the source did", row.name)),
+        Some(_) => Err(format!(
+            "{} holds other bytes than the source did",
+            row.name
+        )),
         None => Err(format!("{} never was in the source", row.name)),
     }
 }
@@ -192,7 +226,10 @@ async fn far_is_what_near_says(world: &World, near: &Running, far: &Running) -> 
     }
     let left = known.values().find(|row| row.status == Status::Completed);
     match left {
-        Some(row) => Err(format!("{} is completed and not at the far site", row.change.name)),
+        Some(row) => Err(format!(
+            "{} is completed and not at the far site",
+            row.change.name
+        )),
         None => Ok(()),
     }
 }
@@ -203,8 +240,7 @@ fn is_of_the_past(world: &World, transfer: &Transfer) -> bool {
     let name = &transfer.change.name;
     let model = world.model.lock();
     let now = model.now.get(name.key.as_str()).and_then(Option::as_ref);
-    transfer.reason.is_some_and(|reason| gone.contains(&reason))
-        && now != Some(&own(&name.version))
+    transfer.reason.is_some_and(|reason| gone.contains(&reason)) && now != Some(&own(&name.version))
 }
 
 async fn everything_opens(far: &Running) -> Held {
@@ -234,7 +270,9 @@ async fn source_is_replicated(world: &World, far: &Running) -> Held {
             .map(|row| own(&row.name.version));
         // A key that came and went between two looks was never seen.
         if there != version {
-            return Err(format!("the source has {version:?} of {key}, the far site {there:?}"));
+            return Err(format!(
+                "the source has {version:?} of {key}, the far site {there:?}"
+            ));
         }
     }
     Ok(())
@@ -242,18 +280,33 @@ async fn source_is_replicated(world: &World, far: &Running) -> Held {
 
 async fn audit_is_whole(near: &Running, far: &Running) -> Held {
     for running in [near, far] {
-        let verdict = running.audit.verify().await.map_err(|error| error.to_string())?;
+        let verdict = running
+            .audit
+            .verify()
+            .await
+            .map_err(|error| error.to_string())?;
         if let Some(flaw) = verdict.flaws.first() {
             return Err(format!("the audit log: {flaw}"));
         }
     }
     let kind = AuditKind::ReplicaRolledBack.as_str();
-    let leaves = near.audit.leaves(0, ROWS).await.map_err(|error| error.to_string())?;
+    let leaves = near
+        .audit
+        .leaves(0, ROWS)
+        .await
+        .map_err(|error| error.to_string())?;
     if let Some(leaf) = leaves.iter().find(|leaf| leaf.json.contains(kind)) {
-        return Err(format!("the far site lost what it had acknowledged: {}", leaf.json));
+        return Err(format!(
+            "the far site lost what it had acknowledged: {}",
+            leaf.json
+        ));
     }
     // Each version has its leaf: an object stored, a delete marked.
-    let leaves = far.audit.leaves(0, ROWS).await.map_err(|error| error.to_string())?;
+    let leaves = far
+        .audit
+        .leaves(0, ROWS)
+        .await
+        .map_err(|error| error.to_string())?;
     let stored = [AuditKind::ObjectStored, AuditKind::ObjectDeleteMarked];
     let stored = stored.map(|kind| format!("\"kind\":\"{}\"", kind.as_str()));
     let count = leaves
@@ -289,20 +342,20 @@ pub(crate) async fn rebuilt_is_the_same(world: &Arc<World>) -> Held {
     let catalog = LogCatalog::open(disk, Path::new("/data/rebuilt.log"), new);
     let catalog = Arc::new(catalog.map_err(|error| error.to_string())?);
     far.archive.close().await;
-    let report = rebuild(far.parts_with(catalog.clone())).await;
-    let report = report.map_err(|error| format!("rebuild: {}", in_words(&error)))?;
+    let mut findings = Vec::new();
+    let mut take = |finding: Finding| findings.push(finding.to_string());
+    let report = rebuild(far.parts_with(catalog.clone()), "simulation", &mut take).await;
+    report.map_err(|error| format!("rebuild: {}", in_words(&error)))?;
     let mut after: BTreeMap<VersionName, VersionRow> = versions(&*catalog)
         .await?
         .into_iter()
         .map(|row| (row.name.clone(), row))
         .collect();
     for row in before {
-        let found = after
-            .remove(&row.name)
-            .ok_or_else(|| {
-                let (name, place, found) = (&row.name, &row.location, &report.findings);
-                format!("{name} at {place:?} is not found by a rebuild: {found:?}")
-            })?;
+        let found = after.remove(&row.name).ok_or_else(|| {
+            let (name, place, found) = (&row.name, &row.location, &findings);
+            format!("{name} at {place:?} is not found by a rebuild: {found:?}")
+        })?;
         let (is, was) = (
             (&found.order, found.kind, &found.checksum, found.facts.size),
             (&row.order, row.kind, &row.checksum, row.facts.size),

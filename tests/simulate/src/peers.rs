@@ -11,9 +11,7 @@ use sealift_receiver::{Peer, Session as Receiving};
 use sealift_sender::{Joining, Session as Sending};
 use sealift_terms::{Clock, Rng, SessionId, SiteName};
 use sealift_tunnel::{Connection, Link, LinkKind, Transport};
-use sealift_wire::{
-    Agreed, Carries, Hello, Limits, LinkId, PROTOCOL_MAX, PROTOCOL_MIN, Role,
-};
+use sealift_wire::{Agreed, Carries, Hello, Limits, LinkId, PROTOCOL_MAX, PROTOCOL_MIN, Role};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -55,6 +53,8 @@ impl Running {
             clock: self.clock.now(),
             software: String::new(),
             limits: Limits::default(),
+            policy: None,
+            remembered: None,
         }
     }
 

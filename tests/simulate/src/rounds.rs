@@ -26,7 +26,9 @@ pub(crate) async fn run(world: &Arc<World>, rounds: u64) -> Result<(), String> {
         let (changes, trouble) = (change(world, end), trouble::make(world, end));
         tokio::join!(changes, trouble);
         trouble::heal(world);
-        rest(world).await.map_err(|what| format!("round {round}: {what}"))?;
+        rest(world)
+            .await
+            .map_err(|what| format!("round {round}: {what}"))?;
     }
     check::rebuilt_is_the_same(world).await
 }

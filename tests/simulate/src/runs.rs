@@ -70,12 +70,17 @@ impl Wanted {
 
     /// The command that runs a seed again.
     fn again(&self, seed: u64) -> String {
-        format!("cargo xtask simulate --seed {seed} --rounds {}", self.rounds)
+        format!(
+            "cargo xtask simulate --seed {seed} --rounds {}",
+            self.rounds
+        )
     }
 
     fn run_once(&self) -> Result<(), String> {
         if !system_chance::is_in_place() {
-            return Err("the system's chance is not ours here: no run would be the same".to_owned());
+            return Err(
+                "the system's chance is not ours here: no run would be the same".to_owned(),
+            );
         }
         let out = self.trace.as_ref().map(File::create).transpose();
         let out = out.map_err(|error| format!("the trace: {error}"))?;
@@ -108,7 +113,9 @@ impl Wanted {
         let line = outcome.map_err(|what| format!("seed {seed}: {what}"))?;
         let peak = peak_kib();
         if peak > MEMORY_KIB_MAX {
-            return Err(format!("seed {seed}: {peak} KiB of memory, {MEMORY_KIB_MAX} allowed"));
+            return Err(format!(
+                "seed {seed}: {peak} KiB of memory, {MEMORY_KIB_MAX} allowed"
+            ));
         }
         println!("{line}");
         Ok(())

@@ -77,10 +77,7 @@ impl Book {
         if *salt == [0; SALT_BYTES] {
             return;
         }
-        let seen = self
-            .seen
-            .entry(*salt)
-            .or_insert_with(|| message.to_vec());
+        let seen = self.seen.entry(*salt).or_insert_with(|| message.to_vec());
         let both = seen.len().min(message.len());
         if seen[..both] != message[..both] {
             self.reused.get_or_insert(format!("in {path}"));

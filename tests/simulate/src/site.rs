@@ -197,6 +197,7 @@ impl Site {
             rng: rng.clone(),
             audit: audit.clone(),
             budget: budget.clone(),
+            files_max: 1 << 16,
         };
         let archive = Arc::new(Archive::open(parts.clone()).await?);
         let row = GrantRow {
@@ -211,8 +212,15 @@ impl Site {
         let (stop, _) = watch::channel(false);
         let sending = match self.index {
             NEAR => Some(
-                self.sending(world, &journal, audit.clone(), rng.clone(), &stop, &mut tasks)
-                    .await?,
+                self.sending(
+                    world,
+                    &journal,
+                    audit.clone(),
+                    rng.clone(),
+                    &stop,
+                    &mut tasks,
+                )
+                .await?,
             ),
             _ => None,
         };
@@ -276,6 +284,7 @@ impl Site {
             sources: [(bucket(), source)].into(),
             work,
             part_size: world.plan.part_size,
+            memory_bytes: world.plan.budget_bytes,
             drain_time: Duration::from_secs(10),
             clock,
             rng,

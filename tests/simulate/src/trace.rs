@@ -54,7 +54,10 @@ impl Trace {
         let state = self.0.state.lock();
         let hash = state.hash.clone().finish();
         let hex = hash.as_ref().iter().take(16);
-        (hex.map(|byte| format!("{byte:02x}")).collect(), state.events)
+        (
+            hex.map(|byte| format!("{byte:02x}")).collect(),
+            state.events,
+        )
     }
 }
 

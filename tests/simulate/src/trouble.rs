@@ -132,7 +132,11 @@ async fn with_faults(world: &World, site: usize, faults: DiskFaults) {
 
 async fn full_disk(world: &World, site: usize) {
     world.count("full disks");
-    let full = world.chance.fork().pick(&[Full::Told, Full::Untold]).to_owned();
+    let full = world
+        .chance
+        .fork()
+        .pick(&[Full::Told, Full::Untold])
+        .to_owned();
     let faults = DiskFaults {
         full: Some(full),
         ..DiskFaults::default()
@@ -179,7 +183,9 @@ async fn clock_jump(world: &World, site: usize) {
     let chance = world.chance.fork();
     let off = i64::try_from(chance.millis(1..600_000).as_millis()).unwrap();
     let off = if chance.one_in(2) { off } else { -off };
-    world.trace.note(format_args!("{site} clock off by {off} ms"));
+    world
+        .trace
+        .note(format_args!("{site} clock off by {off} ms"));
     world.sites[site].clock.set_off(off);
     sleep(chance.millis(10..60_000)).await;
     world.sites[site].clock.set_off(0);

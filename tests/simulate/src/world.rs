@@ -1,10 +1,6 @@
 //! Both sites, the network between them, the source, and what is known of it all.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use sealift_store::MemorySource;
@@ -143,7 +139,9 @@ async fn keep_running(site: Arc<Site>, world: Arc<World>, mut orders: mpsc::Rece
         let order = match started {
             None => None,
             Some(Err(error)) => {
-                world.trace.note(format_args!("{} does not start: {error}", site.index));
+                world
+                    .trace
+                    .note(format_args!("{} does not start: {error}", site.index));
                 world.count("starts failed");
                 // Its disk fails: whoever supervises it tries again.
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -184,7 +182,9 @@ async fn keep_running(site: Arc<Site>, world: Arc<World>, mut orders: mpsc::Rece
 }
 
 async fn end(site: &Site, world: &World, how: How) {
-    world.trace.note(format_args!("{} ends: {how:?}", site.index));
+    world
+        .trace
+        .note(format_args!("{} ends: {how:?}", site.index));
     world.count(match how {
         How::PowerLoss => "power losses",
         How::Killed => "kills",

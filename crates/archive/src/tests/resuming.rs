@@ -177,3 +177,20 @@ async fn an_object_published_before_the_crash_is_not_sent_again() {
     assert_eq!(running.archive.unfinished(), 0);
     assert!(running.read("k", None).await.unwrap() == bytes);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_ends_with_its_footer_after_a_commit_that_was_cut_short() {
+    let site = Site::new();
+    let bytes = plain(1, SIZE);
+    interrupted(&site, &bytes).await;
+    // A longer META, written just before the crash.
+    let staged = site.files_in("staging").pop().unwrap();
+    let file = fs::OpenOptions::new().write(true).open(staged).unwrap();
+    file.set_len(2 * SIZE as u64).unwrap();
+    let running = site.open().await;
+    running.store("k", "v1", 1, &bytes).await;
+    let place = running.listing().await.remove(0).location;
+    let path = site.dir.path().join("store").join(&place.file);
+    assert_eq!(fs::metadata(path).unwrap().len(), place.length);
+    assert!(running.read("k", None).await.unwrap() == bytes);
+}

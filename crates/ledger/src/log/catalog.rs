@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, ops::Bound, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use sealift_terms::{
-    BucketName, Disk, Epoch, KeyId, ObjectKey, ObjectUid, PartIndex, RecordId, Timestamp,
-    VersionName,
+    AuditRecord, BucketName, Disk, Epoch, KeyId, ObjectKey, ObjectUid, PartIndex, RecordId,
+    Timestamp, VersionName,
 };
 
 use super::{
@@ -61,7 +61,10 @@ impl Catalog for LogCatalog {
     }
 
     async fn commit(&self, group: Commit) -> Result<Committed> {
-        let done = self.keeper.call(Act::Commit(Box::new(group)).into()).await?;
+        let done = self
+            .keeper
+            .call(Act::Commit(Box::new(group)).into())
+            .await?;
         Ok(done.into())
     }
 
@@ -71,7 +74,9 @@ impl Catalog for LogCatalog {
 
     async fn purged(&self, name: &VersionName) -> Result<bool> {
         let place = (name.clone(), true);
-        Ok(self.keeper.with(|state| state.rows.marks.contains_key(&place)))
+        Ok(self
+            .keeper
+            .with(|state| state.rows.marks.contains_key(&place)))
     }
 
     async fn latest(&self, bucket: &BucketName, key: &ObjectKey) -> Result<Option<VersionRow>> {
@@ -147,7 +152,9 @@ impl Catalog for LogCatalog {
     }
 
     async fn upload(&self, uid: ObjectUid) -> Result<Option<UploadRow>> {
-        Ok(self.keeper.with(|state| state.rows.uploads.get(&uid).cloned()))
+        Ok(self
+            .keeper
+            .with(|state| state.rows.uploads.get(&uid).cloned()))
     }
 
     async fn upload_of(&self, name: &VersionName) -> Result<Option<UploadRow>> {
@@ -201,8 +208,19 @@ impl Catalog for LogCatalog {
         self.act(Act::Rebuild(epoch)).await
     }
 
+    fn is_rebuilding(&self) -> bool {
+        self.keeper.with(|state| state.is_rebuilding)
+    }
+
+    async fn end_rebuild(&self, audit: Vec<AuditRecord>) -> Result<()> {
+        self.act(Act::EndRebuild(audit)).await
+    }
+
     async fn restore(&self, found: Commit) -> Result<Vec<Outcome>> {
-        let done = self.keeper.call(Act::Restore(Box::new(found)).into()).await?;
+        let done = self
+            .keeper
+            .call(Act::Restore(Box::new(found)).into())
+            .await?;
         Ok(done.outcomes)
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keeper::Kept;
 use crate::{
-    BucketCount, Commit, Committed, FileRow, LedgerError, Leaf, Location, NewSite, Outcome,
+    BucketCount, Commit, Committed, FileRow, Leaf, LedgerError, Location, NewSite, Outcome,
     PackState, RecordRow, Result, SiteRow, UploadPart, UploadRow, VersionRow,
     audit::LeafBody,
     merkle::{Frontier, leaf_hash},
@@ -31,6 +31,7 @@ pub(super) enum Act {
     RemoveUploads(Vec<ObjectUid>),
     Epoch(Epoch),
     Rebuild(Epoch),
+    EndRebuild(Vec<AuditRecord>),
 }
 
 /// An act, and the audit records that waited for the next one.
@@ -71,7 +72,7 @@ pub(super) struct Marked {
     pub(super) tags: Option<BTreeMap<String, String>>,
 }
 
-/// The rows that a rebuild forgets.
+/// The rows that a rebuild forgets, key records apart.
 #[derive(Default)]
 pub(super) struct Rows {
     /// With how many versions and marks each record serves.
@@ -90,6 +91,7 @@ pub(super) struct CatalogState {
     /// The last sequence given out.
     pub(super) reserved: u64,
     pub(super) rows: Rows,
+    pub(super) is_rebuilding: bool,
     pub(super) leaves: Vec<Leaf>,
     pub(super) frontier: Frontier,
     /// Audit records that nobody waits for.
@@ -110,6 +112,7 @@ impl CatalogState {
             },
             reserved: 0,
             rows: Rows::default(),
+            is_rebuilding: false,
             leaves: Vec::new(),
             frontier: Frontier::default(),
             notes: Vec::new(),
@@ -206,7 +209,15 @@ impl Kept for CatalogState {
             Act::Epoch(epoch) => self.site.epoch = epoch,
             Act::Rebuild(epoch) => {
                 self.site.epoch = epoch;
+                self.is_rebuilding = true;
+                let records = std::mem::take(&mut self.rows.records);
                 self.rows = Rows::default();
+                let records = records.into_values().map(|(record, _)| record);
+                self.rows.put_records(records.collect());
+            }
+            Act::EndRebuild(audit) => {
+                self.is_rebuilding = false;
+                self.note(audit);
             }
         }
         self.note(notes);
@@ -225,7 +236,12 @@ impl Kept for CatalogState {
 
 impl CatalogState {
     /// Appends the leaves of a commit.
-    pub(super) fn finish(&mut self, packs: Vec<PackState>, uploads: &[ObjectUid], audit: Vec<AuditRecord>) {
+    pub(super) fn finish(
+        &mut self,
+        packs: Vec<PackState>,
+        uploads: &[ObjectUid],
+        audit: Vec<AuditRecord>,
+    ) {
         self.rows.put_packs(packs);
         self.rows.remove_uploads(uploads);
         self.note(audit);
@@ -235,7 +251,10 @@ impl CatalogState {
 impl Rows {
     pub(super) fn put_records(&mut self, records: Vec<RecordRow>) {
         for record in records {
-            let objects = self.records.get(&record.id).map_or(0, |(_, objects)| *objects);
+            let objects = self
+                .records
+                .get(&record.id)
+                .map_or(0, |(_, objects)| *objects);
             self.records.insert(record.id, (record, objects));
         }
     }

@@ -85,7 +85,11 @@ impl LogFile {
         let bytes = encode(record)?;
         let (at, calls) = (self.good.len() as u64, self.disk.calls());
         let (target, written) = (file.clone(), bytes.clone());
-        let append = move || target.write_all_at(&written, at).and_then(|()| target.sync());
+        let append = move || {
+            target
+                .write_all_at(&written, at)
+                .and_then(|()| target.sync())
+        };
         patiently(calls, append)
             .await
             .map_err(self.failed("append"))?;

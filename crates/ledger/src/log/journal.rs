@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use sealift_terms::{
-    BucketName, Disk, ObjectKey, PeerName, Status, Timestamp, TransferId, VersionName,
+    BucketName, ChangeKind, Disk, ObjectKey, PeerName, Status, Timestamp, TransferId, VersionName,
 };
 
 use super::{
@@ -87,8 +87,7 @@ impl Journal for LogJournal {
         limit: usize,
     ) -> Result<Vec<Transfer>> {
         Ok(self.0.with(|state| {
-            let is_of =
-                |name: &VersionName| name.bucket == *bucket && name.key == *key;
+            let is_of = |name: &VersionName| name.bucket == *bucket && name.key == *key;
             let rows = state.transfers.values().rev();
             let rows = rows.filter(|row| is_of(&row.change.name));
             rows.take(limit).cloned().collect()
@@ -195,6 +194,25 @@ impl Journal for LogJournal {
         self.0.call(command).await.map(drop)
     }
 
+    async fn probe(&self) -> Result<()> {
+        self.0.call(Command::Probe).await.map(drop)
+    }
+
+    async fn last_received(&self, peer: &PeerName) -> Result<Option<VersionName>> {
+        Ok(self.0.with(|state| {
+            let rows = state.transfers.values().filter(|row| {
+                row.peer == *peer
+                    && row.status == Status::Completed
+                    // Tags are of a version that was there before them.
+                    && row.change.kind != ChangeKind::Tags
+            });
+            let received =
+                rows.filter_map(|row| Some((row.receipt.as_ref()?.sequence, row.id, row)));
+            let last = received.max_by_key(|(sequence, id, _)| (*sequence, *id));
+            last.map(|(_, _, row)| row.change.name.clone())
+        }))
+    }
+
     async fn fold(&self, before: Timestamp, limit: usize) -> Result<u64> {
         Ok(self.0.call(Command::Fold(before, limit)).await?.rows)
     }
@@ -207,8 +225,7 @@ fn known_after<'a>(
     after: Option<&'a ObjectKey>,
 ) -> impl Iterator<Item = &'a KnownKey> {
     let known = state.known.iter();
-    let known = known.filter(move |((of, key), _)| {
-        of == bucket && after.is_none_or(|after| key > after)
-    });
+    let known =
+        known.filter(move |((of, key), _)| of == bucket && after.is_none_or(|after| key > after));
     known.map(|(_, known)| known)
 }

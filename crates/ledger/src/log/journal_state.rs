@@ -22,6 +22,8 @@ pub(super) enum Command {
     Unsupported(BucketName, Vec<UnsupportedName>),
     Peer(PeerName, PeerMemory),
     Fold(Timestamp, usize),
+    /// Changes nothing: says whether anything can be written.
+    Probe,
 }
 
 /// What a command did.
@@ -91,6 +93,7 @@ impl Kept for JournalState {
                 self.unsupported.insert(bucket, names);
             }
             Command::Peer(peer, memory) => drop(self.peers.insert(peer, memory)),
+            Command::Probe => {}
             Command::Fold(before, rows) => done.rows = self.fold(before, rows),
         }
         done
@@ -134,9 +137,7 @@ impl JournalState {
                 rule: to.rule,
                 peer: to.peer,
                 change: change.clone(),
-                status: skip
-                    .as_ref()
-                    .map_or(Status::Pending, |_| Status::Skipped),
+                status: skip.as_ref().map_or(Status::Pending, |_| Status::Skipped),
                 reason: skip.as_ref().map(|skip| skip.reason),
                 evidence: skip.map(|skip| skip.evidence),
                 attempts: 0,
@@ -205,6 +206,10 @@ impl JournalState {
                         false => name.key.as_str().starts_with(prefix.as_str()),
                     };
                     is_open && name.bucket == *bucket && fits
+                }
+                Requeue::Failed(peer) => {
+                    let is_to = peer.as_ref().is_none_or(|peer| row.peer == *peer);
+                    row.status == Status::Failed && is_to
                 }
                 Requeue::CompletedAfter { peer, sequence } => {
                     let later = row.receipt.as_ref().is_some_and(|r| r.sequence > *sequence);

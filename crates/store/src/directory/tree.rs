@@ -245,7 +245,7 @@ mod tests {
         std::fs::create_dir_all(inside.join("a/b")).unwrap();
         std::fs::create_dir_all(outside.join("b")).unwrap();
         let clock = Arc::new(OsClock);
-        let root = Arc::new(Root::new(&inside, clock.clone()).unwrap());
+        let root = Arc::new(Root::new(&inside, clock.clone()));
         let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).unwrap();
         let settling = Arc::new(Settling::new(clock));
         let mut tree = Tree::new(inotify, root, settling, 10);

@@ -1,10 +1,6 @@
 //! The disk as the product sees it.
 
-use std::{
-    io,
-    path::Path,
-    sync::Arc,
-};
+use std::{io, path::Path, sync::Arc};
 
 use sealift_terms::{
     Disk, DiskFile,

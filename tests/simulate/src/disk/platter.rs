@@ -1,12 +1,6 @@
 //! A disk with its power: what is on it, and how it comes to lose it.
 
-use std::{
-    collections::BTreeMap,
-    fmt, io,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, io, path::Path, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -142,8 +136,10 @@ impl Platter {
             return;
         }
         let survival = Survival::draw(&self.chance);
-        self.trace
-            .note(format_args!("{} kept of the unsynced: {survival:?}", self.site));
+        self.trace.note(format_args!(
+            "{} kept of the unsynced: {survival:?}",
+            self.site
+        ));
         state.names.lose_power(survival, &self.chance);
         let named: Vec<NodeId> = state.names.now.values().copied().collect();
         state.nodes.retain(|id, _| named.contains(id));
@@ -165,7 +161,11 @@ impl Platter {
     }
 
     /// Begins a call: whether the power is there, and what goes wrong.
-    pub(super) fn begin(&self, power: u64, call: Call) -> io::Result<parking_lot::MutexGuard<'_, State>> {
+    pub(super) fn begin(
+        &self,
+        power: u64,
+        call: Call,
+    ) -> io::Result<parking_lot::MutexGuard<'_, State>> {
         let mut state = self.state.lock();
         if !state.is_on || state.power != power {
             return Err(io::Error::other("the power is off"));
@@ -199,7 +199,9 @@ impl Platter {
             && call != Call::Sync
             && self.chance.one_in(count)
         {
-            return Err(io::Error::other(format!("an injected failure of a {call:?}")));
+            return Err(io::Error::other(format!(
+                "an injected failure of a {call:?}"
+            )));
         }
         Ok(state)
     }

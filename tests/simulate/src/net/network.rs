@@ -96,8 +96,9 @@ impl Network {
 
     /// A site's process or power is gone. `silently`, nobody is told.
     pub(crate) fn crash(&self, site: Site, silently: bool) {
-        self.trace
-            .note(format_args!("{site} leaves the network, silently: {silently}"));
+        self.trace.note(format_args!(
+            "{site} leaves the network, silently: {silently}"
+        ));
         let wires = {
             let mut state = self.state.lock();
             state.listeners[site] = None;
@@ -209,8 +210,10 @@ impl Network {
         let from = pipe.from;
         pipe.take(most, to);
         let bytes = &to.filled()[before..];
-        self.trace
-            .note_bytes(format_args!("{} bytes from {from} arrive", bytes.len()), bytes);
+        self.trace.note_bytes(
+            format_args!("{} bytes from {from} arrive", bytes.len()),
+            bytes,
+        );
     }
 }
 
