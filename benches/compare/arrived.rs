@@ -31,7 +31,7 @@ impl Expected {
     }
 
     /// Nothing more was expected.
-    pub fn is_whole(mut self) -> io::Result<()> {
+    pub fn ends_whole(mut self) -> io::Result<()> {
         match self.file.read(&mut [0])? {
             0 => Ok(()),
             _ => Err(self.differs()),
@@ -62,7 +62,7 @@ pub fn compare(ready: &Path, files: &[PathBuf], arrived: &Path) -> io::Result<()
             }
             expected.takes(&buffer[..bytes])?;
         }
-        expected.is_whole()?;
+        expected.ends_whole()?;
     }
     let count = count(arrived)?;
     if count == files.len() {

@@ -65,8 +65,8 @@ fn rubbish_from_a_peer_ends_its_session_and_is_on_record() {
     for rubbish in [vec![0xff; 100], bare(FrameType::Receipts), unknown.to_vec()] {
         let mut control = rogue.begins().unwrap();
         rogue.says(&mut control, &rubbish);
-        let ended = rogue.waits(async { while let Ok(Some(_)) = control.reader.next().await {} });
-        assert_eq!(ended, ());
+        // Comes to its end, or fails for the time it took.
+        rogue.waits(async { while let Ok(Some(_)) = control.reader.next().await {} });
     }
     three.is_on_record("session.closed", &["PeerProtocolMismatch", "type 255"]);
     three.is_on_record("session.closed", &["PeerProtocolMismatch", "other role"]);

@@ -110,7 +110,7 @@ impl Contender for Dd {
                 let copied = fs::read(target.with_extension(index.to_string()))?;
                 let mut expected = crate::arrived::Expected::open(file)?;
                 expected.takes(&copied)?;
-                expected.is_whole()?;
+                expected.ends_whole()?;
             }
         }
         Ok(Run { taken, ours: None })

@@ -437,3 +437,20 @@ fn is_setting(line: &str) -> bool {
             .split_once(" = ")
             .is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
 }
+
+#[test]
+fn what_is_sent_and_what_is_received_share_the_byte_budget() {
+    let config = |text: &str| Config::check(&source(text), false).unwrap();
+    let both = config(GOOD);
+    let all = both.limits.memory_bytes;
+    let memory = both.memory();
+    assert_eq!(memory.receiving + memory.sending, all);
+    assert!(memory.sending >= all / 3 && memory.receiving >= all / 2);
+    let (head, tail) = GOOD.split_once("[[source]]").unwrap();
+    let (rules, buckets) = tail.split_once("[[bucket]]").unwrap();
+    let receives = config(&format!("{head}[[bucket]]{buckets}")).memory();
+    assert_eq!((receives.receiving, receives.sending), (all, 0));
+    let sends = config(&format!("{head}[[source]]{rules}")).memory();
+    assert_eq!(sends.receiving + sends.sending, all);
+    assert!(sends.sending > all / 2 && sends.receiving > 0);
+}
