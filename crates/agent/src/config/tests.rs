@@ -440,7 +440,7 @@ fn is_setting(line: &str) -> bool {
 
 #[test]
 fn what_is_sent_and_what_is_received_share_the_byte_budget() {
-    let config = |text: &str| Config::check(&source(text), false).unwrap();
+    let config = |text: &str| Config::check(&source(text)).unwrap();
     let both = config(GOOD);
     let all = both.limits.memory_bytes;
     let memory = both.memory();

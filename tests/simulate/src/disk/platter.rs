@@ -22,6 +22,9 @@ pub(crate) enum Reason {
     Killed,
 }
 
+/// What is told of a cut, at that moment.
+type AtCut = Box<dyn Fn(Reason) + Send>;
+
 /// The bytes and names of one site's disk.
 pub(crate) struct Platter {
     pub(super) site: &'static str,
@@ -32,7 +35,7 @@ pub(crate) struct Platter {
     /// Told when a countdown has cut the power.
     pub(crate) cut: Notify,
     /// Done at that moment, before anyone else runs.
-    at_cut: Mutex<Option<Box<dyn Fn(Reason) + Send>>>,
+    at_cut: Mutex<Option<AtCut>>,
 }
 
 pub(super) struct State {
