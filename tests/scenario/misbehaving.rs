@@ -65,7 +65,7 @@ fn rubbish_from_a_peer_ends_its_session_and_is_on_record() {
     for rubbish in [vec![0xff; 100], bare(FrameType::Receipts), unknown.to_vec()] {
         let mut control = rogue.begins().unwrap();
         rogue.says(&mut control, &rubbish);
-        // Comes to its end, or fails for the time it took.
+        // It is thrown out: this comes to an end.
         rogue.waits(async { while let Ok(Some(_)) = control.reader.next().await {} });
     }
     three.is_on_record("session.closed", &["PeerProtocolMismatch", "type 255"]);
