@@ -174,11 +174,10 @@ fn a_disabled_key_stops_reads_and_writes_and_both_go_on_when_it_is_enabled() {
         pair.b.run(&["get", &old]).code == 12
     });
     assert!(disabled.elapsed() < DISABLED_TIME_MAX);
-    pair.b.run(&["get", &old]).exits(12).tells(&[
-        "Disabled",
-        "hint:",
-        "sealift keys enable alias/photos",
-    ]);
+    pair.b
+        .run(&["get", &old])
+        .exits(12)
+        .tells(&["Disabled", "hint:", "sealift keys enable key-"]);
     write_file(&pair.source.join("new"), "after");
     wait_until("the write is put off", TIME_MAX, || {
         let said = pair.a.run(&["explain", &format!("{BUCKET}/new")]).said();

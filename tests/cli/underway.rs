@@ -35,7 +35,7 @@ fn an_object_on_its_way_is_told_by_status_and_explain_and_a_second_signal_cuts_i
     pair.a.logs(&["a second signal stops at once"]);
     pair.a.signal(Signal::TERM);
     pair.a.logs(&["stopping at once"]);
-    pair.a.stop();
+    assert_eq!(pair.a.ends(TIME_MAX), 0);
     let told = pair.a.log().matches("a second signal stops").count();
     assert_eq!(told, 1);
     pair.b.signal(Signal::CONT);
