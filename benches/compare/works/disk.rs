@@ -113,6 +113,6 @@ impl Contender for Dd {
                 expected.is_whole()?;
             }
         }
-        Ok(Run { taken, ours: None })
+        Ok(Run::of(taken))
     }
 }
