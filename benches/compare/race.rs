@@ -118,6 +118,7 @@ impl Course<'_> {
     /// Runs all `entries` by turns; the first of them is ours.
     pub fn race(&self, entries: &[Entry]) -> io::Result<Table> {
         let mut values: Vec<Vec<Option<f64>>> = vec![Vec::new(); entries.len()];
+        let mut busy: Vec<Vec<f64>> = vec![Vec::new(); entries.len()];
         let (mut sender, mut receiver) = (0, 0);
         for round in 0..self.rounds {
             for turn in 0..entries.len() {
@@ -142,9 +143,16 @@ impl Course<'_> {
                     receiver = receiver.max(ours.receiver_mib);
                 }
                 values[at].push(Some(self.unit.figure(self.ready, run.taken)?));
+                busy[at].extend(run.busy.map(|busy| busy.as_secs_f64()));
             }
         }
         eprint!("\r\x1b[K");
+        let mut notes = vec![format!(
+            "peak memory: sending agent {sender} MiB, receiving agent {receiver} MiB"
+        )];
+        for (entry, busy) in entries.iter().zip(&busy) {
+            notes.extend(self.busy_note(&entry.contender.name(), busy)?);
+        }
         let lines = entries.iter().zip(&values);
         let lines = lines.filter_map(|(entry, own)| self.line(entry, own, &values[0]));
         Ok(Table {
@@ -152,10 +160,21 @@ impl Course<'_> {
             title: self.title.clone(),
             unit: self.unit.text(),
             lines: lines.collect(),
-            notes: vec![format!(
-                "peak memory: sending agent {sender} MiB, receiving agent {receiver} MiB"
-            )],
+            notes,
         })
+    }
+
+    /// What it costs both cores together, whatever else keeps them busy.
+    fn busy_note(&self, name: &str, busy: &[f64]) -> io::Result<Option<String>> {
+        let Some(busy) = Figure::of(busy) else {
+            return Ok(None);
+        };
+        let (bytes, objects) = (self.ready.bytes()? as f64, self.ready.files.len() as f64);
+        let cost = match self.unit {
+            Unit::MegabytesPerSec => format!("{:.2} ns a byte", busy.median * 1e9 / bytes),
+            _ => format!("{:.1} µs an object", busy.median * 1e6 / objects),
+        };
+        Ok(Some(format!("processor time: {name} {cost}")))
     }
 
     /// One run in a place of its own, which is gone afterwards.

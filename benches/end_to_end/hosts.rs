@@ -57,6 +57,28 @@ fn command(prefix: &[String], program: &str) -> Command {
     }
 }
 
+/// Whose processor time is asked for.
+#[derive(Clone, Copy)]
+pub enum Of {
+    Itself,
+    /// Those that it started, have ended, and were waited for.
+    Children,
+}
+
+/// Processor time that the process `pid`, or "self", used so far.
+pub fn busy(pid: &str, of: Of) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let first = match of {
+        Of::Itself => 11,
+        Of::Children => 13,
+    };
+    let ticks = after_name.split_whitespace().skip(first).take(2);
+    let ticks: u64 = ticks.filter_map(|field| field.parse::<u64>().ok()).sum();
+    // USER_HZ is 100 on every Linux that Rust runs on.
+    Duration::from_millis(ticks * 10)
+}
+
 /// A program that runs until this is dropped.
 pub struct Server(pub Child);
 
@@ -118,16 +140,7 @@ impl Server {
 
     /// Processor time it used so far.
     pub fn busy(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap_or_default();
-        let after_name = stat.rsplit(')').next().unwrap_or_default();
-        let ticks: u64 = after_name
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|field| field.parse::<u64>().ok())
-            .sum();
-        // USER_HZ is 100 on every Linux that Rust runs on.
-        Duration::from_millis(ticks * 10)
+        busy(&self.0.id().to_string(), Of::Itself)
     }
 }
 

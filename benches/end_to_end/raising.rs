@@ -2,7 +2,14 @@
 
 use std::{fs, path::Path};
 
-use crate::{data, data::Work, floor, floor::Tuning, median, round};
+use crate::{
+    data,
+    data::Work,
+    floor,
+    floor::Tuning,
+    hosts::{self, Of},
+    median, round,
+};
 
 /// Runs every variant `rounds` times, by turns, and prints what each came to beside
 /// [`Tuning::BEST`] of the same round.
@@ -12,18 +19,21 @@ pub fn run(work: &Work, folder: &Path, rounds: usize) {
     let files = data::make(work, &source).unwrap();
     let variants = variants();
     let mut taken = vec![Vec::new(); variants.len()];
+    let mut busy = vec![0.0; variants.len()];
     for _ in 0..rounds {
-        for ((_, tuning), taken) in variants.iter().zip(&mut taken) {
+        for (at, (_, tuning)) in variants.iter().enumerate() {
             let target = folder.join("floor");
             fs::create_dir_all(&target).unwrap();
-            taken.push(floor::run(&files, &target, *tuning).unwrap().as_secs_f64());
+            let before = hosts::busy("self", Of::Itself);
+            taken[at].push(floor::run(&files, &target, *tuning).unwrap().as_secs_f64());
+            busy[at] += (hosts::busy("self", Of::Itself) - before).as_secs_f64();
             fs::remove_dir_all(&target).unwrap();
         }
     }
     let megabytes = (work.count * work.bytes) as f64 / 1e6;
     let best = taken[0].clone();
     println!("{}: {rounds} rounds, medians", work.name);
-    for ((name, _), taken) in variants.iter().zip(&mut taken) {
+    for (((name, _), taken), busy) in variants.iter().zip(&mut taken).zip(busy) {
         let mut ratios: Vec<f64> = best
             .iter()
             .zip(&*taken)
@@ -31,8 +41,9 @@ pub fn run(work: &Work, folder: &Path, rounds: usize) {
             .collect();
         let ratio = median(&mut ratios);
         println!(
-            "{name:>24}  {:>6.0} MB/s  {:>5} of the best ({} to {})",
+            "{name:>24}  {:>6.0} MB/s  {:.3} ns a byte of processor time  {:>5} of as it is ({} to {})",
             megabytes / median(taken),
+            busy * 1e3 / megabytes / rounds as f64,
             round(ratio),
             round(ratios[0]),
             round(ratios[ratios.len() - 1]),

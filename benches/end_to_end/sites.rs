@@ -41,6 +41,8 @@ pub struct Sites {
 pub struct Ours {
     /// From placing the objects in the source until everything was acknowledged.
     pub taken: Duration,
+    /// Processor time of both agents meanwhile.
+    pub busy: Duration,
     /// Peak resident memory of the sending agent, in MiB.
     pub sender_mib: u64,
     /// Peak resident memory of the receiving agent, in MiB.
@@ -201,6 +203,7 @@ impl Agents<'_> {
 
     /// Moves `ready` into the source and waits until `objects` have a receipt.
     pub fn replicate(&self, ready: &Path, objects: u64) -> Ours {
+        let busy = self.busy();
         let started = Instant::now();
         fs::rename(ready, self.sites.placed()).expect("the objects move into the source");
         loop {
@@ -215,9 +218,14 @@ impl Agents<'_> {
         let taken = started.elapsed();
         Ours {
             taken,
+            busy: self.busy().saturating_sub(busy),
             sender_mib: self.sender.peak_mib(),
             receiver_mib: self.receiver.peak_mib(),
         }
+    }
+
+    fn busy(&self) -> Duration {
+        self.sender.busy() + self.receiver.busy()
     }
 
     /// Objects that the sender's journal has a receipt for.

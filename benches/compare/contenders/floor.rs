@@ -6,7 +6,11 @@ use std::{
 };
 
 use super::{Contender, Job, Run};
-use crate::{arrived::Expected, floor};
+use crate::{
+    arrived::Expected,
+    floor,
+    hosts::{self, Of},
+};
 
 pub struct Floor;
 
@@ -22,7 +26,9 @@ impl Contender for Floor {
     fn run(&self, job: &Job<'_>) -> io::Result<Run> {
         let target = job.place.join("floor");
         fs::create_dir_all(&target)?;
+        let before = hosts::busy("self", Of::Itself);
         let taken = floor::run(job.files, &target, floor::Tuning::BEST)?;
+        let busy = hosts::busy("self", Of::Itself) - before;
         if job.checked {
             for (index, file) in job.files.iter().enumerate() {
                 let sealed = BufReader::new(File::open(target.join(format!("{index:07}")))?);
@@ -31,6 +37,9 @@ impl Contender for Floor {
                 expected.ends_whole()?;
             }
         }
-        Ok(Run { taken, ours: None })
+        Ok(Run {
+            busy: Some(busy),
+            ..Run::of(taken)
+        })
     }
 }

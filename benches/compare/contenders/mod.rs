@@ -26,7 +26,7 @@ pub use nginx::Nginx;
 pub use ours::Sealift;
 pub use rclone::Rclone;
 pub use restic::Restic;
-pub use rsync::{At, Rsync};
+pub use rsync::{At, Link, Rsync};
 
 /// What all of them need.
 pub struct Tools {
@@ -68,8 +68,20 @@ impl Job<'_> {
 /// What one run came to.
 pub struct Run {
     pub taken: Duration,
+    /// Processor time on both sides, where it is known.
+    pub busy: Option<Duration>,
     /// What ours also says.
     pub ours: Option<Ours>,
+}
+
+impl Run {
+    pub fn of(taken: Duration) -> Self {
+        Self {
+            taken,
+            busy: None,
+            ours: None,
+        }
+    }
 }
 
 pub trait Contender {

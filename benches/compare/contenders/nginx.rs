@@ -44,7 +44,7 @@ impl Contender for Nginx {
         if job.checked {
             job.compare(&target)?;
         }
-        Ok(Run { taken, ours: None })
+        Ok(Run::of(taken))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Contender, Job, Run};
-use crate::sites;
+use crate::sites::{self, Sites};
 
 pub struct Sealift;
 
@@ -21,15 +21,23 @@ impl Contender for Sealift {
         let sites = job.tools.authority.sites(&place, job.source, job.hosts);
         let ours = sites.replicate(job.ready, job.files.len() as u64);
         if job.checked {
-            let restored = sites::text(&job.place.join("restored"));
-            let bucket = format!("{}/", sites::BUCKET);
-            let config = sites.config("b");
-            sites::run(&["restore", &bucket, &restored, "-c", &config]);
-            job.compare(&job.place.join("restored/work"))?;
+            self.check(job, &sites)?;
         }
         Ok(Run {
             taken: ours.taken,
+            busy: Some(ours.busy),
             ours: Some(ours),
         })
+    }
+}
+
+impl Sealift {
+    /// Restores what was archived and compares it with the files.
+    pub fn check(&self, job: &Job<'_>, sites: &Sites) -> io::Result<()> {
+        let restored = sites::text(&job.place.join("restored"));
+        let bucket = format!("{}/", sites::BUCKET);
+        let config = sites.config("b");
+        sites::run(&["restore", &bucket, &restored, "-c", &config]);
+        job.compare(&job.place.join("restored/work"))
     }
 }

@@ -37,7 +37,7 @@ impl Contender for Rclone {
             succeed(Command::new(&job.tools.rclone).args(back))?;
             job.compare(Path::new(&restored))?;
         }
-        Ok(Run { taken, ours: None })
+        Ok(Run::of(taken))
     }
 }
 

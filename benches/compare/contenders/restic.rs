@@ -40,7 +40,7 @@ impl Contender for Restic {
             job.compare(&restored.join(inside))?;
         }
         server.stop();
-        Ok(Run { taken, ours: None })
+        Ok(Run::of(taken))
     }
 }
 

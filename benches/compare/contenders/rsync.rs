@@ -54,7 +54,7 @@ impl Contender for Rsync {
             job.compare(&target)?;
         }
         drop(mounted);
-        Ok(Run { taken, ours: None })
+        Ok(Run::of(taken))
     }
 }
 

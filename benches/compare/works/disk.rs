@@ -113,6 +113,6 @@ impl Contender for Dd {
                 expected.ends_whole()?;
             }
         }
-        Ok(Run { taken, ours: None })
+        Ok(Run::of(taken))
     }
 }

@@ -184,10 +184,7 @@ impl Contender for Iperf {
         ]);
         let rate = received(&mut client)?;
         drop(server);
-        Ok(Run {
-            taken: Duration::from_secs_f64(bytes as f64 / rate),
-            ours: None,
-        })
+        Ok(Run::of(Duration::from_secs_f64(bytes as f64 / rate)))
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use super::Setting;
 use crate::{
     data::Work,
-    hosts::{Hosts, Server},
+    hosts::{self, Hosts, Of, Server},
     race::Ready,
     report::{
         Figure, Line, Table,
@@ -70,7 +70,8 @@ fn whole(setting: &Setting<'_>) -> io::Result<Table> {
 
 /// Gets the object once; the time, and the processor time of both processes.
 fn get(sites: &Sites, agent: &Server, key: &str) -> io::Result<(Duration, Duration)> {
-    let (agent_before, own_before) = (agent.busy(), children_busy()?);
+    let busy_so_far = || agent.busy() + hosts::busy("self", Of::Children);
+    let before = busy_so_far();
     let started = Instant::now();
     let status = Command::new(PROGRAM)
         .args(["get", key, "-c", &sites.config("b")])
@@ -80,17 +81,9 @@ fn get(sites: &Sites, agent: &Server, key: &str) -> io::Result<(Duration, Durati
     if !status.success() {
         return Err(io::Error::other(format!("get ended with {status}")));
     }
-    let busy = agent.busy() - agent_before + (children_busy()? - own_before);
-    Ok((taken, busy))
-}
-
-/// Processor time of the children that have ended.
-fn children_busy() -> io::Result<Duration> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks = after_name.split_whitespace().skip(13).take(2);
-    let ticks: u64 = ticks.filter_map(|field| field.parse::<u64>().ok()).sum();
-    Ok(Duration::from_millis(ticks * 10))
+    // Never nothing: processor time is counted in hundredths of a second.
+    let busy = busy_so_far() - before;
+    Ok((taken, busy.max(Duration::from_millis(10))))
 }
 
 /// A few bytes of a very large object, wherever they lie.
