@@ -1,5 +1,6 @@
-//! A peer is told what is remembered of it, so that it notices by itself when it
-//! came back with an older copy of its data.
+//! A peer that came back with an older copy of its data, and that others have brought
+//! as far again since: its commit sequence tells nothing, the last version that a
+//! receipt was given for does.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -18,11 +19,12 @@ const ASKED_AGAIN: Duration = Duration::from_millis(100);
 
 impl Running {
     /// What is remembered of a peer before it is compared with its HELLO. Nothing
-    /// of a peer that was never seen or says itself that it is another one now.
+    /// of a peer that was never seen, or whose HELLO tells by itself that it is behind.
     pub(super) async fn remembered(&self, peer: &PeerName, theirs: &Hello) -> Option<Question> {
         let journal = &self.site.journal;
         let known = journal.peer(peer).await.ok()??;
-        if (known.site, known.epoch) != (theirs.site, theirs.epoch) {
+        let same = (known.site, known.epoch) == (theirs.site, theirs.epoch);
+        if !same || theirs.commit_sequence < known.sequence {
             return None;
         }
         Some(Question::Remembered {
