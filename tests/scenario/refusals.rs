@@ -175,17 +175,6 @@ fn an_agent_does_not_send_to_one_that_is_not_the_peer_it_expects() {
         "private_key_file = \"identity.key\"",
         "private_key_file = \"other/identity.key\"",
     );
-    pair.b
-        .edit("region = \"region-b\"", "region = \"region-a\"");
-    pair.b
-        .edit("[[grant]]\nidentity", "# [[grant]]\n# identity");
-    pair.b.edit("\nactions", "\n# actions");
-    let config = std::fs::read_to_string(pair.b.config()).unwrap();
-    // No bucket there: its key would be of another region.
-    let (head, tail) = config.split_once("[[bucket]]").unwrap();
-    let (_, tail) = tail.split_once("# Who may do what").unwrap();
-    let (_, tail) = tail.split_once("\n# Allow-lists").unwrap();
-    std::fs::write(pair.b.config(), format!("{head}# Allow-lists{tail}")).unwrap();
     pair.start();
     wait_until("the sender says why", TIME_MAX, || {
         pair.a.status()["peers"][0]["reason"] == "PeerIdentityRefused"
