@@ -93,7 +93,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// What the disk says.
     async fn room(&self) -> Result<Room, StoreError>;
 
-    /// How reading that may take long is to be made; see [`blocking`](crate::blocking).
+    /// How reading that may take long is to be made; see [`blocking`](crate::blocking()).
     fn calls(&self) -> Calls {
         Calls::OnThread
     }
