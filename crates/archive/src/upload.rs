@@ -399,6 +399,9 @@ impl UploadState {
         if !state.header_is_there() {
             return Ok(None);
         }
+        // It was read, and is not durable for that: a sync that failed before the
+        // restart has lost it, and the next writes only what was written since.
+        state.write_header().await?;
         let state = Arc::new(state);
         let bad = state.check_kept_parts().await?;
         if !bad.is_empty() {

@@ -133,6 +133,8 @@ impl Examination<'_> {
                 found: entry.len,
                 expected: row.synced_bytes,
             }),
+            // Given up before anything of it was durable: there is nothing in it.
+            Some(_) if row.synced_bytes == 0 => {}
             Some(entry) if depth == Depth::Deep && file.starts_with(PACKS) => {
                 self.pack(entry.name, row.synced_bytes).await?;
             }

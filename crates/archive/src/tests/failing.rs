@@ -4,6 +4,7 @@ use sealift_store::Call;
 use sealift_terms::{PartIndex, Reason};
 
 use super::site::*;
+use crate::{Depth, Finding};
 
 const SIZE: usize = 2 * PART + 1;
 
@@ -212,4 +213,24 @@ async fn a_store_that_refuses_and_a_key_that_is_missing_have_their_own_reasons()
     running.archive.set_buckets(none);
     let refused = running.archive.begin(offer("k", "v1", 1, SIZE)).await;
     assert_eq!(refused.unwrap_err().reason(), Reason::DstKmsKeyMissing);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_given_up_before_its_first_sync_is_no_damage() {
+    let site = Site::new();
+    let running = site.open().await;
+    running.store("large", "v1", 1, &plain(1, SIZE)).await;
+    running.faults.fail(Call::Sync, 0, io::ErrorKind::Other);
+    let failed = running.put(offer("k", "v1", 1, 10), b"0123456789").await;
+    assert!(failed.is_err());
+    running.faults.heal();
+    running.store("k", "v1", 1, b"0123456789").await;
+    let mut findings = Vec::new();
+    let mut take = |finding: Finding| findings.push(finding.to_string());
+    running
+        .archive
+        .verify(Depth::Deep, &mut take)
+        .await
+        .unwrap();
+    assert!(findings.is_empty(), "{findings:?}");
 }

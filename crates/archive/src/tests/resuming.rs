@@ -1,5 +1,6 @@
-use std::{fs, time::Duration};
+use std::{fs, io, time::Duration};
 
+use sealift_store::Call;
 use sealift_terms::{PartIndex, Reason};
 use sealift_wire::checksum::crc64;
 
@@ -192,5 +193,22 @@ async fn a_file_ends_with_its_footer_after_a_commit_that_was_cut_short() {
     let place = running.listing().await.remove(0).location;
     let path = site.dir.path().join("store").join(&place.file);
     assert_eq!(fs::metadata(path).unwrap().len(), place.length);
+    assert!(running.read("k", None).await.unwrap() == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_a_failed_sync_may_have_lost_is_written_again() {
+    let site = Site::new();
+    let bytes = plain(1, SIZE);
+    interrupted(&site, &bytes).await;
+    let running = site.open().await;
+    running.faults.fail(Call::Write, 0, io::ErrorKind::Other);
+    let error = running.archive.begin(offer("k", "v1", 1, SIZE)).await;
+    assert!(
+        matches!(error, Err(ArchiveError::Store(_))),
+        "going on writes: {error:?}"
+    );
+    running.faults.heal();
+    running.store("k", "v1", 1, &bytes).await;
     assert!(running.read("k", None).await.unwrap() == bytes);
 }
