@@ -89,8 +89,9 @@ fn height(table: &Table) -> usize {
 
 fn draw_table(svg: &mut String, table: &Table, x: usize, y: usize) {
     let right = x + COLUMN;
-    text(svg, x, y + 22, "work", "start", &table.title);
     let unit = table.unit.split(' ').next().unwrap_or_default();
+    let title = format!("{} ({unit})", table.title);
+    text(svg, x, y + 22, "work", "start", &title);
     text(svg, right, y + 22, "soft", "end", "ours is · wanted");
     let _ = writeln!(
         svg,
@@ -112,13 +113,13 @@ fn draw_table(svg: &mut String, table: &Table, x: usize, y: usize) {
             x + NAME,
             top - 6
         );
-        let value = format!("{} {unit}", number(line.figure.median));
+        let value = number(line.figure.median);
         let after = x + NAME + length as usize + 6;
         text(svg, after, base, class, "start", &value);
         if let Some(ratio) = &line.ratio {
             text(
                 svg,
-                right - 52,
+                right - 64,
                 base,
                 class_of(line),
                 "end",

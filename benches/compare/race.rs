@@ -119,13 +119,14 @@ impl Course<'_> {
     pub fn race(&self, entries: &[Entry]) -> io::Result<Table> {
         let mut values: Vec<Vec<Option<f64>>> = vec![Vec::new(); entries.len()];
         let mut busy: Vec<Vec<f64>> = vec![Vec::new(); entries.len()];
+        let mut failed: Vec<Option<String>> = vec![None; entries.len()];
         let (mut sender, mut receiver) = (0, 0);
         for round in 0..self.rounds {
             for turn in 0..entries.len() {
                 // Another one begins each round.
                 let at = (round + turn) % entries.len();
                 let entry = &entries[at];
-                if !round.is_multiple_of(entry.every) {
+                if !round.is_multiple_of(entry.every) || failed[at].is_some() {
                     values[at].push(None);
                     continue;
                 }
@@ -137,7 +138,16 @@ impl Course<'_> {
                     self.rounds
                 );
                 let run = self.run(&*entry.contender, round == 0);
-                let run = run.map_err(|error| io::Error::other(format!("{name}: {error}")))?;
+                let run = match run {
+                    Ok(run) => run,
+                    Err(error) if at == 0 => return Err(error),
+                    // The others go on without it, and the table says so.
+                    Err(error) => {
+                        failed[at] = Some(format!("{name} dropped out: {error}"));
+                        values[at].push(None);
+                        continue;
+                    }
+                };
                 if let Some(ours) = run.ours {
                     sender = sender.max(ours.sender_mib);
                     receiver = receiver.max(ours.receiver_mib);
@@ -150,6 +160,7 @@ impl Course<'_> {
         let mut notes = vec![format!(
             "peak memory: sending agent {sender} MiB, receiving agent {receiver} MiB"
         )];
+        notes.extend(failed.into_iter().flatten());
         for (entry, busy) in entries.iter().zip(&busy) {
             notes.extend(self.busy_note(&entry.contender.name(), busy)?);
         }

@@ -96,9 +96,23 @@ pub trait Contender {
     fn run(&self, job: &Job<'_>) -> io::Result<Run>;
 }
 
+/// What takes longer has hung, and drops out.
+const RUN_SECS_MAX: &str = "600";
+
+/// The same command, ended when it takes too long.
+pub fn bounded(command: &Command) -> Command {
+    let mut bounded = Command::new("timeout");
+    bounded.args([RUN_SECS_MAX.as_ref(), command.get_program()]);
+    bounded.args(command.get_args());
+    let set = command.get_envs();
+    bounded.envs(set.filter_map(|(name, value)| Some((name, value?))));
+    bounded
+}
+
 /// Runs a command to its end and says how long it took.
-fn timed(command: &mut Command) -> io::Result<Duration> {
-    let command = command.stdin(Stdio::null());
+fn timed(command: &Command) -> io::Result<Duration> {
+    let mut command = bounded(command);
+    command.stdin(Stdio::null());
     let started = Instant::now();
     let output = command.output()?;
     let taken = started.elapsed();
@@ -107,7 +121,8 @@ fn timed(command: &mut Command) -> io::Result<Duration> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let last = said.lines().rev().take(3).collect::<Vec<_>>().join(" / ");
-    Err(io::Error::other(format!("{command:?}: {last}")))
+    let status = output.status;
+    Err(io::Error::other(format!("{command:?}: {status}: {last}")))
 }
 
 /// The time `work` takes, and then a sync of the file system when the job wants it.

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, fs, io, path::Path, process::Stdio, time::Instant};
 
-use super::{Contender, Job, Run, timed_with_sync};
+use super::{Contender, Job, Run, bounded, timed_with_sync};
 use crate::{hosts::Server, sites::free_port};
 
 const UPLOADERS: usize = 8;
@@ -31,6 +31,7 @@ impl Contender for Nginx {
         for list in &lists {
             let mut curl = job.hosts.near("curl");
             curl.args(["-sSf", "--http1.1", "-K"]).arg(list);
+            let mut curl = bounded(&curl);
             uploads.push(curl.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
         }
         for mut upload in uploads {

@@ -4,6 +4,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process::Command,
+    thread,
     time::Duration,
 };
 
@@ -13,6 +14,9 @@ use crate::{
     inside::succeed,
     sites::{free_port, text},
 };
+
+/// With a twentieth of a second between them.
+const UNMOUNT_TRIES: usize = 200;
 
 /// Where the files go.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -166,6 +170,13 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.point).status();
+        // The daemon's child, which is in there, ends a moment after its connection.
+        for _ in 0..UNMOUNT_TRIES {
+            let tried = succeed(Command::new("umount").arg(&self.point));
+            if tried.is_ok() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Setting;
 use crate::{
-    contenders::{At, Contender, Job, Rclone, Rsync, Run, Sealift},
+    contenders::{At, Contender, Job, Rclone, Rsync, Run, Sealift, bounded},
     data::Work,
     hosts::Server,
     path::{Path, Settings},
@@ -182,15 +182,15 @@ impl Contender for Iperf {
             "-c",
             &job.hosts.address.to_string(),
         ]);
-        let rate = received(&mut client)?;
+        let rate = received(&client)?;
         drop(server);
         Ok(Run::of(Duration::from_secs_f64(bytes as f64 / rate)))
     }
 }
 
 /// Bytes a second that arrived.
-fn received(client: &mut Command) -> io::Result<f64> {
-    let output = client.stdin(Stdio::null()).output()?;
+fn received(client: &Command) -> io::Result<f64> {
+    let output = bounded(client).stdin(Stdio::null()).output()?;
     let report: Value = serde_json::from_slice(&output.stdout)?;
     let sum = &report["end"]["sum_received"];
     let (bytes, secs) = (sum["bytes"].as_f64(), sum["seconds"].as_f64());
