@@ -128,7 +128,7 @@ fn a_key_of_another_region_is_refused() {
     // The same site, moved to region a with its keys of region b.
     pair.b
         .edit("region = \"region-b\"", "region = \"region-a\"");
-    pair.issue("c", &pair.b.dir.join("moved"));
+    pair.issue("e", &pair.b.dir.join("moved"));
     for name in ["identity.crt", "identity.key"] {
         fs::rename(pair.b.dir.join("moved").join(name), pair.b.dir.join(name)).unwrap();
     }
