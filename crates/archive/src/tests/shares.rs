@@ -81,25 +81,29 @@ async fn files_that_nobody_writes_to_give_way() {
     let running = site.open().await;
     let bytes = plain(1, 3 * PART);
     for number in 0..6 {
-        let offer = offer(&format!("k{number}"), "v1", 1, bytes.len());
-        let begin = async {
-            // A part before this may still be on its way into the ledger.
-            loop {
-                match running.archive.begin(offer.clone()).await {
-                    Ok(Begin::Upload(upload)) => return upload,
-                    Ok(other) => panic!("{other:?}"),
-                    Err(error) => assert_eq!(error.reason(), Reason::DstQuotaExceeded),
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let begun = tokio::time::timeout(Duration::from_secs(10), begin).await;
-        let upload = begun.expect("they do not give way");
+        let upload = once_others_give_way(&running, &format!("k{number}"), bytes.len()).await;
         send(&upload, PartIndex(0), &bytes).await.unwrap();
     }
     // Closed meanwhile, and found again.
-    let upload = running.upload(offer("k0", "v1", 1, bytes.len())).await;
+    let upload = once_others_give_way(&running, "k0", bytes.len()).await;
     assert_eq!(upload.kept(), [PartIndex(0)]);
+}
+
+/// Begins an upload, as soon as a part of those before is no more on its way into the
+/// ledger.
+async fn once_others_give_way(running: &Running, key: &str, size: usize) -> Box<Upload> {
+    let begin = async {
+        loop {
+            match running.archive.begin(offer(key, "v1", 1, size)).await {
+                Ok(Begin::Upload(upload)) => return upload,
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => assert_eq!(error.reason(), Reason::DstQuotaExceeded),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let begun = tokio::time::timeout(Duration::from_secs(10), begin).await;
+    begun.expect("they do not give way")
 }
 
 #[tokio::test(flavor = "multi_thread")]
