@@ -20,7 +20,7 @@ use crate::{
     commit::Item,
     committer,
     leftovers::Leftovers,
-    limits::COMMIT_QUEUE_MAX,
+    limits::{COMMIT_QUEUE_MAX, PARTS_QUEUE_MAX},
     recorder,
     records::DurableRecords,
     reserve::{Claim, Flight, Reserve},
@@ -118,7 +118,7 @@ impl Archive {
             return Err(ArchiveError::CatalogUnfinished);
         }
         let (commits, commits_in) = mpsc::channel(COMMIT_QUEUE_MAX);
-        let (parts_out, parts_in) = mpsc::channel(COMMIT_QUEUE_MAX);
+        let (parts_out, parts_in) = mpsc::channel(PARTS_QUEUE_MAX);
         let core = Arc::new(Core::new(parts, commits.clone(), parts_out.clone()));
         let pack = core.recover().await?;
         let committer = tokio::spawn(committer::run(core.clone(), pack, commits_in));

@@ -14,6 +14,10 @@ pub(crate) const GROUP_OBJECTS_MAX: usize = 4096;
 pub(crate) const GROUP_TIME_MAX: Duration = Duration::from_millis(2);
 /// Objects that wait for their commit.
 pub(crate) const COMMIT_QUEUE_MAX: usize = 8192;
+/// Finished parts that wait to be recorded, and that are recorded at once. With those
+/// in flight they are what a crash makes be sent again: a store or ledger that falls
+/// behind holds up the links.
+pub(crate) const PARTS_QUEUE_MAX: usize = 2;
 /// A pack that nothing was added to for this long is closed.
 pub(crate) const PACK_IDLE_MAX: Duration = Duration::from_secs(60);
 /// Unfinished uploads whose files are kept open.

@@ -9,11 +9,9 @@ use tokio::sync::mpsc;
 
 use crate::{
     archive::{Core, Message},
+    limits::PARTS_QUEUE_MAX,
     upload::{PartDone, UploadState},
 };
-
-/// Parts taken in one round.
-const ROUND_MAX: usize = 256;
 
 /// A part that is written.
 pub(crate) struct Part {
@@ -25,7 +23,7 @@ pub(crate) struct Part {
 /// Runs until told to close.
 pub(crate) async fn run(core: Arc<Core>, mut parts: mpsc::Receiver<Message<Part>>) {
     let mut round = Vec::new();
-    while parts.recv_many(&mut round, ROUND_MAX).await > 0 {
+    while parts.recv_many(&mut round, PARTS_QUEUE_MAX).await > 0 {
         let mut by_upload: HashMap<ObjectUid, Vec<Part>> = HashMap::new();
         let mut closing = false;
         for message in round.drain(..) {
