@@ -1,6 +1,7 @@
 //! What the operations of a site ask of the agent that runs on it.
 
 use async_trait::async_trait;
+use sealift_archive::ScrubState;
 use sealift_ledger::Requeue;
 use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceHandle, SourceStatus};
@@ -85,6 +86,15 @@ impl Live for Running {
 
     fn alarms(&self) -> Vec<Alarm> {
         self.watchdog.alarms()
+    }
+
+    fn scrub_state(&self) -> Option<ScrubState> {
+        self.scrub_seen.lock().clone()
+    }
+
+    fn scrub_now(&self) {
+        self.scrub_asked
+            .store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     fn wake(&self) {

@@ -18,14 +18,20 @@ mod peers;
 mod question;
 mod quota;
 mod reminding;
+mod repair;
+mod scrubbing;
 mod session;
 mod start;
 mod upkeep;
 mod watchdog;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use parking_lot::Mutex;
+use sealift_archive::{ScrubState, Scrubber};
 use sealift_identity::TlsContext;
 use sealift_receiver::Door;
 use sealift_sender::{PeerSender, Rules, SourceHandle, WorkSignal};
@@ -58,6 +64,13 @@ pub(crate) struct Running {
     standing: Standing,
     peers: PeerStates,
     watchdog: Watchdog,
+    asked: repair::Asked,
+    /// The scrub, once it ran.
+    scrubbing: tokio::sync::Mutex<Option<Scrubber>>,
+    /// How the scrub stands, for those who ask while it works.
+    scrub_seen: Mutex<Option<ScrubState>>,
+    /// Whether a pass is wanted now.
+    scrub_asked: AtomicBool,
     door: Arc<Door>,
     senders: BTreeMap<PeerName, Arc<OneSender>>,
     sources: Vec<SourceHandle>,

@@ -10,8 +10,7 @@ use sealift_host::{DataDirLock, LockError};
 use sealift_identity::TlsContext;
 use sealift_receiver::Door;
 use sealift_sender::{
-    NoAnswers, Orders, PeerSender, Rule, Rules, Settings, SourceHandle, SourceSettings, SourceTask,
-    WorkSignal,
+    Orders, PeerSender, Rule, Rules, Settings, SourceHandle, SourceSettings, SourceTask, WorkSignal,
 };
 use sealift_store::{DirectorySource, Source};
 use sealift_terms::{AuditKind, BucketName};
@@ -21,7 +20,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     OneSender, Running, accepting, dialling, hello::policy_of, links::Standing, peers::PeerStates,
-    quota::Quota, upkeep::Health, watchdog::Watchdog,
+    quota::Quota, repair::Answers, scrubbing, upkeep::Health, watchdog::Watchdog,
 };
 use crate::{
     Confined, Error, Lifecycle, Outcome, Phase, World,
@@ -153,6 +152,10 @@ async fn start(
         standing: Standing::default(),
         peers: PeerStates::default(),
         watchdog: Watchdog::default(),
+        asked: Default::default(),
+        scrubbing: Default::default(),
+        scrub_seen: Default::default(),
+        scrub_asked: Default::default(),
         door,
         senders: senders(&config, &site, &sources, &work),
         sources: handles,
@@ -180,6 +183,7 @@ async fn start(
         tasks.spawn(accepting::accept(running.clone(), listener));
     }
     dial(&running, tasks);
+    tasks.spawn(scrubbing::run(running.clone()));
     Ok(running)
 }
 
@@ -307,7 +311,13 @@ fn senders(
             clock: site.world.clock.clone(),
             rng: site.world.rng.clone(),
             audit: site.audit.clone(),
-            questions: Arc::new(NoAnswers),
+            questions: Arc::new(Answers {
+                peer: peer.clone(),
+                journal: site.journal.clone(),
+                audit: site.audit.clone(),
+                clock: site.world.clock.clone(),
+                work: work.clone(),
+            }),
         });
         (
             peer,

@@ -46,6 +46,12 @@ impl Tally {
         *self.records.entry(record).or_default() += sign;
     }
 
+    /// One sealed object moved as it is.
+    pub(super) fn moved(&mut self, from: &Location, to: &Location, record: RecordId) {
+        self.sealed(from, record, -1);
+        self.sealed(to, record, 1);
+    }
+
     /// One version more or less.
     pub(super) fn version(&mut self, bucket: &BucketName, kind: VersionKind, size: u64, sign: i64) {
         let sums = self.buckets.entry(bucket.clone()).or_default();
@@ -59,7 +65,7 @@ impl Tally {
     }
 
     /// Writes the sums. A record that is not in the catalog is an error.
-    pub(super) fn write(self, db: &Connection) -> Result<()> {
+    pub(super) fn write(self, db: &Connection, at: i64) -> Result<()> {
         for (record, objects) in self.records {
             let sql = "UPDATE records SET objects = objects + ?2 WHERE id = ?1";
             if change(db, sql, params![record.0, objects])? == 0 {
@@ -70,10 +76,11 @@ impl Tally {
             // A file of its own is synced and closed; a pack's state follows with the packs.
             change(
                 db,
-                "INSERT INTO files VALUES (?1, ?2, ?3, ?4, 1) ON CONFLICT DO UPDATE SET
+                "INSERT INTO files VALUES (?1, ?2, ?3, ?4, 1, NULL) ON CONFLICT DO UPDATE SET
                      objects = objects + excluded.objects, live = live + excluded.live,
-                     synced = max(synced, excluded.synced)",
-                params![name, int("length", file.end)?, file.objects, file.live],
+                     synced = max(synced, excluded.synced),
+                     dead_since = iif(excluded.live < 0, coalesce(dead_since, ?5), dead_since)",
+                params![name, int("length", file.end)?, file.objects, file.live, at],
             )?;
         }
         for (bucket, sums) in self.buckets {
