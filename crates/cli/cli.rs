@@ -99,6 +99,8 @@ pub(crate) enum Command {
     Explain(commands::explain::Explain),
     /// Try again now what was put off or given up
     Retry(commands::retry::Retry),
+    /// Say how the scrub of what is archived here stands, and what is in quarantine
+    Scrub(commands::scrub::Scrub),
     /// The keys that everything here is sealed under
     #[command(subcommand)]
     Keys(commands::keys::Keys),

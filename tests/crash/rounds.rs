@@ -7,16 +7,16 @@ use crate::support::{BUCKET, Content, PART, Pair, files_below, mix, roomy_dir, w
 
 const TIME_MAX: Duration = Duration::from_secs(240);
 const ROUNDS: u64 = 20;
-const ROUNDS_FULL: u64 = 50;
+const ROUNDS_FULL: u64 = 200;
 /// What a kill may cause to be sent again: the parts in flight on each connection, and
 /// one commit group.
 const REPEATED_MAX: u64 = 2 * 2 * PART + (8 << 20);
 
 /// Numbers that follow from one seed.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         self.0 = mix(self.0);
         self.0 % end
     }
@@ -28,8 +28,14 @@ fn write_round(pair: &Pair, dice: &mut Dice, round: u64) {
         let content = Content::new(dice.below(u64::MAX), dice.below(40_000));
         content.write(&pair.source.join(format!("small/{round}/{n}")));
     }
+    // Of many parts now and then only: many rounds would fill any memory.
+    let large_max = if is_full() && !round.is_multiple_of(5) {
+        2 << 20
+    } else {
+        30 << 20
+    };
     for n in 0..3 {
-        let content = Content::new(dice.below(u64::MAX), dice.below(30 << 20));
+        let content = Content::new(dice.below(u64::MAX), dice.below(large_max));
         content.write(&pair.source.join(format!("large/{round}/{n}")));
     }
     let changed = Content::new(dice.below(u64::MAX), dice.below(100_000));
@@ -67,16 +73,12 @@ fn kill_round(pair: &Pair, dice: &mut Dice) -> u64 {
 #[test]
 #[ignore = "long: run by cargo xtask test"]
 fn killed_at_any_time_agents_lose_nothing_and_repeat_little() {
-    let is_full = std::env::var("SEALIFT_TEST_FULL").is_ok_and(|full| full == "1");
-    let rounds = if is_full { ROUNDS_FULL } else { ROUNDS };
-    let given = std::env::var("SEALIFT_TEST_SEED").ok();
-    let seed = given.map_or_else(random, |seed| seed.parse().unwrap());
-    println!(
-        "SEALIFT_TEST_SEED={seed} cargo test --release -p sealift --test sealift -- \
-         --include-ignored --nocapture crash::rounds"
-    );
-    let pair = Pair::alone_in(&roomy_dir(rounds * (100 << 20)));
-    let mut dice = Dice(seed);
+    let (rounds, bytes) = match is_full() {
+        true => (ROUNDS_FULL, 8 << 30),
+        false => (ROUNDS, ROUNDS * (100 << 20)),
+    };
+    let pair = Pair::alone_in(&roomy_dir(bytes));
+    let mut dice = Dice(seed("crash::rounds"));
     pair.start();
     let mut sent = 0;
     for round in 0..rounds {
@@ -140,6 +142,22 @@ fn assert_the_same(pair: &Pair) {
             "{key}"
         );
     }
+}
+
+/// Whether many rounds are wanted.
+pub(super) fn is_full() -> bool {
+    std::env::var("SEALIFT_TEST_FULL").is_ok_and(|full| full == "1")
+}
+
+/// The seed given, or one of the moment; prints the line that runs the tests with it again.
+pub(super) fn seed(tests: &str) -> u64 {
+    let given = std::env::var("SEALIFT_TEST_SEED").ok();
+    let seed = given.map_or_else(random, |seed| seed.parse().unwrap());
+    println!(
+        "SEALIFT_TEST_SEED={seed} cargo test --release -p sealift --test sealift -- \
+         --include-ignored --nocapture {tests}"
+    );
+    seed
 }
 
 fn random() -> u64 {

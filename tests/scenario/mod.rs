@@ -11,6 +11,7 @@ mod readiness;
 mod refusals;
 mod reloading;
 mod rollback;
+mod scrubbing;
 mod secrecy;
 mod standing;
 mod stopping;

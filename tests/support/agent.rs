@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::program::{program, text};
+use super::program::{program, program_within, text};
 
 /// From SIGTERM until an agent has ended.
 const STOP_TIME_MAX: Duration = Duration::from_secs(45);
@@ -22,9 +22,10 @@ pub(crate) struct Agent {
 
 impl Agent {
     /// Starts `sealift up`, its log behind what stands in `log` already.
-    pub(crate) fn start(config: &Path, log: &Path) -> Self {
+    pub(crate) fn start(within: Option<&str>, config: &Path, log: &Path) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(log);
-        let child = program()
+        let child = within
+            .map_or_else(program, program_within)
             .args(["up", "-c", &text(config)])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -34,7 +35,7 @@ impl Agent {
         Self { child }
     }
 
-    fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 

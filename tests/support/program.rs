@@ -55,9 +55,29 @@ pub(crate) fn run_into_closed_pipe<S: AsRef<str>>(arguments: impl IntoIterator<I
     }
 }
 
+/// Runs another program, which must end with one of these codes.
+#[track_caller]
+pub(crate) fn run_program(program: &str, arguments: &[&str], codes: &[i32]) -> Ran {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let ran = to_its_end(command, TIME_MAX);
+    assert!(codes.contains(&ran.code), "{ran}");
+    ran
+}
+
 /// The program, with nothing of this process's settings.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sealift"));
+    alone(Command::new(env!("CARGO_BIN_EXE_sealift")))
+}
+
+/// The program on a host of its own: within a network namespace.
+pub(crate) fn program_within(namespace: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace, env!("CARGO_BIN_EXE_sealift")]);
+    alone(command)
+}
+
+fn alone(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SEALIFT_") {
             command.env_remove(name);

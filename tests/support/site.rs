@@ -31,6 +31,8 @@ pub(crate) struct Site {
     pub(crate) identity: String,
     /// Where health and metrics are shown.
     pub(crate) admin: String,
+    /// The network namespace in which its agent runs, if not in this one.
+    pub(crate) within: Option<String>,
     agent: Mutex<Option<Agent>>,
 }
 
@@ -42,6 +44,7 @@ impl Site {
             dir: dir.to_owned(),
             identity,
             admin,
+            within: None,
             agent: Mutex::default(),
         }
     }
@@ -73,7 +76,11 @@ impl Site {
     pub(crate) fn start_without_waiting(&self) {
         let mut agent = self.agent();
         assert!(agent.is_none(), "{} runs already", self.name);
-        *agent = Some(Agent::start(&self.config(), &self.log_path()));
+        *agent = Some(Agent::start(
+            self.within.as_deref(),
+            &self.config(),
+            &self.log_path(),
+        ));
     }
 
     /// Stops its agent in order.
@@ -111,6 +118,11 @@ impl Site {
     pub(crate) fn kill(&self) -> bool {
         let agent = self.agent().take();
         agent.map(Agent::kill).is_some()
+    }
+
+    /// Its agent's process.
+    pub(crate) fn pid(&self) -> i32 {
+        self.agent().as_ref().unwrap().pid().as_raw_nonzero().get()
     }
 
     /// The most memory its agent ever had, in bytes.

@@ -315,6 +315,14 @@ impl Error {
             hint: self.hint(),
         }
     }
+
+    /// The error with its causes, for a log.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        let failure = self.failure();
+        let told = std::iter::once(failure.what).chain(failure.causes);
+        told.collect::<Vec<_>>().join(": ")
+    }
 }
 
 /// What the caller asked for that cannot be says so itself; the rest is about files.

@@ -73,6 +73,10 @@ metrics! {
     DeletesHeld = gauge "sealift_source_deletes_held" ["bucket"] "Removals that wait to be accepted.";
     LastScan = gauge "sealift_source_last_scan_timestamp_seconds" ["bucket"] "When the last scan of a source was finished, in seconds since 1970.";
     AuditLeaves = gauge "sealift_audit_leaves" [] "Records in the audit log.";
+    ScrubBytes = counter "sealift_scrub_bytes_total" [] "Sealed bytes read by the scrub.";
+    ScrubFindings = counter "sealift_scrub_findings_total" [] "Findings of the scrub.";
+    ScrubFinished = gauge "sealift_scrub_finished_timestamp_seconds" [] "When a pass of the scrub last came to its end, in seconds since 1970.";
+    Quarantined = gauge "sealift_quarantined" ["state"] "Damaged versions that did not come again yet, and kept bytes of those that did.";
     Stalled = gauge "sealift_stalled" ["peer"] "Whether work is pending and nothing was acknowledged for too long: 1 or 0.";
     SessionsGivenUp = counter "sealift_sessions_given_up_total" ["peer"] "Sessions given up because the peer did not answer.";
     AdminRequests = counter "sealift_admin_requests_total" ["command"] "Commands answered.";
@@ -197,6 +201,10 @@ mod tests {
             "sealift_source_deletes_held[bucket]",
             "sealift_source_last_scan_timestamp_seconds[bucket]",
             "sealift_audit_leaves[]",
+            "sealift_scrub_bytes_total[]",
+            "sealift_scrub_findings_total[]",
+            "sealift_scrub_finished_timestamp_seconds[]",
+            "sealift_quarantined[state]",
             "sealift_stalled[peer]",
             "sealift_sessions_given_up_total[peer]",
             "sealift_admin_requests_total[command]",

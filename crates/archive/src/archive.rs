@@ -88,6 +88,8 @@ pub(crate) struct Core {
     pub(crate) durable_records: DurableRecords,
     pub(crate) uploads: Registry,
     pub(crate) shares: Shares,
+    /// Held while packs are compacted.
+    pub(crate) compacting: tokio::sync::Mutex<()>,
     pub(crate) commits: mpsc::Sender<Message<Item>>,
     pub(crate) parts: mpsc::Sender<Message<recorder::Part>>,
     buckets: RwLock<Arc<Buckets>>,
@@ -145,8 +147,9 @@ impl Archive {
         if !offer.data_follows
             && offer.change.kind != ChangeKind::Tags
             && let Some(row) = self.core.catalog.known(&offer.change.name).await?
+            && let Some(answer) = self.core.answer_known(&offer, &row).await?
         {
-            return self.core.answer_known(&offer, &row).await;
+            return Ok(answer);
         }
         let upload = Upload::begin(self.core.clone(), offer).await?;
         Ok(Begin::Upload(Box::new(upload)))
@@ -279,6 +282,7 @@ impl Core {
             durable_records: DurableRecords::default(),
             uploads: Registry::default(),
             shares: Shares::new(parts.files_max),
+            compacting: tokio::sync::Mutex::default(),
             commits,
             parts: parts_out,
             buckets: RwLock::new(Arc::new(parts.buckets)),
@@ -334,9 +338,9 @@ impl Core {
         self.reserve.fly(&*self.store, now, bytes).await
     }
 
-    /// A version that is stored: the same is answered with its receipt, another
-    /// one is refused.
-    async fn answer_known(&self, offer: &Offer, row: &VersionRow) -> Result<Begin> {
+    /// A version that is stored: the same is answered with its receipt, or taken again
+    /// when it is damaged; another one is refused.
+    async fn answer_known(&self, offer: &Offer, row: &VersionRow) -> Result<Option<Begin>> {
         let same_checksum = match (&offer.checksum, &row.checksum) {
             (Some(offered), Some(stored)) => offered == stored,
             // One that was never given cannot differ; version ids are not used twice.
@@ -347,14 +351,17 @@ impl Core {
             sealift_ledger::VersionKind::DeleteMarker => ChangeKind::DeleteMarker,
         };
         if same_checksum && kind == offer.change.kind {
+            if row.quarantined {
+                return Ok(None);
+            }
             let receipt = self.receipt_of(row, &offer.session).await?;
-            return Ok(Begin::Known(Box::new(receipt)));
+            return Ok(Some(Begin::Known(Box::new(receipt))));
         }
         self.report_conflict(row, offer.origin.as_str())?;
-        Ok(Begin::Conflict {
+        Ok(Some(Begin::Conflict {
             name: row.name.clone(),
             stored: row.checksum.clone(),
-        })
+        }))
     }
 
     /// The receipt that was given, or after a rebuild a new one.

@@ -113,6 +113,9 @@ pub enum ArchiveError {
     /// The version is a delete marker: the key was removed.
     #[error("{0} is a delete marker")]
     DeleteMarker(Box<VersionName>),
+    /// The version was found damaged: it is not served until it came again.
+    #[error("{0} is damaged and in quarantine: it is not served until it came again")]
+    Quarantined(Box<VersionName>),
     /// The version was purged: it does not come back.
     #[error("{0} was purged here")]
     Purged(Box<VersionName>),
@@ -163,7 +166,7 @@ impl ArchiveError {
             Self::NotFound { .. } => Reason::DstObjectDamaged,
             Self::DeleteMarker(_) => Reason::SrcObjectGone,
             Self::Purged(_) => Reason::PolicyDenied,
-            Self::RecordMissing(_) => Reason::DstObjectDamaged,
+            Self::RecordMissing(_) | Self::Quarantined(_) => Reason::DstObjectDamaged,
             Self::Abandoned | Self::CatalogUnfinished | Self::Closed => Reason::DstStoreUnavailable,
             Self::Key(error) => error.reason(),
             Self::Store(error) => error.reason(),

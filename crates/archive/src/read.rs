@@ -165,7 +165,16 @@ impl Archive {
             .with("version", &row.name.version)
             .with("record", row.record);
         core.audit.record(record)?;
-        core.open_row(row).await
+        let (name, location) = (row.name.clone(), row.location.clone());
+        let opened = core.open_row(row).await;
+        if let Err(ArchiveError::Store(StoreError::NoSuchFile { .. })) = &opened
+            && let Some(row) = core.catalog.known(&name).await?
+            && row.location != location
+        {
+            // Its pack was compacted since the catalog was asked.
+            return core.open_row(row).await;
+        }
+        opened
     }
 }
 
@@ -175,6 +184,9 @@ impl Core {
     pub(crate) async fn open_row(&self, row: VersionRow) -> Result<ObjectReader> {
         if row.kind == VersionKind::DeleteMarker {
             return Err(ArchiveError::DeleteMarker(Box::new(row.name)));
+        }
+        if row.quarantined {
+            return Err(ArchiveError::Quarantined(Box::new(row.name)));
         }
         let expected = Expected::version(row.object_uid, row.record, row.name.clone());
         let inspected = self.inspect(&row.location, &expected).await?;

@@ -64,7 +64,7 @@ pub(crate) fn file_name(id: RecordId) -> Result<StoreName> {
     Ok(StoreName::new(format!("{RECORDS}{id}.json")).map_err(StoreError::from)?)
 }
 
-async fn write_file(store: &dyn Store, record: &KeyRecord) -> Result<()> {
+pub(crate) async fn write_file(store: &dyn Store, record: &KeyRecord) -> Result<()> {
     let name = file_name(record.id)?;
     // Left behind by a try that failed half-way.
     store.discard(&name).await?;

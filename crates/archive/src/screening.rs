@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use sealift_ledger::VersionRow;
-use sealift_terms::VersionName;
+use sealift_ledger::{NewVersion, VersionRow};
+use sealift_terms::{AuditKind, VersionName};
 
 use crate::{
     ArchiveError, Result,
@@ -19,7 +19,7 @@ impl Core {
     pub(crate) async fn screen(&self, items: Vec<Item>) -> (Vec<Item>, Vec<Item>) {
         let (mut group, mut later) = (Vec::with_capacity(items.len()), Vec::new());
         let mut names = HashSet::new();
-        for item in items {
+        for mut item in items {
             let Draft::Version(version) = &item.draft else {
                 group.push(item);
                 continue;
@@ -31,6 +31,11 @@ impl Core {
             match self.look_up(&version.name).await {
                 Ok(None) => {
                     names.insert(version.name.clone());
+                    group.push(item);
+                }
+                Ok(Some(row)) if row.quarantined && is_same(version, &row) => {
+                    names.insert(version.name.clone());
+                    item.audit.kind = AuditKind::ObjectRepaired;
                     group.push(item);
                 }
                 Ok(Some(row)) => self.answer_stored(item, &row).await,
@@ -52,7 +57,7 @@ impl Core {
 
     async fn answer_stored(&self, item: Item, row: &VersionRow) {
         let answer = match &item.draft {
-            Draft::Version(new) if new.kind == row.kind && new.checksum == row.checksum => {
+            Draft::Version(new) if is_same(new, row) => {
                 self.receipt_of(row, &item.terms.session).await
             }
             _ => Err(self.conflict(&item, row)),
@@ -93,4 +98,8 @@ impl Core {
             tracing::warn!(file = %staged.name, %error, "a file that is not needed was not removed");
         }
     }
+}
+
+fn is_same(new: &NewVersion, row: &VersionRow) -> bool {
+    new.kind == row.kind && new.checksum == row.checksum
 }

@@ -1,12 +1,14 @@
 //! The properties an archive holds, over a real disk, keystore and catalog.
 
 mod canaries;
+mod compacting;
 mod damage;
 mod failing;
 mod ordering;
 mod rebuilding;
 mod reserve;
 mod resuming;
+mod scrubbing;
 mod shares;
 mod site;
 mod storing;

@@ -6,7 +6,7 @@ use sealift_keys::{KeyError, KeyRecord};
 use sealift_ledger::{FileRow, ListVersions, RecordRow, VersionKind, VersionRow};
 use sealift_seal::{Expected, Found, Scanner, Tail};
 use sealift_store::{StoreEntry, StoreError, StoreName, blocking};
-use sealift_terms::{BucketName, Checksum};
+use sealift_terms::{BucketName, Checksum, RecordId};
 use sealift_wire::checksum::Crc64;
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     limits::PAGE_ROWS,
     listing::Listing,
     packs::PACKS,
+    quarantine,
     read::StoredObject,
     records,
     staging::OBJECTS,
@@ -163,7 +164,11 @@ impl Examination<'_> {
             }
             Ok(findings)
         });
-        let findings = scanned.await.map_err(|_| ArchiveError::Closed)??;
+        let mut findings = scanned.await.map_err(|_| ArchiveError::Closed)??;
+        if !findings.is_empty() {
+            let known = self.core.quarantined_in(name.as_str()).await?;
+            findings.retain(|finding| !quarantine::covers(&known, finding));
+        }
         findings.into_iter().for_each(|finding| self.found(finding));
         Ok(())
     }
@@ -178,33 +183,12 @@ impl Examination<'_> {
             after = Some(last.id);
             for row in page {
                 self.summary.records += 1;
-                if let Some(cause) = self.record_differs(&row).await {
+                if let Some(cause) = self.core.record_differs(&row).await {
                     let record = row.id;
                     self.found(Finding::RecordDiffers { record, cause });
                 }
             }
         }
-    }
-
-    /// How the catalog's copy of a record differs from the store's.
-    async fn record_differs(&self, row: &RecordRow) -> Option<String> {
-        let ours = match KeyRecord::from_json(row.json.as_bytes()) {
-            Ok(ours) => ours,
-            Err(error) => return Some(format!("the catalog's copy: {}", in_words(&error))),
-        };
-        match self.stored_record(row).await {
-            Ok(theirs) if theirs == ours => None,
-            Ok(_) => Some("the copies in catalog and store differ".to_owned()),
-            Err(error) => Some(format!("the store's copy: {}", in_words(&error))),
-        }
-    }
-
-    async fn stored_record(&self, row: &RecordRow) -> Result<KeyRecord> {
-        let file = self.core.store.open(&records::file_name(row.id)?).await?;
-        let len = usize::try_from(file.len()?.min(64 * 1024)).unwrap_or(0);
-        let mut bytes = vec![0; len];
-        file.read_exact_at(&mut bytes, 0)?;
-        Ok(KeyRecord::parse_file(&bytes)?)
     }
 
     async fn versions(&mut self, bucket: BucketName) -> Result<()> {
@@ -249,6 +233,7 @@ fn is_about_the_object(error: &ArchiveError) -> bool {
         error,
         ArchiveError::Seal(_)
             | ArchiveError::RecordMissing(_)
+            | ArchiveError::Quarantined(_)
             | ArchiveError::ChecksumMismatch { .. }
             | ArchiveError::Store(
                 StoreError::NoSuchFile { .. }
@@ -260,8 +245,32 @@ fn is_about_the_object(error: &ArchiveError) -> bool {
 }
 
 impl Core {
+    /// How the catalog's copy of a record differs from the store's.
+    pub(crate) async fn record_differs(&self, row: &RecordRow) -> Option<String> {
+        let ours = match KeyRecord::from_json(row.json.as_bytes()) {
+            Ok(ours) => ours,
+            Err(error) => return Some(format!("the catalog's copy: {}", in_words(&error))),
+        };
+        match self.stored_record(row.id).await {
+            Ok(theirs) if theirs == ours => None,
+            Ok(_) => Some("the copies in catalog and store differ".to_owned()),
+            Err(error) => Some(format!("the store's copy: {}", in_words(&error))),
+        }
+    }
+
+    pub(crate) async fn stored_record(&self, id: RecordId) -> Result<KeyRecord> {
+        let file = self.store.open(&records::file_name(id)?).await?;
+        let len = usize::try_from(file.len()?.min(64 * 1024)).unwrap_or(0);
+        let mut bytes = vec![0; len];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(KeyRecord::parse_file(&bytes)?)
+    }
+
     /// Opens every chunk of a version and compares its checksum.
-    async fn open_and_verify(&self, row: VersionRow) -> Result<()> {
+    pub(crate) async fn open_and_verify(&self, row: VersionRow) -> Result<()> {
+        if row.quarantined {
+            return Err(ArchiveError::Quarantined(Box::new(row.name)));
+        }
         if row.kind == VersionKind::DeleteMarker {
             let expected = Expected::version(row.object_uid, row.record, row.name.clone());
             let inspected = self.inspect(&row.location, &expected).await?;

@@ -15,6 +15,7 @@ mod object;
 pub(crate) mod reload;
 pub(crate) mod restore;
 pub(crate) mod retry;
+pub(crate) mod scrub;
 mod sealed_file;
 pub(crate) mod status;
 pub(crate) mod up;
@@ -48,6 +49,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Inspect(command) => block_on(command.run(global)),
         Command::Explain(command) => block_on(command.run(global)),
         Command::Retry(command) => block_on(command.run(global)),
+        Command::Scrub(command) => block_on(command.run(global)),
         Command::Keys(command) => block_on(command.run(global)),
         Command::Audit(command) => block_on(command.run(global)),
         Command::Ca(command) => command.run(global),

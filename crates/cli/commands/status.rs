@@ -76,6 +76,10 @@ fn show(report: &StatusReport) -> Result<(), Error> {
     under_way(report)?;
     sources(report)?;
     archived(report)?;
+    if !report.buckets.is_empty() {
+        output::print("")?;
+        output::print(&super::scrub::standing(&report.scrub))?;
+    }
     peers(report)
 }
 

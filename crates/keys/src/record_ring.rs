@@ -264,6 +264,18 @@ impl RecordRing {
         Ok(open)
     }
 
+    /// Unwraps a record whatever is held: for one that is in doubt.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_anew(
+        &self,
+        record: &KeyRecord,
+        bucket: &BucketName,
+    ) -> Result<OpenRecord, KeyError> {
+        self.unwrap(record, bucket).await
+    }
+
     /// Lets go of every key that has been held for longer than it may be. Called
     /// now and then, so that keys do not rest in the memory of an idle process.
     pub fn expire(&self) {

@@ -189,6 +189,9 @@ pub struct VersionRow {
     pub stored_at: Timestamp,
     /// The receipt that was given for it; none after a rebuild.
     pub receipt: Option<Receipt>,
+    /// Whether its bytes were found damaged: it is not served, and the same version
+    /// is taken again in its place.
+    pub quarantined: bool,
 }
 
 impl VersionRow {
@@ -339,6 +342,90 @@ pub struct FileRow {
     pub live_bytes: u64,
     /// Whether nothing will be appended any more.
     pub closed: bool,
+    /// Since when something in it is dead; none when nothing ever left it.
+    pub dead_since: Option<Timestamp>,
+}
+
+/// A mark that rests in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MarkRow {
+    /// Of which version.
+    pub name: VersionName,
+    /// Its order.
+    pub order: Order,
+    /// What it says.
+    pub kind: MarkKind,
+    /// Its sealing.
+    pub object_uid: ObjectUid,
+    /// The key record it is sealed under.
+    pub record: RecordId,
+    /// Where it rests.
+    pub location: Location,
+}
+
+/// Bytes that were copied as they are and rest elsewhere now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relocation {
+    /// The version or mark.
+    pub name: VersionName,
+    /// Its sealing.
+    pub object_uid: ObjectUid,
+    /// Where it rested.
+    pub from: Location,
+    /// Where it rests now.
+    pub to: Location,
+}
+
+/// A version whose bytes were found damaged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedVersion {
+    /// Which version.
+    pub name: VersionName,
+    /// The sealing that was examined: another one is not meant.
+    pub object_uid: ObjectUid,
+    /// What is wrong.
+    pub cause: String,
+}
+
+/// Damaged bytes of a version, out of use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Its number in the quarantine.
+    pub id: u64,
+    /// Which version.
+    pub name: VersionName,
+    /// The damaged sealing.
+    pub object_uid: ObjectUid,
+    /// Where its bytes rest.
+    pub location: Location,
+    /// When the damage was found.
+    pub found_at: Timestamp,
+    /// What is wrong.
+    pub cause: String,
+    /// When the version came again and took its place.
+    pub repaired_at: Option<Timestamp>,
+}
+
+/// Which of the quarantine to list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ListQuarantined {
+    /// Only those that are repaired, or that are not.
+    pub repaired: Option<bool>,
+    /// Only those whose bytes rest in this file.
+    pub file: Option<String>,
+    /// Only those with a higher number.
+    pub after: u64,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// How many are in quarantine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QuarantineCount {
+    /// Versions that are damaged and did not come again yet.
+    pub damaged: u64,
+    /// Damaged bytes kept of versions that did.
+    pub repaired: u64,
 }
 
 /// The receiver's catalog.
@@ -416,6 +503,54 @@ pub trait Catalog: Send + Sync {
 
     /// Packs that were open at last: to be cut back to `synced_bytes` after a crash.
     async fn open_packs(&self) -> Result<Vec<FileRow>>;
+
+    /// Puts damaged versions out of use, with the audit leaves that say so. One whose
+    /// sealing is not the one examined any more, or that is in quarantine already, is
+    /// left alone. Returns how many were put there.
+    async fn quarantine(
+        &self,
+        found: Vec<DamagedVersion>,
+        audit: Vec<AuditRecord>,
+        at: Timestamp,
+    ) -> Result<u64>;
+
+    /// Lists the quarantine by number.
+    async fn quarantined(&self, list: &ListQuarantined) -> Result<Vec<Quarantined>>;
+
+    /// How many are in quarantine. Cheap at any size that one should have.
+    async fn quarantine_count(&self) -> Result<QuarantineCount>;
+
+    /// Forgets damaged bytes that were repaired; others are left. Returns how many.
+    async fn forget_quarantined(&self, ids: Vec<u64>, audit: Vec<AuditRecord>) -> Result<u64>;
+
+    /// Marks, tags and purges alike, by bucket, key, version and kind.
+    async fn marks(&self, after: Option<&MarkRow>, limit: usize) -> Result<Vec<MarkRow>>;
+
+    /// The marks of one version.
+    async fn marks_of(&self, name: &VersionName) -> Result<Vec<MarkRow>>;
+
+    /// Moves versions and marks whose bytes were copied into another pack, durable
+    /// there already. One that rests elsewhere by now stays. Returns how many moved.
+    async fn relocate(
+        &self,
+        moves: Vec<Relocation>,
+        pack: PackState,
+        audit: Vec<AuditRecord>,
+        at: Timestamp,
+    ) -> Result<u64>;
+
+    /// Forgets a file in which nothing rests and nothing is in quarantine; whether it did.
+    async fn forget_file(&self, file: &str) -> Result<bool>;
+
+    /// One version that is sealed under a record, if there is one. Looks through
+    /// everything: for records that are in doubt.
+    async fn version_under(&self, record: RecordId) -> Result<Option<VersionRow>>;
+
+    /// What a scrub left here, as text of its own; none before the first.
+    async fn scrub_state(&self) -> Result<Option<String>>;
+
+    /// Remembers that text.
+    async fn put_scrub_state(&self, state: String) -> Result<()>;
 
     /// Begins a new life, after a restore from a copy.
     async fn renew_epoch(&self, epoch: Epoch) -> Result<()>;

@@ -131,6 +131,14 @@ pub enum Requeue {
         /// Whether `prefix` is one whole key.
         exact: bool,
     },
+    /// One version that the peer has found damaged: what it had completed or given
+    /// up is to be sent there again.
+    Damaged {
+        /// The peer.
+        peer: PeerName,
+        /// Which version.
+        name: VersionName,
+    },
     /// What the peer had completed above this commit sequence: it came back from
     /// an older copy. 0 takes all it ever completed, which is right after a new
     /// epoch: what it still has, it answers without data.

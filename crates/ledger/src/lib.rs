@@ -35,8 +35,9 @@ mod tests;
 
 pub use audit::{AuditLog, AuditVerdict, Flaw, Leaf, Refusal};
 pub use catalog::{
-    BucketCount, Catalog, Commit, Committed, FileRow, KeyUse, ListVersions, Location, MarkKind,
-    NewMark, NewVersion, Outcome, PackState, ReceiptTerms, RecordRow, SiteRow, UploadPart,
+    BucketCount, Catalog, Commit, Committed, DamagedVersion, FileRow, KeyUse, ListQuarantined,
+    ListVersions, Location, MarkKind, MarkRow, NewMark, NewVersion, Outcome, PackState,
+    QuarantineCount, Quarantined, ReceiptTerms, RecordRow, Relocation, SiteRow, UploadPart,
     UploadRow, VersionCursor, VersionKind, VersionPage, VersionRow,
 };
 pub use error::LedgerError;

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,6 +19,7 @@ use sealift_terms::{
 use sealift_wire::{Offer, Refusal};
 
 use crate::{
+    Session,
     question::{Answer, Question},
     rollback::Remembered,
 };
@@ -37,6 +38,8 @@ pub struct Door {
     denials: Mutex<HashMap<String, Timestamp>>,
     /// When a new epoch last began because a peer remembered more than is here.
     renewed: tokio::sync::Mutex<Option<Timestamp>>,
+    /// Every session that may still stand.
+    sessions: Mutex<Vec<Weak<Session>>>,
     counters: Counters,
 }
 
@@ -84,8 +87,30 @@ impl Door {
             clock,
             denials,
             renewed: tokio::sync::Mutex::new(None),
+            sessions: Mutex::default(),
             counters,
         }
+    }
+
+    pub(crate) fn opened(&self, session: &Arc<Session>) {
+        let mut sessions = self.sessions.lock();
+        sessions.retain(|session| session.strong_count() > 0);
+        sessions.push(Arc::downgrade(session));
+    }
+
+    /// The sessions that stand.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Arc<Session>> {
+        let sessions = self.sessions.lock();
+        let standing = sessions.iter().filter_map(Weak::upgrade);
+        standing.filter(|session| session.stands()).collect()
+    }
+
+    pub(crate) fn may_bring(&self, identity: &Identity, bucket: &BucketName) -> bool {
+        let grants = self.grants.load();
+        grants
+            .allows(identity, Action::Replicate, bucket)
+            .is_allowed()
     }
 
     /// Takes other grants from now on, for sessions that stand as well.

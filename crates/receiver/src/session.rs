@@ -4,19 +4,21 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use sealift_archive::{ArchiveError, Begin, Offer, Upload, in_words};
-use sealift_terms::{Checksum, Identity, Reason, SessionFacts, Status};
+use sealift_terms::{BucketName, Checksum, Identity, Reason, SessionFacts, Status};
 use sealift_tunnel::{Link, LinkWriter};
 use sealift_wire::{
     Carries, Close, Evidence, Limits, LinkEvent, LinkId, OfferId, Parts, ReceiveEvent,
     ReceiveSession, Refusal,
 };
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, oneshot, watch},
     time::Instant,
 };
 
 use crate::{Door, Patience, ReceiverError, credit::credit, task::LinkTask};
 
+/// Questions to one peer that may wait for their answer.
+const QUESTIONS_MAX: usize = 16;
 /// How long a last word may take.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
@@ -53,6 +55,8 @@ pub struct Session {
     pub(crate) patience: Patience,
     taken: Mutex<HashMap<OfferId, Taken>>,
     links: Mutex<HashMap<LinkId, Arc<LinkSignals>>>,
+    /// Questions to the peer that wait for their answer.
+    questions: Mutex<HashMap<u64, oneshot::Sender<Vec<u8>>>>,
     /// What the peer did that ended the session.
     fault: Mutex<Option<(Reason, String)>>,
     pub(crate) started: Instant,
@@ -83,17 +87,49 @@ impl Session {
         limits: Limits,
         patience: Patience,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let session = Arc::new(Self {
             door,
             peer,
             machine: Mutex::new(ReceiveSession::new(limits)),
             patience,
             taken: Mutex::default(),
             links: Mutex::default(),
+            questions: Mutex::default(),
             fault: Mutex::default(),
             started: Instant::now(),
             over: watch::Sender::new(false),
-        })
+        });
+        session.door.opened(&session);
+        session
+    }
+
+    /// Whether a grant lets the peer store versions in `bucket`.
+    #[must_use]
+    pub fn may_bring(&self, bucket: &BucketName) -> bool {
+        self.door.may_bring(&self.peer.identity, bucket)
+    }
+
+    /// Asks the peer something outside of any offer. None without a link, or when too
+    /// many questions wait.
+    #[must_use]
+    pub fn ask(&self, question: &[u8]) -> Option<oneshot::Receiver<Vec<u8>>> {
+        let link = self.links.lock().keys().min().copied()?;
+        let (answer, answered) = oneshot::channel();
+        let mut questions = self.questions.lock();
+        questions.retain(|_, waiting| !waiting.is_closed());
+        if questions.len() >= QUESTIONS_MAX {
+            return None;
+        }
+        let number = self.machine.lock().question(link, question);
+        questions.insert(number, answer);
+        drop(questions);
+        self.wake_links();
+        Some(answered)
+    }
+
+    /// Whether it goes on.
+    pub(crate) fn stands(&self) -> bool {
+        !*self.over.borrow()
     }
 
     /// Who sends.
@@ -267,6 +303,12 @@ impl Session {
             }
             // The peer lost it: nothing more will come on it that counts.
             ReceiveEvent::GivenUp(link) => self.end_link(link),
+            ReceiveEvent::Link(LinkEvent::Answered { number, body }) => {
+                if let Some(waiting) = self.questions.lock().remove(&number) {
+                    // Nobody may wait any longer.
+                    let _ = waiting.send(body);
+                }
+            }
             ReceiveEvent::Link(LinkEvent::Asked { link, number, body }) => {
                 let session = self.clone();
                 tokio::spawn(async move {

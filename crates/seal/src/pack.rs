@@ -87,6 +87,21 @@ fn complete(out: &mut [u8], start: usize) -> Result<Range<usize>, SealError> {
     Ok(start + ENTRY_HEAD_BYTES..end)
 }
 
+/// Whether an entry is whole: its head, and its body by the CRC in it.
+///
+/// # Errors
+/// [`SealError::Damaged`] says what is wrong.
+pub fn check_entry(head: &[u8; ENTRY_HEAD_BYTES], body: &[u8]) -> Result<EntryKind, SealError> {
+    let parsed = EntryHead::parse(head)?;
+    if u32::try_from(body.len()) != Ok(parsed.len) {
+        return Err(Damage::Entry("another length").into());
+    }
+    if !parsed.matches(body) {
+        return Err(Damage::Entry("wrong CRC").into());
+    }
+    Ok(parsed.kind)
+}
+
 /// The head of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EntryHead {
@@ -146,6 +161,25 @@ mod tests {
         assert_eq!(append(0), (false, 16));
         assert_eq!(append((4 << 20) + 1), (false, 16));
         assert_eq!(append(4 << 20), (true, 32 + (4 << 20)));
+    }
+
+    #[test]
+    fn an_entry_is_whole_or_what_is_wrong_is_said() {
+        let mut out = Vec::new();
+        append_entry(&mut out, EntryKind::Mark, |out| {
+            out.extend_from_slice(b"body");
+            Ok(())
+        })
+        .unwrap();
+        let (head, body) = out.split_first_chunk::<ENTRY_HEAD_BYTES>().unwrap();
+        assert_eq!(check_entry(head, body).unwrap(), EntryKind::Mark);
+        assert!(check_entry(head, b"bode").is_err());
+        assert!(check_entry(head, b"bod").is_err());
+        for at in 0..ENTRY_HEAD_BYTES {
+            let mut altered = *head;
+            altered[at] ^= 1;
+            assert!(check_entry(&altered, body).is_err(), "byte {at}");
+        }
     }
 
     #[test]

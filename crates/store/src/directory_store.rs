@@ -24,6 +24,9 @@ use crate::{Store, StoreEntry, StoreError, StoreFile, StoreName, StoreObject, bl
 
 /// Stands for `/` in the flat names of staged files: no store name has it.
 const STAGED_SLASH: char = '~';
+/// A file that every store has: without it there is no store here, only a directory,
+/// as below the mount point of a disk that is not mounted. No store name begins so.
+const MARK: &str = ".sealift-store";
 
 /// A store in a directory of the site's data directory.
 #[derive(Debug)]
@@ -61,6 +64,25 @@ impl DirectoryStore {
                 disk.sync_dir(above).map_err(|error| of_io(&name, error))?;
             }
         }
+        mark(&*disk, &store)?;
+        Ok(Self::of(disk, staging, store))
+    }
+
+    /// Takes two directories in which a store was made before, and makes none.
+    ///
+    /// # Errors
+    /// [`StoreError::StoreMissing`] when there is none.
+    pub fn existing(
+        disk: Arc<dyn Disk>,
+        staging: impl Into<PathBuf>,
+        store: impl Into<PathBuf>,
+    ) -> Result<Self, StoreError> {
+        let (staging, store) = (staging.into(), store.into());
+        is_marked(&*disk, &store)?;
+        Self::new(disk, staging, store)
+    }
+
+    fn of(disk: Arc<dyn Disk>, staging: PathBuf, store: PathBuf) -> Self {
         let inner = Inner {
             disk,
             staging,
@@ -68,9 +90,9 @@ impl DirectoryStore {
             staged: Mutex::default(),
             directories: Mutex::default(),
         };
-        Ok(Self {
+        Self {
             inner: Arc::new(inner),
-        })
+        }
     }
 
     fn staged_file(&self, name: &StoreName, how: Open) -> Result<Arc<dyn StoreFile>, StoreError> {
@@ -159,12 +181,16 @@ impl Store for DirectoryStore {
     }
 
     async fn remove(&self, name: &StoreName) -> Result<(), StoreError> {
-        absent_is_fine(
-            name,
-            self.inner
-                .disk
-                .remove_file(&self.inner.store.join(name.as_str())),
-        )
+        let wanted = name.clone();
+        self.blocking("remove", move |inner| {
+            let path = inner.store.join(wanted.as_str());
+            absent_is_fine(&wanted, inner.disk.remove_file(&path))?;
+            match inner.disk.sync_dir(path.parent().unwrap_or(&inner.store)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                synced => synced.map_err(|error| of_name(&wanted, error)),
+            }
+        })
+        .await
     }
 
     async fn list(
@@ -189,6 +215,10 @@ impl Store for DirectoryStore {
 
     async fn staged(&self) -> Result<Vec<StoreEntry>, StoreError> {
         self.blocking("staged", Inner::list_staged).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        is_marked(&*self.inner.disk, &self.inner.store)
     }
 
     async fn room(&self) -> Result<Room, StoreError> {
@@ -234,9 +264,7 @@ impl Inner {
         let mut directories = BTreeSet::new();
         for name in names {
             let to = self.store.join(name.as_str());
-            self.make_directory_of(name)?;
-            let renamed = self.disk.rename(&self.staged_path(name), &to);
-            renamed.map_err(|error| of_name(name, error))?;
+            self.in_directory_of(name, || self.disk.rename(&self.staged_path(name), &to))?;
             self.staged.lock().remove(name);
             directories.insert(to.parent().unwrap_or(&self.store).to_owned());
         }
@@ -252,13 +280,28 @@ impl Inner {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => return opened.map_err(|error| of_name(name, error)),
         }
-        self.make_directory_of(name)?;
-        let file = self
-            .disk
-            .open(&path, Open::CreateNew)
-            .map_err(|error| of_name(name, error))?;
+        let file = self.in_directory_of(name, || self.disk.open(&path, Open::CreateNew))?;
         self.sync_dir(path.parent().unwrap_or(&self.store))?;
         Ok(file)
+    }
+
+    /// Does what needs the directory of a name. One that was made before may have been
+    /// removed since, with the store that is back now: it is made once more then.
+    fn in_directory_of<T>(
+        &self,
+        name: &StoreName,
+        work: impl Fn() -> io::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.make_directory_of(name)?;
+        let done = match work() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.directories.lock().clear();
+                self.make_directory_of(name)?;
+                work()
+            }
+            done => done,
+        };
+        done.map_err(|error| of_name(name, error))
     }
 
     /// Makes the directories that a name needs, and makes them durable, once.
@@ -270,6 +313,8 @@ impl Inner {
         if directory == self.store || self.directories.lock().contains(directory) {
             return Ok(());
         }
+        // Not below a store that was deleted or unmounted: that would look like another.
+        is_marked(&*self.disk, &self.store)?;
         self.disk
             .create_dir_all(directory)
             .map_err(|error| of_name(name, error))?;
@@ -425,6 +470,10 @@ impl StoreFile for DirectoryFile {
                 synced.failed.store(true, Ordering::SeqCst);
                 return Err(of_name(&name, error));
             }
+            if !file.has_name().map_err(|error| of_name(&name, error))? {
+                synced.failed.store(true, Ordering::SeqCst);
+                return Err(StoreError::Deleted { name });
+            }
             synced.synced.fetch_max(writes, Ordering::SeqCst);
             Ok(())
         })
@@ -447,6 +496,32 @@ impl StoreObject for DirectoryObject {
 
     fn len(&self) -> Result<u64, StoreError> {
         self.file.len().map_err(|error| of_name(&self.name, error))
+    }
+}
+
+/// Makes a directory a store, durably, unless it is one.
+fn mark(disk: &dyn Disk, store: &Path) -> Result<(), StoreError> {
+    let path = store.join(MARK);
+    let failed = |error| of_io(&path.display().to_string(), error);
+    match disk.open(&path, Open::CreateNew) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed(error)),
+        Ok(file) => {
+            file.sync().map_err(failed)?;
+            disk.sync_dir(store).map_err(failed)
+        }
+    }
+}
+
+fn is_marked(disk: &dyn Disk, store: &Path) -> Result<(), StoreError> {
+    let path = store.join(MARK);
+    let name = path.display().to_string();
+    match disk.open(&path, Open::Read) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(StoreError::StoreMissing { path: name })
+        }
+        Err(error) => Err(of_io(&name, error)),
     }
 }
 

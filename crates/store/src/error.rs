@@ -92,6 +92,18 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// The store as a whole is not there: unmounted, or deleted.
+    #[error("the store is not there: {path} is missing; is it mounted?")]
+    StoreMissing {
+        /// The file that every store has.
+        path: String,
+    },
+    /// A file was deleted while it was written: what was written is nowhere.
+    #[error("{name} was deleted while it was written")]
+    Deleted {
+        /// The file.
+        name: StoreName,
+    },
     /// The caller's name is not a name.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -114,6 +126,8 @@ impl StoreError {
             | Self::NotSynced { .. }
             | Self::Abandoned { .. }
             | Self::StoreFailed { .. }
+            | Self::StoreMissing { .. }
+            | Self::Deleted { .. }
             | Self::Name(_) => Reason::DstStoreUnavailable,
         }
     }

@@ -160,6 +160,10 @@ impl<S: Store> Store for Faulty<S> {
         self.inner.staged().await
     }
 
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.inner.probe().await
+    }
+
     async fn room(&self) -> Result<Room, StoreError> {
         let told = *self.faults.room.lock();
         match told {

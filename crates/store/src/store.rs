@@ -63,7 +63,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`StoreError::NoSuchFile`].
     async fn open(&self, name: &StoreName) -> Result<Arc<dyn StoreObject>, StoreError>;
 
-    /// Removes a published file; one that is not there is no error.
+    /// Removes a published file, durably; one that is not there is no error.
     ///
     /// # Errors
     /// What the disk says.
@@ -86,6 +86,15 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the disk says.
     async fn staged(&self) -> Result<Vec<StoreEntry>, StoreError>;
+
+    /// Whether the store itself is there: a file that is missing then is missing, and
+    /// not the whole store unmounted.
+    ///
+    /// # Errors
+    /// [`StoreError::StoreMissing`], or what the disk says.
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.room().await.map(drop)
+    }
 
     /// How full the store is.
     ///

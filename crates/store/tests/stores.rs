@@ -179,3 +179,30 @@ async fn a_listing_page_by_page_reads_each_folder_once_or_twice() {
         "{read} for {pages} pages"
     );
 }
+
+#[tokio::test]
+async fn a_store_that_was_deleted_takes_nothing_until_it_is_there_again_even_if_empty() {
+    let temp = tempfile::tempdir().unwrap();
+    let store = directory(&temp);
+    let at = temp.path().join("store");
+    for round in 0..2 {
+        let file = store.create(&name("objects/ab/x")).await.unwrap();
+        file.write_at(b"x", 0).await.unwrap();
+        file.sync().await.unwrap();
+        if round > 0 {
+            std::fs::remove_dir_all(&at).unwrap();
+            let published = store.publish(&[name("objects/ab/x")]).await;
+            assert!(matches!(published, Err(StoreError::StoreMissing { .. })));
+            let appended = store.append(&name("packs/new")).await;
+            assert!(matches!(appended, Err(StoreError::StoreMissing { .. })));
+            assert!(!at.exists(), "it was made anew");
+            std::fs::create_dir(&at).unwrap();
+            std::fs::write(at.join(".sealift-store"), "").unwrap();
+        }
+        store.publish(&[name("objects/ab/x")]).await.unwrap();
+        let pack = store.append(&name("packs/p")).await.unwrap();
+        pack.write_at(b"p", 0).await.unwrap();
+        pack.sync().await.unwrap();
+        assert!(at.join("objects/ab/x").exists() && at.join("packs/p").exists());
+    }
+}

@@ -54,6 +54,18 @@ kinds! {
     ObjectOpened = "object.opened",
     /// An object was found damaged.
     ObjectDamaged = "object.damaged",
+    /// A version that was damaged came again.
+    ObjectRepaired = "object.repaired",
+    /// A peer found its copy of a version damaged: it is sent again.
+    ReplicaDamaged = "replica.damaged",
+    /// Damaged bytes of a version that came again were deleted after their time.
+    QuarantineExpired = "quarantine.expired",
+    /// A copy of a key record that was damaged was written anew from the other.
+    RecordRepaired = "record.repaired",
+    /// A whole pass of the scrub was done.
+    ScrubFinished = "scrub.finished",
+    /// The live entries of a pack were copied into another, and it was deleted.
+    PackCompacted = "pack.compacted",
     /// A version was offered again with another checksum.
     ObjectConflict = "object.conflict",
     /// A canary was sealed, stored, opened and removed.

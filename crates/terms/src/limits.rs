@@ -127,6 +127,27 @@ pub const STALLED_AFTER_MIN: Duration = Duration::from_secs(2);
 /// The longest such time that can be configured: one day.
 pub const STALLED_AFTER_MAX: Duration = Duration::from_secs(86_400);
 
+/// Damaged versions that one question asks for; the longest fits into a question's body.
+pub const REPAIRS_PER_QUESTION_MAX: usize = 32;
+/// A damaged version that did not come is asked for again after this.
+pub const REPAIR_ASKED_AGAIN_AFTER: Duration = Duration::from_secs(600);
+/// Sealed bytes a second that the scrub reads unless the configuration says otherwise.
+pub const SCRUB_RATE_DEFAULT: u64 = 20 << 20;
+/// The slowest scrub that can be configured.
+pub const SCRUB_RATE_MIN: u64 = 64 << 10;
+/// The fastest scrub that can be configured.
+pub const SCRUB_RATE_MAX: u64 = 16 << 30;
+/// From the beginning of one pass of the scrub to that of the next: 30 days.
+pub const SCRUB_PERIOD_DEFAULT: Duration = Duration::from_secs(30 * 86_400);
+/// The longest such time that can be configured: one year.
+pub const SCRUB_PERIOD_MAX: Duration = Duration::from_secs(366 * 86_400);
+/// How long damaged bytes of a version that came again are kept: 30 days.
+pub const QUARANTINE_KEPT_DEFAULT: Duration = Duration::from_secs(30 * 86_400);
+/// How long dead bytes stay in a pack that is less than half dead: 30 days.
+pub const DEAD_KEPT_DEFAULT: Duration = Duration::from_secs(30 * 86_400);
+/// The longest either can be configured: ten years.
+pub const KEPT_MAX: Duration = Duration::from_secs(3653 * 86_400);
+
 /// Names of one bucket that cannot be keys and are remembered with why.
 pub const UNSUPPORTED_NAMES_MAX: usize = 10_000;
 

@@ -81,6 +81,15 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
+
+    /// Whether it still has a name: what is written to a file that was deleted is
+    /// nowhere once it is closed.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn has_name(&self) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 /// How calls that may take long are to be made, such as a sync or a listing.

@@ -6,7 +6,15 @@ use std::{path::Path, process::Command};
 type Programs = &'static [(&'static str, &'static str)];
 
 /// What the tests start.
-pub(crate) const TESTED: Programs = &[("openssl", "openssl"), ("curl", "curl"), ("ip", "iproute2")];
+pub(crate) const TESTED: Programs = &[
+    ("openssl", "openssl"),
+    ("curl", "curl"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("mount", "mount"),
+    ("prlimit", "util-linux"),
+];
 
 /// What the comparison starts.
 pub(crate) const COMPARED: Programs = &[

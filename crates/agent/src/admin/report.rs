@@ -59,9 +59,63 @@ pub struct StatusReport {
     pub buckets: Vec<BucketReport>,
     /// The other agents.
     pub peers: Vec<PeerReport>,
+    /// How what is archived here is looked after.
+    #[serde(default)]
+    pub scrub: ScrubReport,
     /// What somebody has to look at. Unlike problems these do not make an agent unready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alarms: Vec<Alarm>,
+}
+
+/// How what rests here is looked after.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubReport {
+    /// Whether a pass is under way.
+    pub under_way: bool,
+    /// When it, or the last one, began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    /// When a pass last came to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Timestamp>,
+    /// Versions and marks it has opened.
+    pub versions: u64,
+    /// Sealed bytes it has read.
+    pub bytes: u64,
+    /// Its findings.
+    pub findings: u64,
+    /// Versions it could not open, as their key cannot be used.
+    pub skipped: u64,
+    /// Versions that are damaged and did not come again yet.
+    pub damaged: u64,
+    /// Damaged sealings that are kept although the version came again.
+    pub repaired: u64,
+}
+
+/// Damaged bytes that are out of use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantinedRow {
+    /// The version.
+    #[serde(flatten)]
+    pub object: sealift_terms::VersionName,
+    /// Why it is not served; none once it came again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// What is wrong.
+    pub evidence: String,
+    /// The sealing.
+    pub object_uid: ObjectUid,
+    /// The file in the store.
+    pub file: String,
+    /// Where in that file.
+    pub offset: u64,
+    /// How many bytes there.
+    pub length: u64,
+    /// When the damage was found.
+    pub found_at: Timestamp,
+    /// When the version came again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repaired_at: Option<Timestamp>,
 }
 
 /// Something that somebody has to look at.

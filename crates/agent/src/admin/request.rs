@@ -36,6 +36,9 @@ pub enum Request {
     Check(Check),
     /// Scans the sources now; one [`Count`](super::Count).
     Scan,
+    /// How what rests here is looked after; a [`ScrubReport`](super::ScrubReport), then what is in
+    /// quarantine as [`QuarantinedRow`](super::QuarantinedRow)s.
+    Scrub(Scrub),
     /// Looks at the keys of the embedded keystore, or changes them.
     Keys(Keys),
     /// Reads the audit log.
@@ -142,6 +145,14 @@ impl Check {
     }
 }
 
+/// What the scrub is to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scrub {
+    /// Begin a pass, unless one is under way.
+    pub now: bool,
+}
+
 impl Request {
     /// The command's word, as in the path of a request.
     #[must_use]
@@ -157,6 +168,7 @@ impl Request {
             Self::Reload => "reload",
             Self::Check(_) => "check",
             Self::Scan => "scan",
+            Self::Scrub(_) => "scrub",
             Self::Keys(_) => "keys",
             Self::Audit(_) => "audit",
         }
@@ -197,6 +209,7 @@ impl Request {
             "reload" => Self::Reload,
             "check" => Self::Check(json(body)?),
             "scan" => Self::Scan,
+            "scrub" => Self::Scrub(json(body)?),
             "keys" => Self::Keys(json(body)?),
             "audit" => Self::Audit(json(body)?),
             other => {
@@ -220,6 +233,7 @@ impl Request {
             Self::Keys(it) => serde_json::to_vec(it),
             Self::Audit(it) => serde_json::to_vec(it),
             Self::Check(it) => serde_json::to_vec(it),
+            Self::Scrub(it) => serde_json::to_vec(it),
             Self::Status | Self::Reload | Self::Scan => Ok(b"{}".to_vec()),
         };
         json.map_err(Error::failed("writing a request"))
@@ -265,6 +279,7 @@ mod tests {
         };
         for request in [
             Request::Status,
+            Request::Scrub(Scrub { now: true }),
             Request::Ls(Ls::default()),
             Request::Get(get),
             Request::Verify(Verify::default()),

@@ -7,7 +7,7 @@ use sealift_terms::{PartSize, limits};
 use toml::Spanned;
 
 use super::{
-    checked::{IdentityFiles, Limits, Log, LogFormat, RootKeySource, Site},
+    checked::{IdentityFiles, Limits, Log, LogFormat, RootKeySource, Scrub, Site},
     checker::Checker,
     named::Wanted,
     raw::{self, Number, Text},
@@ -220,6 +220,43 @@ pub(super) fn log(c: &mut Checker<'_>, raw: &raw::Log) -> Log {
         }
     }
     log
+}
+
+pub(super) fn scrub(c: &mut Checker<'_>, raw: &raw::Scrub) -> Scrub {
+    let period = c.number(
+        "scrub.period_secs",
+        raw.period_secs.as_ref(),
+        0..=limits::SCRUB_PERIOD_MAX.as_secs(),
+        limits::SCRUB_PERIOD_DEFAULT.as_secs(),
+    );
+    let rate = c.number(
+        "scrub.rate_bytes_per_sec",
+        raw.rate_bytes_per_sec.as_ref(),
+        limits::SCRUB_RATE_MIN..=limits::SCRUB_RATE_MAX,
+        limits::SCRUB_RATE_DEFAULT,
+    );
+    let budget = raw.budget_secs_per_hour.as_ref();
+    let budget = c.number("scrub.budget_secs_per_hour", budget, 1..=3600, 3600);
+    let kept = 0..=limits::KEPT_MAX.as_secs();
+    let quarantine = c.number(
+        "scrub.quarantine_secs",
+        raw.quarantine_secs.as_ref(),
+        kept.clone(),
+        limits::QUARANTINE_KEPT_DEFAULT.as_secs(),
+    );
+    let dead = c.number(
+        "scrub.dead_bytes_secs",
+        raw.dead_bytes_secs.as_ref(),
+        kept,
+        limits::DEAD_KEPT_DEFAULT.as_secs(),
+    );
+    Scrub {
+        period: (period > 0).then(|| Duration::from_secs(period)),
+        rate,
+        budget: Duration::from_secs(budget),
+        quarantine_kept: Duration::from_secs(quarantine),
+        dead_kept: Duration::from_secs(dead),
+    }
 }
 
 pub(super) fn stalled_after(c: &mut Checker<'_>, raw: &raw::Watchdog) -> Duration {

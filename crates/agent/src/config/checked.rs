@@ -31,6 +31,8 @@ pub struct Config {
     pub log: Log,
     /// `[watchdog]`: pending work without any acknowledgement for so long is an alarm.
     pub stalled_after: Duration,
+    /// `[scrub]`.
+    pub scrub: Scrub,
     /// `[[peer]]`.
     pub peers: Vec<Peer>,
     /// `[[bucket]]`: what is archived here.
@@ -92,6 +94,22 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// How long a shutdown waits for what is in flight.
     pub drain: Duration,
+}
+
+/// `[scrub]`: how what rests here is looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scrub {
+    /// From the beginning of one pass to that of the next; none begins by itself
+    /// without it.
+    pub period: Option<Duration>,
+    /// Sealed bytes read a second.
+    pub rate: u64,
+    /// Seconds of every hour that it may take.
+    pub budget: Duration,
+    /// How long damaged bytes are kept after the version came again.
+    pub quarantine_kept: Duration,
+    /// How long dead bytes stay in a pack that is less than half dead.
+    pub dead_kept: Duration,
 }
 
 /// How log lines are written.

@@ -28,7 +28,7 @@ use sealift_terms::limits;
 
 pub use checked::{
     Bucket, Config, DialFor, IdentityFiles, Limits, Log, LogFormat, Memory, Peer, RootKeySource,
-    Rule, Site, SourceDirectory,
+    Rule, Scrub, Site, SourceDirectory,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;
@@ -182,6 +182,7 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
         tls: check::tls(c, &raw.tls),
         limits: check::limits(c, &raw.limits),
         log: check::log(c, &raw.log),
+        scrub: check::scrub(c, &raw.scrub),
         stalled_after: check::stalled_after(c, &raw.watchdog),
         site: site?,
         identity,

@@ -27,6 +27,11 @@ pub const SETTINGS: &[&str] = &[
     "log.format",
     "log.level",
     "watchdog.stalled_after_secs",
+    "scrub.period_secs",
+    "scrub.rate_bytes_per_sec",
+    "scrub.budget_secs_per_hour",
+    "scrub.quarantine_secs",
+    "scrub.dead_bytes_secs",
 ];
 
 enum Slot<'a> {
@@ -55,6 +60,11 @@ fn slot<'a>(raw: &'a mut Raw, setting: &str) -> Option<Slot<'a>> {
         "log.format" => Slot::MaybeText(&mut raw.log.format),
         "log.level" => Slot::MaybeText(&mut raw.log.level),
         "watchdog.stalled_after_secs" => Slot::MaybeNumber(&mut raw.watchdog.stalled_after_secs),
+        "scrub.period_secs" => Slot::MaybeNumber(&mut raw.scrub.period_secs),
+        "scrub.rate_bytes_per_sec" => Slot::MaybeNumber(&mut raw.scrub.rate_bytes_per_sec),
+        "scrub.budget_secs_per_hour" => Slot::MaybeNumber(&mut raw.scrub.budget_secs_per_hour),
+        "scrub.quarantine_secs" => Slot::MaybeNumber(&mut raw.scrub.quarantine_secs),
+        "scrub.dead_bytes_secs" => Slot::MaybeNumber(&mut raw.scrub.dead_bytes_secs),
         _ => return None,
     })
 }

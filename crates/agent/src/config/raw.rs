@@ -25,6 +25,8 @@ pub(crate) struct Raw {
     pub(crate) log: Log,
     #[serde(default)]
     pub(crate) watchdog: Watchdog,
+    #[serde(default)]
+    pub(crate) scrub: Scrub,
     #[serde(default, rename = "peer")]
     pub(crate) peers: Vec<Spanned<Peer>>,
     #[serde(default, rename = "bucket")]
@@ -100,6 +102,16 @@ pub(crate) struct Log {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Watchdog {
     pub(crate) stalled_after_secs: Option<Number>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scrub {
+    pub(crate) period_secs: Option<Number>,
+    pub(crate) rate_bytes_per_sec: Option<Number>,
+    pub(crate) budget_secs_per_hour: Option<Number>,
+    pub(crate) quarantine_secs: Option<Number>,
+    pub(crate) dead_bytes_secs: Option<Number>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -299,6 +299,15 @@ const TAIL: &str = r#"# Allow-lists in order of preference. TLS 1.3 only; an emp
 # [watchdog]
 # stalled_after_secs = 300
 
+# Every sealed byte is opened again, a pass in each period (0: only when asked for). What is damaged is
+# put into quarantine and comes again from its source; its bytes are kept for quarantine_secs after that.
+# [scrub]
+# period_secs = 2592000
+# rate_bytes_per_sec = 20971520
+# budget_secs_per_hour = 3600
+# quarantine_secs = 2592000
+# dead_bytes_secs = 2592000
+
 # Single settings can be given outside this file, and win over it: in the environment
 # as SEALIFT_ and the name in capitals, as in SEALIFT_LOG_LEVEL=debug, and on the
 # command line, as in --set log.level=debug. SEALIFT_CONFIG names the file itself.

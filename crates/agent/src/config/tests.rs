@@ -204,6 +204,31 @@ fn numbers_out_of_range_are_refused() {
 }
 
 #[test]
+fn times_and_rates_out_of_range_are_refused_and_a_period_of_none_is_none() {
+    for (section, setting, value) in [
+        ("watchdog", "stalled_after_secs", "1"),
+        ("watchdog", "stalled_after_secs", "86401"),
+        ("scrub", "rate_bytes_per_sec", "65535"),
+        ("scrub", "period_secs", "31622401"),
+        ("scrub", "budget_secs_per_hour", "0"),
+        ("scrub", "budget_secs_per_hour", "3601"),
+        ("scrub", "quarantine_secs", "315619201"),
+        ("scrub", "dead_bytes_secs", "315619201"),
+    ] {
+        let found = refusal(
+            "[listen]",
+            &format!("[{section}]\n{setting} = {value}\n\n[listen]"),
+        );
+        assert_eq!(found.setting, format!("{section}.{setting}"));
+        assert_eq!(found.found, value);
+    }
+    let text = GOOD.replacen("[listen]", "[scrub]\nperiod_secs = 0\n\n[listen]", 1);
+    let config = Config::check(&source(&text)).unwrap();
+    assert_eq!(config.scrub.period, None);
+    assert_eq!(config.scrub.rate, sealift_terms::limits::SCRUB_RATE_DEFAULT);
+}
+
+#[test]
 fn more_peers_than_the_limit_are_refused() {
     let mut text = GOOD.to_owned();
     for n in 0..sealift_terms::limits::PEERS_MAX {

@@ -1,7 +1,7 @@
 //! Rows of the databases as rows of answers.
 
 use sealift_ledger::{RecordRow, Transfer, VersionKind, VersionRow};
-use sealift_terms::{ChangeKind, Status};
+use sealift_terms::{ChangeKind, Reason, Status};
 
 use crate::admin::{ObjectRow, Sealing};
 
@@ -17,7 +17,7 @@ pub(super) fn replica(row: &VersionRow, latest: bool) -> ObjectRow {
         },
         size: row.facts.size,
         status: Status::Replica,
-        reason: None,
+        reason: row.quarantined.then_some(Reason::DstObjectDamaged),
         peer: None,
         latest,
         last_modified: row.facts.last_modified,

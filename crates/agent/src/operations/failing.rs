@@ -47,7 +47,9 @@ impl From<LedgerError> for Error {
 pub(super) fn is_damage(error: &ArchiveError) -> bool {
     match error {
         ArchiveError::Seal(error) => error.is_damage(),
-        ArchiveError::RecordMissing(_) | ArchiveError::ChecksumMismatch { .. } => true,
+        ArchiveError::RecordMissing(_)
+        | ArchiveError::Quarantined(_)
+        | ArchiveError::ChecksumMismatch { .. } => true,
         ArchiveError::Store(error) => matches!(error, StoreError::NoSuchFile { .. }),
         ArchiveError::Group(error) => is_damage(error),
         _ => false,

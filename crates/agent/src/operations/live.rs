@@ -1,6 +1,7 @@
 //! What only a running agent knows, and what only it can do.
 
 use async_trait::async_trait;
+use sealift_archive::ScrubState;
 use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceStatus};
 use sealift_terms::{BucketName, PeerName, Reason, SessionFacts, Timestamp, TransferId};
@@ -37,6 +38,12 @@ pub(crate) trait Live: Send + Sync {
 
     /// What somebody has to look at.
     fn alarms(&self) -> Vec<Alarm>;
+
+    /// How the scrub stands, once it ran since the start.
+    fn scrub_state(&self) -> Option<ScrubState>;
+
+    /// Asks for a pass of the scrub.
+    fn scrub_now(&self);
 
     /// Says that transfers are due now.
     fn wake(&self);

@@ -20,6 +20,7 @@ mod live;
 mod reading;
 mod retrying;
 mod scrape;
+mod scrubbing;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -160,6 +161,7 @@ impl SiteOperations {
             Request::Retry(retry) => self.retry(&retry, actor, answer).await,
             Request::Reload => self.reload(actor, answer).await,
             Request::Check(check) => self.check(&check, answer).await,
+            Request::Scrub(scrub) => self.scrub(scrub, actor, answer).await,
             Request::Scan => self.scan(actor, answer).await,
             Request::Keys(keys) => self.keys(keys, actor, answer).await,
             Request::Audit(read) => self.read_audit(read, answer).await,

@@ -7,7 +7,7 @@ use sealift_terms::Timestamp;
 use super::{Direction, Live, PeerState, SiteOperations};
 use crate::{
     Metric, Metrics,
-    admin::{BucketReport, Count, Operations, RuleReport},
+    admin::{BucketReport, Count, Operations, RuleReport, ScrubReport},
 };
 
 /// Filled anew by every scrape: what is gone must not stay.
@@ -42,6 +42,7 @@ impl SiteOperations {
                     .for_each(|rule| fill_rule(metrics, rule));
                 let buckets = report.buckets.iter();
                 buckets.for_each(|bucket| fill_bucket(metrics, bucket));
+                fill_scrub(metrics, &report.scrub);
             }
             Err(error) => tracing::error!(%error, "counts cannot be read"),
         }
@@ -98,6 +99,17 @@ fn fill_bucket(metrics: &Metrics, bucket: &BucketReport) {
     metrics
         .series(Metric::ArchiveBytes, &labels)
         .set(bucket.bytes);
+}
+
+fn fill_scrub(metrics: &Metrics, scrub: &ScrubReport) {
+    for (state, count) in [("damaged", scrub.damaged), ("repaired", scrub.repaired)] {
+        metrics.series(Metric::Quarantined, &[state]).set(count);
+    }
+    if let Some(finished) = scrub.finished {
+        metrics
+            .series(Metric::ScrubFinished, &[])
+            .set(seconds(finished));
+    }
 }
 
 fn fill_live(metrics: &Metrics, live: &dyn Live) {

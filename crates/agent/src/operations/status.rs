@@ -13,8 +13,8 @@ use super::{PeerState, SiteOperations};
 use crate::{
     Error,
     admin::{
-        BucketReport, Count, Operations, PeerReport, RuleReport, SourceReport, StatusCount,
-        StatusReport, UnderWay,
+        Alarm, BucketReport, Count, Operations, PeerReport, RuleReport, ScrubReport, SourceReport,
+        StatusCount, StatusReport, UnderWay,
     },
     config::Config,
 };
@@ -27,6 +27,7 @@ impl SiteOperations {
         let sources = self.sources(&config).await?;
         let rules = self.rules(&config).await?;
         let buckets = self.archived(&config).await?;
+        let scrub = self.scrub_report().await?;
         Ok(StatusReport {
             site: config.site.name.clone(),
             region: config.site.region.clone(),
@@ -42,11 +43,8 @@ impl SiteOperations {
             sources,
             buckets,
             peers: self.peers(&config),
-            alarms: self
-                .live
-                .as_ref()
-                .map(|live| live.alarms())
-                .unwrap_or_default(),
+            alarms: self.alarms(&scrub),
+            scrub,
         })
     }
 
@@ -126,6 +124,45 @@ impl SiteOperations {
             reports.push(source_report(&source.bucket, known.live, status));
         }
         Ok(reports)
+    }
+
+    pub(super) async fn scrub_report(&self) -> Result<ScrubReport, Error> {
+        let archive = &self.site.archive;
+        let seen = self.live.as_ref().and_then(|live| live.scrub_state());
+        let state = match seen {
+            Some(state) => state,
+            None => archive.scrub_state().await?,
+        };
+        let count = archive.quarantine_count().await?;
+        Ok(ScrubReport {
+            under_way: state.is_under_way(),
+            started: state.started,
+            finished: state.finished,
+            versions: state.scrubbed.versions,
+            bytes: state.scrubbed.bytes,
+            findings: state.scrubbed.findings,
+            skipped: state.scrubbed.skipped,
+            damaged: count.damaged,
+            repaired: count.repaired,
+        })
+    }
+
+    fn alarms(&self, scrub: &ScrubReport) -> Vec<Alarm> {
+        let live = self.live.as_ref().map(|live| live.alarms());
+        let mut alarms = live.unwrap_or_default();
+        if scrub.damaged > 0 {
+            alarms.push(Alarm {
+                alarm: "damaged".to_owned(),
+                evidence: format!(
+                    "{} versions are in quarantine and not served",
+                    scrub.damaged
+                ),
+                remedy:
+                    "they come again from their source by themselves; `sealift scrub` names them"
+                        .to_owned(),
+            });
+        }
+        alarms
     }
 
     fn peers(&self, config: &Config) -> Vec<PeerReport> {

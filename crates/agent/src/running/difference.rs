@@ -52,6 +52,7 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
         ("[limits]", before.limits == after.limits),
         ("[tls]", before.tls == after.tls),
         ("[log]", before.log == after.log),
+        ("[scrub]", before.scrub == after.scrub),
         ("[watchdog]", before.stalled_after == after.stalled_after),
         (
             "[[peer]] (who they are and where)",

@@ -1,6 +1,7 @@
 //! What the operations of a site ask of the agent that runs on it.
 
 use async_trait::async_trait;
+use sealift_archive::ScrubState;
 use sealift_ledger::Requeue;
 use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceHandle, SourceStatus};
@@ -85,6 +86,14 @@ impl Live for Running {
 
     fn alarms(&self) -> Vec<Alarm> {
         self.watchdog.alarms()
+    }
+
+    fn scrub_state(&self) -> Option<ScrubState> {
+        self.scrubbing.seen()
+    }
+
+    fn scrub_now(&self) {
+        self.scrubbing.ask();
     }
 
     fn wake(&self) {

@@ -18,6 +18,8 @@ mod peers;
 mod question;
 mod quota;
 mod reminding;
+mod repair;
+mod scrubbing;
 mod session;
 mod start;
 mod upkeep;
@@ -58,6 +60,8 @@ pub(crate) struct Running {
     standing: Standing,
     peers: PeerStates,
     watchdog: Watchdog,
+    asked: repair::Asked,
+    scrubbing: scrubbing::Scrubbing,
     door: Arc<Door>,
     senders: BTreeMap<PeerName, Arc<OneSender>>,
     sources: Vec<SourceHandle>,

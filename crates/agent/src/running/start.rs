@@ -10,8 +10,7 @@ use sealift_host::{DataDirLock, LockError};
 use sealift_identity::TlsContext;
 use sealift_receiver::Door;
 use sealift_sender::{
-    NoAnswers, Orders, PeerSender, Rule, Rules, Settings, SourceHandle, SourceSettings, SourceTask,
-    WorkSignal,
+    Orders, PeerSender, Rule, Rules, Settings, SourceHandle, SourceSettings, SourceTask, WorkSignal,
 };
 use sealift_store::{DirectorySource, Source};
 use sealift_terms::{AuditKind, BucketName};
@@ -21,7 +20,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     OneSender, Running, accepting, dialling, hello::policy_of, links::Standing, peers::PeerStates,
-    quota::Quota, upkeep::Health, watchdog::Watchdog,
+    quota::Quota, repair::Answers, scrubbing, upkeep::Health, watchdog::Watchdog,
 };
 use crate::{
     Confined, Error, Lifecycle, Outcome, Phase, World,
@@ -153,6 +152,8 @@ async fn start(
         standing: Standing::default(),
         peers: PeerStates::default(),
         watchdog: Watchdog::default(),
+        asked: Default::default(),
+        scrubbing: Default::default(),
         door,
         senders: senders(&config, &site, &sources, &work),
         sources: handles,
@@ -170,17 +171,23 @@ async fn start(
         tls,
         site,
     });
-    running.record(
-        AuditKind::AgentStarted,
-        &[("version", env!("CARGO_PKG_VERSION").to_owned())],
-    )?;
-    let path = running.site.current().path.display().to_string();
-    running.record(AuditKind::ConfigLoaded, &[("file", path)])?;
+    running.record_start()?;
     if let Some(listener) = listener {
         tasks.spawn(accepting::accept(running.clone(), listener));
     }
     dial(&running, tasks);
+    tasks.spawn(scrubbing::run(running.clone()));
     Ok(running)
+}
+
+impl Running {
+    /// Puts on record what started, and on which configuration.
+    fn record_start(&self) -> Result<(), Error> {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        self.record(AuditKind::AgentStarted, &[("version", version)])?;
+        let path = self.site.current().path.display().to_string();
+        self.record(AuditKind::ConfigLoaded, &[("file", path)])
+    }
 }
 
 /// What the tasks of sources listen to and tell.
@@ -307,7 +314,13 @@ fn senders(
             clock: site.world.clock.clone(),
             rng: site.world.rng.clone(),
             audit: site.audit.clone(),
-            questions: Arc::new(NoAnswers),
+            questions: Arc::new(Answers {
+                peer: peer.clone(),
+                journal: site.journal.clone(),
+                audit: site.audit.clone(),
+                clock: site.world.clock.clone(),
+                work: work.clone(),
+            }),
         });
         (
             peer,

@@ -86,7 +86,7 @@ impl Running {
         let site = &self.site;
         let mut problems = Vec::new();
         if let Err(error) = keys_usable(&site.current(), &site.keystore).await {
-            problems.push(told(&error));
+            problems.push(error.in_one_line());
         }
         let written = [
             (
@@ -212,13 +212,4 @@ fn every(period: Duration) -> tokio::time::Interval {
 
 fn is_late(count: &Count, since: Timestamp) -> bool {
     count.status == Status::Pending && count.oldest.is_some_and(|oldest| oldest < since)
-}
-
-/// An error with its causes, in one line.
-fn told(error: &Error) -> String {
-    let failure = error.failure();
-    std::iter::once(failure.what)
-        .chain(failure.causes)
-        .collect::<Vec<_>>()
-        .join(": ")
 }

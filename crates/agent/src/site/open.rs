@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use sealift_archive::{Archive, ArchiveError, ArchiveParts, Buckets, Budget, SiteFacts};
 use sealift_host::DataDirLock;
 use sealift_keys::{LocalKeystore, RecordRing};
-use sealift_ledger::{NewSite, SqliteAudit, SqliteCatalog, SqliteJournal};
+use sealift_ledger::{Catalog, NewSite, SqliteAudit, SqliteCatalog, SqliteJournal};
 use sealift_store::DirectoryStore;
 use sealift_terms::{Audit, AuditKind, AuditRecord, Epoch, SiteId};
 
@@ -120,7 +120,12 @@ fn open_here(config: &Config, world: &World, catalog: IfLost) -> Result<Opened, 
         );
     }
     let disk = Arc::clone(&world.disk);
-    let store = DirectoryStore::new(disk, dir.join(STAGING_DIR), dir.join(STORE_DIR));
+    let (staging, store) = (dir.join(STAGING_DIR), dir.join(STORE_DIR));
+    // What the catalog knows rests in a store: one that is made anew would be empty.
+    let store = match catalog.site().sequence {
+        0 => DirectoryStore::new(disk, staging, store),
+        _ => DirectoryStore::existing(disk, staging, store),
+    };
     let store = store.map_err(Error::failed("opening the store"))?;
     Ok(Opened {
         keystore,

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use sealift_host::{OsClock, OsDisk, OsRng};
 use sealift_keys::{KEYSTORE_FILE, LocalKeystore, RecordRing, RootSecret};
 use sealift_ledger::{
-    ListVersions, VersionRow,
+    AuditLog, ListVersions, VersionRow,
     sqlite::{NewSite, SqliteCatalog},
 };
 use sealift_store::{DirectoryStore, Faults, Faulty};
@@ -36,6 +36,8 @@ pub(super) struct Site {
     pub(super) audit: Arc<Log>,
     pub(super) budget: Budget,
     pub(super) files_max: usize,
+    /// The audit log that is written with the catalog's commits.
+    leaves: Mutex<Option<Arc<dyn AuditLog>>>,
 }
 
 /// An archive that runs, and the store's faults.
@@ -149,6 +151,7 @@ impl Site {
             audit: Arc::default(),
             budget: Budget::new(8 << 20),
             files_max: limits::UPLOAD_FILES_MAX,
+            leaves: Mutex::default(),
         }
     }
 
@@ -167,6 +170,7 @@ impl Site {
         };
         let facts = Arc::new(SiteFacts::new(self.keystore.facts_key()));
         let catalog = SqliteCatalog::open(&at("catalog.db"), facts, new).unwrap();
+        *self.leaves.lock() = Some(catalog.audit());
         let rng: Arc<dyn Rng> = Arc::new(OsRng);
         let ring = RecordRing::new(
             self.keystore.clone(),
@@ -198,6 +202,14 @@ impl Site {
         let (parts, faults) = self.parts_at(clock);
         let archive = Archive::open(parts).await.unwrap();
         Running { archive, faults }
+    }
+
+    /// Whether a commit has put a record of this kind into the audit log.
+    pub(super) async fn has_leaf(&self, kind: &str) -> bool {
+        let log = self.leaves.lock().clone().unwrap();
+        let leaves = log.leaves(0, 1000).await.unwrap();
+        let kind = format!("\"kind\":\"{kind}\"");
+        leaves.iter().any(|leaf| leaf.json.contains(&kind))
     }
 
     /// Every file below the data directory.

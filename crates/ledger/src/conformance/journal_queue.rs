@@ -237,6 +237,40 @@ pub(super) async fn a_peer_that_rolled_back_gets_the_later_ones_again(journal: &
     assert_eq!(journal.requeue(after(0), at(5)).await.unwrap(), 3);
 }
 
+pub(super) async fn a_version_that_the_peer_found_damaged_is_sent_there_again(
+    journal: &dyn Journal,
+) {
+    record(journal, 2).await;
+    let leased = journal.lease(&peer("b"), 2, at(1)).await.unwrap();
+    let done = leased.iter().zip(1..);
+    let done = done.map(|(transfer, sequence)| completed(transfer, sequence, at(2)));
+    journal.settle(done.collect()).await.unwrap();
+    let damaged = |to: &str, name: &sealift_terms::VersionName| Requeue::Damaged {
+        peer: peer(to),
+        name: name.clone(),
+    };
+    let name = &leased[1].change.name;
+    for (which, queued) in [
+        (damaged("c", name), 0),
+        (damaged("b", name), 1),
+        (damaged("b", name), 0),
+    ] {
+        assert_eq!(journal.requeue(which, at(4)).await.unwrap(), queued);
+    }
+    assert_eq!(counted(journal, Status::Completed).await, 1);
+    assert_eq!(counted(journal, Status::Pending).await, 1);
+    let again = journal.lease(&peer("b"), 9, at(4)).await.unwrap();
+    assert_eq!(again.len(), 1);
+    assert_eq!(
+        (again[0].id, again[0].receipt.clone()),
+        (leased[1].id, None)
+    );
+    assert_eq!(again[0].reason, Some(Reason::DstObjectDamaged));
+    let done = completed(&again[0], 9, at(5));
+    journal.settle(vec![done]).await.unwrap();
+    assert_eq!(counted(journal, Status::Completed).await, 2);
+}
+
 pub(super) async fn old_rows_fold_into_one_per_live_key(journal: &dyn Journal) {
     let changes = vec![
         put("live", 1, 10),

@@ -16,6 +16,7 @@
 mod audit;
 mod catalog;
 mod catalog_rebuild;
+mod damage;
 mod journal;
 mod journal_queue;
 pub mod sample;
@@ -44,6 +45,7 @@ pub async fn journal(make: impl Fn() -> MadeJournal) {
     journal_queue::outcomes_change_status_and_counts(&*make()).await;
     journal_queue::completed_stays_completed(&*make()).await;
     journal_queue::requeue_takes_what_it_names(&*make()).await;
+    journal_queue::a_version_that_the_peer_found_damaged_is_sent_there_again(&*make()).await;
     journal_queue::a_peer_that_rolled_back_gets_the_later_ones_again(&*make()).await;
     journal_queue::old_rows_fold_into_one_per_live_key(&*make()).await;
 }
@@ -60,6 +62,11 @@ pub async fn catalog(make: impl Fn() -> MadeCatalog) {
     catalog::tags_and_purges_take_effect(&*make().0).await;
     catalog::uploads_and_parts_are_kept_until_the_commit(&*make().0).await;
     catalog::packs_files_and_key_versions_are_counted(&*make().0).await;
+    damage::a_damaged_version_is_taken_again_and_its_bytes_are_remembered(&*make().0).await;
+    damage::only_the_sealing_that_was_examined_is_put_in_quarantine(&*make().0).await;
+    damage::what_was_copied_moves_unless_it_rests_elsewhere_by_now(&*make().0).await;
+    damage::a_file_tells_since_when_something_in_it_is_dead(&*make().0).await;
+    damage::what_the_scrub_left_is_remembered(&*make().0).await;
     catalog_rebuild::finds_in_any_order_give_the_same_catalog(&make).await;
     catalog_rebuild::a_rebuild_begins_a_new_epoch_and_keeps_the_log(&make).await;
 }

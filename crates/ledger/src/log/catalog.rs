@@ -14,8 +14,9 @@ use super::{
     keeper::Keeper,
 };
 use crate::{
-    BucketCount, Catalog, Commit, Committed, FileRow, KeyUse, ListVersions, NewSite, Outcome,
-    RecordRow, Result, SiteRow, UploadPart, UploadRow, VersionCursor, VersionPage, VersionRow,
+    BucketCount, Catalog, Commit, Committed, DamagedVersion, FileRow, KeyUse, ListQuarantined,
+    ListVersions, MarkRow, NewSite, Outcome, PackState, QuarantineCount, Quarantined, RecordRow,
+    Relocation, Result, SiteRow, UploadPart, UploadRow, VersionCursor, VersionPage, VersionRow,
 };
 
 /// A [`Catalog`] in one log file, with the audit log in the same.
@@ -40,6 +41,11 @@ impl LogCatalog {
     #[must_use]
     pub fn audit(&self) -> Arc<LogAudit> {
         Arc::clone(&self.audit)
+    }
+
+    /// Does it, and says how many rows that changed.
+    async fn change(&self, act: Act) -> Result<u64> {
+        Ok(self.keeper.call(act.into()).await?.rows)
     }
 
     async fn act(&self, act: Act) -> Result<()> {
@@ -198,6 +204,65 @@ impl Catalog for LogCatalog {
             let rows = state.rows.files.values();
             rows.filter(|row| !row.closed).cloned().collect()
         }))
+    }
+
+    async fn quarantine(
+        &self,
+        found: Vec<DamagedVersion>,
+        audit: Vec<AuditRecord>,
+        at: Timestamp,
+    ) -> Result<u64> {
+        self.change(Act::Quarantine(found, audit, at)).await
+    }
+
+    async fn quarantined(&self, list: &ListQuarantined) -> Result<Vec<Quarantined>> {
+        Ok(self.keeper.with(|state| state.listed(list)))
+    }
+
+    async fn quarantine_count(&self) -> Result<QuarantineCount> {
+        Ok(self.keeper.with(|state| state.quarantine_count()))
+    }
+
+    async fn forget_quarantined(&self, ids: Vec<u64>, audit: Vec<AuditRecord>) -> Result<u64> {
+        self.change(Act::ForgetQuarantined(ids, audit)).await
+    }
+
+    async fn marks(&self, after: Option<&MarkRow>, limit: usize) -> Result<Vec<MarkRow>> {
+        Ok(self.keeper.with(|state| state.marks(after, limit)))
+    }
+
+    async fn marks_of(&self, name: &VersionName) -> Result<Vec<MarkRow>> {
+        Ok(self.keeper.with(|state| state.marks_of(name)))
+    }
+
+    async fn relocate(
+        &self,
+        moves: Vec<Relocation>,
+        pack: PackState,
+        audit: Vec<AuditRecord>,
+        at: Timestamp,
+    ) -> Result<u64> {
+        self.change(Act::Relocate(moves, pack, audit, at)).await
+    }
+
+    async fn forget_file(&self, file: &str) -> Result<bool> {
+        Ok(self.change(Act::ForgetFile(file.to_owned())).await? > 0)
+    }
+
+    async fn version_under(&self, id: RecordId) -> Result<Option<VersionRow>> {
+        Ok(self.keeper.with(|state| {
+            let mut rows = state.rows.versions.values();
+            let under = rows.find(|row| row.record == id);
+            under.map(|row| state.tagged(row))
+        }))
+    }
+
+    async fn scrub_state(&self) -> Result<Option<String>> {
+        Ok(self.keeper.with(|state| state.rows.scrub.clone()))
+    }
+
+    async fn put_scrub_state(&self, state: String) -> Result<()> {
+        self.act(Act::Scrub(state)).await
     }
 
     async fn renew_epoch(&self, epoch: Epoch) -> Result<()> {

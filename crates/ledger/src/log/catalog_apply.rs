@@ -30,18 +30,25 @@ impl CatalogState {
             None => 0,
         };
         let outcomes = self.take(commit, Sequences::Commit(sequence));
-        Done { sequence, outcomes }
+        Done {
+            sequence,
+            outcomes,
+            ..Done::default()
+        }
     }
 
     pub(super) fn restore(&mut self, found: Commit) -> Done {
         self.raise_sequence(highest_sequence(&found).unwrap_or(0));
         let outcomes = self.take(found, Sequences::Own);
-        let sequence = 0;
-        Done { sequence, outcomes }
+        Done {
+            outcomes,
+            ..Done::default()
+        }
     }
 
     fn take(&mut self, commit: Commit, sequences: Sequences) -> Vec<Outcome> {
         let at = commit.at;
+        self.at = at;
         self.rows.put_records(commit.records);
         let mut outcomes = Vec::with_capacity(commit.versions.len());
         for new in commit.versions {
@@ -70,7 +77,9 @@ impl CatalogState {
             return Outcome::Purged;
         }
         if let Some(there) = self.version(&new.name) {
-            if sequences != Sequences::Own || there.sequence >= new.sequence {
+            let repairs = there.quarantined && is_same(&new, &there);
+            let is_older = sequences == Sequences::Own && there.sequence < new.sequence;
+            if !repairs && !is_older {
                 return compare(&new, there);
             }
             self.remove(&new.name);
@@ -95,6 +104,7 @@ impl CatalogState {
             sequence,
             stored_at: at,
             receipt: None,
+            quarantined: false,
         };
         let receipt = |terms| row.receipt_on(terms, self.site);
         row.receipt = new.terms.as_ref().map(receipt);
@@ -105,6 +115,7 @@ impl CatalogState {
     fn remove(&mut self, name: &VersionName) {
         if let Some(row) = self.rows.versions.remove(name) {
             self.count(&row, -1);
+            self.repaired(name);
         }
     }
 
@@ -128,12 +139,15 @@ impl CatalogState {
     }
 
     /// One sealed object more or less.
-    fn sealed(&mut self, location: &Location, record: RecordId, sign: i64) {
+    pub(super) fn sealed(&mut self, location: &Location, record: RecordId, sign: i64) {
         let file = self.rows.file(&location.file);
         add(&mut file.objects, 1, sign);
         add(&mut file.live_bytes, location.length, sign);
         let end = location.offset.saturating_add(location.length);
         file.synced_bytes = file.synced_bytes.max(end);
+        if sign < 0 {
+            file.dead_since = file.dead_since.or(Some(self.at));
+        }
         if let Some((_, objects)) = self.rows.records.get_mut(&record) {
             add(objects, 1, sign);
         }
@@ -158,6 +172,7 @@ impl CatalogState {
         let marked = Marked {
             order: mark.order,
             sequence: mark.sequence,
+            object_uid: mark.object_uid,
             record: mark.record,
             location: mark.location,
             tags: match mark.kind {
@@ -171,14 +186,16 @@ impl CatalogState {
 
 /// What it means that a version was there already.
 fn compare(new: &NewVersion, there: VersionRow) -> Outcome {
-    let same = new.kind == there.kind
-        && new.checksum == there.checksum
-        && new.facts.size == there.facts.size;
+    let same = is_same(new, &there);
     let there = Box::new(there);
     match same {
         true => Outcome::Known(there),
         false => Outcome::Conflict(there),
     }
+}
+
+fn is_same(new: &NewVersion, there: &VersionRow) -> bool {
+    new.kind == there.kind && new.checksum == there.checksum && new.facts.size == there.facts.size
 }
 
 fn add(sum: &mut u64, what: u64, sign: i64) {

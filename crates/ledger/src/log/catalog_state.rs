@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::keeper::Kept;
 use crate::{
-    BucketCount, Commit, Committed, FileRow, Leaf, LedgerError, Location, NewSite, Outcome,
-    PackState, RecordRow, Result, SiteRow, UploadPart, UploadRow, VersionRow,
+    BucketCount, Commit, Committed, DamagedVersion, FileRow, Leaf, LedgerError, Location, NewSite,
+    Outcome, PackState, Quarantined, RecordRow, Relocation, Result, SiteRow, UploadPart, UploadRow,
+    VersionRow,
     audit::LeafBody,
     merkle::{Frontier, leaf_hash},
 };
@@ -32,6 +33,11 @@ pub(super) enum Act {
     Epoch(Epoch),
     Rebuild(Epoch),
     EndRebuild(Vec<AuditRecord>),
+    Quarantine(Vec<DamagedVersion>, Vec<AuditRecord>, Timestamp),
+    ForgetQuarantined(Vec<u64>, Vec<AuditRecord>),
+    ForgetFile(String),
+    Scrub(String),
+    Relocate(Vec<Relocation>, PackState, Vec<AuditRecord>, Timestamp),
 }
 
 /// An act, and the audit records that waited for the next one.
@@ -53,11 +59,15 @@ impl From<Act> for Command {
 pub(super) struct Done {
     pub(super) sequence: u64,
     pub(super) outcomes: Vec<Outcome>,
+    /// Rows that were changed, where that is asked for.
+    pub(super) rows: u64,
 }
 
 impl From<Done> for Committed {
     fn from(done: Done) -> Self {
-        let Done { sequence, outcomes } = done;
+        let Done {
+            sequence, outcomes, ..
+        } = done;
         Self { sequence, outcomes }
     }
 }
@@ -66,6 +76,7 @@ impl From<Done> for Committed {
 pub(super) struct Marked {
     pub(super) order: Order,
     pub(super) sequence: u64,
+    pub(super) object_uid: ObjectUid,
     pub(super) record: RecordId,
     pub(super) location: Location,
     /// None for a purge.
@@ -84,6 +95,10 @@ pub(super) struct Rows {
     pub(super) buckets: BTreeMap<BucketName, BucketCount>,
     pub(super) uploads: BTreeMap<ObjectUid, UploadRow>,
     pub(super) parts: BTreeMap<(ObjectUid, PartIndex), UploadPart>,
+    pub(super) quarantine: BTreeMap<u64, Quarantined>,
+    /// The last number given out in it.
+    pub(super) quarantined: u64,
+    pub(super) scrub: Option<String>,
 }
 
 pub(super) struct CatalogState {
@@ -91,6 +106,8 @@ pub(super) struct CatalogState {
     /// The last sequence given out.
     pub(super) reserved: u64,
     pub(super) rows: Rows,
+    /// The time of the command that is being applied.
+    pub(super) at: Timestamp,
     pub(super) is_rebuilding: bool,
     pub(super) leaves: Vec<Leaf>,
     pub(super) frontier: Frontier,
@@ -112,6 +129,7 @@ impl CatalogState {
             },
             reserved: 0,
             rows: Rows::default(),
+            at: Timestamp::default(),
             is_rebuilding: false,
             leaves: Vec::new(),
             frontier: Frontier::default(),
@@ -127,7 +145,7 @@ impl CatalogState {
         self.site.sequence
     }
 
-    fn note(&mut self, records: Vec<AuditRecord>) {
+    pub(super) fn note(&mut self, records: Vec<AuditRecord>) {
         for record in records {
             let index = self.frontier.size();
             let body = LeafBody::new(index, record);
@@ -152,6 +170,7 @@ impl CatalogState {
             row.facts.tags = tags.clone();
             row.tags_order = Some(marked.order.clone());
         }
+        row.quarantined = self.is_damaged(&row.name);
         row
     }
 
@@ -219,6 +238,21 @@ impl Kept for CatalogState {
                 self.is_rebuilding = false;
                 self.note(audit);
             }
+            Act::Quarantine(found, audit, at) => {
+                done.rows = self.quarantine(found, at);
+                self.note(audit);
+            }
+            Act::ForgetQuarantined(ids, audit) => {
+                done.rows = self.forget_quarantined(&ids);
+                self.note(audit);
+            }
+            Act::ForgetFile(file) => done.rows = self.forget_file(&file),
+            Act::Scrub(state) => rows.scrub = Some(state),
+            Act::Relocate(moves, pack, audit, at) => {
+                self.at = at;
+                done.rows = self.relocate(moves);
+                self.finish(vec![pack], &[], audit);
+            }
         }
         self.note(notes);
         self.failed = None;
@@ -275,6 +309,7 @@ impl Rows {
             live_bytes: 0,
             // A file of its own; a pack's state follows with the packs.
             closed: true,
+            dead_since: None,
         };
         self.files.entry(name.to_owned()).or_insert_with(new)
     }

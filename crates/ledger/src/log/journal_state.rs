@@ -211,6 +211,15 @@ impl JournalState {
                     let is_to = peer.as_ref().is_none_or(|peer| row.peer == *peer);
                     row.status == Status::Failed && is_to
                 }
+                Requeue::Damaged {
+                    peer,
+                    name: damaged,
+                } => {
+                    matches!(row.status, Status::Completed | Status::Failed)
+                        && row.peer == *peer
+                        && *name == *damaged
+                        && row.change.kind != ChangeKind::Tags
+                }
                 Requeue::CompletedAfter { peer, sequence } => {
                     let later = row.receipt.as_ref().is_some_and(|r| r.sequence > *sequence);
                     row.status == Status::Completed && row.peer == *peer && later
@@ -220,6 +229,10 @@ impl JournalState {
                 row.status = Status::Pending;
                 (row.next_try, row.updated_at, row.attempts) = (now, now, 0);
                 row.receipt = None;
+                if let Requeue::Damaged { .. } = which {
+                    row.reason = Some(sealift_terms::Reason::DstObjectDamaged);
+                    row.evidence = Some("the peer has found its copy damaged".to_owned());
+                }
                 queued += 1;
             }
         }

@@ -12,6 +12,7 @@
 mod audit;
 mod catalog;
 mod catalog_apply;
+mod catalog_care;
 mod catalog_state;
 mod file;
 mod journal;

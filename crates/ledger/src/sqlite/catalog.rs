@@ -27,14 +27,17 @@ use super::{
     columns::{Columns, all, first, limit},
     database::{check_integrity, open_writer},
     key_use::key_use,
+    quarantine,
     readers::Readers,
+    relocation,
     sealing::Sealing,
     uploads::{self, UPLOAD},
     writer::Writer,
 };
 use crate::{
-    BucketCount, Catalog, Commit, Committed, FactsSealer, FileRow, KeyUse, ListVersions, Outcome,
-    RecordRow, Result, SiteRow, UploadPart, UploadRow, VersionPage, VersionRow,
+    BucketCount, Catalog, Commit, Committed, DamagedVersion, FactsSealer, FileRow, KeyUse,
+    ListQuarantined, ListVersions, MarkRow, Outcome, PackState, QuarantineCount, Quarantined,
+    RecordRow, Relocation, Result, SiteRow, UploadPart, UploadRow, VersionPage, VersionRow,
 };
 
 /// The ids a catalog gets when it is made; an existing one keeps its own.
@@ -289,6 +292,97 @@ impl Catalog for SqliteCatalog {
             let sql = format!("SELECT {FILE} FROM files WHERE closed = 0 ORDER BY file");
             all(db, &sql, [], file)
         })
+    }
+
+    async fn quarantine(
+        &self,
+        found: Vec<DamagedVersion>,
+        audit: Vec<AuditRecord>,
+        at: Timestamp,
+    ) -> Result<u64> {
+        self.writer
+            .call(move |db, state| {
+                let put = quarantine::put(db, &found, at)?;
+                state.append(db, &audit)?;
+                Ok(put)
+            })
+            .await
+    }
+
+    async fn quarantined(&self, list: &ListQuarantined) -> Result<Vec<Quarantined>> {
+        let list = list.clone();
+        self.readers
+            .page(move |db| quarantine::list(db, &list))
+            .await
+    }
+
+    async fn quarantine_count(&self) -> Result<QuarantineCount> {
+        self.readers.point(quarantine::count)
+    }
+
+    async fn forget_quarantined(&self, ids: Vec<u64>, audit: Vec<AuditRecord>) -> Result<u64> {
+        self.writer
+            .call(move |db, state| {
+                let gone = quarantine::forget(db, &ids)?;
+                state.append(db, &audit)?;
+                Ok(gone)
+            })
+            .await
+    }
+
+    async fn marks(&self, after: Option<&MarkRow>, rows: usize) -> Result<Vec<MarkRow>> {
+        let (after, sealing) = (after.cloned(), self.sealing.clone());
+        self.readers
+            .page(move |db| relocation::marks(db, &sealing, after.as_ref(), rows))
+            .await
+    }
+
+    async fn marks_of(&self, name: &VersionName) -> Result<Vec<MarkRow>> {
+        self.readers
+            .point(|db| relocation::marks_of(db, &self.sealing, name))
+    }
+
+    async fn relocate(
+        &self,
+        moves: Vec<Relocation>,
+        pack: PackState,
+        audit: Vec<AuditRecord>,
+        at: Timestamp,
+    ) -> Result<u64> {
+        self.writer
+            .call(move |db, state| {
+                let moved = relocation::relocate(db, &moves, pack, at)?;
+                state.append(db, &audit)?;
+                Ok(moved)
+            })
+            .await
+    }
+
+    async fn forget_file(&self, file: &str) -> Result<bool> {
+        let file = file.to_owned();
+        self.writer
+            .call(move |db, _| quarantine::forget_file(db, &file))
+            .await
+    }
+
+    async fn version_under(&self, id: RecordId) -> Result<Option<VersionRow>> {
+        let sealing = self.sealing.clone();
+        self.readers
+            .page(move |db| {
+                let sql = format!("{VERSION} WHERE v.record = ?1 LIMIT 1");
+                first(db, &sql, [id.0], |row| version(row, &sealing))
+            })
+            .await
+    }
+
+    async fn scrub_state(&self) -> Result<Option<String>> {
+        self.readers.point(quarantine::scrub_state)
+    }
+
+    async fn put_scrub_state(&self, state: String) -> Result<()> {
+        self.writer
+            .call(move |db, _| quarantine::put_scrub_state(db, &state))
+            .await
     }
 
     async fn renew_epoch(&self, epoch: Epoch) -> Result<()> {

@@ -7,6 +7,7 @@ use super::{
     catalog_rows::{SealedFacts, kind_code, known},
     catalog_state::CatalogState,
     columns::{Columns, change, first, int, order_bytes},
+    quarantine::repaired,
     sealing::Sealing,
     tally::Tally,
     terms::StoredTerms,
@@ -119,7 +120,7 @@ fn apply(
     for (mark, tags) in commit.marks.iter().zip(tags) {
         group.mark(mark, tags.as_deref())?;
     }
-    group.tally.write(db)?;
+    group.tally.write(db, group.at)?;
     put_packs(db, &commit.packs)?;
     uploads::remove(db, &commit.uploads)?;
     state.append(db, &commit.audit)?;
@@ -154,7 +155,9 @@ impl Group<'_> {
                 table: "versions",
                 finding: "a row is there and cannot be found".to_owned(),
             })?;
-            if self.sequences == Sequences::Commit(sequence) || there.sequence >= new.sequence {
+            let repairs = there.quarantined && is_same(&new, &there);
+            let is_older = self.sequences == Sequences::Own && there.sequence < new.sequence;
+            if !repairs && !is_older {
                 return Ok(compare(&new, there));
             }
             self.remove(&new.name)?;
@@ -214,6 +217,7 @@ impl Group<'_> {
             sequence,
             stored_at: sealift_terms::Timestamp::from_millis(self.at),
             receipt: None,
+            quarantined: false,
         };
         let receipt = |terms| row.receipt_on(terms, self.state.site);
         row.receipt = new.terms.as_ref().map(receipt);
@@ -243,6 +247,7 @@ impl Group<'_> {
                 .version(&name.bucket, row.kind, row.facts.size, -1);
             let sql = "DELETE FROM versions WHERE bucket = ?1 AND key = ?2 AND version = ?3";
             change(self.db, sql, name_params(name))?;
+            repaired(self.db, name, self.at)?;
         }
         Ok(())
     }
@@ -343,15 +348,17 @@ pub(super) fn name_params(name: &VersionName) -> [&str; 3] {
 
 /// What it means that a version was there already.
 fn compare(new: &NewVersion, there: VersionRow) -> Outcome {
-    let same = new.kind == there.kind
-        && new.checksum == there.checksum
-        && new.facts.size == there.facts.size;
+    let same = is_same(new, &there);
     let there = Box::new(there);
     if same {
         Outcome::Known(there)
     } else {
         Outcome::Conflict(there)
     }
+}
+
+fn is_same(new: &NewVersion, there: &VersionRow) -> bool {
+    new.kind == there.kind && new.checksum == there.checksum && new.facts.size == there.facts.size
 }
 
 pub(super) fn put_records(db: &Connection, records: &[RecordRow]) -> Result<()> {
@@ -373,11 +380,11 @@ pub(super) fn put_records(db: &Connection, records: &[RecordRow]) -> Result<()> 
     Ok(())
 }
 
-fn put_packs(db: &Connection, packs: &[PackState]) -> Result<()> {
+pub(super) fn put_packs(db: &Connection, packs: &[PackState]) -> Result<()> {
     for pack in packs {
         change(
             db,
-            "INSERT INTO files VALUES (?1, ?2, 0, 0, ?3) ON CONFLICT DO UPDATE SET
+            "INSERT INTO files VALUES (?1, ?2, 0, 0, ?3, NULL) ON CONFLICT DO UPDATE SET
                  synced = max(synced, excluded.synced), closed = excluded.closed",
             params![pack.file, int("length", pack.synced_bytes)?, pack.closed],
         )?;
@@ -389,7 +396,15 @@ fn put_packs(db: &Connection, packs: &[PackState]) -> Result<()> {
 /// may be the only copy that is whole.
 pub(super) fn clear(db: &Connection) -> Result<()> {
     for table in [
-        "versions", "marks", "terms", "files", "buckets", "uploads", "parts",
+        "versions",
+        "marks",
+        "terms",
+        "files",
+        "buckets",
+        "uploads",
+        "parts",
+        "quarantine",
+        "scrub",
     ] {
         change(db, &format!("DELETE FROM {table}"), [])?;
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row};
-use sealift_terms::{Checksum, ObjectFacts, ObjectUid, RecordId, VersionName};
+use sealift_terms::{Checksum, ObjectFacts, ObjectUid, RecordId, Timestamp, VersionName};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -23,7 +23,9 @@ pub(super) const VERSION: &str = "SELECT v.bucket, v.key, v.version, v.ord, v.ki
             AND m.version = v.version AND m.kind = 0),
         (SELECT tags FROM marks m WHERE m.bucket = v.bucket AND m.key = v.key
             AND m.version = v.version AND m.kind = 0),
-        (SELECT json FROM terms t WHERE t.id = v.terms)
+        (SELECT json FROM terms t WHERE t.id = v.terms),
+        EXISTS (SELECT 1 FROM quarantine q WHERE q.bucket = v.bucket AND q.key = v.key
+            AND q.version = v.version AND q.repaired_at IS NULL)
     FROM versions v";
 
 /// What of a version is sealed in its row.
@@ -64,9 +66,11 @@ pub(super) fn version(row: &Row<'_>, sealing: &Sealing) -> Result<VersionRow> {
         sequence: columns.uint()?,
         stored_at: columns.time()?,
         receipt: None,
+        quarantined: false,
     };
     add_tags(&mut columns, sealing, &mut version)?;
     add_receipt(&mut columns, &mut version)?;
+    version.quarantined = columns.value()?;
     Ok(version)
 }
 
@@ -141,7 +145,7 @@ pub(super) fn record(row: &Row<'_>) -> Result<RecordRow> {
 }
 
 /// The columns that [`file()`] reads.
-pub(super) const FILE: &str = "file, synced, objects, live, closed";
+pub(super) const FILE: &str = "file, synced, objects, live, closed, dead_since";
 
 pub(super) fn file(row: &Row<'_>) -> Result<FileRow> {
     let mut columns = Columns::new("files", row);
@@ -151,5 +155,6 @@ pub(super) fn file(row: &Row<'_>) -> Result<FileRow> {
         objects: columns.uint()?,
         live_bytes: columns.uint()?,
         closed: columns.value()?,
+        dead_since: columns.value::<Option<i64>>()?.map(Timestamp::from_millis),
     })
 }

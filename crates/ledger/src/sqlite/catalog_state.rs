@@ -19,7 +19,7 @@ use crate::{LedgerError, Result, SiteRow, audit::LeafBody, merkle};
 pub(super) const SCHEMA: Schema = Schema {
     name: "catalog",
     application_id: 0x534c_4354,
-    migrations: &[V1, V2],
+    migrations: &[V1, V2, V3],
 };
 
 const V1: &str = "
@@ -82,6 +82,23 @@ CREATE TABLE audit (leaf INTEGER PRIMARY KEY, json TEXT NOT NULL, hash BLOB NOT 
 
 /// A rebuild that was cut off must not pass for a whole catalog.
 const V2: &str = "ALTER TABLE site ADD COLUMN rebuilding INTEGER NOT NULL DEFAULT 0;";
+
+/// Damaged bytes, and how far the scrub has come.
+const V3: &str = "
+CREATE TABLE quarantine (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    bucket TEXT NOT NULL, key TEXT NOT NULL, version TEXT NOT NULL,
+    uid BLOB NOT NULL,
+    file TEXT NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
+    found_at INTEGER NOT NULL, cause TEXT NOT NULL,
+    repaired_at INTEGER                   -- none while the version is damaged
+);
+CREATE UNIQUE INDEX quarantine_damaged ON quarantine (bucket, key, version)
+    WHERE repaired_at IS NULL;
+CREATE INDEX quarantine_file ON quarantine (file);
+ALTER TABLE files ADD COLUMN dead_since INTEGER;
+CREATE TABLE scrub (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL);
+";
 
 /// What the catalog's writer keeps between transactions.
 #[derive(Debug, Clone)]

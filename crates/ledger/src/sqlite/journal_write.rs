@@ -3,7 +3,7 @@
 use rusqlite::{CachedStatement, Connection, params};
 use sealift_terms::{
     BucketName, Change, ChangeKind, PeerName, Receipt, RuleName, Status, Timestamp, TransferId,
-    limits,
+    VersionName, limits,
 };
 
 use super::{
@@ -302,6 +302,9 @@ pub(super) fn requeue(
     which: &Requeue,
     now: Timestamp,
 ) -> Result<u64> {
+    if let Requeue::Damaged { peer, name } = which {
+        return requeue_damaged(db, state, peer, name, now);
+    }
     // ?2, ?3 and ?4 are compared only where the condition names them.
     let (condition, a, b, c) = match which {
         Requeue::All => ("status IN (0, 2)", None, None, None),
@@ -329,6 +332,8 @@ pub(super) fn requeue(
             text(prefix),
             above_prefix(prefix),
         ),
+        // Queued above.
+        Requeue::Damaged { .. } => ("0", None, None, None),
         Requeue::CompletedAfter { peer, sequence } => (
             "status = 1 AND peer = ?2 AND id IN (SELECT transfer FROM receipts
                  WHERE sequence > CAST(?3 AS INTEGER))",
@@ -350,6 +355,50 @@ pub(super) fn requeue(
         change(db, sql, [a])?;
     }
     Ok(queued as u64)
+}
+
+/// The version's content and delete marker; tags stay where they are.
+fn requeue_damaged(
+    db: &Connection,
+    state: &mut JournalState,
+    peer: &PeerName,
+    name: &VersionName,
+    now: Timestamp,
+) -> Result<u64> {
+    let (completed, failed, pending) = (
+        status_code(Status::Completed),
+        status_code(Status::Failed),
+        status_code(Status::Pending),
+    );
+    let sql = "SELECT id, rule, status, size FROM transfers
+         WHERE bucket = ?1 AND key = ?2 AND peer = ?3 AND version = ?4 AND kind <> 2
+             AND status IN (?5, ?6)";
+    let [bucket, key, version] = [
+        name.bucket.as_str(),
+        name.key.as_str(),
+        name.version.as_str(),
+    ];
+    let values = params![bucket, key, peer.as_str(), version, completed, failed];
+    let rows = all(db, sql, values, |row| {
+        let mut columns = Columns::new("transfers", row);
+        let (id, rule): (i64, RuleName) = (columns.value()?, columns.name()?);
+        Ok((id, rule, columns.value::<i64>()?, columns.value::<i64>()?))
+    })?;
+    for (id, rule, status, size) in &rows {
+        let reason = sealift_terms::Reason::DstObjectDamaged;
+        let sql = "UPDATE transfers SET status = ?2, next_try = ?3, updated_at = ?3, attempts = 0,
+                   reason = ?4, evidence = ?5 WHERE id = ?1";
+        let seen = "the peer has found its copy damaged";
+        change(
+            db,
+            sql,
+            params![id, pending, now.as_millis(), reason.as_str(), seen],
+        )?;
+        change(db, "DELETE FROM receipts WHERE transfer = ?1", [id])?;
+        state.count(&rule.clone(), peer, *status, -1, -size);
+        state.count(&rule.clone(), peer, pending, 1, *size);
+    }
+    Ok(rows.len() as u64)
 }
 
 fn text(name: &impl AsRef<str>) -> Option<String> {

@@ -13,6 +13,8 @@ struct InFile {
     objects: i64,
     live: i64,
     end: u64,
+    /// Something in it died, whatever else came to it.
+    died: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,12 +40,19 @@ impl Tally {
         }
         if let Some(file) = self.files.get_mut(&location.file) {
             file.objects += sign;
+            file.died |= sign < 0;
             file.live += sign * i64::try_from(location.length).unwrap_or(i64::MAX);
             file.end = file
                 .end
                 .max(location.offset.saturating_add(location.length));
         }
         *self.records.entry(record).or_default() += sign;
+    }
+
+    /// One sealed object moved as it is.
+    pub(super) fn moved(&mut self, from: &Location, to: &Location, record: RecordId) {
+        self.sealed(from, record, -1);
+        self.sealed(to, record, 1);
     }
 
     /// One version more or less.
@@ -59,7 +68,7 @@ impl Tally {
     }
 
     /// Writes the sums. A record that is not in the catalog is an error.
-    pub(super) fn write(self, db: &Connection) -> Result<()> {
+    pub(super) fn write(self, db: &Connection, at: i64) -> Result<()> {
         for (record, objects) in self.records {
             let sql = "UPDATE records SET objects = objects + ?2 WHERE id = ?1";
             if change(db, sql, params![record.0, objects])? == 0 {
@@ -70,10 +79,18 @@ impl Tally {
             // A file of its own is synced and closed; a pack's state follows with the packs.
             change(
                 db,
-                "INSERT INTO files VALUES (?1, ?2, ?3, ?4, 1) ON CONFLICT DO UPDATE SET
+                "INSERT INTO files VALUES (?1, ?2, ?3, ?4, 1, NULL) ON CONFLICT DO UPDATE SET
                      objects = objects + excluded.objects, live = live + excluded.live,
-                     synced = max(synced, excluded.synced)",
-                params![name, int("length", file.end)?, file.objects, file.live],
+                     synced = max(synced, excluded.synced),
+                     dead_since = iif(?6, coalesce(dead_since, ?5), dead_since)",
+                params![
+                    name,
+                    int("length", file.end)?,
+                    file.objects,
+                    file.live,
+                    at,
+                    file.died
+                ],
             )?;
         }
         for (bucket, sums) in self.buckets {

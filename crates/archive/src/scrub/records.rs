@@ -1,0 +1,91 @@
+//! The two copies of every key record.
+
+use sealift_keys::KeyRecord;
+use sealift_ledger::RecordRow;
+use sealift_seal::Expected;
+use sealift_terms::{AuditKind, AuditRecord, BucketName};
+
+use super::{PAGE_ROWS, Scrubber, Sink, state::Stage};
+use crate::{Finding, Result, archive::Core, records};
+
+impl Scrubber {
+    /// Compares a page of records; of two copies that differ the good one is written
+    /// over the other.
+    pub(super) async fn records(&mut self, sink: Sink<'_>) -> Result<u64> {
+        let page = self
+            .core
+            .catalog
+            .records(self.state.record, PAGE_ROWS)
+            .await?;
+        let Some(last) = page.last() else {
+            self.state.stage = Stage::Versions;
+            return Ok(0);
+        };
+        let (last, mut bytes) = (last.id, 0);
+        for row in &page {
+            bytes += row.json.len() as u64;
+            let Some(cause) = self.core.record_differs(row).await else {
+                continue;
+            };
+            self.core.store.probe().await?;
+            let cause = match self.core.repair_record(row, &cause).await? {
+                Some(from) => format!("{cause}; written anew from {from}"),
+                None => format!("{cause}; neither copy opens what is sealed under it"),
+            };
+            tracing::error!(record = %row.id, cause, "a key record is damaged");
+            let record = row.id;
+            self.found(&Finding::RecordDiffers { record, cause }, sink);
+        }
+        // Only now: a page that was not looked at to its end is looked at again.
+        self.state.record = Some(last);
+        self.state.scrubbed.records += page.len() as u64;
+        Ok(bytes)
+    }
+}
+
+impl Core {
+    /// Says which copy was good, if one was; the other is like it now.
+    async fn repair_record(&self, row: &RecordRow, cause: &str) -> Result<Option<&'static str>> {
+        let ours = KeyRecord::from_json(row.json.as_bytes()).ok();
+        let theirs = self.stored_record(row.id).await.ok();
+        let theirs = theirs.filter(|record| record.id == row.id);
+        for (candidate, from) in [(&ours, "the catalog"), (&theirs, "the store")] {
+            let Some(candidate) = candidate else { continue };
+            if candidate.id != row.id || !self.opens(candidate, &row.bucket).await? {
+                continue;
+            }
+            let record = AuditRecord::new(self.clock.now(), AuditKind::RecordRepaired, "agent")
+                .with("record", row.id)
+                .with("finding", cause)
+                .with("from", from);
+            self.audit.record(record)?;
+            records::write_file(&*self.store, candidate).await?;
+            self.catalog
+                .put_records(vec![records::row(candidate)])
+                .await?;
+            return Ok(Some(from));
+        }
+        let record = AuditRecord::new(self.clock.now(), AuditKind::ObjectDamaged, "agent")
+            .with("record", row.id)
+            .with("finding", cause);
+        self.audit.record(record)?;
+        Ok(None)
+    }
+
+    /// Whether a record unwraps, and to a key that opens what is sealed under it, where
+    /// something of that can be read.
+    async fn opens(&self, record: &KeyRecord, bucket: &BucketName) -> Result<bool> {
+        let Ok(open) = self.ring.open_anew(record, bucket).await else {
+            return Ok(false);
+        };
+        let Some(row) = self.catalog.version_under(record.id).await? else {
+            return Ok(true);
+        };
+        let expected = Expected::version(row.object_uid, row.record, row.name);
+        Ok(match self.inspect(&row.location, &expected).await {
+            Ok(inspected) => inspected.open(open.key()).is_ok(),
+            // What is missing or damaged speaks for no copy and against none.
+            Err(_) => true,
+        })
+    }
+}
