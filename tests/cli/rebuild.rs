@@ -55,15 +55,15 @@ fn a_lost_catalog_is_made_anew_and_the_site_goes_on() {
         "catalog.rebuilt",
         &["uid:", "offline", "\"versions\":\"4\""],
     );
-    // Its senders notice and offer everything again; the version that is gone from the source
-    // they cannot, and b has it all the same.
+    // Its senders notice and offer everything again; of the version that is gone from the
+    // source they ask whether b has it.
     pair.start();
     pair.a.audits("replica.rolled_back", &["\"peer\":\"b\""]);
     pair.b.audits("replica.rolled_back", &["\"peer\":\"a\""]);
     write_file(&pair.source.join("new"), "goes on");
     wait_until("everything is settled again", TIME_MAX, || {
         let count = |status| pair.a.transfers(status).0;
-        (count("COMPLETED"), count("FAILED"), count("PENDING")) == (4, 1, 0)
+        (count("COMPLETED"), count("FAILED"), count("PENDING")) == (5, 0, 0)
     });
     let after = archived(&pair.b);
     assert!(before.iter().all(|row| after.contains(row)), "{after:?}");
@@ -92,4 +92,39 @@ fn a_catalog_that_was_not_finished_is_refused_by_everything_but_the_rebuild() {
         .run(&["verify", "--deep"])
         .exits(0)
         .tells(&["4 objects"]);
+}
+
+#[test]
+fn what_a_rebuild_could_not_take_over_is_kept_until_another_one_can() {
+    let pair = filled();
+    pair.b.stop();
+    for file in ["catalog.db", "catalog.db-wal", "catalog.db-shm"] {
+        let _ = fs::remove_file(pair.b.data().join(file));
+    }
+    // Both copies of the key records are gone: nothing opens.
+    let records = pair.b.data().join("store/records");
+    let aside = pair.b.data().join("records-aside");
+    fs::rename(&records, &aside).unwrap();
+    pair.b
+        .run(&["verify", "--rebuild-catalog"])
+        .exits(4)
+        .tells(&["rebuilt   0 versions"]);
+    let packs = || {
+        fs::read_dir(pair.b.data().join("store/packs"))
+            .unwrap()
+            .count()
+    };
+    assert_eq!(packs(), 1);
+    pair.b.start();
+    pair.b.logs(&["a pack is not compacted"]);
+    pair.b.stop();
+    assert_eq!(packs(), 1, "it may be all that is left");
+    // They were in a backup of the file system.
+    fs::remove_dir_all(&records).unwrap_or_default();
+    fs::rename(&aside, &records).unwrap();
+    pair.b
+        .run(&["verify", "--rebuild-catalog"])
+        .exits(0)
+        .tells(&["rebuilt   4 versions"]);
+    pair.b.run(&["verify", "--deep"]).exits(0);
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::Setting;
+use super::{Setting, many_small, one_large};
 use crate::{
     contenders::{At, Floor, Nginx, Rclone, Restic, Rsync, Sealift},
     data::Work,
@@ -12,34 +12,17 @@ use crate::{
 };
 
 pub fn large(setting: &Setting<'_>) -> io::Result<Vec<Table>> {
-    let work = setting.scale.pick(
-        Work {
-            name: "1 × 2 GiB",
-            count: 1,
-            bytes: 2 << 30,
-        },
-        Work {
-            name: "1 × 256 MiB",
-            count: 1,
-            bytes: 256 << 20,
-        },
-    );
+    let work = one_large(setting.scale);
     bytes(setting, "large", &work)
 }
 
 pub fn middle(setting: &Setting<'_>) -> io::Result<Vec<Table>> {
-    let work = setting.scale.pick(
-        Work {
-            name: "200 × 8 MiB",
-            count: 200,
-            bytes: 8 << 20,
-        },
-        Work {
-            name: "32 × 8 MiB",
-            count: 32,
-            bytes: 8 << 20,
-        },
-    );
+    let (name, count) = setting.scale.pick(("200 × 8 MiB", 200), ("32 × 8 MiB", 32));
+    let work = Work {
+        name,
+        count,
+        bytes: 8 << 20,
+    };
     bytes(setting, "middle", &work)
 }
 
@@ -57,18 +40,7 @@ fn bytes(setting: &Setting<'_>, name: &'static str, work: &Work) -> io::Result<V
 }
 
 pub fn small(setting: &Setting<'_>) -> io::Result<Vec<Table>> {
-    let work = setting.scale.pick(
-        Work {
-            name: "10,000 × 4 KiB",
-            count: 10_000,
-            bytes: 4 << 10,
-        },
-        Work {
-            name: "3,000 × 4 KiB",
-            count: 3000,
-            bytes: 4 << 10,
-        },
-    );
+    let work = many_small(setting.scale);
     let entries = [
         Entry::new(Sealift, Some(AtLeast(40_000.0))),
         Entry::new(Rsync(At::Rest), None),

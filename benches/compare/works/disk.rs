@@ -2,7 +2,7 @@
 
 use std::{fs, io, process::Command, time::Instant};
 
-use super::Setting;
+use super::{Setting, many_small, one_large};
 use crate::{
     contenders::{At, Contender, Job, Rsync, Run, Sealift},
     data::Work,
@@ -13,18 +13,7 @@ use crate::{
 };
 
 pub fn small(setting: &Setting<'_>) -> io::Result<Vec<Table>> {
-    let work = setting.scale.pick(
-        Work {
-            name: "10,000 × 4 KiB",
-            count: 10_000,
-            bytes: 4 << 10,
-        },
-        Work {
-            name: "3,000 × 4 KiB",
-            count: 3000,
-            bytes: 4 << 10,
-        },
-    );
+    let work = many_small(setting.scale);
     let entries = [
         Entry::new(Sealift, Some(AtLeast(25_000.0))),
         Entry::new(Rsync(At::Rest), None),
@@ -34,18 +23,7 @@ pub fn small(setting: &Setting<'_>) -> io::Result<Vec<Table>> {
 }
 
 pub fn large(setting: &Setting<'_>) -> io::Result<Vec<Table>> {
-    let work = setting.scale.pick(
-        Work {
-            name: "1 × 2 GiB",
-            count: 1,
-            bytes: 2 << 30,
-        },
-        Work {
-            name: "1 × 256 MiB",
-            count: 1,
-            bytes: 256 << 20,
-        },
-    );
+    let work = one_large(setting.scale);
     let entries = [
         Entry::new(Sealift, None),
         Entry::new(Dd, Some(AtLeast(0.9))),

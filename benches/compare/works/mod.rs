@@ -8,7 +8,7 @@ mod read;
 
 use std::{io, path::Path};
 
-use crate::{contenders::Tools, report::Table};
+use crate::{contenders::Tools, data::Work, report::Table};
 
 /// How much is done.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,20 @@ impl Scale {
             Self::Quick => quick,
         }
     }
+}
+
+/// One large object.
+fn one_large(scale: Scale) -> Work {
+    let (name, bytes) = scale.pick(("1 × 2 GiB", 2 << 30), ("1 × 256 MiB", 256 << 20));
+    let count = 1;
+    Work { name, count, bytes }
+}
+
+/// Many small ones.
+fn many_small(scale: Scale) -> Work {
+    let (name, count) = scale.pick(("10,000 × 4 KiB", 10_000), ("3,000 × 4 KiB", 3000));
+    let bytes = 4 << 10;
+    Work { name, count, bytes }
 }
 
 /// What a work is given.

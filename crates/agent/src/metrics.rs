@@ -61,7 +61,8 @@ metrics! {
     Sessions = gauge "sealift_sessions" ["peer", "direction"] "Sessions that are open.";
     SessionsOpened = counter "sealift_sessions_opened_total" ["peer", "direction"] "Sessions opened.";
     ConnectionsRefused = counter "sealift_connections_refused_total" ["cause"] "Connections refused before or during authentication.";
-    CertificateExpiry = gauge "sealift_certificate_expiry_timestamp_seconds" ["identity"] "When a certificate ends, in seconds since 1970.";
+    CertificateExpiry = gauge "sealift_cert_expiration_timestamp_seconds" ["identity"] "When a certificate ends, in seconds since 1970.";
+    CertificateRefreshes = counter "sealift_cert_refreshes_total" ["result"] "Certificate files that were found changed: replaced what was in force, or refused.";
     KeyCalls = counter "sealift_key_provider_calls_total" [] "Calls to the key provider that wrapped or unwrapped.";
     KeyCallsSaved = counter "sealift_key_provider_calls_saved_total" [] "Calls to the key provider that key records made unnecessary.";
     ArchiveVersions = gauge "sealift_archive_versions" ["bucket"] "Versions held, delete markers included.";
@@ -189,7 +190,8 @@ mod tests {
             "sealift_sessions[peer,direction]",
             "sealift_sessions_opened_total[peer,direction]",
             "sealift_connections_refused_total[cause]",
-            "sealift_certificate_expiry_timestamp_seconds[identity]",
+            "sealift_cert_expiration_timestamp_seconds[identity]",
+            "sealift_cert_refreshes_total[result]",
             "sealift_key_provider_calls_total[]",
             "sealift_key_provider_calls_saved_total[]",
             "sealift_archive_versions[bucket]",

@@ -63,7 +63,8 @@ impl Archive {
             };
             list.after = last.id;
             for row in page {
-                if row.repaired_at.is_some_and(|at| at <= before) {
+                let is_over = row.repaired_at.is_some_and(|at| at <= before);
+                if is_over && !row.location.file.starts_with(PACKS) {
                     core.expire(&row).await?;
                     expired.sealings += 1;
                     expired.bytes += row.location.length;
@@ -78,23 +79,23 @@ impl Core {
     /// row never would be.
     async fn expire(&self, row: &Quarantined) -> Result<()> {
         let file = &row.location.file;
-        if !file.starts_with(PACKS) {
-            let name = StoreName::new(file).map_err(StoreError::from)?;
-            self.store.remove(&name).await?;
-        }
-        let record = AuditRecord::new(self.clock.now(), AuditKind::QuarantineExpired, "agent")
+        let name = StoreName::new(file).map_err(StoreError::from)?;
+        self.store.remove(&name).await?;
+        self.catalog
+            .forget_quarantined(vec![row.id], vec![self.expiry(row)])
+            .await?;
+        self.catalog.forget_file(file).await?;
+        Ok(())
+    }
+
+    /// That damaged bytes were deleted after their time.
+    pub(crate) fn expiry(&self, row: &Quarantined) -> AuditRecord {
+        AuditRecord::new(self.clock.now(), AuditKind::QuarantineExpired, "agent")
             .with("bucket", &row.name.bucket)
             .with("key", &row.name.key)
             .with("version", &row.name.version)
             .with("uid", row.object_uid)
-            .with("file", file);
-        self.catalog
-            .forget_quarantined(vec![row.id], vec![record])
-            .await?;
-        if !file.starts_with(PACKS) {
-            self.catalog.forget_file(file).await?;
-        }
-        Ok(())
+            .with("file", &row.location.file)
     }
 
     /// What of a file is in quarantine, damaged still or repaired.

@@ -114,7 +114,7 @@ pub(crate) fn version_of(
 }
 
 /// An object sealed by someone who gave no order is older than any that has one.
-fn order_of(meta: &Meta, region: &Region) -> Order {
+pub(crate) fn order_of(meta: &Meta, region: &Region) -> Order {
     meta.order.clone().unwrap_or_else(|| Order {
         clock: 0,
         region: region.clone(),

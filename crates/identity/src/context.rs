@@ -176,6 +176,13 @@ impl TlsContext {
         }
     }
 
+    /// Whether these are what is in force. The deny list is not compared.
+    #[must_use]
+    pub fn has_in_force(&self, credentials: &Credentials, peers: &Peers) -> bool {
+        let current = self.current.load();
+        current.credentials.shows_the_same(credentials) && current.peers.trusts_the_same(peers)
+    }
+
     /// Looks whether credentials and peers can be put in force, and changes nothing.
     ///
     /// # Errors

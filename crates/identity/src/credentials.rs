@@ -116,6 +116,12 @@ impl Credentials {
         &self.certified.cert
     }
 
+    /// Whether peers are shown the same certificates. The private key is then the same.
+    #[must_use]
+    pub fn shows_the_same(&self, other: &Self) -> bool {
+        self.certified.cert == other.certified.cert
+    }
+
     pub(crate) fn certified(&self) -> &Arc<CertifiedKey> {
         &self.certified
     }

@@ -103,6 +103,18 @@ impl Peers {
         self.denied.contains(identity)
     }
 
+    /// Whether the same peers are vouched for by the same roots.
+    #[must_use]
+    pub fn trusts_the_same(&self, other: &Self) -> bool {
+        self.by_identity == other.by_identity
+    }
+
+    /// The identities on the deny list.
+    #[must_use]
+    pub fn denied(&self) -> &BTreeSet<Identity> {
+        &self.denied
+    }
+
     /// The same peers with another deny list.
     #[must_use]
     pub fn with_denied(&self, denied: BTreeSet<Identity>) -> Self {

@@ -487,6 +487,51 @@ async fn what_was_queued_again_is_asked_about_before_it_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_from_the_source_fails_only_if_the_peer_has_it_no_more() {
+    let site = Site::new().await;
+    let keys = ["small", "large", "replaced", "lost"];
+    for key in keys {
+        let size = if key == "large" { 3 << 20 } else { 10 };
+        site.source.put(key, content(size)).unwrap();
+    }
+    let far = takes_all();
+    let running = site.run(&far);
+    site.completed(4).await;
+    running.end().await;
+    for key in ["small", "large", "lost"] {
+        site.source.remove(key).unwrap();
+    }
+    {
+        let mut store = far.store.lock();
+        store.objects.remove("lost");
+        store
+            .receipts
+            .retain(|_, receipt| receipt.name.key.as_str() != "lost");
+        store.order.retain(|key| key != "lost");
+    }
+    let first: Vec<_> = all(site.journal()).await;
+    site.source.put("replaced", content(11)).unwrap();
+    let which = Requeue::CompletedAfter {
+        peer: peer(),
+        sequence: 0,
+    };
+    site.journal().requeue(which, OsClock.now()).await.unwrap();
+    let running = site.run(&far);
+    until("their end", async || {
+        let now = all(site.journal()).await;
+        first.iter().all(|transfer| {
+            let now = now.iter().find(|now| now.id == transfer.id).unwrap();
+            match transfer.change.name.key.as_str() {
+                "lost" => now.reason == Some(Reason::SrcObjectGone),
+                _ => now.status == Status::Completed,
+            }
+        })
+    })
+    .await;
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_question_outside_of_any_offer_is_answered() {
     let site = Site::new().await;
     assert_eq!(site.sender.ask(b"abc").await, None, "nobody is there");

@@ -86,6 +86,8 @@ kinds! {
     KeyBackup = "key.backup",
     /// A certificate was issued.
     CertificateIssued = "certificate.issued",
+    /// Another certificate or other trust bundles were put in force.
+    CertificateReplaced = "certificate.replaced",
     /// Work was pending and nothing was acknowledged for too long.
     ReplicationStalled = "replication.stalled",
     /// Something was acknowledged again after that.

@@ -6,7 +6,11 @@ use sealift_archive::{Depth, Finding as Found, VerifySummary as Examined};
 use sealift_ledger::VersionRow;
 use sealift_store::StoreName;
 use sealift_terms::{AuditKind, AuditRecord};
-use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
+use tokio::{
+    runtime::Handle,
+    sync::mpsc::{self, error::TrySendError},
+    task::JoinHandle,
+};
 
 use super::{PAGE_ROWS, SiteOperations, listing::Versions};
 use crate::{
@@ -17,6 +21,30 @@ use crate::{
 /// After this long an object that was being stored when the examination ended is
 /// in the catalog.
 const COMMIT_AWAITED: Duration = Duration::from_secs(1);
+
+/// Findings between who examines and who tells of them.
+const FINDINGS_QUEUED_MAX: usize = 1000;
+/// Files about which more is to be found out: so many at once.
+const DOUBTFUL_HELD_MAX: usize = 10_000;
+/// Until there is room in the queue of findings.
+const QUEUE_AWAITED: Duration = Duration::from_millis(1);
+
+/// Files that an examination found doubtful, until more is known of them.
+#[derive(Debug, Default)]
+struct Doubtful {
+    /// Without a row in the catalog.
+    orphans: BTreeSet<String>,
+    /// Missing or too short.
+    broken: BTreeSet<String>,
+    /// How many were broken until now.
+    broken_files: u64,
+}
+
+impl Doubtful {
+    fn held(&self) -> usize {
+        self.orphans.len() + self.broken.len()
+    }
+}
 
 /// A verification under way: rows out, sums kept.
 pub(super) struct Verification<'a> {
@@ -75,18 +103,18 @@ impl SiteOperations {
             true => Depth::Deep,
             false => Depth::Shallow,
         };
-        let (sender, mut found) = mpsc::unbounded_channel();
-        let (mut orphans, mut damaged) = (BTreeSet::new(), Count::default());
-        let mut broken = BTreeSet::new();
+        let (sender, mut found) = mpsc::channel(FINDINGS_QUEUED_MAX);
+        let (mut doubtful, mut damaged) = (Doubtful::default(), Count::default());
         let examination = self.examination(depth, sender, work.answer.clone());
         while let Some(finding) = found.recv().await {
             match finding {
-                Found::Orphan { file, .. } => drop(orphans.insert(file)),
+                Found::Orphan { file, .. } => drop(doubtful.orphans.insert(file)),
                 finding => {
                     if let Found::FileMissing { file, .. } | Found::FileShort { file, .. } =
                         &finding
+                        && doubtful.broken.insert(file.clone())
                     {
-                        broken.insert(file.clone());
+                        doubtful.broken_files += 1;
                     }
                     let size = self.size_of(&finding).await?;
                     damaged.objects += u64::from(size.is_some());
@@ -94,19 +122,34 @@ impl SiteOperations {
                     self.damage(finding, work).await?;
                 }
             }
+            if doubtful.held() >= DOUBTFUL_HELD_MAX {
+                self.look_into(&mut doubtful, deep, work).await?;
+            }
         }
         let examined = examination.await.map_err(Error::failed("examining"))??;
-        if !deep && !broken.is_empty() {
-            self.objects_in(&broken, work).await?;
-        }
-        self.orphans(orphans, work).await?;
+        self.look_into(&mut doubtful, deep, work).await?;
         if !deep {
-            work.summary.files += examined.files.saturating_sub(broken.len() as u64);
+            work.summary.files += examined.files.saturating_sub(doubtful.broken_files);
         }
         // Those that did not open were examined, too, and are not verified.
         work.summary.verified.objects += examined.versions.saturating_sub(damaged.objects);
         work.summary.verified.bytes += examined.bytes.saturating_sub(damaged.bytes);
         Ok(())
+    }
+
+    /// Says of the files that were found doubtful what is to be said.
+    async fn look_into(
+        &self,
+        doubtful: &mut Doubtful,
+        deep: bool,
+        work: &mut Verification<'_>,
+    ) -> Result<(), Error> {
+        let broken = std::mem::take(&mut doubtful.broken);
+        if !deep && !broken.is_empty() {
+            self.objects_in(&broken, work).await?;
+        }
+        self.orphans(std::mem::take(&mut doubtful.orphans), work)
+            .await
     }
 
     /// Names the objects that files which are missing or short do not hold whole.
@@ -141,15 +184,12 @@ impl SiteOperations {
     fn examination(
         &self,
         depth: Depth,
-        findings: mpsc::UnboundedSender<Found>,
+        findings: mpsc::Sender<Found>,
         answer: Answer,
     ) -> JoinHandle<Result<Examined, Error>> {
         let (archive, runtime) = (Arc::clone(&self.site.archive), Handle::current());
         tokio::task::spawn_blocking(move || {
-            let mut sink = move |finding| {
-                // Nobody takes it once nobody listens, and the end is near then.
-                let _ = findings.send(finding);
-            };
+            let mut sink = move |finding| queue(&findings, finding);
             runtime.block_on(async {
                 tokio::select! {
                     examined = archive.verify(depth, &mut sink) => Ok(examined?),
@@ -191,7 +231,7 @@ impl SiteOperations {
         if !orphans.is_empty() && self.live.is_some() {
             tokio::time::sleep(COMMIT_AWAITED).await;
             let mut after: Option<String> = None;
-            loop {
+            while after.as_ref() < orphans.last() {
                 let page = self.site.catalog.files(after.as_deref(), PAGE_ROWS).await?;
                 let Some(last) = page.last() else { break };
                 after = Some(last.file.clone());
@@ -288,5 +328,14 @@ pub(crate) fn in_words(found: Found) -> Finding {
         object,
         finding: word.to_owned(),
         evidence,
+    }
+}
+
+/// Hands a finding over, from the thread that examines: it waits while there are too
+/// many. Nobody takes it once nobody listens, and the end is near then.
+fn queue(findings: &mpsc::Sender<Found>, mut finding: Found) {
+    while let Err(TrySendError::Full(back)) = findings.try_send(finding) {
+        finding = back;
+        std::thread::sleep(QUEUE_AWAITED);
     }
 }

@@ -9,6 +9,7 @@
 
 mod accepting;
 mod canary;
+mod certificates;
 mod dialling;
 mod difference;
 mod hello;

@@ -223,7 +223,12 @@ impl Running {
                 "the quarantine cannot be looked through"
             ),
         }
-        match self.site.archive.compact(config.dead_kept).await {
+        match self
+            .site
+            .archive
+            .compact(config.dead_kept, config.quarantine_kept)
+            .await
+        {
             Ok(done) if done.deleted > 0 || done.packs > 0 => {
                 tracing::info!(
                     packs = done.packs,

@@ -44,6 +44,7 @@ impl Running {
             self.look_at_senders(),
             self.look_at_health(),
             self.look_at_ages(),
+            self.follow_certificates(),
             self.tidy_up()
         );
     }
@@ -160,7 +161,7 @@ impl Running {
         Ok(())
     }
 
-    fn show_certificate(&self) {
+    pub(super) fn show_certificate(&self) {
         let leaf = self.tls.credentials().leaf().clone();
         let expiry = leaf.not_after.as_secs();
         let series = self
@@ -204,7 +205,7 @@ impl Running {
 }
 
 /// Ticks now and then every so often; those that were missed do not come later.
-fn every(period: Duration) -> tokio::time::Interval {
+pub(super) fn every(period: Duration) -> tokio::time::Interval {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks

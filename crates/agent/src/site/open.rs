@@ -97,14 +97,15 @@ fn open_here(config: &Config, world: &World, catalog: IfLost) -> Result<Opened, 
     let dir: &Path = &config.site.data_dir;
     let keystore = Arc::new(open_keystore(config, world)?);
     let facts = Arc::new(SiteFacts::new(keystore.facts_key()));
-    if catalog == IfLost::Refuse {
-        lost::refuse_new_catalog(dir)?;
-    }
     let lost_journal = lost::journal(dir);
     let new = NewSite {
         site: SiteId::random(&*world.rng),
         epoch: Epoch::random(&*world.rng),
     };
+    match catalog {
+        IfLost::Refuse => lost::refuse_new_catalog(dir)?,
+        IfLost::Rebuild => lost::make_unfinished_catalog(dir, facts.clone(), new)?,
+    }
     // The catalog first: a journal without one says that there was one.
     let cannot = |which| move |source| Error::Database { which, source };
     let catalog = SqliteCatalog::open(&dir.join(CATALOG_FILE), facts.clone(), new);

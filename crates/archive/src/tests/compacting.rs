@@ -4,7 +4,10 @@ use sealift_ledger::FileRow;
 use sealift_store::Call;
 use sealift_terms::ChangeKind;
 
-use super::site::*;
+use super::{
+    scrubbing::{flip, row, scrub},
+    site::*,
+};
 use crate::{Compacted, Depth, rebuild};
 
 const KEPT: Duration = Duration::from_secs(3600);
@@ -68,7 +71,7 @@ async fn a_pack_more_than_half_dead_is_copied_and_deleted_and_a_rebuild_finds_th
     let before = running.listing().await;
     let old = site.files_in("store/packs");
     let bytes = fs::metadata(&old[0]).unwrap().len();
-    let done = running.archive.compact(KEPT).await.unwrap();
+    let done = running.archive.compact(KEPT, KEPT).await.unwrap();
     assert_eq!(
         done,
         Compacted {
@@ -85,15 +88,11 @@ async fn a_pack_more_than_half_dead_is_copied_and_deleted_and_a_rebuild_finds_th
     assert!(fs::metadata(&new[0]).unwrap().len() < bytes / 2);
     assert!(site.has_leaf("pack.compacted").await);
     assert_all_there(&site, &running, &kept).await;
-    let again = running.archive.compact(NOW).await.unwrap();
+    let again = running.archive.compact(NOW, NOW).await.unwrap();
     assert_eq!(again, Compacted::default(), "nothing in it is dead");
     running.archive.close().await;
     drop(running);
-    for path in site.files() {
-        if path.to_string_lossy().contains("catalog.db") {
-            fs::remove_file(path).unwrap();
-        }
-    }
+    site.lose_catalog();
     let (parts, _) = site.parts();
     let mut sink = |finding| panic!("{finding}");
     rebuild(parts, "test", &mut sink).await.unwrap();
@@ -124,7 +123,7 @@ async fn a_pack_less_than_half_dead_waits_until_its_dead_bytes_are_old() {
         let upload = running.upload(tags).await;
         running.archive.commit(upload, None).await.unwrap();
     }
-    let done = running.archive.compact(NOW).await.unwrap();
+    let done = running.archive.compact(NOW, NOW).await.unwrap();
     assert_eq!(done, Compacted::default(), "it is open still");
     running.archive.close().await;
     drop(running);
@@ -133,10 +132,10 @@ async fn a_pack_less_than_half_dead_waits_until_its_dead_bytes_are_old() {
     drop(running);
     let running = site.open().await;
     assert_eq!(
-        running.archive.compact(KEPT).await.unwrap(),
+        running.archive.compact(KEPT, KEPT).await.unwrap(),
         Compacted::default()
     );
-    let done = running.archive.compact(NOW).await.unwrap();
+    let done = running.archive.compact(NOW, NOW).await.unwrap();
     assert_eq!(
         (done.packs, done.deleted),
         (1, 1),
@@ -157,13 +156,13 @@ async fn compaction_cut_off_anywhere_loses_nothing_and_is_taken_up_again() {
         let kept = half_dead(&site, 3).await;
         let running = site.open().await;
         running.faults.fail(call, calls, io::ErrorKind::Other);
-        let error = running.archive.compact(KEPT).await;
+        let error = running.archive.compact(KEPT, KEPT).await;
         assert!(error.is_err(), "{call:?}");
         // The process ends here: what it would have tidied up is not.
         drop(running);
         let running = site.open().await;
         assert_all_there(&site, &running, &kept).await;
-        let done = running.archive.compact(KEPT).await.unwrap();
+        let done = running.archive.compact(KEPT, KEPT).await.unwrap();
         assert_eq!(done.packs, 1, "{call:?}");
         assert_all_there(&site, &running, &kept).await;
         assert_eq!(site.files_in("store/packs").len(), 1, "{call:?}");
@@ -190,7 +189,7 @@ async fn a_pack_that_is_published_and_empty_after_a_crash_goes_at_the_next_round
         ..Default::default()
     };
     running.archive.core.catalog.commit(commit).await.unwrap();
-    let done = running.archive.compact(KEPT).await.unwrap();
+    let done = running.archive.compact(KEPT, KEPT).await.unwrap();
     assert_eq!((done.packs, done.deleted), (1, 2));
     assert!(!site.dir.path().join("store").join(&leftover).exists());
     assert_all_there(&site, &running, &kept).await;
@@ -208,7 +207,7 @@ async fn a_reader_of_a_pack_reads_on_while_it_is_compacted() {
         .open_object("test", &bucket(), &key, None)
         .await
         .unwrap();
-    running.archive.compact(KEPT).await.unwrap();
+    running.archive.compact(KEPT, KEPT).await.unwrap();
     let mut read = Vec::new();
     reader
         .read_range(0..reader.size(), |run| {
@@ -220,39 +219,68 @@ async fn a_reader_of_a_pack_reads_on_while_it_is_compacted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pack_with_bytes_in_quarantine_waits() {
+async fn what_the_catalog_does_not_know_is_never_compacted_away() {
+    let site = Site::new();
+    let kept = half_dead(&site, 3).await;
+    // All copies of the key records are lost, and the catalog with them.
+    let records = site.dir.path().join("store/records");
+    let aside = site.dir.path().join("aside");
+    fs::rename(&records, &aside).unwrap();
+    site.lose_catalog();
+    let mut findings = 0;
+    let mut count = |_| findings += 1;
+    let parts = site.parts().0;
+    let report = rebuild(parts, "test", &mut count).await.unwrap();
+    assert_eq!((report.versions, report.marks), (0, 0));
+    assert!(findings > 0);
+    let before = site.files_in("store/packs");
+    let running = site.open().await;
+    let done = running.archive.compact(NOW, NOW).await.unwrap();
+    assert_eq!(done, Compacted::default());
+    running.archive.close().await;
+    drop(running);
+    assert_eq!(site.files_in("store/packs"), before);
+    // They are found again.
+    fs::rename(&aside, &records).unwrap();
+    let mut drop_all = |finding| panic!("{finding}");
+    let parts = site.parts().0;
+    rebuild(parts, "test", &mut drop_all).await.unwrap();
+    let running = site.open().await;
+    assert_all_there(&site, &running, &kept).await;
+    assert_eq!(running.archive.compact(KEPT, KEPT).await.unwrap().packs, 1);
+    assert_all_there(&site, &running, &kept).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_bytes_go_with_their_pack_once_they_came_again_and_their_time_is_over() {
     let site = Site::new();
     let kept = half_dead(&site, 3).await;
     let running = site.open().await;
-    let row = running
-        .listing()
-        .await
-        .into_iter()
-        .find(|r| r.name == name("k1", "v1"))
-        .unwrap();
-    let damage = sealift_ledger::DamagedVersion {
-        name: row.name.clone(),
-        object_uid: row.object_uid,
-        cause: "a test".to_owned(),
-    };
-    let catalog = &running.archive.core.catalog;
-    catalog
-        .quarantine(vec![damage], Vec::new(), Default::default())
-        .await
-        .unwrap();
-    assert_eq!(
-        running.archive.compact(NOW).await.unwrap(),
-        Compacted::default()
-    );
+    let (key, bytes) = &kept[1];
+    let before = row(&running, key).await;
+    flip(&site, &running, key, 100).await;
+    let found = scrub(&running).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    let old = running.archive.compact(NOW, NOW).await.unwrap();
+    assert_eq!(old, Compacted::default(), "it did not come again yet");
     running
-        .put(offer("k1", "v1", 2, kept[1].1.len()), &kept[1].1)
+        .put(offer(key, "v1", 2, bytes.len()), bytes)
         .await
         .unwrap();
-    assert_eq!(
-        running.archive.compact(NOW).await.unwrap(),
-        Compacted::default()
+    let old = running.archive.compact(NOW, KEPT).await.unwrap();
+    assert_eq!(old, Compacted::default(), "its time is not over");
+    let done = running.archive.compact(NOW, NOW).await.unwrap();
+    assert_eq!((done.packs, done.deleted), (1, 1));
+    assert!(
+        !site
+            .dir
+            .path()
+            .join("store")
+            .join(&before.location.file)
+            .exists()
     );
-    running.archive.expire_quarantine(NOW).await.unwrap();
-    assert_eq!(running.archive.compact(NOW).await.unwrap().packs, 1);
+    let count = running.archive.quarantine_count().await.unwrap();
+    assert_eq!((count.damaged, count.repaired), (0, 0));
+    assert!(site.has_leaf("quarantine.expired").await);
     assert_all_there(&site, &running, &kept).await;
 }

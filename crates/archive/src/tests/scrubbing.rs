@@ -7,7 +7,7 @@ use super::site::*;
 use crate::{Begin, Depth, Finding, Scrubber};
 
 /// A whole pass; what it found.
-async fn scrub(running: &Running) -> Vec<Finding> {
+pub(super) async fn scrub(running: &Running) -> Vec<Finding> {
     let mut scrubber = running.archive.scrubber().await.unwrap();
     if !scrubber.state().is_under_way() {
         scrubber.begin();
@@ -24,13 +24,13 @@ async fn finish(scrubber: &mut Scrubber) -> Vec<Finding> {
     found
 }
 
-async fn row(running: &Running, key: &str) -> VersionRow {
+pub(super) async fn row(running: &Running, key: &str) -> VersionRow {
     let key = sealift_terms::ObjectKey::new(key).unwrap();
     running.archive.find(&bucket(), &key, None).await.unwrap()
 }
 
 /// Flips a bit `at` bytes behind the beginning of a version's sealed bytes.
-async fn flip(site: &Site, running: &Running, key: &str, at: i64) {
+pub(super) async fn flip(site: &Site, running: &Running, key: &str, at: i64) {
     let location = row(running, key).await.location;
     let path = site.dir.path().join("store").join(&location.file);
     let mut bytes = fs::read(&path).unwrap();

@@ -219,6 +219,14 @@ impl Site {
         found
     }
 
+    pub(super) fn lose_catalog(&self) {
+        for path in self.files() {
+            if path.to_string_lossy().contains("catalog.db") {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }
+
     pub(super) fn files_in(&self, folder: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
         walk(&self.dir.path().join(folder), &mut found);

@@ -7,7 +7,12 @@ use sealift_terms::{Reason, Receipt};
 use sealift_wire::{LinkEvent, OfferId, Refusal, SendEvent};
 use tokio::sync::mpsc;
 
-use super::{prepare::refusal, sending::Sending, shared::Shared, tally::Tally};
+use super::{
+    prepare::refusal,
+    sending::{Content, Sending},
+    shared::Shared,
+    tally::Tally,
+};
 use crate::SenderError;
 
 /// Settlements written down in one step.
@@ -84,7 +89,11 @@ fn completed(
 }
 
 fn received(shared: &Shared, tally: &Tally, sending: &Sending, receipt: Box<Receipt>) {
-    let sent = sending.checksum.lock().clone();
+    let sent = match sending.content {
+        // Nothing was sent, and nothing is left that its receipt could be held against.
+        Content::Gone(_) => receipt.checksum.clone(),
+        _ => sending.checksum.lock().clone(),
+    };
     let transfer = &sending.transfer;
     let settlement = shared.judge().received(transfer, sent.as_ref(), receipt);
     if matches!(settlement.outcome, TransferOutcome::Completed(_)) {

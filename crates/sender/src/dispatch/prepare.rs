@@ -12,7 +12,7 @@ use sealift_terms::{
 use sealift_wire::{HowToOffer, Offer, Refusal, checksum::crc64};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::sending::{Content, Sending};
+use super::sending::{Content, Gone, Sending};
 use crate::changes::version;
 
 /// Bytes of small objects that are in memory at once for one peer, whatever it may have:
@@ -78,7 +78,8 @@ pub(super) async fn prepare(
     part_size: PartSize,
     room: &Room,
 ) -> Result<Prepared, (Transfer, Refusal)> {
-    match content(&transfer, sources, part_size, room).await {
+    let how = how(&transfer);
+    match content(&transfer, how, sources, part_size, room).await {
         Ok((content, checksum, permit)) => {
             let size = transfer.change.facts.size;
             let part_size = PartSize::fitting(size, part_size).unwrap_or(PartSize::MAX);
@@ -94,7 +95,6 @@ pub(super) async fn prepare(
                 stored: 0.into(),
                 _permit: permit,
             };
-            let how = how(&sending.transfer);
             Ok(Prepared {
                 sending,
                 offer,
@@ -118,10 +118,42 @@ type Ready = (Content, Option<Checksum>, Option<OwnedSemaphorePermit>);
 
 async fn content(
     transfer: &Transfer,
+    how: HowToOffer,
     sources: &BTreeMap<BucketName, Arc<dyn Source>>,
     part_size: PartSize,
     room: &Room,
 ) -> Result<Ready, Refusal> {
+    match read(transfer, sources, part_size, room).await {
+        Ok(ready) => Ok(ready),
+        Err(Unread::Source(error)) => match Gone::of(&error) {
+            // The receipt of an earlier try may have been lost, or the peer have lost
+            // its place: it says whether it has it all the same.
+            Some(gone) if how == HowToOffer::AskFirst => Ok((Content::Gone(gone), None, None)),
+            _ => Err(refusal(&error)),
+        },
+        Err(Unread::Refused(refusal)) => Err(refusal),
+    }
+}
+
+/// Why there is no content.
+enum Unread {
+    Source(StoreError),
+    Refused(Refusal),
+}
+
+impl From<StoreError> for Unread {
+    fn from(error: StoreError) -> Self {
+        Self::Source(error)
+    }
+}
+
+/// Opens an object, and reads it if it is small.
+async fn read(
+    transfer: &Transfer,
+    sources: &BTreeMap<BucketName, Arc<dyn Source>>,
+    part_size: PartSize,
+    room: &Room,
+) -> Result<Ready, Unread> {
     let VersionName {
         bucket,
         key,
@@ -132,25 +164,19 @@ async fn content(
         return Ok((Content::Nothing, None, None));
     }
     if size > limits::OBJECT_BYTES_MAX {
-        return Err(Refusal::new(
-            Reason::DstObjectTooLarge,
-            format!("{size} bytes"),
-        ));
+        let evidence = format!("{size} bytes");
+        let refusal = Refusal::new(Reason::DstObjectTooLarge, evidence);
+        return Err(Unread::Refused(refusal));
     }
     let no_source = || {
-        Refusal::new(
-            Reason::SrcUnavailable,
-            format!("no source for bucket {bucket}"),
-        )
+        let evidence = format!("no source for bucket {bucket}");
+        Unread::Refused(Refusal::new(Reason::SrcUnavailable, evidence))
     };
     let source = sources.get(bucket).ok_or_else(no_source)?;
-    let own = version::of_source(version).map_err(|error| refusal(&error.into()))?;
+    let own = version::of_source(version).map_err(StoreError::from)?;
     if is_large(transfer, part_size) {
         let permit = room.large.clone().acquire_owned().await.ok();
-        let object = source
-            .open(key, &own)
-            .await
-            .map_err(|error| refusal(&error))?;
+        let object = source.open(key, &own).await?;
         return Ok((Content::Large(object), None, permit));
     }
     // Small enough for 32 bits, and at least one so that the empty are bounded too.
@@ -162,10 +188,7 @@ async fn content(
         .await
         .ok();
     let size = usize::try_from(size).unwrap_or_default();
-    let bytes = source
-        .read_whole(key, &own, size)
-        .await
-        .map_err(|error| refusal(&error))?;
+    let bytes = source.read_whole(key, &own, size).await?;
     let checksum = Checksum::crc64nvme(crc64(&bytes));
     Ok((Content::Small(bytes), Some(checksum), permit))
 }

@@ -24,6 +24,35 @@ pub(super) enum Content {
     Small(Vec<u8>),
     /// In the source.
     Large(Arc<dyn SourceObject>),
+    /// Nowhere any more: all that can be done is to ask whether the peer has it.
+    Gone(Gone),
+}
+
+/// How a version is found to be lost to its source.
+#[derive(Debug, Clone)]
+pub(super) enum Gone {
+    /// The object is not there.
+    Removed,
+    /// Another version is there.
+    Replaced(String),
+}
+
+impl Gone {
+    /// Of what a source says, if it is this.
+    pub(super) fn of(error: &StoreError) -> Option<Self> {
+        match error {
+            StoreError::SourceGone => Some(Self::Removed),
+            StoreError::SourceChanged { evidence } => Some(Self::Replaced(evidence.clone())),
+            _ => None,
+        }
+    }
+
+    fn error(&self) -> StoreError {
+        match self.clone() {
+            Self::Removed => StoreError::SourceGone,
+            Self::Replaced(evidence) => StoreError::SourceChanged { evidence },
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -43,7 +72,7 @@ impl Sending {
     pub(super) fn whole(&self) -> Option<&[u8]> {
         match &self.content {
             Content::Small(bytes) => Some(bytes),
-            Content::Nothing | Content::Large(_) => None,
+            Content::Nothing | Content::Large(_) | Content::Gone(_) => None,
         }
     }
 
@@ -53,6 +82,7 @@ impl Sending {
             Content::Large(object) => return object.read_exact_at(buffer, from).await,
             Content::Small(bytes) => bytes.as_slice(),
             Content::Nothing => &[],
+            Content::Gone(gone) => return Err(gone.error()),
         };
         let from = usize::try_from(from).unwrap_or(usize::MAX);
         let range = bytes.get(from..from.saturating_add(buffer.len()));
@@ -89,6 +119,7 @@ impl Sending {
         match &self.content {
             Content::Large(object) => object.finish().await,
             Content::Small(_) | Content::Nothing => Ok(()),
+            Content::Gone(gone) => Err(gone.error()),
         }
     }
 

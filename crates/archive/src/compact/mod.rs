@@ -9,15 +9,13 @@
 //! last two steps take away, at the next round. Readers that have the old file open
 //! read on in it.
 
+mod entries;
+
 use std::time::Duration;
 
-use sealift_keys::KeyRecord;
-use sealift_ledger::{Commit, FileRow, Location, PackState, Relocation, VersionRow};
-use sealift_seal::{
-    Expected, Found, Mark, Scanner, Tail,
-    pack::{EntryKind, PACK_HEADER, append_entry},
-};
-use sealift_store::{StoreError, StoreFile, StoreName, blocking};
+use sealift_ledger::{Commit, FileRow, Location, PackState, Quarantined, Relocation, VersionRow};
+use sealift_seal::pack::{EntryKind, PACK_HEADER, append_entry};
+use sealift_store::{StoreError, StoreFile, StoreName};
 use sealift_terms::{AuditKind, AuditRecord};
 
 use crate::{
@@ -25,8 +23,8 @@ use crate::{
     archive::Core,
     limits::{PAGE_ROWS, WRITE_BYTES_MAX},
     packs::PACKS,
-    read::StoredObject,
 };
+use entries::Live;
 
 /// What a round of compaction did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,14 +41,23 @@ pub struct Compacted {
 
 impl Archive {
     /// Compacts closed packs that are more than half dead, or in which something has
-    /// been dead for longer than `dead_kept`. A pack with bytes in quarantine waits.
+    /// been dead for longer than `dead_kept`.
+    ///
+    /// Only what is known to be dead goes: a pack waits while it holds something of
+    /// which the catalog knows nothing or that does not open, and while damaged bytes
+    /// in it did not come again, or did less than `quarantine_kept` ago.
     ///
     /// # Errors
-    /// What store, catalog or keys say. What was done until then is done.
-    pub async fn compact(&self, dead_kept: Duration) -> Result<Compacted> {
+    /// What store or catalog say. What was done until then is done.
+    pub async fn compact(
+        &self,
+        dead_kept: Duration,
+        quarantine_kept: Duration,
+    ) -> Result<Compacted> {
         let core = &self.core;
         let _alone = core.compacting.lock().await;
-        let before = core.clock.now().minus(dead_kept);
+        let now = core.clock.now();
+        let (before, expired) = (now.minus(dead_kept), now.minus(quarantine_kept));
         let is_due = |row: &FileRow| {
             row.objects == 0
                 || row.live_bytes.saturating_mul(2) < row.synced_bytes
@@ -64,126 +71,55 @@ impl Archive {
             };
             after.clone_from(&last.file);
             for row in page.iter().filter(|row| row.closed && is_due(row)) {
-                if row.file.starts_with(PACKS) && core.quarantined_in(&row.file).await?.is_empty() {
-                    core.compact_pack(row, &mut done).await?;
+                if !row.file.starts_with(PACKS) {
+                    continue;
+                }
+                let damaged = core.quarantined_in(&row.file).await?;
+                let is_over = |row: &Quarantined| row.repaired_at.is_some_and(|at| at <= expired);
+                if damaged.iter().all(is_over) {
+                    core.compact_pack(row, damaged, &mut done).await?;
                 }
             }
         }
     }
 }
 
-/// An entry that lives, with what it is found by in the catalog.
-struct Live {
-    kind: EntryKind,
-    from: Location,
-    /// None for a key record, which no location names.
-    whose: Option<(sealift_terms::VersionName, sealift_terms::ObjectUid)>,
-}
-
 impl Core {
-    async fn compact_pack(&self, row: &FileRow, done: &mut Compacted) -> Result<()> {
-        if row.objects > 0 {
-            let Some(live) = self.live_entries(row).await? else {
+    async fn compact_pack(
+        &self,
+        row: &FileRow,
+        damaged: Vec<Quarantined>,
+        done: &mut Compacted,
+    ) -> Result<()> {
+        let live = match self.live_entries(row, &damaged).await? {
+            Ok(live) => live,
+            Err(cause) => {
+                // The scrub finds out what is damaged; a rebuild takes over what is unknown.
+                tracing::warn!(pack = row.file, cause, "a pack is not compacted");
                 return Ok(());
-            };
+            }
+        };
+        if row.objects > 0 {
             done.entries += live.len() as u64;
             done.packs += 1;
             self.copy(&row.file, live).await?;
         }
-        if self.drop_pack(&row.file).await? {
+        if self.drop_pack(&row.file, damaged).await? {
             done.deleted += 1;
             done.bytes += row.synced_bytes;
         }
         Ok(())
     }
 
-    /// The entries of a pack that live, if all that the catalog has in it are found.
-    async fn live_entries(&self, row: &FileRow) -> Result<Option<Vec<Live>>> {
-        let name = StoreName::new(&row.file).map_err(StoreError::from)?;
-        let stored = StoredObject(self.store.open(&name).await?);
-        let synced = row.synced_bytes;
-        let scanning = blocking(
-            self.store.calls(),
-            move || -> Result<Vec<(EntryKind, u64, u64)>> {
-                let mut scanner = Scanner::new(stored, synced, Tail::Closed);
-                let mut entries = Vec::new();
-                while let Some(found) = scanner.next()? {
-                    if let Found::Entry {
-                        kind,
-                        body_offset,
-                        body,
-                    } = found
-                    {
-                        entries.push((kind, body_offset, body.len() as u64));
-                    }
-                }
-                Ok(entries)
-            },
-        );
-        let entries = scanning.await.map_err(|_| ArchiveError::Closed)??;
-        let (mut live, mut counted) = (Vec::new(), 0);
-        for (kind, offset, length) in entries {
-            let from = Location {
-                file: row.file.clone(),
-                offset,
-                length,
-            };
-            let whose = match kind {
-                EntryKind::Record => None,
-                EntryKind::Object | EntryKind::Mark => match self.lives(&from).await? {
-                    None => continue,
-                    lives => lives,
-                },
-            };
-            counted += u64::from(whose.is_some());
-            live.push(Live { kind, from, whose });
+    /// The damaged bytes that went with a pack.
+    async fn forget_expired(&self, damaged: Vec<Quarantined>) -> Result<()> {
+        if damaged.is_empty() {
+            return Ok(());
         }
-        if counted == row.objects {
-            return Ok(Some(live));
-        }
-        // Something in it is damaged, or was moved meanwhile: the scrub finds out.
-        tracing::warn!(
-            pack = row.file,
-            found = counted,
-            known = row.objects,
-            "not compacted: not all that rests in it was found"
-        );
-        Ok(None)
-    }
-
-    /// Whose bytes these are, if the catalog has them here. One that does not open is
-    /// nobody's: it is missed when the entries are counted.
-    async fn lives(
-        &self,
-        at: &Location,
-    ) -> Result<Option<(sealift_terms::VersionName, sealift_terms::ObjectUid)>> {
-        let Ok(inspected) = self.inspect(at, &Expected::unlisted()).await else {
-            return Ok(None);
-        };
-        let record = inspected.header().record;
-        let Some(row) = self.catalog.record(record).await? else {
-            return Ok(None);
-        };
-        let Ok(record) = KeyRecord::from_json(row.json.as_bytes()) else {
-            return Ok(None);
-        };
-        let open = self.ring.open(&record, &row.bucket).await?;
-        let Ok(opened) = inspected.open(open.key()) else {
-            return Ok(None);
-        };
-        let (name, uid) = (opened.meta().name(), opened.header().uid);
-        let rests_here = match opened.meta().mark {
-            None | Some(Mark::DeleteMarker) => {
-                let known = self.catalog.known(&name).await?;
-                known.is_some_and(|row| row.object_uid == uid && row.location == *at)
-            }
-            Some(Mark::Tags | Mark::Purge) => {
-                let marks = self.catalog.marks_of(&name).await?;
-                let mut marks = marks.iter();
-                marks.any(|row| row.object_uid == uid && row.location == *at)
-            }
-        };
-        Ok(rests_here.then_some((name, uid)))
+        let ids = damaged.iter().map(|row| row.id).collect();
+        let records = damaged.iter().map(|row| self.expiry(row)).collect();
+        self.catalog.forget_quarantined(ids, records).await?;
+        Ok(())
     }
 
     /// Copies entries as they are into a new pack, and moves them in the catalog.
@@ -279,7 +215,7 @@ impl Core {
 
     /// Deletes a pack in which nothing rests: the file first, so that one without a
     /// row is never left.
-    async fn drop_pack(&self, file: &str) -> Result<bool> {
+    async fn drop_pack(&self, file: &str, damaged: Vec<Quarantined>) -> Result<bool> {
         let page = self
             .catalog
             .files(file.get(..file.len().saturating_sub(1)), 1)
@@ -287,11 +223,12 @@ impl Core {
         let is_empty = page
             .first()
             .is_some_and(|row| row.file == file && row.objects == 0 && row.closed);
-        if !is_empty || !self.quarantined_in(file).await?.is_empty() {
+        if !is_empty {
             return Ok(false);
         }
         let name = StoreName::new(file).map_err(StoreError::from)?;
         self.store.remove(&name).await?;
+        self.forget_expired(damaged).await?;
         Ok(self.catalog.forget_file(file).await?)
     }
 

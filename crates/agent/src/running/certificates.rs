@@ -1,0 +1,114 @@
+//! The certificate, its key and the trust bundles: files that others replace. What
+//! they hold is put in force by itself, whole and only when a peer would accept it.
+
+use std::time::Duration;
+
+use sealift_identity::{Credentials, Peers};
+use sealift_terms::{AuditKind, AuditRecord};
+
+use super::{Running, upkeep::every};
+use crate::{Error, Metric, load_credentials, load_peers};
+
+/// The files are read and compared this often: a watch on a file misses what replaces
+/// the directory around it, as Kubernetes does.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// What could not be taken up, so that it is told once, and not while it is written.
+#[derive(Debug, Default)]
+struct Refused {
+    last: Option<String>,
+    told: bool,
+}
+
+impl Refused {
+    /// Whether this is to be told: the same was found before, and nobody was told.
+    fn is_news(&mut self, error: String) -> bool {
+        if self.last.as_ref() != Some(&error) {
+            *self = Self {
+                last: Some(error),
+                told: false,
+            };
+            return false;
+        }
+        !std::mem::replace(&mut self.told, true)
+    }
+}
+
+impl Running {
+    /// Puts in force what the files hold, whenever that is something else.
+    pub(super) async fn follow_certificates(&self) {
+        let (mut ticks, mut refused) = (every(LOOK_EVERY), Refused::default());
+        loop {
+            ticks.tick().await;
+            let result = match self.take_up_certificates().await {
+                Ok(false) => {
+                    refused = Refused::default();
+                    continue;
+                }
+                Ok(true) => "replaced",
+                Err(error) => {
+                    let error = error.in_one_line();
+                    if !refused.is_news(error.clone()) {
+                        continue;
+                    }
+                    tracing::error!(
+                        error,
+                        "the certificate files cannot be taken up: the old ones stay in force"
+                    );
+                    "refused"
+                }
+            };
+            let metrics = &self.site.metrics;
+            metrics
+                .series(Metric::CertificateRefreshes, &[result])
+                .add(1);
+        }
+    }
+
+    /// Whether something else is in force now.
+    async fn take_up_certificates(&self) -> Result<bool, Error> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let (config, world) = (self.site.current(), self.site.world.clone());
+        // Files may lie where reading hangs.
+        let loading =
+            tokio::task::spawn_blocking(move || -> Result<(Credentials, Peers), Error> {
+                Ok((load_credentials(&config, &world)?, load_peers(&config)?))
+            });
+        let loaded = loading.await;
+        let (credentials, peers) = loaded.map_err(Error::failed("reading certificates"))??;
+        if self.tls.has_in_force(&credentials, &peers) {
+            return Ok(false);
+        }
+        let leaf = credentials.leaf().clone();
+        let accepted = self.tls.accept(credentials, peers)?;
+        let now = self.site.world.clock.now();
+        let record = AuditRecord::new(now, AuditKind::CertificateReplaced, "agent")
+            .with("identity", &leaf.identity)
+            .with("serial", &leaf.serial)
+            .with("not_after", leaf.not_after);
+        self.site.record(record)?;
+        self.tls.put_in_force(accepted);
+        self.show_certificate();
+        self.standing.sweep(&self.tls);
+        tracing::info!(
+            serial = leaf.serial, not_after = %leaf.not_after,
+            "another certificate or other trust bundles are in force"
+        );
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_being_written_is_not_told_and_what_stays_wrong_is_told_once() {
+        let mut refused = Refused::default();
+        let told: Vec<bool> = ["half", "a", "a", "a", "b", "a", "a"]
+            .into_iter()
+            .map(|error| refused.is_news(error.to_owned()))
+            .collect();
+        assert_eq!(told, [false, false, true, false, false, false, true]);
+    }
+}
