@@ -4,6 +4,7 @@ mod arrival;
 mod changes;
 mod damage;
 mod demonstration;
+mod denying;
 mod destinations;
 mod memory;
 mod misbehaving;

@@ -56,3 +56,28 @@ fn links_end_with_the_certificate_and_new_ones_wait_for_another() {
     pair.a.run(&["reload"]).exits(0);
     pair.wait_completed(2, TIME_MAX);
 }
+
+#[test]
+fn a_certificate_that_is_replaced_on_disk_is_taken_up_by_itself() {
+    let pair = Pair::new();
+    write_file(&pair.source.join("before"), "under the first");
+    issue(&pair, &pair.a, Duration::from_secs(50));
+    pair.start();
+    pair.wait_completed(1, TIME_MAX);
+    // Half written: the one that was there stays in force.
+    let certificate = pair.a.dir.join("identity.crt");
+    std::fs::write(&certificate, "-----BEGIN CERTIFICATE-----\nMIIB").unwrap();
+    pair.a.logs(&["cannot be taken up", "identity.crt"]);
+    write_file(&pair.source.join("meanwhile"), "under the first, still");
+    pair.wait_completed(2, TIME_MAX);
+    issue(&pair, &pair.a, Duration::from_secs(3600));
+    pair.a.audits("certificate.replaced", &[&pair.a.identity]);
+    assert_eq!(pair.a.metric("sealift_cert_refreshes_total"), Some(2));
+    // The links that were begun with the first end with it, and nobody has to do anything.
+    wait_until("the links of the first are closed", TIME_MAX, || {
+        let closed = |site: &Site| site.log().contains("a link is closed");
+        closed(&pair.a) || closed(&pair.b)
+    });
+    write_file(&pair.source.join("after"), "under the second");
+    pair.wait_completed(3, TIME_MAX);
+}

@@ -1,6 +1,7 @@
 //! `sealift ca`: the certificate authority in a directory.
 
 mod backup;
+mod deny;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -22,6 +23,8 @@ pub(crate) enum Ca {
     Init(Init),
     /// Issue a certificate for an agent
     Issue(Issue),
+    /// Let an identity in no more, here and at once: no authority is needed
+    Deny(deny::Deny),
     /// Write the whole authority to a file under a passphrase
     Backup(backup::Backup),
     /// Make the authority's directory from a backup
@@ -85,6 +88,7 @@ impl Ca {
         match self {
             Self::Init(init) => init.run(global),
             Self::Issue(issue) => issue.run(global),
+            Self::Deny(deny) => deny.run(global),
             Self::Backup(backup) => backup.run(global),
             Self::Restore(restore) => restore.run(global),
         }

@@ -90,6 +90,12 @@ pub const UPLOAD_FILES_MAX: usize = 65_536;
 pub const FILES_KEPT_BACK: usize = 2048;
 /// Kept free in the store for catalog and audit: the larger of this and one percent.
 pub const STORE_RESERVE_BYTES_MIN: u64 = 1 << 30;
+/// Identities on a site's deny list.
+pub const DENIED_MAX: usize = 1000;
+/// A file with a deny list of that length.
+pub const DENY_LIST_BYTES_MAX: usize = 2 << 20;
+/// Why an identity is denied, in bytes.
+pub const DENY_REASON_BYTES_MAX: usize = 1024;
 /// Longest life of a certificate: 47 days.
 pub const CERTIFICATE_LIFE_MAX: Duration = Duration::from_secs(47 * 86_400);
 /// How far a peer's clock may be ahead before its changes are held.

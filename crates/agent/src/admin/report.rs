@@ -1,8 +1,8 @@
 //! What an agent answers with: the rows of `--json`, in the words of the vocabulary.
 
 use sealift_terms::{
-    BucketName, ChangeKind, Epoch, KeyId, ObjectKey, ObjectUid, PeerName, Reason, RecordId, Region,
-    RuleName, SessionFacts, SiteId, SiteName, Status, Timestamp, VersionId,
+    BucketName, ChangeKind, Epoch, Identity, KeyId, ObjectKey, ObjectUid, PeerName, Reason,
+    RecordId, Region, RuleName, SessionFacts, SiteId, SiteName, Status, Timestamp, VersionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +116,21 @@ pub struct QuarantinedRow {
     /// When the version came again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repaired_at: Option<Timestamp>,
+}
+
+/// An identity on the deny list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeniedRow {
+    /// Who is let in no more.
+    pub identity: Identity,
+    /// Since when.
+    pub since: Timestamp,
+    /// Who put it there, as in the audit log.
+    pub by: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Something that somebody has to look at.

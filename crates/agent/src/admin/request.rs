@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sealift_terms::{BucketName, ObjectKey, PeerName, Reason, Status, VersionId, limits};
+use sealift_terms::{BucketName, Identity, ObjectKey, PeerName, Reason, Status, VersionId, limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Keys, ReadAudit};
@@ -43,6 +43,8 @@ pub enum Request {
     Keys(Keys),
     /// Reads the audit log.
     Audit(ReadAudit),
+    /// Looks at the deny list, or changes it; the [`DeniedRow`](super::DeniedRow)s on it then.
+    Deny(Deny),
 }
 
 /// Which objects to list.
@@ -153,6 +155,20 @@ pub struct Scrub {
     pub now: bool,
 }
 
+/// What becomes of the deny list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Deny {
+    /// Who is let in no more, or again; nothing is changed when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// Whether it is taken off the list.
+    pub lift: bool,
+    /// Why it is put there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 impl Request {
     /// The command's word, as in the path of a request.
     #[must_use]
@@ -171,6 +187,7 @@ impl Request {
             Self::Scrub(_) => "scrub",
             Self::Keys(_) => "keys",
             Self::Audit(_) => "audit",
+            Self::Deny(_) => "deny",
         }
     }
 
@@ -212,6 +229,7 @@ impl Request {
             "scrub" => Self::Scrub(json(body)?),
             "keys" => Self::Keys(json(body)?),
             "audit" => Self::Audit(json(body)?),
+            "deny" => Self::Deny(json(body)?),
             other => {
                 let what = format!("command {other:?}");
                 return Err(Error::NotFound { what });
@@ -234,6 +252,7 @@ impl Request {
             Self::Audit(it) => serde_json::to_vec(it),
             Self::Check(it) => serde_json::to_vec(it),
             Self::Scrub(it) => serde_json::to_vec(it),
+            Self::Deny(it) => serde_json::to_vec(it),
             Self::Status | Self::Reload | Self::Scan => Ok(b"{}".to_vec()),
         };
         json.map_err(Error::failed("writing a request"))
@@ -293,6 +312,11 @@ mod tests {
                 set: vec![("log.level".to_owned(), "debug".to_owned())],
             }),
             Request::Scan,
+            Request::Deny(Deny {
+                identity: "spiffe://example.org/region/r/agent/a".parse().ok(),
+                lift: true,
+                reason: None,
+            }),
             Request::Keys(Keys::List),
             Request::Keys(Keys::Rotate {
                 key: "alias/a".to_owned(),

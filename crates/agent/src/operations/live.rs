@@ -1,10 +1,12 @@
 //! What only a running agent knows, and what only it can do.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use sealift_archive::ScrubState;
 use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceStatus};
-use sealift_terms::{BucketName, PeerName, Reason, SessionFacts, Timestamp, TransferId};
+use sealift_terms::{BucketName, Identity, PeerName, Reason, SessionFacts, Timestamp, TransferId};
 
 use crate::{
     CheckLine, Error,
@@ -44,6 +46,12 @@ pub(crate) trait Live: Send + Sync {
 
     /// Asks for a pass of the scrub.
     fn scrub_now(&self);
+
+    /// Who it is, by the certificate in force.
+    fn identity(&self) -> Identity;
+
+    /// Lets these identities in no more, and ends their connections.
+    fn deny(&self, denied: &BTreeSet<Identity>);
 
     /// Says that transfers are due now.
     fn wake(&self);

@@ -11,6 +11,7 @@
 mod answers;
 mod auditing;
 mod comparing;
+mod denying;
 mod explaining;
 mod failing;
 mod holding;
@@ -164,6 +165,7 @@ impl SiteOperations {
             Request::Scrub(scrub) => self.scrub(scrub, actor, answer).await,
             Request::Scan => self.scan(actor, answer).await,
             Request::Keys(keys) => self.keys(keys, actor, answer).await,
+            Request::Deny(deny) => self.deny(deny, actor, answer).await,
             Request::Audit(read) => self.read_audit(read, answer).await,
         }
     }

@@ -76,6 +76,7 @@ impl Running {
             });
         let loaded = loading.await;
         let (credentials, peers) = loaded.map_err(Error::failed("reading certificates"))??;
+        let peers = peers.with_denied(self.site.denied.identities());
         if self.tls.has_in_force(&credentials, &peers) {
             return Ok(false);
         }

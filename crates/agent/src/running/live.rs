@@ -1,11 +1,15 @@
 //! What the operations of a site ask of the agent that runs on it.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use sealift_archive::ScrubState;
 use sealift_ledger::Requeue;
 use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceHandle, SourceStatus};
-use sealift_terms::{AuditKind, AuditRecord, BucketName, PeerName, Timestamp, TransferId};
+use sealift_terms::{
+    AuditKind, AuditRecord, BucketName, Identity, PeerName, Timestamp, TransferId,
+};
 
 use super::{Running, canary::Canary, difference, hello::policy_of, question, start::rules_of};
 use crate::{
@@ -94,6 +98,15 @@ impl Live for Running {
 
     fn scrub_now(&self) {
         self.scrubbing.ask();
+    }
+
+    fn identity(&self) -> Identity {
+        self.tls.credentials().leaf().identity.clone()
+    }
+
+    fn deny(&self, denied: &BTreeSet<Identity>) {
+        self.tls.set_denied(denied);
+        self.standing.sweep(&self.tls);
     }
 
     fn wake(&self) {
@@ -189,7 +202,7 @@ impl Running {
         self.confined.refuse_outside(&after)?;
         // Everything that can be refused comes first; from the record on nothing is.
         let credentials = load_credentials(&after, &self.site.world)?;
-        let peers = load_peers(&after)?;
+        let peers = load_peers(&after)?.with_denied(self.site.denied.identities());
         let identity = self.tls.accept(credentials, peers)?;
         keys_usable(&after, &self.site.keystore).await?;
         let (grants, rules) = (after.grants.clone(), rules_of(&after));

@@ -120,7 +120,7 @@ async fn start(
 ) -> Result<Arc<Running>, Error> {
     let clock = site.world.clock.clone();
     let credentials = load_credentials(&config, &site.world)?;
-    let peers = load_peers(&config)?;
+    let peers = load_peers(&config)?.with_denied(site.denied.identities());
     let tls = Arc::new(TlsContext::new(
         config.tls.clone(),
         credentials,

@@ -1,6 +1,7 @@
 //! One site put together: an opened data directory with everything that a running
 //! agent or a command works on, and nothing of the network.
 
+mod denied;
 mod keys;
 pub(crate) mod lost;
 mod offline;
@@ -19,6 +20,7 @@ use sealift_terms::{AuditRecord, Timestamp};
 
 use crate::{Error, Metrics, World, config::Config};
 
+pub(crate) use denied::Denied;
 pub(crate) use keys::usable as keys_usable;
 pub use lost::Remnant;
 pub use offline::{Offline, Restoring};
@@ -41,6 +43,7 @@ pub(crate) struct Site {
     /// The byte budget of everything in this process that buffers.
     pub(crate) budget: Budget,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) denied: Denied,
     current: RwLock<Arc<Config>>,
     /// Last, so that everything else is closed when it is given up.
     _lock: DataDirLock,

@@ -9,7 +9,7 @@ use sealift_ledger::{Catalog, NewSite, SqliteAudit, SqliteCatalog, SqliteJournal
 use sealift_store::DirectoryStore;
 use sealift_terms::{Audit, AuditKind, AuditRecord, Epoch, SiteId};
 
-use super::{Site, keys, lost};
+use super::{Denied, Site, keys, lost};
 use crate::{Error, World, admin::Actor, config::Config, files::upload_files_max, open_keystore};
 
 /// The sender's journal in a data directory.
@@ -182,6 +182,7 @@ async fn assemble(
     actor: &str,
 ) -> Result<Arc<Site>, Error> {
     let ready = ready(&config, &world, opened, actor);
+    let denied = Denied::open(Arc::clone(&world.disk), &config.site.data_dir)?;
     let parts = ready.parts.clone();
     let archive = Archive::open(ready.parts)
         .await
@@ -202,6 +203,7 @@ async fn assemble(
         archive: Arc::new(archive),
         budget: parts.budget,
         metrics: Arc::default(),
+        denied,
         current,
         _lock: lock,
     }))
