@@ -51,7 +51,8 @@ impl Config {
         let mut overrides = from_environment(std::env::vars());
         overrides.extend(flags);
         let source = Source {
-            path: path.to_owned(),
+            // Two readings of one file are to be the same, whatever it was called.
+            path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
             text: read(path)?,
             overrides,
         };

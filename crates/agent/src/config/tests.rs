@@ -479,3 +479,15 @@ fn what_is_sent_and_what_is_received_share_the_byte_budget() {
     assert_eq!(sends.receiving + sends.sending, all);
     assert!(sends.sending > all / 2 && sends.receiving > 0);
 }
+
+#[test]
+fn a_file_is_the_same_whatever_it_is_called() {
+    let dir = tempfile::tempdir_in(".").unwrap();
+    let file = dir.path().join("sealift.toml");
+    fs::write(&file, GOOD).unwrap();
+    let called = Path::new(".").join(dir.path().file_name().unwrap());
+    let relative = Config::load(&called.join("sealift.toml"), Vec::new()).unwrap();
+    let absolute = Config::load(&file.canonicalize().unwrap(), Vec::new()).unwrap();
+    assert_eq!(relative.path, absolute.path);
+    assert_eq!(relative.site.data_dir, absolute.site.data_dir);
+}
