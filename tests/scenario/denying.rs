@@ -46,7 +46,10 @@ fn a_denied_identity_is_cut_off_at_once_and_comes_back_when_that_is_lifted() {
         .exits(0)
         .tells(&["nobody is denied"]);
     pair.wait_completed(2, TIME_MAX);
-    pair.b.run(&["ca", "deny", identity, "--lift"]).exits(2);
+    pair.b
+        .run(&["ca", "deny", identity, "--lift"])
+        .exits(2)
+        .tells(&["not on the deny list"]);
 }
 
 #[test]

@@ -59,8 +59,10 @@ impl SiteOperations {
         let denied = &self.site.denied;
         match lift {
             true if !denied.lift(&identity)? => {
-                return Err(Error::NotFound {
-                    what: format!("{identity} on the deny list"),
+                return Err(Error::Request {
+                    what: "identity",
+                    found: format!("{identity}, which is not on the deny list"),
+                    allowed: "those that `sealift ca deny` shows".to_owned(),
                 });
             }
             true => {}
