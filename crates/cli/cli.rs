@@ -110,6 +110,9 @@ pub(crate) enum Command {
     /// The certificate authority
     #[command(subcommand)]
     Ca(commands::ca::Ca),
+    /// The certificates of this site and of its peers
+    #[command(subcommand)]
+    Certs(commands::certs::Certs),
     /// Print a configuration, the manual, or completions for a shell
     #[command(subcommand)]
     Generate(commands::generate::Generate),

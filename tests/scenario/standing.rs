@@ -64,6 +64,11 @@ fn a_certificate_that_is_replaced_on_disk_is_taken_up_by_itself() {
     issue(&pair, &pair.a, Duration::from_secs(50));
     pair.start();
     pair.wait_completed(1, TIME_MAX);
+    let own = |site: &Site| site.rows(&["certs", "list"])[0]["serial"].clone();
+    let first = own(&pair.a);
+    let peers = &pair.b.rows(&["certs", "list"])[1..];
+    assert_eq!(peers[0]["peer"], "a", "{peers:?}");
+    assert_eq!(peers[0]["serial"], first, "what a shows is what b sees");
     // Half written: the one that was there stays in force.
     let certificate = pair.a.dir.join("identity.crt");
     std::fs::write(&certificate, "-----BEGIN CERTIFICATE-----\nMIIB").unwrap();
@@ -73,6 +78,8 @@ fn a_certificate_that_is_replaced_on_disk_is_taken_up_by_itself() {
     issue(&pair, &pair.a, Duration::from_secs(3600));
     pair.a.audits("certificate.replaced", &[&pair.a.identity]);
     assert_eq!(pair.a.metric("sealift_cert_refreshes_total"), Some(2));
+    let second = own(&pair.a);
+    assert_ne!(second, first);
     // The links that were begun with the first end with it, and nobody has to do anything.
     wait_until("the links of the first are closed", TIME_MAX, || {
         let closed = |site: &Site| site.log().contains("a link is closed");
@@ -80,4 +87,9 @@ fn a_certificate_that_is_replaced_on_disk_is_taken_up_by_itself() {
     });
     write_file(&pair.source.join("after"), "under the second");
     pair.wait_completed(3, TIME_MAX);
+    assert_eq!(pair.b.rows(&["certs", "list"])[1]["serial"], second);
+    pair.b.stop();
+    let stopped = pair.b.rows(&["certs", "list"]);
+    assert_eq!(stopped[0]["identity"], pair.b.identity.as_str());
+    assert!(stopped[1]["serial"].is_null(), "nobody is connected");
 }

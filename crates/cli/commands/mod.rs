@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod ca;
+pub(crate) mod certs;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod explain;
@@ -53,6 +54,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Keys(command) => block_on(command.run(global)),
         Command::Audit(command) => block_on(command.run(global)),
         Command::Ca(command) => command.run(global),
+        Command::Certs(command) => block_on(command.run(global)),
         Command::Generate(command) => command.run(),
     }
 }

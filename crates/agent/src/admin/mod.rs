@@ -28,9 +28,9 @@ pub use keys::{KeyVersions, Keys, KeysRestored};
 pub use operations::{Actor, Operations};
 pub use reach::{OpenSite, Reached};
 pub use report::{
-    Alarm, BucketReport, Count, DeniedRow, Explanation, Finding, ObjectRow, PeerReport,
-    QuarantinedRow, Readiness, Rebuilt, Retried, RuleReport, ScrubReport, Sealing, SourceReport,
-    StatusCount, StatusReport, UnderWay, VerifyRow, VerifySummary,
+    Alarm, BucketReport, CertificateFacts, CertificateRow, Count, DeniedRow, Explanation, Finding,
+    ObjectRow, PeerReport, QuarantinedRow, Readiness, Rebuilt, Retried, RuleReport, ScrubReport,
+    Sealing, SourceReport, StatusCount, StatusReport, UnderWay, VerifyRow, VerifySummary,
 };
 pub use request::{Check, Deny, Get, Ls, Named, Request, Retry, Scrub, Verify};
 pub use server::AdminServer;

@@ -118,6 +118,36 @@ pub struct QuarantinedRow {
     pub repaired_at: Option<Timestamp>,
 }
 
+/// A certificate that a site shows, or that a peer of it showed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateRow {
+    /// The peer; none for the site's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PeerName>,
+    /// Who it is for.
+    pub identity: Identity,
+    /// The certificate; none for a peer that has no connection now.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateFacts>,
+    /// The number of the trust bundle that vouches for it here; 0 for plain PEM.
+    pub bundle: u64,
+    /// Roots in that bundle.
+    pub roots: usize,
+    /// Whether it is on the deny list.
+    pub denied: bool,
+}
+
+/// What a certificate says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateFacts {
+    /// Its serial number, lower-case hex.
+    pub serial: String,
+    /// From when it is valid.
+    pub not_before: Timestamp,
+    /// Until when it is valid.
+    pub not_after: Timestamp,
+}
+
 /// An identity on the deny list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

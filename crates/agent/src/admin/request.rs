@@ -43,6 +43,9 @@ pub enum Request {
     Keys(Keys),
     /// Reads the audit log.
     Audit(ReadAudit),
+    /// The site's certificate and those of its peers;
+    /// [`CertificateRow`](super::CertificateRow)s, its own first.
+    Certs,
     /// Looks at the deny list, or changes it; the [`DeniedRow`](super::DeniedRow)s on it then.
     Deny(Deny),
 }
@@ -187,6 +190,7 @@ impl Request {
             Self::Scrub(_) => "scrub",
             Self::Keys(_) => "keys",
             Self::Audit(_) => "audit",
+            Self::Certs => "certs",
             Self::Deny(_) => "deny",
         }
     }
@@ -229,6 +233,7 @@ impl Request {
             "scrub" => Self::Scrub(json(body)?),
             "keys" => Self::Keys(json(body)?),
             "audit" => Self::Audit(json(body)?),
+            "certs" => Self::Certs,
             "deny" => Self::Deny(json(body)?),
             other => {
                 let what = format!("command {other:?}");
@@ -253,7 +258,7 @@ impl Request {
             Self::Check(it) => serde_json::to_vec(it),
             Self::Scrub(it) => serde_json::to_vec(it),
             Self::Deny(it) => serde_json::to_vec(it),
-            Self::Status | Self::Reload | Self::Scan => Ok(b"{}".to_vec()),
+            Self::Status | Self::Reload | Self::Scan | Self::Certs => Ok(b"{}".to_vec()),
         };
         json.map_err(Error::failed("writing a request"))
     }
@@ -312,6 +317,7 @@ mod tests {
                 set: vec![("log.level".to_owned(), "debug".to_owned())],
             }),
             Request::Scan,
+            Request::Certs,
             Request::Deny(Deny {
                 identity: "spiffe://example.org/region/r/agent/a".parse().ok(),
                 lift: true,

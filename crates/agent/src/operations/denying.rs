@@ -42,7 +42,7 @@ impl SiteOperations {
         let own = self
             .live
             .as_ref()
-            .is_some_and(|live| live.identity() == identity);
+            .is_some_and(|live| live.leaves().own.identity == identity);
         if own && !lift {
             return Err(Error::Request {
                 what: "identity",

@@ -8,6 +8,7 @@ use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceStatus};
 use sealift_terms::{BucketName, Identity, PeerName, Reason, SessionFacts, Timestamp, TransferId};
 
+use super::certificates::Leaves;
 use crate::{
     CheckLine, Error,
     admin::{Actor, Alarm, Check, Readiness},
@@ -47,8 +48,8 @@ pub(crate) trait Live: Send + Sync {
     /// Asks for a pass of the scrub.
     fn scrub_now(&self);
 
-    /// Who it is, by the certificate in force.
-    fn identity(&self) -> Identity;
+    /// The certificates in force, and those that peers show.
+    fn leaves(&self) -> Leaves;
 
     /// Lets these identities in no more, and ends their connections.
     fn deny(&self, denied: &BTreeSet<Identity>);

@@ -10,6 +10,7 @@
 
 mod answers;
 mod auditing;
+mod certificates;
 mod comparing;
 mod denying;
 mod explaining;
@@ -39,6 +40,7 @@ use crate::{
     site::Site,
 };
 
+pub(crate) use certificates::Leaves;
 pub(crate) use live::{Direction, Live, PeerState, SessionState, Trouble};
 pub(crate) use verifying::in_words;
 
@@ -165,6 +167,7 @@ impl SiteOperations {
             Request::Scrub(scrub) => self.scrub(scrub, actor, answer).await,
             Request::Scan => self.scan(actor, answer).await,
             Request::Keys(keys) => self.keys(keys, actor, answer).await,
+            Request::Certs => self.certificates(answer).await,
             Request::Deny(deny) => self.deny(deny, actor, answer).await,
             Request::Audit(read) => self.read_audit(read, answer).await,
         }

@@ -1,8 +1,10 @@
 //! Every link that stands, so that one that may not go on is ended: an identity
 //! denied, a certificate over.
 
+use std::collections::BTreeMap;
+
 use parking_lot::Mutex;
-use sealift_identity::{Session as TlsSession, TlsContext};
+use sealift_identity::{Leaf, Session as TlsSession, TlsContext};
 use sealift_terms::Identity;
 use sealift_tunnel::{Link, LinkEnder};
 
@@ -42,6 +44,19 @@ impl Standing {
             .iter()
             .filter(|(tls, ender)| tls.peer.identity == *peer && !ender.is_gone())
             .count()
+    }
+
+    /// The certificates that peers showed: of each the one that lives longest.
+    pub(super) fn leaves(&self) -> BTreeMap<Identity, Leaf> {
+        let mut leaves: BTreeMap<Identity, Leaf> = BTreeMap::new();
+        for (session, _) in self.0.lock().iter().filter(|(_, ender)| !ender.is_gone()) {
+            let leaf = &*session.peer;
+            let known = leaves.get(&leaf.identity);
+            if known.is_none_or(|known| known.not_after < leaf.not_after) {
+                leaves.insert(leaf.identity.clone(), leaf.clone());
+            }
+        }
+        leaves
     }
 
     /// Links that stand.

@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     load_credentials, load_peers,
     offline::SOURCE,
-    operations::{Live, PeerState, SessionState},
+    operations::{Leaves, Live, PeerState, SessionState},
     site::keys_usable,
 };
 
@@ -100,8 +100,12 @@ impl Live for Running {
         self.scrubbing.ask();
     }
 
-    fn identity(&self) -> Identity {
-        self.tls.credentials().leaf().identity.clone()
+    fn leaves(&self) -> Leaves {
+        Leaves {
+            own: (**self.tls.credentials().leaf()).clone(),
+            peers: (*self.tls.peers()).clone(),
+            shown: self.standing.leaves(),
+        }
     }
 
     fn deny(&self, denied: &BTreeSet<Identity>) {

@@ -1,0 +1,68 @@
+//! `certs`: the certificates of a site and of its peers, and what vouches for them.
+
+use std::collections::BTreeMap;
+
+use sealift_identity::{Leaf, Peers, TrustBundle};
+use sealift_terms::Identity;
+
+use super::SiteOperations;
+use crate::{
+    Error,
+    admin::{Answer, CertificateFacts, CertificateRow},
+    load_credentials, load_peers,
+};
+
+/// The leaves of a site, as far as they are known.
+pub(crate) struct Leaves {
+    /// Its own.
+    pub(crate) own: Leaf,
+    /// Its peers, with their roots and the deny list.
+    pub(crate) peers: Peers,
+    /// What peers showed on the connections that stand.
+    pub(crate) shown: BTreeMap<Identity, Leaf>,
+}
+
+impl SiteOperations {
+    pub(super) async fn certificates(&self, answer: &Answer) -> Result<(), Error> {
+        let config = self.site.current();
+        let leaves = match &self.live {
+            Some(live) => live.leaves(),
+            None => Leaves {
+                own: (**load_credentials(&config, &self.site.world)?.leaf()).clone(),
+                peers: load_peers(&config)?.with_denied(self.site.denied.identities()),
+                shown: BTreeMap::new(),
+            },
+        };
+        let bundle = TrustBundle::load(&config.identity.trust_bundle)?;
+        let denied = |identity: &Identity| leaves.peers.is_denied(identity);
+        let own = CertificateRow {
+            peer: None,
+            identity: leaves.own.identity.clone(),
+            certificate: Some(facts(&leaves.own)),
+            bundle: bundle.sequence(),
+            roots: bundle.roots().len(),
+            denied: denied(&leaves.own.identity),
+        };
+        answer.row(&own).await?;
+        for peer in leaves.peers.iter() {
+            let row = CertificateRow {
+                peer: Some(peer.name.clone()),
+                identity: peer.identity.clone(),
+                certificate: leaves.shown.get(&peer.identity).map(facts),
+                bundle: peer.roots.sequence(),
+                roots: peer.roots.roots().len(),
+                denied: denied(&peer.identity),
+            };
+            answer.row(&row).await?;
+        }
+        Ok(())
+    }
+}
+
+fn facts(leaf: &Leaf) -> CertificateFacts {
+    CertificateFacts {
+        serial: leaf.serial.clone(),
+        not_before: leaf.not_before,
+        not_after: leaf.not_after,
+    }
+}
