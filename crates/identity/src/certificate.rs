@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use ring::digest;
 use rustls_pki_types::CertificateDer;
 use sealift_terms::{Identity, Region, Timestamp};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::refusal::Refusal;
+use crate::{error::IdentityError, refusal::Refusal};
 
 /// What an agent's certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +88,17 @@ impl CaFacts {
             region: only_uri(&x509).ok().and_then(parse_region_uri),
         })
     }
+}
+
+/// SHA-256 of a certificate's public key (SubjectPublicKeyInfo, RFC 5280, 4.1.2.7).
+pub(crate) fn public_key_hash(certificate: &CertificateDer<'_>) -> Result<[u8; 32], IdentityError> {
+    let x509 = parse(certificate).map_err(|error| IdentityError::Certificate {
+        what: error.to_string(),
+    })?;
+    let hash = digest::digest(&digest::SHA256, x509.public_key().raw);
+    let mut out = [0; 32];
+    out.copy_from_slice(hash.as_ref());
+    Ok(out)
 }
 
 /// The URI of a region's issuing CA.

@@ -333,7 +333,7 @@ impl ResolvesClientCert for OwnKey {
 
 /// Our clock, as rustls asks for the time.
 #[derive(Debug)]
-struct ClockTime(Arc<dyn Clock>);
+pub(crate) struct ClockTime(pub(crate) Arc<dyn Clock>);
 
 impl TimeProvider for ClockTime {
     fn current_time(&self) -> Option<UnixTime> {

@@ -114,6 +114,12 @@ pub enum IdentityError {
         /// Now.
         now: Timestamp,
     },
+    /// The text is not an enrolment token.
+    #[error("that is not an enrolment token: {0}")]
+    Token(&'static str),
+    /// No certificate is issued.
+    #[error(transparent)]
+    Enrolment(#[from] crate::enrolment::EnrolmentRefusal),
     /// The signing request cannot be used.
     #[error("the certificate signing request is refused: {what}")]
     SigningRequest {

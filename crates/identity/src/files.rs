@@ -164,7 +164,7 @@ pub(crate) fn content(path: &Path, what: &str) -> IdentityError {
     }
 }
 
-fn failed(act: &'static str, path: &Path) -> impl Fn(io::Error) -> IdentityError {
+pub(crate) fn failed(act: &'static str, path: &Path) -> impl Fn(io::Error) -> IdentityError {
     let path = path.to_owned();
     move |source| IdentityError::File {
         act,

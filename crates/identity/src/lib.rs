@@ -37,6 +37,7 @@ mod certificate;
 mod chain;
 mod context;
 mod credentials;
+mod enrolment;
 mod error;
 mod files;
 mod grants;
@@ -51,6 +52,9 @@ pub use bundle::TrustBundle;
 pub use certificate::Leaf;
 pub use context::{ALPN_CONTROL, ALPN_DATA, Prepared, TlsContext};
 pub use credentials::Credentials;
+pub use enrolment::{
+    Enrolled, EnrolmentRefusal, EnrolmentToken, Enrolments, enrolling_client, issuing_server,
+};
 pub use error::IdentityError;
 pub use grants::{Action, Decision, GrantRow, Grants};
 pub use peers::{PeerTrust, Peers};

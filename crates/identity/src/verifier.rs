@@ -11,7 +11,40 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use sealift_terms::Identity;
 
-use crate::{chain::Purpose, peers::Peers, refusal::Refusal};
+use crate::{
+    bundle::TrustBundle,
+    certificate::{Leaf, public_key_hash},
+    chain::{self, Presented, Purpose},
+    peers::Peers,
+    refusal::Refusal,
+};
+
+/// What both sides of a handshake say of signatures: TLS 1.3 alone.
+macro_rules! tls13_signatures {
+    ($incompatible:ident) => {
+        fn verify_tls12_signature(
+            &self,
+            _message: &[u8],
+            _certificate: &CertificateDer<'_>,
+            _signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, TlsError> {
+            Err(PeerIncompatible::$incompatible.into())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, TlsError> {
+            verify_tls13_signature(message, certificate, signature, &self.algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.algorithms.supported_schemes()
+        }
+    };
+}
 
 /// What the answering side asks of the one that dials: to be any configured peer.
 #[derive(Debug)]
@@ -50,27 +83,7 @@ impl ClientCertVerifier for AnyPeer {
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        Err(PeerIncompatible::SupportedVersionsExtensionRequired.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+    tls13_signatures!(SupportedVersionsExtensionRequired);
 }
 
 impl ServerCertVerifier for ThePeer {
@@ -96,25 +109,100 @@ impl ServerCertVerifier for ThePeer {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        Err(PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig.into())
+    tls13_signatures!(ServerTlsVersionIsDisabledByOurConfig);
+}
+
+/// What the issuing side of an enrolment asks of the one that dials: if it shows a
+/// certificate, one of the authority's, whoever it is.
+#[derive(Debug)]
+pub(crate) struct AnyAgent {
+    pub(crate) roots: TrustBundle,
+    pub(crate) algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// What a new agent asks of the issuing one, of whose authority it knows one key.
+#[derive(Debug)]
+pub(crate) struct TheIssuer {
+    pub(crate) expected: Identity,
+    pub(crate) ca_key: [u8; 32],
+    pub(crate) algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ClientCertVerifier for AnyAgent {
+    fn client_auth_mandatory(&self) -> bool {
+        // A new agent has none yet.
+        false
     }
 
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
     }
 
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, TlsError> {
+        let presented = Presented {
+            end_entity,
+            intermediates,
+        };
+        let leaf = Leaf::parse(end_entity)?;
+        let roots = self.roots.anchors();
+        chain::verify(
+            &leaf,
+            presented,
+            roots,
+            Purpose::Client,
+            now,
+            &self.algorithms,
+        )?;
+        Ok(ClientCertVerified::assertion())
     }
+
+    tls13_signatures!(SupportedVersionsExtensionRequired);
+}
+
+impl ServerCertVerifier for TheIssuer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        let leaf = Leaf::parse(end_entity)?;
+        let untrusted = || Refusal::UntrustedIssuer {
+            identity: leaf.identity.clone(),
+        };
+        // The root comes with the chain; it counts for its key alone.
+        let is_pinned = |root: &&CertificateDer<'_>| {
+            public_key_hash(root).is_ok_and(|hash| hash == self.ca_key)
+        };
+        let root = intermediates.iter().find(is_pinned).ok_or_else(untrusted)?;
+        let root = TrustBundle::new(None, 0, vec![root.clone().into_owned()]);
+        let root = root.map_err(|_| untrusted())?;
+        let presented = Presented {
+            end_entity,
+            intermediates,
+        };
+        let roots = root.anchors();
+        chain::verify(
+            &leaf,
+            presented,
+            roots,
+            Purpose::Server,
+            now,
+            &self.algorithms,
+        )?;
+        if leaf.identity != self.expected {
+            let (expected, found) = (self.expected.clone(), leaf.identity);
+            return Err(Refusal::OtherIdentity { expected, found }.into());
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    tls13_signatures!(ServerTlsVersionIsDisabledByOurConfig);
 }

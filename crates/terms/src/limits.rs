@@ -96,6 +96,10 @@ pub const DENIED_MAX: usize = 1000;
 pub const DENY_LIST_BYTES_MAX: usize = 2 << 20;
 /// Why an identity is denied, in bytes.
 pub const DENY_REASON_BYTES_MAX: usize = 1024;
+/// An enrolment token as text.
+pub const TOKEN_BYTES_MAX: usize = 4096;
+/// The longest time that an enrolment token is good for: one day.
+pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(86_400);
 /// Longest life of a certificate: 47 days.
 pub const CERTIFICATE_LIFE_MAX: Duration = Duration::from_secs(47 * 86_400);
 /// How far a peer's clock may be ahead before its changes are held.

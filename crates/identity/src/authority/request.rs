@@ -42,6 +42,11 @@ pub(super) fn public_key(csr_pem: &[u8]) -> Result<SubjectPublicKeyInfo, Identit
     Ok(key)
 }
 
+/// That key as it stands in the request, for a comparison.
+pub(crate) fn signing_key(csr_pem: &[u8]) -> Result<Vec<u8>, IdentityError> {
+    Ok(public_key(csr_pem)?.der_bytes().to_vec())
+}
+
 pub(super) fn check_dns_names(names: &[String]) -> Result<(), IdentityError> {
     let refuse = |found: &str| IdentityError::BadName {
         what: "list of DNS names",

@@ -1,0 +1,393 @@
+//! First certificates against a token, and later ones against the one before.
+//!
+//! ```text
+//!   token (secret) ──first use──▶ bound to one public key ──▶ certificate
+//!   certificate N  ──first use──▶ bound to one public key ──▶ certificate N+1
+//! ```
+//!
+//! Each step is good for one key. Asked again with the same key, as after a lost
+//! answer, the same certificate comes back; another key means that two have what one
+//! should have: nothing is issued for that identity any more, until a new token is.
+
+mod tls;
+mod token;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ring::digest;
+use sealift_terms::{Clock, Identity, Rng, Timestamp, limits};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    authority::{Authority, LeafRequest, signing_key},
+    certificate::{Leaf, public_key_hash},
+    error::IdentityError,
+    files,
+};
+
+pub use tls::{enrolling_client, issuing_server};
+pub use token::EnrolmentToken;
+
+const DIR: &str = "enrolment";
+const TOKENS: &str = "tokens";
+const AGENTS: &str = "agents";
+
+/// Why no certificate is issued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnrolmentRefusal {
+    /// The secret is of no token, or of one that is over.
+    #[error("the token is unknown or over")]
+    UnknownToken,
+    /// It was used with another key before: from now on it is of no use to anybody.
+    #[error("the token was used with another key before: it is locked now")]
+    TokenReused,
+    /// The certificate that is shown was renewed with another key before.
+    #[error("the certificate was renewed with another key before: the identity is locked now")]
+    CertificateReused,
+    /// The certificate that is shown is older than the one before the last.
+    #[error("the certificate is not the last one issued: the identity is locked now")]
+    Superseded,
+    /// Something of the above happened before.
+    #[error("the identity is locked: `sealift ca token` for it begins anew")]
+    Locked,
+}
+
+impl EnrolmentRefusal {
+    /// Whether two hold what one should hold, which somebody has to look at.
+    #[must_use]
+    pub fn is_alarm(self) -> bool {
+        self != Self::UnknownToken
+    }
+}
+
+/// What a requester gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enrolled {
+    /// The chain as PEM text, the agent's certificate first.
+    pub chain_pem: String,
+    /// What the certificate says.
+    pub leaf: Leaf,
+}
+
+/// A token as the issuer remembers it: the secret's hash is the name of its file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenRow {
+    identity: Identity,
+    ends: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    used: Option<Step>,
+    #[serde(default)]
+    locked: bool,
+}
+
+/// What the issuer remembers of an identity.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AgentRow {
+    identity: Identity,
+    /// Serial of the last certificate.
+    serial: String,
+    /// The renewal that made it: what it was asked for with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    renewed: Option<Renewed>,
+    #[serde(default)]
+    locked: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Renewed {
+    /// Serial of the certificate that was shown.
+    from: String,
+    step: Step,
+}
+
+/// A key that a certificate was made for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Step {
+    /// SHA-256 of the public key, hex.
+    key: String,
+    chain_pem: String,
+}
+
+/// The enrolments of an authority: files beside its keys, each written in one step.
+/// One process at a time may change them.
+#[derive(Debug, Clone)]
+pub struct Enrolments {
+    authority: Authority,
+    dir: PathBuf,
+}
+
+impl Enrolments {
+    /// Those of the authority in a directory.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when it is no authority or its directory cannot be written.
+    pub fn open(dir: &Path) -> Result<Self, IdentityError> {
+        let authority = Authority::open(dir)?;
+        let dir = dir.join(DIR);
+        for sub in [TOKENS, AGENTS] {
+            files::create_dir(&dir.join(sub))?;
+        }
+        Ok(Self { authority, dir })
+    }
+
+    /// The authority.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Makes a token for `identity`, good until `ttl` is over, to be used at `issuer`. It
+    /// unlocks an identity that was locked.
+    ///
+    /// # Errors
+    /// [`IdentityError`]: a region without an issuing CA, too long a time, or a file that
+    /// cannot be written.
+    pub fn token(
+        &self,
+        identity: Identity,
+        issuer: (String, Identity),
+        ttl: Duration,
+        clock: &dyn Clock,
+        rng: &dyn Rng,
+    ) -> Result<EnrolmentToken, IdentityError> {
+        if ttl.is_zero() || ttl > limits::TOKEN_LIFE_MAX {
+            return Err(IdentityError::Lifetime {
+                asked_secs: ttl.as_secs(),
+                min_secs: 1,
+                max_secs: limits::TOKEN_LIFE_MAX.as_secs(),
+            });
+        }
+        self.authority.issuing(identity.region())?;
+        let (issuer, issuer_identity) = issuer;
+        let root = self.authority.bundle().roots().first();
+        let root = root.ok_or(IdentityError::Token("the authority has no root"))?;
+        let ca_key = public_key_hash(root)?;
+        self.sweep(clock.now())?;
+        let token = EnrolmentToken::new(identity.clone(), issuer, issuer_identity, ca_key, rng);
+        let row = TokenRow {
+            identity: identity.clone(),
+            ends: clock.now().plus(ttl),
+            used: None,
+            locked: false,
+        };
+        match fs::remove_file(self.agent_path(&identity)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(files::failed("remove", &self.agent_path(&identity))(error));
+            }
+            _ => {}
+        }
+        write(&self.token_path(&token.secret()), &row)?;
+        Ok(token)
+    }
+
+    /// A first certificate, against the secret of a token.
+    ///
+    /// # Errors
+    /// [`IdentityError::Enrolment`] says why there is none; otherwise what is wrong with
+    /// the request or the authority.
+    pub fn enrol(
+        &self,
+        secret: &str,
+        csr_pem: &[u8],
+        life: Duration,
+        clock: &dyn Clock,
+        rng: &dyn Rng,
+    ) -> Result<Enrolled, IdentityError> {
+        let path = self.token_path(secret);
+        let row: Option<TokenRow> = read(&path)?;
+        let row = row.filter(|row| clock.now() < row.ends);
+        let mut row = row.ok_or(EnrolmentRefusal::UnknownToken)?;
+        if row.locked {
+            return Err(EnrolmentRefusal::Locked.into());
+        }
+        let key = key_of(csr_pem)?;
+        if let Some(used) = &row.used {
+            if used.key == key {
+                return enrolled(used);
+            }
+            row.locked = true;
+            write(&path, &row)?;
+            self.lock(&row.identity)?;
+            return Err(EnrolmentRefusal::TokenReused.into());
+        }
+        let step = self.issue(&row.identity, csr_pem, key, life, clock, rng)?;
+        let made = enrolled(&step)?;
+        // Bound to the key before anybody hears of the certificate.
+        row.used = Some(step);
+        write(&path, &row)?;
+        let agent = AgentRow {
+            identity: row.identity,
+            serial: made.leaf.serial.clone(),
+            renewed: None,
+            locked: false,
+        };
+        write(&self.agent_path(&agent.identity), &agent)?;
+        Ok(made)
+    }
+
+    /// The next certificate, against the one that `shown` was read from: whoever calls
+    /// has verified it, and that its holder has the key.
+    ///
+    /// # Errors
+    /// As [`Enrolments::enrol`].
+    pub fn renew(
+        &self,
+        shown: &Leaf,
+        csr_pem: &[u8],
+        life: Duration,
+        clock: &dyn Clock,
+        rng: &dyn Rng,
+    ) -> Result<Enrolled, IdentityError> {
+        let path = self.agent_path(&shown.identity);
+        // One that was issued by hand is known from its first renewal on.
+        let mut row = read(&path)?.unwrap_or_else(|| AgentRow {
+            identity: shown.identity.clone(),
+            serial: shown.serial.clone(),
+            renewed: None,
+            locked: false,
+        });
+        if row.locked {
+            return Err(EnrolmentRefusal::Locked.into());
+        }
+        let key = key_of(csr_pem)?;
+        if row.serial != shown.serial {
+            return match &row.renewed {
+                Some(renewed) if renewed.from == shown.serial && renewed.step.key == key => {
+                    enrolled(&renewed.step)
+                }
+                renewed => {
+                    let is_last = renewed.as_ref().is_some_and(|it| it.from == shown.serial);
+                    self.lock(&shown.identity)?;
+                    Err(match is_last {
+                        true => EnrolmentRefusal::CertificateReused,
+                        false => EnrolmentRefusal::Superseded,
+                    }
+                    .into())
+                }
+            };
+        }
+        let step = self.issue(&shown.identity, csr_pem, key, life, clock, rng)?;
+        let made = enrolled(&step)?;
+        row.serial.clone_from(&made.leaf.serial);
+        let from = shown.serial.clone();
+        row.renewed = Some(Renewed { from, step });
+        write(&path, &row)?;
+        Ok(made)
+    }
+
+    /// Notes a certificate that was issued by hand, so that it can be renewed.
+    ///
+    /// # Errors
+    /// [`IdentityError::File`] when it cannot be written.
+    pub fn note_issued(&self, leaf: &Leaf) -> Result<(), IdentityError> {
+        let row = AgentRow {
+            identity: leaf.identity.clone(),
+            serial: leaf.serial.clone(),
+            renewed: None,
+            locked: false,
+        };
+        write(&self.agent_path(&leaf.identity), &row)
+    }
+
+    fn issue(
+        &self,
+        identity: &Identity,
+        csr_pem: &[u8],
+        key: String,
+        life: Duration,
+        clock: &dyn Clock,
+        rng: &dyn Rng,
+    ) -> Result<Step, IdentityError> {
+        let request = LeafRequest {
+            life,
+            ..LeafRequest::new(identity.clone())
+        };
+        let issuing = self.authority.issuing(identity.region())?;
+        let issued = issuing.issue_for_csr(csr_pem, &request, clock, rng)?;
+        let chain_pem = issued.chain_pem;
+        Ok(Step { key, chain_pem })
+    }
+
+    fn lock(&self, identity: &Identity) -> Result<(), IdentityError> {
+        let path = self.agent_path(identity);
+        let mut row = read(&path)?.unwrap_or_else(|| AgentRow {
+            identity: identity.clone(),
+            serial: String::new(),
+            renewed: None,
+            locked: true,
+        });
+        row.locked = true;
+        write(&path, &row)
+    }
+
+    /// Tokens that are over are forgotten.
+    fn sweep(&self, now: Timestamp) -> Result<(), IdentityError> {
+        let dir = self.dir.join(TOKENS);
+        for entry in fs::read_dir(&dir).map_err(files::failed("read", &dir))? {
+            let path = entry.map_err(files::failed("read", &dir))?.path();
+            let row: Option<TokenRow> = read(&path)?;
+            if row.is_some_and(|row| row.ends <= now) {
+                fs::remove_file(&path).map_err(files::failed("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn token_path(&self, secret: &str) -> PathBuf {
+        self.dir.join(TOKENS).join(token::fingerprint(secret))
+    }
+
+    fn agent_path(&self, identity: &Identity) -> PathBuf {
+        let name = token::fingerprint(identity.as_str());
+        self.dir.join(AGENTS).join(name)
+    }
+}
+
+/// The public key of a signing request, by its hash.
+fn key_of(csr_pem: &[u8]) -> Result<String, IdentityError> {
+    let key = signing_key(csr_pem)?;
+    Ok(hex::encode(digest::digest(&digest::SHA256, &key)))
+}
+
+fn enrolled(step: &Step) -> Result<Enrolled, IdentityError> {
+    let chain =
+        files::certificates_from_pem(step.chain_pem.as_bytes(), limits::CERTIFICATE_CHAIN_MAX)?;
+    let malformed = |what: String| IdentityError::Certificate { what };
+    let first = chain.first();
+    let first = first.ok_or_else(|| malformed("the chain is empty".to_owned()))?;
+    let leaf = Leaf::parse(first).map_err(|error| malformed(error.to_string()))?;
+    Ok(Enrolled {
+        chain_pem: step.chain_pem.clone(),
+        leaf,
+    })
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, IdentityError> {
+    let bytes = match files::read_secret(path, limits::CERTIFICATE_FILE_BYTES_MAX) {
+        Err(IdentityError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        read => read?,
+    };
+    let row = serde_json::from_slice(&bytes);
+    row.map(Some)
+        .map_err(|error| files::content(path, &error.to_string()))
+}
+
+fn write<T: Serialize>(path: &Path, row: &T) -> Result<(), IdentityError> {
+    let text = serde_json::to_vec_pretty(row);
+    let text = text.map_err(|error| files::content(path, &error.to_string()))?;
+    files::write_secret(path, &text)
+}
+
+#[cfg(test)]
+mod tests;

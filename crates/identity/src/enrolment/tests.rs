@@ -1,0 +1,199 @@
+use rcgen::{CertificateParams, KeyPair};
+use sealift_host::{OsClock, OsRng};
+use sealift_terms::Region;
+
+use super::*;
+
+const LIFE: Duration = Duration::from_secs(3600);
+const TTL: Duration = Duration::from_secs(60);
+
+struct Stage {
+    _dir: tempfile::TempDir,
+    enrolments: Enrolments,
+}
+
+/// A clock that stands.
+#[derive(Debug)]
+struct At(Timestamp);
+
+impl Clock for At {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+fn identity(name: &str) -> Identity {
+    format!("spiffe://example.org/region/eu/agent/{name}")
+        .parse()
+        .unwrap()
+}
+
+/// A signing request of a new key.
+fn csr() -> Vec<u8> {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::default();
+    params
+        .serialize_request(&key)
+        .unwrap()
+        .pem()
+        .unwrap()
+        .into_bytes()
+}
+
+fn stage() -> Stage {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("ca");
+    let regions = [Region::new("eu").unwrap()];
+    let words = "correct horse battery staple";
+    Authority::init(&at, "example.org", &regions, words, &OsClock, &OsRng).unwrap();
+    Stage {
+        enrolments: Enrolments::open(&at).unwrap(),
+        _dir: dir,
+    }
+}
+
+impl Stage {
+    fn token(&self) -> EnrolmentToken {
+        let issuer = ("localhost:1".to_owned(), identity("issuer"));
+        let made = self
+            .enrolments
+            .token(identity("a"), issuer, TTL, &OsClock, &OsRng);
+        made.unwrap()
+    }
+
+    fn enrol(&self, token: &EnrolmentToken, csr: &[u8]) -> Result<Enrolled, IdentityError> {
+        self.enrolments
+            .enrol(&token.secret(), csr, LIFE, &OsClock, &OsRng)
+    }
+
+    fn renew(&self, shown: &Enrolled, csr: &[u8]) -> Result<Enrolled, IdentityError> {
+        self.enrolments
+            .renew(&shown.leaf, csr, LIFE, &OsClock, &OsRng)
+    }
+}
+
+fn refusal(result: Result<Enrolled, IdentityError>) -> EnrolmentRefusal {
+    match result {
+        Err(IdentityError::Enrolment(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_token_is_good_for_one_key_and_the_same_answer_comes_again() {
+    let stage = stage();
+    let (token, mine) = (stage.token(), csr());
+    let first = stage.enrol(&token, &mine).unwrap();
+    assert_eq!(first.leaf.identity, identity("a"));
+    assert_eq!(stage.enrol(&token, &mine).unwrap(), first);
+    assert_eq!(
+        refusal(stage.enrol(&token, &csr())),
+        EnrolmentRefusal::TokenReused
+    );
+    // Locked for both from now on, renewal included.
+    assert_eq!(
+        refusal(stage.enrol(&token, &mine)),
+        EnrolmentRefusal::Locked
+    );
+    assert_eq!(
+        refusal(stage.renew(&first, &csr())),
+        EnrolmentRefusal::Locked
+    );
+    let again = stage.token();
+    let second = stage.enrol(&again, &csr()).unwrap();
+    stage.renew(&second, &csr()).unwrap();
+}
+
+#[test]
+fn a_token_that_is_over_or_was_never_made_is_refused_alike() {
+    let stage = stage();
+    let token = stage.token();
+    let late = At(OsClock.now().plus(TTL));
+    let over = stage
+        .enrolments
+        .enrol(&token.secret(), &csr(), LIFE, &late, &OsRng);
+    assert_eq!(refusal(over), EnrolmentRefusal::UnknownToken);
+    let never = stage.enrolments.enrol("0f", &csr(), LIFE, &OsClock, &OsRng);
+    assert_eq!(refusal(never), EnrolmentRefusal::UnknownToken);
+    // Its file goes with the next one that is made.
+    let issuer = ("localhost:1".to_owned(), identity("issuer"));
+    stage
+        .enrolments
+        .token(identity("b"), issuer, TTL, &late, &OsRng)
+        .unwrap();
+    let tokens = fs::read_dir(stage.enrolments.dir.join(TOKENS)).unwrap();
+    assert_eq!(tokens.count(), 1);
+}
+
+#[test]
+fn a_certificate_is_renewed_with_one_key_and_a_second_holder_locks_it() {
+    let stage = stage();
+    let first = stage.enrol(&stage.token(), &csr()).unwrap();
+    let next = csr();
+    let second = stage.renew(&first, &next).unwrap();
+    assert_ne!(second.leaf.serial, first.leaf.serial);
+    assert_eq!(stage.renew(&first, &next).unwrap(), second, "a lost answer");
+    let third = stage.renew(&second, &csr()).unwrap();
+    // Somebody has a copy of the second and its key.
+    assert_eq!(
+        refusal(stage.renew(&second, &csr())),
+        EnrolmentRefusal::CertificateReused
+    );
+    assert_eq!(
+        refusal(stage.renew(&third, &csr())),
+        EnrolmentRefusal::Locked
+    );
+}
+
+#[test]
+fn an_older_certificate_is_not_renewed() {
+    let stage = stage();
+    let first = stage.enrol(&stage.token(), &csr()).unwrap();
+    let second = stage.renew(&first, &csr()).unwrap();
+    let third = stage.renew(&second, &csr()).unwrap();
+    assert_eq!(
+        refusal(stage.renew(&first, &csr())),
+        EnrolmentRefusal::Superseded
+    );
+    assert_eq!(
+        refusal(stage.renew(&third, &csr())),
+        EnrolmentRefusal::Locked
+    );
+}
+
+#[test]
+fn what_was_issued_by_hand_can_be_renewed() {
+    let stage = stage();
+    let region = Region::new("eu").unwrap();
+    let issuing = stage.enrolments.authority().issuing(&region).unwrap();
+    let issue = || {
+        issuing
+            .issue(&LeafRequest::new(identity("a")), &OsClock, &OsRng)
+            .unwrap()
+    };
+    let renew = |leaf: &Leaf| stage.enrolments.renew(leaf, &csr(), LIFE, &OsClock, &OsRng);
+    renew(&issue().leaf).unwrap();
+    let by_hand = issue();
+    stage.enrolments.note_issued(&by_hand.leaf).unwrap();
+    renew(&by_hand.leaf).unwrap();
+}
+
+#[test]
+fn of_a_request_only_the_key_counts() {
+    let stage = stage();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["evil.example".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pem = params.serialize_request(&key).unwrap().pem().unwrap();
+    let made = stage.enrol(&stage.token(), pem.as_bytes()).unwrap();
+    let chain = files::certificates_from_pem(made.chain_pem.as_bytes(), 9).unwrap();
+    let facts = crate::certificate::CaFacts::parse(&chain[0]).unwrap();
+    assert!(!facts.is_ca);
+    assert_eq!(made.leaf.identity, identity("a"));
+    let refused = stage.enrol(&stage.token(), b"no request");
+    assert!(matches!(refused, Err(IdentityError::SigningRequest { .. })));
+}
