@@ -22,7 +22,7 @@ pub(crate) use content::{Content, files_below, mix, write_file};
 pub(crate) use image::{Image, Mount};
 pub(crate) use intruder::{Intruder, Openssl};
 pub(crate) use network::Network;
-pub(crate) use pair::{BUCKET, Pair, authority};
+pub(crate) use pair::{BUCKET, Pair, authority, free_address};
 pub(crate) use plaintext::Plaintext;
 pub(crate) use program::{Ran, run, run_in_time, run_program};
 pub(crate) use proxy::Proxy;

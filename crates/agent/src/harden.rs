@@ -67,6 +67,9 @@ impl Confined {
 pub fn confine(config: &Config) -> Result<Confined, Error> {
     let mut sandbox = Sandbox::new();
     sandbox.own(&config.site.data_dir);
+    if let Some(ca) = &config.ca {
+        sandbox.own(&ca.directory);
+    }
     files_of(config)
         .into_iter()
         .for_each(|file| sandbox.read_file(file));

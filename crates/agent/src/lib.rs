@@ -18,6 +18,7 @@
 pub mod admin;
 mod checks;
 pub mod config;
+mod enrolling;
 mod error;
 mod exit;
 mod files;
@@ -33,6 +34,7 @@ mod site;
 mod world;
 
 pub use checks::{CheckLine, Outcome};
+pub use enrolling::{FirstCertificate, enrol};
 pub use error::{Error, Failure};
 pub use exit::Exit;
 pub use files::raise_file_limit;

@@ -62,7 +62,8 @@ metrics! {
     SessionsOpened = counter "sealift_sessions_opened_total" ["peer", "direction"] "Sessions opened.";
     ConnectionsRefused = counter "sealift_connections_refused_total" ["cause"] "Connections refused before or during authentication.";
     CertificateExpiry = gauge "sealift_cert_expiration_timestamp_seconds" ["identity"] "When a certificate ends, in seconds since 1970.";
-    CertificateRefreshes = counter "sealift_cert_refreshes_total" ["result"] "Certificate files that were found changed: replaced what was in force, or refused.";
+    CertificateRenewal = gauge "sealift_cert_renewal_timestamp_seconds" ["identity"] "When a certificate is to be renewed, in seconds since 1970.";
+    CertificateRefreshes = counter "sealift_cert_refreshes_total" ["result"] "Certificates taken up: replaced by files or renewed; and those refused, and renewals that failed.";
     KeyCalls = counter "sealift_key_provider_calls_total" [] "Calls to the key provider that wrapped or unwrapped.";
     KeyCallsSaved = counter "sealift_key_provider_calls_saved_total" [] "Calls to the key provider that key records made unnecessary.";
     ArchiveVersions = gauge "sealift_archive_versions" ["bucket"] "Versions held, delete markers included.";
@@ -191,6 +192,7 @@ mod tests {
             "sealift_sessions_opened_total[peer,direction]",
             "sealift_connections_refused_total[cause]",
             "sealift_cert_expiration_timestamp_seconds[identity]",
+            "sealift_cert_renewal_timestamp_seconds[identity]",
             "sealift_cert_refreshes_total[result]",
             "sealift_key_provider_calls_total[]",
             "sealift_key_provider_calls_saved_total[]",

@@ -13,11 +13,12 @@ use std::{
     path::Path,
 };
 
+use sealift_identity::Authority;
 use sealift_terms::{DiskFile, Reason, RecordId, limits, world::Open};
 
 use crate::{
     CheckLine, World,
-    config::{Config, Place, Refusal, SourceDirectory},
+    config::{Ca, Config, Place, Refusal, SourceDirectory},
     load_credentials, load_peers,
 };
 
@@ -53,6 +54,7 @@ pub async fn check_offline(config: &Config, world: &World) -> Vec<CheckLine> {
         Some(refused) => lines.extend(refused),
         None => keys::check(config, world, &mut lines).await,
     }
+    lines.extend(config.ca.as_ref().map(authority));
     lines.extend(receiving::check(config));
     lines.extend(config.sources.iter().map(|one| source(config, one)));
     lines.push(memory());
@@ -176,6 +178,29 @@ fn certificate(config: &Config, world: &World) -> CheckLine {
     match left < leaf.period() / LIFE_LEFT_WARNED {
         true => CheckLine::warn(check, found, "renew it: it ends soon"),
         false => CheckLine::pass(check, found),
+    }
+}
+
+/// What `[ca]` issues with.
+fn authority(ca: &Ca) -> CheckLine {
+    let check = "authority";
+    let regions = Authority::open(&ca.directory).and_then(|authority| {
+        let regions = authority.regions()?;
+        for region in &regions {
+            authority.issuing(region)?;
+        }
+        Ok(regions)
+    });
+    match regions {
+        Ok(regions) => {
+            let names: Vec<_> = regions.iter().map(ToString::to_string).collect();
+            CheckLine::pass(check, format!("it issues for {}", names.join(", ")))
+        }
+        Err(error) => CheckLine::fail(
+            check,
+            chain(&error),
+            "name the directory that `sealift ca init` made, or take it back with `sealift ca restore`",
+        ),
     }
 }
 

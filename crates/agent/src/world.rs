@@ -59,7 +59,11 @@ pub fn open_keystore(config: &Config, world: &World) -> Result<LocalKeystore, Ke
     )
 }
 
-/// This agent's certificate and key.
+/// Certificate and key of an agent that renews them by itself, in its data directory.
+pub(crate) const RENEWED_FILE: &str = "identity.pem";
+
+/// This agent's certificate and key: of those in the configured files and those it
+/// renewed by itself the ones that were issued later.
 ///
 /// # Errors
 /// [`IdentityError`] for what a peer would refuse, too.
@@ -67,7 +71,21 @@ pub fn load_credentials(config: &Config, world: &World) -> Result<Credentials, I
     let files = &config.identity;
     let roots = TrustBundle::load(&files.trust_bundle)?;
     let now = world.clock.now();
-    Credentials::load(&files.certificate, &files.private_key_file, &roots, now)
+    let given = Credentials::load(&files.certificate, &files.private_key_file, &roots, now);
+    let path = config.site.data_dir.join(RENEWED_FILE);
+    if files.issuer.is_none() || !path.exists() {
+        return given;
+    }
+    let renewed = Credentials::load(&path, &path, &roots, now);
+    match (given, renewed) {
+        (Ok(given), Ok(renewed)) => {
+            let (old, new) = (given.leaf(), renewed.leaf());
+            let is_newer = old.identity == new.identity && old.not_before < new.not_before;
+            Ok(if is_newer { renewed } else { given })
+        }
+        (Err(_), Ok(renewed)) => Ok(renewed),
+        (given, Err(_)) => given,
+    }
 }
 
 /// The configured peers, each with its own roots.

@@ -2,12 +2,13 @@
 
 mod backup;
 mod deny;
+mod token;
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use sealift_agent::{Error, Exit, World};
-use sealift_identity::{Authority, LeafRequest};
+use sealift_identity::{Authority, Enrolments, LeafRequest};
 use sealift_terms::{Identity, Region, SiteName, limits::CERTIFICATE_LIFE_MAX};
 use serde_json::json;
 
@@ -23,6 +24,8 @@ pub(crate) enum Ca {
     Init(Init),
     /// Issue a certificate for an agent
     Issue(Issue),
+    /// Make a one-time token, with which a new agent gets its first certificate
+    Token(token::Token),
     /// Let an identity in no more, here and at once: no authority is needed
     Deny(deny::Deny),
     /// Write the whole authority to a file under a passphrase
@@ -88,6 +91,7 @@ impl Ca {
         match self {
             Self::Init(init) => init.run(global),
             Self::Issue(issue) => issue.run(global),
+            Self::Token(token) => token.run(global),
             Self::Deny(deny) => deny.run(global),
             Self::Backup(backup) => backup.run(global),
             Self::Restore(restore) => restore.run(global),
@@ -151,6 +155,10 @@ impl Issue {
         let (certificate, key) = (self.out.join("identity.crt"), self.out.join("identity.key"));
         std::fs::create_dir_all(&self.out).map_err(Error::io("make", &self.out))?;
         issued.save(&certificate, &key).map_err(Error::from)?;
+        // So that it can be renewed from here on.
+        Enrolments::open(&self.dir)
+            .and_then(|enrolments| enrolments.note_issued(&issued.leaf))
+            .map_err(Error::from)?;
         let bundle = self.out.join("bundle.json");
         authority.bundle().save(&bundle).map_err(Error::from)?;
         let leaf = &issued.leaf;

@@ -4,15 +4,18 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sealift_agent::{
-    Exit, NewSite, World,
+    Error, Exit, FirstCertificate, NewSite, World,
     config::{Template, TemplateGrant, TemplatePeer},
-    create_site,
+    create_site, enrol,
 };
+use sealift_identity::EnrolmentToken;
 use sealift_terms::limits::PEERS_MAX;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::{
     cli::Global,
+    commands::block_on,
     output::{self, Outcome, Table},
     prompt::{ask, ask_many},
 };
@@ -40,6 +43,13 @@ pub(crate) struct Init {
     /// The trust bundle of the authority that issued it
     #[arg(long, value_name = "FILE", default_value = "bundle.json")]
     trust_bundle: String,
+    /// A one-time token of `ca token`: certificate, key and bundle are got with it, and
+    /// the certificate is renewed by itself
+    #[arg(long, value_name = "TOKEN", conflicts_with_all = ["token_file", "name", "region"])]
+    token: Option<String>,
+    /// A file that holds the token, which others could see on the command line
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "region"])]
+    token_file: Option<PathBuf>,
     /// Where peers are awaited, as in 0.0.0.0:7443
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -98,10 +108,14 @@ fn source(text: &str) -> Result<(String, String), String> {
 
 impl Init {
     pub(crate) fn run(&self, global: &Global) -> Outcome {
+        let token = self.token()?;
         let new = NewSite {
             config: global.config.clone(),
-            template: self.template(global)?,
+            template: self.template(global, token.as_ref())?,
         };
+        if let Some(token) = &token {
+            self.enrol(global, token)?;
+        }
         let site = create_site(&new, &World::real())?;
         let config = &site.config;
         if global.json {
@@ -143,17 +157,63 @@ impl Init {
         Ok(Exit::Done)
     }
 
-    fn template(&self, global: &Global) -> Result<Template, sealift_agent::Error> {
-        let beside = global
-            .config
-            .parent()
-            .map_or_else(PathBuf::new, PathBuf::from);
+    fn token(&self) -> Result<Option<EnrolmentToken>, Error> {
+        let text = match (&self.token, &self.token_file) {
+            (Some(text), _) => Zeroizing::new(text.clone()),
+            (None, Some(path)) => {
+                let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+                Zeroizing::new(text)
+            }
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(text.parse().map_err(Error::Identity)?))
+    }
+
+    /// Gets the first certificate, unless there is a configuration already.
+    fn enrol(&self, global: &Global, token: &EnrolmentToken) -> Result<(), anyhow::Error> {
+        if global.config.exists() {
+            // What makes the site says so.
+            return Ok(());
+        }
+        let beside = beside(global);
+        let (private_key, certificate, trust_bundle) = (
+            beside.join(&self.private_key),
+            beside.join(&self.certificate),
+            beside.join(&self.trust_bundle),
+        );
+        let to = FirstCertificate {
+            private_key: &private_key,
+            certificate: &certificate,
+            trust_bundle: &trust_bundle,
+        };
+        block_on(async {
+            let credentials = enrol(token, to, &World::real()).await?;
+            let leaf = credentials.leaf();
+            output::note(
+                global.json,
+                format!("{} until {}", leaf.identity, leaf.not_after),
+            );
+            Ok(Exit::Done)
+        })
+        .map(drop)
+    }
+
+    fn template(&self, global: &Global, token: Option<&EnrolmentToken>) -> Result<Template, Error> {
+        let beside = beside(global);
         let data = match beside.ends_with("etc/sealift") {
             true => "/var/lib/sealift",
             false => "data",
         };
-        let name = ask(self.name.as_ref(), "Name of this site", None, "--name")?;
-        let region = ask(self.region.as_ref(), "Its region", None, "--region")?;
+        let (name, region) = match token {
+            Some(token) => (
+                token.identity.name().to_string(),
+                token.identity.region().to_string(),
+            ),
+            None => (
+                ask(self.name.as_ref(), "Name of this site", None, "--name")?,
+                ask(self.region.as_ref(), "Its region", None, "--region")?,
+            ),
+        };
         let data_dir = ask(
             self.data_dir.as_ref(),
             "Its data directory",
@@ -175,6 +235,10 @@ impl Init {
             certificate: self.certificate.clone(),
             private_key_file: self.private_key.clone(),
             trust_bundle: self.trust_bundle.clone(),
+            issuer: token.map(|token| {
+                let identity = token.issuer_identity.to_string();
+                (token.issuer.clone(), identity)
+            }),
             root_key_file: "root.key".to_owned(),
             listen: half.listen.clone(),
             admin: self.admin.clone(),
@@ -190,7 +254,7 @@ impl Init {
     }
 
     /// What the site does. Whoever gives none of it by flags is asked for all of it.
-    fn half(&self) -> Result<Half, sealift_agent::Error> {
+    fn half(&self) -> Result<Half, Error> {
         let given = Half {
             listen: self.listen.clone(),
             peers: self.peers.clone(),
@@ -212,6 +276,12 @@ impl Init {
             sources: ask_many(sources, ASKED_MAX, source)?,
         })
     }
+}
+
+/// The configuration's directory.
+fn beside(global: &Global) -> PathBuf {
+    let parent = global.config.parent();
+    parent.map_or_else(PathBuf::new, PathBuf::from)
 }
 
 #[cfg(test)]

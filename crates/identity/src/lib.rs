@@ -54,6 +54,7 @@ pub use context::{ALPN_CONTROL, ALPN_DATA, Prepared, TlsContext};
 pub use credentials::Credentials;
 pub use enrolment::{
     Enrolled, EnrolmentRefusal, EnrolmentToken, Enrolments, enrolling_client, issuing_server,
+    new_private_key, signing_request,
 };
 pub use error::IdentityError;
 pub use grants::{Action, Decision, GrantRow, Grants};

@@ -86,6 +86,8 @@ kinds! {
     KeyBackup = "key.backup",
     /// A certificate was issued.
     CertificateIssued = "certificate.issued",
+    /// Somebody asked for a certificate and got none.
+    EnrolmentRefused = "enrolment.refused",
     /// Another certificate or other trust bundles were put in force.
     CertificateReplaced = "certificate.replaced",
     /// Work was pending and nothing was acknowledged for too long.

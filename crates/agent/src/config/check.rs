@@ -7,8 +7,9 @@ use sealift_terms::{PartSize, limits};
 use toml::Spanned;
 
 use super::{
-    checked::{IdentityFiles, Limits, Log, LogFormat, RootKeySource, Scrub, Site},
+    checked::{Ca, IdentityFiles, Issuer, Limits, Log, LogFormat, RootKeySource, Scrub, Site},
     checker::Checker,
+    entries::host_and_port,
     named::Wanted,
     raw::{self, Number, Text},
 };
@@ -47,7 +48,34 @@ pub(super) fn identity(c: &mut Checker<'_>, raw: &raw::Identity) -> IdentityFile
             Wanted::File,
             "copy it from the authority: `sealift ca init` writes bundle.json",
         ),
+        issuer: raw.issuer.as_ref().and_then(|raw| issuer(c, raw)),
     }
+}
+
+fn issuer(c: &mut Checker<'_>, raw: &raw::Issuer) -> Option<Issuer> {
+    let address = host_and_port(c, "identity.issuer.address", &raw.address);
+    let identity = c.name("identity.issuer.identity", &raw.identity);
+    Some(Issuer {
+        address: address?,
+        identity: identity?,
+    })
+}
+
+pub(super) fn ca(c: &mut Checker<'_>, raw: &raw::Ca) -> Option<Ca> {
+    let remedy = "run `sealift ca init`, which makes it";
+    let directory = c.named("ca.directory", &raw.directory, Wanted::Directory, remedy);
+    let listen = address(c, "ca.listen", &raw.listen);
+    let life = c.number(
+        "ca.life_secs",
+        raw.life_secs.as_ref(),
+        limits::CERTIFICATE_LIFE_MIN.as_secs()..=limits::CERTIFICATE_LIFE_MAX.as_secs(),
+        limits::CERTIFICATE_LIFE_DEFAULT.as_secs(),
+    );
+    Some(Ca {
+        directory,
+        listen: listen?,
+        life: Duration::from_secs(life),
+    })
 }
 
 pub(super) fn root_key(

@@ -33,6 +33,8 @@ pub struct Config {
     pub stalled_after: Duration,
     /// `[scrub]`.
     pub scrub: Scrub,
+    /// `[ca]`.
+    pub ca: Option<Ca>,
     /// `[[peer]]`.
     pub peers: Vec<Peer>,
     /// `[[bucket]]`: what is archived here.
@@ -70,6 +72,28 @@ pub struct IdentityFiles {
     /// The roots that this agent's own certificate comes from: what a peer would
     /// refuse is found before it does.
     pub trust_bundle: PathBuf,
+    /// Who renews the certificate; without it somebody else does.
+    pub issuer: Option<Issuer>,
+}
+
+/// `[identity.issuer]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    /// Where the issuing agent is, host and port.
+    pub address: String,
+    /// Who it is.
+    pub identity: Identity,
+}
+
+/// `[ca]`: this agent issues certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ca {
+    /// The authority's directory.
+    pub directory: PathBuf,
+    /// Where it is asked for certificates.
+    pub listen: SocketAddr,
+    /// How long they live.
+    pub life: Duration,
 }
 
 /// `[keys]`: what opens the keystore.

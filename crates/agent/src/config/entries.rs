@@ -65,7 +65,7 @@ fn peer(c: &mut Checker<'_>, raw: &raw::Peer, span: &Range<usize>, listens: bool
     let remedy = "copy it from the other side: `sealift ca init` writes one for each authority";
     let trust_bundle = c.named("peer.trust_bundle", &raw.trust_bundle, Wanted::File, remedy);
     let address = match &raw.address {
-        Some(text) => Some(host_and_port(c, text)?),
+        Some(text) => Some(host_and_port(c, "peer.address", text)?),
         None if listens => None,
         None => c.refuse(
             "peer.address",
@@ -85,7 +85,7 @@ fn peer(c: &mut Checker<'_>, raw: &raw::Peer, span: &Range<usize>, listens: bool
     })
 }
 
-fn host_and_port(c: &mut Checker<'_>, text: &Text) -> Option<String> {
+pub(super) fn host_and_port(c: &mut Checker<'_>, setting: &str, text: &Text) -> Option<String> {
     let well_formed = text.get_ref().rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
     });
@@ -93,7 +93,7 @@ fn host_and_port(c: &mut Checker<'_>, text: &Text) -> Option<String> {
         return Some(text.get_ref().clone());
     }
     c.refuse(
-        "peer.address",
+        setting,
         &text.span(),
         format!("{:?}", text.get_ref()),
         "HOST:PORT, as in receiver.example.org:7443",

@@ -27,8 +27,8 @@ use std::{
 use sealift_terms::limits;
 
 pub use checked::{
-    Bucket, Config, DialFor, IdentityFiles, Limits, Log, LogFormat, Memory, Peer, RootKeySource,
-    Rule, Scrub, Site, SourceDirectory,
+    Bucket, Ca, Config, DialFor, IdentityFiles, Issuer, Limits, Log, LogFormat, Memory, Peer,
+    RootKeySource, Rule, Scrub, Site, SourceDirectory,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;
@@ -184,6 +184,7 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
         limits: check::limits(c, &raw.limits),
         log: check::log(c, &raw.log),
         scrub: check::scrub(c, &raw.scrub),
+        ca: raw.ca.as_ref().and_then(|raw| check::ca(c, raw)),
         stalled_after: check::stalled_after(c, &raw.watchdog),
         site: site?,
         identity,

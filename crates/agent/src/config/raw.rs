@@ -27,6 +27,7 @@ pub(crate) struct Raw {
     pub(crate) watchdog: Watchdog,
     #[serde(default)]
     pub(crate) scrub: Scrub,
+    pub(crate) ca: Option<Ca>,
     #[serde(default, rename = "peer")]
     pub(crate) peers: Vec<Spanned<Peer>>,
     #[serde(default, rename = "bucket")]
@@ -53,6 +54,22 @@ pub(crate) struct Identity {
     pub(crate) certificate: Text,
     pub(crate) private_key_file: Text,
     pub(crate) trust_bundle: Text,
+    pub(crate) issuer: Option<Issuer>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Issuer {
+    pub(crate) address: Text,
+    pub(crate) identity: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ca {
+    pub(crate) directory: Text,
+    pub(crate) listen: Text,
+    pub(crate) life_secs: Option<Number>,
 }
 
 #[derive(Debug, Deserialize)]

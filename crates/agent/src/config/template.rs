@@ -18,6 +18,8 @@ pub struct Template {
     pub private_key_file: String,
     /// `identity.trust_bundle`.
     pub trust_bundle: String,
+    /// `identity.issuer`: its address and its identity.
+    pub issuer: Option<(String, String)>,
     /// `keys.root_key_file`.
     pub root_key_file: String,
     /// `listen.address`.
@@ -104,6 +106,8 @@ impl Template {
              private_key_file = {}\n\
              # The roots this certificate comes from.\n\
              trust_bundle = {}\n\
+             # Who renews it by itself: an agent with a [ca] section.\n\
+             {}\n\
              \n\
              # What opens the keystore. Keep a copy elsewhere: without it nothing archived here opens.\n\
              # Instead: root_key_credential = \"NAME\" (systemd) or root_key_passphrase_file = \"FILE\".\n\
@@ -115,8 +119,23 @@ impl Template {
             quote(&self.certificate),
             quote(&self.private_key_file),
             quote(&self.trust_bundle),
+            self.issuer(),
             quote(&self.root_key_file),
         )
+    }
+
+    fn issuer(&self) -> String {
+        let line = |address: &str, identity: &str| {
+            let (address, identity) = (quote(address), quote(identity));
+            format!("issuer = {{ address = {address}, identity = {identity} }}")
+        };
+        match &self.issuer {
+            Some((address, identity)) => line(address, identity),
+            None => {
+                let example = "spiffe://example.org/region/eu-west/agent/issuer";
+                format!("# {}", line("issuer.example.org:7444", example))
+            }
+        }
     }
 
     fn endpoints(&self) -> String {
@@ -307,6 +326,12 @@ const TAIL: &str = r#"# Allow-lists in order of preference. TLS 1.3 only; an emp
 # budget_secs_per_hour = 3600
 # quarantine_secs = 2592000
 # dead_bytes_secs = 2592000
+
+# This agent issues certificates: against tokens of `sealift ca token`, and renewals.
+# [ca]
+# directory = "ca"
+# listen = "0.0.0.0:7444"
+# life_secs = 86400
 
 # Single settings can be given outside this file, and win over it: in the environment
 # as SEALIFT_ and the name in capitals, as in SEALIFT_LOG_LEVEL=debug, and on the

@@ -229,6 +229,31 @@ fn times_and_rates_out_of_range_are_refused_and_a_period_of_none_is_none() {
 }
 
 #[test]
+fn who_issues_and_who_renews_is_checked() {
+    let ca = "[ca]\ndirectory = \"ca\"\nlisten = \"127.0.0.1:7444\"\nlife_secs = 60\n\n[listen]";
+    let issuer = "issuer = { address = \"h:1\", identity = \"spiffe://x.org/region/r/agent/i\" }";
+    let text =
+        GOOD.replacen("[listen]", ca, 1)
+            .replacen("\n[keys]", &format!("{issuer}\n\n[keys]"), 1);
+    let config = Config::check(&source(&text)).unwrap();
+    let (ca_section, renewed) = (config.ca.unwrap(), config.identity.issuer.unwrap());
+    assert_eq!(ca_section.directory, Path::new("/etc/sealift/ca"));
+    assert_eq!(ca_section.life.as_secs(), 60);
+    assert_eq!(renewed.address, "h:1");
+    for (from, to, setting) in [
+        ("life_secs = 60", "life_secs = 1", "ca.life_secs"),
+        ("life_secs = 60", "life_secs = 4060801", "ca.life_secs"),
+        ("127.0.0.1:7444", "nowhere", "ca.listen"),
+        ("h:1", "h", "identity.issuer.address"),
+        ("agent/i", "i", "identity.issuer.identity"),
+    ] {
+        let error = Config::check(&source(&text.replacen(from, to, 1))).unwrap_err();
+        assert_eq!(error.refusals.len(), 1, "{error}");
+        assert_eq!(error.refusals[0].setting, setting);
+    }
+}
+
+#[test]
 fn more_peers_than_the_limit_are_refused() {
     let mut text = GOOD.to_owned();
     for n in 0..sealift_terms::limits::PEERS_MAX {

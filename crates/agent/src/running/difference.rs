@@ -52,6 +52,11 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
         ("[limits]", before.limits == after.limits),
         ("[tls]", before.tls == after.tls),
         ("[log]", before.log == after.log),
+        ("[ca]", before.ca == after.ca),
+        (
+            "[identity.issuer]",
+            before.identity.issuer == after.identity.issuer,
+        ),
         ("[scrub]", before.scrub == after.scrub),
         ("[watchdog]", before.stalled_after == after.stalled_after),
         (

@@ -19,8 +19,9 @@ use sealift_wire::Role;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    OneSender, Running, accepting, dialling, hello::policy_of, links::Standing, peers::PeerStates,
-    quota::Quota, repair::Answers, scrubbing, upkeep::Health, watchdog::Watchdog,
+    OneSender, Running, accepting, dialling, hello::policy_of, issuing, links::Standing,
+    peers::PeerStates, quota::Quota, repair::Answers, scrubbing, upkeep::Health,
+    watchdog::Watchdog,
 };
 use crate::{
     Confined, Error, Lifecycle, Outcome, Phase, World,
@@ -119,23 +120,16 @@ async fn start(
     tasks: &mut JoinSet<()>,
 ) -> Result<Arc<Running>, Error> {
     let clock = site.world.clock.clone();
-    let credentials = load_credentials(&config, &site.world)?;
-    let peers = load_peers(&config)?.with_denied(site.denied.identities());
-    let tls = Arc::new(TlsContext::new(
-        config.tls.clone(),
-        credentials,
-        peers,
-        clock.clone(),
-    )?);
-    let grants = Arc::new(config.grants.clone());
+    let tls = Arc::new(tls_context(&site, &config)?);
     let door = Arc::new(Door::new(
         site.archive.clone(),
-        grants,
+        Arc::new(config.grants.clone()),
         site.audit.clone(),
         clock.clone(),
     ));
     let refused = accepting::on_refused(&site);
     let listener = listen(&config, &refused, &tls).await?;
+    let issuer = issuing::listen(&config).await?;
     let work = WorkSignal::new();
     let (rules, rules_in_force) = watch::channel(Arc::new(rules_of(&config)));
     let sources = open_sources(&config, &site);
@@ -172,12 +166,27 @@ async fn start(
         site,
     });
     running.record_start()?;
+    if let Some(issuer) = issuer {
+        tasks.spawn(issuing::serve(running.clone(), issuer));
+    }
     if let Some(listener) = listener {
         tasks.spawn(accepting::accept(running.clone(), listener));
     }
     dial(&running, tasks);
     tasks.spawn(scrubbing::run(running.clone()));
     Ok(running)
+}
+
+fn tls_context(site: &Site, config: &Config) -> Result<TlsContext, Error> {
+    let credentials = load_credentials(config, &site.world)?;
+    let peers = load_peers(config)?.with_denied(site.denied.identities());
+    let clock = site.world.clock.clone();
+    Ok(TlsContext::new(
+        config.tls.clone(),
+        credentials,
+        peers,
+        clock,
+    )?)
 }
 
 impl Running {

@@ -45,6 +45,7 @@ impl Running {
             self.look_at_health(),
             self.look_at_ages(),
             self.follow_certificates(),
+            self.renew_in_time(),
             self.tidy_up()
         );
     }

@@ -56,6 +56,11 @@ impl Denied {
         self.rows.lock().keys().cloned().collect()
     }
 
+    /// Whether somebody is on it.
+    pub(crate) fn has(&self, identity: &Identity) -> bool {
+        self.rows.lock().contains_key(identity)
+    }
+
     /// Who is on it, since when and why.
     pub(crate) fn rows(&self) -> Vec<DeniedRow> {
         self.rows.lock().values().cloned().collect()

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{Authority, BUNDLE, REGIONS, ROOT_CERTIFICATE, ROOT_KEY, sealed};
-use crate::{error::IdentityError, files};
+use crate::{enrolment::ENROLMENT, error::IdentityError, files};
 
 /// How deep the directory is: `regions/REGION/issuing.key`, and some room.
 const DEPTH_MAX: usize = 5;
@@ -160,7 +160,9 @@ impl Content {
                 .to_str()
                 .ok_or_else(|| files::content(&path, "has a name that is not UTF-8"))?;
             let name = format!("{prefix}{name}");
-            if name == BACKED_UP {
+            // What becomes of certificates changes with each of them, and is not needed to
+            // issue others.
+            if name == BACKED_UP || name == ENROLMENT {
                 continue;
             }
             let kind = entry.file_type().map_err(failed("read", &path))?;

@@ -23,6 +23,7 @@ use std::{
 use sealift_terms::{Clock, Region, Rng, limits};
 
 pub use issuing::{Issued, IssuingAuthority, LeafRequest};
+pub(crate) use profile::new_key;
 pub(crate) use request::signing_key;
 pub use root::RootAuthority;
 

@@ -50,7 +50,7 @@ impl Validity {
 }
 
 /// A new P-256 key pair, drawn from the system's generator.
-pub(super) fn new_key() -> Result<KeyPair, IdentityError> {
+pub(crate) fn new_key() -> Result<KeyPair, IdentityError> {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(IdentityError::Issuing)
 }
 

@@ -9,6 +9,7 @@
 //! answer, the same certificate comes back; another key means that two have what one
 //! should have: nothing is issued for that identity any more, until a new token is.
 
+mod request;
 mod tls;
 mod token;
 
@@ -29,10 +30,12 @@ use crate::{
     files,
 };
 
+pub use request::{new_private_key, signing_request};
 pub use tls::{enrolling_client, issuing_server};
 pub use token::EnrolmentToken;
 
-const DIR: &str = "enrolment";
+/// Its directory in an authority's.
+pub(crate) const ENROLMENT: &str = "enrolment";
 const TOKENS: &str = "tokens";
 const AGENTS: &str = "agents";
 
@@ -52,6 +55,9 @@ pub enum EnrolmentRefusal {
     /// The certificate that is shown is older than the one before the last.
     #[error("the certificate is not the last one issued: the identity is locked now")]
     Superseded,
+    /// The identity is on the issuing site's deny list.
+    #[error("the identity is denied")]
+    Denied,
     /// Something of the above happened before.
     #[error("the identity is locked: `sealift ca token` for it begins anew")]
     Locked,
@@ -61,7 +67,7 @@ impl EnrolmentRefusal {
     /// Whether two hold what one should hold, which somebody has to look at.
     #[must_use]
     pub fn is_alarm(self) -> bool {
-        self != Self::UnknownToken
+        !matches!(self, Self::UnknownToken | Self::Denied)
     }
 }
 
@@ -132,7 +138,7 @@ impl Enrolments {
     /// [`IdentityError`] when it is no authority or its directory cannot be written.
     pub fn open(dir: &Path) -> Result<Self, IdentityError> {
         let authority = Authority::open(dir)?;
-        let dir = dir.join(DIR);
+        let dir = dir.join(ENROLMENT);
         for sub in [TOKENS, AGENTS] {
             files::create_dir(&dir.join(sub))?;
         }

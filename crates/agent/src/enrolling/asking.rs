@@ -1,0 +1,126 @@
+//! One question to an issuing agent.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    Method, Request, StatusCode,
+    body::Incoming,
+    client::conn::http1,
+    header::{CONTENT_TYPE, HOST},
+};
+use hyper_util::rt::TokioIo;
+use sealift_identity::{Credentials, PeerTrust, Peers, TlsContext, TrustBundle};
+use sealift_terms::Clock;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{TlsConnector, rustls::ClientConfig};
+
+use super::{Asked, BODY_BYTES_MAX, Call, Given, Refused};
+use crate::{
+    Error,
+    config::{Config, Issuer},
+};
+
+/// Connecting, asking and being answered.
+const TIME_MAX: Duration = Duration::from_secs(30);
+
+/// The certificate after the one in force, for the key in the signing request.
+///
+/// # Errors
+/// [`Error::Refused`] when the issuer gives none, otherwise what kept it from answering.
+pub(crate) async fn renew(
+    config: &Config,
+    issuer: &Issuer,
+    credentials: Credentials,
+    clock: Arc<dyn Clock>,
+    csr: String,
+) -> Result<Given, Error> {
+    let roots = TrustBundle::load(&config.identity.trust_bundle)?;
+    let name = "issuer"
+        .parse()
+        .map_err(Error::failed("naming the issuer"))?;
+    let identity = issuer.identity.clone();
+    let peers = Peers::new(
+        [PeerTrust {
+            name,
+            identity,
+            roots,
+        }],
+        [],
+    )?;
+    let tls = TlsContext::new(config.tls.clone(), credentials, peers, clock)?;
+    let prepared = tls.client(&issuer.identity, &[b"http/1.1"])?;
+    let asked = Asked { secret: None, csr };
+    ask(&issuer.address, prepared.config, Call::Renew, &asked).await
+}
+
+/// Asks, within a time.
+pub(super) async fn ask(
+    address: &str,
+    tls: Arc<ClientConfig>,
+    call: Call,
+    asked: &Asked,
+) -> Result<Given, Error> {
+    let answered = timeout(TIME_MAX, exchange(address, tls, call, asked)).await;
+    answered.map_err(|_| Error::TryAgain {
+        what: format!("{address} did not answer within {} s", TIME_MAX.as_secs()),
+        reason: None,
+    })?
+}
+
+async fn exchange(
+    address: &str,
+    tls: Arc<ClientConfig>,
+    call: Call,
+    asked: &Asked,
+) -> Result<Given, Error> {
+    let stream = TcpStream::connect(address).await;
+    let stream = stream.map_err(Error::io("reach the issuer at", address))?;
+    let name = TlsContext::server_name();
+    let stream = TlsConnector::from(tls).connect(name, stream).await;
+    let stream = stream.map_err(Error::failed("the handshake with the issuer"))?;
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(Error::failed("speaking with the issuer"))?;
+    let body = serde_json::to_vec(asked).map_err(Error::failed("writing a request"))?;
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(call.path())
+        .header(HOST, "issuer")
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(Error::failed("writing a request"))?;
+    let answering = async {
+        let response = sender.send_request(request).await;
+        let response = response.map_err(Error::failed("speaking with the issuer"))?;
+        let status = response.status();
+        Ok::<_, Error>((status, read(response.into_body()).await?))
+    };
+    tokio::pin!(answering);
+    let (status, body) = tokio::select! {
+        answered = &mut answering => answered?,
+        // It ends before the answer when the other side refuses the certificate.
+        ended = connection => match ended {
+            Ok(()) => answering.await?,
+            Err(error) => return Err(Error::failed("speaking with the issuer")(error)),
+        },
+    };
+    if status == StatusCode::OK {
+        return serde_json::from_slice(&body).map_err(Error::failed("reading the issuer's answer"));
+    }
+    let refused: Result<Refused, _> = serde_json::from_slice(&body);
+    let why = refused.map_or_else(|_| status.to_string(), |it| it.refused);
+    Err(Error::Refused {
+        what: "the certificate".to_owned(),
+        source: why.into(),
+    })
+}
+
+async fn read(body: Incoming) -> Result<Bytes, Error> {
+    let read = Limited::new(body, BODY_BYTES_MAX).collect().await;
+    read.map(http_body_util::Collected::to_bytes)
+        .map_err(|source| Error::Refused {
+            what: "the issuer's answer".to_owned(),
+            source,
+        })
+}

@@ -1,0 +1,95 @@
+//! The first certificate of an agent, against a token.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use sealift_identity::{
+    Credentials, EnrolmentToken, TlsPolicy, TrustBundle, enrolling_client, new_private_key,
+    signing_request,
+};
+use zeroize::Zeroizing;
+
+use super::{Asked, Call, asking::ask};
+use crate::{Error, World};
+
+/// Where the first certificate and what belongs to it are written.
+#[derive(Debug, Clone, Copy)]
+pub struct FirstCertificate<'a> {
+    /// The private key, mode 0600. One that is there already, from an earlier try, is used.
+    pub private_key: &'a Path,
+    /// The certificate.
+    pub certificate: &'a Path,
+    /// The authority's trust bundle.
+    pub trust_bundle: &'a Path,
+}
+
+/// Gets the certificate that a token is for. The key is on the disk before it is
+/// asked for: whatever happens then, the same can be asked again.
+///
+/// # Errors
+/// [`Error::Refused`] when the issuer gives none; what keeps it from being asked; a
+/// certificate or a bundle that is not what the token promised.
+pub async fn enrol(
+    token: &EnrolmentToken,
+    to: FirstCertificate<'_>,
+    world: &World,
+) -> Result<Credentials, Error> {
+    for there in [to.certificate, to.trust_bundle] {
+        if there.exists() {
+            let exists = io::Error::new(io::ErrorKind::AlreadyExists, "it is there already");
+            return Err(Error::io("write", there)(exists));
+        }
+    }
+    let key = private_key(to.private_key)?;
+    let policy = TlsPolicy::default();
+    let tls = enrolling_client(&policy, token, world.clock.clone())?;
+    let asked = Asked {
+        secret: Some(token.secret().to_string()),
+        csr: signing_request(&key)?,
+    };
+    let given = ask(&token.issuer, tls, Call::Enrol, &asked).await?;
+    let bundle = TrustBundle::parse(given.bundle.as_bytes())?;
+    let now = world.clock.now();
+    let credentials =
+        Credentials::from_pem(given.certificate.as_bytes(), key.as_bytes(), &bundle, now)?;
+    let (expected, found) = (&token.identity, &credentials.leaf().identity);
+    if expected != found {
+        return Err(sealift_identity::IdentityError::IdentityChanged {
+            expected: expected.clone(),
+            found: found.clone(),
+        }
+        .into());
+    }
+    bundle.save(to.trust_bundle)?;
+    write_new(to.certificate, given.certificate.as_bytes(), 0o644)?;
+    Ok(credentials)
+}
+
+fn private_key(path: &Path) -> Result<Zeroizing<String>, Error> {
+    match fs::read_to_string(path) {
+        Ok(key) => Ok(Zeroizing::new(key)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = new_private_key()?;
+            write_new(path, key.as_bytes(), 0o600)?;
+            Ok(key)
+        }
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(Error::io("write", path))
+}

@@ -1,0 +1,93 @@
+//! `sealift ca token`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use sealift_agent::{Error, Exit, World};
+use sealift_identity::Enrolments;
+use sealift_terms::{Identity, Region, SiteName};
+use serde_json::json;
+
+use super::usage;
+use crate::{
+    cli::Global,
+    output::{self, Outcome},
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    /// The authority's directory
+    #[arg(long, value_name = "DIR", default_value = "ca")]
+    dir: PathBuf,
+    /// The new agent's region
+    #[arg(long)]
+    region: String,
+    /// The new agent's name
+    #[arg(long)]
+    name: String,
+    /// How long the token is good for, as in 30m or 1h: at most 24h
+    #[arg(long, default_value = "1h", value_parser = ttl)]
+    ttl: Duration,
+    /// Where the issuing agent is asked: host and port of its `ca.listen`
+    #[arg(long, value_name = "HOST:PORT")]
+    issuer: String,
+    /// Who the issuing agent is
+    #[arg(long, value_name = "IDENTITY")]
+    issuer_identity: Identity,
+}
+
+fn ttl(text: &str) -> Result<Duration, String> {
+    let allowed = || "allowed is a number with s, m or h, as in 30m".to_owned();
+    let unit = text.chars().last().ok_or_else(allowed)?;
+    let secs = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        _ => return Err(allowed()),
+    };
+    let count = text
+        .strip_suffix(unit)
+        .and_then(|count| count.parse::<u64>().ok());
+    let total = count.and_then(|count| count.checked_mul(secs));
+    total.map(Duration::from_secs).ok_or_else(allowed)
+}
+
+impl Token {
+    pub(super) fn run(&self, global: &Global) -> Outcome {
+        let region = Region::new(&self.region).map_err(|error| usage("region", &error))?;
+        let name = SiteName::new(&self.name).map_err(|error| usage("name", &error))?;
+        let enrolments = Enrolments::open(&self.dir).map_err(Error::from)?;
+        let identity = Identity::new(enrolments.authority().domain(), &region, &name)
+            .map_err(|error| usage("identity", &error))?;
+        let World { clock, rng, .. } = World::real();
+        let issuer = (self.issuer.clone(), self.issuer_identity.clone());
+        let made = enrolments.token(identity, issuer, self.ttl, &*clock, &*rng);
+        let token = made.map_err(Error::from)?;
+        let text = token.to_text();
+        let ends = clock.now().plus(self.ttl);
+        output::row(
+            global.json,
+            &json!({"identity": token.identity, "token": *text, "ends": ends}),
+            format!(
+                "{}\n\nMakes {} of whoever uses it first, until {ends}: on its host\n  \
+                 sealift init --token-file FILE …",
+                *text, token.identity
+            ),
+        )?;
+        Ok(Exit::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit() {
+        assert_eq!(ttl("90s").unwrap(), Duration::from_secs(90));
+        assert_eq!(ttl("2h").unwrap(), Duration::from_secs(7200));
+        for bad in ["", "h", "1", "1d", "-1h", "99999999999999999999h"] {
+            assert!(ttl(bad).is_err(), "{bad}");
+        }
+    }
+}

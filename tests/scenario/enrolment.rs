@@ -1,0 +1,184 @@
+//! Certificates that are asked for with a token, and renew themselves.
+
+use std::{fs, thread::sleep, time::Duration};
+
+use sealift_identity::{EnrolmentToken, new_private_key};
+
+use crate::support::{BUCKET, Pair, Ran, Site, free_address, run, wait_until, write_file};
+
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+/// `b` issues, too.
+fn with_issuer(life_secs: u64) -> (Pair, String) {
+    let pair = Pair::new();
+    let address = free_address();
+    let directory = pair.authority();
+    let section = format!(
+        "[ca]\ndirectory = \"{}\"\nlisten = \"{address}\"\nlife_secs = {life_secs}\n\n[keys]",
+        directory.display()
+    );
+    pair.b.edit("[keys]", &section);
+    (pair, address)
+}
+
+/// A token for an agent.
+fn token(pair: &Pair, name: &str, issuer: &str, ttl: &str) -> String {
+    let directory = pair.authority();
+    let ran = run([
+        "ca",
+        "token",
+        "--dir",
+        directory.to_str().unwrap(),
+        "--region",
+        &format!("region-{name}"),
+        "--name",
+        name,
+        "--ttl",
+        ttl,
+        "--issuer",
+        issuer,
+        "--issuer-identity",
+        &pair.b.identity,
+        "--json",
+    ]);
+    let row: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    row["token"].as_str().unwrap().to_owned()
+}
+
+/// Takes away all that `init` makes but the private key.
+fn forget_site(site: &Site) {
+    for file in ["identity.crt", "bundle.json", "root.key", "sealift.toml"] {
+        let _ = fs::remove_file(site.dir.join(file));
+    }
+    let _ = fs::remove_dir_all(site.data());
+}
+
+/// Makes the site of `a` anew, with a token.
+fn init(pair: &Pair, token: &str) -> Ran {
+    forget_site(&pair.a);
+    fs::remove_file(pair.a.dir.join("identity.key")).unwrap();
+    write_file(&pair.a.dir.join("token"), token);
+    init_again(pair)
+}
+
+fn init_again(pair: &Pair) -> Ran {
+    let file = pair.a.dir.join("token");
+    let peer = format!("b,{},bundle.json,{}", pair.b.identity, pair.listen);
+    let source = format!("{BUCKET}={}", pair.source.display());
+    pair.a.run(&[
+        "init",
+        "--token-file",
+        file.to_str().unwrap(),
+        "--data-dir",
+        "data",
+        "--admin",
+        &pair.a.admin,
+        "--peer",
+        &peer,
+        "--source",
+        &source,
+    ])
+}
+
+fn serial(site: &Site) -> String {
+    let row = &site.rows(&["certs", "list"])[0];
+    row["serial"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_new_agent_enrols_with_a_token_and_its_certificate_renews_itself_under_load() {
+    let (pair, issuer) = with_issuer(20);
+    pair.b.start();
+    pair.b
+        .run(&["check"])
+        .tells(&["authority", "it issues for region-a, region-b"]);
+    let token = token(&pair, "a", &issuer, "1h");
+    init(&pair, &token).exits(0);
+    let secret = fs::read(pair.a.dir.join("identity.key")).unwrap();
+    pair.a.start();
+    let first = serial(&pair.a);
+    // Three lives, written to all the time.
+    let mut serials = vec![first];
+    let mut objects = 0;
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_secs(45) {
+        write_file(
+            &pair.source.join(format!("object-{objects}")),
+            "written while it renews",
+        );
+        objects += 1;
+        sleep(Duration::from_millis(200));
+        let now = serial(&pair.a);
+        if serials.last() != Some(&now) {
+            serials.push(now);
+        }
+    }
+    assert!(serials.len() >= 4, "{serials:?}");
+    pair.wait_completed(objects, TIME_MAX);
+    pair.a
+        .audits("certificate.replaced", &[serials.last().unwrap()]);
+    pair.b.audits(
+        "certificate.issued",
+        &[serials.last().unwrap(), "certificate"],
+    );
+    assert!(pair.a.metric("sealift_cert_refreshes_total") >= Some(3));
+    // What it was given first is over by now: a restart goes on with the last one.
+    pair.a.stop();
+    assert_eq!(fs::read(pair.a.dir.join("identity.key")).unwrap(), secret);
+    pair.a.start();
+    write_file(&pair.source.join("after"), "a restart");
+    pair.wait_completed(objects + 1, TIME_MAX);
+}
+
+#[test]
+fn a_token_is_good_for_one_key_and_who_uses_it_again_locks_it() {
+    let (pair, issuer) = with_issuer(3600);
+    pair.b.start();
+    let text = token(&pair, "a", &issuer, "1h");
+    init(&pair, &text).exits(0);
+    // The answer was lost: the same key gets the same certificate.
+    let certificate = pair.a.dir.join("identity.crt");
+    let first = fs::read(&certificate).unwrap();
+    forget_site(&pair.a);
+    init_again(&pair).exits(0);
+    assert!(fs::read(&certificate).unwrap() == first);
+    // Somebody else has the token: the alarm is raised, and nobody gets any more of it.
+    forget_site(&pair.a);
+    let key = pair.a.dir.join("identity.key");
+    let mine = fs::read(&key).unwrap();
+    fs::write(&key, new_private_key().unwrap().as_bytes()).unwrap();
+    let ran = init_again(&pair);
+    assert_ne!(ran.code, 0);
+    ran.tells(&["used with another key"]);
+    pair.b
+        .audits("enrolment.refused", &["used with another key"]);
+    pair.b.logs(&["two may hold what one should"]);
+    fs::write(&key, mine).unwrap();
+    init_again(&pair).tells(&["locked"]);
+    // A new token begins anew.
+    write_file(&pair.a.dir.join("token"), token(&pair, "a", &issuer, "1h"));
+    init_again(&pair).exits(0);
+}
+
+#[test]
+fn a_token_that_is_over_and_an_issuer_that_is_another_give_nothing() {
+    let (pair, issuer) = with_issuer(3600);
+    pair.b.start();
+    let text = token(&pair, "a", &issuer, "1s");
+    sleep(Duration::from_millis(1500));
+    let ran = init(&pair, &text);
+    assert_ne!(ran.code, 0);
+    ran.tells(&["unknown or over"]);
+    // The one that answers is not of the authority that made the token.
+    let other = Pair::new();
+    let foreign = token(&other, "a", &issuer, "1h");
+    let _: EnrolmentToken = foreign.parse().unwrap();
+    write_file(&pair.a.dir.join("token"), &foreign);
+    let ran = init_again(&pair);
+    assert_ne!(ran.code, 0);
+    ran.tells(&["handshake"]);
+    assert!(!pair.a.dir.join("identity.crt").exists());
+    wait_until("nothing was issued", TIME_MAX, || {
+        !pair.b.log().contains("a certificate was issued")
+    });
+}
