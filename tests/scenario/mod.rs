@@ -6,6 +6,7 @@ mod damage;
 mod demonstration;
 mod denying;
 mod destinations;
+mod limits;
 mod memory;
 mod misbehaving;
 mod readiness;

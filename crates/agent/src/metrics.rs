@@ -55,6 +55,7 @@ metrics! {
     OldestPending = gauge "sealift_oldest_pending_seconds" ["rule", "peer"] "Age of the oldest transfer that is not yet acknowledged.";
     SentObjects = counter "sealift_sent_objects_total" ["peer"] "Objects acknowledged by a peer.";
     SentBytes = counter "sealift_sent_bytes_total" ["peer"] "Plaintext bytes sent to a peer, repeated ones included.";
+    SendLimit = gauge "sealift_send_limit_bytes_per_second" ["peer"] "Bytes a second that may leave for a peer now; missing where there is no limit.";
     ReceivedObjects = counter "sealift_received_objects_total" [] "Objects stored for peers.";
     ReceivedBytes = counter "sealift_received_bytes_total" [] "Plaintext bytes received from peers, repeated ones included.";
     OffersRefused = counter "sealift_offers_refused_total" [] "Offers of peers that were refused.";
@@ -184,6 +185,7 @@ mod tests {
             "sealift_oldest_pending_seconds[rule,peer]",
             "sealift_sent_objects_total[peer]",
             "sealift_sent_bytes_total[peer]",
+            "sealift_send_limit_bytes_per_second[peer]",
             "sealift_received_objects_total[]",
             "sealift_received_bytes_total[]",
             "sealift_offers_refused_total[]",

@@ -5,7 +5,7 @@ use std::{io::IsTerminal, time::Duration};
 use clap::Args;
 use sealift_agent::{
     Error, Exit,
-    admin::{Alarm, Request, RuleReport, StatusReport},
+    admin::{Alarm, PeerReport, Request, RuleReport, StatusReport},
 };
 use sealift_terms::Status as TransferStatus;
 
@@ -194,12 +194,16 @@ fn archived(report: &StatusReport) -> Result<(), Error> {
 }
 
 fn peers(report: &StatusReport) -> Result<(), Error> {
-    let mut table = Table::new(&["PEER", "SESSIONS", "NEGOTIATED", "REASON"], &[1]);
+    let mut table = Table::new(
+        &["PEER", "SESSIONS", "LIMIT", "NEGOTIATED", "REASON"],
+        &[1, 2],
+    );
     for peer in &report.peers {
         let session = peer.session.as_ref();
         table.row([
             peer.peer.to_string(),
             peer.sessions.to_string(),
+            limit(peer),
             session.map_or_else(
                 || "-".to_owned(),
                 |session| {
@@ -215,6 +219,15 @@ fn peers(report: &StatusReport) -> Result<(), Error> {
         ]);
     }
     section(&table)
+}
+
+/// What may leave for a peer now, and until when.
+fn limit(peer: &PeerReport) -> String {
+    let Some(rate) = peer.limit_bytes_per_second else {
+        return "-".to_owned();
+    };
+    let until = peer.limit_until.map(|until| format!(" until {until}"));
+    format!("{}/s{}", bytes(rate), until.unwrap_or_default())
 }
 
 fn section(table: &Table) -> Result<(), Error> {

@@ -202,6 +202,8 @@ pub struct SenderStatus {
     pub acknowledgements: u64,
     /// Answers of any kind to offers, refusals too.
     pub answers: u64,
+    /// Bytes a second that may leave now; none: as many as will go.
+    pub limit: Option<u64>,
     /// By rule.
     pub sent: Vec<Sent>,
     /// The largest objects on their way.

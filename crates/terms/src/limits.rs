@@ -143,6 +143,13 @@ pub const SCRUB_RATE_DEFAULT: u64 = 20 << 20;
 pub const SCRUB_RATE_MIN: u64 = 64 << 10;
 /// The fastest scrub that can be configured.
 pub const SCRUB_RATE_MAX: u64 = 16 << 30;
+/// The smallest bandwidth limit: every part of an object that is under way on eight
+/// connections still gains [`PART_PROGRESS_BYTES_MIN`] in time.
+pub const LIMIT_RATE_MIN: u64 = 64 << 10;
+/// The largest bandwidth limit.
+pub const LIMIT_RATE_MAX: u64 = 16 << 30;
+/// Times of the week with a limit of their own, for one peer.
+pub const LIMIT_TIMES_MAX: usize = 64;
 /// From the beginning of one pass of the scrub to that of the next: 30 days.
 pub const SCRUB_PERIOD_DEFAULT: Duration = Duration::from_secs(30 * 86_400);
 /// The longest such time that can be configured: one year.

@@ -285,6 +285,7 @@ impl Site {
             work,
             part_size: world.plan.part_size,
             memory_bytes: world.plan.budget_bytes,
+            limit: Default::default(),
             drain_time: Duration::from_secs(10),
             clock,
             rng,

@@ -251,6 +251,12 @@ pub struct PeerReport {
     pub sessions: u64,
     /// Connections they have.
     pub links: u64,
+    /// Bytes a second that may leave for it now; as many as will go, if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_bytes_per_second: Option<u64>,
+    /// When another limit holds, by its timetable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_until: Option<Timestamp>,
     /// What was negotiated for the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionFacts>,

@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use sealift_identity::{Grants, TlsPolicy};
+use sealift_sender::Timetable;
 use sealift_terms::{BucketName, Identity, PartSize, PeerName, Region, RuleName, SiteName};
 
 use super::{error::Place, named::Named};
@@ -163,6 +164,8 @@ pub struct Peer {
     pub trust_bundle: PathBuf,
     /// For what it is dialled.
     pub dial_for: DialFor,
+    /// `[peer.limit]`: bytes a second that may leave for it, over all links together.
+    pub limit: Timetable,
 }
 
 /// `[[bucket]]`.

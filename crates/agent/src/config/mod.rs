@@ -11,6 +11,7 @@ mod checked;
 mod checker;
 mod entries;
 mod error;
+mod limit;
 mod named;
 mod overrides;
 mod raw;

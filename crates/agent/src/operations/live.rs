@@ -89,6 +89,18 @@ pub(crate) struct PeerState {
     pub(crate) trouble: Option<Trouble>,
 }
 
+impl PeerState {
+    /// Of one that nobody has spoken with.
+    pub(crate) fn unseen(peer: &PeerName) -> Self {
+        Self {
+            peer: peer.clone(),
+            sessions: Vec::new(),
+            negotiated: None,
+            trouble: None,
+        }
+    }
+}
+
 /// One open session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SessionState {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Filled anew by every scrape: what is gone must not stay.
-const FILLED: [Metric; 8] = [
+const FILLED: [Metric; 9] = [
     Metric::Transfers,
     Metric::TransferBytes,
     Metric::OldestPending,
@@ -20,6 +20,7 @@ const FILLED: [Metric; 8] = [
     Metric::ArchiveBytes,
     Metric::DeletesHeld,
     Metric::SourceFailing,
+    Metric::SendLimit,
 ];
 
 impl SiteOperations {
@@ -143,6 +144,9 @@ fn fill_sender(metrics: &Metrics, sender: &SenderStatus) {
     metrics
         .series(Metric::SentBytes, &labels)
         .set(sender.bytes_written);
+    if let Some(limit) = sender.limit {
+        metrics.series(Metric::SendLimit, &labels).set(limit);
+    }
 }
 
 fn fill_source(metrics: &Metrics, source: &SourceStatus) {

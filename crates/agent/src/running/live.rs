@@ -11,7 +11,14 @@ use sealift_terms::{
     AuditKind, AuditRecord, BucketName, Identity, PeerName, Timestamp, TransferId,
 };
 
-use super::{Running, canary::Canary, difference, hello::policy_of, question, start::rules_of};
+use super::{
+    Running,
+    canary::Canary,
+    difference,
+    hello::policy_of,
+    question,
+    start::{limit_of, rules_of},
+};
 use crate::{
     CheckLine, Error,
     admin::{Actor, Alarm, Check, Readiness},
@@ -207,6 +214,11 @@ impl Running {
         keys_usable(&after, &self.site.keystore).await?;
         let (grants, rules) = (after.grants.clone(), rules_of(&after));
         let policy = policy_of(&after);
+        let limits: Vec<_> = self
+            .senders
+            .keys()
+            .map(|peer| limit_of(&after, peer))
+            .collect();
         let record = AuditRecord::new(self.site.world.clock.now(), AuditKind::ConfigLoaded, actor)
             .with("file", after.path.display());
         self.site.record(record)?;
@@ -214,6 +226,9 @@ impl Running {
         self.tls.put_in_force(identity);
         self.door.set_grants(grants.into());
         self.rules.send_replace(rules.into());
+        for (one, limit) in self.senders.values().zip(limits) {
+            one.sender.limit(limit);
+        }
         self.standing.sweep(&self.tls);
         // Peers are told by the HELLO of their next session.
         self.policy
@@ -228,7 +243,7 @@ impl Running {
         self.work.wake();
         Ok(vec![CheckLine::pass(
             "reload",
-            "certificate, peers, grants, buckets and rules",
+            "certificate, peers and their limits, grants, buckets and rules",
         )])
     }
 }

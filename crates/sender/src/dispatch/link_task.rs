@@ -71,13 +71,15 @@ async fn take_frames(id: LinkId, mut reader: LinkReader, shared: &Arc<Shared>) -
 }
 
 /// The writing half.
-struct LinkTask {
-    id: LinkId,
-    writer: LinkWriter,
-    shared: Arc<Shared>,
-    signals: Arc<LinkSignals>,
+pub(super) struct LinkTask {
+    pub(super) id: LinkId,
+    pub(super) writer: LinkWriter,
+    pub(super) shared: Arc<Shared>,
+    pub(super) signals: Arc<LinkSignals>,
     /// Frames on their way from the session to the writer.
-    out: Vec<u8>,
+    pub(super) out: Vec<u8>,
+    /// Under a limit: bytes of small objects that were written while parts waited.
+    pub(super) owed: usize,
     /// Pieces of parts, as they are read.
     pieces: mpsc::Receiver<Read>,
     pipe: Pipe,
@@ -91,6 +93,7 @@ impl LinkTask {
             pieces: sender,
             used: Arc::default(),
             room: shared.room.clone(),
+            pace: shared.pace.clone(),
         };
         let (out, readers) = (Vec::new(), JoinSet::new());
         Self {
@@ -99,6 +102,7 @@ impl LinkTask {
             shared,
             signals,
             out,
+            owed: 0,
             pieces,
             pipe,
             readers,
@@ -115,7 +119,14 @@ impl LinkTask {
 
     /// Writes all there is to write, then waits for something to happen.
     async fn turn(&mut self) -> Result<(), TunnelError> {
-        while self.begin().await? {}
+        while self.begin().await? {
+            // Small objects that wait for the limit do not keep parts waiting.
+            while self.owed > 0
+                && let Ok(read) = self.pieces.try_recv()
+            {
+                self.take(read).await?;
+            }
+        }
         match self.pieces.try_recv() {
             Ok(read) => self.take(read).await,
             Err(_) => {
@@ -146,7 +157,8 @@ impl LinkTask {
         Ok(true)
     }
 
-    fn queue(&mut self) {
+    pub(super) fn queue(&mut self) {
+        self.shared.pace.frames(self.out.len());
         self.writer.queue(&self.out);
         self.out.clear();
     }
@@ -159,6 +171,9 @@ impl LinkTask {
         self.shared
             .bytes_written
             .fetch_add(content.len() as u64, Ordering::Relaxed);
+        if self.shared.pace.slice().is_some() {
+            return self.paced_inline(content).await;
+        }
         if content.len() > COPIED_BYTES_MAX {
             return self.writer.payload(content).await;
         }
@@ -203,7 +218,10 @@ impl LinkTask {
         let (offer, part) = (header.offer(), header.part);
         let is_wanted = self.shared.machine.lock().wants(self.id, offer, part);
         if is_wanted {
-            self.writer.data(&header, &bytes).await?;
+            match self.shared.pace.slice() {
+                None => self.writer.data(&header, &bytes).await?,
+                Some(_) => self.paced_piece(&header, &bytes).await?,
+            }
             self.shared
                 .bytes_written
                 .fetch_add(bytes.len() as u64, Ordering::Relaxed);

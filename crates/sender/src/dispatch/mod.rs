@@ -5,6 +5,7 @@ mod backoff;
 mod feeder;
 mod link_task;
 mod outcome;
+mod paced;
 mod prepare;
 mod reader;
 mod rollback;
@@ -30,7 +31,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{SenderError, SenderStatus, WorkSignal, stopped};
+use crate::{SenderError, SenderStatus, Timetable, WorkSignal, limit::Pace, stopped};
 pub use backoff::BACKOFF_MAX;
 use link_task::LinkEnd;
 use shared::Shared;
@@ -77,6 +78,8 @@ pub struct Settings {
     pub part_size: PartSize,
     /// Bytes of objects that may be in memory at once for this peer.
     pub memory_bytes: usize,
+    /// How many bytes a second may leave for this peer, over all its links together.
+    pub limit: Timetable,
     /// How long a stop waits for what is under way.
     pub drain_time: Duration,
     /// The time.
@@ -116,6 +119,7 @@ pub struct Session {
 /// Sends to one peer. One session at a time; its counts outlive sessions.
 pub struct PeerSender {
     settings: Arc<Settings>,
+    pace: Arc<Pace>,
     tally: Arc<Tally>,
     session: Mutex<Option<Arc<Shared>>>,
     /// Counts of the sessions before.
@@ -127,6 +131,7 @@ impl PeerSender {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
+            pace: Arc::new(Pace::new(settings.clock.clone(), settings.limit.clone())),
             settings: Arc::new(settings),
             tally: Arc::default(),
             session: Mutex::new(None),
@@ -157,12 +162,18 @@ impl PeerSender {
             under_way: count(|s| s.under_way() as u64),
             acknowledgements,
             answers,
+            limit: self.pace.rate(),
             sent,
             current: session
                 .as_deref()
                 .map(|s| s.current(CURRENT_MAX))
                 .unwrap_or_default(),
         }
+    }
+
+    /// Puts another limit in force, for what is under way, too.
+    pub fn limit(&self, limit: Timetable) {
+        self.pace.set(limit);
     }
 
     /// Bytes that the peer has of a transfer which is on its way now.
@@ -230,6 +241,7 @@ impl PeerSender {
         let machine = SendSession::new(session.agreed.limits);
         let shared = Arc::new(Shared::new(
             self.settings.clone(),
+            self.pace.clone(),
             memory,
             machine,
             events,

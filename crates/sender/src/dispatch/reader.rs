@@ -9,6 +9,8 @@ use sealift_terms::{PartIndex, limits::FRAME_BYTES_MAX};
 use sealift_wire::{Header, OfferId, Refusal, checksum::Crc64};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use crate::limit::Pace;
+
 use super::{
     prepare::{Room, refusal},
     sending::Sending,
@@ -40,6 +42,7 @@ pub(super) struct Pipe {
     pub(super) pieces: mpsc::Sender<Read>,
     pub(super) used: Arc<parking_lot::Mutex<Vec<Vec<u8>>>>,
     pub(super) room: Room,
+    pub(super) pace: Arc<Pace>,
 }
 
 /// Reads a part that is not empty.
@@ -57,9 +60,12 @@ pub(super) async fn read_part(
     let mut crc = Crc64::new();
     let mut at = range.start;
     while at < range.end {
-        let length = u32::try_from(range.end - at)
-            .unwrap_or(u32::MAX)
-            .min(FRAME_BYTES_MAX);
+        // Under a limit other parts of the link take turns with this one more often.
+        let frame = pipe
+            .pace
+            .slice()
+            .map_or(FRAME_BYTES_MAX.into(), |slice| slice as u64);
+        let length = u32::try_from((range.end - at).min(frame)).unwrap_or(FRAME_BYTES_MAX);
         let offset = u32::try_from(at - range.start).unwrap_or(u32::MAX);
         let mut bytes = pipe.used.lock().pop().unwrap_or_default();
         bytes.resize(usize::try_from(length).unwrap_or_default(), 0);
