@@ -61,6 +61,12 @@ metrics! {
     OffersRefused = counter "sealift_offers_refused_total" [] "Offers of peers that were refused.";
     Sessions = gauge "sealift_sessions" ["peer", "direction"] "Sessions that are open.";
     SessionsOpened = counter "sealift_sessions_opened_total" ["peer", "direction"] "Sessions opened.";
+    Links = gauge "sealift_links" ["peer", "congestion"] "Connections that stand, by TCP congestion control.";
+    LinksOpened = counter "sealift_links_opened_total" ["peer"] "Connections that were made with a peer.";
+    LinksEnded = counter "sealift_links_ended_total" ["peer", "cause"] "Connections that are gone: by the peer (closed), by this side (ended), or lost, with the reason code.";
+    LinkRtt = gauge "sealift_link_rtt_microseconds" ["peer"] "Round-trip time of a peer's connections, their mean.";
+    LinkRetransmits = counter "sealift_link_retransmits_total" ["peer"] "TCP segments sent again to a peer.";
+    LinkDelivery = gauge "sealift_link_delivery_bytes_per_second" ["peer"] "Bytes a second that arrived at a peer lately, as TCP knows it.";
     ConnectionsRefused = counter "sealift_connections_refused_total" ["cause"] "Connections refused before or during authentication.";
     CertificateExpiry = gauge "sealift_cert_expiration_timestamp_seconds" ["identity"] "When a certificate ends, in seconds since 1970.";
     CertificateRefreshes = counter "sealift_cert_refreshes_total" ["result"] "Certificate files that were found changed: replaced what was in force, or refused.";
@@ -191,6 +197,12 @@ mod tests {
             "sealift_offers_refused_total[]",
             "sealift_sessions[peer,direction]",
             "sealift_sessions_opened_total[peer,direction]",
+            "sealift_links[peer,congestion]",
+            "sealift_links_opened_total[peer]",
+            "sealift_links_ended_total[peer,cause]",
+            "sealift_link_rtt_microseconds[peer]",
+            "sealift_link_retransmits_total[peer]",
+            "sealift_link_delivery_bytes_per_second[peer]",
             "sealift_connections_refused_total[cause]",
             "sealift_cert_expiration_timestamp_seconds[identity]",
             "sealift_cert_refreshes_total[result]",

@@ -110,7 +110,7 @@ pub const RECORD_KEY_CACHED_MAX: Duration = Duration::from_secs(300);
 pub const STAGING_IDLE_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// A configuration file.
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
-/// Data connections to one peer unless the configuration says otherwise.
+/// Data connections to one peer over a short line, unless the configuration says otherwise.
 pub const CONNECTIONS_PER_PEER_DEFAULT: usize = 2;
 /// The smallest byte budget an agent can work with.
 pub const MEMORY_BUDGET_BYTES_MIN: usize = 64 << 20;

@@ -148,9 +148,10 @@ fn address(c: &mut Checker<'_>, setting: &str, text: &Text) -> Option<SocketAddr
 }
 
 pub(super) fn limits(c: &mut Checker<'_>, raw: &raw::Limits) -> Limits {
+    let given = raw.connections_per_peer.as_ref();
     let connections = c.number(
         "limits.connections_per_peer",
-        raw.connections_per_peer.as_ref(),
+        given,
         1..=limits::CONNECTIONS_PER_PEER_MAX as u64,
         limits::CONNECTIONS_PER_PEER_DEFAULT as u64,
     );
@@ -168,7 +169,7 @@ pub(super) fn limits(c: &mut Checker<'_>, raw: &raw::Limits) -> Limits {
     );
     Limits {
         part_bytes: part_size(c, raw.part_bytes.as_ref()),
-        connections_per_peer: usize::try_from(connections).unwrap_or(1),
+        connections_per_peer: given.map(|_| usize::try_from(connections).unwrap_or(1)),
         memory_bytes: usize::try_from(memory).unwrap_or(limits::MEMORY_BUDGET_BYTES),
         drain: Duration::from_secs(drain),
     }

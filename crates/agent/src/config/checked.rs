@@ -89,8 +89,8 @@ pub enum RootKeySource {
 pub struct Limits {
     /// Bytes of plaintext in a part.
     pub part_bytes: PartSize,
-    /// Data connections to one peer.
-    pub connections_per_peer: usize,
+    /// Data connections to one peer; without it as many as the way to it is long.
+    pub connections_per_peer: Option<usize>,
     /// The byte budget of all buffers.
     pub memory_bytes: usize,
     /// How long a shutdown waits for what is in flight.

@@ -75,7 +75,7 @@ fn a_good_file_is_taken_with_its_defaults_and_relative_paths() {
     let config = Config::check(&source(GOOD)).unwrap();
     assert_eq!(config.site.data_dir, Path::new("/etc/sealift/data"));
     assert_eq!(config.limits.part_bytes.bytes(), 8 << 20);
-    assert_eq!(config.limits.connections_per_peer, 2);
+    assert_eq!(config.limits.connections_per_peer, None);
     assert_eq!(config.sources[0].scan_interval.as_secs(), 60);
     assert!(config.peers[0].dial_for.send && !config.peers[0].dial_for.receive);
     let (peer, bucket) = (&config.peers[0].identity, &config.buckets[0].name);

@@ -306,7 +306,7 @@ fn source_report(bucket: &BucketName, live: u64, status: Option<&SourceStatus>) 
 }
 
 fn peer_report(peer: PeerState, limit: InForce) -> PeerReport {
-    let links = peer.sessions.iter().map(|session| session.links).max();
+    let path = peer.path;
     let (reason, evidence) = match peer.trouble {
         Some(trouble) => (Some(trouble.reason), Some(trouble.evidence)),
         None => (None, None),
@@ -314,7 +314,15 @@ fn peer_report(peer: PeerState, limit: InForce) -> PeerReport {
     PeerReport {
         peer: peer.peer,
         sessions: peer.sessions.len() as u64,
-        links: links.unwrap_or(0) as u64,
+        links: path.links.values().sum(),
+        rtt_micros: path.rtt.map(|rtt| rtt.as_micros() as u64),
+        retransmits: path.retransmits,
+        delivery_bytes_per_second: path.delivery_rate,
+        congestion: path
+            .links
+            .into_keys()
+            .filter(|name| !name.is_empty())
+            .collect(),
         limit_bytes_per_second: limit.rate,
         limit_until: limit.until,
         session: peer.negotiated,

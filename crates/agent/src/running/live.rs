@@ -61,14 +61,15 @@ impl Live for Running {
     fn peers(&self) -> Vec<PeerState> {
         let state = |peer: &crate::config::Peer| {
             let remembered = self.peers.of(&peer.name);
-            let links = self.standing.of(&peer.identity);
+            let path = self.standing.of(&peer.identity);
             PeerState {
                 peer: peer.name.clone(),
                 sessions: remembered
                     .sessions
                     .iter()
-                    .map(|&direction| SessionState { direction, links })
+                    .map(|&direction| SessionState { direction })
                     .collect(),
+                path,
                 negotiated: remembered.negotiated,
                 trouble: remembered.trouble,
             }
@@ -113,7 +114,7 @@ impl Live for Running {
 
     fn deny(&self, denied: &BTreeSet<Identity>) {
         self.tls.set_denied(denied);
-        self.standing.sweep(&self.tls);
+        self.sweep_links();
     }
 
     fn wake(&self) {
@@ -229,7 +230,7 @@ impl Running {
         for (one, limit) in self.senders.values().zip(limits) {
             one.sender.limit(limit);
         }
-        self.standing.sweep(&self.tls);
+        self.sweep_links();
         // Peers are told by the HELLO of their next session.
         self.policy
             .send_if_modified(|told| std::mem::replace(told, policy) != policy);

@@ -283,14 +283,14 @@ impl Running {
         mut link: Link,
         permits: Permits,
     ) -> End {
-        self.standing.adopt(&mut link, permits);
+        self.adopt(id, &mut link, permits);
         let end = session.run_link(id, carries(id), link).await;
         end.map_err(|error| (error.reason(), error.to_string()))
     }
 
     /// A link of a session in which we send, ready to join it.
     pub(super) fn joining(&self, id: LinkId, mut link: Link, permits: Permits) -> Joining {
-        self.standing.adopt(&mut link, permits);
+        self.adopt(id, &mut link, permits);
         Joining {
             id,
             carries: carries(id),

@@ -308,7 +308,7 @@ async fn carry(
                 match end {
                     LinkEnd::Broken(error) => return shared.fail(error.into()),
                     LinkEnd::Lost(error) => {
-                        tracing::info!(peer = %shared.settings.peer, link = %id, %error, "a link is gone");
+                        tracing::debug!(peer = %shared.settings.peer, link = %id, %error, "a link is gone");
                     }
                     LinkEnd::Told | LinkEnd::Closed => {}
                 }
