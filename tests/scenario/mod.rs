@@ -2,11 +2,13 @@
 
 mod arrival;
 mod changes;
+mod compressing;
 mod damage;
 mod demonstration;
 mod denying;
 mod destinations;
 mod limits;
+mod links;
 mod memory;
 mod misbehaving;
 mod readiness;

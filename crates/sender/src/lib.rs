@@ -21,6 +21,7 @@ mod dispatch;
 mod error;
 mod limit;
 mod orders;
+mod press;
 mod rules;
 mod status;
 

@@ -58,6 +58,7 @@ fn hello() -> Hello {
         limits: Limits::default(),
         policy: None,
         remembered: None,
+        decompresses: None,
     }
 }
 

@@ -286,6 +286,7 @@ impl Site {
             part_size: world.plan.part_size,
             memory_bytes: world.plan.budget_bytes,
             limit: Default::default(),
+            compresses: true,
             drain_time: Duration::from_secs(10),
             clock,
             rng,

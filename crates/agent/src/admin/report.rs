@@ -263,6 +263,9 @@ pub struct PeerReport {
     /// Congestion controls in force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub congestion: Vec<String>,
+    /// Whether what leaves for it is compressed, where that pays.
+    #[serde(default)]
+    pub compressing: bool,
     /// Bytes a second that may leave for it now; as many as will go, if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_bytes_per_second: Option<u64>,

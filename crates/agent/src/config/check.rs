@@ -7,7 +7,7 @@ use sealift_terms::{PartSize, limits};
 use toml::Spanned;
 
 use super::{
-    checked::{IdentityFiles, Limits, Log, LogFormat, RootKeySource, Scrub, Site},
+    checked::{Compression, IdentityFiles, Limits, Log, LogFormat, RootKeySource, Scrub, Site},
     checker::Checker,
     named::Wanted,
     raw::{self, Number, Text},
@@ -172,6 +172,23 @@ pub(super) fn limits(c: &mut Checker<'_>, raw: &raw::Limits) -> Limits {
         connections_per_peer: given.map(|_| usize::try_from(connections).unwrap_or(1)),
         memory_bytes: usize::try_from(memory).unwrap_or(limits::MEMORY_BUDGET_BYTES),
         drain: Duration::from_secs(drain),
+        compression: compression(c, raw.compression.as_ref()),
+    }
+}
+
+fn compression(c: &mut Checker<'_>, text: Option<&Text>) -> Compression {
+    let Some(text) = text else {
+        return Compression::default();
+    };
+    match text.get_ref().as_str() {
+        "auto" => Compression::Auto,
+        "off" => Compression::Off,
+        other => {
+            let (found, allowed) = (format!("{other:?}"), "\"auto\" or \"off\"");
+            let remedy = "write one of them";
+            c.refuse("limits.compression", &text.span(), found, allowed, remedy)
+                .unwrap_or_default()
+        }
     }
 }
 

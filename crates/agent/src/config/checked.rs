@@ -95,6 +95,26 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// How long a shutdown waits for what is in flight.
     pub drain: Duration,
+    /// Whether what is sent may be compressed on the way, and what comes may be.
+    pub compression: Compression,
+}
+
+/// `limits.compression`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// Where the line is slower than compressing, and it pays.
+    #[default]
+    Auto,
+    /// Neither what is sent nor what comes.
+    Off,
+}
+
+impl Compression {
+    /// Whether it may happen.
+    #[must_use]
+    pub fn is_on(self) -> bool {
+        self == Self::Auto
+    }
 }
 
 /// `[scrub]`: how what rests here is looked after.

@@ -28,8 +28,8 @@ use std::{
 use sealift_terms::limits;
 
 pub use checked::{
-    Bucket, Config, DialFor, IdentityFiles, Limits, Log, LogFormat, Memory, Peer, RootKeySource,
-    Rule, Scrub, Site, SourceDirectory,
+    Bucket, Compression, Config, DialFor, IdentityFiles, Limits, Log, LogFormat, Memory, Peer,
+    RootKeySource, Rule, Scrub, Site, SourceDirectory,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;

@@ -89,6 +89,7 @@ pub(crate) struct Limits {
     pub(crate) connections_per_peer: Option<Number>,
     pub(crate) memory_bytes: Option<Number>,
     pub(crate) drain_secs: Option<Number>,
+    pub(crate) compression: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -304,12 +304,14 @@ const TAIL: &str = r#"# Allow-lists in order of preference. TLS 1.3 only; an emp
 # cipher_suites = ["TLS13_AES_256_GCM_SHA384", "TLS13_CHACHA20_POLY1305_SHA256"]
 # groups = ["X25519MLKEM768", "X25519"]
 
+# compression: "auto" where a line is slower than compressing and it pays, or "off" in both directions.
 # Without connections_per_peer a peer has 2 connections for data, and up to 8 over a long line.
 # [limits]
 # part_bytes = 8388608
 # connections_per_peer = 2
 # memory_bytes = 167772160
 # drain_secs = 30
+# compression = "auto"
 
 # [log]
 # format = "text"

@@ -553,6 +553,30 @@ fn a_limit_that_means_nothing_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn compression_is_automatic_or_off() {
+    let with = |value: &str| {
+        let text = GOOD.replacen(
+            "[listen]",
+            &format!("[limits]\ncompression = {value:?}\n\n[listen]"),
+            1,
+        );
+        Config::check(&source(&text))
+    };
+    assert!(
+        Config::check(&source(GOOD))
+            .unwrap()
+            .limits
+            .compression
+            .is_on()
+    );
+    assert!(with("auto").unwrap().limits.compression.is_on());
+    assert!(!with("off").unwrap().limits.compression.is_on());
+    let refused = with("on").unwrap_err().refusals.remove(0);
+    assert_eq!(refused.setting, "limits.compression");
+    assert!(refused.allowed.contains("auto"), "{refused:?}");
+}
+
+#[test]
 fn what_is_sent_and_what_is_received_share_the_byte_budget() {
     let config = |text: &str| Config::check(&source(text)).unwrap();
     let both = config(GOOD);

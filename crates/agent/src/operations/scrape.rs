@@ -147,6 +147,12 @@ fn fill_sender(metrics: &Metrics, sender: &SenderStatus) {
     metrics
         .series(Metric::SentBytes, &labels)
         .set(sender.bytes_written);
+    metrics
+        .series(Metric::Compressed, &labels)
+        .set(sender.compressed);
+    metrics
+        .series(Metric::CompressionSaved, &labels)
+        .set(sender.compression_saved);
     if let Some(limit) = sender.limit {
         metrics.series(Metric::SendLimit, &labels).set(limit);
     }

@@ -174,9 +174,14 @@ impl SiteOperations {
     fn peers(&self, config: &Config) -> Vec<PeerReport> {
         match &self.live {
             Some(live) => {
+                let senders = live.senders();
                 let report = |peer: PeerState| {
                     let limit = self.limit(config, &peer.peer);
-                    peer_report(peer, limit)
+                    let sender = senders.iter().find(|one| one.peer == peer.peer);
+                    PeerReport {
+                        compressing: sender.is_some_and(|one| one.compressing),
+                        ..peer_report(peer, limit)
+                    }
                 };
                 live.peers().into_iter().map(report).collect()
             }
@@ -323,6 +328,7 @@ fn peer_report(peer: PeerState, limit: InForce) -> PeerReport {
             .into_keys()
             .filter(|name| !name.is_empty())
             .collect(),
+        compressing: false,
         limit_bytes_per_second: limit.rate,
         limit_until: limit.until,
         session: peer.negotiated,

@@ -77,7 +77,8 @@ pub(super) async fn keep_session(
 fn connections_over(rtt: Duration) -> usize {
     let in_flight = rtt.as_secs_f64() * FILLED_BYTES_PER_SEC;
     let more = (in_flight / IN_FLIGHT_BYTES) as usize;
-    (CONNECTIONS_PER_PEER_DEFAULT + more).min(CONNECTIONS_PER_PEER_MAX)
+    more.saturating_add(CONNECTIONS_PER_PEER_DEFAULT)
+        .min(CONNECTIONS_PER_PEER_MAX)
 }
 
 /// Half of `wait`, and a random part of the other half.

@@ -272,7 +272,10 @@ impl Running {
             identity: greeted.peer.identity.clone(),
             facts: greeted.facts.clone(),
         };
-        Receiving::new(self.door.clone(), peer, greeted.agreed.limits)
+        let session = Receiving::new(self.door.clone(), peer, greeted.agreed.limits);
+        // As our HELLO said.
+        session.let_pack(self.site.config.limits.compression.is_on());
+        session
     }
 
     /// Runs one link of a session in which we receive.

@@ -320,6 +320,7 @@ fn senders(
             part_size: config.limits.part_bytes,
             memory_bytes,
             limit: limit_of(config, &peer),
+            compresses: config.limits.compression.is_on(),
             drain_time: config.limits.drain,
             clock: site.world.clock.clone(),
             rng: site.world.rng.clone(),

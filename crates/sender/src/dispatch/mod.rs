@@ -11,6 +11,7 @@ mod reader;
 mod rollback;
 mod sending;
 mod shared;
+mod small;
 mod tally;
 
 use std::{
@@ -25,13 +26,13 @@ use sealift_ledger::Journal;
 use sealift_store::Source;
 use sealift_terms::{Audit, BucketName, Clock, Epoch, PartSize, PeerName, Rng, TransferId};
 use sealift_tunnel::Link;
-use sealift_wire::{Agreed, Carries, Close, Hello, LinkId, SendSession};
+use sealift_wire::{Agreed, Carries, Close, DECOMPRESSES_ZSTD, Hello, LinkId, SendSession};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
 
-use crate::{SenderError, SenderStatus, Timetable, WorkSignal, limit::Pace, stopped};
+use crate::{SenderError, SenderStatus, Timetable, WorkSignal, limit::Pace, press::Press, stopped};
 pub use backoff::BACKOFF_MAX;
 use link_task::LinkEnd;
 use shared::Shared;
@@ -80,6 +81,8 @@ pub struct Settings {
     pub memory_bytes: usize,
     /// How many bytes a second may leave for this peer, over all its links together.
     pub limit: Timetable,
+    /// Whether to compress where the line is slower than compressing, and the peer takes it.
+    pub compresses: bool,
     /// How long a stop waits for what is under way.
     pub drain_time: Duration,
     /// The time.
@@ -120,6 +123,7 @@ pub struct Session {
 pub struct PeerSender {
     settings: Arc<Settings>,
     pace: Arc<Pace>,
+    press: Arc<Press>,
     tally: Arc<Tally>,
     session: Mutex<Option<Arc<Shared>>>,
     /// Counts of the sessions before.
@@ -132,6 +136,7 @@ impl PeerSender {
     pub fn new(settings: Settings) -> Self {
         Self {
             pace: Arc::new(Pace::new(settings.clock.clone(), settings.limit.clone())),
+            press: Arc::new(Press::new(settings.clock.clone())),
             settings: Arc::new(settings),
             tally: Arc::default(),
             session: Mutex::new(None),
@@ -163,6 +168,9 @@ impl PeerSender {
             acknowledgements,
             answers,
             limit: self.pace.rate(),
+            compressing: self.press.is_on(self.pace.rate()),
+            compressed: self.press.packed(),
+            compression_saved: self.press.saved(),
             sent,
             current: session
                 .as_deref()
@@ -238,10 +246,12 @@ impl PeerSender {
         let memory = rollback::compare(&self.settings, &session.hello).await?;
         let (events, events_in) = mpsc::unbounded_channel();
         let (settle, settle_in) = mpsc::unbounded_channel();
+        let takes = session.hello.decompresses.unwrap_or_default() & DECOMPRESSES_ZSTD != 0;
+        self.press.begin(self.settings.compresses && takes);
         let machine = SendSession::new(session.agreed.limits);
         let shared = Arc::new(Shared::new(
             self.settings.clone(),
-            self.pace.clone(),
+            (self.pace.clone(), self.press.clone()),
             memory,
             machine,
             events,

@@ -37,6 +37,19 @@ impl LinkTask {
         Ok(())
     }
 
+    /// Writes a piece that cannot be cut.
+    pub(super) async fn paced_whole(
+        &mut self,
+        header: &Header,
+        bytes: &[u8],
+    ) -> Result<(), TunnelError> {
+        let wait = self.shared.pace.data(bytes.len());
+        self.wait_behind_frames(wait).await?;
+        self.writer.data(header, bytes).await?;
+        self.owed = self.owed.saturating_sub(bytes.len());
+        self.writer.flush().await
+    }
+
     /// Writes the bytes of a small object behind its offer. Nothing may come between
     /// these, so all of them wait here.
     pub(super) async fn paced_inline(&mut self, content: &[u8]) -> Result<(), TunnelError> {

@@ -20,7 +20,7 @@ use super::{
     rollback::Memory,
     sending::Sending,
 };
-use crate::{Current, SenderError, dispatch::Settings, limit::Pace};
+use crate::{Current, SenderError, dispatch::Settings, limit::Pace, press::Press};
 
 /// Transfers that are leased and not settled, for one peer.
 pub(super) const WINDOW_TRANSFERS: usize = 2048;
@@ -36,6 +36,7 @@ pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
     /// The limit of all links together.
     pub(super) pace: Arc<Pace>,
+    pub(super) press: Arc<Press>,
     pub(super) machine: Mutex<SendSession>,
     pub(super) offers: Mutex<HashMap<OfferId, Arc<Sending>>>,
     links: Mutex<BTreeMap<LinkId, Arc<LinkSignals>>>,
@@ -76,7 +77,7 @@ pub(super) struct LinkSignals {
 impl Shared {
     pub(super) fn new(
         settings: Arc<Settings>,
-        pace: Arc<Pace>,
+        (pace, press): (Arc<Pace>, Arc<Press>),
         memory: Memory,
         machine: SendSession,
         events: mpsc::UnboundedSender<SendEvent>,
@@ -86,6 +87,7 @@ impl Shared {
         Self {
             settings,
             pace,
+            press,
             room,
             machine: Mutex::new(machine),
             offers: Mutex::default(),

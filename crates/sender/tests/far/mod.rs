@@ -165,6 +165,7 @@ impl Far {
             limits: Limits::default(),
             policy: self.policy,
             remembered: None,
+            decompresses: None,
         }
     }
 
