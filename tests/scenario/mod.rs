@@ -2,11 +2,14 @@
 
 mod arrival;
 mod changes;
+mod compressing;
 mod damage;
 mod demonstration;
 mod denying;
 mod destinations;
 mod enrolment;
+mod limits;
+mod links;
 mod memory;
 mod misbehaving;
 mod readiness;

@@ -16,6 +16,9 @@ use super::{
 /// Bytes that are written, not set aside at once: ext4 keeps some for itself.
 const FILLED_SLACK: u64 = 64 << 20;
 
+/// Copies of a disk that was not stopped in time.
+const COPIES_MAX: u32 = 50;
+
 /// An image file with a file system in it.
 pub(crate) struct Image {
     file: PathBuf,
@@ -54,10 +57,26 @@ impl Image {
     }
 
     /// What would be on the disk if the power went now: what was not written there yet
-    /// is lost.
+    /// is lost. Whoever writes there is to be stopped; what the system itself writes while
+    /// the copy is made would tear it, as the power does not, so it is made again then.
     pub(crate) fn copy(&self, to: PathBuf) -> Self {
-        run("cp", &["--sparse=always", &text(&self.file), &text(&to)]);
-        Self { file: to }
+        for _ in 0..COPIES_MAX {
+            let before = self.sectors_written();
+            run("cp", &["--sparse=always", &text(&self.file), &text(&to)]);
+            if self.sectors_written() == before {
+                return Self { file: to };
+            }
+        }
+        panic!("the disk is written to all the time although its agent is stopped");
+    }
+
+    /// Sectors that were written to it since it was mounted (Documentation/block/stat.rst).
+    fn sectors_written(&self) -> u64 {
+        let ran = run_program("losetup", &["-nO", "NAME", "-j", &text(&self.file)], &[0]);
+        let device = String::from_utf8(ran.stdout).unwrap();
+        let name = device.trim().strip_prefix("/dev/").unwrap();
+        let stat = fs::read_to_string(format!("/sys/block/{name}/stat")).unwrap();
+        stat.split_whitespace().nth(6).unwrap().parse().unwrap()
     }
 
     pub(crate) fn mount(&self, at: &Path) -> Mount {

@@ -24,6 +24,8 @@ pub(crate) struct Proxy {
 struct Shared {
     /// Bytes a second and direction of each connection; 0 for as many as will go.
     rate: AtomicU64,
+    /// Bytes passed on, from those who dial.
+    passed: AtomicU64,
     /// One for each connection: whether it swallows what comes.
     swallows: Mutex<Vec<Arc<AtomicBool>>>,
     over: AtomicBool,
@@ -53,6 +55,11 @@ impl Proxy {
         self.shared.rate.store(bytes_per_sec, Ordering::Relaxed);
     }
 
+    /// Bytes that it has passed on, from those who dial.
+    pub(crate) fn passed(&self) -> u64 {
+        self.shared.passed.load(Ordering::Relaxed)
+    }
+
     /// From now on the connections that stand pass nothing on, and stay open.
     pub(crate) fn swallow(&self) -> usize {
         let swallows = self.shared.swallows.lock().unwrap();
@@ -76,14 +83,14 @@ impl Shared {
     fn connect(self: Arc<Self>, one: &TcpStream, other: &TcpStream) {
         let swallows = Arc::new(AtomicBool::new(false));
         self.swallows.lock().unwrap().push(swallows.clone());
-        for (from, to) in [(one, other), (other, one)] {
+        for (from, to, dials) in [(one, other, true), (other, one, false)] {
             let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
             let (shared, swallows) = (self.clone(), swallows.clone());
-            thread::spawn(move || shared.pass(from, to, &swallows));
+            thread::spawn(move || shared.pass(from, to, dials, &swallows));
         }
     }
 
-    fn pass(&self, mut from: TcpStream, mut to: TcpStream, swallows: &AtomicBool) {
+    fn pass(&self, mut from: TcpStream, mut to: TcpStream, dials: bool, swallows: &AtomicBool) {
         let mut piece = [0; PIECE_BYTES];
         while let Ok(length @ 1..) = from.read(&mut piece) {
             // What is swallowed is neither passed on nor read: as a line that is cut.
@@ -95,6 +102,9 @@ impl Shared {
             }
             if to.write_all(&piece[..length]).is_err() {
                 break;
+            }
+            if dials {
+                self.passed.fetch_add(length as u64, Ordering::Relaxed);
             }
             let rate = self.rate.load(Ordering::Relaxed);
             if rate > 0 {

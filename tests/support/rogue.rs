@@ -81,6 +81,7 @@ impl Rogue {
             limits: Limits::default(),
             policy: None,
             remembered: None,
+            decompresses: None,
         }
     }
 

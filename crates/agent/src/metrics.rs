@@ -55,11 +55,20 @@ metrics! {
     OldestPending = gauge "sealift_oldest_pending_seconds" ["rule", "peer"] "Age of the oldest transfer that is not yet acknowledged.";
     SentObjects = counter "sealift_sent_objects_total" ["peer"] "Objects acknowledged by a peer.";
     SentBytes = counter "sealift_sent_bytes_total" ["peer"] "Plaintext bytes sent to a peer, repeated ones included.";
+    Compressed = counter "sealift_compressed_bytes_total" ["peer"] "Plaintext bytes that were compressed on their way to a peer.";
+    CompressionSaved = counter "sealift_compression_saved_bytes_total" ["peer"] "Bytes that did not have to be sent to a peer because of that.";
+    SendLimit = gauge "sealift_send_limit_bytes_per_second" ["peer"] "Bytes a second that may leave for a peer now; missing where there is no limit.";
     ReceivedObjects = counter "sealift_received_objects_total" [] "Objects stored for peers.";
     ReceivedBytes = counter "sealift_received_bytes_total" [] "Plaintext bytes received from peers, repeated ones included.";
     OffersRefused = counter "sealift_offers_refused_total" [] "Offers of peers that were refused.";
     Sessions = gauge "sealift_sessions" ["peer", "direction"] "Sessions that are open.";
     SessionsOpened = counter "sealift_sessions_opened_total" ["peer", "direction"] "Sessions opened.";
+    Links = gauge "sealift_links" ["peer", "congestion"] "Connections that stand, by TCP congestion control.";
+    LinksOpened = counter "sealift_links_opened_total" ["peer"] "Connections that were made with a peer.";
+    LinksEnded = counter "sealift_links_ended_total" ["peer", "cause"] "Connections that are gone: by the peer (closed), by this side (ended), or lost, with the reason code.";
+    LinkRtt = gauge "sealift_link_rtt_microseconds" ["peer"] "Round-trip time of a peer's connections, their mean.";
+    LinkRetransmits = counter "sealift_link_retransmits_total" ["peer"] "TCP segments sent again to a peer.";
+    LinkDelivery = gauge "sealift_link_delivery_bytes_per_second" ["peer"] "Bytes a second that arrived at a peer lately, as TCP knows it.";
     ConnectionsRefused = counter "sealift_connections_refused_total" ["cause"] "Connections refused before or during authentication.";
     CertificateExpiry = gauge "sealift_cert_expiration_timestamp_seconds" ["identity"] "When a certificate ends, in seconds since 1970.";
     CertificateRenewal = gauge "sealift_cert_renewal_timestamp_seconds" ["identity"] "When a certificate is to be renewed, in seconds since 1970.";
@@ -185,11 +194,20 @@ mod tests {
             "sealift_oldest_pending_seconds[rule,peer]",
             "sealift_sent_objects_total[peer]",
             "sealift_sent_bytes_total[peer]",
+            "sealift_compressed_bytes_total[peer]",
+            "sealift_compression_saved_bytes_total[peer]",
+            "sealift_send_limit_bytes_per_second[peer]",
             "sealift_received_objects_total[]",
             "sealift_received_bytes_total[]",
             "sealift_offers_refused_total[]",
             "sealift_sessions[peer,direction]",
             "sealift_sessions_opened_total[peer,direction]",
+            "sealift_links[peer,congestion]",
+            "sealift_links_opened_total[peer]",
+            "sealift_links_ended_total[peer,cause]",
+            "sealift_link_rtt_microseconds[peer]",
+            "sealift_link_retransmits_total[peer]",
+            "sealift_link_delivery_bytes_per_second[peer]",
             "sealift_connections_refused_total[cause]",
             "sealift_cert_expiration_timestamp_seconds[identity]",
             "sealift_cert_renewal_timestamp_seconds[identity]",

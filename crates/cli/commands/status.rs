@@ -5,7 +5,7 @@ use std::{io::IsTerminal, time::Duration};
 use clap::Args;
 use sealift_agent::{
     Error, Exit,
-    admin::{Alarm, Request, RuleReport, StatusReport},
+    admin::{Alarm, PeerReport, Request, RuleReport, StatusReport},
 };
 use sealift_terms::Status as TransferStatus;
 
@@ -194,12 +194,31 @@ fn archived(report: &StatusReport) -> Result<(), Error> {
 }
 
 fn peers(report: &StatusReport) -> Result<(), Error> {
-    let mut table = Table::new(&["PEER", "SESSIONS", "NEGOTIATED", "REASON"], &[1]);
+    let head = [
+        "PEER",
+        "SESSIONS",
+        "LINKS",
+        "RTT",
+        "ARRIVES",
+        "SENT AGAIN",
+        "LIMIT",
+        "NEGOTIATED",
+        "REASON",
+    ];
+    let mut table = Table::new(&head, &[1, 3, 4, 5]);
+    let or_dash = || "-".to_owned();
     for peer in &report.peers {
         let session = peer.session.as_ref();
         table.row([
             peer.peer.to_string(),
             peer.sessions.to_string(),
+            links(peer),
+            peer.rtt_micros
+                .map_or_else(or_dash, |micros| format!("{:.1} ms", micros as f64 / 1e3)),
+            peer.delivery_bytes_per_second
+                .map_or_else(or_dash, |rate| format!("{}/s", bytes(rate))),
+            peer.retransmits.to_string(),
+            limit(peer),
             session.map_or_else(
                 || "-".to_owned(),
                 |session| {
@@ -215,6 +234,23 @@ fn peers(report: &StatusReport) -> Result<(), Error> {
         ]);
     }
     section(&table)
+}
+
+/// How many connections a peer has, and their congestion control.
+fn links(peer: &PeerReport) -> String {
+    match peer.congestion.is_empty() {
+        true => peer.links.to_string(),
+        false => format!("{} {}", peer.links, peer.congestion.join(" ")),
+    }
+}
+
+/// What may leave for a peer now, and until when.
+fn limit(peer: &PeerReport) -> String {
+    let Some(rate) = peer.limit_bytes_per_second else {
+        return "-".to_owned();
+    };
+    let until = peer.limit_until.map(|until| format!(" until {until}"));
+    format!("{}/s{}", bytes(rate), until.unwrap_or_default())
 }
 
 fn section(table: &Table) -> Result<(), Error> {

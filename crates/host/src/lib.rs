@@ -1,7 +1,7 @@
 //! The operating system's own disk, clock and random generator, behind the
 //! traits of `sealift_terms::world`, and the lock that keeps a second process
 //! out of a data directory; reading a secret from a file that is nobody else's; and
-//! giving up every file that is not needed.
+//! giving up every file that is not needed; what the kernel knows of a connection.
 //!
 //! ```text
 //!   world::Disk  ◀── OsDisk   open(O_NOFOLLOW, 0600) · pread · pwrite · fdatasync · rename · statvfs
@@ -9,6 +9,7 @@
 //!   world::Rng   ◀── OsRng    the system's generator
 //!   data_dir/LOCK ── DataDirLock (flock)
 //!   every other file ── Sandbox (Landlock)
+//!   a connection ── tcp_facts (TCP_INFO), prefer_bbr (TCP_CONGESTION)
 //! ```
 //!
 //! It leaves to others what is written where: it knows no file of sealift but
@@ -22,6 +23,7 @@ mod lock;
 mod rng;
 mod sandbox;
 mod secret;
+mod tcp;
 
 pub use clock::OsClock;
 pub use disk::OsDisk;
@@ -29,3 +31,4 @@ pub use lock::{DataDirLock, LOCK_FILE, LockError};
 pub use rng::OsRng;
 pub use sandbox::{Enforced, Sandbox};
 pub use secret::{SecretFileError, read_credential_file, read_secret_file};
+pub use tcp::{TcpFacts, prefer_bbr, tcp_facts};

@@ -26,6 +26,7 @@ mod question;
 mod rollback;
 mod session;
 mod task;
+mod unpacking;
 mod writers;
 
 pub use door::{Door, Usage};

@@ -1,6 +1,13 @@
 //! One peer sending: the state its links share, and the task of each link.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use sealift_archive::{ArchiveError, Begin, Offer, Upload, in_words};
@@ -53,6 +60,8 @@ pub struct Session {
     peer: Peer,
     pub(crate) machine: Mutex<ReceiveSession>,
     pub(crate) patience: Patience,
+    /// Whether the peer was told that it may compress.
+    packs: AtomicBool,
     taken: Mutex<HashMap<OfferId, Taken>>,
     links: Mutex<HashMap<LinkId, Arc<LinkSignals>>>,
     /// Questions to the peer that wait for their answer.
@@ -92,6 +101,7 @@ impl Session {
             peer,
             machine: Mutex::new(ReceiveSession::new(limits)),
             patience,
+            packs: AtomicBool::new(false),
             taken: Mutex::default(),
             links: Mutex::default(),
             questions: Mutex::default(),
@@ -101,6 +111,16 @@ impl Session {
         });
         session.door.opened(&session);
         session
+    }
+
+    /// Says whether our HELLO told the peer that it may compress. It may not, unless told
+    /// so: a frame of that sort ends the session then.
+    pub fn let_pack(&self, packs: bool) {
+        self.packs.store(packs, Ordering::Relaxed);
+    }
+
+    pub(crate) fn packs(&self) -> bool {
+        self.packs.load(Ordering::Relaxed)
     }
 
     /// Whether a grant lets the peer store versions in `bucket`.

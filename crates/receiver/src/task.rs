@@ -8,13 +8,16 @@ use sealift_terms::{
     limits::{PART_PROGRESS_BYTES_MIN, PART_PROGRESS_TIME_MAX},
 };
 use sealift_tunnel::{Incoming, LinkReader, LinkWriter};
-use sealift_wire::{LinkEvent, LinkId, OfferId, Place, ReceiveEvent, Refusal};
+use sealift_wire::{
+    FrameType, Header, LinkEvent, LinkId, OfferId, Place, ReceiveEvent, Refusal, announced,
+};
 use tokio::time::MissedTickBehavior;
 
 use crate::{
     ReceiverError,
     patience::Progress,
     session::{LinkSignals, Session, conflict},
+    unpacking::Unpacking,
     writers::{Inline, Writers, begin_part},
 };
 
@@ -25,6 +28,7 @@ pub(crate) struct LinkTask<'a> {
     signals: Arc<LinkSignals>,
     writers: Writers,
     out: Vec<u8>,
+    unpacking: Unpacking,
 }
 
 /// What a link's task woke up for.
@@ -44,6 +48,7 @@ impl<'a> LinkTask<'a> {
             signals,
             writers: Writers::default(),
             out: Vec::new(),
+            unpacking: Unpacking::default(),
         }
     }
 }
@@ -106,6 +111,7 @@ impl LinkTask<'_> {
             session.refuse(offer, &Refusal::new(Reason::PeerUnreachable, evidence));
         }
         session.grant_anew();
+        self.unpacking.tick();
         let open: Vec<OfferId> = session.machine.lock().unfinished().collect();
         self.writers
             .keep_only(|offer| open.binary_search(&offer).is_ok());
@@ -131,6 +137,11 @@ impl LinkTask<'_> {
     async fn incoming(&mut self, incoming: Incoming<'_>) -> Result<Turn, ReceiverError> {
         let (session, id) = (self.session, self.id);
         let events = match incoming {
+            Incoming::Frame { header, payload }
+                if header.frame == FrameType::Packed && session.packs() =>
+            {
+                self.packed(&header, payload).await?
+            }
             Incoming::Frame { header, payload } => {
                 let (taken, events) =
                     session.with_machine(|machine| machine.frame(id, &header, payload));
@@ -159,6 +170,31 @@ impl LinkTask<'_> {
             self.take(event).await;
         }
         Ok(Turn::Read)
+    }
+
+    /// Takes a compressed frame as the DATA frame that it stands for. Whether that may come
+    /// is asked before anything is decompressed.
+    async fn packed(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+    ) -> Result<Vec<ReceiveEvent>, ReceiverError> {
+        let (session, id) = (self.session, self.id);
+        let length = announced(payload)?;
+        let data = header.unpacked(length);
+        let (place, events) = session.with_machine(|machine| machine.data(id, &data, 0, length));
+        let place = place?;
+        if !matches!(place, Place::Nowhere) {
+            let Some(bytes) = self.unpacking.unpack(payload)? else {
+                let refusal = Refusal::new(Reason::DstQuotaExceeded, "no memory to decompress");
+                session.refuse(header.offer(), &refusal);
+                return Ok(events);
+            };
+            session.door.count_bytes(bytes.len());
+            self.place(place, &bytes).await;
+            self.unpacking.give_back(bytes);
+        }
+        Ok(events)
     }
 
     async fn place(&mut self, place: Place, bytes: &[u8]) {

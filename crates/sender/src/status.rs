@@ -202,6 +202,14 @@ pub struct SenderStatus {
     pub acknowledgements: u64,
     /// Answers of any kind to offers, refusals too.
     pub answers: u64,
+    /// Bytes a second that may leave now; none: as many as will go.
+    pub limit: Option<u64>,
+    /// Whether what leaves now is compressed, where that pays.
+    pub compressing: bool,
+    /// Plaintext bytes that were compressed.
+    pub compressed: u64,
+    /// Bytes that did not have to be sent because of it.
+    pub compression_saved: u64,
     /// By rule.
     pub sent: Vec<Sent>,
     /// The largest objects on their way.

@@ -47,6 +47,8 @@ impl Site {
             work: near.work.clone(),
             part_size: PartSize::MIN,
             memory_bytes: 16 << 20,
+            limit: Default::default(),
+            compresses: true,
             drain_time: Duration::from_secs(5),
             clock: Arc::new(OsClock),
             rng: Arc::new(Zeros),

@@ -114,7 +114,7 @@ pub const RECORD_KEY_CACHED_MAX: Duration = Duration::from_secs(300);
 pub const STAGING_IDLE_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// A configuration file.
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
-/// Data connections to one peer unless the configuration says otherwise.
+/// Data connections to one peer over a short line, unless the configuration says otherwise.
 pub const CONNECTIONS_PER_PEER_DEFAULT: usize = 2;
 /// The smallest byte budget an agent can work with.
 pub const MEMORY_BUDGET_BYTES_MIN: usize = 64 << 20;
@@ -147,6 +147,13 @@ pub const SCRUB_RATE_DEFAULT: u64 = 20 << 20;
 pub const SCRUB_RATE_MIN: u64 = 64 << 10;
 /// The fastest scrub that can be configured.
 pub const SCRUB_RATE_MAX: u64 = 16 << 30;
+/// The smallest bandwidth limit: every part of an object that is under way on eight
+/// connections still gains [`PART_PROGRESS_BYTES_MIN`] in time.
+pub const LIMIT_RATE_MIN: u64 = 64 << 10;
+/// The largest bandwidth limit.
+pub const LIMIT_RATE_MAX: u64 = 16 << 30;
+/// Times of the week with a limit of their own, for one peer.
+pub const LIMIT_TIMES_MAX: usize = 64;
 /// From the beginning of one pass of the scrub to that of the next: 30 days.
 pub const SCRUB_PERIOD_DEFAULT: Duration = Duration::from_secs(30 * 86_400);
 /// The longest such time that can be configured: one year.

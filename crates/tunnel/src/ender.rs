@@ -1,25 +1,62 @@
-//! Ending a link from outside: a certificate is over, an identity is denied.
+//! A link as others see it: ended from outside, because a certificate is over or an
+//! identity is denied; how it does; why it is gone.
 
-use std::{any::Any, fmt};
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, OnceLock, Weak},
+};
 
+use sealift_host::TcpFacts;
 use sealift_identity::Refusal;
+use sealift_terms::Reason;
 use tokio::sync::watch;
 
-use crate::error::TunnelError;
+use crate::{error::TunnelError, transport::Meter};
+
+/// Why a link is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// The peer closed it in order.
+    Closed,
+    /// It was lost, or ended for a cause.
+    Lost {
+        /// The reason code.
+        reason: Reason,
+        /// What was seen.
+        evidence: String,
+    },
+}
 
 /// Ends the link it was taken from: whatever waits to read or write there fails.
-pub struct LinkEnder(watch::Sender<Option<Refusal>>);
+pub struct LinkEnder {
+    end: watch::Sender<Option<Refusal>>,
+    fate: Arc<OnceLock<Fate>>,
+    meter: Option<Weak<dyn Meter>>,
+}
 
 impl LinkEnder {
     /// Ends the link for this cause.
     pub fn end(&self, refusal: Refusal) {
-        self.0.send_replace(Some(refusal));
+        self.end.send_replace(Some(refusal));
     }
 
     /// Whether both halves of the link are gone.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        self.0.is_closed()
+        self.end.is_closed()
+    }
+
+    /// Why the link is gone. None while it is there, and when this side ended it.
+    #[must_use]
+    pub fn fate(&self) -> Option<&Fate> {
+        self.fate.get()
+    }
+
+    /// How the link does, if that can be told.
+    #[must_use]
+    pub fn facts(&self) -> Option<TcpFacts> {
+        self.meter.as_ref()?.upgrade()?.facts()
     }
 }
 
@@ -35,8 +72,9 @@ impl fmt::Debug for LinkEnder {
 #[derive(Clone)]
 pub(crate) struct Ended {
     cause: watch::Receiver<Option<Refusal>>,
+    fate: Arc<OnceLock<Fate>>,
     /// Dropped with the link.
-    _held: Option<std::sync::Arc<dyn Any + Send + Sync>>,
+    _held: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Ended {
@@ -44,19 +82,41 @@ impl Ended {
     pub(crate) fn never() -> Self {
         Self {
             cause: watch::channel(None).1,
+            fate: Arc::default(),
             _held: None,
         }
     }
 
-    pub(crate) fn with_ender(held: impl Any + Send + Sync) -> (Self, LinkEnder) {
+    pub(crate) fn with_ender(
+        held: impl Any + Send + Sync,
+        meter: Option<Arc<dyn Meter>>,
+    ) -> (Self, LinkEnder) {
         let (end, cause) = watch::channel(None);
-        (
-            Self {
-                cause,
-                _held: Some(std::sync::Arc::new(held)),
-            },
-            LinkEnder(end),
-        )
+        let fate = Arc::<OnceLock<Fate>>::default();
+        let ender = LinkEnder {
+            end,
+            fate: fate.clone(),
+            meter: meter.as_ref().map(Arc::downgrade),
+        };
+        let ended = Self {
+            cause,
+            fate,
+            _held: Some(Arc::new((held, meter))),
+        };
+        (ended, ender)
+    }
+
+    /// Notes that the peer closed the link.
+    pub(crate) fn closed(&self) {
+        let _ = self.fate.set(Fate::Closed);
+    }
+
+    /// Notes why the link is of no more use; the first cause counts.
+    pub(crate) fn lost(&self, error: &TunnelError) {
+        self.fate.get_or_init(|| Fate::Lost {
+            reason: error.reason(),
+            evidence: error.to_string(),
+        });
     }
 
     /// Waits until the link is ended.

@@ -43,10 +43,11 @@ mod writer;
 mod tests;
 
 pub use dialer::Dialer;
-pub use ender::LinkEnder;
+pub use ender::{Fate, LinkEnder};
 pub use error::{Cause, Refused, TunnelError};
 pub use link::{Link, LinkKind};
 pub use listener::{Accepted, Listener, OnRefused};
 pub use reader::{Incoming, LinkReader};
-pub use transport::{Accept, Connection, TcpTransport, Transport};
+pub use sealift_host::TcpFacts;
+pub use transport::{Accept, Connection, Meter, TcpTransport, Transport};
 pub use writer::LinkWriter;

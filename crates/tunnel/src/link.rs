@@ -3,6 +3,7 @@
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use parking_lot::Mutex;
+use sealift_host::TcpFacts;
 use sealift_identity::{ALPN_CONTROL, ALPN_DATA, Session};
 use sealift_terms::limits::HANDSHAKE_TIME_MAX;
 use sealift_wire::{Agreed, Hello, Misbehaviour, WireError};
@@ -13,7 +14,7 @@ use crate::{
     error::TunnelError,
     reader::{Incoming, LinkReader},
     records::Core,
-    transport::Connection,
+    transport::{Connection, Meter},
     writer::LinkWriter,
 };
 
@@ -50,6 +51,7 @@ pub struct Link {
     kind: LinkKind,
     session: Session,
     peer: SocketAddr,
+    meter: Option<Arc<dyn Meter>>,
     binding: Option<[u8; 32]>,
 }
 
@@ -68,6 +70,7 @@ impl Link {
             kind,
             session,
             peer: connection.peer,
+            meter: connection.meter,
             binding,
         }
     }
@@ -102,6 +105,12 @@ impl Link {
     #[must_use]
     pub fn peer_address(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// How its connection does, if that can be told. Not once it has an [ender](Self::ender).
+    #[must_use]
+    pub fn facts(&self) -> Option<TcpFacts> {
+        self.meter.as_ref()?.facts()
     }
 
     /// Keying material that only the two ends of this link know (RFC 9266); on
@@ -156,7 +165,7 @@ impl Link {
     /// The way to end this link from outside. `held` is kept as long as the link is.
     #[must_use]
     pub fn ender(&mut self, held: impl std::any::Any + Send + Sync) -> LinkEnder {
-        let (ended, ender) = Ended::with_ender(held);
+        let (ended, ender) = Ended::with_ender(held, self.meter.take());
         self.reader.listen_to(ended.clone());
         self.writer.listen_to(ended);
         ender

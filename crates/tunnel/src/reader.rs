@@ -92,21 +92,15 @@ impl LinkReader {
     /// # Errors
     /// [`TunnelError`]: the link is of no more use.
     pub async fn next(&mut self) -> Result<Option<Incoming<'_>>, TunnelError> {
-        let piece = loop {
-            if let Some(piece) = self.piece()? {
-                break piece;
+        let piece = match self.advance().await {
+            Ok(Some(piece)) => piece,
+            Ok(None) => {
+                self.ended.closed();
+                return Ok(None);
             }
-            if self.open()? {
-                continue;
-            }
-            let closed = self.core.lock().closed;
-            if closed || self.read().await? == 0 {
-                let whole = self.plain.is_empty() && matches!(self.place, Place::BetweenFrames);
-                return if closed && whole {
-                    Ok(None)
-                } else {
-                    Err(TunnelError::CutOff)
-                };
+            Err(error) => {
+                self.ended.lost(&error);
+                return Err(error);
             }
         };
         Ok(Some(match piece {
@@ -124,6 +118,27 @@ impl LinkReader {
                 bytes: self.plain.take(bytes),
             },
         }))
+    }
+
+    /// Reads until something can be handed out.
+    async fn advance(&mut self) -> Result<Option<Piece>, TunnelError> {
+        loop {
+            if let Some(piece) = self.piece()? {
+                return Ok(Some(piece));
+            }
+            if self.open()? {
+                continue;
+            }
+            let closed = self.core.lock().closed;
+            if closed || self.read().await? == 0 {
+                let whole = self.plain.is_empty() && matches!(self.place, Place::BetweenFrames);
+                return if closed && whole {
+                    Ok(None)
+                } else {
+                    Err(TunnelError::CutOff)
+                };
+            }
+        }
     }
 
     /// What can be handed out of what is opened.

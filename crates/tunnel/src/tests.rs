@@ -20,6 +20,7 @@ fn link() -> (Link, DuplexStream) {
         reader: Box::new(reader),
         writer: Box::new(writer),
         peer: ([127, 0, 0, 1], 7).into(),
+        meter: None,
     };
     let leaf = Arc::new(Leaf {
         identity: "spiffe://example.org/region/a/agent/near".parse().unwrap(),
@@ -57,6 +58,7 @@ fn hello() -> Hello {
         limits: Limits::default(),
         policy: None,
         remembered: None,
+        decompresses: None,
     }
 }
 

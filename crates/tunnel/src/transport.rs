@@ -1,8 +1,14 @@
 //! Where bytes come from and go to, below TLS.
 
-use std::{fmt, io, net::SocketAddr};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
+use sealift_host::{TcpFacts, prefer_bbr, tcp_facts};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -16,6 +22,24 @@ pub struct Connection {
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// The address of the other end.
     pub peer: SocketAddr,
+    /// Who can be asked how the connection does, if anybody.
+    pub meter: Option<Arc<dyn Meter>>,
+}
+
+/// Knows how a connection does.
+pub trait Meter: Send + Sync + fmt::Debug {
+    /// What is known now, if it can be told.
+    fn facts(&self) -> Option<TcpFacts>;
+}
+
+/// A TCP socket, kept for as long as both halves of its link.
+#[derive(Debug)]
+struct Socket(OwnedFd);
+
+impl Meter for Socket {
+    fn facts(&self) -> Option<TcpFacts> {
+        tcp_facts(&self.0).ok()
+    }
 }
 
 impl fmt::Debug for Connection {
@@ -71,7 +95,10 @@ impl Transport for TcpTransport {
     }
 
     async fn listen(&self, address: &str) -> io::Result<Box<dyn Accept>> {
-        Ok(Box::new(TcpListener::bind(address).await?))
+        let listener = TcpListener::bind(address).await?;
+        // What it accepts has it from the first segment on.
+        prefer_bbr(&listener);
+        Ok(Box::new(listener))
     }
 }
 
@@ -90,10 +117,13 @@ impl Accept for TcpListener {
 fn of_tcp(stream: TcpStream, peer: SocketAddr) -> io::Result<Connection> {
     // Small frames are coalesced by us; what we write shall go.
     stream.set_nodelay(true)?;
+    prefer_bbr(&stream);
+    let socket = stream.as_fd().try_clone_to_owned()?;
     let (reader, writer) = stream.into_split();
     Ok(Connection {
         reader: Box::new(reader),
         writer: Box::new(writer),
         peer,
+        meter: Some(Arc::new(Socket(socket))),
     })
 }

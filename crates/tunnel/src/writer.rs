@@ -127,6 +127,14 @@ impl LinkWriter {
     /// Writes what is sealed. What a cancelled call wrote stays written. A peer that
     /// takes nothing for a minute is given up.
     async fn write(&mut self) -> Result<(), TunnelError> {
+        let written = self.write_all().await;
+        if let Err(error) = &written {
+            self.ended.lost(error);
+        }
+        written
+    }
+
+    async fn write_all(&mut self) -> Result<(), TunnelError> {
         while !self.sealed.is_empty() {
             let written = tokio::select! {
                 biased;

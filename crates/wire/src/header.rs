@@ -110,6 +110,8 @@ frames! {
     Ask = 16, "ASK", QUESTION_BYTES_MAX, Uses::Number;
     /// Its answer.
     Answer = 17, "ANSWER", QUESTION_BYTES_MAX, Uses::Number;
+    /// Bytes of a part, compressed; only to those who said that they take them.
+    Packed = 18, "PACKED", FRAME_BYTES_MAX, Uses::Offset;
 }
 
 impl fmt::Display for FrameType {

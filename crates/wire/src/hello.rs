@@ -137,6 +137,10 @@ pub struct Hello {
     /// one that came back from an older copy of its data is told.
     #[n(14)]
     pub remembered: Option<Remembered>,
+    /// Of one that receives: the compressions it takes, a bit each
+    /// ([`DECOMPRESSES_ZSTD`](crate::DECOMPRESSES_ZSTD)).
+    #[n(15)]
+    pub decompresses: Option<u8>,
 }
 
 /// How far a sender has seen its peer come.

@@ -108,6 +108,7 @@ fn the_hello_of_the_example_is_what_is_sent() {
         limits: Limits::default(),
         policy: None,
         remembered: None,
+        decompresses: None,
     };
     let mut out = Vec::new();
     hello.append_to(&mut out);

@@ -27,6 +27,7 @@ fn hello(min: u16, max: u16, role: Role) -> Hello {
         limits: Limits::default(),
         policy: None,
         remembered: None,
+        decompresses: None,
     }
 }
 
@@ -141,7 +142,7 @@ fn bad_headers_are_refused_with_what_is_wrong() {
             .contains("24 bytes")
     );
     assert!(wrong(0, 0).contains("type 0"));
-    assert!(wrong(0, 18).contains("type 18"));
+    assert!(wrong(0, 19).contains("type 19"));
     assert!(wrong(1, 1).contains("flag"));
     assert!(wrong(3, 1).contains("gap"));
     assert!(wrong(5, 1).contains("allowed are 4096"));

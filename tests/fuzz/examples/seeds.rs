@@ -14,7 +14,7 @@ use sealift_terms::{
     Epoch, ObjectFacts, ObjectUid, PartSize, RecordId, Region, SessionId, SiteId, Timestamp,
 };
 use sealift_wire::{
-    Carries, FrameType, Header as FrameHeader, Hello, Limits, LinkId, Parts, ReceiveEvent,
+    Carries, FrameType, Header as FrameHeader, Hello, Limits, LinkId, Packer, Parts, ReceiveEvent,
     ReceiveSession, Role, SendEvent, SendSession, Work,
 };
 
@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     seeds.insert(("seal", "forged"), meta);
     seeds.insert(("seal", "meta"), [&[2], META.as_bytes()].concat());
     seeds.insert(("pack", "pack"), packed(&object)?);
+    compressed(&mut seeds)?;
     identities(&mut seeds)?;
     sessions(&mut seeds)?;
     for ((target, name), bytes) in seeds {
@@ -36,6 +37,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::create_dir_all(&folder)?;
         fs::write(folder.join(name), bytes)?;
     }
+    Ok(())
+}
+
+/// A frame of text, and one that holds more than it says.
+fn compressed(seeds: &mut BTreeMap<(&str, &str), Vec<u8>>) -> Result<(), Box<dyn Error>> {
+    let mut packer = Packer::new().ok_or("no memory")?;
+    let mut text = Vec::new();
+    packer.pack(&META.as_bytes().repeat(4), &mut text);
+    let mut bomb = Vec::new();
+    packer.pack(&[0; 100_000], &mut bomb);
+    bomb.splice(..4, 1000_u32.to_be_bytes());
+    seeds.insert(("packed", "text"), text);
+    seeds.insert(("packed", "bomb"), bomb);
     Ok(())
 }
 
@@ -215,6 +229,7 @@ fn hello() -> Result<Vec<u8>, Box<dyn Error>> {
         limits: Limits::default(),
         policy: None,
         remembered: None,
+        decompresses: None,
     };
     let mut out = Vec::new();
     hello.append_to(&mut out);

@@ -55,6 +55,7 @@ impl Running {
             limits: Limits::default(),
             policy: None,
             remembered: None,
+            decompresses: None,
         }
     }
 

@@ -285,6 +285,8 @@ impl Site {
             work,
             part_size: world.plan.part_size,
             memory_bytes: world.plan.budget_bytes,
+            limit: Default::default(),
+            compresses: true,
             drain_time: Duration::from_secs(10),
             clock,
             rng,

@@ -281,6 +281,27 @@ pub struct PeerReport {
     pub sessions: u64,
     /// Connections they have.
     pub links: u64,
+    /// Round-trip time, in microseconds: the mean of the connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_micros: Option<u64>,
+    /// Segments sent again since the agent started.
+    #[serde(default)]
+    pub retransmits: u64,
+    /// Bytes a second that arrived lately, over all connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_bytes_per_second: Option<u64>,
+    /// Congestion controls in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub congestion: Vec<String>,
+    /// Whether what leaves for it is compressed, where that pays.
+    #[serde(default)]
+    pub compressing: bool,
+    /// Bytes a second that may leave for it now; as many as will go, if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_bytes_per_second: Option<u64>,
+    /// When another limit holds, by its timetable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_until: Option<Timestamp>,
     /// What was negotiated for the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionFacts>,

@@ -7,7 +7,9 @@ use sealift_terms::{PartSize, limits};
 use toml::Spanned;
 
 use super::{
-    checked::{Ca, IdentityFiles, Issuer, Limits, Log, LogFormat, RootKeySource, Scrub, Site},
+    checked::{
+        Ca, Compression, IdentityFiles, Issuer, Limits, Log, LogFormat, RootKeySource, Scrub, Site,
+    },
     checker::Checker,
     entries::host_and_port,
     named::Wanted,
@@ -176,9 +178,10 @@ fn address(c: &mut Checker<'_>, setting: &str, text: &Text) -> Option<SocketAddr
 }
 
 pub(super) fn limits(c: &mut Checker<'_>, raw: &raw::Limits) -> Limits {
+    let given = raw.connections_per_peer.as_ref();
     let connections = c.number(
         "limits.connections_per_peer",
-        raw.connections_per_peer.as_ref(),
+        given,
         1..=limits::CONNECTIONS_PER_PEER_MAX as u64,
         limits::CONNECTIONS_PER_PEER_DEFAULT as u64,
     );
@@ -196,9 +199,26 @@ pub(super) fn limits(c: &mut Checker<'_>, raw: &raw::Limits) -> Limits {
     );
     Limits {
         part_bytes: part_size(c, raw.part_bytes.as_ref()),
-        connections_per_peer: usize::try_from(connections).unwrap_or(1),
+        connections_per_peer: given.map(|_| usize::try_from(connections).unwrap_or(1)),
         memory_bytes: usize::try_from(memory).unwrap_or(limits::MEMORY_BUDGET_BYTES),
         drain: Duration::from_secs(drain),
+        compression: compression(c, raw.compression.as_ref()),
+    }
+}
+
+fn compression(c: &mut Checker<'_>, text: Option<&Text>) -> Compression {
+    let Some(text) = text else {
+        return Compression::default();
+    };
+    match text.get_ref().as_str() {
+        "auto" => Compression::Auto,
+        "off" => Compression::Off,
+        other => {
+            let (found, allowed) = (format!("{other:?}"), "\"auto\" or \"off\"");
+            let remedy = "write one of them";
+            c.refuse("limits.compression", &text.span(), found, allowed, remedy)
+                .unwrap_or_default()
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use sealift_identity::{Grants, TlsPolicy};
+use sealift_sender::Timetable;
 use sealift_terms::{BucketName, Identity, PartSize, PeerName, Region, RuleName, SiteName};
 
 use super::{error::Place, named::Named};
@@ -112,12 +113,32 @@ pub enum RootKeySource {
 pub struct Limits {
     /// Bytes of plaintext in a part.
     pub part_bytes: PartSize,
-    /// Data connections to one peer.
-    pub connections_per_peer: usize,
+    /// Data connections to one peer; without it as many as the way to it is long.
+    pub connections_per_peer: Option<usize>,
     /// The byte budget of all buffers.
     pub memory_bytes: usize,
     /// How long a shutdown waits for what is in flight.
     pub drain: Duration,
+    /// Whether what is sent may be compressed on the way, and what comes may be.
+    pub compression: Compression,
+}
+
+/// `limits.compression`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// Where the line is slower than compressing, and it pays.
+    #[default]
+    Auto,
+    /// Neither what is sent nor what comes.
+    Off,
+}
+
+impl Compression {
+    /// Whether it may happen.
+    #[must_use]
+    pub fn is_on(self) -> bool {
+        self == Self::Auto
+    }
 }
 
 /// `[scrub]`: how what rests here is looked after.
@@ -187,6 +208,8 @@ pub struct Peer {
     pub trust_bundle: PathBuf,
     /// For what it is dialled.
     pub dial_for: DialFor,
+    /// `[peer.limit]`: bytes a second that may leave for it, over all links together.
+    pub limit: Timetable,
 }
 
 /// `[[bucket]]`.

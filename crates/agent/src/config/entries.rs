@@ -11,6 +11,7 @@ use super::{
     checked::{Bucket, DialFor, Peer, Rule, SourceDirectory},
     checker::Checker,
     error::Place,
+    limit::limit,
     named::Wanted,
     raw::{self, Text},
 };
@@ -75,6 +76,7 @@ fn peer(c: &mut Checker<'_>, raw: &raw::Peer, span: &Range<usize>, listens: bool
             "add one of the two",
         )?,
     };
+    let limit = limit(c, raw.limit.as_ref());
     let dial_for = dial_for(c, raw.dial_for.as_ref(), address.is_some())?;
     Some(Peer {
         name: name?,
@@ -82,6 +84,7 @@ fn peer(c: &mut Checker<'_>, raw: &raw::Peer, span: &Range<usize>, listens: bool
         address,
         trust_bundle,
         dial_for,
+        limit: limit?,
     })
 }
 

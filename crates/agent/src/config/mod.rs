@@ -11,6 +11,7 @@ mod checked;
 mod checker;
 mod entries;
 mod error;
+mod limit;
 mod named;
 mod overrides;
 mod raw;
@@ -27,8 +28,8 @@ use std::{
 use sealift_terms::limits;
 
 pub use checked::{
-    Bucket, Ca, Config, DialFor, IdentityFiles, Issuer, Limits, Log, LogFormat, Memory, Peer,
-    RootKeySource, Rule, Scrub, Site, SourceDirectory,
+    Bucket, Ca, Compression, Config, DialFor, IdentityFiles, Issuer, Limits, Log, LogFormat,
+    Memory, Peer, RootKeySource, Rule, Scrub, Site, SourceDirectory,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;

@@ -106,6 +106,7 @@ pub(crate) struct Limits {
     pub(crate) connections_per_peer: Option<Number>,
     pub(crate) memory_bytes: Option<Number>,
     pub(crate) drain_secs: Option<Number>,
+    pub(crate) compression: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -139,6 +140,24 @@ pub(crate) struct Peer {
     pub(crate) address: Option<Text>,
     pub(crate) trust_bundle: Text,
     pub(crate) dial_for: Option<Spanned<Vec<Text>>>,
+    pub(crate) limit: Option<Spanned<Limit>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limit {
+    pub(crate) rate_bytes_per_sec: Option<Number>,
+    #[serde(default)]
+    pub(crate) times: Vec<Spanned<Times>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Times {
+    pub(crate) days: Option<Spanned<Vec<Text>>>,
+    pub(crate) from_utc: Text,
+    pub(crate) to_utc: Text,
+    pub(crate) rate_bytes_per_sec: Option<Number>,
 }
 
 #[derive(Debug, Deserialize)]

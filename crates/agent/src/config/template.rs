@@ -173,7 +173,8 @@ impl Template {
                 "address",
                 address.unwrap_or("b1.example.org:7443"),
             );
-            text.push_str("# dial_for = [\"send\"]\n\n");
+            text.push_str("# dial_for = [\"send\"]\n");
+            text.push_str(EXAMPLE_LIMIT);
         }
         if self.peers.is_empty() {
             text.push_str(EXAMPLE_PEER);
@@ -270,6 +271,24 @@ const EXAMPLE_PEER: &str = r#"# [[peer]]
 # trust_bundle = "b1.bundle.json"
 # address = "b1.example.org:7443"
 # dial_for = ["send"]
+# [peer.limit]
+# rate_bytes_per_sec = 12500000
+# [[peer.limit.times]]
+# days = ["mon", "tue", "wed", "thu", "fri"]
+# from_utc = "08:00"
+# to_utc = "18:00"
+# rate_bytes_per_sec = 1250000
+
+"#;
+
+const EXAMPLE_LIMIT: &str = r#"# What may leave for it, over all connections together, and what else at times of the week (in UTC).
+# [peer.limit]
+# rate_bytes_per_sec = 12500000
+# [[peer.limit.times]]
+# days = ["mon", "tue", "wed", "thu", "fri"]
+# from_utc = "08:00"
+# to_utc = "18:00"
+# rate_bytes_per_sec = 1250000
 
 "#;
 
@@ -304,11 +323,14 @@ const TAIL: &str = r#"# Allow-lists in order of preference. TLS 1.3 only; an emp
 # cipher_suites = ["TLS13_AES_256_GCM_SHA384", "TLS13_CHACHA20_POLY1305_SHA256"]
 # groups = ["X25519MLKEM768", "X25519"]
 
+# compression: "auto" where a line is slower than compressing and it pays, or "off" in both directions.
+# Without connections_per_peer a peer has 2 connections for data, and up to 8 over a long line.
 # [limits]
 # part_bytes = 8388608
 # connections_per_peer = 2
 # memory_bytes = 167772160
 # drain_secs = 30
+# compression = "auto"
 
 # [log]
 # format = "text"

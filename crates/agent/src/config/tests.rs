@@ -75,7 +75,7 @@ fn a_good_file_is_taken_with_its_defaults_and_relative_paths() {
     let config = Config::check(&source(GOOD)).unwrap();
     assert_eq!(config.site.data_dir, Path::new("/etc/sealift/data"));
     assert_eq!(config.limits.part_bytes.bytes(), 8 << 20);
-    assert_eq!(config.limits.connections_per_peer, 2);
+    assert_eq!(config.limits.connections_per_peer, None);
     assert_eq!(config.sources[0].scan_interval.as_secs(), 60);
     assert!(config.peers[0].dial_for.send && !config.peers[0].dial_for.receive);
     let (peer, bucket) = (&config.peers[0].identity, &config.buckets[0].name);
@@ -486,6 +486,119 @@ fn is_setting(line: &str) -> bool {
         || line
             .split_once(" = ")
             .is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+}
+
+/// A good configuration with this behind its peer.
+fn limited(limit: &str) -> String {
+    GOOD.replacen("[[source]]", &format!("{limit}\n[[source]]"), 1)
+}
+
+#[test]
+fn a_limit_has_a_rate_for_all_times_and_others_for_times_of_the_week() {
+    let text = limited(
+        "[peer.limit]\nrate_bytes_per_sec = 1000000\n[[peer.limit.times]]\nfrom_utc = \"22:00\"\n\
+         to_utc = \"06:00\"\n[[peer.limit.times]]\ndays = [\"sat\", \"sun\"]\nfrom_utc = \"06:00\"\n\
+         to_utc = \"22:00\"\nrate_bytes_per_sec = 5000000",
+    );
+    let config = Config::check(&source(&text)).unwrap();
+    // 2026-11-26 is a Thursday, 28 a Saturday.
+    for (time, rate) in [
+        ("2026-11-26T21:59:59Z", Some(1_000_000)),
+        ("2026-11-26T22:00:00Z", None),
+        ("2026-11-28T05:00:00Z", None),
+        ("2026-11-28T06:00:00Z", Some(5_000_000)),
+    ] {
+        let at = config.peers[0].limit.at(time.parse().unwrap());
+        assert_eq!(at.rate, rate, "{time}");
+    }
+    let none = Config::check(&source(GOOD)).unwrap();
+    assert!(none.peers[0].limit.is_unlimited());
+}
+
+#[test]
+fn a_limit_that_means_nothing_is_refused_with_what_to_do() {
+    let times = |rest: &str| format!("[peer.limit]\n[[peer.limit.times]]\n{rest}");
+    let hours = |from: &str, to: &str| {
+        format!("from_utc = {from:?}\nto_utc = {to:?}\nrate_bytes_per_sec = 100000\n")
+    };
+    let twice = times(&format!(
+        "{}[[peer.limit.times]]\n{}",
+        hours("08:00", "12:00"),
+        hours("11:00", "13:00")
+    ));
+    let many = format!("[[peer.limit.times]]\n{}", hours("08:00", "09:00"));
+    let many = format!("[peer.limit]\n{}", many.repeat(limits::LIMIT_TIMES_MAX + 1));
+    for (limit, setting, allowed) in [
+        (
+            "[peer.limit]".to_owned(),
+            "peer.limit",
+            "rate_bytes_per_sec",
+        ),
+        (
+            "[peer.limit]\nrate_bytes_per_sec = 0".to_owned(),
+            "peer.limit.rate_bytes_per_sec",
+            "65536 to",
+        ),
+        (
+            times(&format!("days = [\"monday\"]\n{}", hours("08:00", "09:00"))),
+            "peer.limit.times.days",
+            "mon, tue",
+        ),
+        (
+            times(&format!("days = []\n{}", hours("08:00", "09:00"))),
+            "peer.limit.times.days",
+            "mon, tue",
+        ),
+        (
+            times(&hours("8:00", "09:00")),
+            "peer.limit.times.from_utc",
+            "HH:MM",
+        ),
+        (
+            times(&hours("08:00", "24:01")),
+            "peer.limit.times.to_utc",
+            "HH:MM",
+        ),
+        (
+            times(&hours("08:00", "08:00")),
+            "peer.limit.times.to_utc",
+            "another time",
+        ),
+        (twice, "peer.limit.times", "one rate at every moment"),
+        (many, "peer.limit.times", "64"),
+    ] {
+        let text = limited(&limit);
+        let mut error = Config::check(&source(&text)).unwrap_err();
+        assert_eq!(error.refusals.len(), 1, "{limit}: {error}");
+        let refusal = error.refusals.remove(0);
+        assert_eq!(refusal.setting, setting, "{limit}");
+        assert!(refusal.allowed.contains(allowed), "{refusal:?}");
+        assert!(!refusal.remedy.is_empty());
+    }
+}
+
+#[test]
+fn compression_is_automatic_or_off() {
+    let with = |value: &str| {
+        let text = GOOD.replacen(
+            "[listen]",
+            &format!("[limits]\ncompression = {value:?}\n\n[listen]"),
+            1,
+        );
+        Config::check(&source(&text))
+    };
+    assert!(
+        Config::check(&source(GOOD))
+            .unwrap()
+            .limits
+            .compression
+            .is_on()
+    );
+    assert!(with("auto").unwrap().limits.compression.is_on());
+    assert!(!with("off").unwrap().limits.compression.is_on());
+    let refused = with("on").unwrap_err().refusals.remove(0);
+    assert_eq!(refused.setting, "limits.compression");
+    assert!(refused.allowed.contains("auto"), "{refused:?}");
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! What only a running agent knows, and what only it can do.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use sealift_archive::ScrubState;
 use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceStatus};
 use sealift_terms::{BucketName, Identity, PeerName, Reason, SessionFacts, Timestamp, TransferId};
+use sealift_tunnel::TcpFacts;
 
 use super::certificates::Leaves;
 use crate::{
@@ -84,10 +88,67 @@ pub(crate) struct PeerState {
     pub(crate) peer: PeerName,
     /// Sessions that are open.
     pub(crate) sessions: Vec<SessionState>,
+    /// Its links, of all sessions, and how they do.
+    pub(crate) path: Path,
     /// What was negotiated for the last one, open or not.
     pub(crate) negotiated: Option<SessionFacts>,
     /// What went wrong last, unless a session was opened since.
     pub(crate) trouble: Option<Trouble>,
+}
+
+impl PeerState {
+    /// Of one that nobody has spoken with.
+    pub(crate) fn unseen(peer: &PeerName) -> Self {
+        Self {
+            peer: peer.clone(),
+            sessions: Vec::new(),
+            path: Path::default(),
+            negotiated: None,
+            trouble: None,
+        }
+    }
+}
+
+/// The connections with one peer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Path {
+    /// How many stand, by congestion control; by "" where that is not known.
+    pub(crate) links: BTreeMap<String, u64>,
+    /// Round-trip time: the mean.
+    pub(crate) rtt: Option<Duration>,
+    /// Segments sent again since the agent started.
+    pub(crate) retransmits: u64,
+    /// Bytes a second that arrived lately: the sum.
+    pub(crate) delivery_rate: Option<u64>,
+}
+
+impl Path {
+    /// Of links that stand, each with what is known of it, and of the segments sent again
+    /// on those that do not stand any more.
+    pub(crate) fn of<'a>(
+        links: impl Iterator<Item = Option<&'a TcpFacts>>,
+        retransmits: u64,
+    ) -> Self {
+        let mut path = Self {
+            retransmits,
+            ..Self::default()
+        };
+        let (mut rtts, mut known) = (Duration::ZERO, 0);
+        for facts in links {
+            let congestion = facts.map(|facts| facts.congestion.clone());
+            *path
+                .links
+                .entry(congestion.unwrap_or_default())
+                .or_default() += 1;
+            let Some(facts) = facts else { continue };
+            rtts += facts.rtt;
+            known += 1;
+            path.retransmits += facts.retransmits;
+            *path.delivery_rate.get_or_insert(0) += facts.delivery_rate;
+        }
+        path.rtt = rtts.checked_div(known);
+        path
+    }
 }
 
 /// One open session.
@@ -95,8 +156,6 @@ pub(crate) struct PeerState {
 pub(crate) struct SessionState {
     /// Which way its data goes, from here.
     pub(crate) direction: Direction,
-    /// Connections it has.
-    pub(crate) links: usize,
 }
 
 /// Which way the data of a session goes.
@@ -125,4 +184,30 @@ pub(crate) struct Trouble {
     pub(crate) reason: Reason,
     /// What was seen.
     pub(crate) evidence: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_links_of_a_peer_are_told_together() {
+        let facts = |rtt: u64, retransmits: u64, congestion: &str| TcpFacts {
+            rtt: Duration::from_micros(rtt),
+            retransmits,
+            delivery_rate: 1000,
+            congestion: congestion.to_owned(),
+        };
+        let (one, other) = (facts(100, 3, "bbr"), facts(300, 4, "bbr"));
+        let path = Path::of([Some(&one), None, Some(&other)].into_iter(), 5);
+        let links = BTreeMap::from([(String::new(), 1), ("bbr".to_owned(), 2)]);
+        assert_eq!(path.links, links);
+        assert_eq!(path.rtt, Some(Duration::from_micros(200)));
+        assert_eq!((path.retransmits, path.delivery_rate), (12, Some(2000)));
+        let none = Path::of(std::iter::empty(), 5);
+        assert_eq!(
+            (none.rtt, none.delivery_rate, none.retransmits),
+            (None, None, 5)
+        );
+    }
 }

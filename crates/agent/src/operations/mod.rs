@@ -41,7 +41,7 @@ use crate::{
 };
 
 pub(crate) use certificates::Leaves;
-pub(crate) use live::{Direction, Live, PeerState, SessionState, Trouble};
+pub(crate) use live::{Direction, Live, Path, PeerState, SessionState, Trouble};
 pub(crate) use verifying::in_words;
 
 /// Objects being read for commands at once: each holds bytes of the budget for as

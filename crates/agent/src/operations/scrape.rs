@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Filled anew by every scrape: what is gone must not stay.
-const FILLED: [Metric; 8] = [
+const FILLED: [Metric; 12] = [
     Metric::Transfers,
     Metric::TransferBytes,
     Metric::OldestPending,
@@ -20,6 +20,10 @@ const FILLED: [Metric; 8] = [
     Metric::ArchiveBytes,
     Metric::DeletesHeld,
     Metric::SourceFailing,
+    Metric::SendLimit,
+    Metric::Links,
+    Metric::LinkRtt,
+    Metric::LinkDelivery,
 ];
 
 impl SiteOperations {
@@ -143,6 +147,15 @@ fn fill_sender(metrics: &Metrics, sender: &SenderStatus) {
     metrics
         .series(Metric::SentBytes, &labels)
         .set(sender.bytes_written);
+    metrics
+        .series(Metric::Compressed, &labels)
+        .set(sender.compressed);
+    metrics
+        .series(Metric::CompressionSaved, &labels)
+        .set(sender.compression_saved);
+    if let Some(limit) = sender.limit {
+        metrics.series(Metric::SendLimit, &labels).set(limit);
+    }
 }
 
 fn fill_source(metrics: &Metrics, source: &SourceStatus) {
@@ -165,6 +178,23 @@ fn fill_peer(metrics: &Metrics, peer: &PeerState) {
         metrics
             .series(Metric::Sessions, &labels)
             .set(of_direction.count() as u64);
+    }
+    let (name, path) = (peer.peer.as_str(), &peer.path);
+    for (congestion, links) in &path.links {
+        metrics
+            .series(Metric::Links, &[name, congestion])
+            .set(*links);
+    }
+    metrics
+        .series(Metric::LinkRetransmits, &[name])
+        .set(path.retransmits);
+    if let Some(rtt) = path.rtt {
+        metrics
+            .series(Metric::LinkRtt, &[name])
+            .set(rtt.as_micros() as u64);
+    }
+    if let Some(rate) = path.delivery_rate {
+        metrics.series(Metric::LinkDelivery, &[name]).set(rate);
     }
 }
 

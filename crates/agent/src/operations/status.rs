@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sealift_keys::{KeyDescription, KeyError, KeyProvider};
 use sealift_ledger::{BucketCount, Count as Counted};
-use sealift_sender::{SenderStatus, SourceStatus};
+use sealift_sender::{InForce, SenderStatus, SourceStatus};
 use sealift_terms::{
     BucketName, PeerName, RuleName, Status, Timestamp, limits::INLINE_OBJECT_BYTES_MAX,
 };
@@ -165,17 +165,30 @@ impl SiteOperations {
         alarms
     }
 
+    /// The bandwidth limit of a peer, as it is configured for now.
+    fn limit(&self, config: &Config, peer: &PeerName) -> InForce {
+        let limit = config.peer(peer).map(|peer| peer.limit.clone());
+        limit.unwrap_or_default().at(self.site.world.clock.now())
+    }
+
     fn peers(&self, config: &Config) -> Vec<PeerReport> {
         match &self.live {
-            Some(live) => live.peers().into_iter().map(peer_report).collect(),
+            Some(live) => {
+                let senders = live.senders();
+                let report = |peer: PeerState| {
+                    let limit = self.limit(config, &peer.peer);
+                    let sender = senders.iter().find(|one| one.peer == peer.peer);
+                    PeerReport {
+                        compressing: sender.is_some_and(|one| one.compressing),
+                        ..peer_report(peer, limit)
+                    }
+                };
+                live.peers().into_iter().map(report).collect()
+            }
             None => {
-                let unseen = |peer: &crate::config::Peer| PeerReport {
-                    peer: peer.name.clone(),
-                    sessions: 0,
-                    links: 0,
-                    session: None,
-                    reason: None,
-                    evidence: None,
+                let unseen = |peer: &crate::config::Peer| {
+                    let limit = self.limit(config, &peer.name);
+                    peer_report(PeerState::unseen(&peer.name), limit)
                 };
                 config.peers.iter().map(unseen).collect()
             }
@@ -297,8 +310,8 @@ fn source_report(bucket: &BucketName, live: u64, status: Option<&SourceStatus>) 
     }
 }
 
-fn peer_report(peer: PeerState) -> PeerReport {
-    let links = peer.sessions.iter().map(|session| session.links).max();
+fn peer_report(peer: PeerState, limit: InForce) -> PeerReport {
+    let path = peer.path;
     let (reason, evidence) = match peer.trouble {
         Some(trouble) => (Some(trouble.reason), Some(trouble.evidence)),
         None => (None, None),
@@ -306,7 +319,18 @@ fn peer_report(peer: PeerState) -> PeerReport {
     PeerReport {
         peer: peer.peer,
         sessions: peer.sessions.len() as u64,
-        links: links.unwrap_or(0) as u64,
+        links: path.links.values().sum(),
+        rtt_micros: path.rtt.map(|rtt| rtt.as_micros() as u64),
+        retransmits: path.retransmits,
+        delivery_bytes_per_second: path.delivery_rate,
+        congestion: path
+            .links
+            .into_keys()
+            .filter(|name| !name.is_empty())
+            .collect(),
+        compressing: false,
+        limit_bytes_per_second: limit.rate,
+        limit_until: limit.until,
         session: peer.negotiated,
         reason,
         evidence,

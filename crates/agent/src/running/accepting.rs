@@ -184,10 +184,8 @@ async fn join(
     }
     match joins {
         Joins::Receiving(session) => {
-            if let Err((reason, evidence)) = running.receive_link(&session, id, link, permits).await
-            {
-                tracing::info!(peer = %session.peer().identity, link = %id, %reason, evidence, "a link is gone");
-            }
+            // Why it ended is told with every link that is gone.
+            let _ = running.receive_link(&session, id, link, permits).await;
         }
         Joins::Sending(to_links) => {
             // A session that has just ended needs no link.

@@ -90,7 +90,7 @@ impl Running {
         self.site.record(record)?;
         self.tls.put_in_force(accepted);
         self.show_certificate();
-        self.standing.sweep(&self.tls);
+        self.sweep_links();
         tracing::info!(
             serial = leaf.serial, not_after = %leaf.not_after,
             "another certificate or other trust bundles are in force"

@@ -8,7 +8,10 @@ use std::{
 
 use sealift_receiver::Session as Receiving;
 use sealift_sender::Joining;
-use sealift_terms::{Reason, SessionId};
+use sealift_terms::{
+    Reason, SessionId,
+    limits::{CONNECTIONS_PER_PEER_DEFAULT, CONNECTIONS_PER_PEER_MAX},
+};
 use sealift_tunnel::{Cause, Dialer, Link, LinkKind, TunnelError};
 use sealift_wire::{Hello, LinkId, Role};
 use tokio::{sync::mpsc, task::JoinSet};
@@ -26,6 +29,11 @@ const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// A session that lived this long was a good one: the next is tried at once.
 const GOOD_SESSION: Duration = Duration::from_secs(10);
+/// What one connection has in flight for sure: the kernel lets it have 4 MiB in its buffer
+/// (`tcp_wmem`), and counts what it needs itself into that.
+const IN_FLIGHT_BYTES: f64 = 1_572_864.0;
+/// The line that is to be filled, whatever its length: 1 Gbit/s.
+const FILLED_BYTES_PER_SEC: f64 = 125e6;
 /// Before a data link is made again.
 const LINK_RETRY: Duration = Duration::from_secs(1);
 
@@ -61,6 +69,16 @@ pub(super) async fn keep_session(
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
+}
+
+/// Data links that fill a way with this round-trip time: two where it is short, as one core
+/// each keeps busy, and one more for each [`IN_FLIGHT_BYTES`] that [`FILLED_BYTES_PER_SEC`]
+/// have on their way.
+fn connections_over(rtt: Duration) -> usize {
+    let in_flight = rtt.as_secs_f64() * FILLED_BYTES_PER_SEC;
+    let more = (in_flight / IN_FLIGHT_BYTES) as usize;
+    more.saturating_add(CONNECTIONS_PER_PEER_DEFAULT)
+        .min(CONNECTIONS_PER_PEER_MAX)
 }
 
 /// Half of `wait`, and a random part of the other half.
@@ -131,6 +149,16 @@ impl Dialling {
         Ok((link, permits, greeted))
     }
 
+    /// How many data links the session is to have: as many as the configuration says, or
+    /// as the way to the peer is long.
+    fn connections(&self, control: &Link) -> usize {
+        let rtt = control.facts().map(|facts| facts.rtt);
+        let configured = self.running.site.current().limits.connections_per_peer;
+        let wanted = configured.unwrap_or_else(|| connections_over(rtt.unwrap_or_default()));
+        tracing::debug!(peer = %self.peer.name, ?rtt, wanted, "data links");
+        wanted
+    }
+
     /// One more link for a session.
     async fn data_link(&self, first: &Hello, number: u32) -> Result<Link, TunnelError> {
         let identity = &self.peer.identity;
@@ -163,13 +191,14 @@ impl Dialling {
     }
 
     async fn send(&self, greeted: &Greeted, control: Link, permits: Permits) -> End {
+        let wanted = self.connections(&control);
         let (to_links, links) = mpsc::channel(JOINING_MAX);
         let (lost, gone) = mpsc::channel(JOINING_MAX);
         // The channel is empty: there is room.
         let _ = to_links.try_send(self.running.joining(LinkId(0), control, permits));
         tokio::select! {
             end = self.running.send_over(greeted, links, lost) => end,
-            () = self.keep_links(greeted, to_links, gone) => Ok(()),
+            () = self.keep_links(greeted, wanted, to_links, gone) => Ok(()),
         }
     }
 
@@ -178,10 +207,10 @@ impl Dialling {
     async fn keep_links(
         &self,
         greeted: &Greeted,
+        wanted: usize,
         to_links: mpsc::Sender<Joining>,
         mut gone: mpsc::Receiver<LinkId>,
     ) {
-        let wanted = self.running.site.current().limits.connections_per_peer;
         let mut open = 0;
         for number in 1.. {
             let dialled = async {
@@ -212,6 +241,7 @@ impl Dialling {
     }
 
     async fn receive(&self, greeted: &Greeted, control: Link, permits: Permits) -> End {
+        let wanted = self.connections(&control);
         let session = self.running.receiving(greeted);
         let draining = async {
             self.running.reason_to_drain().await;
@@ -221,7 +251,7 @@ impl Dialling {
         };
         let end = tokio::select! {
             end = self.running.receive_link(&session, LinkId(0), control, permits) => end,
-            () = self.receive_data(greeted, &session) => Ok(()),
+            () = self.receive_data(greeted, wanted, &session) => Ok(()),
             () = draining => Ok(()),
         };
         session.end();
@@ -229,8 +259,7 @@ impl Dialling {
     }
 
     /// Keeps the data links of a session in which we receive.
-    async fn receive_data(&self, greeted: &Greeted, session: &Arc<Receiving>) {
-        let wanted = self.running.site.current().limits.connections_per_peer;
+    async fn receive_data(&self, greeted: &Greeted, wanted: usize, session: &Arc<Receiving>) {
         let mut links = JoinSet::new();
         let mut number = 0;
         loop {
@@ -247,5 +276,22 @@ impl Dialling {
             let _ = links.join_next().await;
             tokio::time::sleep(LINK_RETRY).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_way_has_more_connections_than_a_short_one() {
+        let over = |millis| connections_over(Duration::from_millis(millis));
+        assert_eq!(
+            connections_over(Duration::ZERO),
+            CONNECTIONS_PER_PEER_DEFAULT
+        );
+        assert_eq!([0, 1, 10, 20, 40, 80, 100].map(over), [2, 2, 2, 3, 5, 8, 8]);
+        assert_eq!(over(10_000), CONNECTIONS_PER_PEER_MAX);
+        assert_eq!(connections_over(Duration::MAX), CONNECTIONS_PER_PEER_MAX);
     }
 }

@@ -72,6 +72,7 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
     let reloaded = [
         ("[identity]", identity(before) == identity(after)),
         ("[[peer]] (trust bundles)", trust(before) == trust(after)),
+        ("[peer.limit]", limits(before) == limits(after)),
         ("[[bucket]]", buckets(before) == buckets(after)),
         ("[[rule]]", rules(before) == rules(after)),
         ("[[grant]]", before.grants.allow_the_same(&after.grants)),
@@ -119,6 +120,11 @@ fn peers(config: &Config) -> impl PartialEq {
 
 fn trust(config: &Config) -> impl PartialEq {
     let of = |peer: &Peer| (peer.name.clone(), peer.trust_bundle.clone());
+    config.peers.iter().map(of).collect::<Vec<_>>()
+}
+
+fn limits(config: &Config) -> impl PartialEq {
+    let of = |peer: &Peer| (peer.name.clone(), peer.limit.clone());
     config.peers.iter().map(of).collect::<Vec<_>>()
 }
 

@@ -1,7 +1,9 @@
 //! What this site says of itself at the beginning of every link.
 
 use sealift_terms::{PeerName, SessionId};
-use sealift_wire::{Hello, Limits, PROTOCOL_MAX, PROTOCOL_MIN, Remembered, Role, checksum::Crc64};
+use sealift_wire::{
+    DECOMPRESSES_ZSTD, Hello, Limits, PROTOCOL_MAX, PROTOCOL_MIN, Remembered, Role, checksum::Crc64,
+};
 
 use crate::{config::Config, site::Site};
 
@@ -28,6 +30,8 @@ pub(super) fn hello(site: &Site, session: SessionId, link: u32, role: Role) -> H
         // Of one that sends nobody asks what it allows.
         policy: (role == Role::Receive).then(|| policy_of(&site.current())),
         remembered: None,
+        decompresses: (role == Role::Receive && site.config.limits.compression.is_on())
+            .then_some(DECOMPRESSES_ZSTD),
     }
 }
 

@@ -11,7 +11,14 @@ use sealift_terms::{
     AuditKind, AuditRecord, BucketName, Identity, PeerName, Timestamp, TransferId,
 };
 
-use super::{Running, canary::Canary, difference, hello::policy_of, question, start::rules_of};
+use super::{
+    Running,
+    canary::Canary,
+    difference,
+    hello::policy_of,
+    question,
+    start::{limit_of, rules_of},
+};
 use crate::{
     CheckLine, Error,
     admin::{Actor, Alarm, Check, Readiness},
@@ -54,14 +61,15 @@ impl Live for Running {
     fn peers(&self) -> Vec<PeerState> {
         let state = |peer: &crate::config::Peer| {
             let remembered = self.peers.of(&peer.name);
-            let links = self.standing.of(&peer.identity);
+            let path = self.standing.of(&peer.identity);
             PeerState {
                 peer: peer.name.clone(),
                 sessions: remembered
                     .sessions
                     .iter()
-                    .map(|&direction| SessionState { direction, links })
+                    .map(|&direction| SessionState { direction })
                     .collect(),
+                path,
                 negotiated: remembered.negotiated,
                 trouble: remembered.trouble,
             }
@@ -110,7 +118,7 @@ impl Live for Running {
 
     fn deny(&self, denied: &BTreeSet<Identity>) {
         self.tls.set_denied(denied);
-        self.standing.sweep(&self.tls);
+        self.sweep_links();
     }
 
     fn wake(&self) {
@@ -211,6 +219,11 @@ impl Running {
         keys_usable(&after, &self.site.keystore).await?;
         let (grants, rules) = (after.grants.clone(), rules_of(&after));
         let policy = policy_of(&after);
+        let limits: Vec<_> = self
+            .senders
+            .keys()
+            .map(|peer| limit_of(&after, peer))
+            .collect();
         let record = AuditRecord::new(self.site.world.clock.now(), AuditKind::ConfigLoaded, actor)
             .with("file", after.path.display());
         self.site.record(record)?;
@@ -218,7 +231,10 @@ impl Running {
         self.tls.put_in_force(identity);
         self.door.set_grants(grants.into());
         self.rules.send_replace(rules.into());
-        self.standing.sweep(&self.tls);
+        for (one, limit) in self.senders.values().zip(limits) {
+            one.sender.limit(limit);
+        }
+        self.sweep_links();
         // Peers are told by the HELLO of their next session.
         self.policy
             .send_if_modified(|told| std::mem::replace(told, policy) != policy);
@@ -232,7 +248,7 @@ impl Running {
         self.work.wake();
         Ok(vec![CheckLine::pass(
             "reload",
-            "certificate, peers, grants, buckets and rules",
+            "certificate, peers and their limits, grants, buckets and rules",
         )])
     }
 }

@@ -130,6 +130,7 @@ impl Visit<'_> {
             limits: Default::default(),
             policy: None,
             remembered: None,
+            decompresses: None,
         }
     }
 

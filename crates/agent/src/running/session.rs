@@ -272,7 +272,10 @@ impl Running {
             identity: greeted.peer.identity.clone(),
             facts: greeted.facts.clone(),
         };
-        Receiving::new(self.door.clone(), peer, greeted.agreed.limits)
+        let session = Receiving::new(self.door.clone(), peer, greeted.agreed.limits);
+        // As our HELLO said.
+        session.let_pack(self.site.config.limits.compression.is_on());
+        session
     }
 
     /// Runs one link of a session in which we receive.
@@ -283,14 +286,14 @@ impl Running {
         mut link: Link,
         permits: Permits,
     ) -> End {
-        self.standing.adopt(&mut link, permits);
+        self.adopt(id, &mut link, permits);
         let end = session.run_link(id, carries(id), link).await;
         end.map_err(|error| (error.reason(), error.to_string()))
     }
 
     /// A link of a session in which we send, ready to join it.
     pub(super) fn joining(&self, id: LinkId, mut link: Link, permits: Permits) -> Joining {
-        self.standing.adopt(&mut link, permits);
+        self.adopt(id, &mut link, permits);
         Joining {
             id,
             carries: carries(id),

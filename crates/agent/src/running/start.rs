@@ -10,7 +10,8 @@ use sealift_host::{DataDirLock, LockError};
 use sealift_identity::TlsContext;
 use sealift_receiver::Door;
 use sealift_sender::{
-    Orders, PeerSender, Rule, Rules, Settings, SourceHandle, SourceSettings, SourceTask, WorkSignal,
+    Orders, PeerSender, Rule, Rules, Settings, SourceHandle, SourceSettings, SourceTask, Timetable,
+    WorkSignal,
 };
 use sealift_store::{DirectorySource, Source};
 use sealift_terms::{AuditKind, BucketName};
@@ -286,6 +287,14 @@ pub(super) fn rules_of(config: &Config) -> Rules {
     Rules::new(config.rules.iter().map(rule).collect())
 }
 
+/// The bandwidth limit of a peer.
+pub(super) fn limit_of(config: &Config, peer: &sealift_terms::PeerName) -> Timetable {
+    config
+        .peer(peer)
+        .map(|peer| peer.limit.clone())
+        .unwrap_or_default()
+}
+
 type Sources = BTreeMap<BucketName, Arc<dyn Source>>;
 
 /// A source that is away now holds up its own bucket and nothing else.
@@ -319,6 +328,8 @@ fn senders(
             work: work.clone(),
             part_size: config.limits.part_bytes,
             memory_bytes,
+            limit: limit_of(config, &peer),
+            compresses: config.limits.compression.is_on(),
             drain_time: config.limits.drain,
             clock: site.world.clock.clone(),
             rng: site.world.rng.clone(),

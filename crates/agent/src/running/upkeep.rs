@@ -56,7 +56,7 @@ impl Running {
         let mut ticks = every(SWEEP_EVERY);
         loop {
             ticks.tick().await;
-            self.standing.sweep(&self.tls);
+            self.sweep_links();
             if let Err(error) = self.site.audit.settle_refusals(self.site.world.clock.now()) {
                 tracing::error!(%error, "refused connections cannot be put on record");
             }

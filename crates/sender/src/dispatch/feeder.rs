@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use sealift_ledger::Transfer;
+use sealift_wire::HowToOffer;
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -124,7 +125,12 @@ impl Feeder {
             let _slot = at_once.acquire().await;
             let settings = &shared.settings;
             match prepare(transfer, &settings.sources, settings.part_size, &room).await {
-                Ok(prepared) => shared.offer(prepared),
+                Ok(mut prepared) => {
+                    if !shared.pace.takes_inline(prepared.offer.change.facts.size) {
+                        prepared.how = HowToOffer::AskFirst;
+                    }
+                    shared.offer(prepared);
+                }
                 Err((transfer, refusal)) => shared.not_done(&transfer, &refusal),
             }
         });

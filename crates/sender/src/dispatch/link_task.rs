@@ -7,18 +7,24 @@ use std::{
 
 use sealift_terms::PartIndex;
 use sealift_tunnel::{Incoming, Link, LinkReader, LinkWriter, TunnelError};
-use sealift_wire::{LinkId, Misbehaviour, OfferId, WireError, Work, checksum::CRC64_EMPTY};
+use sealift_wire::{
+    FrameType, LinkId, Misbehaviour, OfferId, WireError, Work, checksum::CRC64_EMPTY,
+};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     reader::{PIECES_AHEAD_MAX, Piece, Pipe, Read, read_part},
     shared::{LinkSignals, Shared},
+    small::Small,
 };
 
 /// Small objects are gathered until they come to this much.
 const GATHERED_BYTES: usize = 256 * 1024;
 /// A small object above this size is sealed from where it lies.
 const COPIED_BYTES_MAX: usize = 32 * 1024;
+
+/// A smaller object is not worth compressing.
+const PACKED_BYTES_MIN: usize = 512;
 
 /// Why a link ended.
 #[derive(Debug)]
@@ -71,13 +77,19 @@ async fn take_frames(id: LinkId, mut reader: LinkReader, shared: &Arc<Shared>) -
 }
 
 /// The writing half.
-struct LinkTask {
-    id: LinkId,
-    writer: LinkWriter,
-    shared: Arc<Shared>,
-    signals: Arc<LinkSignals>,
+pub(super) struct LinkTask {
+    pub(super) id: LinkId,
+    pub(super) writer: LinkWriter,
+    pub(super) shared: Arc<Shared>,
+    pub(super) signals: Arc<LinkSignals>,
     /// Frames on their way from the session to the writer.
-    out: Vec<u8>,
+    pub(super) out: Vec<u8>,
+    /// Under a limit: bytes of small objects that were written while parts waited.
+    pub(super) owed: usize,
+    /// What compresses small objects, once one is, and whether that was worth it.
+    small: Small,
+    /// Bytes given to the writer and not flushed.
+    unflushed: usize,
     /// Pieces of parts, as they are read.
     pieces: mpsc::Receiver<Read>,
     pipe: Pipe,
@@ -91,6 +103,8 @@ impl LinkTask {
             pieces: sender,
             used: Arc::default(),
             room: shared.room.clone(),
+            pace: shared.pace.clone(),
+            press: shared.press.clone(),
         };
         let (out, readers) = (Vec::new(), JoinSet::new());
         Self {
@@ -99,6 +113,9 @@ impl LinkTask {
             shared,
             signals,
             out,
+            owed: 0,
+            small: Small::default(),
+            unflushed: 0,
             pieces,
             pipe,
             readers,
@@ -115,7 +132,14 @@ impl LinkTask {
 
     /// Writes all there is to write, then waits for something to happen.
     async fn turn(&mut self) -> Result<(), TunnelError> {
-        while self.begin().await? {}
+        while self.begin().await? {
+            // Small objects that wait for the limit do not keep parts waiting.
+            while self.owed > 0
+                && let Ok(read) = self.pieces.try_recv()
+            {
+                self.take(read).await?;
+            }
+        }
         match self.pieces.try_recv() {
             Ok(read) => self.take(read).await,
             Err(_) => {
@@ -124,7 +148,7 @@ impl LinkTask {
                     // A link without parts keeps no memory for them.
                     self.pipe.used.lock().clear();
                 }
-                self.writer.flush().await?;
+                self.flush().await?;
                 tokio::select! {
                     // The pipe keeps a sending end: there is always one.
                     Some(read) = self.pieces.recv() => self.take(read).await,
@@ -137,34 +161,58 @@ impl LinkTask {
     /// Begins what the session has for this link. Says whether there was anything.
     async fn begin(&mut self) -> Result<bool, TunnelError> {
         let work = self.shared.machine.lock().next(self.id, &mut self.out);
+        if let Some(Work::Inline { offer, .. }) = work {
+            self.inline(offer).await?;
+            return Ok(true);
+        }
         self.queue();
         match work {
-            Some(Work::Inline { offer, .. }) => self.inline(offer).await?,
             Some(Work::Part { offer, part, range }) => self.part(offer, part, range),
-            None => return Ok(false),
+            _ => return Ok(false),
         }
         Ok(true)
     }
 
-    fn queue(&mut self) {
+    pub(super) fn queue(&mut self) {
+        self.unflushed += self.out.len();
+        self.shared.pace.frames(self.out.len());
         self.writer.queue(&self.out);
         self.out.clear();
     }
 
-    /// A small object, behind its offer and header, which were queued.
+    /// Writes what was queued, and tells how long the line took.
+    pub(super) async fn flush(&mut self) -> Result<(), TunnelError> {
+        let bytes = std::mem::take(&mut self.unflushed);
+        let begun = self.shared.press.begun();
+        self.writer.flush().await?;
+        self.shared.press.wrote(begun, bytes);
+        Ok(())
+    }
+
+    /// A small object, behind its offer and header, which are in `out`.
     async fn inline(&mut self, offer: OfferId) -> Result<(), TunnelError> {
         // The offer said that bytes follow: without them the link is of no use.
         let sending = self.shared.sending(offer).ok_or(TunnelError::CutOff)?;
         let content = sending.whole().ok_or(TunnelError::CutOff)?;
+        let shared = self.shared.clone();
+        let packed = (content.len() >= PACKED_BYTES_MIN && shared.press.is_on(shared.pace.rate()))
+            .then(|| self.small.pack(&shared.press, content, &mut self.out))
+            .flatten();
+        self.queue();
         self.shared
             .bytes_written
             .fetch_add(content.len() as u64, Ordering::Relaxed);
+        let content = packed.as_deref().unwrap_or(content);
+        if self.shared.pace.slice().is_some() {
+            return self.paced_inline(content).await;
+        }
+        self.unflushed += content.len();
         if content.len() > COPIED_BYTES_MAX {
             return self.writer.payload(content).await;
         }
         self.writer.queue(content);
         if self.writer.queued() >= GATHERED_BYTES {
-            self.writer.flush().await?;
+            self.flush().await?;
         }
         Ok(())
     }
@@ -197,16 +245,27 @@ impl LinkTask {
         let Piece {
             header,
             bytes,
+            plain,
             crc64,
             memory: _until_written,
         } = piece;
         let (offer, part) = (header.offer(), header.part);
         let is_wanted = self.shared.machine.lock().wants(self.id, offer, part);
         if is_wanted {
-            self.writer.data(&header, &bytes).await?;
+            match self.shared.pace.slice() {
+                None => {
+                    let begun = self.shared.press.begun();
+                    self.writer.data(&header, &bytes).await?;
+                    self.shared.press.wrote(begun, bytes.len());
+                }
+                Some(_) if header.frame == FrameType::Packed => {
+                    self.paced_whole(&header, &bytes).await?;
+                }
+                Some(_) => self.paced_piece(&header, &bytes).await?,
+            }
             self.shared
                 .bytes_written
-                .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                .fetch_add(plain.into(), Ordering::Relaxed);
             if let Some(crc64) = crc64 {
                 self.part_end(offer, part, crc64);
             }

@@ -5,11 +5,13 @@ mod backoff;
 mod feeder;
 mod link_task;
 mod outcome;
+mod paced;
 mod prepare;
 mod reader;
 mod rollback;
 mod sending;
 mod shared;
+mod small;
 mod tally;
 
 use std::{
@@ -24,13 +26,13 @@ use sealift_ledger::Journal;
 use sealift_store::Source;
 use sealift_terms::{Audit, BucketName, Clock, Epoch, PartSize, PeerName, Rng, TransferId};
 use sealift_tunnel::Link;
-use sealift_wire::{Agreed, Carries, Close, Hello, LinkId, SendSession};
+use sealift_wire::{Agreed, Carries, Close, DECOMPRESSES_ZSTD, Hello, LinkId, SendSession};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
 
-use crate::{SenderError, SenderStatus, WorkSignal, stopped};
+use crate::{SenderError, SenderStatus, Timetable, WorkSignal, limit::Pace, press::Press, stopped};
 pub use backoff::BACKOFF_MAX;
 use link_task::LinkEnd;
 use shared::Shared;
@@ -77,6 +79,10 @@ pub struct Settings {
     pub part_size: PartSize,
     /// Bytes of objects that may be in memory at once for this peer.
     pub memory_bytes: usize,
+    /// How many bytes a second may leave for this peer, over all its links together.
+    pub limit: Timetable,
+    /// Whether to compress where the line is slower than compressing, and the peer takes it.
+    pub compresses: bool,
     /// How long a stop waits for what is under way.
     pub drain_time: Duration,
     /// The time.
@@ -116,6 +122,8 @@ pub struct Session {
 /// Sends to one peer. One session at a time; its counts outlive sessions.
 pub struct PeerSender {
     settings: Arc<Settings>,
+    pace: Arc<Pace>,
+    press: Arc<Press>,
     tally: Arc<Tally>,
     session: Mutex<Option<Arc<Shared>>>,
     /// Counts of the sessions before.
@@ -127,6 +135,8 @@ impl PeerSender {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
+            pace: Arc::new(Pace::new(settings.clock.clone(), settings.limit.clone())),
+            press: Arc::new(Press::new(settings.clock.clone())),
             settings: Arc::new(settings),
             tally: Arc::default(),
             session: Mutex::new(None),
@@ -157,12 +167,21 @@ impl PeerSender {
             under_way: count(|s| s.under_way() as u64),
             acknowledgements,
             answers,
+            limit: self.pace.rate(),
+            compressing: self.press.is_on(self.pace.rate()),
+            compressed: self.press.packed(),
+            compression_saved: self.press.saved(),
             sent,
             current: session
                 .as_deref()
                 .map(|s| s.current(CURRENT_MAX))
                 .unwrap_or_default(),
         }
+    }
+
+    /// Puts another limit in force, for what is under way, too.
+    pub fn limit(&self, limit: Timetable) {
+        self.pace.set(limit);
     }
 
     /// Bytes that the peer has of a transfer which is on its way now.
@@ -227,9 +246,12 @@ impl PeerSender {
         let memory = rollback::compare(&self.settings, &session.hello).await?;
         let (events, events_in) = mpsc::unbounded_channel();
         let (settle, settle_in) = mpsc::unbounded_channel();
+        let takes = session.hello.decompresses.unwrap_or_default() & DECOMPRESSES_ZSTD != 0;
+        self.press.begin(self.settings.compresses && takes);
         let machine = SendSession::new(session.agreed.limits);
         let shared = Arc::new(Shared::new(
             self.settings.clone(),
+            (self.pace.clone(), self.press.clone()),
             memory,
             machine,
             events,
@@ -296,7 +318,7 @@ async fn carry(
                 match end {
                     LinkEnd::Broken(error) => return shared.fail(error.into()),
                     LinkEnd::Lost(error) => {
-                        tracing::info!(peer = %shared.settings.peer, link = %id, %error, "a link is gone");
+                        tracing::debug!(peer = %shared.settings.peer, link = %id, %error, "a link is gone");
                     }
                     LinkEnd::Told | LinkEnd::Closed => {}
                 }

@@ -92,6 +92,7 @@ pub(super) async fn prepare(
                 transfer,
                 content,
                 checksum: Mutex::new(offer.checksum.clone()),
+                taste: Mutex::default(),
                 stored: 0.into(),
                 _permit: permit,
             };

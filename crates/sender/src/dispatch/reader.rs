@@ -9,6 +9,8 @@ use sealift_terms::{PartIndex, limits::FRAME_BYTES_MAX};
 use sealift_wire::{Header, OfferId, Refusal, checksum::Crc64};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use crate::{limit::Pace, press::Press};
+
 use super::{
     prepare::{Room, refusal},
     sending::Sending,
@@ -20,7 +22,10 @@ pub(super) const PIECES_AHEAD_MAX: usize = 2;
 /// One DATA frame's worth of a part.
 pub(super) struct Piece {
     pub(super) header: Header,
+    /// Its payload: compressed, if the header says so.
     pub(super) bytes: Vec<u8>,
+    /// The bytes of the object in it.
+    pub(super) plain: u32,
     /// With the last piece: the checksum of the part.
     pub(super) crc64: Option<u64>,
     /// The memory that its part was given; given back with its last piece.
@@ -40,6 +45,8 @@ pub(super) struct Pipe {
     pub(super) pieces: mpsc::Sender<Read>,
     pub(super) used: Arc<parking_lot::Mutex<Vec<Vec<u8>>>>,
     pub(super) room: Room,
+    pub(super) pace: Arc<Pace>,
+    pub(super) press: Arc<Press>,
 }
 
 /// Reads a part that is not empty.
@@ -50,16 +57,20 @@ pub(super) async fn read_part(
     range: Range<u64>,
     pipe: Pipe,
 ) {
-    // One being read, those in the pipe, and one being written.
-    let ahead = (PIECES_AHEAD_MAX as u64 + 2) * u64::from(FRAME_BYTES_MAX);
+    // One being read, one being compressed, those in the pipe, and one being written.
+    let ahead = (PIECES_AHEAD_MAX as u64 + 3) * u64::from(FRAME_BYTES_MAX);
     let wanted = usize::try_from(ahead.min(range.end - range.start)).unwrap_or(usize::MAX);
     let memory = pipe.room.pieces(wanted).await;
     let mut crc = Crc64::new();
     let mut at = range.start;
+    let mut packer = None;
     while at < range.end {
-        let length = u32::try_from(range.end - at)
-            .unwrap_or(u32::MAX)
-            .min(FRAME_BYTES_MAX);
+        // Under a limit other parts of the link take turns with this one more often.
+        let frame = pipe
+            .pace
+            .slice()
+            .map_or(FRAME_BYTES_MAX.into(), |slice| slice as u64);
+        let length = u32::try_from((range.end - at).min(frame)).unwrap_or(FRAME_BYTES_MAX);
         let offset = u32::try_from(at - range.start).unwrap_or(u32::MAX);
         let mut bytes = pipe.used.lock().pop().unwrap_or_default();
         bytes.resize(usize::try_from(length).unwrap_or_default(), 0);
@@ -70,9 +81,21 @@ pub(super) async fn read_part(
         crc.update(&bytes);
         at += u64::from(length);
         let crc64 = (at >= range.end).then(|| crc.value());
+        let mut header = Header::data(offer, part, offset, length);
+        if pipe.press.is_on(pipe.pace.rate()) && sending.taste.lock().wants() {
+            let mut packed = pipe.used.lock().pop().unwrap_or_default();
+            let shorter = pipe.press.pack(&mut packer, &bytes, &mut packed);
+            sending.taste.lock().found(shorter);
+            if shorter {
+                std::mem::swap(&mut bytes, &mut packed);
+                header = header.packed(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+            }
+            pipe.used.lock().push(packed);
+        }
         let piece = Piece {
-            header: Header::data(offer, part, offset, length),
+            header,
             bytes,
+            plain: length,
             crc64,
             memory: memory.clone(),
         };

@@ -12,6 +12,8 @@ use sealift_terms::Checksum;
 use sealift_wire::checksum::Crc64;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::press::Taste;
+
 /// Read at once to learn a checksum.
 const READ_BYTES: u64 = 1 << 20;
 
@@ -61,6 +63,8 @@ pub(super) struct Sending {
     pub(super) content: Content,
     /// The checksum of what was sent, once it is known.
     pub(super) checksum: Mutex<Option<Checksum>>,
+    /// Whether its bytes are worth compressing, as far as they were tried.
+    pub(super) taste: Mutex<Taste>,
     /// Bytes that the peer has stored.
     pub(super) stored: AtomicU64,
     /// Memory or open files that it takes up; given back when it is over.

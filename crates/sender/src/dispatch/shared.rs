@@ -20,7 +20,7 @@ use super::{
     rollback::Memory,
     sending::Sending,
 };
-use crate::{Current, SenderError, dispatch::Settings};
+use crate::{Current, SenderError, dispatch::Settings, limit::Pace, press::Press};
 
 /// Transfers that are leased and not settled, for one peer.
 pub(super) const WINDOW_TRANSFERS: usize = 2048;
@@ -34,6 +34,9 @@ const QUESTIONS_MAX: usize = 64;
 /// Lock order: `offers`, `questions`, `machine`, `draining`; no other is held with one.
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
+    /// The limit of all links together.
+    pub(super) pace: Arc<Pace>,
+    pub(super) press: Arc<Press>,
     pub(super) machine: Mutex<SendSession>,
     pub(super) offers: Mutex<HashMap<OfferId, Arc<Sending>>>,
     links: Mutex<BTreeMap<LinkId, Arc<LinkSignals>>>,
@@ -74,6 +77,7 @@ pub(super) struct LinkSignals {
 impl Shared {
     pub(super) fn new(
         settings: Arc<Settings>,
+        (pace, press): (Arc<Pace>, Arc<Press>),
         memory: Memory,
         machine: SendSession,
         events: mpsc::UnboundedSender<SendEvent>,
@@ -82,6 +86,8 @@ impl Shared {
         let room = Room::new(settings.memory_bytes);
         Self {
             settings,
+            pace,
+            press,
             room,
             machine: Mutex::new(machine),
             offers: Mutex::default(),

@@ -37,6 +37,7 @@ fn link_pair(kind: LinkKind) -> (Link, Link) {
             reader: Box::new(reader),
             writer: Box::new(writer),
             peer,
+            meter: None,
         };
         let leaf = Arc::new(Leaf {
             identity: identity("spiffe://example.org/region/a/agent/near"),
@@ -164,6 +165,7 @@ impl Far {
             limits: Limits::default(),
             policy: self.policy,
             remembered: None,
+            decompresses: None,
         }
     }
 

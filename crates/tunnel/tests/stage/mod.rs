@@ -150,5 +150,6 @@ pub fn hello(role: Role) -> Hello {
         limits: Limits::default(),
         policy: None,
         remembered: None,
+        decompresses: None,
     }
 }

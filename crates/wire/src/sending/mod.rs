@@ -254,6 +254,12 @@ impl SendSession {
         }
     }
 
+    /// Appends the frames that wait for `link` to `out`, and begins nothing: for a link
+    /// that has to wait before it may carry more.
+    pub fn frames(&mut self, link: LinkId, out: &mut Vec<u8>) {
+        self.links.take(link, out);
+    }
+
     /// Appends the frames that wait for `link` to `out`, and says what the link
     /// is to carry behind them. Call it whenever the link can take more; nothing
     /// new comes up on a link without a call that changed something.

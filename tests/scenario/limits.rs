@@ -1,0 +1,99 @@
+//! What leaves for a peer is what its limit lets leave, also when that changes.
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use crate::support::{Content, Pair, Proxy, wait_until, write_file};
+
+const TIME_MAX: Duration = Duration::from_secs(60);
+const MIB: u64 = 1 << 20;
+
+/// Bytes a second that pass in `time`.
+fn measured(proxy: &Proxy, time: Duration) -> f64 {
+    let (begun, before) = (Instant::now(), proxy.passed());
+    sleep(time);
+    (proxy.passed() - before) as f64 / begun.elapsed().as_secs_f64()
+}
+
+#[track_caller]
+fn assert_close(measured: f64, rate: u64) {
+    let share = measured / rate as f64;
+    assert!(
+        (0.95..=1.05).contains(&share),
+        "{measured:.0} bytes a second, the limit is {rate}"
+    );
+}
+
+#[test]
+fn a_limit_is_held_within_five_percent_and_changed_while_an_object_is_sent() {
+    let pair = Pair::new();
+    let proxy = Proxy::to(&pair.listen);
+    pair.a.edit(&pair.listen, &proxy.address);
+    pair.a.edit(
+        "# [peer.limit]\n# rate_bytes_per_sec = 12500000",
+        "[peer.limit]\nrate_bytes_per_sec = 2000000",
+    );
+    pair.start();
+    let large = Content::new(7, 96 * MIB);
+    large.write(&pair.source.join("large"));
+    for n in 0..200 {
+        write_file(&pair.source.join(format!("small-{n}")), vec![7; 40_000]);
+    }
+    wait_until("it is under way", TIME_MAX, || proxy.passed() > MIB);
+    // What was let go at once after the rest is behind us.
+    sleep(Duration::from_secs(1));
+    assert_close(measured(&proxy, Duration::from_secs(6)), 2_000_000);
+    let peer = &pair.a.status()["peers"][0];
+    assert_eq!(peer["limit_bytes_per_second"], 2_000_000);
+    let metric = "sealift_send_limit_bytes_per_second";
+    assert_eq!(pair.a.metric(metric), Some(2_000_000));
+    // Small objects and what is asked of the peer do not wait for the large one.
+    write_file(&pair.source.join("late"), "soon");
+    wait_until("a small object passes", Duration::from_secs(20), || {
+        let rows = pair.a.rows(&["ls", crate::support::BUCKET]);
+        rows.iter()
+            .any(|row| row["key"] == "late" && row["status"] == "COMPLETED")
+    });
+
+    let all_week = "[[peer.limit.times]]\nfrom_utc = \"00:00\"\nto_utc = \"24:00\"\nrate_bytes_per_sec = 8000000\n";
+    pair.a
+        .edit("# [[peer.limit.times]]", &format!("{all_week}#"));
+    pair.a
+        .run(&["check"])
+        .tells(&["[peer.limit]", "sealift reload"]);
+    pair.a.run(&["reload"]).exits(0).tells(&["limits"]);
+    sleep(Duration::from_secs(1));
+    assert_close(measured(&proxy, Duration::from_secs(4)), 8_000_000);
+    let peer = &pair.a.status()["peers"][0];
+    assert_eq!(peer["limit_bytes_per_second"], 8_000_000);
+    assert!(peer["limit_until"].is_string(), "{peer}");
+
+    pair.a.edit(all_week, "");
+    pair.a
+        .edit("[peer.limit]\nrate_bytes_per_sec = 2000000\n", "");
+    pair.a.run(&["reload"]).exits(0);
+    wait_until("it is no longer held back", TIME_MAX, || {
+        measured(&proxy, Duration::from_millis(300)) > 9_000_000.0
+            || pair.a.transfers("PENDING").0 == 0
+    });
+    pair.wait_completed(202, TIME_MAX);
+    assert!(pair.a.status()["peers"][0]["limit_bytes_per_second"].is_null());
+    pair.verify_both(TIME_MAX);
+    assert!(large.is_in(&pair.get("large", "out")));
+}
+
+#[test]
+fn a_limit_that_means_nothing_is_refused_with_its_line() {
+    let pair = Pair::new();
+    pair.a.edit("# [peer.limit]", "[peer.limit]");
+    let line = pair.a.line_of("[peer.limit]").to_string();
+    let refused = pair.a.run(&["check"]).exits(78);
+    refused.tells(&[
+        &line,
+        "peer.limit",
+        "a limit without a rate",
+        "there is no limit",
+    ]);
+}
