@@ -3,12 +3,13 @@
 use std::{
     ops::Range,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use sealift_terms::PartIndex;
 use sealift_tunnel::{Incoming, Link, LinkReader, LinkWriter, TunnelError};
 use sealift_wire::{LinkId, Misbehaviour, OfferId, WireError, Work, checksum::CRC64_EMPTY};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
 use super::{
     reader::{PIECES_AHEAD_MAX, Piece, Pipe, Read, read_part},
@@ -19,6 +20,10 @@ use super::{
 const GATHERED_BYTES: usize = 256 * 1024;
 /// A small object above this size is sealed from where it lies.
 const COPIED_BYTES_MAX: usize = 32 * 1024;
+
+/// How long a link without parts keeps the buffers of the last: between two parts they
+/// are wanted again at once, and fresh ones are zeroed page by page by the kernel.
+const BUFFERS_KEPT: Duration = Duration::from_secs(1);
 
 /// Why a link ended.
 #[derive(Debug)]
@@ -82,6 +87,8 @@ struct LinkTask {
     pieces: mpsc::Receiver<Read>,
     pipe: Pipe,
     readers: JoinSet<()>,
+    /// When the last piece was taken.
+    last_piece: Instant,
 }
 
 impl LinkTask {
@@ -102,6 +109,7 @@ impl LinkTask {
             pieces,
             pipe,
             readers,
+            last_piece: Instant::now(),
         }
     }
 
@@ -120,8 +128,8 @@ impl LinkTask {
             Ok(read) => self.take(read).await,
             Err(_) => {
                 while self.readers.try_join_next().is_some() {}
-                if self.readers.is_empty() {
-                    // A link without parts keeps no memory for them.
+                // It wakes once a second at the least.
+                if self.readers.is_empty() && self.last_piece.elapsed() >= BUFFERS_KEPT {
                     self.pipe.used.lock().clear();
                 }
                 self.writer.flush().await?;
@@ -200,6 +208,7 @@ impl LinkTask {
             crc64,
             memory: _until_written,
         } = piece;
+        self.last_piece = Instant::now();
         let (offer, part) = (header.offer(), header.part);
         let is_wanted = self.shared.machine.lock().wants(self.id, offer, part);
         if is_wanted {

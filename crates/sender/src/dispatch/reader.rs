@@ -5,7 +5,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use sealift_terms::{PartIndex, limits::FRAME_BYTES_MAX};
+use sealift_terms::PartIndex;
 use sealift_wire::{Header, OfferId, Refusal, checksum::Crc64};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -16,6 +16,9 @@ use super::{
 
 /// Pieces read and not yet written, for one link.
 pub(super) const PIECES_AHEAD_MAX: usize = 2;
+/// Read, checksummed and written at once: all pieces of a link together stay in the
+/// cache of the processor that reads them until they are sealed.
+const PIECE_BYTES: u32 = 256 * 1024;
 
 /// One DATA frame's worth of a part.
 pub(super) struct Piece {
@@ -51,7 +54,7 @@ pub(super) async fn read_part(
     pipe: Pipe,
 ) {
     // One being read, those in the pipe, and one being written.
-    let ahead = (PIECES_AHEAD_MAX as u64 + 2) * u64::from(FRAME_BYTES_MAX);
+    let ahead = (PIECES_AHEAD_MAX as u64 + 2) * u64::from(PIECE_BYTES);
     let wanted = usize::try_from(ahead.min(range.end - range.start)).unwrap_or(usize::MAX);
     let memory = pipe.room.pieces(wanted).await;
     let mut crc = Crc64::new();
@@ -59,13 +62,16 @@ pub(super) async fn read_part(
     while at < range.end {
         let length = u32::try_from(range.end - at)
             .unwrap_or(u32::MAX)
-            .min(FRAME_BYTES_MAX);
+            .min(PIECE_BYTES);
         let offset = u32::try_from(at - range.start).unwrap_or(u32::MAX);
+        // Not before it can be taken: it would be out of the cache by then.
+        let Ok(taken) = pipe.pieces.reserve().await else {
+            return;
+        };
         let mut bytes = pipe.used.lock().pop().unwrap_or_default();
         bytes.resize(usize::try_from(length).unwrap_or_default(), 0);
         if let Err(error) = sending.read(at, &mut bytes).await {
-            let _ = pipe.pieces.send(Read::Failed(offer, refusal(&error))).await;
-            return;
+            return taken.send(Read::Failed(offer, refusal(&error)));
         }
         crc.update(&bytes);
         at += u64::from(length);
@@ -76,8 +82,6 @@ pub(super) async fn read_part(
             crc64,
             memory: memory.clone(),
         };
-        if pipe.pieces.send(Read::Piece(piece)).await.is_err() {
-            return;
-        }
+        taken.send(Read::Piece(piece));
     }
 }
