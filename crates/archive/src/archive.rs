@@ -59,7 +59,7 @@ pub struct ArchiveParts {
 /// One region's sealed buckets.
 pub struct Archive {
     pub(crate) core: Arc<Core>,
-    committer: Mutex<Option<Task<Item>>>,
+    committer: Mutex<Option<Task<Box<Item>>>>,
     recorder: Mutex<Option<Task<recorder::Part>>>,
 }
 
@@ -90,7 +90,7 @@ pub(crate) struct Core {
     pub(crate) shares: Shares,
     /// Held while packs are compacted.
     pub(crate) compacting: tokio::sync::Mutex<()>,
-    pub(crate) commits: mpsc::Sender<Message<Item>>,
+    pub(crate) commits: mpsc::Sender<Message<Box<Item>>>,
     pub(crate) parts: mpsc::Sender<Message<recorder::Part>>,
     buckets: RwLock<Arc<Buckets>>,
     reserve: Arc<Reserve>,
@@ -267,7 +267,7 @@ async fn end<T>(task: Option<Task<T>>) {
 impl Core {
     pub(crate) fn new(
         parts: ArchiveParts,
-        commits: mpsc::Sender<Message<Item>>,
+        commits: mpsc::Sender<Message<Box<Item>>>,
         parts_out: mpsc::Sender<Message<recorder::Part>>,
     ) -> Self {
         Self {
@@ -314,11 +314,7 @@ impl Core {
         if size > limits::OBJECT_BYTES_MAX || offer.part_size.parts_of(size).is_none() {
             return Err(ArchiveError::TooLarge { size });
         }
-        change
-            .facts
-            .clone()
-            .checked()
-            .map_err(ArchiveError::Facts)?;
+        change.facts.check().map_err(ArchiveError::Facts)?;
         let (dated, here) = (change.order.time(), self.clock.now());
         if dated.since(here) > limits::CLOCK_SKEW_MAX {
             return Err(ArchiveError::ClockAhead { dated, here });

@@ -7,7 +7,9 @@ use std::{
 
 use sealift_ledger::{Location, MarkKind, NewMark, NewVersion, ReceiptTerms, VersionKind};
 use sealift_seal::{Commitment, Mark, Meta, pack::EntryKind};
-use sealift_terms::{AuditKind, AuditRecord, ChangeKind, Checksum, PartIndex, Receipt};
+use sealift_terms::{
+    AuditKind, AuditRecord, Change, ChangeKind, Checksum, PartIndex, Receipt, VersionName,
+};
 use sealift_wire::checksum;
 use tokio::sync::oneshot;
 
@@ -44,6 +46,88 @@ pub(crate) enum ItemBody {
 pub(crate) enum Draft {
     Version(Box<NewVersion>),
     Mark(Box<NewMark>),
+    /// A version that the catalog has taken over.
+    Handed {
+        name: VersionName,
+        checksum: Option<Checksum>,
+    },
+}
+
+impl Draft {
+    fn of(
+        change: Change,
+        upload: &UploadState,
+        checksum: Option<Checksum>,
+        sequence: u64,
+        terms: &ReceiptTerms,
+    ) -> Self {
+        let location = Location {
+            file: String::new(),
+            offset: 0,
+            length: 0,
+        };
+        let (object_uid, record) = (upload.uid, upload.open.record().id);
+        let kind = match change.kind {
+            ChangeKind::Put => VersionKind::Object,
+            ChangeKind::DeleteMarker => VersionKind::DeleteMarker,
+            ChangeKind::Tags => {
+                return Self::Mark(Box::new(NewMark {
+                    name: change.name,
+                    order: change.order,
+                    kind: MarkKind::Tags(change.facts.tags),
+                    object_uid,
+                    record,
+                    location,
+                    sequence,
+                }));
+            }
+        };
+        Self::Version(Box::new(NewVersion {
+            name: change.name,
+            order: change.order,
+            kind,
+            facts: change.facts,
+            checksum,
+            object_uid,
+            record,
+            location,
+            sequence,
+            terms: Some(terms.clone()),
+        }))
+    }
+
+    /// The name and checksum of a version.
+    pub(crate) fn version(&self) -> Option<(&VersionName, Option<&Checksum>)> {
+        match self {
+            Self::Version(new) => Some((&new.name, new.checksum.as_ref())),
+            Self::Handed { name, checksum } => Some((name, checksum.as_ref())),
+            Self::Mark(_) => None,
+        }
+    }
+
+    /// Takes the version, at its place, and leaves its name and checksum.
+    pub(crate) fn hand_over(&mut self, location: &Location) -> Option<NewVersion> {
+        let (name, checksum) = self.version()?;
+        let left = Self::Handed {
+            name: name.clone(),
+            checksum: checksum.cloned(),
+        };
+        match std::mem::replace(self, left) {
+            Self::Version(mut new) => {
+                new.location = location.clone();
+                Some(*new)
+            }
+            Self::Mark(_) | Self::Handed { .. } => None,
+        }
+    }
+}
+
+impl Item {
+    /// The audit record, for the commit. Its actor and kind stay: a conflict names them.
+    pub(crate) fn take_audit(&mut self) -> AuditRecord {
+        let left = AuditRecord::new(self.audit.at, self.audit.kind, self.audit.actor.as_str());
+        std::mem::replace(&mut self.audit, left)
+    }
 }
 
 impl Upload {
@@ -79,7 +163,7 @@ impl Upload {
         };
         let (send, receive) = oneshot::channel();
         let commits = self.state.core.commits.clone();
-        let item = self.item(body, checksum, sequence, send);
+        let item = Box::new(self.item(body, checksum, sequence, send));
         hand_over(&commits, item).await?;
         if let Some(claim) = claim {
             claim.keep();
@@ -228,11 +312,12 @@ impl Upload {
         sequence: u64,
         answer: oneshot::Sender<Result<Receipt>>,
     ) -> Item {
-        let terms = self.terms();
+        let (audit, terms) = (self.audit(), self.terms());
+        let (upload, change) = (self.state, self.offer.change);
         Item {
-            audit: self.audit(),
-            draft: self.draft(checksum, sequence, terms.clone()),
-            upload: self.state,
+            audit,
+            draft: Draft::of(change, &upload, checksum, sequence, &terms),
+            upload,
             body,
             terms,
             answer,
@@ -247,44 +332,6 @@ impl Upload {
             region: self.state.core.region.clone(),
             session: self.offer.session.clone(),
         }
-    }
-
-    fn draft(&self, checksum: Option<Checksum>, sequence: u64, terms: ReceiptTerms) -> Draft {
-        let change = &self.offer.change;
-        let location = Location {
-            file: String::new(),
-            offset: 0,
-            length: 0,
-        };
-        let (name, order) = (change.name.clone(), change.order.clone());
-        let (object_uid, record) = (self.state.uid, self.state.open.record().id);
-        let kind = match change.kind {
-            ChangeKind::Put => VersionKind::Object,
-            ChangeKind::DeleteMarker => VersionKind::DeleteMarker,
-            ChangeKind::Tags => {
-                return Draft::Mark(Box::new(NewMark {
-                    name,
-                    order,
-                    kind: MarkKind::Tags(change.facts.tags.clone()),
-                    object_uid,
-                    record,
-                    location,
-                    sequence,
-                }));
-            }
-        };
-        Draft::Version(Box::new(NewVersion {
-            name,
-            order,
-            kind,
-            facts: change.facts.clone(),
-            checksum,
-            object_uid,
-            record,
-            location,
-            sequence,
-            terms: Some(terms),
-        }))
     }
 
     fn audit(&self) -> AuditRecord {

@@ -27,7 +27,7 @@ const SYNCS_MAX: usize = 16;
 pub(crate) async fn run(
     core: Arc<Core>,
     mut pack: Option<Pack>,
-    mut items: mpsc::Receiver<Message<Item>>,
+    mut items: mpsc::Receiver<Message<Box<Item>>>,
 ) {
     loop {
         let first = match timeout(PACK_IDLE_MAX, items.recv()).await {
@@ -51,9 +51,9 @@ pub(crate) async fn run(
 
 /// Takes what is ready, and waits a moment for company.
 async fn gather(
-    first: Message<Item>,
-    items: &mut mpsc::Receiver<Message<Item>>,
-) -> (Vec<Item>, bool) {
+    first: Message<Box<Item>>,
+    items: &mut mpsc::Receiver<Message<Box<Item>>>,
+) -> (Vec<Box<Item>>, bool) {
     let deadline = Instant::now() + GROUP_TIME_MAX;
     let (mut group, mut bytes, mut next) = (Vec::new(), 0, Some(first));
     while let Some(message) = next {
@@ -86,7 +86,7 @@ impl ItemBody {
 
 /// An item whose bytes are durable here.
 struct Placed {
-    item: Item,
+    item: Box<Item>,
     location: Location,
 }
 
@@ -109,7 +109,7 @@ fn fail_in(file: &str, placed: Vec<Placed>, error: &Arc<ArchiveError>) -> Vec<Pl
 }
 
 impl Core {
-    async fn commit_group(&self, pack: &mut Option<Pack>, items: Vec<Item>) {
+    async fn commit_group(&self, pack: &mut Option<Pack>, items: Vec<Box<Item>>) {
         let mut items = items;
         while !items.is_empty() {
             let (group, later) = self.screen(items).await;
@@ -118,7 +118,7 @@ impl Core {
         }
     }
 
-    async fn commit_screened(&self, pack: &mut Option<Pack>, items: Vec<Item>) {
+    async fn commit_screened(&self, pack: &mut Option<Pack>, items: Vec<Box<Item>>) {
         let (files, entries): (Vec<_>, Vec<_>) = items
             .into_iter()
             .partition(|item| matches!(item.body, ItemBody::File { .. }));
@@ -140,7 +140,7 @@ impl Core {
     async fn place_entries(
         &self,
         pack: &mut Option<Pack>,
-        entries: Vec<Item>,
+        entries: Vec<Box<Item>>,
         states: &mut Vec<PackState>,
     ) -> Vec<Placed> {
         let (mut placed, mut full) = (Vec::new(), Vec::new());
@@ -206,7 +206,7 @@ impl Core {
     }
 
     /// Syncs staged files, several at once, and publishes those that are good.
-    async fn place_files(&self, files: Vec<Item>) -> Vec<Placed> {
+    async fn place_files(&self, files: Vec<Box<Item>>) -> Vec<Placed> {
         if files.is_empty() {
             return Vec::new();
         }
@@ -229,7 +229,7 @@ impl Core {
             }
             return Vec::new();
         }
-        let place = |(item, _recording): (Item, _)| {
+        let place = |(item, _recording): (Box<Item>, _)| {
             let length = match item.body {
                 ItemBody::File { length } => length,
                 ItemBody::Entry { .. } => 0,
@@ -249,7 +249,7 @@ impl Core {
     async fn take_synced(
         &self,
         syncing: &mut JoinSet<Synced>,
-        synced: &mut Vec<(Item, OwnedMutexGuard<()>)>,
+        synced: &mut Vec<(Box<Item>, OwnedMutexGuard<()>)>,
     ) {
         match syncing.join_next().await {
             Some(Ok((item, Ok(recording)))) => synced.push((item, recording)),
@@ -260,7 +260,7 @@ impl Core {
     }
 
     /// A file that could not be made durable is given up, never synced again.
-    async fn fail_file(&self, item: Item, error: &Arc<ArchiveError>) {
+    async fn fail_file(&self, item: Box<Item>, error: &Arc<ArchiveError>) {
         if let Some(staged) = item.upload.body.staged() {
             tracing::error!(file = %staged.name, %error, "a file was given up");
             let removed = self.give_up(staged).await;
@@ -282,26 +282,21 @@ impl Core {
             ..Commit::default()
         };
         let (mut versions, mut marks) = (Vec::new(), Vec::new());
-        for Placed { item, location } in placed {
+        for Placed { mut item, location } in placed {
             if let Some(staged) = item.upload.body.staged()
                 && staged.kept_for.is_some()
             {
                 commit.uploads.push(staged.uid);
             }
-            commit.audit.push(item.audit.clone());
-            match &item.draft {
-                Draft::Version(version) => {
-                    let mut version = version.clone();
-                    version.location = location;
-                    commit.versions.push(*version);
-                    versions.push(item);
-                }
-                Draft::Mark(mark) => {
-                    let mut mark = mark.clone();
-                    mark.location = location;
-                    commit.marks.push(*mark);
-                    marks.push(item);
-                }
+            commit.audit.push(item.take_audit());
+            if let Draft::Mark(mark) = &item.draft {
+                let mut mark = mark.clone();
+                mark.location = location;
+                commit.marks.push(*mark);
+                marks.push(item);
+            } else if let Some(version) = item.draft.hand_over(&location) {
+                commit.versions.push(version);
+                versions.push(item);
             }
         }
         let committed = self.catalog.commit(commit).await;
@@ -321,7 +316,7 @@ impl Core {
             Err(error) => {
                 // Whether it is durable is not known: nothing is removed now. Files with
                 // a row go with it, the others once a later commit has made it certain.
-                self.leave(versions.iter().filter_map(Item::leftover));
+                self.leave(versions.iter().filter_map(|item| item.leftover()));
                 let error = Arc::new(ArchiveError::from(error));
                 for item in versions.into_iter().chain(marks) {
                     item.fail(ArchiveError::Group(error.clone()));
@@ -339,7 +334,7 @@ impl Core {
         true
     }
 
-    async fn answer_version(&self, item: Item, outcome: Outcome) {
+    async fn answer_version(&self, item: Box<Item>, outcome: Outcome) {
         if !matches!(outcome, Outcome::Stored(_))
             && let Some(name) = item.name()
             && let Err(error) = self.store.remove(&name).await
@@ -347,14 +342,14 @@ impl Core {
             tracing::warn!(%name, %error, "a file that is not needed was not removed");
         }
         let answer = match outcome {
-            Outcome::Stored(row) | Outcome::Known(row) => match &row.receipt {
-                Some(receipt) => Ok(receipt.clone()),
+            Outcome::Stored(mut row) | Outcome::Known(mut row) => match row.receipt.take() {
+                Some(receipt) => Ok(receipt),
                 None => Ok(row.receipt_on(&item.terms, self.catalog.site())),
             },
             Outcome::Conflict(row) => Err(self.conflict(&item, &row)),
-            Outcome::Purged => Err(match &item.draft {
-                Draft::Version(version) => ArchiveError::Purged(Box::new(version.name.clone())),
-                Draft::Mark(_) => ArchiveError::Misuse("not a version"),
+            Outcome::Purged => Err(match item.draft.version() {
+                Some((name, _)) => ArchiveError::Purged(Box::new(name.clone())),
+                None => ArchiveError::Misuse("not a version"),
             }),
         };
         let _gone = item.answer.send(answer);
@@ -399,10 +394,10 @@ impl Core {
     }
 }
 
-type Synced = (Item, Result<OwnedMutexGuard<()>>);
+type Synced = (Box<Item>, Result<OwnedMutexGuard<()>>);
 
 /// Syncs a complete file, with no part of it on its way into the ledger.
-async fn sync_file(item: Item) -> Synced {
+async fn sync_file(item: Box<Item>) -> Synced {
     let upload = item.upload.clone();
     let Some(staged) = upload.body.staged() else {
         return (item, Err(ArchiveError::Misuse("not in a file")));
@@ -421,8 +416,8 @@ impl Item {
     /// What is left behind when the catalog does not take it and has no row of it.
     fn leftover(&self) -> Option<(StoreName, VersionName)> {
         let staged = self.upload.body.staged()?;
-        match (&staged.kept_for, &self.draft) {
-            (None, Draft::Version(version)) => Some((staged.name.clone(), version.name.clone())),
+        match (&staged.kept_for, self.draft.version()) {
+            (None, Some((name, _))) => Some((staged.name.clone(), name.clone())),
             _ => None,
         }
     }

@@ -15,7 +15,7 @@ use sealift_wire::checksum::Crc64;
 use crate::{
     ArchiveError, Lease, Result,
     archive::hand_over,
-    limits::{SEALED_CHUNK_BYTES, WRITE_BYTES_MAX},
+    limits::{SEALED_CHUNK_BYTES, SEALED_WRITE_BYTES, WRITE_BYTES_MAX},
     recorder,
     reserve::{Claim, Flight},
     upload::{Body, Packed, PartDone, UploadState},
@@ -113,7 +113,7 @@ impl PartWriter {
                 (out, 0, lease)
             }
             Body::File(_) => {
-                let bytes = sealed.min(WRITE_BYTES_MAX);
+                let bytes = sealed.min(SEALED_WRITE_BYTES);
                 let lease = core.budget.take_of(&upload.share.memory, bytes).await;
                 let at = upload.sealer.layout().part_offset(index);
                 (core.budget.buffer(bytes), at, lease)
@@ -147,7 +147,7 @@ impl PartWriter {
         };
         for piece in bytes.chunks(PIECE_BYTES) {
             buffer.push(piece)?;
-            let full = buffer.sealed().len() + SEALED_CHUNK_BYTES > WRITE_BYTES_MAX;
+            let full = buffer.sealed().len() + SEALED_CHUNK_BYTES > SEALED_WRITE_BYTES;
             if full && self.upload.body.staged().is_some() {
                 self.upload
                     .write_fenced(self.index, self.writer, buffer.sealed(), *at)

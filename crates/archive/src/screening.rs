@@ -16,7 +16,7 @@ impl Core {
     /// store, where a rebuild would find them with the higher sequence. This task
     /// alone adds versions, so what passes stays unknown until its commit. Of
     /// several items for one version all but the first wait for that.
-    pub(crate) async fn screen(&self, items: Vec<Item>) -> (Vec<Item>, Vec<Item>) {
+    pub(crate) async fn screen(&self, items: Vec<Box<Item>>) -> (Vec<Box<Item>>, Vec<Box<Item>>) {
         let (mut group, mut later) = (Vec::with_capacity(items.len()), Vec::new());
         let mut names = HashSet::new();
         for mut item in items {
@@ -55,7 +55,7 @@ impl Core {
         Ok(None)
     }
 
-    async fn answer_stored(&self, item: Item, row: &VersionRow) {
+    async fn answer_stored(&self, item: Box<Item>, row: &VersionRow) {
         let answer = match &item.draft {
             Draft::Version(new) if is_same(new, row) => {
                 self.receipt_of(row, &item.terms.session).await
@@ -72,10 +72,7 @@ impl Core {
     }
 
     pub(crate) fn conflict(&self, item: &Item, row: &VersionRow) -> ArchiveError {
-        let offered = match &item.draft {
-            Draft::Version(version) => version.checksum.as_ref(),
-            Draft::Mark(_) => None,
-        };
+        let offered = item.draft.version().and_then(|(_, checksum)| checksum);
         match self.report_conflict(row, item.audit.actor.as_str()) {
             Err(error) => error,
             Ok(()) => ArchiveError::Conflict {
@@ -86,7 +83,7 @@ impl Core {
         }
     }
 
-    async fn fail_unplaced(&self, item: Item, error: ArchiveError) {
+    async fn fail_unplaced(&self, item: Box<Item>, error: ArchiveError) {
         self.drop_unplaced(&item).await;
         item.fail(error);
     }

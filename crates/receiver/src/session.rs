@@ -343,7 +343,7 @@ impl Session {
 
     /// A large object, or one that may be here already.
     async fn offered(self: Arc<Self>, offer: OfferId, what: sealift_wire::Offer) {
-        match self.begin(&what, false).await {
+        match self.begin(what.clone(), false).await {
             Ok(Begin::Known(receipt)) => {
                 self.machine.lock().receipt(offer, *receipt);
                 self.wake_links();
@@ -358,14 +358,14 @@ impl Session {
 
     pub(crate) async fn begin(
         &self,
-        what: &sealift_wire::Offer,
+        what: sealift_wire::Offer,
         data_follows: bool,
     ) -> Result<Begin, Refusal> {
-        self.door.admit(&self.peer.identity, what)?;
+        self.door.admit(&self.peer.identity, &what)?;
         let offer = Offer {
-            change: what.change.clone(),
+            change: what.change,
             part_size: what.part_size,
-            checksum: what.checksum.clone(),
+            checksum: what.checksum,
             session: self.peer.facts.clone(),
             origin: self.peer.identity.clone(),
             data_follows,

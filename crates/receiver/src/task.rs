@@ -252,7 +252,7 @@ impl LinkTask<'_> {
                 what,
                 inline: true,
             } => {
-                self.inline_offered(offer, &what).await;
+                self.inline_offered(offer, *what).await;
             }
             ReceiveEvent::InlineEnd { offer } => self.inline_end(offer).await,
             ReceiveEvent::PartEnd {
@@ -274,7 +274,7 @@ impl LinkTask<'_> {
     }
 
     /// Makes ready for the bytes that follow the offer.
-    async fn inline_offered(&mut self, offer: OfferId, what: &sealift_wire::Offer) {
+    async fn inline_offered(&mut self, offer: OfferId, what: sealift_wire::Offer) {
         match self.begin_inline(offer, what).await {
             Ok(inline) => self.writers.inline = inline,
             Err(refusal) => self.session.refuse(offer, &refusal),
@@ -284,7 +284,7 @@ impl LinkTask<'_> {
     async fn begin_inline(
         &self,
         offer: OfferId,
-        what: &sealift_wire::Offer,
+        what: sealift_wire::Offer,
     ) -> Result<Option<Inline>, Refusal> {
         let crc64 = match &what.checksum {
             Some(sum) if sum.algorithm() == ChecksumAlgorithm::Crc64Nvme => {

@@ -155,6 +155,35 @@ async fn mode_and_time_of_modification_are_kept() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pieces_are_those_of_the_file_whether_in_memory_or_not_and_end_with_it() {
+    let bytes: Vec<u8> = (0..300_000_u32).map(|at| (at * 31 >> 3) as u8).collect();
+    // A tmpfs says nothing of what is in memory, other file systems do.
+    let roots = ["/dev/shm", "/tmp", "."]
+        .into_iter()
+        .filter(|root| Path::new(root).is_dir());
+    for root in roots {
+        let temp = tempfile::tempdir_in(root).unwrap();
+        put(temp.path(), "file", &bytes);
+        let source = source(temp.path());
+        let listed = source.look(&key("file")).await.unwrap().unwrap();
+        let object = source.open(&listed.key, &listed.version).await.unwrap();
+        for (from, count) in [(0, 1000), (131_000, 100_001), (299_999, 1), (300_000, 0)] {
+            let mut piece = vec![0; count];
+            object.read_exact_at(&mut piece, from as u64).await.unwrap();
+            assert!(
+                piece == bytes[from..from + count],
+                "{root}: {count} from {from}"
+            );
+        }
+        let beyond = object.read_exact_at(&mut [0; 2000], 299_000).await;
+        assert!(
+            matches!(beyond, Err(StoreError::SourceChanged { .. })),
+            "{root}: {beyond:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_change_during_reading_is_detected() {
     let temp = tempfile::tempdir().unwrap();

@@ -81,6 +81,15 @@ impl ObjectFacts {
     /// # Errors
     /// [`NameError`] names the first limit that is exceeded.
     pub fn checked(self) -> Result<Self, NameError> {
+        self.check()?;
+        Ok(self)
+    }
+
+    /// Whether the limits are held.
+    ///
+    /// # Errors
+    /// As [`Self::checked`].
+    pub fn check(&self) -> Result<(), NameError> {
         let bytes = |map: &BTreeMap<String, String>| -> usize {
             map.iter()
                 .map(|(name, value)| name.len() + value.len())
@@ -112,7 +121,7 @@ impl ObjectFacts {
         if rest > limits::SYSTEM_METADATA_BYTES_MAX {
             return refuse("system metadata", format!("{rest} bytes"), "at most 16 KiB");
         }
-        Ok(self)
+        Ok(())
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{buffer::Buffer, ender::Ended, error::TunnelError, records::Core};
 const OPENED_BYTES: usize = 256 * 1024;
 /// Room for one read, at first and at most. It grows while reads fill it.
 const READ_BYTES_MIN: usize = 64 * 1024;
-const READ_BYTES_MAX: usize = 1024 * 1024;
+const READ_BYTES_MAX: usize = 256 * 1024;
 
 /// What comes over a link.
 #[derive(Debug, PartialEq, Eq)]

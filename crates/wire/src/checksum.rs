@@ -2,10 +2,15 @@
 //! part, and combine without reading anything again. Integrity, not evidence:
 //! who may forge bytes may forge this.
 
-use crc_fast::{CrcAlgorithm, Digest, checksum_combine};
+use crc_fast::{CrcAlgorithm, Digest};
 
 /// The CRC-64/NVME of no bytes.
 pub const CRC64_EMPTY: u64 = 0;
+
+/// The polynomial of CRC-64/NVME, the lowest power in the highest bit.
+const POLYNOMIAL: u64 = 0x9a6c_9329_ac4b_c9b5;
+/// x to the power of 8 · 2^k modulo the polynomial, for every k that a length has.
+const SHIFTS: [u64; 64] = shifts();
 
 /// A running CRC-64/NVME.
 #[derive(Debug, Clone)]
@@ -49,11 +54,42 @@ pub fn combine(first: u64, second: u64, second_bytes: u64) -> u64 {
     if second_bytes == 0 {
         return first;
     }
-    // Shifting nothing leaves nothing: spares the 50 µs that the shift's matrix takes.
-    if first == CRC64_EMPTY {
-        return second;
+    let (mut shifted, mut left) = (first, second_bytes);
+    for shift in SHIFTS {
+        if left & 1 == 1 {
+            shifted = product(shift, shifted);
+        }
+        left >>= 1;
+        if left == 0 {
+            break;
+        }
     }
-    checksum_combine(CrcAlgorithm::Crc64Nvme, first, second, second_bytes)
+    shifted ^ second
+}
+
+/// The product of two remainders. crc-fast combines as well, but squares a matrix for
+/// every bit of the length: 70 µs for each part of an object, where this takes 0.1.
+const fn product(a: u64, mut b: u64) -> u64 {
+    let (mut sum, mut bit) = (0, 1 << 63);
+    while bit != 0 {
+        if a & bit != 0 {
+            sum ^= b;
+        }
+        b = (b >> 1) ^ if b & 1 == 1 { POLYNOMIAL } else { 0 };
+        bit >>= 1;
+    }
+    sum
+}
+
+const fn shifts() -> [u64; 64] {
+    // x^8: the bit for the power 0 is the highest.
+    let (mut shifts, mut shift, mut k) = ([0; 64], 1 << (63 - 8), 0);
+    while k < shifts.len() {
+        shifts[k] = shift;
+        shift = product(shift, shift);
+        k += 1;
+    }
+    shifts
 }
 
 #[cfg(test)]
@@ -77,6 +113,21 @@ mod tests {
                 crc64(&bytes),
                 "{cut}"
             );
+        }
+    }
+
+    #[test]
+    fn lengths_that_nobody_could_try_combine_as_another_implementation_does() {
+        let (mut first, mut second) = (0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210);
+        for shift in 0..63 {
+            for bytes in [1 << shift, (1 << shift) + 12_345, u64::MAX >> shift] {
+                assert_eq!(
+                    combine(first, second, bytes),
+                    crc_fast::checksum_combine(CrcAlgorithm::Crc64Nvme, first, second, bytes),
+                    "{bytes}"
+                );
+                (first, second) = (second.rotate_left(7), first.wrapping_mul(31));
+            }
         }
     }
 

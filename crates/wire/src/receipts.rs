@@ -110,6 +110,32 @@ impl From<&Receipt> for Origin {
 }
 
 impl Origin {
+    /// Whether it is that of `receipt`, without making another of it.
+    fn is_of(&self, receipt: &Receipt) -> bool {
+        let SessionFacts {
+            tls_version,
+            cipher_suite,
+            group,
+            sender,
+            sender_serial,
+            receiver,
+            receiver_serial,
+        } = &receipt.session;
+        self.record == receipt.record
+            && self.cmk == receipt.cmk
+            && self.cmk_version == receipt.cmk_version
+            && self.region == receipt.region
+            && self.site == receipt.site
+            && self.epoch == receipt.epoch
+            && self.tls_version == *tls_version
+            && self.cipher_suite == *cipher_suite
+            && self.group == *group
+            && self.sender == *sender
+            && self.sender_serial == *sender_serial
+            && self.receiver == *receiver
+            && self.receiver_serial == *receiver_serial
+    }
+
     fn longest(&self) -> usize {
         let texts = [
             &self.cmk_version,
@@ -137,11 +163,10 @@ pub(crate) fn append(out: &mut Vec<u8>, receipts: &[(OfferId, Receipt)]) {
             items: Vec::with_capacity(group.len()),
         };
         for (offer, receipt) in group {
-            let origin = Origin::from(receipt);
             // Neighbours mostly share one: look from the end.
-            let known = batch.origins.iter().rposition(|known| *known == origin);
+            let known = batch.origins.iter().rposition(|known| known.is_of(receipt));
             let index = known.unwrap_or_else(|| {
-                batch.origins.push(origin);
+                batch.origins.push(Origin::from(receipt));
                 batch.origins.len() - 1
             });
             batch.items.push(Item {

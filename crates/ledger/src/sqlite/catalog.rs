@@ -303,7 +303,7 @@ impl Catalog for SqliteCatalog {
         self.writer
             .call(move |db, state| {
                 let put = quarantine::put(db, &found, at)?;
-                state.append(db, &audit)?;
+                state.append(db, audit)?;
                 Ok(put)
             })
             .await
@@ -324,7 +324,7 @@ impl Catalog for SqliteCatalog {
         self.writer
             .call(move |db, state| {
                 let gone = quarantine::forget(db, &ids)?;
-                state.append(db, &audit)?;
+                state.append(db, audit)?;
                 Ok(gone)
             })
             .await
@@ -352,7 +352,7 @@ impl Catalog for SqliteCatalog {
         self.writer
             .call(move |db, state| {
                 let moved = relocation::relocate(db, &moves, pack, at)?;
-                state.append(db, &audit)?;
+                state.append(db, audit)?;
                 Ok(moved)
             })
             .await
@@ -413,7 +413,7 @@ impl Catalog for SqliteCatalog {
         self.writer
             .call(move |db, state| {
                 state.set_rebuilding(false);
-                state.append(db, &audit)
+                state.append(db, audit)
             })
             .await
     }

@@ -123,7 +123,7 @@ fn apply(
     group.tally.write(db, group.at)?;
     put_packs(db, &commit.packs)?;
     uploads::remove(db, &commit.uploads)?;
-    state.append(db, &commit.audit)?;
+    state.append(db, commit.audit)?;
     Ok(outcomes)
 }
 

@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use sealift_terms::{AuditRecord, Epoch, SiteId};
 
 use super::{
-    columns::{Columns, change, first, int},
+    columns::{Columns, change, first, int, prepare, run},
     database::Schema,
     writer::State,
 };
@@ -176,17 +176,22 @@ impl CatalogState {
     }
 
     /// Appends leaves to the audit log.
-    pub(super) fn append(&mut self, db: &Connection, records: &[AuditRecord]) -> Result<()> {
+    pub(super) fn append(
+        &mut self,
+        db: &Connection,
+        records: impl IntoIterator<Item = AuditRecord>,
+    ) -> Result<()> {
+        let mut insert = prepare(db, "INSERT INTO audit VALUES (?1, ?2, ?3)")?;
         for record in records {
             let index = self.frontier.size();
-            let body = LeafBody::new(index, record.clone());
+            let body = LeafBody::new(index, record);
             let json = serde_json::to_string(&body).map_err(|error| LedgerError::BadRow {
                 table: "audit",
                 finding: error.to_string(),
             })?;
             let hash = merkle::leaf_hash(json.as_bytes());
             let values = params![int("leaf", index)?, json, hash];
-            change(db, "INSERT INTO audit VALUES (?1, ?2, ?3)", values)?;
+            run(&mut insert, values)?;
             self.frontier.push(hash);
             self.site_changed = true;
         }
@@ -230,7 +235,7 @@ impl State for CatalogState {
     type Note = AuditRecord;
 
     fn write_notes(&mut self, db: &Connection, notes: &[AuditRecord]) -> Result<()> {
-        self.append(db, notes)
+        self.append(db, notes.iter().cloned())
     }
 
     fn before_commit(&mut self, db: &Connection) -> Result<()> {

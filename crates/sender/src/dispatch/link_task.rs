@@ -3,6 +3,7 @@
 use std::{
     ops::Range,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use sealift_terms::PartIndex;
@@ -10,7 +11,7 @@ use sealift_tunnel::{Incoming, Link, LinkReader, LinkWriter, TunnelError};
 use sealift_wire::{
     FrameType, LinkId, Misbehaviour, OfferId, WireError, Work, checksum::CRC64_EMPTY,
 };
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
 use super::{
     reader::{PIECES_AHEAD_MAX, Piece, Pipe, Read, read_part},
@@ -25,6 +26,9 @@ const COPIED_BYTES_MAX: usize = 32 * 1024;
 
 /// A smaller object is not worth compressing.
 const PACKED_BYTES_MIN: usize = 512;
+/// How long a link without parts keeps the buffers of the last: between two parts they
+/// are wanted again at once, and fresh ones are zeroed page by page by the kernel.
+const BUFFERS_KEPT: Duration = Duration::from_secs(1);
 
 /// Why a link ended.
 #[derive(Debug)]
@@ -94,6 +98,8 @@ pub(super) struct LinkTask {
     pieces: mpsc::Receiver<Read>,
     pipe: Pipe,
     readers: JoinSet<()>,
+    /// When the last piece was taken.
+    last_piece: Instant,
 }
 
 impl LinkTask {
@@ -119,6 +125,7 @@ impl LinkTask {
             pieces,
             pipe,
             readers,
+            last_piece: Instant::now(),
         }
     }
 
@@ -144,8 +151,8 @@ impl LinkTask {
             Ok(read) => self.take(read).await,
             Err(_) => {
                 while self.readers.try_join_next().is_some() {}
-                if self.readers.is_empty() {
-                    // A link without parts keeps no memory for them.
+                // It wakes once a second at the least.
+                if self.readers.is_empty() && self.last_piece.elapsed() >= BUFFERS_KEPT {
                     self.pipe.used.lock().clear();
                 }
                 self.flush().await?;
@@ -249,6 +256,7 @@ impl LinkTask {
             crc64,
             memory: _until_written,
         } = piece;
+        self.last_piece = Instant::now();
         let (offer, part) = (header.offer(), header.part);
         let is_wanted = self.shared.machine.lock().wants(self.id, offer, part);
         if is_wanted {

@@ -5,7 +5,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use sealift_terms::{PartIndex, limits::FRAME_BYTES_MAX};
+use sealift_terms::PartIndex;
 use sealift_wire::{Header, OfferId, Refusal, checksum::Crc64};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -18,6 +18,9 @@ use super::{
 
 /// Pieces read and not yet written, for one link.
 pub(super) const PIECES_AHEAD_MAX: usize = 2;
+/// Read, checksummed and written at once: all pieces of a link together stay in the
+/// cache of the processor that reads them until they are sealed.
+const PIECE_BYTES: u32 = 256 * 1024;
 
 /// One DATA frame's worth of a part.
 pub(super) struct Piece {
@@ -58,7 +61,7 @@ pub(super) async fn read_part(
     pipe: Pipe,
 ) {
     // One being read, one being compressed, those in the pipe, and one being written.
-    let ahead = (PIECES_AHEAD_MAX as u64 + 3) * u64::from(FRAME_BYTES_MAX);
+    let ahead = (PIECES_AHEAD_MAX as u64 + 3) * u64::from(PIECE_BYTES);
     let wanted = usize::try_from(ahead.min(range.end - range.start)).unwrap_or(usize::MAX);
     let memory = pipe.room.pieces(wanted).await;
     let mut crc = Crc64::new();
@@ -66,17 +69,18 @@ pub(super) async fn read_part(
     let mut packer = None;
     while at < range.end {
         // Under a limit other parts of the link take turns with this one more often.
-        let frame = pipe
-            .pace
-            .slice()
-            .map_or(FRAME_BYTES_MAX.into(), |slice| slice as u64);
-        let length = u32::try_from((range.end - at).min(frame)).unwrap_or(FRAME_BYTES_MAX);
+        let slice = pipe.pace.slice().map(|slice| slice as u64);
+        let piece = slice.unwrap_or(u64::MAX).min(PIECE_BYTES.into());
+        let length = u32::try_from((range.end - at).min(piece)).unwrap_or(PIECE_BYTES);
         let offset = u32::try_from(at - range.start).unwrap_or(u32::MAX);
+        // Not before it can be taken: it would be out of the cache by then.
+        let Ok(taken) = pipe.pieces.reserve().await else {
+            return;
+        };
         let mut bytes = pipe.used.lock().pop().unwrap_or_default();
         bytes.resize(usize::try_from(length).unwrap_or_default(), 0);
         if let Err(error) = sending.read(at, &mut bytes).await {
-            let _ = pipe.pieces.send(Read::Failed(offer, refusal(&error))).await;
-            return;
+            return taken.send(Read::Failed(offer, refusal(&error)));
         }
         crc.update(&bytes);
         at += u64::from(length);
@@ -99,8 +103,6 @@ pub(super) async fn read_part(
             crc64,
             memory: memory.clone(),
         };
-        if pipe.pieces.send(Read::Piece(piece)).await.is_err() {
-            return;
-        }
+        taken.send(Read::Piece(piece));
     }
 }

@@ -118,14 +118,13 @@ impl Shared {
         } = prepared;
         let mut offers = self.offers.lock();
         let made = self.machine.lock().offer(offer, how);
-        let transfer = sending.transfer.clone();
         match made {
             Some(id) => drop(offers.insert(id, Arc::new(sending))),
             None => {
                 drop(offers);
                 let reason = sealift_terms::Reason::DstObjectTooLarge;
                 return self.not_done(
-                    &transfer,
+                    &sending.transfer,
                     &Refusal::new(reason, "more parts than an object may have"),
                 );
             }

@@ -1,9 +1,12 @@
 //! One file of a directory source, open for reading.
 
-use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{io::IoSliceMut, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use rustix::{fs::OFlags, io::Errno};
+use rustix::{
+    fs::{FsWord, OFlags},
+    io::{Errno, ReadWriteFlags},
+};
 use sealift_terms::{ObjectFacts, ObjectKey, VersionId};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
@@ -12,6 +15,9 @@ use super::{
     root::{Root, Seen},
 };
 use crate::{SourceObject, StoreError};
+
+/// What statfs says of a tmpfs (linux/magic.h).
+const TMPFS_MAGIC: FsWord = 0x0102_1994;
 
 #[derive(Debug, Clone)]
 pub(super) struct DirectoryObject {
@@ -86,6 +92,27 @@ impl DirectoryObject {
         Ok(Ok(bytes))
     }
 
+    /// Reads what is in memory: all of a tmpfs, of other file systems what the page cache
+    /// has, as far as they can tell. Says how many bytes that were, and waits for nothing.
+    fn read_ready(&self, bytes: &mut [u8], offset: u64) -> usize {
+        let in_memory = || rustix::fs::fstatfs(&self.file).is_ok_and(|fs| fs.f_type == TMPFS_MAGIC);
+        let mut done = 0;
+        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let at = offset + done as u64;
+            let pieces = &mut [IoSliceMut::new(rest)];
+            let mut read = rustix::io::preadv2(&self.file, pieces, at, ReadWriteFlags::NOWAIT);
+            if read == Err(Errno::OPNOTSUPP) && in_memory() {
+                read = rustix::io::pread(&self.file, rest, at);
+            }
+            match read {
+                // Its end, or what has to be waited for: not found out here.
+                Ok(0) | Err(_) => break,
+                Ok(count) => done += count,
+            }
+        }
+        done
+    }
+
     fn read_now(&self, bytes: &mut [u8], offset: u64) -> Result<(), StoreError> {
         let (mut rest, mut offset) = (bytes, offset);
         while !rest.is_empty() {
@@ -131,6 +158,11 @@ impl SourceObject for DirectoryObject {
     }
 
     async fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> Result<(), StoreError> {
+        let ready = self.read_ready(bytes, offset);
+        let offset = offset + ready as u64;
+        let Some(bytes) = bytes.get_mut(ready..).filter(|bytes| !bytes.is_empty()) else {
+            return Ok(());
+        };
         // The bytes are the caller's and cannot go to another thread: this one becomes one
         // that may block, and another takes its place among the workers.
         match Handle::current().runtime_flavor() {
