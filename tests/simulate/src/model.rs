@@ -76,6 +76,9 @@ impl Model {
     }
 }
 
+/// What an object that can be compressed repeats.
+const REPEATED: usize = 100;
+
 /// Mostly small; some at the limits of packs and parts; some of many parts.
 fn content(chance: &Chance) -> Vec<u8> {
     const PART: u64 = 64 << 10;
@@ -90,6 +93,12 @@ fn content(chance: &Chance) -> Vec<u8> {
     };
     let mut bytes = vec![0; usize::try_from(size).unwrap()];
     chance.fill(&mut bytes);
+    // Some travel compressed.
+    if chance.one_in(3) {
+        for at in REPEATED..bytes.len() {
+            bytes[at] = bytes[at - REPEATED];
+        }
+    }
     let marked = bytes.len().min(MARK.len());
     bytes[..marked].copy_from_slice(&MARK[..marked]);
     bytes

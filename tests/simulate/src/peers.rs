@@ -11,7 +11,9 @@ use sealift_receiver::{Peer, Session as Receiving};
 use sealift_sender::{Joining, Session as Sending};
 use sealift_terms::{Clock, Rng, SessionId, SiteName};
 use sealift_tunnel::{Connection, Link, LinkKind, Transport};
-use sealift_wire::{Agreed, Carries, Hello, Limits, LinkId, PROTOCOL_MAX, PROTOCOL_MIN, Role};
+use sealift_wire::{
+    Agreed, Carries, DECOMPRESSES_ZSTD, Hello, Limits, LinkId, PROTOCOL_MAX, PROTOCOL_MIN, Role,
+};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -55,7 +57,7 @@ impl Running {
             limits: Limits::default(),
             policy: None,
             remembered: None,
-            decompresses: None,
+            decompresses: Some(DECOMPRESSES_ZSTD),
         }
     }
 
@@ -69,7 +71,9 @@ impl Running {
             identity: facts.peer.identity.clone(),
             facts: facts.facts(Direction::Receiving),
         };
-        Receiving::new(self.door.clone(), peer, agreed.limits)
+        let session = Receiving::new(self.door.clone(), peer, agreed.limits);
+        session.let_pack(true);
+        session
     }
 
     /// Sends until the session ends.
