@@ -19,6 +19,10 @@
 //! files and rows (`sealift-store`, `sealift-ledger`), keys (`sealift-keys`).
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+#![expect(
+    clippy::vec_box,
+    reason = "items of a commit group are large and move from list to list"
+)]
 
 mod archive;
 mod budget;

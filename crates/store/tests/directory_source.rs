@@ -157,7 +157,7 @@ async fn mode_and_time_of_modification_are_kept() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pieces_are_those_of_the_file_whether_in_memory_or_not_and_end_with_it() {
-    let bytes: Vec<u8> = (0..300_000_u32).map(|at| (at * 31 >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..300_000_u32).map(|at| ((at * 31) >> 3) as u8).collect();
     // A tmpfs says nothing of what is in memory, other file systems do.
     let roots = ["/dev/shm", "/tmp", "."]
         .into_iter()

@@ -81,6 +81,10 @@ const fn product(a: u64, mut b: u64) -> u64 {
     sum
 }
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "at compile time, up to the length of the table"
+)]
 const fn shifts() -> [u64; 64] {
     // x^8: the bit for the power 0 is the highest.
     let (mut shifts, mut shift, mut k) = ([0; 64], 1 << (63 - 8), 0);

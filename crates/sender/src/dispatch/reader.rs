@@ -69,18 +69,24 @@ pub(super) async fn read_part(
     let mut packer = None;
     while at < range.end {
         // Under a limit other parts of the link take turns with this one more often.
-        let slice = pipe.pace.slice().map(|slice| slice as u64);
-        let piece = slice.unwrap_or(u64::MAX).min(PIECE_BYTES.into());
-        let length = u32::try_from((range.end - at).min(piece)).unwrap_or(PIECE_BYTES);
+        let frame = pipe
+            .pace
+            .slice()
+            .map_or(PIECE_BYTES.into(), |slice| slice as u64);
+        let left = (range.end - at).min(PIECE_BYTES.into());
+        let length = u32::try_from(left.min(frame)).unwrap_or(PIECE_BYTES);
         let offset = u32::try_from(at - range.start).unwrap_or(u32::MAX);
-        // Not before it can be taken: it would be out of the cache by then.
-        let Ok(taken) = pipe.pieces.reserve().await else {
-            return;
-        };
+        // Not before it can be taken: it would be out of the cache by then. The place is not
+        // kept while it is read: a source that hangs would keep it from the other parts.
+        match pipe.pieces.reserve().await {
+            Ok(place) => drop(place),
+            Err(_) => return,
+        }
         let mut bytes = pipe.used.lock().pop().unwrap_or_default();
         bytes.resize(usize::try_from(length).unwrap_or_default(), 0);
         if let Err(error) = sending.read(at, &mut bytes).await {
-            return taken.send(Read::Failed(offer, refusal(&error)));
+            let _ = pipe.pieces.send(Read::Failed(offer, refusal(&error))).await;
+            return;
         }
         crc.update(&bytes);
         at += u64::from(length);
@@ -103,6 +109,8 @@ pub(super) async fn read_part(
             crc64,
             memory: memory.clone(),
         };
-        taken.send(Read::Piece(piece));
+        if pipe.pieces.send(Read::Piece(piece)).await.is_err() {
+            return;
+        }
     }
 }
