@@ -19,7 +19,7 @@ const FLOORS: [&[&str]; 7] = [
         "sealift-keys",
     ],
     &["sealift-archive", "sealift-tunnel"],
-    &["sealift-sender", "sealift-receiver"],
+    &["sealift-sender", "sealift-receiver", "sealift-forward"],
     &["sealift-agent", "sealift-simulate"],
     &["sealift"],
 ];

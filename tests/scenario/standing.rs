@@ -2,38 +2,15 @@
 
 use std::time::Duration;
 
-use sealift_agent::World;
-use sealift_identity::{Authority, LeafRequest};
-use sealift_terms::{Identity, Region};
-
 use crate::support::{Pair, Site, wait_until, write_file};
 
 const TIME_MAX: Duration = Duration::from_secs(60);
-
-/// Gives a site a certificate that ends soon.
-fn issue(pair: &Pair, site: &Site, life: Duration) {
-    let authority = Authority::open(&pair.authority()).unwrap();
-    let region = Region::new(format!("region-{}", site.name)).unwrap();
-    let identity: Identity = site.identity.parse().unwrap();
-    let request = LeafRequest {
-        life,
-        ..LeafRequest::new(identity)
-    };
-    let World { clock, rng, .. } = World::real();
-    let issuing = authority.issuing(&region).unwrap();
-    let issued = issuing.issue(&request, &*clock, &*rng).unwrap();
-    let (certificate, key) = (site.dir.join("identity.crt"), site.dir.join("identity.key"));
-    for old in [&certificate, &key] {
-        std::fs::remove_file(old).unwrap();
-    }
-    issued.save(&certificate, &key).unwrap();
-}
 
 #[test]
 fn links_end_with_the_certificate_and_new_ones_wait_for_another() {
     let pair = Pair::new();
     write_file(&pair.source.join("before"), "in time");
-    issue(&pair, &pair.a, Duration::from_secs(40));
+    pair.certify(&pair.a, Duration::from_secs(40));
     pair.start();
     pair.wait_completed(1, TIME_MAX);
     // Nothing but the certificate ends the session.
@@ -52,7 +29,7 @@ fn links_end_with_the_certificate_and_new_ones_wait_for_another() {
     pair.b.logs(&["connection refused", "expired"]);
     assert_eq!(pair.a.transfers("COMPLETED").0, 1);
     // With another it goes on, without a restart.
-    issue(&pair, &pair.a, Duration::from_secs(3600));
+    pair.certify(&pair.a, Duration::from_secs(3600));
     pair.a.run(&["reload"]).exits(0);
     pair.wait_completed(2, TIME_MAX);
 }
@@ -61,7 +38,7 @@ fn links_end_with_the_certificate_and_new_ones_wait_for_another() {
 fn a_certificate_that_is_replaced_on_disk_is_taken_up_by_itself() {
     let pair = Pair::new();
     write_file(&pair.source.join("before"), "under the first");
-    issue(&pair, &pair.a, Duration::from_secs(50));
+    pair.certify(&pair.a, Duration::from_secs(50));
     pair.start();
     pair.wait_completed(1, TIME_MAX);
     let own = |site: &Site| site.rows(&["certs", "list"])[0]["serial"].clone();
@@ -75,7 +52,7 @@ fn a_certificate_that_is_replaced_on_disk_is_taken_up_by_itself() {
     pair.a.logs(&["cannot be taken up", "identity.crt"]);
     write_file(&pair.source.join("meanwhile"), "under the first, still");
     pair.wait_completed(2, TIME_MAX);
-    issue(&pair, &pair.a, Duration::from_secs(3600));
+    pair.certify(&pair.a, Duration::from_secs(3600));
     pair.a.audits("certificate.replaced", &[&pair.a.identity]);
     assert_eq!(pair.a.metric("sealift_cert_refreshes_total"), Some(2));
     let second = own(&pair.a);

@@ -9,12 +9,34 @@ use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 
-use super::pair::Pair;
+use sealift_agent::World;
+use sealift_identity::{Authority, LeafRequest};
+use sealift_terms::Region;
+
+use super::{pair::Pair, site::Site};
 
 /// How long before now they begin.
 pub(crate) const BACKDATED: Duration = Duration::from_secs(60);
 
 impl Pair {
+    /// Gives a site a certificate of the authority's that ends soon.
+    pub(crate) fn certify(&self, site: &Site, life: Duration) {
+        let authority = Authority::open(&self.authority()).unwrap();
+        let region = Region::new(format!("region-{}", site.name)).unwrap();
+        let request = LeafRequest {
+            life,
+            ..LeafRequest::new(site.identity.parse().unwrap())
+        };
+        let World { clock, rng, .. } = World::real();
+        let issuing = authority.issuing(&region).unwrap();
+        let issued = issuing.issue(&request, &*clock, &*rng).unwrap();
+        let (certificate, key) = (site.dir.join("identity.crt"), site.dir.join("identity.key"));
+        for old in [&certificate, &key] {
+            fs::remove_file(old).unwrap();
+        }
+        issued.save(&certificate, &key).unwrap();
+    }
+
     /// Gives b a certificate that lives so long from [`BACKDATED`] on, signed with the
     /// issuing CA's own key.
     pub(crate) fn certify_b(&self, life: Duration) {

@@ -28,6 +28,8 @@ struct Shared {
     passed: AtomicU64,
     /// One for each connection: whether it swallows what comes.
     swallows: Mutex<Vec<Arc<AtomicBool>>>,
+    /// Both ends of each connection.
+    standing: Mutex<Vec<[TcpStream; 2]>>,
     over: AtomicBool,
 }
 
@@ -60,6 +62,15 @@ impl Proxy {
         self.shared.passed.load(Ordering::Relaxed)
     }
 
+    /// Cuts the connections that stand; how many were made since the last time.
+    pub(crate) fn cut(&self) -> usize {
+        let standing = std::mem::take(&mut *self.shared.standing.lock().unwrap());
+        for end in standing.iter().flatten() {
+            let _ = end.shutdown(std::net::Shutdown::Both);
+        }
+        standing.len()
+    }
+
     /// From now on the connections that stand pass nothing on, and stay open.
     pub(crate) fn swallow(&self) -> usize {
         let swallows = self.shared.swallows.lock().unwrap();
@@ -83,6 +94,8 @@ impl Shared {
     fn connect(self: Arc<Self>, one: &TcpStream, other: &TcpStream) {
         let swallows = Arc::new(AtomicBool::new(false));
         self.swallows.lock().unwrap().push(swallows.clone());
+        let ends = [one, other].map(|end| end.try_clone().unwrap());
+        self.standing.lock().unwrap().push(ends);
         for (from, to, dials) in [(one, other, true), (other, one, false)] {
             let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
             let (shared, swallows) = (self.clone(), swallows.clone());

@@ -3,6 +3,7 @@
 use std::{fs, io, path::Path};
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use sealift_forward::Address;
 use sealift_host::{Enforced, Sandbox};
 
 use crate::{
@@ -39,7 +40,8 @@ impl Confined {
     /// Refuses a configuration that names files which cannot be reached any more.
     pub(crate) fn refuse_outside(&self, config: &Config) -> Result<(), Error> {
         let outside = |file: &&&Path| self.0.as_ref().is_some_and(|within| !within.covers(file));
-        match files_of(config).iter().find(outside) {
+        let sockets = sockets_of(config);
+        match files_of(config).iter().chain(&sockets).find(outside) {
             None => Ok(()),
             Some(file) => Err(Error::RestartNeeded {
                 what: format!(
@@ -79,6 +81,9 @@ pub fn confine(config: &Config) -> Result<Confined, Error> {
     for source in &config.sources {
         sandbox.read(&source.directory);
     }
+    for directory in sockets_of(config) {
+        sandbox.own(directory);
+    }
     let enforced = sandbox.enforce();
     Ok(match enforced.map_err(Error::failed("giving up files"))? {
         Enforced::Fully => {
@@ -111,6 +116,15 @@ fn files_of(config: &Config) -> Vec<&Path> {
         RootKeySource::Credential(_) => {}
     }
     files
+}
+
+/// The directories in which forwards have sockets, which are made there and removed.
+fn sockets_of(config: &Config) -> Vec<&Path> {
+    let sockets = config.forwards.iter().filter_map(|one| match &one.listen {
+        Address::Unix(path) => path.parent(),
+        Address::Tcp(_) => None,
+    });
+    sockets.collect()
 }
 
 /// Whether memory may be written to a swap device on this machine.

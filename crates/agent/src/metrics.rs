@@ -90,6 +90,13 @@ metrics! {
     Quarantined = gauge "sealift_quarantined" ["state"] "Damaged versions that did not come again yet, and kept bytes of those that did.";
     Stalled = gauge "sealift_stalled" ["peer"] "Whether work is pending and nothing was acknowledged for too long: 1 or 0.";
     SessionsGivenUp = counter "sealift_sessions_given_up_total" ["peer"] "Sessions given up because the peer did not answer.";
+    ForwardStreams = gauge "sealift_forward_streams" ["forward", "side"] "Forwarded streams that are open.";
+    ForwardOpened = counter "sealift_forward_streams_opened_total" ["forward", "side"] "Forwarded streams that were opened.";
+    ForwardEnded = counter "sealift_forward_streams_ended_total" ["forward", "side", "end"] "Forwarded streams that ended, by how.";
+    ForwardDropped = counter "sealift_forward_streams_dropped_total" ["forward", "side"] "Forwarded streams that were closed although no application had ended them.";
+    ForwardRefused = counter "sealift_forward_streams_refused_total" ["forward", "side", "reason"] "Connections of applications and streams of peers that were refused.";
+    ForwardBytes = counter "sealift_forward_bytes_total" ["forward", "side", "direction"] "Bytes of applications in forwarded streams, to the peer and from it.";
+    ForwardMoves = counter "sealift_forward_moves_total" ["forward", "side"] "How often forwarded streams went on over another connection.";
     AdminRequests = counter "sealift_admin_requests_total" ["command"] "Commands answered.";
 }
 
@@ -229,6 +236,13 @@ mod tests {
             "sealift_quarantined[state]",
             "sealift_stalled[peer]",
             "sealift_sessions_given_up_total[peer]",
+            "sealift_forward_streams[forward,side]",
+            "sealift_forward_streams_opened_total[forward,side]",
+            "sealift_forward_streams_ended_total[forward,side,end]",
+            "sealift_forward_streams_dropped_total[forward,side]",
+            "sealift_forward_streams_refused_total[forward,side,reason]",
+            "sealift_forward_bytes_total[forward,side,direction]",
+            "sealift_forward_moves_total[forward,side]",
             "sealift_admin_requests_total[command]",
         ];
         assert_eq!(names, documented);

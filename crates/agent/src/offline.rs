@@ -3,6 +3,7 @@
 //! are away.
 
 mod databases;
+mod forwards;
 mod keys;
 mod receiving;
 
@@ -57,6 +58,7 @@ pub async fn check_offline(config: &Config, world: &World) -> Vec<CheckLine> {
     lines.extend(config.ca.as_ref().map(authority));
     lines.extend(receiving::check(config));
     lines.extend(config.sources.iter().map(|one| source(config, one)));
+    lines.extend(forwards::check(config).await);
     lines.push(memory());
     lines
 }

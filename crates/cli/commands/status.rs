@@ -80,7 +80,8 @@ fn show(report: &StatusReport) -> Result<(), Error> {
         output::print("")?;
         output::print(&super::scrub::standing(&report.scrub))?;
     }
-    peers(report)
+    peers(report)?;
+    forwards(report)
 }
 
 fn totals(report: &StatusReport) -> Result<(), Error> {
@@ -251,6 +252,27 @@ fn limit(peer: &PeerReport) -> String {
     };
     let until = peer.limit_until.map(|until| format!(" until {until}"));
     format!("{}/s{}", bytes(rate), until.unwrap_or_default())
+}
+
+fn forwards(report: &StatusReport) -> Result<(), Error> {
+    let head = [
+        "FORWARD", "SIDE", "STREAMS", "OPENED", "OUT", "IN", "MOVES", "DROPPED", "REFUSED",
+    ];
+    let mut table = Table::new(&head, &[2, 3, 4, 5, 6, 7, 8]);
+    for forward in &report.forwards {
+        table.row([
+            forward.forward.to_string(),
+            forward.side.clone(),
+            forward.streams.to_string(),
+            forward.opened.to_string(),
+            bytes(forward.bytes_out),
+            bytes(forward.bytes_in),
+            forward.moves.to_string(),
+            forward.dropped.to_string(),
+            forward.refused.to_string(),
+        ]);
+    }
+    section(&table)
 }
 
 fn section(table: &Table) -> Result<(), Error> {

@@ -31,6 +31,8 @@ use crate::{
 pub const ALPN_CONTROL: &[u8] = b"sealift/1";
 /// The application protocol of data connections.
 pub const ALPN_DATA: &[u8] = b"sealift-data/1";
+/// The application protocol of connections that carry a forwarded stream.
+pub const ALPN_FORWARD: &[u8] = b"sealift-forward/1";
 
 /// What one connection is made with: a configuration for rustls, and the
 /// certificate of ours that it shows.

@@ -46,6 +46,10 @@ kinds! {
     SessionRefused = "session.refused",
     /// An authenticated peer was refused an act.
     AccessDenied = "access.denied",
+    /// A forwarded stream was opened.
+    ForwardOpened = "forward.opened",
+    /// A forwarded stream was closed.
+    ForwardClosed = "forward.closed",
     /// An object was stored.
     ObjectStored = "object.stored",
     /// A delete marker was stored.

@@ -37,8 +37,8 @@ pub use checksum::{Checksum, ChecksumAlgorithm};
 pub use id::{Epoch, ObjectUid, RecordId, SessionId, SiteId, TransferId};
 pub use identity::Identity;
 pub use name::{
-    BucketName, KeyAlias, KeyId, NameError, ObjectKey, PeerName, Region, RuleName, SiteName,
-    VersionId,
+    BucketName, ForwardName, KeyAlias, KeyId, NameError, ObjectKey, PeerName, Region, RuleName,
+    SiteName, VersionId,
 };
 pub use order::Order;
 pub use part::{CHUNK_BYTES, PartIndex, PartSize};

@@ -221,3 +221,38 @@ pub const ADMIN_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 pub const ADMIN_BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// One row or piece of bytes in a running agent's answer.
 pub const ADMIN_PIECE_BYTES_MAX: usize = 4 << 20;
+/// Forwarded streams that are open at once, in both roles together.
+pub const FORWARD_STREAMS_MAX: usize = 256;
+/// Links of forwarded streams: one for each stream, one more for each that moves, and
+/// those that wait for a stream.
+pub const FORWARD_LINKS_MAX: usize = 320;
+/// Links that wait at one peer for it to open streams on them.
+pub const FORWARD_WAITING_LINKS_MAX: usize = 2;
+/// Configured forwards, and as many targets.
+pub const FORWARDS_MAX: usize = 64;
+/// Streams of one forward or target unless the configuration says otherwise.
+pub const FORWARD_STREAMS_DEFAULT: usize = 64;
+/// What a direction of a stream may hold at each end, whatever others hold.
+pub const FORWARD_WINDOW_BYTES_MIN: u32 = 64 << 10;
+/// What a direction of a stream may hold at each end: to be sent again, or for an
+/// application that does not read.
+pub const FORWARD_WINDOW_BYTES_MAX: u32 = 4 << 20;
+/// Bytes in one DATA frame of a stream: small enough that an answer on its way is not
+/// kept behind it for long.
+pub const FORWARD_FRAME_BYTES_MAX: u32 = 128 << 10;
+/// An end of a stream that has said nothing for this long says how far it is.
+pub const FORWARD_HEARTBEAT: Duration = Duration::from_secs(2);
+/// A link of a stream over which nothing came for this long is lost.
+pub const FORWARD_SILENT_MAX: Duration = Duration::from_secs(6);
+/// A stream whose link is lost goes on over another one within this time, or not at all.
+pub const FORWARD_RESUME_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long the side that does not open streams keeps one whose link is lost: the
+/// other may notice later.
+pub const FORWARD_HELD_TIME_MAX: Duration = Duration::from_secs(20);
+/// Connecting to the application behind a target.
+pub const FORWARD_CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+/// A stream that carried nothing for this long is closed unless the configuration says
+/// otherwise: 12 hours.
+pub const FORWARD_IDLE_DEFAULT: Duration = Duration::from_secs(12 * 3600);
+/// The longest such time that can be configured: 30 days.
+pub const FORWARD_IDLE_MAX: Duration = Duration::from_secs(30 * 86_400);

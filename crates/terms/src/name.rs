@@ -140,6 +140,10 @@ name!(
     RuleName, "rule name", LABEL, is_label
 );
 name!(
+    /// The name of a forward: a service that is reached through a peer.
+    ForwardName, "forward name", LABEL, is_label
+);
+name!(
     /// The id of a customer-managed key at its provider.
     KeyId, "key id", "1 to 256 printable ASCII characters without spaces", |s| is_printable(s, 256)
 );

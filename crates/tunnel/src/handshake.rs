@@ -7,7 +7,7 @@ use rustls::{
     client::UnbufferedClientConnection,
     server::{Acceptor, UnbufferedServerConnection},
 };
-use sealift_identity::{ALPN_CONTROL, ALPN_DATA, Refusal, Session, TlsContext};
+use sealift_identity::{ALPN_CONTROL, ALPN_DATA, ALPN_FORWARD, Refusal, Session, TlsContext};
 use sealift_terms::Identity;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
@@ -45,7 +45,7 @@ pub(crate) async fn dial(
                 .map_err(begin)?
                 .into(),
         )),
-        LinkKind::Data => Records::Client(Box::new(
+        LinkKind::Data | LinkKind::Forward => Records::Client(Box::new(
             UnbufferedClientConnection::new(prepared.config, name).map_err(begin)?,
         )),
     };
@@ -60,11 +60,11 @@ pub(crate) async fn answer(
     tls: &TlsContext,
 ) -> Result<Link, TunnelError> {
     let (kind, hello) = client_hello(&mut connection).await?;
-    // Without a name of ours both are offered, for rustls to send its alert.
-    let both: &[&[u8]] = &[ALPN_CONTROL, ALPN_DATA];
+    // Without a name of ours all are offered, for rustls to send its alert.
+    let all: &[&[u8]] = &[ALPN_CONTROL, ALPN_DATA, ALPN_FORWARD];
     let prepared = match kind {
         Some(kind) => tls.server(&[kind.alpn()]),
-        None => tls.server(both),
+        None => tls.server(all),
     };
     let kind = kind.unwrap_or(LinkKind::Control);
     let records = match kind {
@@ -73,7 +73,7 @@ pub(crate) async fn answer(
                 .map_err(begin)?
                 .into(),
         )),
-        LinkKind::Data => Records::Server(Box::new(
+        LinkKind::Data | LinkKind::Forward => Records::Server(Box::new(
             UnbufferedServerConnection::new(prepared.config).map_err(begin)?,
         )),
     };
@@ -83,7 +83,7 @@ pub(crate) async fn answer(
     finish(connection, core, kind, &prepared.own)
 }
 
-/// Reads a ClientHello, and which of the two protocols it names. The bytes are
+/// Reads a ClientHello, and which of our protocols it names. The bytes are
 /// read again by the connection that is made for it.
 async fn client_hello(
     connection: &mut Connection,

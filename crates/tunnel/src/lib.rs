@@ -11,8 +11,9 @@
 //! There are two record layers behind one type. *Control* links (`sealift/1`) use
 //! rustls's buffered connection, which can export keying material. *Data* links
 //! (`sealift-data/1`) use its unbuffered one: large reads, records opened where
-//! they were read and sealed straight into what is written. Which one a listener
-//! takes stands in the first bytes of the handshake, so there are two names.
+//! they were read and sealed straight into what is written; so do links of
+//! *forwarded streams* (`sealift-forward/1`). Which one a listener takes stands in the
+//! first bytes of the handshake, hence the names.
 //!
 //! | from outside | the answer |
 //! |---|---|

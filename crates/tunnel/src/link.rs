@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 
 use parking_lot::Mutex;
 use sealift_host::TcpFacts;
-use sealift_identity::{ALPN_CONTROL, ALPN_DATA, Session};
+use sealift_identity::{ALPN_CONTROL, ALPN_DATA, ALPN_FORWARD, Session};
 use sealift_terms::limits::HANDSHAKE_TIME_MAX;
 use sealift_wire::{Agreed, Hello, Misbehaviour, WireError};
 use tokio::time::timeout;
@@ -18,13 +18,15 @@ use crate::{
     writer::LinkWriter,
 };
 
-/// The two kinds of link, told apart by their names in the handshake (ALPN).
+/// The kinds of link, told apart by their names in the handshake (ALPN).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LinkKind {
     /// Frames, questions and answers; has a [channel binding](Link::channel_binding).
     Control,
     /// Frames and the bytes of objects, made for throughput.
     Data,
+    /// One forwarded stream, in the way of data links.
+    Forward,
 }
 
 impl LinkKind {
@@ -34,11 +36,12 @@ impl LinkKind {
         match self {
             Self::Control => ALPN_CONTROL,
             Self::Data => ALPN_DATA,
+            Self::Forward => ALPN_FORWARD,
         }
     }
 
     pub(crate) fn of_alpn(name: &[u8]) -> Option<Self> {
-        [Self::Control, Self::Data]
+        [Self::Control, Self::Data, Self::Forward]
             .into_iter()
             .find(|kind| kind.alpn() == name)
     }

@@ -226,6 +226,14 @@ pub enum Misbehaviour {
     /// More bytes that nobody waits for than a lost link explains.
     #[error("too many bytes for offers that had ended")]
     TooMuchDiscarded,
+    /// A frame of a forwarded stream that does not fit what went before.
+    #[error("{found} of a forwarded stream: {what}")]
+    StreamOutOfOrder {
+        /// What came.
+        found: FrameType,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// An answer that fits no question or no part on its way.
     #[error("{found} for offer {offer} answers nothing that was asked")]
     AnswerUnasked {

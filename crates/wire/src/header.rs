@@ -112,6 +112,14 @@ frames! {
     Answer = 17, "ANSWER", QUESTION_BYTES_MAX, Uses::Number;
     /// Bytes of a part, compressed; only to those who said that they take them.
     Packed = 18, "PACKED", FRAME_BYTES_MAX, Uses::Offset;
+    /// A forwarded stream begins on this link, or goes on.
+    Open = 19, "OPEN", SMALL, Uses::Nothing;
+    /// It does.
+    Opened = 20, "OPENED", SMALL, Uses::Nothing;
+    /// How far a forwarded stream has come, and how much more may follow.
+    Ack = 21, "ACK", 0, Uses::Offset;
+    /// A direction of a forwarded stream has ended.
+    End = 22, "END", 0, Uses::Number;
 }
 
 impl fmt::Display for FrameType {
@@ -136,7 +144,8 @@ pub struct Header {
     pub inline: bool,
     /// Bytes of payload.
     pub length: u32,
-    /// The offer; of PING, PONG, ASK and ANSWER the number of the question.
+    /// The offer; of PING, PONG, ASK and ANSWER the number of the question; in a
+    /// forwarded stream a position.
     pub number: u64,
     /// The part, counted from 0; of OFFER, ACCEPT and COMMIT the round:
     /// how often the offer was made without its bytes.

@@ -23,6 +23,9 @@
 //! | credit | bytes of parts begun and not stored, per offer; bytes of small objects, per link |
 //! | amount | offers without an answer, parts open on a link, bytes nobody waits for |
 //!
+//! A *forwarded stream* ([`forward`]) is something else: bytes of any TCP protocol, both
+//! ways, over one link at a time.
+//!
 //! Left to others: connections and TLS (`sealift-tunnel`), reading and sealing
 //! objects (`sealift-sender`, `sealift-receiver`), who may do what (`sealift-identity`).
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
@@ -31,6 +34,7 @@ pub mod body;
 mod cbor;
 pub mod checksum;
 pub mod error;
+pub mod forward;
 pub mod header;
 pub mod hello;
 mod links;

@@ -91,6 +91,25 @@ fn every_example_is_what_is_sent() {
 }
 
 #[test]
+fn the_stream_of_the_example_is_opened_so() {
+    let open = forward::Open {
+        target: ForwardName::new("postgres").unwrap(),
+        token: forward::Token([0x11; 16]),
+        is_new: true,
+        position: forward::Position {
+            received: 0,
+            window: 65_536,
+        },
+    };
+    let mut out = Vec::new();
+    open.append_to(&mut out);
+    assert_documented("OPEN", &out);
+    out.clear();
+    forward::opened(open.position, &mut out);
+    assert_documented("OPENED", &out);
+}
+
+#[test]
 fn the_hello_of_the_example_is_what_is_sent() {
     let hello = Hello {
         protocol_min: 1,

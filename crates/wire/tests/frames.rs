@@ -142,7 +142,7 @@ fn bad_headers_are_refused_with_what_is_wrong() {
             .contains("24 bytes")
     );
     assert!(wrong(0, 0).contains("type 0"));
-    assert!(wrong(0, 19).contains("type 19"));
+    assert!(wrong(0, 23).contains("type 23"));
     assert!(wrong(1, 1).contains("flag"));
     assert!(wrong(3, 1).contains("gap"));
     assert!(wrong(5, 1).contains("allowed are 4096"));

@@ -14,6 +14,9 @@ pub(crate) const TESTED: Programs = &[
     ("mkfs.ext4", "e2fsprogs"),
     ("mount", "mount"),
     ("prlimit", "util-linux"),
+    ("pg_createcluster", "postgresql"),
+    ("redis-server", "redis-server"),
+    ("redis-benchmark", "redis-tools"),
 ];
 
 /// What the comparison starts.

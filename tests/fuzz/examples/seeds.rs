@@ -11,10 +11,11 @@ use sealift_fuzz::{
 use sealift_identity::{LeafRequest, RootAuthority};
 use sealift_seal::{Header, Meta, ObjectSealer, RecordKey};
 use sealift_terms::{
-    Epoch, ObjectFacts, ObjectUid, PartSize, RecordId, Region, SessionId, SiteId, Timestamp,
+    Epoch, ForwardName, ObjectFacts, ObjectUid, PartSize, RecordId, Region, SessionId, SiteId, Timestamp,
 };
 use sealift_wire::{
     Carries, FrameType, Header as FrameHeader, Hello, Limits, LinkId, Packer, Parts, ReceiveEvent,
+    forward::{Open, Position, Say, Token},
     ReceiveSession, Role, SendEvent, SendSession, Work,
 };
 
@@ -30,6 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     seeds.insert(("seal", "meta"), [&[2], META.as_bytes()].concat());
     seeds.insert(("pack", "pack"), packed(&object)?);
     compressed(&mut seeds)?;
+    seeds.insert(("forward", "stream"), forwarded(true));
+    seeds.insert(("forward", "moved"), forwarded(false));
     identities(&mut seeds)?;
     sessions(&mut seeds)?;
     for ((target, name), bytes) in seeds {
@@ -75,6 +78,54 @@ fn sealed() -> Result<Vec<u8>, Box<dyn Error>> {
         &mut sealed,
     )?;
     Ok(sealed)
+}
+
+/// A stream as one end sees it: linked, bytes both ways, both ends; in one the link is
+/// lost in between.
+fn forwarded(on_one_link: bool) -> Vec<u8> {
+    let number = |number: u32| number.to_be_bytes();
+    let mut script = number(65_536).to_vec();
+    let linked = |script: &mut Vec<u8>, received| {
+        script.push(4);
+        script.extend(number(received));
+        script.extend(number(65_536));
+    };
+    linked(&mut script, 0);
+    script.push(0);
+    script.extend(number(1000));
+    script.push(3);
+    let data = Say::Data {
+        position: 0,
+        length: 5,
+    };
+    script.push(6);
+    script.extend(data.header().encode());
+    script.extend(b"bytes");
+    if !on_one_link {
+        linked(&mut script, 700);
+    }
+    let ack = FrameHeader {
+        offset: 65_536,
+        ..FrameHeader::of(FrameType::Ack, if on_one_link { 1000 } else { 700 }, 0)
+    };
+    for frame in [ack, Say::End { position: 5 }.header()] {
+        script.push(6);
+        script.extend(frame.encode());
+    }
+    script.push(2);
+    script.extend(number(5));
+    script.extend([1, 3, 5]);
+    let token = Token([3; 16]);
+    let (received, window) = (0, 65_536);
+    let open = Open {
+        target: ForwardName::new("postgres").unwrap(),
+        token,
+        is_new: on_one_link,
+        position: Position { received, window },
+    };
+    script.push(7);
+    open.append_to(&mut script);
+    script
 }
 
 /// A pack of an object, a record, and a stretch of damage between them.

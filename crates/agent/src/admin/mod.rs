@@ -29,8 +29,9 @@ pub use operations::{Actor, Operations};
 pub use reach::{OpenSite, Reached};
 pub use report::{
     Alarm, BucketReport, CertificateFacts, CertificateRow, Count, DeniedRow, Explanation, Finding,
-    ObjectRow, PeerReport, QuarantinedRow, Readiness, Rebuilt, Retried, RuleReport, ScrubReport,
-    Sealing, SourceReport, StatusCount, StatusReport, UnderWay, VerifyRow, VerifySummary,
+    ForwardReport, ObjectRow, PeerReport, QuarantinedRow, Readiness, Rebuilt, Retried, RuleReport,
+    ScrubReport, Sealing, SourceReport, StatusCount, StatusReport, UnderWay, VerifyRow,
+    VerifySummary,
 };
 pub use request::{Check, Deny, Get, Ls, Named, Request, Retry, Scrub, Verify};
 pub use server::AdminServer;

@@ -1,8 +1,9 @@
 //! What an agent answers with: the rows of `--json`, in the words of the vocabulary.
 
 use sealift_terms::{
-    BucketName, ChangeKind, Epoch, Identity, KeyId, ObjectKey, ObjectUid, PeerName, Reason,
-    RecordId, Region, RuleName, SessionFacts, SiteId, SiteName, Status, Timestamp, VersionId,
+    BucketName, ChangeKind, Epoch, ForwardName, Identity, KeyId, ObjectKey, ObjectUid, PeerName,
+    Reason, RecordId, Region, RuleName, SessionFacts, SiteId, SiteName, Status, Timestamp,
+    VersionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +60,9 @@ pub struct StatusReport {
     pub buckets: Vec<BucketReport>,
     /// The other agents.
     pub peers: Vec<PeerReport>,
+    /// Forwards and targets with their streams, since the agent started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forwards: Vec<ForwardReport>,
     /// How what is archived here is looked after.
     #[serde(default)]
     pub scrub: ScrubReport,
@@ -311,6 +315,29 @@ pub struct PeerReport {
     /// What was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
+}
+
+/// One forward, or one target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardReport {
+    /// Its name.
+    pub forward: ForwardName,
+    /// `forward` where applications connect, `target` where the service is.
+    pub side: String,
+    /// Streams that are open.
+    pub streams: u64,
+    /// Streams that were opened.
+    pub opened: u64,
+    /// Bytes of applications that went to the peer.
+    pub bytes_out: u64,
+    /// Bytes from the peer that went to applications.
+    pub bytes_in: u64,
+    /// How often a stream went on over another connection.
+    pub moves: u64,
+    /// Streams that were closed although no application had ended them.
+    pub dropped: u64,
+    /// Streams that were refused.
+    pub refused: u64,
 }
 
 /// One version and how it stands.

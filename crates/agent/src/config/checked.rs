@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use sealift_forward::{Forward, Target};
 use sealift_identity::{Grants, TlsPolicy};
 use sealift_sender::Timetable;
 use sealift_terms::{BucketName, Identity, PartSize, PeerName, Region, RuleName, SiteName};
@@ -46,6 +47,10 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// `[[grant]]`.
     pub grants: Grants,
+    /// `[[forward]]`: services of peers that are reached here.
+    pub forwards: Vec<Forward>,
+    /// `[[forward_target]]`: services that peers reach through here.
+    pub forward_targets: Vec<Target>,
     /// The files and directories that it names, but for sources.
     pub(crate) named: Vec<Named>,
 }
@@ -193,6 +198,8 @@ pub struct DialFor {
     pub send: bool,
     /// To receive from it.
     pub receive: bool,
+    /// To keep connections waiting there on which it opens streams to our targets.
+    pub forward_target: bool,
 }
 
 /// `[[peer]]`.
@@ -258,13 +265,19 @@ pub struct Memory {
     pub receiving: usize,
     /// For what is sent, to all peers.
     pub sending: usize,
+    /// For forwarded streams, in both directions.
+    pub forwarding: usize,
 }
 
 impl Config {
     /// The shares of `limits.memory_bytes`, together no more than that.
     #[must_use]
     pub fn memory(&self) -> Memory {
-        let all = self.limits.memory_bytes;
+        let forwarding = match self.forwards_at_all() {
+            true => self.limits.memory_bytes / 5,
+            false => 0,
+        };
+        let all = self.limits.memory_bytes - forwarding;
         let sending = match (self.sources.is_empty(), self.buckets.is_empty()) {
             (true, _) => 0,
             (false, false) => all / 5 * 2,
@@ -274,7 +287,14 @@ impl Config {
         Memory {
             receiving: all - sending,
             sending,
+            forwarding,
         }
+    }
+
+    /// Whether there are forwarded streams at all.
+    #[must_use]
+    pub fn forwards_at_all(&self) -> bool {
+        !self.forwards.is_empty() || !self.forward_targets.is_empty()
     }
 
     /// The agent's socket in its data directory.

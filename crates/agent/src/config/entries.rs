@@ -19,8 +19,8 @@ use super::{
 /// The names that sections declare, checked or not: a name that was refused where
 /// it is declared is not refused again where it is used.
 pub(super) struct Declared {
-    peers: Vec<String>,
-    identities: Vec<String>,
+    pub(super) peers: Vec<String>,
+    pub(super) identities: Vec<String>,
     buckets: Vec<String>,
     sources: Vec<String>,
 }
@@ -112,6 +112,7 @@ fn dial_for(
     let mut dial = DialFor {
         send: false,
         receive: false,
+        forward_target: false,
     };
     let Some(raw) = raw else {
         dial.send = can_dial;
@@ -131,8 +132,12 @@ fn dial_for(
         match word.get_ref().as_str() {
             "send" => dial.send = true,
             "receive" => dial.receive = true,
+            "forward_target" => dial.forward_target = true,
             other => {
-                let (found, allowed) = (format!("{other:?}"), "\"send\" and \"receive\"");
+                let (found, allowed) = (
+                    format!("{other:?}"),
+                    "\"send\", \"receive\" and \"forward_target\"",
+                );
                 let remedy = "write what this agent does on connections it makes";
                 return c.refuse("peer.dial_for", &word.span(), found, allowed, remedy);
             }
@@ -355,7 +360,7 @@ fn grant_actions(c: &mut Checker<'_>, raw: &Spanned<Vec<Text>>) -> Vec<String> {
 }
 
 /// A name that another section must declare.
-fn used<T: FromStr<Err = NameError>>(
+pub(super) fn used<T: FromStr<Err = NameError>>(
     c: &mut Checker<'_>,
     setting: &str,
     text: &Text,
@@ -376,20 +381,20 @@ fn used<T: FromStr<Err = NameError>>(
 }
 
 /// Names that may stand only once.
-struct Seen {
+pub(super) struct Seen {
     setting: &'static str,
     names: BTreeMap<String, Place>,
 }
 
 impl Seen {
-    fn new(setting: &'static str) -> Self {
+    pub(super) fn new(setting: &'static str) -> Self {
         Self {
             setting,
             names: BTreeMap::new(),
         }
     }
 
-    fn once(&mut self, c: &mut Checker<'_>, name: &impl Display, span: Range<usize>) {
+    pub(super) fn once(&mut self, c: &mut Checker<'_>, name: &impl Display, span: Range<usize>) {
         let place = c.place(&span);
         let Some(first) = self.names.insert(name.to_string(), place) else {
             return;

@@ -11,6 +11,7 @@ mod checked;
 mod checker;
 mod entries;
 mod error;
+mod forwards;
 mod limit;
 mod named;
 mod overrides;
@@ -179,6 +180,8 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
     let declared = entries::Declared::new(raw);
     let rules = entries::rules(c, &raw.rules, &declared);
     let grants = entries::grants(c, &raw.grants, &declared);
+    let forwards = forwards::forwards(c, &raw.forwards, &declared, &peers);
+    let forward_targets = forwards::targets(c, &raw.forward_targets, &declared);
     Some(Config {
         path: c.source.path.clone(),
         tls: check::tls(c, &raw.tls),
@@ -197,6 +200,8 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
         sources,
         rules,
         grants,
+        forwards,
+        forward_targets,
         named: Vec::new(),
     })
 }

@@ -38,6 +38,10 @@ pub(crate) struct Raw {
     pub(crate) rules: Vec<Spanned<Rule>>,
     #[serde(default, rename = "grant")]
     pub(crate) grants: Vec<Spanned<Grant>>,
+    #[serde(default, rename = "forward")]
+    pub(crate) forwards: Vec<Spanned<Forward>>,
+    #[serde(default, rename = "forward_target")]
+    pub(crate) forward_targets: Vec<Spanned<ForwardTarget>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -182,6 +186,29 @@ pub(crate) struct Rule {
     pub(crate) bucket: Text,
     pub(crate) prefix: Option<Text>,
     pub(crate) peers: Spanned<Vec<Text>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Forward {
+    pub(crate) name: Text,
+    pub(crate) target: Option<Text>,
+    pub(crate) listen: Text,
+    pub(crate) unsafe_listen: Option<bool>,
+    pub(crate) socket_mode: Option<Text>,
+    pub(crate) peer: Text,
+    pub(crate) streams_max: Option<Number>,
+    pub(crate) idle_secs: Option<Number>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ForwardTarget {
+    pub(crate) name: Text,
+    pub(crate) address: Text,
+    pub(crate) allow: Spanned<Vec<Text>>,
+    pub(crate) streams_max: Option<Number>,
+    pub(crate) idle_secs: Option<Number>,
 }
 
 #[derive(Debug, Deserialize)]

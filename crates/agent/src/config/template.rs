@@ -83,6 +83,7 @@ impl Template {
             self.peers(),
             self.sending(),
             self.receiving(),
+            FORWARDING.to_owned(),
             TAIL.to_owned(),
         ]
         .join("\n")
@@ -315,6 +316,28 @@ const EXAMPLE_GRANT: &str = r#"# [[grant]]
 # identity = "spiffe://example.org/region/eu-west/agent/a1"
 # actions = ["replicate", "delete"]
 # bucket = "photos"
+
+"#;
+
+const FORWARDING: &str = r#"# Any TCP protocol through the same connections: what connects at `listen` reaches the target
+# of that name at the peer. Loopback or unix:PATH; anything else needs unsafe_listen = true.
+# [[forward]]
+# name = "postgres"
+# listen = "127.0.0.1:15432"
+# peer = "b1"
+# target = "postgres"
+# socket_mode = "0600"
+# streams_max = 64
+# idle_secs = 43200
+
+# What peers may reach through here, and which of them. dial_for = ["forward_target"] under
+# [[peer]] keeps connections waiting at a peer that cannot dial us.
+# [[forward_target]]
+# name = "postgres"
+# address = "127.0.0.1:5432"
+# allow = ["spiffe://example.org/region/eu-west/agent/a1"]
+# streams_max = 64
+# idle_secs = 43200
 
 "#;
 

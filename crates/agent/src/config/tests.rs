@@ -629,3 +629,98 @@ fn a_file_is_the_same_whatever_it_is_called() {
     assert_eq!(relative.path, absolute.path);
     assert_eq!(relative.site.data_dir, absolute.site.data_dir);
 }
+
+/// The good configuration with a forward and a target.
+const FORWARDING: &str = r#"
+[[forward]]
+name = "postgres"
+listen = "127.0.0.1:15432"
+peer = "b1"
+
+[[forward_target]]
+name = "redis"
+address = "unix:/run/redis.sock"
+allow = ["spiffe://example.org/region/eu-north/agent/b1"]
+"#;
+
+/// Replaces `from` by `to` in that and returns the only refusal.
+fn forwarding_refusal(from: &str, to: &str) -> Refusal {
+    assert!(FORWARDING.contains(from), "{from}");
+    let text = format!("{GOOD}{}", FORWARDING.replacen(from, to, 1));
+    let mut error = Config::check(&source(&text)).unwrap_err();
+    assert_eq!(error.refusals.len(), 1, "{error}");
+    error.refusals.remove(0)
+}
+
+#[test]
+fn forwards_and_targets_are_taken_with_their_defaults_and_a_share_of_memory() {
+    let config = Config::check(&source(&format!("{GOOD}{FORWARDING}"))).unwrap();
+    let (forward, target) = (&config.forwards[0], &config.forward_targets[0]);
+    assert_eq!(forward.target.as_str(), "postgres");
+    assert_eq!(forward.identity, config.peers[0].identity);
+    assert_eq!((forward.mode, forward.streams_max), (0o600, 64));
+    assert!(target.allow.contains(&config.peers[0].identity));
+    assert_eq!(target.idle, limits::FORWARD_IDLE_DEFAULT);
+    let (with, without) = (
+        config.memory(),
+        Config::check(&source(GOOD)).unwrap().memory(),
+    );
+    assert_eq!((with.forwarding, without.forwarding), (32 << 20, 0));
+    let all = with.receiving + with.sending + with.forwarding;
+    assert!(all <= 160 << 20 && all > 159 << 20, "{all}");
+}
+
+#[test]
+fn a_forward_that_others_could_reach_is_refused_unless_that_is_meant() {
+    let local = "listen = \"127.0.0.1:15432\"";
+    for listen in ["0.0.0.0:15432", "10.0.0.1:15432", "localhost:15432"] {
+        let found = forwarding_refusal(local, &format!("listen = \"{listen}\""));
+        assert_eq!(found.setting, "forward.listen");
+        assert!(found.remedy.contains("unsafe_listen"), "{found:?}");
+        let meant = format!("listen = \"{listen}\"\nunsafe_listen = true");
+        let text = format!("{GOOD}{}", FORWARDING.replacen(local, &meant, 1));
+        assert!(Config::check(&source(&text)).is_ok(), "{listen}");
+    }
+    for bad in ["15432", "unix:relative", "127.0.0.1:0"] {
+        let found = forwarding_refusal(local, &format!("listen = \"{bad}\""));
+        assert_eq!(found.setting, "forward.listen");
+    }
+}
+
+#[test]
+fn forwards_and_targets_of_strangers_or_without_bounds_are_refused() {
+    let found = forwarding_refusal("peer = \"b1\"", "peer = \"b2\"");
+    assert_eq!(found.setting, "forward.peer");
+    let found = forwarding_refusal("agent/b1", "agent/b2");
+    assert_eq!(found.setting, "forward_target.allow");
+    let identity = "allow = [\"spiffe://example.org/region/eu-north/agent/b1\"]";
+    let found = forwarding_refusal(identity, "allow = []");
+    assert!(found.found.contains("empty"), "{found:?}");
+    let peer = "peer = \"b1\"";
+    for (more, setting) in [
+        ("streams_max = 257", "forward.streams_max"),
+        ("streams_max = 0", "forward.streams_max"),
+        ("idle_secs = 0", "forward.idle_secs"),
+        ("socket_mode = \"rw\"", "forward.socket_mode"),
+    ] {
+        let found = forwarding_refusal(peer, &format!("{peer}\n{more}"));
+        assert_eq!(found.setting, setting);
+    }
+    let again =
+        format!("{peer}\n\n[[forward]]\nname = \"other\"\nlisten = \"127.0.0.1:15432\"\n{peer}");
+    assert_eq!(forwarding_refusal(peer, &again).setting, "forward.listen");
+}
+
+#[test]
+fn more_forwards_than_there_may_be_are_refused() {
+    let one = |i: usize| {
+        format!(
+            "[[forward]]\nname = \"f{i}\"\nlisten = \"127.0.0.1:{}\"\npeer = \"b1\"\n",
+            20_000 + i
+        )
+    };
+    let of = |count: usize| format!("{GOOD}{}", (0..count).map(one).collect::<String>());
+    assert!(Config::check(&source(&of(limits::FORWARDS_MAX))).is_ok());
+    let error = Config::check(&source(&of(limits::FORWARDS_MAX + 1))).unwrap_err();
+    assert_eq!(error.refusals[0].setting, "forward");
+}

@@ -7,6 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use sealift_archive::ScrubState;
+use sealift_forward::StreamCounts;
 use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceStatus};
 use sealift_terms::{BucketName, Identity, PeerName, Reason, SessionFacts, Timestamp, TransferId};
@@ -39,6 +40,9 @@ pub(crate) trait Live: Send + Sync {
 
     /// Bytes that a peer has of a transfer, if that is on its way now.
     fn progress(&self, peer: &PeerName, transfer: TransferId) -> Option<u64>;
+
+    /// What was counted of each forward and each target.
+    fn forwards(&self) -> Vec<StreamCounts>;
 
     /// What came in since the start.
     fn usage(&self) -> Usage;

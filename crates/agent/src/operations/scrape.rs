@@ -1,5 +1,6 @@
 //! Gauges and sums, filled from what is known when a scrape asks.
 
+use sealift_forward::StreamCounts;
 use sealift_ledger::AuditLog;
 use sealift_sender::{SenderStatus, SourceStatus};
 use sealift_terms::Timestamp;
@@ -137,6 +138,38 @@ fn fill_live(metrics: &Metrics, live: &dyn Live) {
     live.peers()
         .iter()
         .for_each(|peer| fill_peer(metrics, peer));
+    live.forwards()
+        .iter()
+        .for_each(|counts| fill_forward(metrics, counts));
+}
+
+fn fill_forward(metrics: &Metrics, counts: &StreamCounts) {
+    let (name, side) = (counts.name.as_str(), counts.side.as_str());
+    let open = counts.open as u64;
+    metrics
+        .series(Metric::ForwardStreams, &[name, side])
+        .set(open);
+    let totals = [
+        (Metric::ForwardOpened, counts.opened),
+        (Metric::ForwardDropped, counts.dropped),
+        (Metric::ForwardMoves, counts.moves),
+    ];
+    for (metric, total) in totals {
+        metrics.series(metric, &[name, side]).set(total);
+    }
+    for (direction, bytes) in [("out", counts.bytes_out), ("in", counts.bytes_in)] {
+        let labels = [name, side, direction];
+        metrics.series(Metric::ForwardBytes, &labels).set(bytes);
+    }
+    for (end, count) in &counts.ended {
+        metrics
+            .series(Metric::ForwardEnded, &[name, side, end])
+            .set(*count);
+    }
+    for (reason, count) in &counts.refused {
+        let labels = [name, side, reason.as_str()];
+        metrics.series(Metric::ForwardRefused, &labels).set(*count);
+    }
 }
 
 fn fill_sender(metrics: &Metrics, sender: &SenderStatus) {

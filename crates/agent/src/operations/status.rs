@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sealift_forward::StreamCounts;
 use sealift_keys::{KeyDescription, KeyError, KeyProvider};
 use sealift_ledger::{BucketCount, Count as Counted};
 use sealift_sender::{InForce, SenderStatus, SourceStatus};
@@ -13,8 +14,8 @@ use super::{PeerState, SiteOperations};
 use crate::{
     Error,
     admin::{
-        Alarm, BucketReport, Count, Operations, PeerReport, RuleReport, ScrubReport, SourceReport,
-        StatusCount, StatusReport, UnderWay,
+        Alarm, BucketReport, Count, ForwardReport, Operations, PeerReport, RuleReport, ScrubReport,
+        SourceReport, StatusCount, StatusReport, UnderWay,
     },
     config::Config,
 };
@@ -43,6 +44,7 @@ impl SiteOperations {
             sources,
             buckets,
             peers: self.peers(&config),
+            forwards: self.forwards(),
             alarms: self.alarms(&scrub),
             scrub,
         })
@@ -169,6 +171,22 @@ impl SiteOperations {
     fn limit(&self, config: &Config, peer: &PeerName) -> InForce {
         let limit = config.peer(peer).map(|peer| peer.limit.clone());
         limit.unwrap_or_default().at(self.site.world.clock.now())
+    }
+
+    fn forwards(&self) -> Vec<ForwardReport> {
+        let counts = self.live.as_ref().map(|live| live.forwards());
+        let report = |counts: StreamCounts| ForwardReport {
+            forward: counts.name,
+            side: counts.side.as_str().to_owned(),
+            streams: counts.open as u64,
+            opened: counts.opened,
+            bytes_out: counts.bytes_out,
+            bytes_in: counts.bytes_in,
+            moves: counts.moves,
+            dropped: counts.dropped,
+            refused: counts.refused.values().sum(),
+        };
+        counts.unwrap_or_default().into_iter().map(report).collect()
     }
 
     fn peers(&self, config: &Config) -> Vec<PeerReport> {

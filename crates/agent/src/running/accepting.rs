@@ -10,7 +10,7 @@ use sealift_wire::{Hello, LinkId, Role};
 use tokio::sync::mpsc;
 
 use super::{
-    Running,
+    Running, forwarding,
     hello::{hello, remembered},
     quota::Permits,
     session::{End, Greeted, JOINING_MAX, Joins},
@@ -56,7 +56,11 @@ pub(super) async fn accept(running: Arc<Running>, mut listener: Listener) {
             accepted.link.peer_address(),
             &accepted.link.session().peer.identity,
         );
-        match running.quota.take(identity) {
+        let room = match accepted.link.kind() {
+            LinkKind::Forward => running.forwarding.room(identity),
+            LinkKind::Control | LinkKind::Data => running.quota.take(identity),
+        };
+        match room {
             Ok(permits) => drop(tokio::spawn(take(running.clone(), accepted, permits))),
             Err(cause) => (running.refused)(Refused { from, cause }),
         }
@@ -98,6 +102,7 @@ async fn admit(
             join(running, joins, LinkId(number), link, &hello, permits).await;
             Ok(())
         }
+        (LinkKind::Forward, 0) => forwarding::take(running, link, hello, permits).await,
         (kind, number) => Err(format!("it is link {number} of a session, as {kind:?}")),
     }
 }

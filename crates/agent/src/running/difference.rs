@@ -65,6 +65,10 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
         ),
         ("[[source]]", sources(before) == sources(after)),
         (
+            "[[forward]] and [[forward_target]] (the first, or the last)",
+            before.forwards_at_all() == after.forwards_at_all(),
+        ),
+        (
             "[[rule]] (the peers they name)",
             named(before) == named(after),
         ),
@@ -76,6 +80,11 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
         ("[[bucket]]", buckets(before) == buckets(after)),
         ("[[rule]]", rules(before) == rules(after)),
         ("[[grant]]", before.grants.allow_the_same(&after.grants)),
+        ("[[forward]]", before.forwards == after.forwards),
+        (
+            "[[forward_target]]",
+            before.forward_targets == after.forward_targets,
+        ),
     ];
     let of = |needs_restart: bool| {
         move |(what, same): (&'static str, bool)| {
@@ -111,7 +120,8 @@ fn identity(config: &Config) -> impl PartialEq {
 
 fn peers(config: &Config) -> impl PartialEq {
     let of = |peer: &Peer| {
-        let dial_for = (peer.dial_for.send, peer.dial_for.receive);
+        let dial = peer.dial_for;
+        let dial_for = (dial.send, dial.receive, dial.forward_target);
         let (name, identity) = (peer.name.clone(), peer.identity.clone());
         (name, identity, peer.address.clone(), dial_for)
     };

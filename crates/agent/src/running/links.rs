@@ -147,6 +147,7 @@ impl Running {
     /// are gone.
     pub(super) fn sweep_links(&self) {
         self.standing.end_what_may_not_stand(&self.tls);
+        self.forwarding.sweep();
         for Gone { id, peer, fate } in self.standing.look() {
             let name = self.peer_of(&peer).map(|peer| peer.name.to_string());
             let peer = name.unwrap_or_else(|| peer.to_string());

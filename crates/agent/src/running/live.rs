@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use sealift_archive::ScrubState;
+use sealift_forward::StreamCounts;
 use sealift_ledger::Requeue;
 use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceHandle, SourceStatus};
@@ -90,6 +91,12 @@ impl Live for Running {
 
     fn progress(&self, peer: &PeerName, transfer: TransferId) -> Option<u64> {
         self.senders.get(peer)?.sender.progress(transfer)
+    }
+
+    fn forwards(&self) -> Vec<StreamCounts> {
+        let mut counts = self.forwarding.near.counts();
+        counts.extend(self.forwarding.far.counts());
+        counts
     }
 
     fn usage(&self) -> Usage {
@@ -216,6 +223,8 @@ impl Running {
         let credentials = load_credentials(&after, &self.site.world)?;
         let peers = load_peers(&after)?.with_denied(self.site.denied.identities());
         let identity = self.tls.accept(credentials, peers)?;
+        let forwards = self.forwarding.prepare(&after.forwards).await?;
+        let targets = after.forward_targets.clone();
         keys_usable(&after, &self.site.keystore).await?;
         let (grants, rules) = (after.grants.clone(), rules_of(&after));
         let policy = policy_of(&after);
@@ -234,6 +243,8 @@ impl Running {
         for (one, limit) in self.senders.values().zip(limits) {
             one.sender.limit(limit);
         }
+        self.forwarding.near.put_in_force(forwards);
+        self.forwarding.far.set_targets(targets);
         self.sweep_links();
         // Peers are told by the HELLO of their next session.
         self.policy
@@ -248,7 +259,7 @@ impl Running {
         self.work.wake();
         Ok(vec![CheckLine::pass(
             "reload",
-            "certificate, peers and their limits, grants, buckets and rules",
+            "certificate, peers and their limits, grants, buckets, rules and forwards",
         )])
     }
 }

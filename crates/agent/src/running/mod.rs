@@ -5,6 +5,7 @@
 //!   Listener ──▶ accepting ─┐                      ┌─▶ receiver::Session ─▶ archive
 //!                           ├─▶ session, by role ──┤
 //!   Dialer  ◀── dialling ───┘                      └─▶ sender::PeerSender ◀─ journal ◀─ SourceTask
+//!                           └─▶ forwarding ──▶ forward::Near, forward::Far
 //! ```
 
 mod accepting;
@@ -12,6 +13,7 @@ mod canary;
 mod certificates;
 mod dialling;
 mod difference;
+mod forwarding;
 mod hello;
 mod issuing;
 mod links;
@@ -47,6 +49,7 @@ use crate::{
 pub use question::check_peers;
 pub use start::up;
 
+use forwarding::Forwarding;
 use links::Standing;
 use peers::PeerStates;
 use quota::Quota;
@@ -80,6 +83,7 @@ pub(crate) struct Running {
     /// Turns true when nothing new is to be begun.
     stop: watch::Sender<bool>,
     quota: Quota,
+    forwarding: Forwarding,
     refused: OnRefused,
     sessions: Mutex<session::Registry>,
     listening: Option<std::net::SocketAddr>,

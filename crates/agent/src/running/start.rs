@@ -20,8 +20,8 @@ use sealift_wire::Role;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    OneSender, Running, accepting, dialling, hello::policy_of, issuing, links::Standing,
-    peers::PeerStates, quota::Quota, repair::Answers, scrubbing, upkeep::Health,
+    OneSender, Running, accepting, dialling, forwarding::Forwarding, hello::policy_of, issuing,
+    links::Standing, peers::PeerStates, quota::Quota, repair::Answers, scrubbing, upkeep::Health,
     watchdog::Watchdog,
 };
 use crate::{
@@ -128,6 +128,8 @@ async fn start(
         site.audit.clone(),
         clock.clone(),
     ));
+    let forwarding = Forwarding::new(&config, &site, &tls);
+    let forwards = forwarding.prepare(&config.forwards).await?;
     let refused = accepting::on_refused(&site);
     let listener = listen(&config, &refused, &tls).await?;
     let issuer = issuing::listen(&config).await?;
@@ -160,6 +162,7 @@ async fn start(
         policy: watch::channel(policy_of(&config)).0,
         stop,
         quota: Quota::new(),
+        forwarding,
         refused,
         sessions: Default::default(),
         listening: listener.as_ref().map(Listener::address),
@@ -174,6 +177,8 @@ async fn start(
         tasks.spawn(accepting::accept(running.clone(), listener));
     }
     dial(&running, tasks);
+    running.forwarding.near.put_in_force(forwards);
+    Forwarding::keep_waiting(&running, tasks);
     tasks.spawn(scrubbing::run(running.clone()));
     Ok(running)
 }
@@ -373,8 +378,11 @@ async fn serve(running: &Arc<Running>, lifecycle: &mut Lifecycle) {
 /// Finishes what is under way; a second signal, or the time limit, cuts it short.
 async fn stop(running: &Arc<Running>, lifecycle: &mut Lifecycle, mut tasks: JoinSet<()>) {
     running.stop.send_replace(true);
+    let drain = running.site.current().limits.drain;
     let drained = async {
-        while tasks.join_next().await.is_some() {}
+        let streams = running.forwarding.drain(drain);
+        let sessions = async { while tasks.join_next().await.is_some() {} };
+        tokio::join!(streams, sessions);
         while running.standing.count() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -382,6 +390,7 @@ async fn stop(running: &Arc<Running>, lifecycle: &mut Lifecycle, mut tasks: Join
     tokio::select! {
         () = drained => {}
         () = lifecycle.reached(Phase::Stopping) => {
+            running.forwarding.end_all();
             tokio::time::sleep(LAST_WAIT).await;
         }
     }

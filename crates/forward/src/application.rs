@@ -1,0 +1,65 @@
+//! The connection of an application.
+
+use std::{
+    fmt, io,
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
+};
+
+use rustix::net::sockopt::set_socket_linger;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
+
+/// The connection of an application, in two halves.
+pub struct Application {
+    pub(crate) reader: Box<dyn AsyncRead + Send + Unpin>,
+    pub(crate) writer: Box<dyn AsyncWrite + Send + Unpin>,
+    /// The same socket.
+    socket: Option<OwnedFd>,
+}
+
+impl Application {
+    pub(crate) fn of_tcp(stream: TcpStream) -> io::Result<Self> {
+        // What came in one piece goes on in one.
+        stream.set_nodelay(true)?;
+        let socket = stream.as_fd().try_clone_to_owned()?;
+        Ok(Self::of(stream, Some(socket)))
+    }
+
+    pub(crate) fn of_unix(stream: UnixStream) -> io::Result<Self> {
+        Ok(Self::of(stream, None))
+    }
+
+    /// Halves whose end does not shut the socket: one that is reset must not look as if
+    /// it had come to its end first.
+    fn of(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        socket: Option<OwnedFd>,
+    ) -> Self {
+        let (reader, writer) = tokio::io::split(stream);
+        Self {
+            reader: Box::new(reader),
+            writer: Box::new(writer),
+            socket,
+        }
+    }
+
+    /// Closes it so that the application knows that it is not whole: TCP resets it. A
+    /// Unix socket has no such way.
+    pub(crate) fn reset(self) {
+        if let Some(socket) = &self.socket {
+            // Without it the application sees an end, as it would over a Unix socket.
+            let _ = set_socket_linger(socket, Some(Duration::ZERO));
+        }
+    }
+}
+
+impl fmt::Debug for Application {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Application")
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,225 @@
+//! Replication of databases through a forward, under load, while the connections between
+//! the agents are cut and their certificates rotate: nothing is lost, and the databases
+//! do not notice.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{Pair, Postgres, Proxy, Redis, Site, free_address, wait_until};
+
+const TIME_MAX: Duration = Duration::from_secs(30);
+/// How long certificates live, and how often there are new ones.
+const LIFE: Duration = Duration::from_secs(20);
+const ROTATED_EVERY: Duration = Duration::from_secs(6);
+const CUT_EVERY: Duration = Duration::from_millis(1700);
+
+/// Two agents, the service of `b` behind `forward` at `a`, and a way between them that can
+/// be cut.
+struct Forwarded {
+    pair: Pair,
+    way: Proxy,
+    forward: String,
+}
+
+impl Forwarded {
+    fn new(service: &str) -> Self {
+        let (pair, forward) = (Pair::new(), free_address());
+        let way = Proxy::to(&pair.listen);
+        pair.a.edit(&pair.listen, &way.address);
+        pair.a.configure(&format!(
+            "[[forward]]\nname = \"service\"\nlisten = \"{forward}\"\npeer = \"b\"\n"
+        ));
+        pair.b.configure(&format!(
+            "[[forward_target]]\nname = \"service\"\naddress = \"{service}\"\nallow = [\"{}\"]\n",
+            pair.a.identity
+        ));
+        pair.start();
+        Self { pair, way, forward }
+    }
+
+    /// Runs `load` to its end, while connections are cut and certificates rotate.
+    fn trouble(&self, mut load: Command) {
+        let mut load = load
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (mut cut, mut rotated) = (Instant::now(), Instant::now());
+        let (mut cuts, mut rotations) = (0, 0);
+        let deadline = Instant::now() + Duration::from_secs(40);
+        let status = loop {
+            if let Some(status) = load.try_wait().unwrap() {
+                break status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the load does not come to its end"
+            );
+            if cut.elapsed() > CUT_EVERY {
+                cuts += usize::from(self.way.cut() > 0);
+                cut = Instant::now();
+            }
+            if rotations == 0 || rotated.elapsed() > ROTATED_EVERY {
+                for site in [&self.pair.a, &self.pair.b] {
+                    self.pair.certify(site, LIFE);
+                    site.run(&["reload"]).exits(0);
+                }
+                rotations += 1;
+                rotated = Instant::now();
+            }
+            thread::sleep(Duration::from_millis(20));
+        };
+        assert!(status.success(), "the load failed: {status}");
+        assert!(
+            cuts >= 3 && rotations >= 2,
+            "{cuts} cuts, {rotations} rotations"
+        );
+        println!("{cuts} times cut, {rotations} times new certificates");
+    }
+
+    /// What a site counted: streams that are open, moves, and what was dropped.
+    fn counts(&self, site: &Site) -> [u64; 3] {
+        let report = &site.status()["forwards"][0];
+        ["streams", "moves", "dropped"].map(|field| report[field].as_u64().unwrap())
+    }
+
+    /// After everything: streams have moved, and none was dropped.
+    fn holds(&self) {
+        for site in [&self.pair.a, &self.pair.b] {
+            let [streams, moves, dropped] = self.counts(site);
+            println!(
+                "{}: {streams} streams open, {moves} moves, {dropped} dropped",
+                site.name
+            );
+            assert!(streams >= 1 && moves >= 3, "{streams} {moves}");
+            assert_eq!(dropped, 0, "a replication connection was dropped");
+        }
+        assert_eq!(
+            self.pair.a.metric("sealift_forward_streams_dropped_total"),
+            Some(0)
+        );
+    }
+
+    /// Once the applications have gone, nothing is open and all is on record.
+    fn ends(&self) {
+        wait_until("all streams have ended", TIME_MAX, || {
+            let open = [&self.pair.a, &self.pair.b].map(|site| self.counts(site)[0]);
+            open == [0, 0]
+        });
+        for site in [&self.pair.a, &self.pair.b] {
+            site.audits("forward.opened", &["service", "TLSv1.3"]);
+            site.audits("forward.closed", &["service", "bytes_out", "lifetime_ms"]);
+        }
+        self.pair.stop();
+    }
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: run by cargo xtask test"]
+fn a_hot_standby_follows_its_primary_through_cuts_and_rotations() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut primary = Postgres::in_dir(&dir.path().join("primary"), &free_address());
+    primary.init();
+    primary.start();
+    let forwarded = Forwarded::new(&primary.address);
+    // The copy of the whole database comes the same way.
+    let mut standby = Postgres::in_dir(&dir.path().join("standby"), &free_address());
+    standby.copy(&forwarded.forward);
+    standby.start();
+    let sender = "select pid, backend_start from pg_stat_replication where state = 'streaming'";
+    wait_until("it streams", TIME_MAX, || !primary.asks(sender).is_empty());
+    let first = primary.asks(sender);
+
+    let init = primary.bench(&["-i", "-q", "-s", "2"]).output().unwrap();
+    assert!(init.status.success(), "{init:?}");
+    let mut load = primary.bench(&["-c", "4", "-T", "12", "-n"]);
+    load.stderr(Stdio::null());
+    forwarded.trouble(load);
+
+    let written = primary.asks("select pg_current_wal_flush_lsn()");
+    let lag = wait_until("the standby has everything", TIME_MAX, || {
+        standby.asks(&format!("select pg_last_wal_replay_lsn() >= '{written}'")) == "t"
+    });
+    println!("lag at the end: {} ms, {written}", lag.as_millis());
+    for query in [
+        "select count(*), sum(delta) from pgbench_history",
+        "select sum(abalance), md5(string_agg(aid || ':' || abalance, ',' order by aid)) \
+         from pgbench_accounts",
+    ] {
+        assert_eq!(primary.asks(query), standby.asks(query), "{query}");
+    }
+    assert_ne!(primary.asks("select count(*) from pgbench_history"), "0");
+    assert_eq!(
+        primary.asks(sender),
+        first,
+        "the standby had to connect again"
+    );
+    for trouble in [
+        "could not receive data",
+        "could not connect",
+        "terminating walreceiver",
+    ] {
+        assert!(!standby.said().contains(trouble), "{}", standby.said());
+    }
+    forwarded.holds();
+    standby.stop();
+    primary.stop();
+    forwarded.ends();
+}
+
+#[test]
+#[ignore = "needs Redis: run by cargo xtask test"]
+fn a_redis_replica_follows_its_primary_through_cuts_and_rotations() {
+    let dir = tempfile::tempdir().unwrap();
+    let primary = Redis::start(&dir.path().join("primary"), &free_address(), &[]);
+    let forwarded = Forwarded::new(&primary.address);
+    let (host, port) = forwarded.forward.rsplit_once(':').unwrap();
+    let follows = ["--replicaof", host, port];
+    let replica = Redis::start(&dir.path().join("replica"), &free_address(), &follows);
+    wait_until("the replica is linked", TIME_MAX, || {
+        replica.info("replication", "master_link_status") == "up"
+    });
+    forwarded.trouble(primary.bench(&[
+        "-t",
+        "set,lpush",
+        "-d",
+        "200",
+        "-r",
+        "50000",
+        "-n",
+        "400000",
+    ]));
+
+    let offset = primary.info("replication", "master_repl_offset");
+    let offset: u64 = offset.parse().unwrap();
+    let lag = wait_until("the replica has everything", TIME_MAX, || {
+        let has = replica.info("replication", "slave_repl_offset");
+        has.parse::<u64>().unwrap() >= offset
+    });
+    println!("lag at the end: {} ms, {offset} bytes", lag.as_millis());
+    assert_eq!(
+        primary.asks(&["debug", "digest"]),
+        replica.asks(&["debug", "digest"])
+    );
+    assert_ne!(primary.asks(&["dbsize"]), "0");
+    assert_eq!(
+        primary.info("stats", "sync_full"),
+        "1",
+        "the replica had to begin anew"
+    );
+    assert_eq!(
+        primary.info("stats", "sync_partial_ok"),
+        "0",
+        "it had to connect again"
+    );
+    forwarded.holds();
+    replica.stop();
+    primary.stop();
+    forwarded.ends();
+}
