@@ -330,8 +330,8 @@ const FORWARDING: &str = r#"# Any TCP protocol through the same connections: wha
 # streams_max = 64
 # idle_secs = 43200
 
-# What peers may reach through here, and which of them. dial_for = ["forward_target"] under
-# [[peer]] keeps connections waiting at a peer that cannot dial us.
+# What peers may reach through here, and which of them. A [[peer]] with dial_for = ["forward_target"]
+# keeps connections waiting there, for one that cannot dial us.
 # [[forward_target]]
 # name = "postgres"
 # address = "127.0.0.1:5432"
