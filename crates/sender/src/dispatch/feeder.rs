@@ -33,6 +33,18 @@ pub(super) struct Feeder {
     large: VecDeque<Transfer>,
 }
 
+async fn lease(shared: Arc<Shared>) -> Result<Vec<Transfer>, SenderError> {
+    let settings = &shared.settings;
+    let (now, journal) = (settings.clock.now(), &settings.journal);
+    let transfers = journal.lease(&settings.peer, LEASE_MAX, now).await?;
+    if shared.leased(&transfers) {
+        return Ok(transfers);
+    }
+    let late: Vec<_> = transfers.iter().map(|transfer| transfer.id).collect();
+    journal.release(&late);
+    Ok(Vec::new())
+}
+
 impl Feeder {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let work = shared.settings.work.listen();
@@ -88,13 +100,13 @@ impl Feeder {
         if room < LEASE_MAX.min(WINDOW_TRANSFERS / 4) || self.large.len() >= LARGE_WAITING_MAX {
             return Ok(false);
         }
-        let settings = &self.shared.settings;
-        let now = settings.clock.now();
-        let transfers = settings
-            .journal
-            .lease(&settings.peer, LEASE_MAX, now)
-            .await?;
-        self.shared.leased(&transfers);
+        // On a task of its own: what the journal leases is noted, or given back, even when
+        // the session ends in between. A lease that nobody knows of would last.
+        let leasing = tokio::spawn(lease(self.shared.clone()));
+        let transfers = match leasing.await {
+            Ok(leased) => leased?,
+            Err(_) => return Ok(false),
+        };
         let any = !transfers.is_empty();
         for transfer in transfers {
             if is_large(&transfer, self.shared.settings.part_size) {

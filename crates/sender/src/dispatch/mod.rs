@@ -286,7 +286,7 @@ impl PeerSender {
         let mut before = self.before.lock();
         before.0 += shared.bytes_written.load(Ordering::Relaxed);
         before.1 += shared.parts_resumed.load(Ordering::Relaxed);
-        self.settings.journal.release(&shared.open_leases());
+        self.settings.journal.release(&shared.end_leases());
     }
 }
 

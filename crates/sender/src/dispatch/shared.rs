@@ -46,6 +46,8 @@ pub(super) struct Shared {
     /// As `events`: at most one for each leased transfer.
     settle: mpsc::UnboundedSender<Settlement>,
     leased: Mutex<std::collections::HashSet<TransferId>>,
+    /// Set under the lock of `leased`.
+    has_ended: std::sync::atomic::AtomicBool,
     under_way: AtomicUsize,
     /// Settlements that are not in the journal yet.
     unwritten: AtomicUsize,
@@ -95,6 +97,7 @@ impl Shared {
             events,
             settle,
             leased: Mutex::default(),
+            has_ended: false.into(),
             under_way: AtomicUsize::new(0),
             unwritten: AtomicUsize::new(0),
             room_again: Notify::new(),
@@ -173,11 +176,15 @@ impl Shared {
         }
     }
 
-    pub(super) fn leased(&self, transfers: &[Transfer]) {
-        self.leased
-            .lock()
-            .extend(transfers.iter().map(|transfer| transfer.id));
+    /// Notes transfers that are ours now. False when the session has ended: they are not.
+    pub(super) fn leased(&self, transfers: &[Transfer]) -> bool {
+        let mut leased = self.leased.lock();
+        if self.has_ended.load(Ordering::SeqCst) {
+            return false;
+        }
+        leased.extend(transfers.iter().map(|transfer| transfer.id));
         self.under_way.fetch_add(transfers.len(), Ordering::SeqCst);
+        true
     }
 
     /// Notes what is written down.
@@ -202,9 +209,11 @@ impl Shared {
         }
     }
 
-    /// The transfers whose outcome is not written down.
-    pub(super) fn open_leases(&self) -> Vec<TransferId> {
-        self.leased.lock().iter().copied().collect()
+    /// Ends the leasing; the transfers whose outcome is not written down.
+    pub(super) fn end_leases(&self) -> Vec<TransferId> {
+        let leased = self.leased.lock();
+        self.has_ended.store(true, Ordering::SeqCst);
+        leased.iter().copied().collect()
     }
 
     pub(super) fn under_way(&self) -> usize {
