@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a failure is what a test reports")]
 
 mod far;
+mod late;
 mod near;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use far::{Deed, Far};
+use late::Late;
 use near::{Near, Records, Zeros, all, bucket, journal, peer, rules, until, with_status};
 use sealift_host::OsClock;
 use sealift_ledger::{Journal, Requeue};
@@ -31,8 +33,16 @@ impl Site {
 
     async fn with(wrap: impl Fn(MemorySource) -> Arc<dyn Source>) -> Self {
         let temp = tempfile::tempdir().unwrap();
-        let source = MemorySource::new();
         let journal = journal(temp.path());
+        Self::over(temp, journal, wrap).await
+    }
+
+    async fn over(
+        temp: tempfile::TempDir,
+        journal: Arc<dyn Journal>,
+        wrap: impl Fn(MemorySource) -> Arc<dyn Source>,
+    ) -> Self {
+        let source = MemorySource::new();
         let near = Near::begin(
             journal,
             Arc::new(source.clone()),
@@ -331,6 +341,28 @@ async fn a_session_that_ends_gives_its_work_back_and_the_next_goes_on_per_part()
         "{stored} before the second session"
     );
     assert!(site.sender.status().parts_resumed + 4 >= stored);
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_leased_while_a_session_ends_is_given_back() {
+    let temp = tempfile::tempdir().unwrap();
+    let late = Arc::new(Late::new(journal(temp.path())));
+    let site = Site::over(temp, late.clone(), |source| Arc::new(source)).await;
+    site.source.put("k", content(10)).unwrap();
+    until("its transfer", async || {
+        all(site.journal()).await.len() == 1
+    })
+    .await;
+    let far = takes_all();
+    let running = site.run(&far);
+    late.leased.notified().await;
+    running.far.abort();
+    running.near.await.unwrap().unwrap();
+    late.answers.notify_one();
+    // Nothing but another session has to come.
+    let running = site.run(&far);
+    site.completed(1).await;
     running.end().await;
 }
 

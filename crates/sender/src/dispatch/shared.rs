@@ -1,7 +1,7 @@
 //! What the tasks of one session share.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -45,10 +45,7 @@ pub(super) struct Shared {
     events: mpsc::UnboundedSender<SendEvent>,
     /// As `events`: at most one for each leased transfer.
     settle: mpsc::UnboundedSender<Settlement>,
-    leased: Mutex<std::collections::HashSet<TransferId>>,
-    /// Set under the lock of `leased`.
-    has_ended: std::sync::atomic::AtomicBool,
-    under_way: AtomicUsize,
+    leases: Mutex<Leases>,
     /// Settlements that are not in the journal yet.
     unwritten: AtomicUsize,
     pub(super) room_again: Notify,
@@ -65,6 +62,14 @@ pub(super) struct Shared {
     pub(super) memory: tokio::sync::Mutex<Memory>,
     failed: Mutex<Option<SenderError>>,
     pub(super) over: Notify,
+}
+
+/// Transfers that are ours, until their outcome is written down.
+#[derive(Debug, Default)]
+struct Leases {
+    open: HashSet<TransferId>,
+    /// The session is over: what is leased later is nobody's.
+    ended: bool,
 }
 
 /// How a link's task is called.
@@ -96,9 +101,7 @@ impl Shared {
             links: Mutex::default(),
             events,
             settle,
-            leased: Mutex::default(),
-            has_ended: false.into(),
-            under_way: AtomicUsize::new(0),
+            leases: Mutex::default(),
             unwritten: AtomicUsize::new(0),
             room_again: Notify::new(),
             reading: Semaphore::new(COMPARED_AT_ONCE_MAX),
@@ -178,13 +181,12 @@ impl Shared {
 
     /// Notes transfers that are ours now. False when the session has ended: they are not.
     pub(super) fn leased(&self, transfers: &[Transfer]) -> bool {
-        let mut leased = self.leased.lock();
-        if self.has_ended.load(Ordering::SeqCst) {
-            return false;
+        let mut leases = self.leases.lock();
+        if !leases.ended {
+            let ids = transfers.iter().map(|transfer| transfer.id);
+            leases.open.extend(ids);
         }
-        leased.extend(transfers.iter().map(|transfer| transfer.id));
-        self.under_way.fetch_add(transfers.len(), Ordering::SeqCst);
-        true
+        !leases.ended
     }
 
     /// Notes what is written down.
@@ -195,10 +197,11 @@ impl Shared {
 
     /// Notes transfers that are no longer ours.
     pub(super) fn given_back(&self, ids: &[TransferId]) {
-        let mut leased = self.leased.lock();
-        let gone = ids.iter().filter(|id| leased.remove(id)).count();
-        drop(leased);
-        self.under_way.fetch_sub(gone, Ordering::SeqCst);
+        let mut leases = self.leases.lock();
+        for id in ids {
+            leases.open.remove(id);
+        }
+        drop(leases);
         self.room_again.notify_waiters();
     }
 
@@ -211,13 +214,13 @@ impl Shared {
 
     /// Ends the leasing; the transfers whose outcome is not written down.
     pub(super) fn end_leases(&self) -> Vec<TransferId> {
-        let leased = self.leased.lock();
-        self.has_ended.store(true, Ordering::SeqCst);
-        leased.iter().copied().collect()
+        let mut leases = self.leases.lock();
+        leases.ended = true;
+        leases.open.iter().copied().collect()
     }
 
     pub(super) fn under_way(&self) -> usize {
-        self.under_way.load(Ordering::SeqCst)
+        self.leases.lock().open.len()
     }
 
     pub(super) fn join(&self, link: LinkId) -> Arc<LinkSignals> {
@@ -346,7 +349,7 @@ impl Shared {
         let sending = offers.values().find(|one| one.transfer.id == id);
         let stored = sending.map(|one| one.stored.load(Ordering::Relaxed));
         drop(offers);
-        stored.or_else(|| self.leased.lock().contains(&id).then_some(0))
+        stored.or_else(|| self.leases.lock().open.contains(&id).then_some(0))
     }
 
     /// The largest objects on their way.

@@ -1,0 +1,151 @@
+//! A journal whose answer to a lease comes late, once.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use sealift_ledger::{
+    Count, HighWater, Journal, KnownCounts, KnownKey, ListTransfers, NewChange, PeerMemory,
+    Requeue, Result, Settlement, Transfer, UnsupportedName,
+};
+use sealift_terms::{BucketName, ObjectKey, PeerName, Timestamp, TransferId, VersionName};
+use tokio::sync::Notify;
+
+/// All else is as the journal within has it.
+pub(crate) struct Late {
+    pub(crate) journal: Arc<dyn Journal>,
+    /// Whether the next lease is answered late.
+    pub(crate) is_late: AtomicBool,
+    /// The transfers are leased, and nobody was told.
+    pub(crate) leased: Notify,
+    /// Lets the answer go.
+    pub(crate) answers: Notify,
+}
+
+impl Late {
+    pub(crate) fn new(journal: Arc<dyn Journal>) -> Self {
+        Self {
+            journal,
+            is_late: AtomicBool::new(true),
+            leased: Notify::new(),
+            answers: Notify::new(),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Journal for Late {
+    async fn record(&self, changes: Vec<NewChange>, at: Timestamp) -> Result<Vec<TransferId>> {
+        self.journal.record(changes, at).await
+    }
+
+    async fn lease(&self, peer: &PeerName, limit: usize, now: Timestamp) -> Result<Vec<Transfer>> {
+        let leased = self.journal.lease(peer, limit, now).await;
+        if self.is_late.swap(false, Ordering::SeqCst) {
+            self.leased.notify_one();
+            self.answers.notified().await;
+        }
+        leased
+    }
+
+    fn release(&self, ids: &[TransferId]) {
+        self.journal.release(ids)
+    }
+
+    async fn next_due(&self, peer: &PeerName, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.journal.next_due(peer, now).await
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<()> {
+        self.journal.settle(settlements).await
+    }
+
+    async fn requeue(&self, which: Requeue, now: Timestamp) -> Result<u64> {
+        self.journal.requeue(which, now).await
+    }
+
+    async fn transfer(&self, id: TransferId) -> Result<Option<Transfer>> {
+        self.journal.transfer(id).await
+    }
+
+    async fn transfers_of(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        limit: usize,
+    ) -> Result<Vec<Transfer>> {
+        self.journal.transfers_of(bucket, key, limit).await
+    }
+
+    async fn transfers(&self, list: &ListTransfers) -> Result<Vec<Transfer>> {
+        self.journal.transfers(list).await
+    }
+
+    async fn counts(&self) -> Result<Vec<Count>> {
+        self.journal.counts().await
+    }
+
+    async fn known_page(
+        &self,
+        bucket: &BucketName,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<KnownKey>> {
+        self.journal.known_page(bucket, after, limit).await
+    }
+
+    async fn known(&self, bucket: &BucketName, key: &ObjectKey) -> Result<Option<KnownKey>> {
+        self.journal.known(bucket, key).await
+    }
+
+    async fn known_counts(&self, bucket: &BucketName) -> Result<KnownCounts> {
+        self.journal.known_counts(bucket).await
+    }
+
+    async fn unsent_page(
+        &self,
+        bucket: &BucketName,
+        peer: &PeerName,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<KnownKey>> {
+        self.journal.unsent_page(bucket, peer, after, limit).await
+    }
+
+    async fn replace_unsupported(
+        &self,
+        bucket: &BucketName,
+        names: Vec<UnsupportedName>,
+    ) -> Result<()> {
+        self.journal.replace_unsupported(bucket, names).await
+    }
+
+    async fn unsupported(&self, bucket: &BucketName) -> Result<Vec<UnsupportedName>> {
+        self.journal.unsupported(bucket).await
+    }
+
+    async fn high_water(&self) -> Result<HighWater> {
+        self.journal.high_water().await
+    }
+
+    async fn peer(&self, peer: &PeerName) -> Result<Option<PeerMemory>> {
+        self.journal.peer(peer).await
+    }
+
+    async fn remember_peer(&self, peer: &PeerName, memory: PeerMemory) -> Result<()> {
+        self.journal.remember_peer(peer, memory).await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.journal.probe().await
+    }
+
+    async fn last_received(&self, peer: &PeerName) -> Result<Option<VersionName>> {
+        self.journal.last_received(peer).await
+    }
+
+    async fn fold(&self, before: Timestamp, limit: usize) -> Result<u64> {
+        self.journal.fold(before, limit).await
+    }
+}
