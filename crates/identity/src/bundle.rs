@@ -2,11 +2,18 @@
 
 use std::{fmt, path::Path};
 
-use rustls_pki_types::{CertificateDer, TrustAnchor};
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use sealift_terms::limits;
 use serde::Deserialize;
 
-use crate::{certificate::CaFacts, error::IdentityError, files};
+use crate::{
+    certificate::{CaFacts, Leaf},
+    chain::{self, Presented, Purpose},
+    error::IdentityError,
+    files,
+    refusal::Refusal,
+};
 
 /// Longest bundle file.
 const BUNDLE_BYTES_MAX: usize = limits::CERTIFICATE_FILE_BYTES_MAX * 4;
@@ -141,6 +148,24 @@ impl TrustBundle {
 
     pub(crate) fn anchors(&self) -> &[TrustAnchor<'static>] {
         &self.anchors
+    }
+
+    /// Verifies that a presented chain leads to one of its roots, whoever it is of.
+    pub(crate) fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        purpose: Purpose,
+        now: UnixTime,
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> Result<Leaf, Refusal> {
+        let leaf = Leaf::parse(end_entity)?;
+        let presented = Presented {
+            end_entity,
+            intermediates,
+        };
+        chain::verify(&leaf, presented, &self.anchors, purpose, now, algorithms)?;
+        Ok(leaf)
     }
 
     /// Whether this bundle may take the place of `current`.

@@ -118,13 +118,7 @@ impl TlsContext {
             .clone()
             .with_client_cert_verifier(Arc::new(verifier))
             .with_cert_resolver(Arc::new(OwnKey(current.credentials.certified().clone())));
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-        // A resumed session would skip the certificates, and outlive expiry and revocation.
-        config.send_tls13_tickets = 0;
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.max_early_data_size = 0;
-        // Our order of preference counts, not a stranger's.
-        config.ignore_client_order = true;
+        restrict_server(&mut config, alpn);
         Prepared {
             config: Arc::new(config),
             own: current.credentials.leaf().clone(),
@@ -157,11 +151,7 @@ impl TlsContext {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(Arc::new(OwnKey(current.credentials.certified().clone())));
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-        config.resumption = Resumption::disabled();
-        config.enable_early_data = false;
-        // Peers are known by identity, not by a name that any listener on the way could read.
-        config.enable_sni = false;
+        restrict_client(&mut config, alpn);
         Ok(Prepared {
             config: Arc::new(config),
             own: current.credentials.leaf().clone(),
@@ -331,6 +321,26 @@ impl ResolvesClientCert for OwnKey {
     fn has_certs(&self) -> bool {
         true
     }
+}
+
+/// Takes away from an answering side what would outlive the certificates.
+pub(crate) fn restrict_server(config: &mut ServerConfig, alpn: &[&[u8]]) {
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    // A resumed session would skip the certificates, and outlive expiry and revocation.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.max_early_data_size = 0;
+    // Our order of preference counts, not a stranger's.
+    config.ignore_client_order = true;
+}
+
+/// The same for a dialling side.
+pub(crate) fn restrict_client(config: &mut ClientConfig, alpn: &[&[u8]]) {
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    // Peers are known by identity, not by a name that any listener on the way could read.
+    config.enable_sni = false;
 }
 
 /// Our clock, as rustls asks for the time.

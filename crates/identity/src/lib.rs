@@ -50,7 +50,7 @@ mod verifier;
 pub use authority::{Authority, Issued, IssuingAuthority, LeafRequest, RootAuthority};
 pub use bundle::TrustBundle;
 pub use certificate::Leaf;
-pub use context::{ALPN_CONTROL, ALPN_DATA, ALPN_FORWARD, Prepared, TlsContext};
+pub use context::{ALPN_CONTROL, ALPN_DATA, ALPN_FORWARD, Accepted, Prepared, TlsContext};
 pub use credentials::Credentials;
 pub use enrolment::{
     Enrolled, EnrolmentRefusal, EnrolmentToken, Enrolments, enrolling_client, issuing_server,

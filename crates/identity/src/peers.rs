@@ -109,12 +109,6 @@ impl Peers {
         self.by_identity == other.by_identity
     }
 
-    /// The identities on the deny list.
-    #[must_use]
-    pub fn denied(&self) -> &BTreeSet<Identity> {
-        &self.denied
-    }
-
     /// The same peers with another deny list.
     #[must_use]
     pub fn with_denied(&self, denied: BTreeSet<Identity>) -> Self {

@@ -14,7 +14,7 @@ use sealift_terms::Identity;
 use crate::{
     bundle::TrustBundle,
     certificate::{Leaf, public_key_hash},
-    chain::{self, Presented, Purpose},
+    chain::Purpose,
     peers::Peers,
     refusal::Refusal,
 };
@@ -102,10 +102,7 @@ impl ServerCertVerifier for ThePeer {
             now,
             &self.algorithms,
         )?;
-        if leaf.identity != self.expected {
-            let (expected, found) = (self.expected.clone(), leaf.identity);
-            return Err(Refusal::OtherIdentity { expected, found }.into());
-        }
+        hold(&self.expected, leaf)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -144,20 +141,9 @@ impl ClientCertVerifier for AnyAgent {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, TlsError> {
-        let presented = Presented {
-            end_entity,
-            intermediates,
-        };
-        let leaf = Leaf::parse(end_entity)?;
-        let roots = self.roots.anchors();
-        chain::verify(
-            &leaf,
-            presented,
-            roots,
-            Purpose::Client,
-            now,
-            &self.algorithms,
-        )?;
+        let purpose = Purpose::Client;
+        self.roots
+            .verify(end_entity, intermediates, purpose, now, &self.algorithms)?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -173,9 +159,9 @@ impl ServerCertVerifier for TheIssuer {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
-        let leaf = Leaf::parse(end_entity)?;
+        let identity = Leaf::parse(end_entity)?.identity;
         let untrusted = || Refusal::UntrustedIssuer {
-            identity: leaf.identity.clone(),
+            identity: identity.clone(),
         };
         // The root comes with the chain; it counts for its key alone.
         let is_pinned = |root: &&CertificateDer<'_>| {
@@ -184,25 +170,22 @@ impl ServerCertVerifier for TheIssuer {
         let root = intermediates.iter().find(is_pinned).ok_or_else(untrusted)?;
         let root = TrustBundle::new(None, 0, vec![root.clone().into_owned()]);
         let root = root.map_err(|_| untrusted())?;
-        let presented = Presented {
-            end_entity,
-            intermediates,
-        };
-        let roots = root.anchors();
-        chain::verify(
-            &leaf,
-            presented,
-            roots,
-            Purpose::Server,
-            now,
-            &self.algorithms,
-        )?;
-        if leaf.identity != self.expected {
-            let (expected, found) = (self.expected.clone(), leaf.identity);
-            return Err(Refusal::OtherIdentity { expected, found }.into());
-        }
+        let purpose = Purpose::Server;
+        let leaf = root.verify(end_entity, intermediates, purpose, now, &self.algorithms)?;
+        hold(&self.expected, leaf)?;
         Ok(ServerCertVerified::assertion())
     }
 
     tls13_signatures!(ServerTlsVersionIsDisabledByOurConfig);
+}
+
+/// Refuses whoever is another than the one that was dialled.
+fn hold(expected: &Identity, leaf: Leaf) -> Result<(), Refusal> {
+    match leaf.identity == *expected {
+        true => Ok(()),
+        false => Err(Refusal::OtherIdentity {
+            expected: expected.clone(),
+            found: leaf.identity,
+        }),
+    }
 }

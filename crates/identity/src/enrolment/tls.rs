@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use rustls::{
     ClientConfig, ServerConfig,
-    client::Resumption,
-    server::NoServerSessionStorage,
     sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
 };
@@ -15,7 +13,7 @@ use sealift_terms::Clock;
 use super::EnrolmentToken;
 use crate::{
     bundle::TrustBundle,
-    context::ClockTime,
+    context::{ClockTime, restrict_client, restrict_server},
     credentials::Credentials,
     error::IdentityError,
     policy::TlsPolicy,
@@ -49,11 +47,7 @@ pub fn issuing_server(
         .map_err(IdentityError::Tls)?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    config.send_tls13_tickets = 0;
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.max_early_data_size = 0;
-    config.ignore_client_order = true;
+    restrict_server(&mut config, &[ALPN]);
     Ok(Arc::new(config))
 }
 
@@ -78,9 +72,6 @@ pub fn enrolling_client(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    config.resumption = Resumption::disabled();
-    config.enable_early_data = false;
-    config.enable_sni = false;
+    restrict_client(&mut config, &[ALPN]);
     Ok(Arc::new(config))
 }
