@@ -1,6 +1,6 @@
 //! What an examination of an archive comes upon.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use sealift_terms::{RecordId, VersionName};
 
@@ -65,6 +65,18 @@ pub enum Finding {
         /// What is wrong.
         cause: String,
     },
+}
+
+impl Finding {
+    /// Bytes of a pack that are no entry.
+    pub(crate) fn in_pack(file: &str, range: &Range<u64>, cause: String) -> Self {
+        Self::PackDamaged {
+            file: file.to_owned(),
+            offset: range.start,
+            bytes: range.end - range.start,
+            cause,
+        }
+    }
 }
 
 impl fmt::Display for Finding {

@@ -222,12 +222,9 @@ impl Rebuild<'_> {
                     let inspected = Inspected::new(body, body.len() as u64, &Expected::unlisted());
                     self.take_object(inspected, location).await?;
                 }
-                Found::Damage { range, damage } => self.found(Finding::PackDamaged {
-                    file: file.clone(),
-                    offset: range.start,
-                    bytes: range.end - range.start,
-                    cause: in_words(&damage),
-                }),
+                Found::Damage { range, damage } => {
+                    self.found(Finding::in_pack(&file, &range, in_words(&damage)));
+                }
                 Found::Dropped { range } => end = range.start,
             }
         }

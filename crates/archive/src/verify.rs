@@ -154,12 +154,7 @@ impl Examination<'_> {
             let mut findings = Vec::new();
             while let Some(found) = scanner.next()? {
                 if let Found::Damage { range, damage } = found {
-                    findings.push(Finding::PackDamaged {
-                        file: file.clone(),
-                        offset: range.start,
-                        bytes: range.end - range.start,
-                        cause: in_words(&damage),
-                    });
+                    findings.push(Finding::in_pack(&file, &range, in_words(&damage)));
                 }
             }
             Ok(findings)

@@ -24,8 +24,8 @@ pub(super) type Whose = (VersionName, ObjectUid);
 
 /// How the catalog knows an entry.
 enum Standing {
-    /// It rests there.
-    Live(Whose),
+    /// It rests there; a key record is nobody's.
+    Live(Option<Whose>),
     /// It is there no more: something else took its place, or it was purged.
     Dead,
     /// Nothing is known of it, or it does not open: it may be all that is left of
@@ -69,8 +69,7 @@ impl Core {
                 length: entry.length,
             };
             let whose = match self.standing(&entry, &from, damaged).await? {
-                Standing::Live(whose) => Some(whose),
-                Standing::Dead if entry.kind == EntryKind::Record => None,
+                Standing::Live(whose) => whose,
                 Standing::Dead => continue,
                 Standing::Unaccounted(cause) => {
                     return Ok(Err(format!("the entry at {}: {cause}", entry.offset)));
@@ -116,18 +115,13 @@ impl Core {
                             record,
                         });
                     }
-                    Found::Damage { range, damage } => damaged.push(Finding::PackDamaged {
-                        file: file.clone(),
-                        offset: range.start,
-                        bytes: range.end - range.start,
-                        cause: in_words(&damage),
-                    }),
-                    Found::Dropped { range } => damaged.push(Finding::PackDamaged {
-                        file: file.clone(),
-                        offset: range.start,
-                        bytes: range.end - range.start,
-                        cause: "an entry that has no end".to_owned(),
-                    }),
+                    Found::Damage { range, damage } => {
+                        damaged.push(Finding::in_pack(&file, &range, in_words(&damage)));
+                    }
+                    Found::Dropped { range } => {
+                        let cause = "an entry that has no end".to_owned();
+                        damaged.push(Finding::in_pack(&file, &range, cause));
+                    }
                 }
             }
             Ok((entries, damaged))
@@ -146,7 +140,7 @@ impl Core {
         }
         match (entry.kind, entry.record) {
             (EntryKind::Record, Some(id)) if self.catalog.record(id).await?.is_some() => {
-                Ok(Standing::Dead)
+                Ok(Standing::Live(None))
             }
             (EntryKind::Record, _) => {
                 let cause = "a key record that the catalog does not have";
@@ -172,7 +166,7 @@ impl Core {
         let is_dead = match meta.mark {
             None | Some(Mark::DeleteMarker) => match self.catalog.known(&name).await? {
                 Some(row) if rests_here(row.object_uid, &row.location) => {
-                    return Ok(Standing::Live((name, uid)));
+                    return Ok(Standing::Live(Some((name, uid))));
                 }
                 Some(row) => row.sequence >= meta.sequence.unwrap_or(0),
                 None => is_purged,
@@ -180,7 +174,7 @@ impl Core {
             Some(kind @ (Mark::Tags | Mark::Purge)) => {
                 let mut rows = marks.iter();
                 if rows.any(|row| rests_here(row.object_uid, &row.location)) {
-                    return Ok(Standing::Live((name, uid)));
+                    return Ok(Standing::Live(Some((name, uid))));
                 }
                 let is_same = |row: &MarkKind| (kind == Mark::Purge) == (*row == MarkKind::Purge);
                 let mut same = marks.iter().filter(|row| is_same(&row.kind));

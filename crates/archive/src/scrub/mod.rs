@@ -292,12 +292,9 @@ impl Scrubber {
             Fault::Entry => {
                 self.core.report_rescue(row, &cause)?;
                 self.core.rescue(row).await?;
-                Finding::PackDamaged {
-                    file: row.location.file.clone(),
-                    offset: row.location.offset.saturating_sub(ENTRY_HEAD_BYTES as u64),
-                    bytes: ENTRY_HEAD_BYTES as u64,
-                    cause,
-                }
+                let begins = row.location.offset;
+                let head = begins.saturating_sub(ENTRY_HEAD_BYTES as u64)..begins;
+                Finding::in_pack(&row.location.file, &head, cause)
             }
             _ => {
                 self.core.put_in_quarantine(row, &cause).await?;

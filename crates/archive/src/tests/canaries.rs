@@ -3,7 +3,7 @@ use std::fs;
 use sealift_terms::{AuditKind, limits};
 
 use super::site::*;
-use crate::{ArchiveError, Depth};
+use crate::ArchiveError;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_canary_comes_back_as_it_went_in_and_leaves_nothing_behind() {
@@ -17,13 +17,7 @@ async fn a_canary_comes_back_as_it_went_in_and_leaves_nothing_behind() {
     assert!(site.files_in("store/canary").is_empty());
     assert!(site.files_in("staging").is_empty());
     assert!(site.audit.has(AuditKind::CanaryTried));
-    let mut found = Vec::new();
-    let mut sink = |finding| found.push(finding);
-    running
-        .archive
-        .verify(Depth::Deep, &mut sink)
-        .await
-        .unwrap();
+    let found = running.verify_deep().await;
     assert!(found.is_empty(), "{found:?}");
     let long = vec![0; limits::CANARY_BYTES_MAX + 1];
     let refused = running.archive.try_canary("tester", &bucket(), &long).await;

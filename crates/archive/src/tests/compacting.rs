@@ -8,7 +8,7 @@ use super::{
     scrubbing::{flip, row, scrub},
     site::*,
 };
-use crate::{Compacted, Depth, rebuild};
+use crate::{Compacted, rebuild};
 
 const KEPT: Duration = Duration::from_secs(3600);
 const NOW: Duration = Duration::ZERO;
@@ -51,13 +51,7 @@ async fn assert_all_there(site: &Site, running: &Running, kept: &[(String, Vec<u
         assert!(running.read(key, None).await.unwrap() == *bytes, "{key}");
     }
     assert_eq!(running.listing().await.len(), kept.len() + 1);
-    let mut found = Vec::new();
-    let mut sink = |finding| found.push(finding);
-    running
-        .archive
-        .verify(Depth::Deep, &mut sink)
-        .await
-        .unwrap();
+    let found = running.verify_deep().await;
     assert!(found.is_empty(), "{found:?}");
     assert!(site.files_in("staging").is_empty());
     assert_eq!(site.budget.free(), site.budget.total());

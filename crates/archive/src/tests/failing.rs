@@ -4,7 +4,6 @@ use sealift_store::Call;
 use sealift_terms::{PartIndex, Reason};
 
 use super::site::*;
-use crate::{Depth, Finding};
 
 const SIZE: usize = 2 * PART + 1;
 
@@ -225,12 +224,6 @@ async fn a_pack_given_up_before_its_first_sync_is_no_damage() {
     assert!(failed.is_err());
     running.faults.heal();
     running.store("k", "v1", 1, b"0123456789").await;
-    let mut findings = Vec::new();
-    let mut take = |finding: Finding| findings.push(finding.to_string());
-    running
-        .archive
-        .verify(Depth::Deep, &mut take)
-        .await
-        .unwrap();
+    let findings = running.verify_deep().await;
     assert!(findings.is_empty(), "{findings:?}");
 }

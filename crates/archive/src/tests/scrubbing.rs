@@ -4,7 +4,7 @@ use sealift_ledger::VersionRow;
 use sealift_terms::{AuditKind, ChangeKind, Reason};
 
 use super::site::*;
-use crate::{Begin, Depth, Finding, Scrubber};
+use crate::{Begin, Finding, Scrubber};
 
 /// A whole pass; what it found.
 pub(super) async fn scrub(running: &Running) -> Vec<Finding> {
@@ -92,13 +92,7 @@ async fn a_damaged_version_is_not_served_until_it_came_again_and_its_bytes_are_k
     assert!(site.has_leaf("object.repaired").await);
     let count = running.archive.quarantine_count().await.unwrap();
     assert_eq!((count.damaged, count.repaired), (0, 2));
-    let mut found = Vec::new();
-    let mut sink = |finding| found.push(finding);
-    running
-        .archive
-        .verify(Depth::Deep, &mut sink)
-        .await
-        .unwrap();
+    let found = running.verify_deep().await;
     assert!(
         found.is_empty(),
         "what is in quarantine is known: {found:?}"

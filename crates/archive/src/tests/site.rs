@@ -23,7 +23,8 @@ use sealift_terms::{
 use sealift_wire::checksum::crc64;
 
 use crate::{
-    Archive, ArchiveError, ArchiveParts, Begin, Buckets, Budget, Offer, SiteFacts, Upload,
+    Archive, ArchiveError, ArchiveParts, Begin, Buckets, Budget, Depth, Finding, Offer, SiteFacts,
+    Upload,
 };
 
 pub(super) const CMK: &str = "alias/photos";
@@ -293,6 +294,15 @@ impl Running {
             Ok(())
         })?;
         Ok(bytes)
+    }
+
+    /// What an examination of every sealed byte finds.
+    pub(super) async fn verify_deep(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        let mut sink = |finding| found.push(finding);
+        let verified = self.archive.verify(Depth::Deep, &mut sink).await;
+        verified.unwrap();
+        found
     }
 
     pub(super) async fn listing(&self) -> Vec<VersionRow> {
