@@ -119,7 +119,8 @@ fn make_keys(keystore: &LocalKeystore, config: &Config) -> Result<Vec<KeyDescrip
     Ok(keystore.list())
 }
 
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+/// Writes a file that is not there yet, and makes it durable.
+pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new()
             .write(true)

@@ -132,12 +132,9 @@ impl Init {
 
 impl Issue {
     fn run(&self, global: &Global) -> Outcome {
-        let region = Region::new(&self.region).map_err(|error| usage("region", &error))?;
-        let name = SiteName::new(&self.name).map_err(|error| usage("name", &error))?;
         let authority = Authority::open(&self.dir).map_err(Error::from)?;
-        let issuing = authority.issuing(&region).map_err(Error::from)?;
-        let identity = Identity::new(authority.domain(), &region, &name)
-            .map_err(|error| usage("identity", &error))?;
+        let identity = identity(&authority, &self.region, &self.name)?;
+        let issuing = authority.issuing(identity.region()).map_err(Error::from)?;
         let request = LeafRequest {
             dns_names: self.dns_names.clone(),
             life: Duration::from_secs(self.life_hours.saturating_mul(3600)),
@@ -183,6 +180,13 @@ impl Issue {
         )?;
         Ok(Exit::Done)
     }
+}
+
+/// An agent of an authority, by the words of the command line.
+fn identity(authority: &Authority, region: &str, name: &str) -> Result<Identity, Error> {
+    let region = Region::new(region).map_err(|error| usage("region", &error))?;
+    let name = SiteName::new(name).map_err(|error| usage("name", &error))?;
+    Identity::new(authority.domain(), &region, &name).map_err(|error| usage("identity", &error))
 }
 
 fn usage(what: &'static str, error: &sealift_terms::NameError) -> Error {

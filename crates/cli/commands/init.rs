@@ -9,7 +9,10 @@ use sealift_agent::{
     create_site, enrol,
 };
 use sealift_identity::EnrolmentToken;
-use sealift_terms::limits::PEERS_MAX;
+use sealift_terms::{
+    limits::{PEERS_MAX, TOKEN_BYTES_MAX},
+    world::read_file,
+};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -161,8 +164,10 @@ impl Init {
         let text = match (&self.token, &self.token_file) {
             (Some(text), _) => Zeroizing::new(text.clone()),
             (None, Some(path)) => {
-                let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-                Zeroizing::new(text)
+                let read = read_file(&*World::real().disk, path, TOKEN_BYTES_MAX);
+                let bytes = Zeroizing::new(read.map_err(Error::io("read", path))?);
+                let text = std::str::from_utf8(&bytes).map_err(Error::refused("the token"))?;
+                Zeroizing::new(text.to_owned())
             }
             (None, None) => return Ok(None),
         };

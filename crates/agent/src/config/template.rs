@@ -175,10 +175,12 @@ impl Template {
                 address.unwrap_or("b1.example.org:7443"),
             );
             text.push_str("# dial_for = [\"send\"]\n");
+            text.push_str(LIMIT_HEADING);
             text.push_str(EXAMPLE_LIMIT);
         }
         if self.peers.is_empty() {
             text.push_str(EXAMPLE_PEER);
+            text.push_str(EXAMPLE_LIMIT);
         }
         text
     }
@@ -272,18 +274,11 @@ const EXAMPLE_PEER: &str = r#"# [[peer]]
 # trust_bundle = "b1.bundle.json"
 # address = "b1.example.org:7443"
 # dial_for = ["send"]
-# [peer.limit]
-# rate_bytes_per_sec = 12500000
-# [[peer.limit.times]]
-# days = ["mon", "tue", "wed", "thu", "fri"]
-# from_utc = "08:00"
-# to_utc = "18:00"
-# rate_bytes_per_sec = 1250000
-
 "#;
 
-const EXAMPLE_LIMIT: &str = r#"# What may leave for it, over all connections together, and what else at times of the week (in UTC).
-# [peer.limit]
+const LIMIT_HEADING: &str = "# What may leave for it, over all connections together, and what else at times of the week (in UTC).\n";
+
+const EXAMPLE_LIMIT: &str = r#"# [peer.limit]
 # rate_bytes_per_sec = 12500000
 # [[peer.limit.times]]
 # days = ["mon", "tue", "wed", "thu", "fri"]

@@ -1,20 +1,17 @@
 //! The first certificate of an agent, against a token.
 
-use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{io, path::Path};
 
+use sealift_host::read_secret_file;
 use sealift_identity::{
     Credentials, EnrolmentToken, TlsPolicy, TrustBundle, enrolling_client, new_private_key,
     signing_request,
 };
+use sealift_terms::limits::CERTIFICATE_FILE_BYTES_MAX;
 use zeroize::Zeroizing;
 
 use super::{Asked, Call, asking::ask};
-use crate::{Error, World};
+use crate::{Error, World, setup::write_new};
 
 /// Where the first certificate and what belongs to it are written.
 #[derive(Debug, Clone, Copy)]
@@ -70,26 +67,13 @@ pub async fn enrol(
 }
 
 fn private_key(path: &Path) -> Result<Zeroizing<String>, Error> {
-    match fs::read_to_string(path) {
-        Ok(key) => Ok(Zeroizing::new(key)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let key = new_private_key()?;
-            write_new(path, key.as_bytes(), 0o600)?;
-            Ok(key)
-        }
-        Err(error) => Err(Error::io("read", path)(error)),
+    if path.exists() {
+        let read = read_secret_file(path, CERTIFICATE_FILE_BYTES_MAX);
+        let bytes = read.map_err(Error::refused("the private key"))?;
+        let text = std::str::from_utf8(&bytes).map_err(Error::refused("the private key"))?;
+        return Ok(Zeroizing::new(text.to_owned()));
     }
-}
-
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(Error::io("write", path))
+    let key = new_private_key()?;
+    write_new(path, key.as_bytes(), 0o600)?;
+    Ok(key)
 }

@@ -9,7 +9,7 @@ use super::SiteOperations;
 use crate::{
     Error,
     admin::{Answer, CertificateFacts, CertificateRow},
-    load_credentials, load_peers,
+    load_credentials,
 };
 
 /// The leaves of a site, as far as they are known.
@@ -29,7 +29,7 @@ impl SiteOperations {
             Some(live) => live.leaves(),
             None => Leaves {
                 own: (**load_credentials(&config, &self.site.world)?.leaf()).clone(),
-                peers: load_peers(&config)?.with_denied(self.site.denied.identities()),
+                peers: self.site.peers(&config)?,
                 shown: BTreeMap::new(),
             },
         };

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use sealift_identity::{Credentials, Peers};
-use sealift_terms::{AuditKind, AuditRecord};
+use sealift_identity::{Accepted, Credentials, Leaf, Peers};
+use sealift_terms::{AuditKind, AuditRecord, Identity};
 
 use super::{Running, upkeep::every};
-use crate::{Error, Metric, load_credentials, load_peers};
+use crate::{Error, Metric, load_credentials};
 
 /// The files are read and compared this often: a watch on a file misses what replaces
 /// the directory around it, as Kubernetes does.
@@ -68,34 +68,51 @@ impl Running {
     /// Whether something else is in force now.
     async fn take_up_certificates(&self) -> Result<bool, Error> {
         let _one_at_a_time = self.reloading.lock().await;
-        let (config, world) = (self.site.current(), self.site.world.clone());
+        let site = self.site.clone();
         // Files may lie where reading hangs.
         let loading =
             tokio::task::spawn_blocking(move || -> Result<(Credentials, Peers), Error> {
-                Ok((load_credentials(&config, &world)?, load_peers(&config)?))
+                let config = site.current();
+                Ok((
+                    load_credentials(&config, &site.world)?,
+                    site.peers(&config)?,
+                ))
             });
         let loaded = loading.await;
         let (credentials, peers) = loaded.map_err(Error::failed("reading certificates"))??;
-        let peers = peers.with_denied(self.site.denied.identities());
         if self.tls.has_in_force(&credentials, &peers) {
             return Ok(false);
         }
         let leaf = credentials.leaf().clone();
         let accepted = self.tls.accept(credentials, peers)?;
-        let now = self.site.world.clock.now();
-        let record = AuditRecord::new(now, AuditKind::CertificateReplaced, "agent")
-            .with("identity", &leaf.identity)
-            .with("serial", &leaf.serial)
-            .with("not_after", leaf.not_after);
-        self.site.record(record)?;
-        self.tls.put_in_force(accepted);
-        self.show_certificate();
+        self.put_in_force(accepted, &leaf, None)?;
         self.sweep_links();
         tracing::info!(
             serial = leaf.serial, not_after = %leaf.not_after,
             "another certificate or other trust bundles are in force"
         );
         Ok(true)
+    }
+
+    /// Puts other credentials in force, once that is on record.
+    pub(super) fn put_in_force(
+        &self,
+        accepted: Accepted,
+        leaf: &Leaf,
+        issuer: Option<&Identity>,
+    ) -> Result<(), Error> {
+        let now = self.site.world.clock.now();
+        let mut record = AuditRecord::new(now, AuditKind::CertificateReplaced, "agent")
+            .with("identity", &leaf.identity)
+            .with("serial", &leaf.serial)
+            .with("not_after", leaf.not_after);
+        if let Some(issuer) = issuer {
+            record = record.with("issuer", issuer);
+        }
+        self.site.record(record)?;
+        self.tls.put_in_force(accepted);
+        self.show_certificate();
+        Ok(())
     }
 }
 

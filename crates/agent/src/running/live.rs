@@ -25,7 +25,7 @@ use crate::{
     admin::{Actor, Alarm, Check, Readiness},
     check_offline,
     config::Config,
-    load_credentials, load_peers,
+    load_credentials,
     offline::SOURCE,
     operations::{Leaves, Live, PeerState, SessionState},
     site::keys_usable,
@@ -221,7 +221,7 @@ impl Running {
         self.confined.refuse_outside(&after)?;
         // Everything that can be refused comes first; from the record on nothing is.
         let credentials = load_credentials(&after, &self.site.world)?;
-        let peers = load_peers(&after)?.with_denied(self.site.denied.identities());
+        let peers = self.site.peers(&after)?;
         let identity = self.tls.accept(credentials, peers)?;
         let forwards = self.forwarding.prepare(&after.forwards).await?;
         let targets = after.forward_targets.clone();

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, time::Duration};
 
 use sealift_identity::{Credentials, Leaf, TrustBundle, new_private_key, signing_request};
 use sealift_terms::{
-    AuditKind, AuditRecord, Rng, Timestamp,
+    Rng, Timestamp,
     limits::CERTIFICATE_FILE_BYTES_MAX,
     world::{read_file, replace_file},
 };
@@ -32,7 +32,7 @@ const TRIES_MIN: u32 = 20;
 const RETRY_MAX: Duration = Duration::from_secs(600);
 
 /// When a certificate is renewed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Plan {
     serial: String,
@@ -75,11 +75,13 @@ impl Running {
         let Some(issuer) = self.site.config.identity.issuer.clone() else {
             return;
         };
-        let world = &self.site.world;
+        let (world, mut plan) = (&self.site.world, Plan::default());
         loop {
             let leaf = self.tls.credentials().leaf().clone();
-            let plan = self.plan(&leaf);
-            self.show_renewal(&leaf, plan.at);
+            if plan.serial != leaf.serial {
+                plan = self.plan(&leaf);
+                self.show_renewal(&leaf, plan.at);
+            }
             if world.clock.now() < plan.at {
                 tokio::time::sleep(look_every(&leaf)).await;
                 continue;
@@ -143,14 +145,7 @@ impl Running {
         let both = Zeroizing::new(format!("{}{}", given.certificate, *key));
         let path = self.beside(RENEWED_FILE);
         replace_file(&*world.disk, &path, both.as_bytes()).map_err(Error::io("write", path))?;
-        let record = AuditRecord::new(now, AuditKind::CertificateReplaced, "agent")
-            .with("identity", &leaf.identity)
-            .with("serial", &leaf.serial)
-            .with("not_after", leaf.not_after)
-            .with("issuer", &issuer.identity);
-        self.site.record(record)?;
-        self.tls.put_in_force(accepted);
-        self.show_certificate();
+        self.put_in_force(accepted, &leaf, Some(&issuer.identity))?;
         let next = self.beside(NEXT_KEY_FILE);
         world
             .disk

@@ -29,7 +29,7 @@ use crate::{
     admin::AdminServer,
     check_offline,
     config::{Config, Override},
-    load_credentials, load_peers,
+    load_credentials,
     offline::{KEY_BACKUP, is_source},
     operations::SiteOperations,
     site::Site,
@@ -185,7 +185,7 @@ async fn start(
 
 fn tls_context(site: &Site, config: &Config) -> Result<TlsContext, Error> {
     let credentials = load_credentials(config, &site.world)?;
-    let peers = load_peers(config)?.with_denied(site.denied.identities());
+    let peers = site.peers(config)?;
     let clock = site.world.clock.clone();
     Ok(TlsContext::new(
         config.tls.clone(),

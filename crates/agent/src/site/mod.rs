@@ -13,12 +13,13 @@ use std::{fmt, sync::Arc};
 use parking_lot::RwLock;
 use sealift_archive::{Archive, Budget};
 use sealift_host::DataDirLock;
+use sealift_identity::{IdentityError, Peers};
 use sealift_keys::{LocalKeystore, RecordRing};
 use sealift_ledger::{AuditLog, Catalog, Journal, SiteRow};
 use sealift_store::Store;
 use sealift_terms::{AuditRecord, Timestamp};
 
-use crate::{Error, Metrics, World, config::Config};
+use crate::{Error, Metrics, World, config::Config, load_peers};
 
 pub(crate) use denied::Denied;
 pub(crate) use keys::usable as keys_usable;
@@ -71,6 +72,14 @@ impl Site {
     pub(crate) fn take_up(&self, config: Config) {
         self.archive.set_buckets(open::buckets(&config));
         *self.current.write() = Arc::new(config);
+    }
+
+    /// The peers of a configuration, and those that this site denies.
+    ///
+    /// # Errors
+    /// [`IdentityError`] for a bundle that cannot be used for its peer.
+    pub(crate) fn peers(&self, config: &Config) -> Result<Peers, IdentityError> {
+        Ok(load_peers(config)?.with_denied(self.denied.identities()))
     }
 
     /// Puts something on record.

@@ -5,10 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use sealift_agent::{Error, Exit, World};
 use sealift_identity::Enrolments;
-use sealift_terms::{Identity, Region, SiteName};
+use sealift_terms::Identity;
 use serde_json::json;
 
-use super::usage;
+use super::identity;
 use crate::{
     cli::Global,
     output::{self, Outcome},
@@ -54,11 +54,8 @@ fn ttl(text: &str) -> Result<Duration, String> {
 
 impl Token {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let region = Region::new(&self.region).map_err(|error| usage("region", &error))?;
-        let name = SiteName::new(&self.name).map_err(|error| usage("name", &error))?;
         let enrolments = Enrolments::open(&self.dir).map_err(Error::from)?;
-        let identity = Identity::new(enrolments.authority().domain(), &region, &name)
-            .map_err(|error| usage("identity", &error))?;
+        let identity = identity(enrolments.authority(), &self.region, &self.name)?;
         let World { clock, rng, .. } = World::real();
         let issuer = (self.issuer.clone(), self.issuer_identity.clone());
         let made = enrolments.token(identity, issuer, self.ttl, &*clock, &*rng);
