@@ -2,39 +2,12 @@
 
 use std::{
     fs::{self, OpenOptions},
-    os::unix::fs::FileExt,
-    path::PathBuf,
     time::Duration,
 };
 
-use crate::support::{BUCKET, Content, PART, Pair, files_below};
+use crate::support::{BUCKET, Content, PART, Pair, files_below, flip, resting};
 
 const TIME_MAX: Duration = Duration::from_secs(60);
-
-/// Where an object rests: file, offset, length.
-fn resting(pair: &Pair, key: &str) -> (PathBuf, u64, u64) {
-    let row = pair
-        .b
-        .rows(&["inspect", &format!("{BUCKET}/{key}")])
-        .remove(0);
-    let sealing = &row["sealing"];
-    let name = sealing["file"].as_str().unwrap_or_else(|| panic!("{row}"));
-    let mut paths = files_below(&pair.b.data()).into_keys();
-    let path = paths.find(|path| path.to_str().unwrap().ends_with(name));
-    let number = |field: &str| sealing[field].as_u64().unwrap();
-    (path.unwrap(), number("offset"), number("length"))
-}
-
-fn flip(path: &PathBuf, at: u64) {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
-}
 
 /// Three objects, of which `key` is damaged in the middle of its sealed bytes.
 fn damaged(key: &str) -> Pair {
@@ -44,7 +17,7 @@ fn damaged(key: &str) -> Pair {
     Content::new(3, 7000).write(&pair.source.join("sound"));
     pair.start();
     pair.wait_completed(3, TIME_MAX);
-    let (file, offset, length) = resting(&pair, key);
+    let (file, offset, length) = resting(&pair.b, key);
     flip(&file, offset + length / 2);
     pair
 }
@@ -112,7 +85,7 @@ fn a_flipped_bit_anywhere_in_a_sealed_object_is_found() {
     pair.start();
     pair.wait_completed(1, TIME_MAX);
     pair.stop();
-    let (file, offset, length) = resting(&pair, "object");
+    let (file, offset, length) = resting(&pair.b, "object");
     // Header, first salt, commitment, chunk, tag, the end of the META, the footer.
     for at in [
         0,
@@ -144,7 +117,7 @@ fn a_sealed_file_that_is_missing_or_cut_is_found() {
     Content::new(2, 1_200_000).write(&pair.source.join("object"));
     pair.start();
     pair.wait_completed(1, TIME_MAX);
-    let (file, _, length) = resting(&pair, "object");
+    let (file, _, length) = resting(&pair.b, "object");
     let object = format!("{BUCKET}/object");
     let sealed = fs::read(&file).unwrap();
     fs::write(&file, &sealed[..length as usize - 1]).unwrap();

@@ -1,40 +1,18 @@
 //! Damage is found by the scrub, and mended from the source by itself.
 
-use std::{
-    fs::{self, OpenOptions},
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use serde_json::Value;
 
-use crate::support::{BUCKET, Content, PART, Pair, Site, wait_until};
+use crate::support::{BUCKET, Content, PART, Pair, Site, flip, resting, wait_until};
 
 const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Flips a bit in the middle of an object's sealed bytes; where these rest.
 fn damage(site: &Site, key: &str) -> PathBuf {
-    let row = site
-        .rows(&["inspect", &format!("{BUCKET}/{key}")])
-        .remove(0);
-    let sealing = &row["sealing"];
-    let file = sealing["file"].as_str().unwrap_or_else(|| panic!("{row}"));
-    let number = |field: &str| sealing[field].as_u64().unwrap();
-    let path = site.data().join("store").join(file);
-    flip(&path, number("offset") + number("length") / 2);
+    let (path, offset, length) = resting(site, key);
+    flip(&path, offset + length / 2);
     path
-}
-
-fn flip(path: &Path, at: u64) {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
 }
 
 fn scrub(site: &Site) -> (Value, Vec<Value>) {

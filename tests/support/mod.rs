@@ -14,6 +14,7 @@ mod program;
 mod proxy;
 mod rogue;
 mod room;
+mod sealed;
 mod site;
 mod wait;
 
@@ -30,6 +31,7 @@ pub(crate) use program::{Ran, run, run_in_time, run_program};
 pub(crate) use proxy::Proxy;
 pub(crate) use rogue::{Rogue, RogueLink, bare};
 pub(crate) use room::{Turn, roomy_dir};
+pub(crate) use sealed::{flip, resting};
 pub(crate) use site::Site;
 pub(crate) use wait::{wait_for, wait_until};
 
