@@ -21,7 +21,7 @@ async fn links_that_are_cut_again_and_again_lose_nothing_and_nobody_notices() {
     let (client, served) = stage.connected().await;
     let (mut client_reader, mut client_writer) = client.into_split();
     let (mut served_reader, mut served_writer) = served.into_split();
-    let (there, back) = (pattern(24_000_000, 5), pattern(24_000_000, 6));
+    let (there, back) = (pattern(48_000_000, 5), pattern(48_000_000, 6));
     let (sent_there, sent_back) = (there.clone(), back.clone());
     let write_there = tokio::spawn(async move {
         client_writer.write_all(&sent_there).await.unwrap();
@@ -31,20 +31,24 @@ async fn links_that_are_cut_again_and_again_lose_nothing_and_nobody_notices() {
         served_writer.write_all(&sent_back).await.unwrap();
         served_writer.shutdown().await.unwrap();
     });
-    let cutting = async {
-        let mut cut = 0;
-        for _ in 0..15 {
-            sleep(Duration::from_millis(15)).await;
-            cut += stage.way.cut();
-        }
-        cut
-    };
     let (mut came_there, mut came_back) = (Vec::new(), Vec::new());
-    let (_, _, cut) = tokio::join!(
-        async { served_reader.read_to_end(&mut came_there).await.unwrap() },
-        async { client_reader.read_to_end(&mut came_back).await.unwrap() },
-        cutting
-    );
+    let cut_as_it_comes = async {
+        let (mut piece, mut cut, mut next) = (vec![0; 64 * 1024], 0, 1_000_000);
+        loop {
+            let read = served_reader.read(&mut piece).await.unwrap();
+            if read == 0 {
+                return cut;
+            }
+            came_there.extend_from_slice(&piece[..read]);
+            if came_there.len() >= next {
+                cut += stage.way.cut();
+                next = came_there.len() + 1_000_000;
+            }
+        }
+    };
+    let (cut, _) = tokio::join!(cut_as_it_comes, async {
+        client_reader.read_to_end(&mut came_back).await.unwrap()
+    });
     assert!(came_there == there && came_back == back);
     assert!(cut > 4, "{cut}");
     write_there.await.unwrap();
