@@ -1,6 +1,6 @@
 //! Links of streams, and who makes them.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use sealift_identity::{Direction, Session};
@@ -31,6 +31,11 @@ impl ForwardLink {
     #[must_use]
     pub fn ends(&self) -> Timestamp {
         self.session.ends()
+    }
+
+    /// For how long before that its stream moves to a fresher one, if it is made now.
+    pub(crate) fn moves_before_end(&self, now: Timestamp) -> Duration {
+        self.session.moves_before_end(now)
     }
 
     /// Who is at its other end.

@@ -27,8 +27,6 @@ use crate::{
     tally::Side,
 };
 
-/// A stream moves when a third of its link's time is left, a minute at most.
-const MOVE_BEFORE_MAX: Duration = Duration::from_secs(60);
 /// Between two looks whether that time has come: a machine may have been asleep.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Between two tries to go on.
@@ -157,7 +155,8 @@ impl One {
     /// Carries the stream over one link after the other.
     pub(crate) async fn run(&self, mut running: Running, mut link: ForwardLink) {
         let ended = loop {
-            let ends = link.ends();
+            let now = self.near.world.clock.now();
+            let (ends, before) = (link.ends(), link.moves_before_end(now));
             let lost = tokio::select! {
                 end = drive(&mut running.application, &mut link, &self.shared) => match end {
                     Ok(()) => {
@@ -166,7 +165,7 @@ impl One {
                     }
                     Err(lost) => lost,
                 },
-                fresh = self.fresher(ends) => {
+                fresh = self.fresher(ends, before) => {
                     drop(std::mem::replace(&mut link, fresh));
                     match self.go_on(link).await {
                         Ok(opened) => {
@@ -258,11 +257,9 @@ impl One {
         }
     }
 
-    /// A link that lives longer than one that ends at `ends`, made in time.
-    async fn fresher(&self, ends: Timestamp) -> ForwardLink {
+    /// A link that lives longer than one that ends at `ends`, made that long before.
+    async fn fresher(&self, ends: Timestamp, before: Duration) -> ForwardLink {
         let now = || self.near.world.clock.now();
-        let life = ends.since(now());
-        let before = (life / 3).min(MOVE_BEFORE_MAX);
         loop {
             let left = ends.since(now());
             if left > before {

@@ -1,11 +1,14 @@
 //! What a finished handshake agreed on.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rustls::{CommonState, ProtocolVersion};
 use sealift_terms::{SessionFacts, Timestamp};
 
 use crate::{certificate::Leaf, refusal::Refusal};
+
+/// What runs on a connection moves to a fresher one this long before it ends, at most.
+const MOVE_BEFORE_MAX: Duration = Duration::from_secs(60);
 
 /// Which way objects go on a session, seen from this side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +79,13 @@ impl Session {
     #[must_use]
     pub fn ends(&self) -> Timestamp {
         self.own.not_after.min(self.peer.not_after)
+    }
+
+    /// For how long before its end there ought to be a fresher connection, of one that
+    /// is made `now`: a third of what it has left, a minute at most.
+    #[must_use]
+    pub fn moves_before_end(&self, now: Timestamp) -> Duration {
+        (self.ends().since(now) / 3).min(MOVE_BEFORE_MAX)
     }
 
     /// The facts as a receipt and an audit record carry them.

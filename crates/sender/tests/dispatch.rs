@@ -12,11 +12,11 @@ use late::Late;
 use near::{Near, Records, Zeros, all, bucket, journal, peer, rules, until, with_status};
 use sealift_host::OsClock;
 use sealift_ledger::{Journal, Requeue};
-use sealift_sender::{NoAnswers, PeerSender, SenderError, Settings};
+use sealift_sender::{NoAnswers, PeerSender, SenderError, Settings, Timetable};
 use sealift_store::{Listed, MemorySource, Scan, Source, SourceObject, StoreError, Watch};
 use sealift_terms::{Clock, Epoch, ObjectFacts, ObjectKey, PartSize, Reason, Status, VersionId};
-use sealift_wire::{LinkId, Offer, Refusal};
-use tokio::sync::watch;
+use sealift_wire::{Offer, Refusal};
+use tokio::{sync::watch, time::timeout};
 
 struct Site {
     _temp: tempfile::TempDir,
@@ -581,24 +581,49 @@ async fn a_question_outside_of_any_offer_is_answered() {
     running.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_drained_link_is_closed_in_order_and_replaced_without_a_failed_transfer() {
+/// Runs a session that ends by itself in the middle of an object, then another.
+async fn ends_in_the_middle_and_goes_on(mut first: Far, limit: Timetable) {
     let site = Site::new().await;
     let part = PartSize::MIN.bytes() as usize;
+    site.sender.limit(limit);
     site.source.put("k", content(400 * part)).unwrap();
-    let far = takes_all();
-    let running = site.run(&far);
-    until("some parts", async || far.store.lock().parts_stored > 20).await;
-    site.sender.drain_link(LinkId(1));
+    let running = site.run(&first);
+    let ended = timeout(Duration::from_secs(20), running.near).await;
+    ended.expect("it ends by itself").unwrap().unwrap();
+    assert!(OsClock.now() < first.ends, "in time");
+    let (stored, closed) = {
+        let store = first.store.lock();
+        (store.parts_stored, store.closed.len())
+    };
+    assert!((21..=400).contains(&stored), "{stored} parts");
+    assert_eq!(closed, 3, "each link is closed in order");
+    site.sender.limit(Timetable::default());
+    (first.ends, first.drain_after_parts) = (takes_all().ends, None);
+    let running = site.run(&first);
     site.completed(1).await;
-    until("the close", async || {
-        far.store.lock().closed.contains(&LinkId(1))
-    })
-    .await;
-    assert_eq!(far.store.lock().parts_stored, 401, "nothing was sent twice");
-    site.source.put("after", content(10 * part)).unwrap();
-    site.completed(2).await;
+    assert_eq!(
+        first.store.lock().parts_stored,
+        401,
+        "nothing is sent twice"
+    );
+    assert_eq!(all(site.journal()).await[0].attempts, 0, "nothing failed");
     running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_in_order_before_its_certificates_do_and_the_next_goes_on_from_there() {
+    let mut far = takes_all();
+    far.ends = OsClock.now().plus(Duration::from_secs(6));
+    let limit = Timetable::new(Some(4 << 20), &[]).unwrap();
+    ends_in_the_middle_and_goes_on(far, limit).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_in_order_when_the_peer_asks_for_it_and_the_next_goes_on_from_there() {
+    let mut far = takes_all();
+    far.drain_after_parts = Some(20);
+    let limit = Timetable::new(Some(16 << 20), &[]).unwrap();
+    ends_in_the_middle_and_goes_on(far, limit).await;
 }
 
 /// A source whose objects of one name are read slowly.

@@ -29,6 +29,9 @@ const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// A session that lived this long was a good one: the next is tried at once.
 const GOOD_SESSION: Duration = Duration::from_secs(10);
+/// One that lived this long and ended in order moves to fresh links: the next is begun
+/// without a pause.
+const MOVED_SESSION: Duration = Duration::from_secs(1);
 /// What one connection has in flight for sure: the kernel lets it have 4 MiB in its buffer
 /// (`tcp_wmem`), and counts what it needs itself into that.
 const IN_FLIGHT_BYTES: f64 = 1_572_864.0;
@@ -56,11 +59,16 @@ pub(super) async fn keep_session(
     let mut wait = RETRY_MIN;
     loop {
         let begun = Instant::now();
-        dialling.session().await;
+        let in_order = dialling.session().await;
         if *stop.borrow() {
             return;
         }
-        wait = match begun.elapsed() > GOOD_SESSION {
+        let lived = begun.elapsed();
+        if in_order && lived > MOVED_SESSION {
+            wait = RETRY_MIN;
+            continue;
+        }
+        wait = match lived > GOOD_SESSION {
             true => RETRY_MIN,
             false => (wait * 2).min(RETRY_MAX),
         };
@@ -97,8 +105,8 @@ struct Dialling {
 }
 
 impl Dialling {
-    /// Opens one session and runs it to its end.
-    async fn session(&self) {
+    /// Opens one session and runs it to its end; whether it had one in order.
+    async fn session(&self) -> bool {
         let running = &self.running;
         let id = SessionId::random(&*running.site.world.rng);
         let (link, permits, greeted) = match self.control(id).await {
@@ -108,18 +116,19 @@ impl Dialling {
                 if running.peers.failed(peer, reason, &evidence) {
                     tracing::warn!(%peer, address = self.address, %reason, evidence, "no session");
                 }
-                return;
+                return false;
             }
         };
         if let Err(error) = running.session_opened(&greeted) {
             tracing::error!(%error, "no session without an audit record of it");
-            return;
+            return false;
         }
         let end = match self.role {
             Role::Send => self.send(&greeted, link, permits).await,
             Role::Receive => self.receive(&greeted, link, permits).await,
         };
         running.session_closed(&greeted, &end);
+        end.is_ok()
     }
 
     /// The control link of a session, within the number of links that may stand.

@@ -24,6 +24,8 @@ use crate::{Error, Metric, config::Peer, operations};
 pub(super) const JOINING_MAX: usize = 64;
 /// Links that a session may have had: it is begun anew when more are lost.
 const LINKS_PER_SESSION_MAX: usize = 4096;
+/// How long a session waits for the one before it to the same peer.
+const FREE_WITHIN: Duration = Duration::from_secs(6);
 /// A difference of clocks that is worth a warning.
 const SKEW_WARNED: Duration = sealift_terms::limits::CLOCK_SKEW_MAX;
 
@@ -234,7 +236,8 @@ impl Running {
                 "no rule sends to this peer".to_owned(),
             ));
         };
-        let Ok(_free) = one.free.try_lock() else {
+        // One that moves to fresh links is still writing down what it was told.
+        let Ok(_free) = tokio::time::timeout(FREE_WITHIN, one.free.lock()).await else {
             let evidence = "another session to this peer is still open";
             return Err((Reason::PeerUnreachable, evidence.to_owned()));
         };

@@ -4,6 +4,7 @@ mod answers;
 mod backoff;
 mod feeder;
 mod link_task;
+mod moving;
 mod outcome;
 mod paced;
 mod prepare;
@@ -26,7 +27,7 @@ use sealift_ledger::Journal;
 use sealift_store::Source;
 use sealift_terms::{Audit, BucketName, Clock, Epoch, PartSize, PeerName, Rng, TransferId};
 use sealift_tunnel::Link;
-use sealift_wire::{Agreed, Carries, Close, DECOMPRESSES_ZSTD, Hello, LinkId, SendSession};
+use sealift_wire::{Agreed, Carries, DECOMPRESSES_ZSTD, Hello, LinkId, SendSession};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -35,6 +36,7 @@ use tokio::{
 use crate::{SenderError, SenderStatus, Timetable, WorkSignal, limit::Pace, press::Press, stopped};
 pub use backoff::BACKOFF_MAX;
 use link_task::LinkEnd;
+use moving::Life;
 use shared::Shared;
 use tally::Tally;
 
@@ -224,16 +226,8 @@ impl PeerSender {
         rollback::renewed(&self.settings, &mut memory, epoch).await
     }
 
-    /// Lets a link finish what is under way on it, then closes it; for one whose
-    /// certificate is about to expire. The session is told when it is gone.
-    pub fn drain_link(&self, link: LinkId) {
-        if let Some(session) = &*self.session.lock() {
-            session.drain(link);
-        }
-    }
-
-    /// Sends until `stop` turns true and what is under way has
-    /// ended, or until the session ends by itself.
+    /// Sends until `stop` turns true and what is under way has ended, until a link is
+    /// to be left for a fresh one, or until the session ends by itself.
     ///
     /// # Errors
     /// [`SenderError`]: why the session ended, when it was not told to and did not
@@ -271,6 +265,7 @@ impl PeerSender {
             () = carry(&shared, session.links, session.lost) => {}
             () = shared.over.notified() => {}
             () = drained(&shared, stop) => {}
+            () = moving::moved(&shared) => {}
         }
         feeder.abort();
         let _ = feeder.await;
@@ -306,6 +301,8 @@ async fn carry(
         tokio::select! {
             join = joining.recv(), if more => match join {
                 Some(Joining { id, carries, link }) => {
+                    let now = shared.settings.clock.now();
+                    shared.lives.lock().insert(id, Life::of(&link, now));
                     shared.machine.lock().linked(id, carries);
                     let task = link_task::run(id, link, shared.clone());
                     links.spawn(async move { (id, task.await) });
@@ -341,16 +338,7 @@ async fn drained(shared: &Arc<Shared>, mut stop: watch::Receiver<bool>) {
     };
     // What does not end in time is sent again after the next start.
     let _ = tokio::time::timeout(settings.drain_time, ended).await;
-    let close = Close {
-        reason: None,
-        evidence: Default::default(),
-    };
-    for link in shared.link_ids() {
-        shared.machine.lock().close(link, &close);
-    }
-    shared.wake_links();
-    // Long enough for the last frames to leave.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    moving::close(shared).await;
 }
 
 /// Lets time pass for the session and the rates.

@@ -15,6 +15,7 @@ use sealift_wire::{Close, LinkId, OfferId, Refusal, SendEvent, SendSession};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use super::{
+    moving::Life,
     outcome::Judge,
     prepare::{Prepared, Room},
     rollback::Memory,
@@ -57,6 +58,8 @@ pub(super) struct Shared {
     pub(super) parts_resumed: AtomicU64,
     /// Links on which nothing new begins, and whether their last frame is queued.
     draining: Mutex<BTreeMap<LinkId, bool>>,
+    /// When each link is to be left.
+    pub(super) lives: Mutex<BTreeMap<LinkId, Life>>,
     questions: Mutex<HashMap<u64, oneshot::Sender<Vec<u8>>>>,
     /// What is remembered of the peer. Held while it is written down.
     pub(super) memory: tokio::sync::Mutex<Memory>,
@@ -108,6 +111,7 @@ impl Shared {
             bytes_written: AtomicU64::new(0),
             parts_resumed: AtomicU64::new(0),
             draining: Mutex::default(),
+            lives: Mutex::default(),
             questions: Mutex::default(),
             memory: tokio::sync::Mutex::new(memory),
             failed: Mutex::new(None),
@@ -233,6 +237,7 @@ impl Shared {
     pub(super) fn leave(&self, link: LinkId) {
         self.machine.lock().lost(link);
         self.draining.lock().remove(&link);
+        self.lives.lock().remove(&link);
         self.links.lock().remove(&link);
         self.wake_links();
     }
@@ -254,11 +259,8 @@ impl Shared {
         self.draining.lock().entry(link).or_insert(false);
     }
 
-    /// Asks the peer to begin nothing on a link, and begins nothing itself.
-    pub(super) fn drain(&self, link: LinkId) {
-        self.machine.lock().drain(link);
-        self.draining(link);
-        self.wake_links();
+    pub(super) fn is_draining(&self, link: LinkId) -> bool {
+        self.draining.lock().contains_key(&link)
     }
 
     /// Closes the drained links on which nothing is under way.

@@ -28,7 +28,7 @@ enum Came {
 }
 
 /// The two ends of a link in memory.
-fn link_pair(kind: LinkKind) -> (Link, Link) {
+fn link_pair(kind: LinkKind, not_after: Timestamp) -> (Link, Link) {
     let (near, far) = tokio::io::duplex(256 * 1024);
     let link = |stream| {
         let (reader, writer) = tokio::io::split(stream);
@@ -43,7 +43,7 @@ fn link_pair(kind: LinkKind) -> (Link, Link) {
             identity: identity("spiffe://example.org/region/a/agent/near"),
             serial: "01".to_owned(),
             not_before: Timestamp::default(),
-            not_after: Timestamp::default(),
+            not_after,
             client_auth: true,
             server_auth: true,
         });
@@ -128,6 +128,10 @@ pub struct Far {
     pub script: Arc<dyn Fn(&Offer) -> Deed + Send + Sync>,
     /// A link is cut when this many parts were stored, once.
     pub cut_after_parts: Option<u64>,
+    /// The near side is asked to begin nothing new when this many parts were stored.
+    pub drain_after_parts: Option<u64>,
+    /// When the certificates of its links end.
+    pub ends: Timestamp,
 }
 
 struct Under {
@@ -145,6 +149,8 @@ impl Far {
             policy: None,
             script,
             cut_after_parts: None,
+            drain_after_parts: None,
+            ends: Timestamp::from_secs(1 << 40),
         }
     }
 
@@ -184,14 +190,16 @@ impl Far {
             epoch: self.epoch,
             under: HashMap::new(),
             cut_after_parts: self.cut_after_parts,
+            drain_after_parts: self.drain_after_parts,
         };
+        let ends = self.ends;
         let add = move |driver: &mut Driver, id: u32, joining: &mpsc::Sender<Joining>| {
             let id = LinkId(id);
             let (carries, kind) = match id.0 {
                 0 => (Carries::Control, LinkKind::Control),
                 _ => (Carries::Data, LinkKind::Data),
             };
-            let (link, far) = link_pair(kind);
+            let (link, far) = link_pair(kind, ends);
             driver.machine.linked(id, carries);
             driver.links.insert(id, drive(id, far, to_far.clone()));
             joining.try_send(Joining { id, carries, link }).unwrap();
@@ -240,6 +248,7 @@ struct Driver {
     epoch: Epoch,
     under: HashMap<OfferId, Under>,
     cut_after_parts: Option<u64>,
+    drain_after_parts: Option<u64>,
 }
 
 impl Driver {
@@ -319,6 +328,10 @@ impl Driver {
                 let stored = store.parts_stored;
                 drop(store);
                 self.machine.stored(offer, part);
+                if self.drain_after_parts == Some(stored) {
+                    let links = self.links.keys().copied();
+                    links.for_each(|link| self.machine.drain(link));
+                }
                 if self.cut_after_parts == Some(stored) {
                     self.cut_after_parts = None;
                     let last = *self.links.keys().last().unwrap();

@@ -126,6 +126,7 @@ pub struct SendSession {
     events: VecDeque<SendEvent>,
     offers_made: u64,
     inline_next: bool,
+    is_resting: bool,
 }
 
 /// What a link has under way, against the limits of the peer.
@@ -152,6 +153,7 @@ impl SendSession {
             events: VecDeque::new(),
             offers_made: 0,
             inline_next: false,
+            is_resting: false,
         }
     }
 
@@ -265,7 +267,7 @@ impl SendSession {
     /// new comes up on a link without a call that changed something.
     pub fn next(&mut self, link: LinkId, out: &mut Vec<u8>) -> Option<Work> {
         self.links.take(link, out);
-        if !self.links.takes_work(link) {
+        if self.is_resting || !self.links.takes_work(link) {
             return None;
         }
         self.ask(link, out);
@@ -392,9 +394,27 @@ impl SendSession {
         self.offers.keys().copied()
     }
 
-    /// Asks the peer to begin nothing new on `link`, and begins nothing itself.
-    pub fn drain(&mut self, link: LinkId) {
-        self.links.drain(link);
+    /// Begins nothing any more, on no link: what is begun comes to its end, what is not
+    /// goes on in another session.
+    pub fn rest(&mut self) {
+        self.is_resting = true;
+    }
+
+    /// Whether nothing is on its way: no part is begun and not stored, and of no object
+    /// all is sent without a receipt.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let is_quiet = |out: &Outgoing| {
+            out.flying.is_empty() && out.stage != Stage::Committing && !out.all_sent
+        };
+        self.offers.values().all(is_quiet)
+    }
+
+    /// Bytes of parts that are begun and not stored.
+    #[must_use]
+    pub fn flying_bytes(&self) -> u64 {
+        let flying = self.offers.values().flat_map(|out| out.flying.values());
+        flying.map(|flight| u64::from(flight.bytes)).sum()
     }
 
     /// Whether offers or parts are under way on `link`: a drained link without
