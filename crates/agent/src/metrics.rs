@@ -55,6 +55,7 @@ metrics! {
     OldestPending = gauge "sealift_oldest_pending_seconds" ["rule", "peer"] "Age of the oldest transfer that is not yet acknowledged.";
     SentObjects = counter "sealift_sent_objects_total" ["peer"] "Objects acknowledged by a peer.";
     SentBytes = counter "sealift_sent_bytes_total" ["peer"] "Plaintext bytes sent to a peer, repeated ones included.";
+    PartsInterrupted = counter "sealift_parts_interrupted_total" ["peer"] "Parts that were begun on a connection which was gone before they were stored.";
     Compressed = counter "sealift_compressed_bytes_total" ["peer"] "Plaintext bytes that were compressed on their way to a peer.";
     CompressionSaved = counter "sealift_compression_saved_bytes_total" ["peer"] "Bytes that did not have to be sent to a peer because of that.";
     SendLimit = gauge "sealift_send_limit_bytes_per_second" ["peer"] "Bytes a second that may leave for a peer now; missing where there is no limit.";
@@ -201,6 +202,7 @@ mod tests {
             "sealift_oldest_pending_seconds[rule,peer]",
             "sealift_sent_objects_total[peer]",
             "sealift_sent_bytes_total[peer]",
+            "sealift_parts_interrupted_total[peer]",
             "sealift_compressed_bytes_total[peer]",
             "sealift_compression_saved_bytes_total[peer]",
             "sealift_send_limit_bytes_per_second[peer]",

@@ -196,6 +196,8 @@ pub struct SenderStatus {
     pub bytes_written: u64,
     /// Parts that were there already when an object was offered.
     pub parts_resumed: u64,
+    /// Parts that were begun on a link which was gone before they were stored.
+    pub parts_interrupted: u64,
     /// Offers without an outcome yet.
     pub under_way: u64,
     /// Objects and parts of objects that the peer said are stored.

@@ -181,6 +181,9 @@ fn fill_sender(metrics: &Metrics, sender: &SenderStatus) {
         .series(Metric::SentBytes, &labels)
         .set(sender.bytes_written);
     metrics
+        .series(Metric::PartsInterrupted, &labels)
+        .set(sender.parts_interrupted);
+    metrics
         .series(Metric::Compressed, &labels)
         .set(sender.compressed);
     metrics

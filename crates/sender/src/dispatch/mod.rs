@@ -129,7 +129,7 @@ pub struct PeerSender {
     tally: Arc<Tally>,
     session: Mutex<Option<Arc<Shared>>>,
     /// Counts of the sessions before.
-    before: Mutex<(u64, u64)>,
+    before: Mutex<Counts>,
 }
 
 impl PeerSender {
@@ -149,9 +149,12 @@ impl PeerSender {
     /// How it stands.
     #[must_use]
     pub fn status(&self) -> SenderStatus {
-        let session = self.session.lock().clone();
-        let (written, resumed) = *self.before.lock();
-        let count = |of: fn(&Shared) -> u64| session.as_deref().map_or(0, of);
+        let current = self.session.lock();
+        let (session, mut counts) = (current.clone(), *self.before.lock());
+        drop(current);
+        if let Some(session) = &session {
+            counts.add(session);
+        }
         let mut sent = self.tally.snapshot();
         if let Some(session) = &session {
             for sent in &mut sent {
@@ -164,9 +167,10 @@ impl PeerSender {
             connected: session.is_some(),
             objects: sent.iter().map(|sent| sent.objects).sum(),
             bytes: sent.iter().map(|sent| sent.bytes).sum(),
-            bytes_written: written + count(|s| s.bytes_written.load(Ordering::Relaxed)),
-            parts_resumed: resumed + count(|s| s.parts_resumed.load(Ordering::Relaxed)),
-            under_way: count(|s| s.under_way() as u64),
+            bytes_written: counts.written,
+            parts_resumed: counts.resumed,
+            parts_interrupted: counts.interrupted,
+            under_way: session.as_deref().map_or(0, |s| s.under_way() as u64),
             acknowledgements,
             answers,
             limit: self.pace.rate(),
@@ -277,11 +281,32 @@ impl PeerSender {
     }
 
     fn end(&self, shared: &Shared) {
-        *self.session.lock() = None;
-        let mut before = self.before.lock();
-        before.0 += shared.bytes_written.load(Ordering::Relaxed);
-        before.1 += shared.parts_resumed.load(Ordering::Relaxed);
+        // What is still under way is interrupted with its links.
+        shared
+            .link_ids()
+            .into_iter()
+            .for_each(|link| shared.leave(link));
+        let mut current = self.session.lock();
+        *current = None;
+        self.before.lock().add(shared);
+        drop(current);
         self.settings.journal.release(&shared.end_leases());
+    }
+}
+
+/// What is counted over all sessions.
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    written: u64,
+    resumed: u64,
+    interrupted: u64,
+}
+
+impl Counts {
+    fn add(&mut self, session: &Shared) {
+        self.written += session.bytes_written.load(Ordering::Relaxed);
+        self.resumed += session.parts_resumed.load(Ordering::Relaxed);
+        self.interrupted += session.machine.lock().interrupted();
     }
 }
 

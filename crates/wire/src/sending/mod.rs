@@ -127,6 +127,8 @@ pub struct SendSession {
     offers_made: u64,
     inline_next: bool,
     is_resting: bool,
+    /// Parts that were begun on a link which was gone before they were stored.
+    interrupted: u64,
 }
 
 /// What a link has under way, against the limits of the peer.
@@ -154,6 +156,7 @@ impl SendSession {
             offers_made: 0,
             inline_next: false,
             is_resting: false,
+            interrupted: 0,
         }
     }
 
@@ -171,7 +174,10 @@ impl SendSession {
         }
         self.usage.remove(&link);
         for (id, out) in &mut self.offers {
-            match out.lose(link) {
+            let flying = out.flying.len();
+            let lost = out.lose(link);
+            self.interrupted += (flying - out.flying.len()) as u64;
+            match lost {
                 Lost::Nothing => {}
                 // Those that count already come before those that would count anew.
                 Lost::AskAnywhere if out.asked => self.to_ask.push_front(*id),
@@ -408,6 +414,12 @@ impl SendSession {
             out.flying.is_empty() && out.stage != Stage::Committing && !out.all_sent
         };
         self.offers.values().all(is_quiet)
+    }
+
+    /// Parts that were begun and whose link was gone before they were stored.
+    #[must_use]
+    pub fn interrupted(&self) -> u64 {
+        self.interrupted
     }
 
     /// Bytes of parts that are begun and not stored.
