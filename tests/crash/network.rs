@@ -68,6 +68,37 @@ fn connections_that_are_half_open_are_replaced() {
 
 #[test]
 #[ignore = "needs namespaces and nft: run by cargo xtask test"]
+fn a_receiver_that_nobody_can_dial_dials_the_sender() {
+    let mut pair = Pair::alone_in(&roomy_dir(2 << 30));
+    let network = Network::between(&mut pair);
+    network.admits_nothing_to_b();
+    pair.a.edit("address = \"10.199.1.2:7443\"", "");
+    let listen = "[listen]\naddress = \"10.199.1.1:7443\"\ninterface = \"eth0\"\n\
+                  networks = [\"10.199.1.2/32\"]\n";
+    pair.a
+        .edit("# [listen]\n# address = \"0.0.0.0:7443\"", listen);
+    pair.b.edit("[listen]\naddress = \"0.0.0.0:7443\"", "");
+    let dialled = format!(
+        "identity = \"{}\"\naddress = \"10.199.1.1:7443\"\ndial_for = [\"receive\"]",
+        pair.a.identity
+    );
+    let identity = format!("identity = \"{}\"", pair.a.identity);
+    pair.b.edit(&identity, &dialled);
+    write(&pair, "before", 20);
+    pair.start();
+    pair.wait_completed(21, TIME_MAX);
+    // After a break it dials again.
+    network.connected(false);
+    thread::sleep(Duration::from_secs(1));
+    network.connected(true);
+    write(&pair, "after", 20);
+    pair.wait_completed(42, TIME_MAX);
+    pair.verify_both(TIME_MAX);
+    pair.stop();
+}
+
+#[test]
+#[ignore = "needs namespaces and nft: run by cargo xtask test"]
 fn five_of_a_hundred_packets_may_be_lost() {
     let (pair, network) = two_hosts();
     network.loses(5);

@@ -78,6 +78,11 @@ impl Network {
         }
     }
 
+    /// Lets no connection be made to `b`; those that it makes stand.
+    pub(crate) fn admits_nothing_to_b(&self) {
+        self.rule(&self.b, "tcp flags & (syn|ack) == syn drop");
+    }
+
     /// Loses every packet of the connections that stand, without a word to either end.
     pub(crate) fn cuts_what_stands(&self) -> usize {
         let listing = ip(&["netns", "exec", &self.a, "cat", "/proc/net/tcp"]);

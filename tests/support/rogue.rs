@@ -5,8 +5,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 use sealift_agent::{World, config::Config, load_credentials, load_peers};
 use sealift_identity::TlsContext;
 use sealift_terms::{
-    BucketName, Change, ChangeKind, Epoch, Identity, ObjectFacts, ObjectKey, Order, PartSize,
-    SessionId, SiteId, VersionId, VersionName,
+    BucketName, Change, ChangeKind, Epoch, Identity, Networks, ObjectFacts, ObjectKey, Order,
+    PartSize, SessionId, SiteId, VersionId, VersionName,
 };
 use sealift_tunnel::{
     Accepted, Dialer, Incoming, Link, LinkKind, LinkReader, LinkWriter, Listener, TcpTransport,
@@ -181,7 +181,7 @@ impl Rogue {
         let (address, tls) = (address.to_owned(), self.tls.clone());
         let listener = self.waits(async move {
             let refused = Arc::new(|refused| panic!("{refused}"));
-            Listener::bind(&TcpTransport, &address, tls, refused).await
+            Listener::bind(&TcpTransport, &address, tls, Networks::default(), refused).await
         });
         let mut listener = listener.unwrap();
         self.runtime.spawn(async move {

@@ -23,6 +23,7 @@ pub mod id;
 pub mod identity;
 pub mod limits;
 pub mod name;
+pub mod networks;
 pub mod order;
 pub mod part;
 pub mod reason;
@@ -40,6 +41,7 @@ pub use name::{
     BucketName, ForwardName, KeyAlias, KeyId, NameError, ObjectKey, PeerName, Region, RuleName,
     SiteName, VersionId,
 };
+pub use networks::{Network, Networks};
 pub use order::Order;
 pub use part::{CHUNK_BYTES, PartIndex, PartSize};
 pub use reason::Reason;

@@ -74,6 +74,9 @@ pub enum Cause {
     /// Its handshake, or its HELLO, came to nothing.
     #[error("{0}")]
     Handshake(#[source] TunnelError),
+    /// Its address is in none of the networks that connections may come from.
+    #[error("its address is in none of the networks of listen.networks")]
+    NetworkNotAllowed,
     /// Too many handshakes are under way.
     #[error(
         "{} handshakes are under way already",
@@ -129,6 +132,7 @@ impl Refused {
             | Cause::TooManyFromSource
             | Cause::TooManyLinks
             | Cause::TooManyLinksOfPeer { .. } => Reason::PeerUnreachable,
+            Cause::NetworkNotAllowed => Reason::PolicyDenied,
             Cause::NotAdmitted { .. } => Reason::PeerProtocolMismatch,
         }
     }
@@ -141,6 +145,7 @@ impl Refused {
             Cause::Handshake(TunnelError::TooSlow) => "too_slow",
             Cause::Handshake(TunnelError::Wire(_)) => "bad_hello",
             Cause::Handshake(_) => "cut_off",
+            Cause::NetworkNotAllowed => "network_not_allowed",
             Cause::TooMany => "too_many",
             Cause::TooManyFromSource => "too_many_from_source",
             Cause::TooManyLinks => "too_many_links",

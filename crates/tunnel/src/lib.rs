@@ -17,6 +17,7 @@
 //!
 //! | from outside | the answer |
 //! |---|---|
+//! | a source outside of the networks it is to listen to | refused before a byte is read |
 //! | plaintext, TLS 1.2, no certificate, another CA, a stranger's identity | refused, and reported once with its cause |
 //! | connections that never finish a handshake | 10 seconds, 128 at once, 16 from one address |
 //! | a peer that reads slowly | writing waits; a fixed buffer per link, nothing queued behind it; given up after 60 seconds without a byte |
@@ -50,5 +51,5 @@ pub use link::{Link, LinkKind};
 pub use listener::{Accepted, Listener, OnRefused};
 pub use reader::{Incoming, LinkReader};
 pub use sealift_host::TcpFacts;
-pub use transport::{Accept, Connection, Meter, TcpTransport, Transport};
+pub use transport::{Accept, Connection, Meter, OnInterface, TcpTransport, Transport};
 pub use writer::LinkWriter;

@@ -10,8 +10,9 @@ use std::{
 
 use parking_lot::Mutex;
 use sealift_identity::TlsContext;
-use sealift_terms::limits::{
-    HANDSHAKE_TIME_MAX, PENDING_HANDSHAKES_MAX, PENDING_HANDSHAKES_PER_SOURCE_MAX,
+use sealift_terms::{
+    Networks,
+    limits::{HANDSHAKE_TIME_MAX, PENDING_HANDSHAKES_MAX, PENDING_HANDSHAKES_PER_SOURCE_MAX},
 };
 use sealift_wire::Hello;
 use tokio::{sync::mpsc, task::JoinHandle, time};
@@ -49,8 +50,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens on `address` and shakes hands with whoever comes, as many at once
-    /// as the limits allow.
+    /// Listens on `address` and shakes hands with whoever comes from one of the networks
+    /// `from`, as many at once as the limits allow.
     ///
     /// # Errors
     /// [`TunnelError::Io`] when the address cannot be listened on.
@@ -58,6 +59,7 @@ impl Listener {
         transport: &dyn Transport,
         address: &str,
         tls: Arc<TlsContext>,
+        from: Networks,
         on_refused: OnRefused,
     ) -> Result<Self, TunnelError> {
         let what = "listening";
@@ -69,6 +71,7 @@ impl Listener {
         let (to, ready) = mpsc::channel(READY_MAX);
         let door = Arc::new(Door {
             tls,
+            from,
             on_refused,
             pending: Mutex::default(),
             to,
@@ -111,6 +114,7 @@ impl fmt::Debug for Listener {
 /// What the handshakes of one listener share.
 struct Door {
     tls: Arc<TlsContext>,
+    from: Networks,
     on_refused: OnRefused,
     pending: Mutex<Pending>,
     to: mpsc::Sender<Accepted>,
@@ -178,6 +182,9 @@ struct Slot {
 
 fn enter(door: &Arc<Door>, from: SocketAddr) -> Result<Slot, Cause> {
     let source = from.ip().to_canonical();
+    if !door.from.allow(source) {
+        return Err(Cause::NetworkNotAllowed);
+    }
     door.pending.lock().enter(source)?;
     Ok(Slot {
         door: door.clone(),

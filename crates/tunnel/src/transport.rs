@@ -11,8 +11,11 @@ use async_trait::async_trait;
 use sealift_host::{TcpFacts, prefer_bbr, tcp_facts};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
+
+/// Connections that wait to be accepted, as tokio has it where nothing is said.
+const BACKLOG: u32 = 1024;
 
 /// A connection's two directions, and who is at the other end.
 pub struct Connection {
@@ -97,6 +100,34 @@ impl Transport for TcpTransport {
     async fn listen(&self, address: &str) -> io::Result<Box<dyn Accept>> {
         let listener = TcpListener::bind(address).await?;
         // What it accepts has it from the first segment on.
+        prefer_bbr(&listener);
+        Ok(Box::new(listener))
+    }
+}
+
+/// The operating system's TCP, for those who come by one network interface.
+#[derive(Debug, Clone)]
+pub struct OnInterface {
+    /// As `ip link` calls it.
+    pub name: String,
+}
+
+#[async_trait]
+impl Transport for OnInterface {
+    async fn dial(&self, address: &str) -> io::Result<Connection> {
+        TcpTransport.dial(address).await
+    }
+
+    async fn listen(&self, address: &str) -> io::Result<Box<dyn Accept>> {
+        let address: SocketAddr = address.parse().map_err(io::Error::other)?;
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind_device(Some(self.name.as_bytes()))?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
         prefer_bbr(&listener);
         Ok(Box::new(listener))
     }

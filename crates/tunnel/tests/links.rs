@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use sealift_terms::PartIndex;
+use sealift_terms::{Networks, PartIndex, Reason};
 use sealift_tunnel::*;
 use sealift_wire::{FRAME_HEADER_BYTES, FrameType, Header, OfferId, Role};
 use stage::{Pair, hello, identity};
@@ -297,4 +297,51 @@ async fn keys_are_renewed_under_way_as_the_peer_wishes() {
         echo(link, MEBIBYTES).await;
         peer.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn who_comes_from_a_network_that_is_not_allowed_is_not_heard() {
+    let networks = |text: &str| Networks::only(vec![text.parse().unwrap()]);
+    let pair = Pair::new();
+    let (listener, refused) = pair.listen_to(networks("192.0.2.0/24")).await;
+    let mut stranger = TcpStream::connect(listener.address()).unwrap();
+    let second = Some(Duration::from_secs(10));
+    stranger.set_read_timeout(second).unwrap();
+    // It is closed without a word, before anything was said.
+    let heard = tokio::task::spawn_blocking(move || stranger.read(&mut [0; 64]));
+    assert_eq!(heard.await.unwrap().unwrap(), 0);
+    let told = std::mem::take(&mut *refused.lock());
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].word(), "network_not_allowed");
+    assert_eq!(told[0].reason(), Reason::PolicyDenied);
+
+    let (mut listener, refused) = pair.listen_to(networks("127.0.0.0/8")).await;
+    let address = listener.address().to_string();
+    let b = identity("b", "b1");
+    let dialled = async {
+        let dialer = stage::dialer(&pair.a);
+        let mut link = dialer.dial(&address, &b, LinkKind::Control).await.unwrap();
+        link.greet(&hello(Role::Send)).await.unwrap();
+    };
+    let answered = async {
+        let mut link = listener.accept().await.unwrap().link;
+        link.answer(&hello(Role::Receive)).await.unwrap();
+    };
+    tokio::join!(dialled, answered);
+    assert!(refused.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_listener_of_an_interface_is_reached_by_it() {
+    let by = |name: &str| OnInterface {
+        name: name.to_owned(),
+    };
+    let listener = by("lo").listen("127.0.0.1:0").await.unwrap();
+    let address = listener.address().unwrap();
+    let (lo, text) = (by("lo"), address.to_string());
+    let dialled = lo.dial(&text);
+    let (dialled, accepted) = tokio::join!(dialled, listener.accept());
+    assert_eq!(dialled.unwrap().peer, address);
+    assert!(accepted.is_ok());
+    assert!(by("none-such").listen("127.0.0.1:0").await.is_err());
 }

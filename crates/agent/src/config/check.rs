@@ -3,18 +3,22 @@
 use std::{net::SocketAddr, ops::Range, time::Duration};
 
 use sealift_identity::TlsPolicy;
-use sealift_terms::{PartSize, limits};
+use sealift_terms::{Network, Networks, PartSize, limits};
 use toml::Spanned;
 
 use super::{
     checked::{
-        Ca, Compression, IdentityFiles, Issuer, Limits, Log, LogFormat, RootKeySource, Scrub, Site,
+        Ca, Compression, IdentityFiles, Issuer, Limits, Listen, Log, LogFormat, RootKeySource,
+        Scrub, Site,
     },
     checker::Checker,
     entries::host_and_port,
     named::Wanted,
     raw::{self, Number, Text},
 };
+
+/// The kernel's IFNAMSIZ, without the byte that ends a name.
+const INTERFACE_BYTES_MAX: usize = 15;
 
 pub(super) fn site(c: &mut Checker<'_>, raw: &raw::Site) -> Option<Site> {
     let name = c.name("site.name", &raw.name);
@@ -144,8 +148,43 @@ fn credential(c: &mut Checker<'_>, text: &Text) -> Option<RootKeySource> {
 }
 
 /// An address whose traffic is encrypted: any will do.
-pub(super) fn listen(c: &mut Checker<'_>, raw: &raw::Listen) -> Option<SocketAddr> {
-    address(c, "listen.address", raw.address.as_ref()?)
+pub(super) fn listen(c: &mut Checker<'_>, raw: &raw::Listen) -> Option<Listen> {
+    let Some(text) = &raw.address else {
+        let more = raw.interface.iter().chain(&raw.networks).next()?;
+        return c.refuse(
+            "listen.address",
+            &more.span(),
+            "no address",
+            "an address, where there is more in [listen]",
+            "add address = \"0.0.0.0:7443\", or remove the section: this agent only dials then",
+        );
+    };
+    let network = |text: &Text| c.name::<Network>("listen.networks", text);
+    let networks = raw.networks.iter().filter_map(network).collect();
+    Some(Listen {
+        interface: raw.interface.as_ref().and_then(|name| interface(c, name)),
+        networks: Networks::only(networks),
+        address: address(c, "listen.address", text)?,
+    })
+}
+
+/// The name of a network interface, as the kernel takes it.
+fn interface(c: &mut Checker<'_>, text: &Text) -> Option<String> {
+    let name = text.get_ref();
+    let is_one = (1..=INTERFACE_BYTES_MAX).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'/');
+    match is_one {
+        true => Some(name.clone()),
+        false => c.refuse(
+            "listen.interface",
+            &text.span(),
+            format!("{name:?}"),
+            "the name of a network interface: 1 to 15 characters",
+            "write one that `ip link` shows",
+        ),
+    }
 }
 
 /// An address whose traffic is in the clear: loopback or nothing.

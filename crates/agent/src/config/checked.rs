@@ -6,7 +6,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use sealift_forward::{Forward, Target};
 use sealift_identity::{Grants, TlsPolicy};
 use sealift_sender::Timetable;
-use sealift_terms::{BucketName, Identity, PartSize, PeerName, Region, RuleName, SiteName};
+use sealift_terms::{
+    BucketName, Identity, Networks, PartSize, PeerName, Region, RuleName, SiteName,
+};
 
 use super::{error::Place, named::Named};
 
@@ -24,7 +26,7 @@ pub struct Config {
     /// `[tls]`.
     pub tls: TlsPolicy,
     /// `[listen]`: where peers are awaited; without it this agent only dials.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Listen>,
     /// `[admin]`: where health and metrics are shown, on loopback.
     pub admin: Option<SocketAddr>,
     /// `[limits]`.
@@ -53,6 +55,17 @@ pub struct Config {
     pub forward_targets: Vec<Target>,
     /// The files and directories that it names, but for sources.
     pub(crate) named: Vec<Named>,
+}
+
+/// `[listen]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// The address.
+    pub address: SocketAddr,
+    /// The network interface by which peers come; any without it.
+    pub interface: Option<String>,
+    /// The networks that they come from.
+    pub networks: Networks,
 }
 
 /// `[site]`.

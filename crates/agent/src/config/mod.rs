@@ -29,8 +29,8 @@ use std::{
 use sealift_terms::limits;
 
 pub use checked::{
-    Bucket, Ca, Compression, Config, DialFor, IdentityFiles, Issuer, Limits, Log, LogFormat,
-    Memory, Peer, RootKeySource, Rule, Scrub, Site, SourceDirectory,
+    Bucket, Ca, Compression, Config, DialFor, IdentityFiles, Issuer, Limits, Listen, Log,
+    LogFormat, Memory, Peer, RootKeySource, Rule, Scrub, Site, SourceDirectory,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;

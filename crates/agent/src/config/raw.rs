@@ -95,6 +95,9 @@ pub(crate) struct Tls {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Listen {
     pub(crate) address: Option<Text>,
+    pub(crate) interface: Option<Text>,
+    #[serde(default)]
+    pub(crate) networks: Vec<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

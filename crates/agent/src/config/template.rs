@@ -148,6 +148,10 @@ impl Template {
             &[("address", self.listen.as_deref(), "0.0.0.0:7443")],
         );
         text.push_str(
+            "# Only by this interface, and only from these networks; others are refused unheard.\n\
+             # interface = \"wg0\"\n# networks = [\"10.0.0.0/8\", \"fd00::/8\"]\n",
+        );
+        text.push_str(
             "\n# Health and metrics in the clear, on loopback only. Commands use the socket in data_dir.\n",
         );
         section(

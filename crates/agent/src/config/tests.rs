@@ -254,6 +254,26 @@ fn who_issues_and_who_renews_is_checked() {
 }
 
 #[test]
+fn where_peers_come_from_is_checked() {
+    let more = "interface = \"wg0\"\nnetworks = [\"10.0.0.0/8\", \"fd00::/8\"]\n";
+    let address = "[listen]\naddress = \"127.0.0.1:7443\"\n";
+    let text = GOOD.replacen(address, &format!("{address}{more}"), 1);
+    let listen = Config::check(&source(&text)).unwrap().listen.unwrap();
+    assert_eq!(listen.interface.as_deref(), Some("wg0"));
+    assert_eq!(listen.networks.to_string(), "10.0.0.0/8, fd00::/8");
+    for (from, to, setting) in [
+        ("10.0.0.0/8", "10.0.0.1/8", "listen.networks"),
+        ("fd00::/8", "everywhere", "listen.networks"),
+        ("wg0", "", "listen.interface"),
+        ("wg0", "a-name-that-is-too-long", "listen.interface"),
+        ("address = \"127.0.0.1:7443\"\n", "", "listen.address"),
+    ] {
+        let error = Config::check(&source(&text.replacen(from, to, 1))).unwrap_err();
+        assert_eq!(error.refusals[0].setting, setting, "{error}");
+    }
+}
+
+#[test]
 fn more_peers_than_the_limit_are_refused() {
     let mut text = GOOD.to_owned();
     for n in 0..sealift_terms::limits::PEERS_MAX {

@@ -1,35 +1,50 @@
 //! The checks of the receiving half: where peers are awaited, and what they may do.
 
-use std::{
-    io::ErrorKind,
-    net::{SocketAddr, TcpListener},
-    os::unix::net::UnixStream,
-};
+use std::{io::ErrorKind, net::TcpListener, os::unix::net::UnixStream, path::Path};
 
 use sealift_identity::Action;
 
 use crate::{
     CheckLine,
-    config::{Bucket, Config},
+    config::{Bucket, Config, Listen},
 };
+
+/// Where the kernel shows its network interfaces.
+const INTERFACES: &str = "/sys/class/net";
 
 pub(super) fn check(config: &Config) -> Vec<CheckLine> {
     let mut lines = Vec::new();
-    lines.extend(config.listen.map(|address| listen(config, address)));
+    lines.extend(config.listen.iter().map(|at| listen(config, at)));
     lines.extend(config.buckets.iter().map(|bucket| grants(config, bucket)));
     lines
 }
 
 /// Binds for a moment. The running agent of this site is in nobody's way.
-fn listen(config: &Config, address: SocketAddr) -> CheckLine {
-    let check = "listen";
+fn listen(config: &Config, listen: &Listen) -> CheckLine {
+    let (check, address) = ("listen", listen.address);
+    if let Some(name) = &listen.interface
+        && !Path::new(INTERFACES).join(name).exists()
+    {
+        return CheckLine::fail(
+            check,
+            format!("there is no network interface {name}"),
+            "name one that `ip link` shows in listen.interface, or bring it up first",
+        );
+    }
+    let from = match listen.networks.are_all() {
+        true => String::new(),
+        false => format!(", for peers from {}", listen.networks),
+    };
     match TcpListener::bind(address) {
-        Ok(_) => CheckLine::pass(check, format!("{address} can be bound")),
+        Ok(_) => CheckLine::pass(check, format!("{address} can be bound{from}")),
         Err(error)
             if error.kind() == ErrorKind::AddrInUse
                 && UnixStream::connect(config.socket()).is_ok() =>
         {
-            CheckLine::pass(check, format!("{address} is held by the running agent"))
+            CheckLine::pass(
+                check,
+                format!("{address} is held by the running agent{from}"),
+            )
         }
         Err(error) => CheckLine::fail(
             check,

@@ -15,7 +15,7 @@ use sealift_sender::{
 };
 use sealift_store::{DirectorySource, Source};
 use sealift_terms::{AuditKind, BucketName};
-use sealift_tunnel::{Dialer, Listener, OnRefused, TcpTransport};
+use sealift_tunnel::{Dialer, Listener, OnInterface, OnRefused, TcpTransport, Transport};
 use sealift_wire::Role;
 use tokio::{sync::watch, task::JoinSet};
 
@@ -250,11 +250,15 @@ async fn listen(
     refused: &OnRefused,
     tls: &Arc<TlsContext>,
 ) -> Result<Option<Listener>, Error> {
-    let Some(address) = config.listen else {
+    let Some(listen) = &config.listen else {
         return Ok(None);
     };
-    let address = address.to_string();
-    let listener = Listener::bind(&TcpTransport, &address, tls.clone(), refused.clone()).await;
+    let transport: Box<dyn Transport> = match listen.interface.clone() {
+        Some(name) => Box::new(OnInterface { name }),
+        None => Box::new(TcpTransport),
+    };
+    let (address, from) = (listen.address.to_string(), listen.networks.clone());
+    let listener = Listener::bind(&*transport, &address, tls.clone(), from, refused.clone()).await;
     listener
         .map(Some)
         .map_err(Error::failed("listening for peers"))

@@ -8,7 +8,9 @@ use sealift_host::{OsClock, OsRng};
 use sealift_identity::{
     Credentials, LeafRequest, PeerTrust, Peers, RootAuthority, TlsContext, TlsPolicy, TrustBundle,
 };
-use sealift_terms::{Clock, Epoch, Identity, PeerName, Region, SessionId, SiteId, SiteName};
+use sealift_terms::{
+    Clock, Epoch, Identity, Networks, PeerName, Region, SessionId, SiteId, SiteName,
+};
 use sealift_tunnel::*;
 use sealift_wire::{Hello, Limits, Role};
 
@@ -95,10 +97,21 @@ impl Pair {
 
     /// A listener of `b1`, and where it writes down refusals.
     pub async fn listen(&self) -> (Listener, Arc<Mutex<Vec<Refused>>>) {
+        self.listen_to(Networks::default()).await
+    }
+
+    /// One that listens to some networks only.
+    pub async fn listen_to(&self, from: Networks) -> (Listener, Arc<Mutex<Vec<Refused>>>) {
         let refused = Arc::new(Mutex::new(Vec::new()));
         let told = refused.clone();
         let on_refused: OnRefused = Arc::new(move |refusal| told.lock().push(refusal));
-        let listener = Listener::bind(&TcpTransport, "127.0.0.1:0", self.b.clone(), on_refused);
+        let listener = Listener::bind(
+            &TcpTransport,
+            "127.0.0.1:0",
+            self.b.clone(),
+            from,
+            on_refused,
+        );
         (listener.await.unwrap(), refused)
     }
 
