@@ -6,6 +6,7 @@ use std::{fs, process::Command, thread};
 const PROGRAMS: &[(&str, &str)] = &[
     ("rsync", "--version"),
     ("stunnel", "-version"),
+    ("haproxy", "-v"),
     ("gocryptfs", "-version"),
     ("restic", "version"),
     ("nginx", "-v"),

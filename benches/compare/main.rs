@@ -29,6 +29,7 @@ mod race;
 mod report;
 #[path = "../end_to_end/sites.rs"]
 mod sites;
+mod streams;
 mod works;
 
 use std::{fs, io, path::PathBuf, process::ExitCode, time::Instant};

@@ -12,6 +12,8 @@ pub struct Pki {
     pub ca: String,
     pub server: String,
     pub server_key: String,
+    /// Certificate and key in one file.
+    pub server_both: String,
     pub client: String,
     pub client_key: String,
     /// Certificate and key in one file.
@@ -37,6 +39,7 @@ impl Pki {
             ca: file("ca.pem", &ca.pem())?,
             server: file("server.pem", &server)?,
             server_key: file("server.key", &server_key)?,
+            server_both: file("server.both", &format!("{server}{server_key}"))?,
             client: file("client.pem", &client)?,
             client_key: file("client.key", &client_key)?,
             client_both: file("client.both", &format!("{client}{client_key}"))?,

@@ -82,9 +82,8 @@ impl Authority {
             hosts: hosts.clone(),
             source: source.to_owned(),
         };
-        let peer = |name: &str, region: &str| {
-            format!("{name},spiffe://bench.sealift/region/{region}/agent/{name},bundle.json")
-        };
+        let peer =
+            |name: &str, region: &str| format!("{name},{},bundle.json", identity(name, region));
         let listen = format!("{}:{}", hosts.address, free_port());
         let receives = ["--listen", &listen, "--bucket", BUCKET];
         sites.init("b", "region-b", &peer("a", "region-a"), &receives);
@@ -100,6 +99,17 @@ impl Sites {
         let config = self.config(name);
         let init = ["init", "-c", &config, "--name", name, "--region", region];
         run(&[&init[..], &["--data-dir", "data", "--peer", peer], more].concat());
+    }
+
+    /// Adds to the configuration of one.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn configure(&self, name: &str, more: &str) -> io::Result<()> {
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(self.config(name))?;
+        write!(file, "\n{more}")
     }
 
     /// Both agents, running and connected.
@@ -242,6 +252,11 @@ impl Agents<'_> {
         self.sender.stop();
         self.receiver.stop();
     }
+}
+
+/// The identity of an agent.
+pub fn identity(name: &str, region: &str) -> String {
+    format!("spiffe://bench.sealift/region/{region}/agent/{name}")
 }
 
 /// One request to an agent's socket; the body of the answer as it came.

@@ -5,6 +5,7 @@ mod disk;
 mod long;
 mod many;
 mod read;
+mod streams;
 
 use std::{io, path::Path};
 
@@ -93,6 +94,10 @@ pub const ALL: &[WorkOf] = &[
     WorkOf {
         name: "read",
         run: read::read,
+    },
+    WorkOf {
+        name: "streams",
+        run: streams::streams,
     },
     WorkOf {
         name: "long",

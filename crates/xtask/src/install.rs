@@ -1,6 +1,9 @@
 //! What the tests and the comparison need besides Rust.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// Programs, each with the Debian package that has it.
 type Programs = &'static [(&'static str, &'static str)];
@@ -17,6 +20,8 @@ pub(crate) const TESTED: Programs = &[
     ("pg_createcluster", "postgresql"),
     ("redis-server", "redis-server"),
     ("redis-benchmark", "redis-tools"),
+    ("pip3", "python3-pip"),
+    ("testssl", "testssl.sh"),
 ];
 
 /// What the comparison starts.
@@ -26,6 +31,7 @@ pub(crate) const COMPARED: Programs = &[
     ("iperf3", "iperf3"),
     ("fusermount", "fuse"),
     ("gocryptfs", "gocryptfs"),
+    ("haproxy", "haproxy"),
     ("nginx", "nginx"),
     ("ping", "iputils-ping"),
     ("pip3", "python3-pip"),
@@ -56,15 +62,31 @@ pub(crate) fn debian_packages(programs: Programs) -> Result<(), String> {
     )
 }
 
-/// Installs a Python package below `folder`; says whether that worked.
+/// A scanner that the tests start.
+const SSLYZE: &str = "sslyze==6.3.1";
+
+/// Installs [`SSLYZE`]; where it lies.
+pub(crate) fn sslyze() -> Result<PathBuf, String> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/sslyze");
+    match python_package(SSLYZE, &folder) {
+        true => Ok(folder),
+        false => Err(format!("{SSLYZE} cannot be installed")),
+    }
+}
+
+/// Installs a Python package, and what it needs, below `folder`; says whether it is there.
 pub(crate) fn python_package(package: &str, folder: &Path) -> bool {
+    let done = folder.join("installed");
+    if std::fs::read_to_string(&done).is_ok_and(|version| version == package) {
+        return true;
+    }
     println!("installing {package}");
     let status = Command::new("pip3")
-        .args(["install", "-q", "--no-deps", "--root-user-action=ignore"])
+        .args(["install", "-q", "--upgrade", "--root-user-action=ignore"])
         .arg("--target")
         .args([folder.as_os_str(), package.as_ref()])
         .status();
-    status.is_ok_and(|status| status.success())
+    status.is_ok_and(|status| status.success()) && std::fs::write(done, package).is_ok()
 }
 
 fn is_installed(program: &str) -> bool {
