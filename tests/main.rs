@@ -12,5 +12,6 @@
 mod cli;
 mod crash;
 mod scenario;
+mod soak;
 mod support;
 mod tidy;

@@ -10,7 +10,7 @@ use rcgen::{
 };
 
 use sealift_agent::World;
-use sealift_identity::{Authority, LeafRequest};
+use sealift_identity::{Authority, Enrolments, LeafRequest};
 use sealift_terms::Region;
 
 use super::{pair::Pair, site::Site};
@@ -35,6 +35,8 @@ impl Pair {
             fs::remove_file(old).unwrap();
         }
         issued.save(&certificate, &key).unwrap();
+        let enrolments = Enrolments::open(&self.authority()).unwrap();
+        enrolments.note_issued(&issued.leaf).unwrap();
     }
 
     /// Gives b a certificate that lives so long from [`BACKDATED`] on, signed with the

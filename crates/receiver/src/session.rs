@@ -186,15 +186,20 @@ impl Session {
         self.links.lock().remove(&id);
         let ((), events) = self.with_machine(|machine| machine.lost(id));
         events.into_iter().for_each(|event| self.take(event));
-        if let Err(error @ ReceiverError::PeerMisbehaved(_)) = &end {
-            let fault = (error.reason(), format!("on link {id}: {error}"));
-            self.fault.lock().get_or_insert(fault);
-            let close = Close {
-                reason: Some(Reason::PeerProtocolMismatch),
-                evidence: Evidence::new(error.to_string()),
-            };
-            self.close_link(id, writer, &close).await;
-            self.end();
+        match &end {
+            // Without TLS's own last word the peer would have to call it cut off.
+            Ok(()) => drop(tokio::time::timeout(LAST_WORD, writer.close()).await),
+            Err(error @ ReceiverError::PeerMisbehaved(_)) => {
+                let fault = (error.reason(), format!("on link {id}: {error}"));
+                self.fault.lock().get_or_insert(fault);
+                let close = Close {
+                    reason: Some(Reason::PeerProtocolMismatch),
+                    evidence: Evidence::new(error.to_string()),
+                };
+                self.close_link(id, writer, &close).await;
+                self.end();
+            }
+            Err(_) => {}
         }
         end
     }

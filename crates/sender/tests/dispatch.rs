@@ -588,14 +588,14 @@ async fn ends_in_the_middle_and_goes_on(mut first: Far, limit: Timetable) {
     site.sender.limit(limit);
     site.source.put("k", content(400 * part)).unwrap();
     let running = site.run(&first);
-    let ended = timeout(Duration::from_secs(20), running.near).await;
-    ended.expect("it ends by itself").unwrap().unwrap();
+    let ended = timeout(Duration::from_secs(20), running.near).await; // by itself
+    ended.unwrap().unwrap().unwrap();
     assert!(OsClock.now() < first.ends, "in time");
     let (stored, closed) = {
         let store = first.store.lock();
         (store.parts_stored, store.closed.len())
     };
-    assert!((21..=400).contains(&stored), "{stored} parts");
+    assert!((20..=400).contains(&stored), "{stored} parts");
     assert_eq!(closed, 3, "each link is closed in order");
     site.sender.limit(Timetable::default());
     (first.ends, first.drain_after_parts) = (takes_all().ends, None);

@@ -1,10 +1,11 @@
-//! The project's own commands: `cargo xtask test [--full]`, `cargo xtask simulate`,
+//! The project's own commands: `cargo xtask test [--full]`, `cargo xtask simulate`, `cargo xtask soak`,
 //! `cargo xtask bench WHAT`, `cargo xtask compare`.
 
 mod bench;
 mod compare;
 mod install;
 mod simulate;
+mod soak;
 mod suite;
 
 use std::process::ExitCode;
@@ -13,6 +14,8 @@ const USAGE: &str = "\
 cargo xtask test [--full]            install what the tests need, run all of them
 cargo xtask simulate [--seed N] [--rounds M] [--seeds COUNT --from N]
                                      seeds of the simulation, each twice; see tests/simulate
+cargo xtask soak [--minutes N] [--cert-life-secs N]
+                                     objects and streams while certificates rotate
 cargo xtask bench end-to-end [ARGS]  the whole path beside a hand-written floor (--json, --quick)
 cargo xtask bench seal|tunnel        one part of the path by itself
 cargo xtask compare [ARGS]           beside what users would pick instead, as root
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
         ["test"] => suite::run_all(suite::Count::Usual),
         ["test", "--full"] => suite::run_all(suite::Count::Full),
         ["simulate", rest @ ..] => simulate::run(rest),
+        ["soak", rest @ ..] => soak::run(rest),
         ["bench", what, rest @ ..] => bench::run(what, rest),
         ["compare", rest @ ..] => compare::run(rest),
         _ => Err(format!("usage:\n{USAGE}")),

@@ -1,6 +1,7 @@
 //! The test suites, each with a budget of minutes, printed beside the time taken.
 
 use std::{
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -21,6 +22,10 @@ struct Suite {
     /// Each is given to a shell.
     commands: &'static [&'static str],
 }
+
+/// The soak, for a minute where the environment does not say otherwise.
+pub(crate) const SOAK: &str = "cargo test --release --locked --workspace --test sealift -- \
+                     --include-ignored --nocapture soak::";
 
 /// Release builds throughout: the integration tests move gigabytes. Always the whole
 /// workspace: another selection has other features, and is built again.
@@ -75,14 +80,20 @@ const SUITES: &[Suite] = &[
              TARGET target/fuzz/corpus/TARGET tests/fuzz/corpus/TARGET -- -max_total_time=20'",
         ],
     },
+    Suite {
+        name: "soak",
+        budget_minutes: 2,
+        commands: &[SOAK],
+    },
 ];
 
 /// Installs what the suites need and runs them in order; the first failure ends it.
 pub(crate) fn run_all(count: Count) -> Result<(), String> {
     install::debian_packages(install::TESTED)?;
+    let sslyze = install::sslyze()?;
     let mut lines = Vec::new();
     for suite in SUITES {
-        let taken = suite.run(count)?;
+        let taken = suite.run(count, &sslyze)?;
         lines.push(suite.report(taken));
         println!("{}", lines.last().map_or("", String::as_str));
     }
@@ -92,7 +103,7 @@ pub(crate) fn run_all(count: Count) -> Result<(), String> {
 }
 
 impl Suite {
-    fn run(&self, count: Count) -> Result<Duration, String> {
+    fn run(&self, count: Count, sslyze: &Path) -> Result<Duration, String> {
         println!(
             "== suite {} (budget {} min)",
             self.name, self.budget_minutes
@@ -103,6 +114,7 @@ impl Suite {
             let status = Command::new("sh")
                 .args(["-c", command])
                 .env("SEALIFT_TEST_FULL", full)
+                .env("SEALIFT_SSLYZE", sslyze)
                 .status()
                 .map_err(|error| format!("no shell: {error}"))?;
             if !status.success() {

@@ -37,6 +37,8 @@ const MOVED_SESSION: Duration = Duration::from_secs(1);
 const IN_FLIGHT_BYTES: f64 = 1_572_864.0;
 /// The line that is to be filled, whatever its length: 1 Gbit/s.
 const FILLED_BYTES_PER_SEC: f64 = 125e6;
+/// How long the links of a session that ends have to close.
+const CLOSED_WITHIN: Duration = Duration::from_secs(2);
 /// Before a data link is made again.
 const LINK_RETRY: Duration = Duration::from_secs(1);
 
@@ -257,19 +259,29 @@ impl Dialling {
             session
                 .drain(self.running.site.current().limits.drain)
                 .await;
+            std::future::pending::<()>().await;
         };
+        let mut links = JoinSet::new();
         let end = tokio::select! {
             end = self.running.receive_link(&session, LinkId(0), control, permits) => end,
-            () = self.receive_data(greeted, wanted, &session) => Ok(()),
+            () = self.receive_data(greeted, wanted, &session, &mut links) => Ok(()),
             () = draining => Ok(()),
         };
         session.end();
+        // Each closes in order.
+        let closed = async { while links.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(CLOSED_WITHIN, closed).await;
         session.fault().map_or(end, Err)
     }
 
     /// Keeps the data links of a session in which we receive.
-    async fn receive_data(&self, greeted: &Greeted, wanted: usize, session: &Arc<Receiving>) {
-        let mut links = JoinSet::new();
+    async fn receive_data(
+        &self,
+        greeted: &Greeted,
+        wanted: usize,
+        session: &Arc<Receiving>,
+        links: &mut JoinSet<End>,
+    ) {
         let mut number = 0;
         loop {
             while links.len() < wanted {

@@ -344,8 +344,10 @@ async fn carry(
                     }
                     LinkEnd::Told | LinkEnd::Closed => {}
                 }
-                // Nobody may be there to make another.
-                let _ = lost.try_send(id);
+                if !shared.is_closing.load(Ordering::Relaxed) {
+                    // Nobody may be there to make another.
+                    let _ = lost.try_send(id);
+                }
             }
             () = tokio::time::sleep(LINKLESS_TIME_MAX), if linkless => return,
         }

@@ -17,8 +17,8 @@ use super::shared::Shared;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Between two looks whether nothing is on its way any more.
 const QUIET_EVERY: Duration = Duration::from_millis(5);
-/// Long enough for the last frames to leave.
-const LAST_FRAMES: Duration = Duration::from_millis(100);
+/// How long the peer has to close its end of the links.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 /// What the last look counts for in the rate.
 const RATE_WEIGHT: f64 = 0.25;
 
@@ -105,8 +105,9 @@ pub(super) async fn moved(shared: &Arc<Shared>) {
     close(shared).await;
 }
 
-/// Closes the links in order.
+/// Closes the links in order, and waits until the peer did, too. None is made again.
 pub(super) async fn close(shared: &Shared) {
+    shared.is_closing.store(true, Ordering::Relaxed);
     let close = Close {
         reason: None,
         evidence: Default::default(),
@@ -115,7 +116,12 @@ pub(super) async fn close(shared: &Shared) {
         shared.machine.lock().close(link, &close);
     }
     shared.wake_links();
-    tokio::time::sleep(LAST_FRAMES).await;
+    let closed = async {
+        while !shared.link_ids().is_empty() {
+            tokio::time::sleep(QUIET_EVERY).await;
+        }
+    };
+    let _ = tokio::time::timeout(CLOSED_WITHIN, closed).await;
 }
 
 impl Shared {
@@ -126,7 +132,7 @@ impl Shared {
     }
 
     /// Whether the peer wants nothing new on the control link.
-    fn is_asked_to_end(&self) -> bool {
+    pub(super) fn is_asked_to_end(&self) -> bool {
         self.is_draining(LinkId(0))
     }
 }

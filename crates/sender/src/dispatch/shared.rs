@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -58,6 +58,8 @@ pub(super) struct Shared {
     pub(super) parts_resumed: AtomicU64,
     /// Links on which nothing new begins, and whether their last frame is queued.
     draining: Mutex<BTreeMap<LinkId, bool>>,
+    /// Its links are being closed for good.
+    pub(super) is_closing: AtomicBool,
     /// When each link is to be left.
     pub(super) lives: Mutex<BTreeMap<LinkId, Life>>,
     questions: Mutex<HashMap<u64, oneshot::Sender<Vec<u8>>>>,
@@ -111,6 +113,7 @@ impl Shared {
             bytes_written: AtomicU64::new(0),
             parts_resumed: AtomicU64::new(0),
             draining: Mutex::default(),
+            is_closing: AtomicBool::new(false),
             lives: Mutex::default(),
             questions: Mutex::default(),
             memory: tokio::sync::Mutex::new(memory),
@@ -265,6 +268,10 @@ impl Shared {
 
     /// Closes the drained links on which nothing is under way.
     pub(super) fn close_drained(&self) {
+        if self.is_asked_to_end() {
+            // All of them are closed together.
+            return;
+        }
         let mut ended = Vec::new();
         let mut machine = self.machine.lock();
         for (link, is_closed) in self.draining.lock().iter_mut() {

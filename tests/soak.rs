@@ -1,0 +1,202 @@
+//! Objects and streams without a pause while certificates of seconds rotate: nothing fails,
+//! and no application notices. `cargo xtask soak [--minutes N] [--cert-life-secs N]`.
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle, sleep},
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use crate::{
+    scenario::enrolment::{init, token, with_issuer},
+    support::{Content, Pair, Site, free_address},
+};
+
+const TIME_MAX: Duration = Duration::from_secs(120);
+/// Large objects under this limit: at any moment parts are on their way.
+const RATE: u64 = 6_000_000;
+const LARGE_BYTES: u64 = 12 << 20;
+const LARGE_EVERY: Duration = Duration::from_secs(2);
+const SMALL_EVERY: Duration = Duration::from_millis(20);
+/// Names that are written again and again.
+const LARGE_NAMES: u64 = 6;
+const SMALL_NAMES: u64 = 400;
+const STREAMS: u64 = 4;
+/// Bytes that go through a stream at a time.
+const STREAM_PIECE: usize = 64 << 10;
+const STREAM_EVERY: Duration = Duration::from_millis(10);
+
+/// A number from the environment.
+fn setting(name: &str, default: u64) -> u64 {
+    let value = std::env::var(name).ok();
+    value.map_or(default, |value| value.parse().expect("a number"))
+}
+
+/// Answers what it hears at once, on any number of connections.
+fn answering() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut heard = stream.unwrap();
+            let mut said = heard.try_clone().unwrap();
+            thread::spawn(move || std::io::copy(&mut heard, &mut said));
+        }
+    });
+    address
+}
+
+/// What runs until the soak is over.
+struct Load {
+    over: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<()>>,
+    /// Bytes that came back through streams as they were said.
+    echoed: Arc<AtomicU64>,
+}
+
+impl Load {
+    fn begin(source: &Path, forward: &str) -> Self {
+        let mut load = Self {
+            over: Arc::default(),
+            tasks: Vec::new(),
+            echoed: Arc::default(),
+        };
+        let (small, large) = (source.join("small"), source.join("large"));
+        load.repeat(SMALL_EVERY, move |n| {
+            Content::new(n, n * 7919 % 40_000).write(&small.join((n % SMALL_NAMES).to_string()));
+        });
+        load.repeat(LARGE_EVERY, move |n| {
+            Content::new(n, LARGE_BYTES).write(&large.join((n % LARGE_NAMES).to_string()));
+        });
+        for seed in 0..STREAMS {
+            let echoed = load.echoed.clone();
+            let mut stream = TcpStream::connect(forward).unwrap();
+            stream.set_read_timeout(Some(TIME_MAX)).unwrap();
+            load.repeat(STREAM_EVERY, move |n| {
+                let said = Content::new(seed << 32 | n, STREAM_PIECE as u64).bytes();
+                let mut heard = vec![0; STREAM_PIECE];
+                stream.write_all(&said).unwrap();
+                stream.read_exact(&mut heard).unwrap();
+                assert!(heard == said, "another byte came back");
+                echoed.fetch_add(STREAM_PIECE as u64, Ordering::Relaxed);
+            });
+        }
+        load
+    }
+
+    fn repeat(&mut self, every: Duration, mut act: impl FnMut(u64) + Send + 'static) {
+        let over = self.over.clone();
+        self.tasks.push(thread::spawn(move || {
+            for n in 0.. {
+                if over.load(Ordering::Relaxed) {
+                    return;
+                }
+                act(n);
+                sleep(every);
+            }
+        }));
+    }
+
+    /// Ends it; whatever of it failed fails the test.
+    fn end(self) -> u64 {
+        self.over.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            task.join().expect("what was said came back");
+        }
+        self.echoed.load(Ordering::Relaxed)
+    }
+}
+
+/// A counter of both agents together.
+fn both(pair: &Pair, metric: &str) -> u64 {
+    let of = |site: &Site| site.metric(metric).unwrap();
+    of(&pair.a) + of(&pair.b)
+}
+
+/// `b` issues certificates, its own included, and has a service.
+fn configure_b(pair: &Pair, issuer: &str) {
+    let example = "# issuer = { address = \"issuer.example.org:7444\", \
+                   identity = \"spiffe://example.org/region/eu-west/agent/issuer\" }";
+    let own = &pair.b.identity;
+    let itself = format!("issuer = {{ address = \"{issuer}\", identity = \"{own}\" }}");
+    pair.b.edit(example, &itself);
+    pair.b.configure(&format!(
+        "[[forward_target]]\nname = \"echo\"\naddress = \"{}\"\nallow = [\"{}\"]\n",
+        answering(),
+        pair.a.identity
+    ));
+}
+
+/// `a` reaches the service, and sends slowly; where its end of the forward is.
+fn configure_a(pair: &Pair) -> String {
+    let listen = free_address();
+    pair.a.configure(&format!(
+        "[[forward]]\nname = \"echo\"\nlisten = \"{listen}\"\npeer = \"b\"\n"
+    ));
+    pair.a.edit(
+        "# [peer.limit]\n# rate_bytes_per_sec = 12500000",
+        &format!("[peer.limit]\nrate_bytes_per_sec = {RATE}"),
+    );
+    listen
+}
+
+#[test]
+#[ignore = "takes a minute or more; cargo xtask soak, cargo xtask test"]
+fn certificates_that_end_interrupt_no_part_refuse_no_handshake_and_drop_no_stream() {
+    let minutes = setting("SEALIFT_SOAK_MINUTES", 1);
+    let life = setting("SEALIFT_SOAK_CERT_LIFE_SECS", 20);
+    let (pair, issuer) = with_issuer(life);
+    pair.certify(&pair.b, Duration::from_secs(life));
+    configure_b(&pair, &issuer);
+    pair.b.start();
+    init(&pair, &token(&pair, "a", &issuer, "1h")).exits(0);
+    let listen = configure_a(&pair);
+    pair.a.start();
+
+    let begun = Instant::now();
+    let load = Load::begin(&pair.source, &listen);
+    while begun.elapsed() < Duration::from_secs(60 * minutes) {
+        sleep(Duration::from_secs(1));
+        for site in [&pair.a, &pair.b] {
+            assert!(site.get("/live").is_some(), "{} is gone", site.name);
+        }
+    }
+    let echoed = load.end();
+    crate::support::wait_until("all is acknowledged", TIME_MAX, || {
+        pair.a.transfers("PENDING").0 == 0
+    });
+    pair.verify_both(TIME_MAX);
+
+    let rotations = both(&pair, "sealift_cert_refreshes_total{result=\"renewed\"}");
+    let failed_parts = both(&pair, "sealift_parts_interrupted_total");
+    let refused_handshakes = both(&pair, "sealift_connections_refused_total");
+    let forward_drops = both(&pair, "sealift_forward_streams_dropped_total");
+    let (objects, _) = pair.a.transfers("COMPLETED");
+    let moves = both(&pair, "sealift_forward_moves_total");
+    println!(
+        "{}",
+        json!({
+            "rotations": rotations, "failed_parts": failed_parts,
+            "refused_handshakes": refused_handshakes, "forward_drops": forward_drops,
+            "minutes": minutes, "cert_life_secs": life, "objects": objects,
+            "forward_bytes": echoed, "forward_moves": moves,
+        })
+    );
+    assert_eq!(
+        (failed_parts, refused_handshakes, forward_drops),
+        (0, 0, 0),
+        "failed parts, refused handshakes, dropped streams"
+    );
+    // Each agent renews at 60 to 70 percent of each life.
+    let lives = 60 * minutes / life;
+    assert!(rotations >= 2 * lives, "{rotations} rotations");
+    assert_eq!(pair.a.transfers("FAILED").0, 0);
+}
