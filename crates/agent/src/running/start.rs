@@ -20,13 +20,14 @@ use sealift_wire::Role;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    OneSender, Running, accepting, dialling, forwarding::Forwarding, hello::policy_of, issuing,
-    links::Standing, peers::PeerStates, quota::Quota, repair::Answers, scrubbing, upkeep::Health,
-    watchdog::Watchdog,
+    OneSender, Running, accepting, authority, dialling, forwarding::Forwarding, hello::policy_of,
+    issuing, links::Standing, peers::PeerStates, quota::Quota, repair::Answers, scrubbing,
+    spreading::Spread, upkeep::Health, watchdog::Watchdog,
 };
 use crate::{
     Confined, Error, Lifecycle, Outcome, Phase, World,
     admin::AdminServer,
+    bundles::{own_bundle, remember_files},
     check_offline,
     config::{Config, Override},
     load_credentials,
@@ -147,6 +148,7 @@ async fn start(
         started: clock.now(),
         flags,
         standing: Standing::default(),
+        spread: Spread::new(own_bundle(&config, &site.world)?),
         peers: PeerStates::default(),
         watchdog: Watchdog::default(),
         asked: Default::default(),
@@ -170,6 +172,9 @@ async fn start(
         site,
     });
     running.record_start()?;
+    if let Some(ca) = running.site.config.ca.clone() {
+        tasks.spawn(authority::follow(running.clone(), ca));
+    }
     if let Some(issuer) = issuer {
         tasks.spawn(issuing::serve(running.clone(), issuer));
     }
@@ -184,6 +189,7 @@ async fn start(
 }
 
 fn tls_context(site: &Site, config: &Config) -> Result<TlsContext, Error> {
+    remember_files(config, &site.world)?;
     let credentials = load_credentials(config, &site.world)?;
     let peers = site.peers(config)?;
     let clock = site.world.clock.clone();

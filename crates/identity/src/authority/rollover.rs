@@ -301,6 +301,14 @@ impl Authority {
         Ok(self.roots_to_come(RETIRED)?.root_fingerprints().pop())
     }
 
+    /// The number of the bundle with which the roll-over before this one ended.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when it cannot be read.
+    pub fn retired_before(&self) -> Result<Option<u64>, IdentityError> {
+        Ok(self.state()?.retired)
+    }
+
     /// Makes one more bundle, unless there is one with this number already.
     fn bundle_until(&mut self, sequence: u64) -> Result<(), IdentityError> {
         if self.bundle.sequence() >= sequence {
