@@ -9,7 +9,7 @@ use crate::support::{BUCKET, Pair, Ran, Site, free_address, run, wait_until, wri
 const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// `b` issues, too.
-fn with_issuer(life_secs: u64) -> (Pair, String) {
+pub(super) fn with_issuer(life_secs: u64) -> (Pair, String) {
     let pair = Pair::new();
     let address = free_address();
     let directory = pair.authority();
@@ -22,7 +22,7 @@ fn with_issuer(life_secs: u64) -> (Pair, String) {
 }
 
 /// A token for an agent.
-fn token(pair: &Pair, name: &str, issuer: &str, ttl: &str) -> String {
+pub(super) fn token(pair: &Pair, name: &str, issuer: &str, ttl: &str) -> String {
     let directory = pair.authority();
     let ran = run([
         "ca",
@@ -54,7 +54,7 @@ fn forget_site(site: &Site) {
 }
 
 /// Makes the site of `a` anew, with a token.
-fn init(pair: &Pair, token: &str) -> Ran {
+pub(super) fn init(pair: &Pair, token: &str) -> Ran {
     forget_site(&pair.a);
     fs::remove_file(pair.a.dir.join("identity.key")).unwrap();
     write_file(&pair.a.dir.join("token"), token);
@@ -80,7 +80,7 @@ fn init_again(pair: &Pair) -> Ran {
     ])
 }
 
-fn serial(site: &Site) -> String {
+pub(super) fn serial(site: &Site) -> String {
     let row = &site.rows(&["certs", "list"])[0];
     row["serial"].as_str().unwrap().to_owned()
 }

@@ -147,6 +147,7 @@ impl Issue {
         let request = LeafRequest {
             dns_names: self.dns_names.clone(),
             life: Duration::from_secs(self.life_hours.saturating_mul(3600)),
+            not_before_min: authority.earliest_start(&identity),
             ..LeafRequest::new(identity)
         };
         let World { clock, rng, .. } = World::real();

@@ -272,6 +272,7 @@ const EXAMPLE_PEER: &str = r#"# [[peer]]
 # name = "b1"
 # identity = "spiffe://example.org/region/eu-north/agent/b1"
 # trust_bundle = "b1.bundle.json"
+# crl = "b1.crl.pem"
 # address = "b1.example.org:7443"
 # dial_for = ["send"]
 "#;

@@ -229,6 +229,17 @@ fn times_and_rates_out_of_range_are_refused_and_a_period_of_none_is_none() {
 }
 
 #[test]
+fn the_revocation_lists_of_a_peer_are_looked_for() {
+    let bundle = "trust_bundle = \"b1.json\"";
+    let text = GOOD.replacen(bundle, &format!("{bundle}\ncrl = \"b1.crl\""), 1);
+    let config = Config::check(&source(&text)).unwrap();
+    let crl = config.peers[0].crl.as_deref();
+    assert_eq!(crl, Some(Path::new("/etc/sealift/b1.crl")));
+    let missing = config.look_at(&["peer.crl"]).unwrap_err();
+    assert_eq!(missing.refusals[0].setting, "peer.crl");
+}
+
+#[test]
 fn who_issues_and_who_renews_is_checked() {
     let ca = "[ca]\ndirectory = \"ca\"\nlisten = \"127.0.0.1:7444\"\nlife_secs = 60\n\
         crl_life_secs = 90\n\n[listen]";

@@ -115,18 +115,14 @@ impl SiteOperations {
             return self.acknowledge_for(take, &enrolments, actor);
         }
         let before = enrolments.authority().rollover()?;
-        let is_done = match take.step {
-            RolloverStep::Announce => matches!(
-                before,
-                Rollover::Announced { .. } | Rollover::Issuing { .. }
-            ),
-            RolloverStep::Issue => {
-                matches!(before, Rollover::Issuing { .. } | Rollover::Retired { .. })
-            }
-            _ => matches!(before, Rollover::Retired { .. }),
+        // What comes too early is refused by the authority, what was done is done.
+        let is_due = match take.step {
+            RolloverStep::Announce => before == Rollover::Prepared,
+            RolloverStep::Issue => matches!(before, Rollover::Announced { .. }),
+            _ => matches!(before, Rollover::Issuing { .. }),
         };
         let mut left_behind = BTreeSet::new();
-        if !is_done {
+        if is_due {
             left_behind = self.hold_gate(take, &enrolments, actor)?;
             let record = self.step_record(AuditKind::RolloverStep, take, actor);
             let record = record.with("sequence", enrolments.authority().bundle().sequence() + 1);

@@ -74,19 +74,31 @@ impl Running {
         let _one_at_a_time = self.reloading.lock().await;
         let site = self.site.clone();
         // Files may lie where reading hangs.
-        let loading =
-            tokio::task::spawn_blocking(move || -> Result<(Credentials, Peers, _), Error> {
+        let loading = tokio::task::spawn_blocking(
+            move || -> Result<(Result<Credentials, _>, Peers, _), Error> {
                 let config = site.current();
                 remember_files(&config, &site.world)?;
                 Ok((
-                    load_credentials(&config, &site.world)?,
+                    load_credentials(&config, &site.world),
                     site.peers(&config)?,
                     own_bundle(&config, &site.world)?,
                 ))
-            });
+            },
+        );
         let loaded = loading.await;
         let (credentials, peers, bundle) =
             loaded.map_err(Error::failed("reading certificates"))??;
+        let credentials = match credentials {
+            Ok(credentials) => credentials,
+            Err(error) => {
+                // What is wrong with this side's certificate lets nobody in who is revoked.
+                if !self.tls.peers().trusts_the_same(&peers) {
+                    self.tls.set_peers(peers);
+                    self.sweep_links();
+                }
+                return Err(error.into());
+            }
+        };
         let is_same = self.tls.has_in_force(&credentials, &peers);
         if bundle != self.spread.in_force() {
             self.record_bundle(&bundle)?;

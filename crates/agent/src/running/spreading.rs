@@ -120,12 +120,19 @@ impl Running {
             }
             Err(_) => return false,
         }
-        *self.spread.refused.lock() = None;
-        match self.take_up_certificates().await {
-            Ok(_) => self.spread.in_force().sequence() == sequence,
+        let taken = self.take_up_certificates().await;
+        let mut refused = self.spread.refused.lock();
+        match taken {
+            Ok(_) => {
+                *refused = None;
+                self.spread.in_force().sequence() == sequence
+            }
             Err(error) => {
-                let error = error.in_one_line();
-                tracing::error!(error, sequence, "a trust bundle cannot be put in force");
+                let error = Some(error.in_one_line());
+                if *refused != error {
+                    tracing::error!(error, sequence, "a trust bundle cannot be put in force");
+                    *refused = error;
+                }
                 false
             }
         }

@@ -173,10 +173,12 @@ async fn start(
     });
     running.record_start()?;
     if let Some(ca) = running.site.config.ca.clone() {
-        tasks.spawn(authority::follow(running.clone(), ca));
+        let following = authority::follow(running.clone(), ca);
+        tasks.spawn(until_stopping(running.clone(), following));
     }
     if let Some(issuer) = issuer {
-        tasks.spawn(issuing::serve(running.clone(), issuer));
+        let issuing = issuing::serve(running.clone(), issuer);
+        tasks.spawn(until_stopping(running.clone(), issuing));
     }
     if let Some(listener) = listener {
         tasks.spawn(accepting::accept(running.clone(), listener));
@@ -186,6 +188,15 @@ async fn start(
     Forwarding::keep_waiting(&running, tasks);
     tasks.spawn(scrubbing::run(running.clone()));
     Ok(running)
+}
+
+/// Does something until nothing new is to be begun: a shutdown does not wait for it.
+async fn until_stopping(running: Arc<Running>, task: impl Future<Output = ()>) {
+    let mut stop = running.stop.subscribe();
+    tokio::select! {
+        () = task => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
 }
 
 fn tls_context(site: &Site, config: &Config) -> Result<TlsContext, Error> {

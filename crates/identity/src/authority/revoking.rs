@@ -2,7 +2,7 @@
 //! whoever does not read bundles.
 
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber};
-use sealift_terms::{Clock, Region, Timestamp};
+use sealift_terms::{Clock, Identity, Region, Timestamp};
 use std::{fs, path::PathBuf, time::Duration};
 
 use super::{Authority, ISSUING_CERTIFICATE, ISSUING_KEY, IssuingAuthority, REGIONS, profile};
@@ -39,6 +39,17 @@ impl Authority {
         revoked.push(one);
         self.set_bundle(self.bundle.followed_by_revoked(revoked)?)?;
         Ok(true)
+    }
+
+    /// When a certificate of an identity may begin at the earliest: what began before is
+    /// revoked.
+    #[must_use]
+    pub fn earliest_start(&self, identity: &Identity) -> Option<Timestamp> {
+        let revoked = self.bundle.revoked().iter();
+        let revoked = revoked.filter(|one| one.identity.as_ref() == Some(identity));
+        let last = revoked.map(|one| one.at).max();
+        // Certificates count whole seconds.
+        last.map(|at| Timestamp::from_secs(at.as_secs() + 1))
     }
 
     /// Where the revocation lists of a region are, PEM: one of each issuing CA whose

@@ -350,13 +350,9 @@ impl Enrolments {
         clock: &dyn Clock,
         rng: &dyn Rng,
     ) -> Result<Step, IdentityError> {
-        let revoked = self.authority.bundle().revoked().iter();
-        let revoked = revoked.filter(|one| one.identity.as_ref() == Some(identity));
-        let last = revoked.map(|one| one.at).max();
         let request = LeafRequest {
             life,
-            // Certificates count whole seconds.
-            not_before_min: last.map(|at| Timestamp::from_secs(at.as_secs() + 1)),
+            not_before_min: self.authority.earliest_start(identity),
             ..LeafRequest::new(identity.clone())
         };
         let issuing = self.authority.issuing(identity.region())?;

@@ -7,7 +7,7 @@ use sealift_identity::{
     Acknowledgement, Authority, Credentials, Enrolments, IdentityError, Issued, LeafRequest,
     Refusal, RevocationLists, Rollover, Session, TlsContext, TlsPolicy, TrustBundle,
 };
-use sealift_terms::{Identity, Timestamp};
+use sealift_terms::{Identity, Timestamp, limits};
 
 use super::stage::{ALPN, DOMAIN, HeldClock, NOW, handshake, identity, region, trust};
 
@@ -287,6 +287,18 @@ fn what_is_revoked_is_refused_its_session_ends_and_what_is_issued_later_counts()
         Err(Refusal::Revoked { .. })
     ));
     assert!(all.known().unwrap().is_empty(), "nothing waits for it");
+    // What it is given afterwards begins later than all that is revoked.
+    let request = LeafRequest {
+        not_before_min: all.authority().earliest_start(&one),
+        ..LeafRequest::new(one.clone())
+    };
+    let issuing = all.authority().issuing(one.region()).unwrap();
+    let later = NOW.plus(Duration::from_secs(5));
+    let anew = issuing
+        .issue(&request, &*HeldClock::at(later), &OsRng)
+        .unwrap();
+    assert_eq!(anew.leaf.not_before, NOW.plus(Duration::from_secs(1)));
+    assert!(!bundle.is_revoked(&anew.leaf));
 }
 
 #[test]
@@ -347,11 +359,67 @@ fn a_list_names_what_is_revoked_and_one_that_is_over_or_of_another_ca_lets_nobod
 }
 
 #[test]
-fn lists_that_are_none_are_refused() {
-    let too_many = "-----BEGIN X509 CRL-----\nAA==\n-----END X509 CRL-----\n";
-    for bad in ["", "rubbish", too_many] {
+fn lists_that_are_none_or_too_many_or_too_long_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = authority(&dir.path().join("ca"));
+    let clock = HeldClock::at(NOW);
+    ca.issue_lists(&region("a"), LIFE, &*clock).unwrap();
+    let list = fs::read_to_string(ca.list_path(&region("a"))).unwrap();
+    assert!(RevocationLists::parse(list.repeat(limits::CRLS_MAX).as_bytes()).is_ok());
+    let too_many = list.repeat(limits::CRLS_MAX + 1);
+    let rubbish = "-----BEGIN X509 CRL-----\nAA==\n-----END X509 CRL-----\n";
+    for bad in ["", "rubbish", rubbish, &too_many] {
         assert!(RevocationLists::parse(bad.as_bytes()).is_err(), "{bad}");
     }
+    let long = |bytes: usize| {
+        let path = dir.path().join("long");
+        fs::write(&path, list.clone() + &"\n".repeat(bytes - list.len())).unwrap();
+        RevocationLists::load(&path)
+    };
+    assert!(long(limits::CRL_BYTES_MAX).is_ok());
+    assert!(long(limits::CRL_BYTES_MAX + 1).is_err());
+}
+
+#[test]
+fn a_trust_bundle_is_no_longer_than_one_with_all_that_may_be_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = authority(&dir.path().join("ca"));
+    let load = |bytes: usize| {
+        let (path, json) = (dir.path().join("bundle"), ca.bundle().to_json());
+        fs::write(&path, json.clone() + &" ".repeat(bytes - json.len())).unwrap();
+        TrustBundle::load(&path)
+    };
+    assert!(load(limits::TRUST_BUNDLE_BYTES_MAX).is_ok());
+    assert!(load(limits::TRUST_BUNDLE_BYTES_MAX + 1).is_err());
+}
+
+#[test]
+fn who_acknowledged_is_remembered_of_so_many_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(authority(&dir.path().join("ca")));
+    let all = Enrolments::open(&dir.path().join("ca")).unwrap();
+    let row = |name: &str| Acknowledgement {
+        identity: identity("a", name),
+        sequence: 1,
+        root: None,
+        at: NOW,
+        by: None,
+    };
+    all.acknowledge(&row("one")).unwrap();
+    let rows = dir.path().join("ca/enrolment/acknowledged");
+    for n in 1..limits::ACKNOWLEDGEMENTS_MAX {
+        fs::write(rows.join(format!("{n}")), "").unwrap();
+    }
+    let full = all.acknowledge(&row("two"));
+    assert!(matches!(full, Err(IdentityError::AuthorityState { .. })));
+    let again = Acknowledgement {
+        sequence: 2,
+        ..row("one")
+    };
+    assert!(
+        all.acknowledge(&again).unwrap(),
+        "one that is known goes on"
+    );
 }
 
 #[test]
