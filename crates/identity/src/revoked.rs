@@ -66,7 +66,10 @@ const SERIAL_DIGITS_MAX: usize = 40;
 /// Whether this is a serial number as certificates are known by: lower-case hex.
 pub(crate) fn is_serial(text: &str) -> bool {
     let digits = |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    !text.is_empty() && text.len() <= SERIAL_DIGITS_MAX && text.len() % 2 == 0 && digits(text)
+    !text.is_empty()
+        && text.len() <= SERIAL_DIGITS_MAX
+        && text.len().is_multiple_of(2)
+        && digits(text)
 }
 
 #[cfg(test)]

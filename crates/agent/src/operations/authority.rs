@@ -333,7 +333,7 @@ fn names(identities: &BTreeSet<Identity>) -> String {
 
 fn is_serial(text: &str) -> bool {
     let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    !text.is_empty() && text.len() <= 40 && text.len() % 2 == 0 && is_hex
+    !text.is_empty() && text.len() <= 40 && text.len().is_multiple_of(2) && is_hex
 }
 
 fn hold_reason(reason: Option<&str>) -> Result<(), Error> {

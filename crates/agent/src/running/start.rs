@@ -172,14 +172,7 @@ async fn start(
         site,
     });
     running.record_start()?;
-    if let Some(ca) = running.site.config.ca.clone() {
-        let following = authority::follow(running.clone(), ca);
-        tasks.spawn(until_stopping(running.clone(), following));
-    }
-    if let Some(issuer) = issuer {
-        let issuing = issuing::serve(running.clone(), issuer);
-        tasks.spawn(until_stopping(running.clone(), issuing));
-    }
+    begin_issuing(&running, issuer, tasks);
     if let Some(listener) = listener {
         tasks.spawn(accepting::accept(running.clone(), listener));
     }
@@ -188,6 +181,22 @@ async fn start(
     Forwarding::keep_waiting(&running, tasks);
     tasks.spawn(scrubbing::run(running.clone()));
     Ok(running)
+}
+
+/// Looks after the authority and issues certificates, where there is a `[ca]` section.
+fn begin_issuing(
+    running: &Arc<Running>,
+    issuer: Option<issuing::Listening>,
+    tasks: &mut JoinSet<()>,
+) {
+    if let Some(ca) = running.site.config.ca.clone() {
+        let following = authority::follow(running.clone(), ca);
+        tasks.spawn(until_stopping(running.clone(), following));
+    }
+    if let Some(issuer) = issuer {
+        let issuing = issuing::serve(running.clone(), issuer);
+        tasks.spawn(until_stopping(running.clone(), issuing));
+    }
 }
 
 /// Does something until nothing new is to be begun: a shutdown does not wait for it.
