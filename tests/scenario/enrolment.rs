@@ -80,7 +80,7 @@ fn init_again(pair: &Pair) -> Ran {
     ])
 }
 
-fn serial(site: &Site) -> String {
+pub(crate) fn serial(site: &Site) -> String {
     let row = &site.rows(&["certs", "list"])[0];
     row["serial"].as_str().unwrap().to_owned()
 }

@@ -1,6 +1,7 @@
 //! What a user sees: objects arrive, nothing else gets in, nothing leaks.
 
 mod arrival;
+mod authority;
 mod changes;
 mod compressing;
 mod damage;

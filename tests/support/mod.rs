@@ -27,7 +27,7 @@ pub(crate) use intruder::{Intruder, Openssl};
 pub(crate) use network::Network;
 pub(crate) use pair::{BUCKET, Pair, authority, free_address};
 pub(crate) use plaintext::Plaintext;
-pub(crate) use program::{Ran, run, run_in_time, run_program};
+pub(crate) use program::{Ran, run, run_in_time, run_program, text};
 pub(crate) use proxy::Proxy;
 pub(crate) use rogue::{Rogue, RogueLink, bare};
 pub(crate) use room::{Turn, roomy_dir};

@@ -40,7 +40,7 @@ impl Rogue {
         let world = World::real();
         let config = Config::load(&site.config(), Vec::new()).unwrap();
         let credentials = load_credentials(&config, &world).unwrap();
-        let peers = load_peers(&config).unwrap();
+        let peers = load_peers(&config, &world).unwrap();
         let tls = TlsContext::new(config.tls.clone(), credentials, peers, world.clock.clone());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

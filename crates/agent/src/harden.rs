@@ -111,6 +111,7 @@ fn files_of(config: &Config) -> Vec<&Path> {
         &identity.trust_bundle,
     ];
     files.extend(config.peers.iter().map(|peer| peer.trust_bundle.as_path()));
+    files.extend(config.peers.iter().flat_map(|peer| peer.crl.as_deref()));
     match &config.root_key {
         RootKeySource::File(path) | RootKeySource::PassphraseFile(path) => files.push(path),
         RootKeySource::Credential(_) => {}

@@ -16,6 +16,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 pub mod admin;
+mod bundles;
 mod checks;
 pub mod config;
 mod enrolling;

@@ -74,6 +74,11 @@ metrics! {
     CertificateExpiry = gauge "sealift_cert_expiration_timestamp_seconds" ["identity"] "When a certificate ends, in seconds since 1970.";
     CertificateRenewal = gauge "sealift_cert_renewal_timestamp_seconds" ["identity"] "When a certificate is to be renewed, in seconds since 1970.";
     CertificateRefreshes = counter "sealift_cert_refreshes_total" ["result"] "Certificates taken up: replaced by files or renewed; and those refused, and renewals that failed.";
+    BundleSequence = gauge "sealift_bundle_sequence" ["identity"] "Number of the trust bundle that vouches here for an identity's certificates; 0 for plain PEM.";
+    BundleAcknowledged = gauge "sealift_bundle_acknowledged_sequence" ["identity"] "Number of the trust bundle that an identity said it has in force, at the issuing agent.";
+    CrlExpiry = gauge "sealift_crl_expiration_timestamp_seconds" ["region"] "Until when the revocation lists issued here are good, in seconds since 1970.";
+    CrlIssued = counter "sealift_crl_issued_total" ["region"] "How often revocation lists were issued here.";
+    CrlChecked = gauge "sealift_crl_checked_expiration_timestamp_seconds" ["identity"] "Until when the revocation lists that a peer is held to are good, in seconds since 1970.";
     KeyCalls = counter "sealift_key_provider_calls_total" [] "Calls to the key provider that wrapped or unwrapped.";
     KeyCallsSaved = counter "sealift_key_provider_calls_saved_total" [] "Calls to the key provider that key records made unnecessary.";
     ArchiveVersions = gauge "sealift_archive_versions" ["bucket"] "Versions held, delete markers included.";
@@ -221,6 +226,11 @@ mod tests {
             "sealift_cert_expiration_timestamp_seconds[identity]",
             "sealift_cert_renewal_timestamp_seconds[identity]",
             "sealift_cert_refreshes_total[result]",
+            "sealift_bundle_sequence[identity]",
+            "sealift_bundle_acknowledged_sequence[identity]",
+            "sealift_crl_expiration_timestamp_seconds[region]",
+            "sealift_crl_issued_total[region]",
+            "sealift_crl_checked_expiration_timestamp_seconds[identity]",
             "sealift_key_provider_calls_total[]",
             "sealift_key_provider_calls_saved_total[]",
             "sealift_archive_versions[bucket]",

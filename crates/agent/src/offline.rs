@@ -2,6 +2,7 @@
 //! start when one of them fails, but for the backup of keys and for sources that
 //! are away.
 
+mod authority;
 mod databases;
 mod forwards;
 mod keys;
@@ -14,12 +15,12 @@ use std::{
     path::Path,
 };
 
-use sealift_identity::Authority;
 use sealift_terms::{DiskFile, Reason, RecordId, limits, world::Open};
 
 use crate::{
     CheckLine, World,
-    config::{Ca, Config, Place, Refusal, SourceDirectory},
+    bundles::own_bundle,
+    config::{Config, Place, Refusal, SourceDirectory},
     load_credentials, load_peers,
 };
 
@@ -49,13 +50,13 @@ pub async fn check_offline(config: &Config, world: &World) -> Vec<CheckLine> {
     }
     match named(config, "trust bundles", "peer.") {
         Some(refused) => lines.extend(refused),
-        None => lines.push(peers(config)),
+        None => lines.extend(peers(config, world)),
     }
     match named(config, "keystore", "keys.") {
         Some(refused) => lines.extend(refused),
         None => keys::check(config, world, &mut lines).await,
     }
-    lines.extend(config.ca.as_ref().map(authority));
+    lines.extend(config.ca.as_ref().map(|ca| authority::check(ca, world)));
     lines.extend(receiving::check(config));
     lines.extend(config.sources.iter().map(|one| source(config, one)));
     lines.extend(forwards::check(config).await);
@@ -183,41 +184,40 @@ fn certificate(config: &Config, world: &World) -> CheckLine {
     }
 }
 
-/// What `[ca]` issues with.
-fn authority(ca: &Ca) -> CheckLine {
-    let check = "authority";
-    let regions = Authority::open(&ca.directory).and_then(|authority| {
-        let regions = authority.regions()?;
-        for region in &regions {
-            authority.issuing(region)?;
+/// What vouches for each peer, and what says which of its certificates are revoked.
+fn peers(config: &Config, world: &World) -> Vec<CheckLine> {
+    let check = "trust bundles";
+    let loaded =
+        load_peers(config, world).and_then(|peers| Ok((peers, own_bundle(config, world)?)));
+    let (peers, own) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            let remedy = "copy the bundle of the authority that issues the peer's certificates";
+            return vec![CheckLine::fail(check, chain(&error), remedy)];
         }
-        Ok(regions)
-    });
-    match regions {
-        Ok(regions) => {
-            let names: Vec<_> = regions.iter().map(ToString::to_string).collect();
-            CheckLine::pass(check, format!("it issues for {}", names.join(", ")))
-        }
-        Err(error) => CheckLine::fail(
-            check,
-            chain(&error),
-            "name the directory that `sealift ca init` made, or take it back with `sealift ca restore`",
-        ),
+    };
+    let count = counted(config.peers.len(), "peer", "peers");
+    let found = format!("{count}; number {} vouches for this site", own.sequence());
+    let mut lines = vec![CheckLine::pass(check, found)];
+    for peer in peers.iter() {
+        lines.extend(peers.lists(&peer.identity).map(|lists| {
+            let (check, now) = (
+                format!("revocation list of {}", peer.name),
+                world.clock.now(),
+            );
+            let until = lists.next_update();
+            match until < now {
+                // Nobody else is kept out by it.
+                true => CheckLine::warn(
+                    check,
+                    format!("it ended at {until}: the peer is not let in"),
+                    "copy a fresh one from the authority: crl/REGION.pem in its directory",
+                ),
+                false => CheckLine::pass(check, format!("good until {until}")),
+            }
+        }));
     }
-}
-
-fn peers(config: &Config) -> CheckLine {
-    match load_peers(config) {
-        Ok(_) => CheckLine::pass(
-            "trust bundles",
-            counted(config.peers.len(), "peer", "peers"),
-        ),
-        Err(error) => CheckLine::fail(
-            "trust bundles",
-            chain(&error),
-            "copy the bundle of the authority that issues the peer's certificates",
-        ),
-    }
+    lines
 }
 
 /// A count with its noun.

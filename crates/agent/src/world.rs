@@ -1,14 +1,19 @@
 //! The outside world as the agent hands it on, and what is opened from the files
 //! that a configuration names.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use sealift_host::{OsClock, OsDisk, OsRng};
-use sealift_identity::{Credentials, IdentityError, PeerTrust, Peers, TrustBundle};
+use sealift_identity::{
+    Credentials, IdentityError, PeerTrust, Peers, RevocationLists, TrustBundle,
+};
 use sealift_keys::{KEYSTORE_FILE, KeyError, LocalKeystore, RootSecret};
 use sealift_terms::{Clock, Disk, Rng};
 
-use crate::config::{Config, RootKeySource};
+use crate::{
+    bundles::{Bundles, own_bundle},
+    config::{Config, RootKeySource},
+};
 
 /// Disk, clock and randomness of one agent.
 #[derive(Debug, Clone)]
@@ -69,7 +74,7 @@ pub(crate) const RENEWED_FILE: &str = "identity.pem";
 /// [`IdentityError`] for what a peer would refuse, too.
 pub fn load_credentials(config: &Config, world: &World) -> Result<Credentials, IdentityError> {
     let files = &config.identity;
-    let roots = TrustBundle::load(&files.trust_bundle)?;
+    let roots = own_bundle(config, world)?;
     let now = world.clock.now();
     let given = Credentials::load(&files.certificate, &files.private_key_file, &roots, now);
     let path = config.site.data_dir.join(RENEWED_FILE);
@@ -88,18 +93,24 @@ pub fn load_credentials(config: &Config, world: &World) -> Result<Credentials, I
     }
 }
 
-/// The configured peers, each with its own roots.
+/// The configured peers, each with its own roots and revocation lists.
 ///
 /// # Errors
-/// [`IdentityError`] for a bundle that cannot be used for its peer.
-pub fn load_peers(config: &Config) -> Result<Peers, IdentityError> {
-    let mut peers = Vec::new();
+/// [`IdentityError`] for a bundle or a list that cannot be used for its peer.
+pub fn load_peers(config: &Config, world: &World) -> Result<Peers, IdentityError> {
+    let (mut peers, mut lists) = (Vec::new(), BTreeMap::new());
+    let bundles = Bundles::load(config, world)?;
     for peer in &config.peers {
+        let given = TrustBundle::load(&peer.trust_bundle)?;
         peers.push(PeerTrust {
             name: peer.name.clone(),
             identity: peer.identity.clone(),
-            roots: TrustBundle::load(&peer.trust_bundle)?,
+            roots: bundles.newest(given)?,
         });
+        if let Some(path) = &peer.crl {
+            let read = RevocationLists::load(path)?;
+            lists.insert(peer.identity.clone(), Arc::new(read));
+        }
     }
-    Peers::new(peers, [])
+    Ok(Peers::new(peers, [])?.with_lists(lists))
 }

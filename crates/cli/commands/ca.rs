@@ -2,6 +2,8 @@
 
 mod backup;
 mod deny;
+mod revoke;
+mod rollover;
 mod token;
 
 use std::{path::PathBuf, time::Duration};
@@ -28,6 +30,11 @@ pub(crate) enum Ca {
     Token(token::Token),
     /// Let an identity in no more, here and at once: no authority is needed
     Deny(deny::Deny),
+    /// Revoke a certificate, or all that an identity was given, at every site of the authority
+    Revoke(revoke::Revoke),
+    /// Let another root take the place of this one, a step at a time
+    #[command(subcommand)]
+    Rollover(rollover::Rollover),
     /// Write the whole authority to a file under a passphrase
     Backup(backup::Backup),
     /// Make the authority's directory from a backup
@@ -93,6 +100,8 @@ impl Ca {
             Self::Issue(issue) => issue.run(global),
             Self::Token(token) => token.run(global),
             Self::Deny(deny) => deny.run(global),
+            Self::Revoke(revoke) => revoke.run(global),
+            Self::Rollover(rollover) => rollover.run(global),
             Self::Backup(backup) => backup.run(global),
             Self::Restore(restore) => restore.run(global),
         }
@@ -138,6 +147,7 @@ impl Issue {
         let request = LeafRequest {
             dns_names: self.dns_names.clone(),
             life: Duration::from_secs(self.life_hours.saturating_mul(3600)),
+            not_before_min: authority.earliest_start(&identity),
             ..LeafRequest::new(identity)
         };
         let World { clock, rng, .. } = World::real();

@@ -49,10 +49,19 @@ fn cells(row: &CertificateRow) -> [String; 7] {
         true => output::seconds(until.since(now).as_secs()),
         false => "ended".to_owned(),
     };
-    let note = match (row.denied, facts) {
-        (true, _) => "denied",
-        (false, None) => "no connection now",
-        (false, Some(_)) => "",
+    let note = match (row.denied, row.revoked, facts) {
+        (true, ..) => "denied".to_owned(),
+        (false, true, _) => "revoked".to_owned(),
+        (false, false, None) => "no connection now".to_owned(),
+        (false, false, Some(_)) => String::new(),
+    };
+    let lists = row
+        .crl_until
+        .map(|until| format!("revocation lists: {}", left(until)));
+    let note = match (note.is_empty(), lists) {
+        (_, None) => note,
+        (true, Some(lists)) => lists,
+        (false, Some(lists)) => format!("{note}; {lists}"),
     };
     [
         row.peer
@@ -63,6 +72,6 @@ fn cells(row: &CertificateRow) -> [String; 7] {
         facts.map_or_else(none, |facts| facts.not_after.to_string()),
         facts.map_or_else(none, |facts| left(facts.not_after)),
         row.bundle.to_string(),
-        note.to_owned(),
+        note,
     ]
 }

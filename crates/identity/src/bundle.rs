@@ -1,11 +1,12 @@
-//! Trust bundles: the roots of one certificate authority, with a number that grows.
+//! Trust bundles: the roots of one certificate authority and what it revoked, with a
+//! number that grows.
 
 use std::{fmt, path::Path};
 
-use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::crypto::{WebPkiSupportedAlgorithms, ring};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use sealift_terms::limits;
-use serde::Deserialize;
+use sealift_terms::{Timestamp, limits};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     certificate::{CaFacts, Leaf},
@@ -13,30 +14,37 @@ use crate::{
     error::IdentityError,
     files,
     refusal::Refusal,
+    revoked::{self, Revocation},
+    signed::{self, RootsSigned},
 };
-
-/// Longest bundle file.
-const BUNDLE_BYTES_MAX: usize = limits::CERTIFICATE_FILE_BYTES_MAX * 4;
 
 /// The roots of one authority.
 ///
 /// Its file is JSON: `{"domain":"example.org","sequence":1,"roots":["-----BEGIN CERTIFICATE…"]}`.
 /// Plain PEM is read too and counts as number 0, so that any numbered bundle replaces it.
+/// Roots that followed others are in it with a number of their own and signatures.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TrustBundle {
     domain: Option<String>,
     sequence: u64,
     roots: Vec<CertificateDer<'static>>,
     anchors: Vec<TrustAnchor<'static>>,
+    /// None for the first roots of an authority.
+    signed: Option<RootsSigned>,
+    revoked: Vec<Revocation>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BundleFile {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     domain: Option<String>,
     sequence: u64,
     roots: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signed: Option<RootsSigned>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    revoked: Vec<Revocation>,
 }
 
 impl TrustBundle {
@@ -69,6 +77,42 @@ impl TrustBundle {
             sequence,
             roots,
             anchors,
+            signed: None,
+            revoked: Vec::new(),
+        })
+    }
+
+    /// Roots that take the place of this bundle's, beside a signature of each root that
+    /// vouches for them over [`statement`](signed::statement).
+    pub(crate) fn with_roots(
+        roots: Vec<CertificateDer<'static>>,
+        domain: &str,
+        signed: RootsSigned,
+    ) -> Result<Self, IdentityError> {
+        let mut bundle = Self::new(Some(domain.to_owned()), 0, roots)?;
+        bundle.signed = Some(signed);
+        Ok(bundle)
+    }
+
+    /// The next bundle: the roots of `other`, and what is revoked here.
+    pub(crate) fn followed_by_roots_of(&self, other: &Self) -> Self {
+        Self {
+            sequence: self.sequence.saturating_add(1),
+            revoked: self.revoked.clone(),
+            ..other.clone()
+        }
+    }
+
+    /// The next bundle, with other revocations.
+    pub(crate) fn followed_by_revoked(
+        &self,
+        revoked: Vec<Revocation>,
+    ) -> Result<Self, IdentityError> {
+        revoked::check(&revoked)?;
+        Ok(Self {
+            sequence: self.sequence.saturating_add(1),
+            revoked,
+            ..self.clone()
         })
     }
 
@@ -95,7 +139,13 @@ impl TrustBundle {
         for root in file.roots.iter().take(limits::TRUST_ROOTS_MAX + 1) {
             roots.extend(pem_roots(root.as_bytes())?);
         }
-        Self::new(file.domain, file.sequence, roots)
+        file.signed.as_ref().map_or(Ok(()), RootsSigned::check)?;
+        revoked::check(&file.revoked)?;
+        Ok(Self {
+            signed: file.signed,
+            revoked: file.revoked,
+            ..Self::new(file.domain, file.sequence, roots)?
+        })
     }
 
     /// Reads a bundle file.
@@ -103,21 +153,22 @@ impl TrustBundle {
     /// # Errors
     /// [`IdentityError`] names the file and what is wrong with it.
     pub fn load(path: &Path) -> Result<Self, IdentityError> {
-        let bytes = files::read_public(path, BUNDLE_BYTES_MAX)?;
+        let bytes = files::read_public(path, limits::TRUST_BUNDLE_BYTES_MAX)?;
         Self::parse(&bytes).map_err(|error| files::in_file(path, error))
     }
 
     /// The bundle as its JSON file, with a line end.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut file = serde_json::json!({
-            "sequence": self.sequence,
-            "roots": self.roots.iter().map(certificate_pem).collect::<Vec<_>>(),
-        });
-        if let (Some(domain), Some(fields)) = (&self.domain, file.as_object_mut()) {
-            fields.insert("domain".to_owned(), domain.as_str().into());
-        }
-        format!("{file:#}\n")
+        let file = BundleFile {
+            domain: self.domain.clone(),
+            sequence: self.sequence,
+            roots: self.roots.iter().map(certificate_pem).collect(),
+            signed: self.signed.clone(),
+            revoked: self.revoked.clone(),
+        };
+        // Strings and numbers alone: there is nothing that cannot be written.
+        serde_json::to_string_pretty(&file).unwrap_or_default() + "\n"
     }
 
     /// Writes the bundle file, readable by all.
@@ -146,6 +197,49 @@ impl TrustBundle {
         &self.roots
     }
 
+    /// What the authority revoked and could still be valid.
+    #[must_use]
+    pub fn revoked(&self) -> &[Revocation] {
+        &self.revoked
+    }
+
+    /// Whether a certificate is revoked.
+    #[must_use]
+    pub fn is_revoked(&self, leaf: &Leaf) -> bool {
+        self.revoked.iter().any(|one| one.covers(leaf))
+    }
+
+    /// SHA-256 of each root certificate, hex.
+    #[must_use]
+    pub fn root_fingerprints(&self) -> Vec<String> {
+        self.roots.iter().map(fingerprint).collect()
+    }
+
+    /// The root that vouches for a chain, as in
+    /// [`root_fingerprints`](Self::root_fingerprints); none when the chain does not hold.
+    #[must_use]
+    pub fn root_behind(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> Option<String> {
+        let (end_entity, intermediates) = chain.split_first()?;
+        let leaf = Leaf::parse(end_entity).ok()?;
+        let presented = Presented {
+            end_entity,
+            intermediates,
+        };
+        let algorithms = ring::default_provider().signature_verification_algorithms;
+        let (purpose, now) = (Purpose::Client, chain::unix_time(now));
+        let mut roots = self.anchors.iter().zip(&self.roots);
+        let behind = roots.find(|(anchor, _)| {
+            let anchor = std::slice::from_ref(*anchor);
+            chain::verify(&leaf, presented, anchor, purpose, now, &algorithms).is_ok()
+        });
+        behind.map(|(_, root)| fingerprint(root))
+    }
+
+    /// The number of its set of roots.
+    pub(crate) fn roots_number(&self) -> u64 {
+        self.signed.as_ref().map_or(0, |signed| signed.number)
+    }
+
     pub(crate) fn anchors(&self) -> &[TrustAnchor<'static>] {
         &self.anchors
     }
@@ -165,14 +259,17 @@ impl TrustBundle {
             intermediates,
         };
         chain::verify(&leaf, presented, &self.anchors, purpose, now, algorithms)?;
-        Ok(leaf)
+        match self.is_revoked(&leaf) {
+            true => Err(Refusal::revoked(&leaf)),
+            false => Ok(leaf),
+        }
     }
 
     /// Whether this bundle may take the place of `current`.
     ///
     /// # Errors
     /// [`IdentityError::StaleBundle`] when it is older, [`IdentityError::TrustBundle`]
-    /// when it has the same number and other roots, or is for another domain.
+    /// when it has the same number and another content, or is for another domain.
     pub fn check_successor_of(&self, current: &Self) -> Result<(), IdentityError> {
         if self.sequence < current.sequence {
             let (current, offered) = (current.sequence, self.sequence);
@@ -182,13 +279,40 @@ impl TrustBundle {
             return Err(refused("it is for another trust domain".to_owned()));
         }
         // Plain PEM has no number to tell two of them apart.
-        if self.sequence == current.sequence && self.sequence != 0 && self.roots != current.roots {
+        let differs = self.roots != current.roots || self.revoked != current.revoked;
+        if self.sequence == current.sequence && self.sequence != 0 && differs {
             return Err(refused(format!(
                 "two different bundles are number {}",
                 self.sequence
             )));
         }
         Ok(())
+    }
+
+    /// Whether this bundle may take the place of `current` when it did not come from the
+    /// hands of an operator: other roots have to be signed by one of those in force.
+    ///
+    /// # Errors
+    /// As [`check_successor_of`](Self::check_successor_of), and
+    /// [`IdentityError::TrustBundle`] for roots that nobody vouches for.
+    pub fn check_offered_to(&self, current: &Self) -> Result<(), IdentityError> {
+        self.check_successor_of(current)?;
+        if self.roots == current.roots {
+            return Ok(());
+        }
+        let domain = self.domain.as_deref().unwrap_or_default();
+        let statement = signed::statement(domain, self.roots_number(), &self.roots);
+        let is_signed = self.roots_number() > current.roots_number()
+            && self
+                .signed
+                .as_ref()
+                .is_some_and(|signed| signed.is_by_one_of(&current.roots, &statement));
+        match is_signed {
+            true => Ok(()),
+            false => Err(refused(
+                "its roots are others, and no root in force has signed them".to_owned(),
+            )),
+        }
     }
 }
 
@@ -198,6 +322,7 @@ impl fmt::Debug for TrustBundle {
             .field("domain", &self.domain)
             .field("sequence", &self.sequence)
             .field("roots", &self.roots.len())
+            .field("revoked", &self.revoked.len())
             .finish()
     }
 }
@@ -213,6 +338,10 @@ fn anchor(root: &CertificateDer<'static>) -> Result<TrustAnchor<'static>, Identi
         Ok(anchor) => Ok(anchor.to_owned()),
         Err(error) => Err(refused(format!("a root cannot be used: {error}"))),
     }
+}
+
+fn fingerprint(root: &CertificateDer<'_>) -> String {
+    hex::encode(::ring::digest::digest(&::ring::digest::SHA256, root))
 }
 
 fn refused(what: String) -> IdentityError {

@@ -147,7 +147,7 @@ fn only_uri<'a>(x509: &'a X509Certificate<'_>) -> Result<&'a str, Refusal> {
 }
 
 /// A serial number as hex, without the zero byte that DER puts before a high bit.
-fn serial_hex(raw: &[u8]) -> String {
+pub(crate) fn serial_hex(raw: &[u8]) -> String {
     match raw {
         [0, rest @ ..] if !rest.is_empty() => hex::encode(rest),
         _ => hex::encode(raw),

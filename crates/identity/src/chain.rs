@@ -6,10 +6,11 @@ use std::cell::RefCell;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use sealift_terms::{Timestamp, limits};
-use webpki::{EndEntityCert, Error as ChainError, KeyUsage, VerifiedPath};
+use webpki::{EndEntityCert, Error as ChainError, KeyUsage, RevocationOptions, VerifiedPath};
 
 use crate::{
     certificate::{CaFacts, Leaf, region_uri},
+    lists::RevocationLists,
     refusal::Refusal,
 };
 
@@ -38,6 +39,20 @@ pub(crate) fn verify(
     purpose: Purpose,
     now: UnixTime,
     algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<(), Refusal> {
+    verify_with(leaf, presented, roots, purpose, now, algorithms, None)
+}
+
+/// The same, and that the certificate is in the scope of one of `lists`, which is not
+/// over, and not on it.
+pub(crate) fn verify_with(
+    leaf: &Leaf,
+    presented: Presented<'_>,
+    roots: &[TrustAnchor<'_>],
+    purpose: Purpose,
+    now: UnixTime,
+    algorithms: &WebPkiSupportedAlgorithms,
+    lists: Option<&RevocationLists>,
 ) -> Result<(), Refusal> {
     if presented.intermediates.len() >= limits::CERTIFICATE_CHAIN_MAX {
         let what = format!(
@@ -68,17 +83,19 @@ pub(crate) fn verify(
             what: error.to_string(),
         }
     })?;
-    let verified = end_entity.verify_for_usage(
-        algorithms.all,
-        roots,
-        presented.intermediates,
-        now,
-        usage,
-        None,
-        Some(&check_region),
-    );
+    let check = |revocation: Option<RevocationOptions<'_>>| {
+        let (algorithms, above) = (algorithms.all, presented.intermediates);
+        let region = Some(&check_region as &dyn Fn(&VerifiedPath<'_>) -> Result<(), ChainError>);
+        end_entity
+            .verify_for_usage(algorithms, roots, above, now, usage, revocation, region)
+            .map(drop)
+    };
+    let verified = match lists {
+        Some(lists) => lists.with_options(check),
+        None => check(None),
+    };
     match verified {
-        Ok(_) => Ok(()),
+        Ok(()) => Ok(()),
         Err(error) => Err(region_mismatch
             .take()
             .unwrap_or_else(|| explain(leaf, &error, now))),
@@ -151,6 +168,15 @@ fn explain(leaf: &Leaf, error: &ChainError, now: UnixTime) -> Refusal {
         ChainError::UnknownIssuer | ChainError::InvalidSignatureForPublicKey => {
             Refusal::UntrustedIssuer { identity }
         }
+        ChainError::CertRevoked => Refusal::Revoked {
+            identity,
+            serial: leaf.serial.clone(),
+        },
+        ChainError::CrlExpired { .. } => Refusal::StaleRevocationList {
+            identity,
+            now: moment(now),
+        },
+        ChainError::UnknownRevocationStatus => Refusal::NoRevocationList { identity },
         ChainError::CertExpired { .. } | ChainError::CertNotValidYet { .. } => {
             Refusal::IssuerNotValid {
                 identity,

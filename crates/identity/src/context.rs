@@ -254,7 +254,7 @@ impl TlsContext {
     }
 
     /// Whether a connection that stands may go on: its peer is still configured and
-    /// not denied, and neither certificate has expired. To be asked every few seconds.
+    /// not denied, its certificate not revoked, and neither certificate has expired. To be asked every few seconds.
     ///
     /// # Errors
     /// [`Refusal`] says why it has to be closed.
@@ -266,6 +266,9 @@ impl TlsContext {
         }
         if peers.find(&identity).is_none() {
             return Err(Refusal::UnknownIdentity { identity });
+        }
+        if peers.is_revoked(&session.peer) {
+            return Err(Refusal::revoked(&session.peer));
         }
         let now = self.clock.now();
         let ended = |leaf: &Leaf| now.as_secs() > leaf.not_after.as_secs();

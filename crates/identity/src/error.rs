@@ -171,6 +171,18 @@ pub enum IdentityError {
         /// What is wrong with it.
         what: String,
     },
+    /// Certificate revocation lists are not usable.
+    #[error("the revocation lists are refused: {what}")]
+    RevocationList {
+        /// What is wrong with them.
+        what: String,
+    },
+    /// The authority is not where a step would need it to be.
+    #[error("the authority cannot do that: {what}")]
+    AuthorityState {
+        /// How it stands, and what it would need.
+        what: String,
+    },
     /// A trust bundle is older than the one in use.
     #[error("trust bundle number {offered} is older than number {current} in use")]
     StaleBundle {

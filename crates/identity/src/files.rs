@@ -110,6 +110,12 @@ fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// Makes what was renamed in a directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), IdentityError> {
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(failed("write", dir))
+}
+
 /// Makes a directory and those above it, for the owner alone.
 pub(crate) fn create_dir(path: &Path) -> Result<(), IdentityError> {
     let made = DirBuilder::new()

@@ -41,24 +41,29 @@ mod enrolment;
 mod error;
 mod files;
 mod grants;
+mod lists;
 mod peers;
 mod policy;
 mod refusal;
+mod revoked;
 mod session;
+mod signed;
 mod verifier;
 
-pub use authority::{Authority, Issued, IssuingAuthority, LeafRequest, RootAuthority};
+pub use authority::{Authority, Issued, IssuingAuthority, LeafRequest, Rollover, RootAuthority};
 pub use bundle::TrustBundle;
 pub use certificate::Leaf;
 pub use context::{ALPN_CONTROL, ALPN_DATA, ALPN_FORWARD, Accepted, Prepared, TlsContext};
 pub use credentials::Credentials;
 pub use enrolment::{
-    Enrolled, EnrolmentRefusal, EnrolmentToken, Enrolments, enrolling_client, issuing_server,
-    new_private_key, signing_request,
+    Acknowledgement, Enrolled, EnrolmentRefusal, EnrolmentToken, Enrolments, enrolling_client,
+    issuing_server, new_private_key, signing_request,
 };
 pub use error::IdentityError;
 pub use grants::{Action, Decision, GrantRow, Grants};
+pub use lists::{ListFacts, RevocationLists};
 pub use peers::{PeerTrust, Peers};
 pub use policy::{Group, Suite, TlsPolicy};
 pub use refusal::{Refusal, find_refusal};
+pub use revoked::Revocation;
 pub use session::{Direction, Session};

@@ -14,6 +14,7 @@ use crate::{
     certificate::Leaf,
     chain::{self, Presented, Purpose},
     error::IdentityError,
+    lists::RevocationLists,
     refusal::Refusal,
 };
 
@@ -33,6 +34,8 @@ pub struct PeerTrust {
 pub struct Peers {
     by_identity: BTreeMap<Identity, Arc<PeerTrust>>,
     denied: BTreeSet<Identity>,
+    /// The revocation lists that count for a peer, where there are any.
+    lists: BTreeMap<Identity, Arc<RevocationLists>>,
     /// Every peer's roots, each once. Only to tell a stranger's certificate authority
     /// from a known one in the log; nobody is admitted by it.
     all_roots: Vec<TrustAnchor<'static>>,
@@ -103,10 +106,31 @@ impl Peers {
         self.denied.contains(identity)
     }
 
-    /// Whether the same peers are vouched for by the same roots.
+    /// Whether the same peers are vouched for by the same roots, and the same is revoked.
     #[must_use]
     pub fn trusts_the_same(&self, other: &Self) -> bool {
-        self.by_identity == other.by_identity
+        self.by_identity == other.by_identity && self.lists == other.lists
+    }
+
+    /// The same peers, and revocation lists for some of them.
+    #[must_use]
+    pub fn with_lists(self, lists: BTreeMap<Identity, Arc<RevocationLists>>) -> Self {
+        Self { lists, ..self }
+    }
+
+    /// The revocation lists that count for a peer.
+    #[must_use]
+    pub fn lists(&self, identity: &Identity) -> Option<&Arc<RevocationLists>> {
+        self.lists.get(identity)
+    }
+
+    /// Whether a certificate of a peer is revoked, by its trust bundle or by a list.
+    #[must_use]
+    pub fn is_revoked(&self, leaf: &Leaf) -> bool {
+        let bundle = self.find(&leaf.identity);
+        let lists = self.lists.get(&leaf.identity);
+        bundle.is_some_and(|peer| peer.roots.is_revoked(leaf))
+            || lists.is_some_and(|lists| lists.names(&leaf.serial))
     }
 
     /// The same peers with another deny list.
@@ -146,14 +170,12 @@ impl Peers {
                 identity: leaf.identity,
             });
         }
-        chain::verify(
-            &leaf,
-            presented,
-            peer.roots.anchors(),
-            purpose,
-            now,
-            algorithms,
-        )?;
-        Ok(leaf)
+        let lists = self.lists.get(&leaf.identity).map(|lists| &**lists);
+        let roots = peer.roots.anchors();
+        chain::verify_with(&leaf, presented, roots, purpose, now, algorithms, lists)?;
+        match self.is_revoked(&leaf) {
+            true => Err(Refusal::revoked(&leaf)),
+            false => Ok(leaf),
+        }
     }
 }

@@ -8,6 +8,8 @@ use rustls::{
 };
 use sealift_terms::{Identity, Reason, Timestamp};
 
+use crate::certificate::Leaf;
+
 /// Why a handshake or a session with a peer came to nothing.
 ///
 /// Our verifiers give these to rustls as its error's source; [`Refusal::of`] gets
@@ -48,6 +50,32 @@ pub enum Refusal {
     #[error("{identity} is on this site's deny list")]
     Denied {
         /// Who is denied.
+        identity: Identity,
+    },
+    /// The certificate was revoked by its authority.
+    #[error("the certificate of {identity} with serial {serial} is revoked")]
+    Revoked {
+        /// Who the certificate is for.
+        identity: Identity,
+        /// Its serial number.
+        serial: String,
+    },
+    /// The list that would say whether the certificate is revoked is over.
+    #[error(
+        "whether the certificate of {identity} is revoked is not known: the revocation list ended, it is {now} here"
+    )]
+    StaleRevocationList {
+        /// Who the certificate is for.
+        identity: Identity,
+        /// This machine's time.
+        now: Timestamp,
+    },
+    /// No list that was given is of the CA that issued the certificate.
+    #[error(
+        "whether the certificate of {identity} is revoked is not known: no revocation list is of the CA that issued it"
+    )]
+    NoRevocationList {
+        /// Who the certificate is for.
         identity: Identity,
     },
     /// The certificate comes from a certificate authority that this peer has no trust in.
@@ -154,6 +182,13 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    pub(crate) fn revoked(leaf: &Leaf) -> Self {
+        Self::Revoked {
+            identity: leaf.identity.clone(),
+            serial: leaf.serial.clone(),
+        }
+    }
+
     /// The words for any error of a handshake.
     #[must_use]
     pub fn of(error: &TlsError) -> Self {
@@ -206,6 +241,9 @@ impl Refusal {
             Self::UnknownIdentity { .. } => "unknown_identity",
             Self::OtherIdentity { .. } => "other_identity",
             Self::Denied { .. } => "denied",
+            Self::Revoked { .. } => "revoked",
+            Self::StaleRevocationList { .. } => "stale_crl",
+            Self::NoRevocationList { .. } => "no_crl",
             Self::UntrustedIssuer { .. } => "untrusted_issuer",
             Self::RegionMismatch { .. } => "region_mismatch",
             Self::Expired { .. } => "expired",
@@ -233,6 +271,9 @@ impl Refusal {
                 found: identity, ..
             }
             | Self::Denied { identity }
+            | Self::Revoked { identity, .. }
+            | Self::StaleRevocationList { identity, .. }
+            | Self::NoRevocationList { identity }
             | Self::UntrustedIssuer { identity }
             | Self::RegionMismatch { identity, .. }
             | Self::Expired { identity, .. }

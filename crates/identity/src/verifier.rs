@@ -117,11 +117,11 @@ pub(crate) struct AnyAgent {
     pub(crate) algorithms: WebPkiSupportedAlgorithms,
 }
 
-/// What a new agent asks of the issuing one, of whose authority it knows one key.
+/// What a new agent asks of the issuing one, of whose authority it knows one key or two.
 #[derive(Debug)]
 pub(crate) struct TheIssuer {
     pub(crate) expected: Identity,
-    pub(crate) ca_key: [u8; 32],
+    pub(crate) ca_keys: Vec<[u8; 32]>,
     pub(crate) algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -163,15 +163,18 @@ impl ServerCertVerifier for TheIssuer {
         let untrusted = || Refusal::UntrustedIssuer {
             identity: identity.clone(),
         };
-        // The root comes with the chain; it counts for its key alone.
+        // The roots come with the chain; they count for their keys alone.
         let is_pinned = |root: &&CertificateDer<'_>| {
-            public_key_hash(root).is_ok_and(|hash| hash == self.ca_key)
+            public_key_hash(root).is_ok_and(|hash| self.ca_keys.contains(&hash))
         };
-        let root = intermediates.iter().find(is_pinned).ok_or_else(untrusted)?;
-        let root = TrustBundle::new(None, 0, vec![root.clone().into_owned()]);
-        let root = root.map_err(|_| untrusted())?;
+        let roots = intermediates.iter().filter(is_pinned);
+        let roots = roots.map(|root| root.clone().into_owned()).collect();
+        let roots = TrustBundle::new(None, 0, roots).map_err(|_| untrusted())?;
+        // They are no part of what the issuing agent's certificate is held to.
+        let above = intermediates.iter().filter(|it| !is_pinned(it)).cloned();
+        let above: Vec<_> = above.collect();
         let purpose = Purpose::Server;
-        let leaf = root.verify(end_entity, intermediates, purpose, now, &self.algorithms)?;
+        let leaf = roots.verify(end_entity, &above, purpose, now, &self.algorithms)?;
         hold(&self.expected, leaf)?;
         Ok(ServerCertVerified::assertion())
     }

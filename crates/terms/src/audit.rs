@@ -94,6 +94,20 @@ kinds! {
     EnrolmentRefused = "enrolment.refused",
     /// Another certificate or other trust bundles were put in force.
     CertificateReplaced = "certificate.replaced",
+    /// A certificate, or all that an identity had, was revoked.
+    CertificateRevoked = "certificate.revoked",
+    /// A newer trust bundle was taken up.
+    BundleReplaced = "bundle.replaced",
+    /// A trust bundle that was offered was not taken up.
+    BundleRefused = "bundle.refused",
+    /// An agent has a trust bundle in force, or its certificate from another root.
+    BundleAcknowledged = "bundle.acknowledged",
+    /// Certificate revocation lists were issued.
+    CrlIssued = "crl.issued",
+    /// A step of a CA roll-over was taken.
+    RolloverStep = "ca.rollover",
+    /// A step of a CA roll-over was refused.
+    RolloverRefused = "ca.rollover_refused",
     /// Work was pending and nothing was acknowledged for too long.
     ReplicationStalled = "replication.stalled",
     /// Something was acknowledged again after that.

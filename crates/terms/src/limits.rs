@@ -96,6 +96,21 @@ pub const DENIED_MAX: usize = 1000;
 pub const DENY_LIST_BYTES_MAX: usize = 2 << 20;
 /// Why an identity is denied, in bytes.
 pub const DENY_REASON_BYTES_MAX: usize = 1024;
+/// Certificates and identities that a trust bundle says are revoked.
+pub const REVOKED_MAX: usize = 500;
+/// A trust bundle, as its file.
+pub const TRUST_BUNDLE_BYTES_MAX: usize = 512 * 1024;
+/// A file of certificate revocation lists, or one of them.
+pub const CRL_BYTES_MAX: usize = 1 << 20;
+/// Certificate revocation lists in one file.
+pub const CRLS_MAX: usize = 64;
+/// How long a certificate revocation list is good for unless the configuration says otherwise.
+pub const CRL_LIFE_DEFAULT: Duration = Duration::from_secs(86_400);
+/// Identities of which an issuing site remembers what they acknowledged.
+pub const ACKNOWLEDGEMENTS_MAX: usize = 4096;
+/// Roots of an authority that were retired and are remembered, so that an old bundle with
+/// one of them is known for what it is.
+pub const RETIRED_ROOTS_MAX: usize = 64;
 /// An enrolment token as text.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 /// The longest time that an enrolment token is good for: one day.

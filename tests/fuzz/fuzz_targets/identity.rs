@@ -1,5 +1,5 @@
-//! Certificates, trust bundles, signing requests and identities, before anything
-//! is verified.
+//! Certificates, trust bundles, revocation lists, signing requests and identities,
+//! before anything is verified.
 #![no_main]
 
 use std::{sync::LazyLock, time::Duration};
@@ -10,7 +10,9 @@ use sealift_fuzz::{
     fixed::{CountingRng, StoppedClock},
     script::Script,
 };
-use sealift_identity::{IssuingAuthority, Leaf, LeafRequest, RootAuthority, TrustBundle};
+use sealift_identity::{
+    IssuingAuthority, Leaf, LeafRequest, RevocationLists, RootAuthority, TrustBundle,
+};
 use sealift_terms::{Identity, Region};
 
 static ISSUING: LazyLock<IssuingAuthority> = LazyLock::new(|| {
@@ -29,7 +31,8 @@ fuzz_target!(|bytes: &[u8]| {
         Some(1) => {
             if let Ok(bundle) = TrustBundle::parse(script.0) {
                 let again = TrustBundle::parse(bundle.to_json().as_bytes());
-                assert!(again.is_ok_and(|again| again.roots() == bundle.roots()));
+                assert!(again.is_ok_and(|again| again == bundle));
+                let _ = bundle.check_offered_to(&bundle);
             }
         }
         Some(2) => {
@@ -40,6 +43,9 @@ fuzz_target!(|bytes: &[u8]| {
             };
             let (clock, rng) = (StoppedClock, CountingRng::default());
             let _ = ISSUING.issue_for_csr(script.0, &request, &clock, &rng);
+        }
+        Some(3) => {
+            let _ = RevocationLists::parse(script.0);
         }
         _ => {
             let text = String::from_utf8_lossy(script.0);

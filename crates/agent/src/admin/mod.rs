@@ -9,6 +9,7 @@
 
 mod answer;
 mod audit;
+mod authority;
 mod client;
 mod codec;
 mod handler;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use answer::{Answer, Answers, Piece};
 pub use audit::{AuditReport, ReadAudit};
+pub use authority::{KnownRow, Revoke, RevokedRow, RolloverReport, RolloverStep, TakeStep};
 pub use client::Client;
 pub use keys::{KeyVersions, Keys, KeysRestored};
 pub use operations::{Actor, Operations};

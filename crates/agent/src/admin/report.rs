@@ -139,6 +139,12 @@ pub struct CertificateRow {
     pub roots: usize,
     /// Whether it is on the deny list.
     pub denied: bool,
+    /// Whether the certificate is revoked.
+    #[serde(default)]
+    pub revoked: bool,
+    /// Until when the revocation lists are good that it is held to; none where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crl_until: Option<Timestamp>,
 }
 
 /// What a certificate says of itself.

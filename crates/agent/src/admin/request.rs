@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use sealift_terms::{BucketName, Identity, ObjectKey, PeerName, Reason, Status, VersionId, limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Keys, ReadAudit};
+use super::{Keys, ReadAudit, Revoke, TakeStep};
 use crate::{
     Error,
     config::{Override, Place},
@@ -48,6 +48,11 @@ pub enum Request {
     Certs,
     /// Looks at the deny list, or changes it; the [`DeniedRow`](super::DeniedRow)s on it then.
     Deny(Deny),
+    /// Revokes what the authority of this site issued; one [`RevokedRow`](super::RevokedRow).
+    Revoke(Revoke),
+    /// Looks at a CA roll-over, or takes a step of it; a
+    /// [`RolloverReport`](super::RolloverReport), then [`KnownRow`](super::KnownRow)s.
+    Rollover(TakeStep),
 }
 
 /// Which objects to list.
@@ -192,6 +197,8 @@ impl Request {
             Self::Audit(_) => "audit",
             Self::Certs => "certs",
             Self::Deny(_) => "deny",
+            Self::Revoke(_) => "revoke",
+            Self::Rollover(_) => "rollover",
         }
     }
 
@@ -235,6 +242,8 @@ impl Request {
             "audit" => Self::Audit(json(body)?),
             "certs" => Self::Certs,
             "deny" => Self::Deny(json(body)?),
+            "revoke" => Self::Revoke(json(body)?),
+            "rollover" => Self::Rollover(json(body)?),
             other => {
                 let what = format!("command {other:?}");
                 return Err(Error::NotFound { what });
@@ -258,6 +267,8 @@ impl Request {
             Self::Check(it) => serde_json::to_vec(it),
             Self::Scrub(it) => serde_json::to_vec(it),
             Self::Deny(it) => serde_json::to_vec(it),
+            Self::Revoke(it) => serde_json::to_vec(it),
+            Self::Rollover(it) => serde_json::to_vec(it),
             Self::Status | Self::Reload | Self::Scan | Self::Certs => Ok(b"{}".to_vec()),
         };
         json.map_err(Error::failed("writing a request"))
@@ -322,6 +333,15 @@ mod tests {
                 identity: "spiffe://example.org/region/r/agent/a".parse().ok(),
                 lift: true,
                 reason: None,
+            }),
+            Request::Revoke(Revoke {
+                what: "0a".to_owned(),
+                reason: "lost".to_owned(),
+            }),
+            Request::Rollover(TakeStep {
+                step: crate::admin::RolloverStep::Acknowledge,
+                sequence: Some(2),
+                ..TakeStep::default()
             }),
             Request::Keys(Keys::List),
             Request::Keys(Keys::Rotate {

@@ -77,10 +77,17 @@ pub(super) fn ca(c: &mut Checker<'_>, raw: &raw::Ca) -> Option<Ca> {
         limits::CERTIFICATE_LIFE_MIN.as_secs()..=limits::CERTIFICATE_LIFE_MAX.as_secs(),
         limits::CERTIFICATE_LIFE_DEFAULT.as_secs(),
     );
+    let crl_life = c.number(
+        "ca.crl_life_secs",
+        raw.crl_life_secs.as_ref(),
+        limits::CERTIFICATE_LIFE_MIN.as_secs()..=limits::CERTIFICATE_LIFE_MAX.as_secs(),
+        limits::CRL_LIFE_DEFAULT.as_secs(),
+    );
     Some(Ca {
         directory,
         listen: listen?,
         life: Duration::from_secs(life),
+        crl_life: Duration::from_secs(crl_life),
     })
 }
 

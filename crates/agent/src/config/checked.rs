@@ -113,6 +113,8 @@ pub struct Ca {
     pub listen: SocketAddr,
     /// How long they live.
     pub life: Duration,
+    /// How long the revocation lists are good for; they are issued anew at a third of that.
+    pub crl_life: Duration,
 }
 
 /// `[keys]`: what opens the keystore.
@@ -226,6 +228,9 @@ pub struct Peer {
     pub address: Option<String>,
     /// The roots that its certificate must come from, and no others.
     pub trust_bundle: PathBuf,
+    /// Revocation lists of the CAs that issue its certificates: one that is over or missing
+    /// lets it in no more.
+    pub crl: Option<PathBuf>,
     /// For what it is dialled.
     pub dial_for: DialFor,
     /// `[peer.limit]`: bytes a second that may leave for it, over all links together.

@@ -65,6 +65,9 @@ fn peer(c: &mut Checker<'_>, raw: &raw::Peer, span: &Range<usize>, listens: bool
     let identity = c.name("peer.identity", &raw.identity);
     let remedy = "copy it from the other side: `sealift ca init` writes one for each authority";
     let trust_bundle = c.named("peer.trust_bundle", &raw.trust_bundle, Wanted::File, remedy);
+    let remedy = "copy it from the authority, and keep it fresh: crl/REGION.pem in its directory";
+    let crl = raw.crl.as_ref();
+    let crl = crl.map(|crl| c.named("peer.crl", crl, Wanted::File, remedy));
     let address = match &raw.address {
         Some(text) => Some(host_and_port(c, "peer.address", text)?),
         None if listens => None,
@@ -83,6 +86,7 @@ fn peer(c: &mut Checker<'_>, raw: &raw::Peer, span: &Range<usize>, listens: bool
         identity: identity?,
         address,
         trust_bundle,
+        crl,
         dial_for,
         limit: limit?,
     })

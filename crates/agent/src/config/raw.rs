@@ -74,6 +74,7 @@ pub(crate) struct Ca {
     pub(crate) directory: Text,
     pub(crate) listen: Text,
     pub(crate) life_secs: Option<Number>,
+    pub(crate) crl_life_secs: Option<Number>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -146,6 +147,7 @@ pub(crate) struct Peer {
     pub(crate) identity: Text,
     pub(crate) address: Option<Text>,
     pub(crate) trust_bundle: Text,
+    pub(crate) crl: Option<Text>,
     pub(crate) dial_for: Option<Spanned<Vec<Text>>>,
     pub(crate) limit: Option<Spanned<Limit>>,
 }

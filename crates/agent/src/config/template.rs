@@ -276,6 +276,7 @@ const EXAMPLE_PEER: &str = r#"# [[peer]]
 # name = "b1"
 # identity = "spiffe://example.org/region/eu-north/agent/b1"
 # trust_bundle = "b1.bundle.json"
+# crl = "b1.crl.pem"
 # address = "b1.example.org:7443"
 # dial_for = ["send"]
 "#;
@@ -376,6 +377,7 @@ const TAIL: &str = r#"# Allow-lists in order of preference. TLS 1.3 only; an emp
 # directory = "ca"
 # listen = "0.0.0.0:7444"
 # life_secs = 86400
+# crl_life_secs = 86400
 
 # Single settings can be given outside this file, and win over it: in the environment
 # as SEALIFT_ and the name in capitals, as in SEALIFT_LOG_LEVEL=debug, and on the

@@ -229,8 +229,20 @@ fn times_and_rates_out_of_range_are_refused_and_a_period_of_none_is_none() {
 }
 
 #[test]
+fn the_revocation_lists_of_a_peer_are_looked_for() {
+    let bundle = "trust_bundle = \"b1.json\"";
+    let text = GOOD.replacen(bundle, &format!("{bundle}\ncrl = \"b1.crl\""), 1);
+    let config = Config::check(&source(&text)).unwrap();
+    let crl = config.peers[0].crl.as_deref();
+    assert_eq!(crl, Some(Path::new("/etc/sealift/b1.crl")));
+    let missing = config.look_at(&["peer.crl"]).unwrap_err();
+    assert_eq!(missing.refusals[0].setting, "peer.crl");
+}
+
+#[test]
 fn who_issues_and_who_renews_is_checked() {
-    let ca = "[ca]\ndirectory = \"ca\"\nlisten = \"127.0.0.1:7444\"\nlife_secs = 60\n\n[listen]";
+    let ca = "[ca]\ndirectory = \"ca\"\nlisten = \"127.0.0.1:7444\"\nlife_secs = 60\n\
+        crl_life_secs = 90\n\n[listen]";
     let issuer = "issuer = { address = \"h:1\", identity = \"spiffe://x.org/region/r/agent/i\" }";
     let text =
         GOOD.replacen("[listen]", ca, 1)
@@ -239,10 +251,16 @@ fn who_issues_and_who_renews_is_checked() {
     let (ca_section, renewed) = (config.ca.unwrap(), config.identity.issuer.unwrap());
     assert_eq!(ca_section.directory, Path::new("/etc/sealift/ca"));
     assert_eq!(ca_section.life.as_secs(), 60);
+    assert_eq!(ca_section.crl_life.as_secs(), 90);
     assert_eq!(renewed.address, "h:1");
     for (from, to, setting) in [
         ("life_secs = 60", "life_secs = 1", "ca.life_secs"),
         ("life_secs = 60", "life_secs = 4060801", "ca.life_secs"),
+        (
+            "crl_life_secs = 90",
+            "crl_life_secs = 9",
+            "ca.crl_life_secs",
+        ),
         ("127.0.0.1:7444", "nowhere", "ca.listen"),
         ("h:1", "h", "identity.issuer.address"),
         ("agent/i", "i", "identity.issuer.identity"),

@@ -12,13 +12,14 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use sealift_identity::{Credentials, PeerTrust, Peers, TlsContext, TrustBundle};
-use sealift_terms::Clock;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, rustls::ClientConfig};
 
-use super::{Asked, BODY_BYTES_MAX, Call, Given, Refused};
+use super::{Asked, AskedBundle, BODY_BYTES_MAX, Call, Given, GivenBundle, Refused};
 use crate::{
-    Error,
+    Error, World,
+    bundles::own_bundle,
     config::{Config, Issuer},
 };
 
@@ -33,10 +34,40 @@ pub(crate) async fn renew(
     config: &Config,
     issuer: &Issuer,
     credentials: Credentials,
-    clock: Arc<dyn Clock>,
+    world: &World,
     csr: String,
 ) -> Result<Given, Error> {
-    let roots = TrustBundle::load(&config.identity.trust_bundle)?;
+    let tls = issuer_client(config, issuer, credentials, world)?;
+    let asked = Asked { secret: None, csr };
+    ask(&issuer.address, tls, Call::Renew, &asked).await
+}
+
+/// The trust bundle, if the issuer has another one than the one in force, of which it is told.
+///
+/// # Errors
+/// What kept it from answering.
+pub(crate) async fn bundle(
+    config: &Config,
+    issuer: &Issuer,
+    credentials: Credentials,
+    world: &World,
+    in_force: u64,
+) -> Result<Option<TrustBundle>, Error> {
+    let tls = issuer_client(config, issuer, credentials, world)?;
+    let asked = AskedBundle { in_force };
+    let given: GivenBundle = ask(&issuer.address, tls, Call::Bundle, &asked).await?;
+    let given = given.bundle.map(|text| TrustBundle::parse(text.as_bytes()));
+    Ok(given.transpose()?)
+}
+
+/// What the issuing agent is dialled with by one that has a certificate.
+fn issuer_client(
+    config: &Config,
+    issuer: &Issuer,
+    credentials: Credentials,
+    world: &World,
+) -> Result<Arc<ClientConfig>, Error> {
+    let roots = own_bundle(config, world)?;
     let name = "issuer"
         .parse()
         .map_err(Error::failed("naming the issuer"))?;
@@ -49,19 +80,18 @@ pub(crate) async fn renew(
         }],
         [],
     )?;
+    let clock = world.clock.clone();
     let tls = TlsContext::new(config.tls.clone(), credentials, peers, clock)?;
-    let prepared = tls.client(&issuer.identity, &[b"http/1.1"])?;
-    let asked = Asked { secret: None, csr };
-    ask(&issuer.address, prepared.config, Call::Renew, &asked).await
+    Ok(tls.client(&issuer.identity, &[b"http/1.1"])?.config)
 }
 
 /// Asks, within a time.
-pub(super) async fn ask(
+pub(super) async fn ask<A: DeserializeOwned>(
     address: &str,
     tls: Arc<ClientConfig>,
     call: Call,
-    asked: &Asked,
-) -> Result<Given, Error> {
+    asked: &impl Serialize,
+) -> Result<A, Error> {
     let answered = timeout(TIME_MAX, exchange(address, tls, call, asked)).await;
     answered.map_err(|_| Error::TryAgain {
         what: format!("{address} did not answer within {} s", TIME_MAX.as_secs()),
@@ -69,12 +99,12 @@ pub(super) async fn ask(
     })?
 }
 
-async fn exchange(
+async fn exchange<A: DeserializeOwned>(
     address: &str,
     tls: Arc<ClientConfig>,
     call: Call,
-    asked: &Asked,
-) -> Result<Given, Error> {
+    asked: &impl Serialize,
+) -> Result<A, Error> {
     let stream = TcpStream::connect(address).await;
     let stream = stream.map_err(Error::io("reach the issuer at", address))?;
     let name = TlsContext::server_name();

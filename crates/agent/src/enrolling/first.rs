@@ -10,7 +10,7 @@ use sealift_identity::{
 use sealift_terms::limits::CERTIFICATE_FILE_BYTES_MAX;
 use zeroize::Zeroizing;
 
-use super::{Asked, Call, asking::ask};
+use super::{Asked, Call, Given, asking::ask};
 use crate::{Error, World, setup::write_new};
 
 /// Where the first certificate and what belongs to it are written.
@@ -48,7 +48,7 @@ pub async fn enrol(
         secret: Some(token.secret().to_string()),
         csr: signing_request(&key)?,
     };
-    let given = ask(&token.issuer, tls, Call::Enrol, &asked).await?;
+    let given: Given = ask(&token.issuer, tls, Call::Enrol, &asked).await?;
     let bundle = TrustBundle::parse(given.bundle.as_bytes())?;
     let now = world.clock.now();
     let credentials =

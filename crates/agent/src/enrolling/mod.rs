@@ -3,6 +3,7 @@
 //! ```text
 //!   POST /v1/enrol  {"secret":"…","csr":"…"}   the server is known by a key of its CA
 //!   POST /v1/renew  {"csr":"…"}                both are known by their certificates
+//!   POST /v1/bundle {"in_force":N}             likewise; the issuer remembers the number
 //!   ◀── 200 {"certificate":"…","bundle":"…"} or 4xx {"refused":"…"}
 //! ```
 
@@ -11,17 +12,18 @@ mod first;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use asking::renew;
+pub(crate) use asking::{bundle, renew};
 pub use first::{FirstCertificate, enrol};
 
 /// A request or an answer is no longer than this: a chain, a bundle, or a signing request.
-pub(crate) const BODY_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
     Enrol,
     Renew,
+    Bundle,
 }
 
 impl Call {
@@ -29,6 +31,7 @@ impl Call {
         match self {
             Self::Enrol => "/v1/enrol",
             Self::Renew => "/v1/renew",
+            Self::Bundle => "/v1/bundle",
         }
     }
 }
@@ -52,6 +55,23 @@ pub(crate) struct Given {
     pub(crate) certificate: String,
     /// The authority's trust bundle, JSON.
     pub(crate) bundle: String,
+}
+
+/// The body of a question for the trust bundle.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AskedBundle {
+    /// The number of the one in force.
+    pub(crate) in_force: u64,
+}
+
+/// The body of its answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GivenBundle {
+    /// The authority's trust bundle, JSON, if that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bundle: Option<String>,
 }
 
 /// The body of an answer when there is no certificate.

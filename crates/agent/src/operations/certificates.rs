@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use sealift_identity::{Leaf, Peers, TrustBundle};
+use sealift_identity::{Leaf, Peers};
 use sealift_terms::Identity;
 
 use super::SiteOperations;
 use crate::{
     Error,
     admin::{Answer, CertificateFacts, CertificateRow},
+    bundles::own_bundle,
     load_credentials,
 };
 
@@ -33,7 +34,7 @@ impl SiteOperations {
                 shown: BTreeMap::new(),
             },
         };
-        let bundle = TrustBundle::load(&config.identity.trust_bundle)?;
+        let bundle = own_bundle(&config, &self.site.world)?;
         let denied = |identity: &Identity| leaves.peers.is_denied(identity);
         let own = CertificateRow {
             peer: None,
@@ -42,16 +43,22 @@ impl SiteOperations {
             bundle: bundle.sequence(),
             roots: bundle.roots().len(),
             denied: denied(&leaves.own.identity),
+            revoked: bundle.is_revoked(&leaves.own),
+            crl_until: None,
         };
         answer.row(&own).await?;
         for peer in leaves.peers.iter() {
+            let lists = leaves.peers.lists(&peer.identity);
+            let shown = leaves.shown.get(&peer.identity);
             let row = CertificateRow {
                 peer: Some(peer.name.clone()),
                 identity: peer.identity.clone(),
-                certificate: leaves.shown.get(&peer.identity).map(facts),
+                certificate: shown.map(facts),
                 bundle: peer.roots.sequence(),
                 roots: peer.roots.roots().len(),
                 denied: denied(&peer.identity),
+                revoked: shown.is_some_and(|leaf| leaves.peers.is_revoked(leaf)),
+                crl_until: lists.map(|lists| lists.next_update()),
             };
             answer.row(&row).await?;
         }

@@ -10,6 +10,7 @@
 
 mod answers;
 mod auditing;
+mod authority;
 mod certificates;
 mod comparing;
 mod denying;
@@ -169,6 +170,8 @@ impl SiteOperations {
             Request::Keys(keys) => self.keys(keys, actor, answer).await,
             Request::Certs => self.certificates(answer).await,
             Request::Deny(deny) => self.deny(deny, actor, answer).await,
+            Request::Revoke(revoke) => self.revoke(revoke, actor, answer).await,
+            Request::Rollover(take) => self.rollover(take, actor, answer).await,
             Request::Audit(read) => self.read_audit(read, answer).await,
         }
     }

@@ -7,7 +7,11 @@ use sealift_identity::{Accepted, Credentials, Leaf, Peers};
 use sealift_terms::{AuditKind, AuditRecord, Identity};
 
 use super::{Running, upkeep::every};
-use crate::{Error, Metric, load_credentials};
+use crate::{
+    Error, Metric,
+    bundles::{own_bundle, remember_files},
+    load_credentials,
+};
 
 /// The files are read and compared this often: a watch on a file misses what replaces
 /// the directory around it, as Kubernetes does.
@@ -66,26 +70,54 @@ impl Running {
     }
 
     /// Whether something else is in force now.
-    async fn take_up_certificates(&self) -> Result<bool, Error> {
+    pub(super) async fn take_up_certificates(&self) -> Result<bool, Error> {
         let _one_at_a_time = self.reloading.lock().await;
         let site = self.site.clone();
         // Files may lie where reading hangs.
-        let loading =
-            tokio::task::spawn_blocking(move || -> Result<(Credentials, Peers), Error> {
+        let loading = tokio::task::spawn_blocking(
+            move || -> Result<(Result<Credentials, _>, Peers, _), Error> {
                 let config = site.current();
+                remember_files(&config, &site.world)?;
                 Ok((
-                    load_credentials(&config, &site.world)?,
+                    load_credentials(&config, &site.world),
                     site.peers(&config)?,
+                    own_bundle(&config, &site.world)?,
                 ))
-            });
+            },
+        );
         let loaded = loading.await;
-        let (credentials, peers) = loaded.map_err(Error::failed("reading certificates"))??;
-        if self.tls.has_in_force(&credentials, &peers) {
+        let (credentials, peers, bundle) =
+            loaded.map_err(Error::failed("reading certificates"))??;
+        let credentials = match credentials {
+            Ok(credentials) => credentials,
+            Err(error) => {
+                // What is wrong with this side's certificate lets nobody in who is revoked.
+                if !self.tls.peers().trusts_the_same(&peers) {
+                    self.tls.set_peers(peers);
+                    self.sweep_links();
+                }
+                return Err(error.into());
+            }
+        };
+        let is_same = self.tls.has_in_force(&credentials, &peers);
+        if bundle != self.spread.in_force() {
+            self.record_bundle(&bundle)?;
+            tracing::info!(
+                sequence = bundle.sequence(),
+                "another trust bundle is in force"
+            );
+        } else if is_same {
             return Ok(false);
         }
         let leaf = credentials.leaf().clone();
         let accepted = self.tls.accept(credentials, peers)?;
-        self.put_in_force(accepted, &leaf, None)?;
+        if is_same {
+            self.tls.put_in_force(accepted);
+        } else {
+            self.put_in_force(accepted, &leaf, None)?;
+        }
+        self.spread.put_in_force(bundle);
+        self.show_bundles();
         self.sweep_links();
         tracing::info!(
             serial = leaf.serial, not_after = %leaf.not_after,

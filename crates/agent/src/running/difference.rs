@@ -75,7 +75,10 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
     ];
     let reloaded = [
         ("[identity]", identity(before) == identity(after)),
-        ("[[peer]] (trust bundles)", trust(before) == trust(after)),
+        (
+            "[[peer]] (trust bundles and revocation lists)",
+            trust(before) == trust(after),
+        ),
         ("[peer.limit]", limits(before) == limits(after)),
         ("[[bucket]]", buckets(before) == buckets(after)),
         ("[[rule]]", rules(before) == rules(after)),
@@ -129,7 +132,13 @@ fn peers(config: &Config) -> impl PartialEq {
 }
 
 fn trust(config: &Config) -> impl PartialEq {
-    let of = |peer: &Peer| (peer.name.clone(), peer.trust_bundle.clone());
+    let of = |peer: &Peer| {
+        (
+            peer.name.clone(),
+            peer.trust_bundle.clone(),
+            peer.crl.clone(),
+        )
+    };
     config.peers.iter().map(of).collect::<Vec<_>>()
 }
 

@@ -10,7 +10,8 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use sealift_identity::{
-    Enrolled, EnrolmentRefusal, Enrolments, IdentityError, Leaf, issuing_server,
+    Acknowledgement, Authority, Enrolled, EnrolmentRefusal, Enrolments, IdentityError, Leaf,
+    issuing_server,
 };
 use sealift_terms::{AuditKind, AuditRecord};
 use serde::Serialize;
@@ -25,7 +26,7 @@ use super::Running;
 use crate::{
     Error,
     config::{Ca, Config},
-    enrolling::{Asked, BODY_BYTES_MAX, Call, Given, Refused},
+    enrolling::{Asked, AskedBundle, BODY_BYTES_MAX, Call, Given, GivenBundle, Refused},
 };
 
 /// Who asks for certificates, at once.
@@ -41,15 +42,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 struct Issuing {
     running: Arc<Running>,
     ca: Ca,
-    /// One change at a time.
-    enrolments: parking_lot::Mutex<Enrolments>,
 }
 
 /// The authority of `[ca]`, and where it is asked.
 pub(super) struct Listening {
     ca: Ca,
-    enrolments: Enrolments,
     listener: TcpListener,
+}
+
+/// The certificate of whoever asks, which was verified, and the root behind it.
+#[derive(Debug, Clone)]
+struct Shown {
+    leaf: Leaf,
+    root: Option<String>,
 }
 
 /// Opens what `[ca]` names, if there is that section.
@@ -57,29 +62,17 @@ pub(super) async fn listen(config: &Config) -> Result<Option<Listening>, Error> 
     let Some(ca) = config.ca.clone() else {
         return Ok(None);
     };
-    let enrolments = Enrolments::open(&ca.directory)?;
+    // What cannot be opened is told now, not when somebody asks.
+    Enrolments::open(&ca.directory)?;
     let bound = TcpListener::bind(ca.listen).await;
     let listener = bound.map_err(Error::io("listen on", ca.listen.to_string()))?;
-    Ok(Some(Listening {
-        ca,
-        enrolments,
-        listener,
-    }))
+    Ok(Some(Listening { ca, listener }))
 }
 
 /// Issues until the agent ends.
 pub(super) async fn serve(running: Arc<Running>, listening: Listening) {
-    let Listening {
-        ca,
-        enrolments,
-        listener,
-    } = listening;
-    let enrolments = parking_lot::Mutex::new(enrolments);
-    let issuing = Arc::new(Issuing {
-        running,
-        ca,
-        enrolments,
-    });
+    let Listening { ca, listener } = listening;
+    let issuing = Arc::new(Issuing { running, ca });
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         // More of them wait in the system's queue.
@@ -112,7 +105,8 @@ impl Issuing {
     async fn connection(self: Arc<Self>, stream: TcpStream) -> Result<(), Error> {
         let site = &self.running.site;
         let config = site.current();
-        let roots = self.enrolments.lock().authority().bundle().clone();
+        // Commands change it.
+        let roots = Authority::open(&self.ca.directory)?.bundle().clone();
         let credentials = self.running.tls.credentials();
         let clock = site.world.clock.clone();
         let tls = issuing_server(&config.tls, &credentials, &roots, clock)?;
@@ -120,9 +114,12 @@ impl Issuing {
         let stream = handshake
             .map_err(Error::failed("the handshake"))?
             .map_err(Error::failed("the handshake"))?;
-        let shown = stream.get_ref().1.peer_certificates();
-        let shown = shown.and_then(|chain| chain.first());
-        let shown = shown.and_then(|leaf| Leaf::parse(leaf).ok());
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let shown = chain.first().and_then(|leaf| Leaf::parse(leaf).ok());
+        let shown = shown.map(|leaf| Shown {
+            leaf,
+            root: roots.root_behind(chain, site.world.clock.now()),
+        });
         let service = service_fn(|request| {
             let (issuing, shown) = (self.clone(), shown.clone());
             async move { Ok::<_, std::convert::Infallible>(issuing.answer(request, shown).await) }
@@ -139,9 +136,9 @@ impl Issuing {
     async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-        shown: Option<Leaf>,
+        shown: Option<Shown>,
     ) -> Response<Full<Bytes>> {
-        let calls = [Call::Enrol, Call::Renew];
+        let calls = [Call::Enrol, Call::Renew, Call::Bundle];
         let call = calls
             .into_iter()
             .find(|call| call.path() == request.uri().path());
@@ -151,15 +148,24 @@ impl Issuing {
         let body = Limited::new(request.into_body(), BODY_BYTES_MAX)
             .collect()
             .await;
-        let asked: Option<Asked> = body
-            .ok()
-            .and_then(|body| serde_json::from_slice(&body.to_bytes()).ok());
-        let Some(asked) = asked else {
-            return refused(StatusCode::BAD_REQUEST, "the request cannot be read");
-        };
-        let issued = tokio::task::spawn_blocking(move || self.issue(call, &asked, shown.as_ref()));
-        match issued.await {
-            Ok(Ok(given)) => json(StatusCode::OK, &given),
+        let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+        let answering = tokio::task::spawn_blocking(move || match call {
+            Call::Enrol | Call::Renew => {
+                let asked = serde_json::from_slice(&body).map_err(unreadable)?;
+                let shown = shown.map(|shown| shown.leaf);
+                let given = self.issue(call, &asked, shown.as_ref())?;
+                Ok(json(StatusCode::OK, &given))
+            }
+            Call::Bundle => {
+                let asked = serde_json::from_slice(&body).map_err(unreadable)?;
+                Ok(json(StatusCode::OK, &self.bundle(&asked, shown.as_ref())?))
+            }
+        });
+        match answering.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error @ Error::Request { .. })) => {
+                refused(StatusCode::BAD_REQUEST, &error.to_string())
+            }
             Ok(Err(Error::Identity(error @ IdentityError::Enrolment(_)))) => {
                 refused(StatusCode::FORBIDDEN, &error.to_string())
             }
@@ -187,14 +193,17 @@ impl Issuing {
         let site = &self.running.site;
         let (clock, rng) = (&*site.world.clock, &*site.world.rng);
         let (life, csr) = (self.ca.life, asked.csr.as_bytes());
-        let enrolments = self.enrolments.lock();
+        let _one_at_a_time = site.authority.lock();
+        let enrolments = Enrolments::open(&self.ca.directory)?;
         let issued = match (call, &asked.secret, shown) {
             (Call::Enrol, Some(secret), _) => enrolments.enrol(secret, csr, life, clock, rng),
             (Call::Renew, None, Some(shown)) if site.denied.has(&shown.identity) => {
                 Err(EnrolmentRefusal::Denied.into())
             }
             (Call::Renew, None, Some(shown)) => enrolments.renew(shown, csr, life, clock, rng),
-            (Call::Enrol | Call::Renew, ..) => Err(EnrolmentRefusal::UnknownToken.into()),
+            (Call::Enrol | Call::Renew | Call::Bundle, ..) => {
+                Err(EnrolmentRefusal::UnknownToken.into())
+            }
         };
         let issued = match issued {
             Err(IdentityError::Enrolment(refusal)) => {
@@ -209,12 +218,42 @@ impl Issuing {
         })
     }
 
+    /// The bundle for whoever has another one, and its number is remembered.
+    fn bundle(&self, asked: &AskedBundle, shown: Option<&Shown>) -> Result<GivenBundle, Error> {
+        let site = &self.running.site;
+        let Some(Shown { leaf, root }) = shown else {
+            let refusal = EnrolmentRefusal::UnknownToken;
+            return Err(self.refuse(Call::Bundle, refusal, None));
+        };
+        if site.denied.has(&leaf.identity) {
+            return Err(self.refuse(Call::Bundle, EnrolmentRefusal::Denied, Some(leaf)));
+        }
+        let _one_at_a_time = site.authority.lock();
+        let enrolments = Enrolments::open(&self.ca.directory)?;
+        let bundle = enrolments.authority().bundle();
+        // A number that was never given out is nobody's.
+        if asked.in_force <= bundle.sequence() {
+            let row = Acknowledgement {
+                identity: leaf.identity.clone(),
+                sequence: asked.in_force,
+                root: root.clone(),
+                at: site.world.clock.now(),
+                by: None,
+            };
+            self.running.acknowledge(&enrolments, &row)?;
+        }
+        let differs = asked.in_force != bundle.sequence();
+        Ok(GivenBundle {
+            bundle: differs.then(|| bundle.to_json()),
+        })
+    }
+
     fn record(&self, call: Call, issued: &Enrolled) -> Result<(), Error> {
         let site = &self.running.site;
         let leaf = &issued.leaf;
         let against = match call {
             Call::Enrol => "token",
-            Call::Renew => "certificate",
+            Call::Renew | Call::Bundle => "certificate",
         };
         let record = AuditRecord::new(
             site.world.clock.now(),
@@ -252,6 +291,14 @@ impl Issuing {
             Ok(()) => IdentityError::Enrolment(refusal).into(),
             Err(error) => error,
         }
+    }
+}
+
+fn unreadable(error: serde_json::Error) -> Error {
+    Error::Request {
+        what: "request",
+        found: error.to_string(),
+        allowed: "the JSON of this call".to_owned(),
     }
 }
 

@@ -9,6 +9,7 @@
 //! ```
 
 mod accepting;
+mod authority;
 mod canary;
 mod certificates;
 mod dialling;
@@ -26,6 +27,7 @@ mod renewing;
 mod repair;
 mod scrubbing;
 mod session;
+mod spreading;
 mod start;
 mod upkeep;
 mod watchdog;
@@ -53,6 +55,7 @@ use forwarding::Forwarding;
 use links::Standing;
 use peers::PeerStates;
 use quota::Quota;
+use spreading::Spread;
 use upkeep::Health;
 use watchdog::Watchdog;
 
@@ -64,6 +67,7 @@ pub(crate) struct Running {
     flags: Vec<Override>,
     tls: Arc<TlsContext>,
     standing: Standing,
+    spread: Spread,
     peers: PeerStates,
     watchdog: Watchdog,
     asked: repair::Asked,

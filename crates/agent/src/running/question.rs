@@ -26,7 +26,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 pub async fn check_peers(config: &Config, world: &World) -> Vec<CheckLine> {
     let tls = || -> Result<TlsContext, sealift_identity::IdentityError> {
         let credentials = load_credentials(config, world)?;
-        let peers = load_peers(config)?;
+        let peers = load_peers(config, world)?;
         TlsContext::new(config.tls.clone(), credentials, peers, world.clock.clone())
     };
     match tls() {

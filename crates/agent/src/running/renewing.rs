@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use sealift_identity::{Credentials, Leaf, TrustBundle, new_private_key, signing_request};
+use sealift_identity::{Credentials, Leaf, new_private_key, signing_request};
 use sealift_terms::{
     Rng, Timestamp,
     limits::CERTIFICATE_FILE_BYTES_MAX,
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::Running;
-use crate::{Error, Metric, config::Issuer, enrolling, world::RENEWED_FILE};
+use crate::{Error, Metric, bundles::own_bundle, config::Issuer, enrolling, world::RENEWED_FILE};
 
 /// When the certificate in force is renewed, so that a restart does not draw again.
 const PLAN_FILE: &str = "renewal.json";
@@ -133,10 +133,11 @@ impl Running {
         let (config, world) = (self.site.current(), &self.site.world);
         let key = self.next_key()?;
         let csr = signing_request(&key)?;
-        let (shown, clock) = (self.tls.credentials(), world.clock.clone());
-        let given = enrolling::renew(&config, issuer, shown, clock, csr).await?;
+        let shown = self.tls.credentials();
+        let given = enrolling::renew(&config, issuer, shown, world, csr).await?;
+        self.take_up_given(&given.bundle).await;
         let _one_at_a_time = self.reloading.lock().await;
-        let roots = TrustBundle::load(&config.identity.trust_bundle)?;
+        let roots = own_bundle(&config, world)?;
         let (chain, now) = (given.certificate.as_bytes(), world.clock.now());
         // With the eyes of a peer: what is not good stays out.
         let credentials = Credentials::from_pem(chain, key.as_bytes(), &roots, now)?;

@@ -20,13 +20,14 @@ use sealift_wire::Role;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    OneSender, Running, accepting, dialling, forwarding::Forwarding, hello::policy_of, issuing,
-    links::Standing, peers::PeerStates, quota::Quota, repair::Answers, scrubbing, upkeep::Health,
-    watchdog::Watchdog,
+    OneSender, Running, accepting, authority, dialling, forwarding::Forwarding, hello::policy_of,
+    issuing, links::Standing, peers::PeerStates, quota::Quota, repair::Answers, scrubbing,
+    spreading::Spread, upkeep::Health, watchdog::Watchdog,
 };
 use crate::{
     Confined, Error, Lifecycle, Outcome, Phase, World,
     admin::AdminServer,
+    bundles::{own_bundle, remember_files},
     check_offline,
     config::{Config, Override},
     load_credentials,
@@ -147,6 +148,7 @@ async fn start(
         started: clock.now(),
         flags,
         standing: Standing::default(),
+        spread: Spread::new(own_bundle(&config, &site.world)?),
         peers: PeerStates::default(),
         watchdog: Watchdog::default(),
         asked: Default::default(),
@@ -170,9 +172,7 @@ async fn start(
         site,
     });
     running.record_start()?;
-    if let Some(issuer) = issuer {
-        tasks.spawn(issuing::serve(running.clone(), issuer));
-    }
+    begin_issuing(&running, issuer, tasks);
     if let Some(listener) = listener {
         tasks.spawn(accepting::accept(running.clone(), listener));
     }
@@ -183,7 +183,33 @@ async fn start(
     Ok(running)
 }
 
+/// Looks after the authority and issues certificates, where there is a `[ca]` section.
+fn begin_issuing(
+    running: &Arc<Running>,
+    issuer: Option<issuing::Listening>,
+    tasks: &mut JoinSet<()>,
+) {
+    if let Some(ca) = running.site.config.ca.clone() {
+        let following = authority::follow(running.clone(), ca);
+        tasks.spawn(until_stopping(running.clone(), following));
+    }
+    if let Some(issuer) = issuer {
+        let issuing = issuing::serve(running.clone(), issuer);
+        tasks.spawn(until_stopping(running.clone(), issuing));
+    }
+}
+
+/// Does something until nothing new is to be begun: a shutdown does not wait for it.
+async fn until_stopping(running: Arc<Running>, task: impl Future<Output = ()>) {
+    let mut stop = running.stop.subscribe();
+    tokio::select! {
+        () = task => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
 fn tls_context(site: &Site, config: &Config) -> Result<TlsContext, Error> {
+    remember_files(config, &site.world)?;
     let credentials = load_credentials(config, &site.world)?;
     let peers = site.peers(config)?;
     let clock = site.world.clock.clone();

@@ -46,6 +46,7 @@ impl Running {
             self.look_at_ages(),
             self.follow_certificates(),
             self.renew_in_time(),
+            self.follow_bundle(),
             self.tidy_up()
         );
     }
@@ -163,6 +164,7 @@ impl Running {
     }
 
     pub(super) fn show_certificate(&self) {
+        self.show_bundles();
         let leaf = self.tls.credentials().leaf().clone();
         let expiry = leaf.not_after.as_secs();
         let series = self

@@ -45,6 +45,8 @@ pub(crate) struct Site {
     pub(crate) budget: Budget,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) denied: Denied,
+    /// One change of the authority in `ca.directory` at a time.
+    pub(crate) authority: parking_lot::Mutex<()>,
     current: RwLock<Arc<Config>>,
     /// Last, so that everything else is closed when it is given up.
     _lock: DataDirLock,
@@ -79,7 +81,7 @@ impl Site {
     /// # Errors
     /// [`IdentityError`] for a bundle that cannot be used for its peer.
     pub(crate) fn peers(&self, config: &Config) -> Result<Peers, IdentityError> {
-        Ok(load_peers(config)?.with_denied(self.denied.identities()))
+        Ok(load_peers(config, &self.world)?.with_denied(self.denied.identities()))
     }
 
     /// Puts something on record.

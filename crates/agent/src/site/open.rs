@@ -204,6 +204,7 @@ async fn assemble(
         budget: parts.budget,
         metrics: Arc::default(),
         denied,
+        authority: Default::default(),
         current,
         _lock: lock,
     }))

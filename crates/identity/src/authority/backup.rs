@@ -12,7 +12,7 @@ use sealift_terms::{Rng, limits};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Authority, BUNDLE, REGIONS, ROOT_CERTIFICATE, ROOT_KEY, sealed};
+use super::{Authority, BUNDLE, LISTS, REGIONS, ROOT_CERTIFICATE, ROOT_KEY, sealed};
 use crate::{enrolment::ENROLMENT, error::IdentityError, files};
 
 /// How deep the directory is: `regions/REGION/issuing.key`, and some room.
@@ -162,7 +162,7 @@ impl Content {
             let name = format!("{prefix}{name}");
             // What becomes of certificates changes with each of them, and is not needed to
             // issue others.
-            if name == BACKED_UP || name == ENROLMENT {
+            if [BACKED_UP, ENROLMENT, LISTS].contains(&name.as_str()) {
                 continue;
             }
             let kind = entry.file_type().map_err(failed("read", &path))?;

@@ -4,7 +4,7 @@ use std::{fmt, path::Path, time::Duration};
 
 use rcgen::{Issuer, KeyPair, PublicKeyData};
 use rustls_pki_types::CertificateDer;
-use sealift_terms::{Clock, Identity, Region, Rng, limits};
+use sealift_terms::{Clock, Identity, Region, Rng, Timestamp, limits};
 use zeroize::Zeroizing;
 
 use super::{
@@ -27,6 +27,8 @@ pub struct LeafRequest {
     pub dns_names: Vec<String>,
     /// Its life from the moment of issue: at most 47 days.
     pub life: Duration,
+    /// It does not begin before: everything older of this identity is revoked.
+    pub not_before_min: Option<Timestamp>,
 }
 
 impl LeafRequest {
@@ -37,6 +39,7 @@ impl LeafRequest {
             identity,
             dns_names: Vec::new(),
             life: limits::CERTIFICATE_LIFE_DEFAULT,
+            not_before_min: None,
         }
     }
 }
@@ -178,13 +181,14 @@ impl IssuingAuthority {
         clock: &dyn Clock,
         rng: &dyn Rng,
     ) -> Result<Issued, IdentityError> {
-        let validity = self.validity(request, clock)?;
+        let mut validity = self.validity(request, clock)?;
+        if let Some(min) = request.not_before_min {
+            validity.not_before = validity.not_before.max(min);
+        }
         request::check_dns_names(&request.dns_names)?;
         let params = profile::leaf(&request.identity, &request.dns_names, validity, rng)?;
-        let issuer = Issuer::from_ca_cert_der(&self.certificate, &*self.key)
-            .map_err(IdentityError::Issuing)?;
         let certificate = params
-            .signed_by(public_key, &issuer)
+            .signed_by(public_key, &self.issuer()?)
             .map_err(IdentityError::Issuing)?;
         let leaf = Leaf::parse(certificate.der()).map_err(|error| IdentityError::Certificate {
             what: error.to_string(),
@@ -195,6 +199,10 @@ impl IssuingAuthority {
             private_key_pem: None,
             leaf,
         })
+    }
+
+    pub(super) fn issuer(&self) -> Result<Issuer<'static, &KeyPair>, IdentityError> {
+        Issuer::from_ca_cert_der(&self.certificate, &*self.key).map_err(IdentityError::Issuing)
     }
 
     fn validity(

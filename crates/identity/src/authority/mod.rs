@@ -6,12 +6,16 @@
 //!   DIR/bundle.json                  the trust bundle that peers are given
 //!   DIR/regions/REGION/issuing.pem   the region's issuing CA
 //!   DIR/regions/REGION/issuing.key   its key, mode 0600: belongs on one host of that region
+//!   DIR/crl/REGION.pem               what is revoked, for whoever does not read bundles
+//!   DIR/next/, DIR/rollover.json     while another root takes the place of this one
 //! ```
 
 mod backup;
 mod issuing;
 mod profile;
 mod request;
+mod revoking;
+mod rollover;
 mod root;
 mod sealed;
 
@@ -25,6 +29,8 @@ use sealift_terms::{Clock, Region, Rng, limits};
 pub use issuing::{Issued, IssuingAuthority, LeafRequest};
 pub(crate) use profile::new_key;
 pub(crate) use request::signing_key;
+pub(crate) use revoking::LISTS;
+pub use rollover::Rollover;
 pub use root::RootAuthority;
 
 use crate::{bundle::TrustBundle, error::IdentityError, files};
@@ -121,6 +127,11 @@ impl Authority {
         clock: &dyn Clock,
         rng: &dyn Rng,
     ) -> Result<(), IdentityError> {
+        if !matches!(self.rollover()?, Rollover::None | Rollover::Retired { .. }) {
+            return Err(IdentityError::AuthorityState {
+                what: "a roll-over is under way".to_owned(),
+            });
+        }
         let mut regions = self.regions()?;
         if !regions.contains(region) {
             regions.push(region.clone());
@@ -138,12 +149,12 @@ impl Authority {
         RootAuthority::open(&self.domain, &certificate, &key, passphrase)
     }
 
-    /// The issuing CA of a region.
+    /// The issuing CA of a region: from the second step of a roll-over on the new one.
     ///
     /// # Errors
     /// [`IdentityError::UnknownRegion`] when there is none, or what is wrong with its files.
     pub fn issuing(&self, region: &Region) -> Result<IssuingAuthority, IdentityError> {
-        let dir = self.region_dir(region);
+        let dir = self.issuing_dir()?.join(REGIONS).join(region.as_str());
         if !dir.is_dir() {
             return Err(IdentityError::UnknownRegion {
                 region: region.clone(),

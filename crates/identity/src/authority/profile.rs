@@ -141,7 +141,7 @@ fn short_random(rng: &dyn Rng) -> String {
     hex::encode(bytes)
 }
 
-fn moment(at: Timestamp) -> Result<OffsetDateTime, IdentityError> {
+pub(super) fn moment(at: Timestamp) -> Result<OffsetDateTime, IdentityError> {
     OffsetDateTime::from_unix_timestamp(at.as_secs())
         .map_err(|_| IdentityError::Issuing(rcgen::Error::Time))
 }

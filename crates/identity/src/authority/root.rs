@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path};
 
-use rcgen::{Issuer, KeyPair};
+use rcgen::{Issuer, KeyPair, SigningKey};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use sealift_terms::{Clock, Region, Rng, limits};
 use zeroize::Zeroizing;
@@ -121,6 +121,15 @@ impl RootAuthority {
     #[must_use]
     pub fn certificate_pem(&self) -> String {
         certificate_pem(&self.certificate)
+    }
+
+    pub(super) fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// Its signature over a statement about roots.
+    pub(super) fn sign(&self, statement: &[u8]) -> Result<Vec<u8>, IdentityError> {
+        self.key.sign(statement).map_err(IdentityError::Issuing)
     }
 
     /// The root's key under a passphrase, as the text of a file.

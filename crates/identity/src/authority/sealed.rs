@@ -13,6 +13,8 @@ use crate::error::IdentityError;
 pub(super) const KEY: &str = "sealift-sealed-key/1";
 /// The format of a file that holds the directory of an authority.
 pub(super) const AUTHORITY: &str = "sealift-sealed-authority/1";
+/// A file with a private key.
+pub(super) const FILE_BYTES_MAX: usize = limits::CERTIFICATE_FILE_BYTES_MAX;
 const SALT_BYTES: usize = 16;
 /// The second recommended option of RFC 9106, section 4: 64 MiB, 3 passes, 4 lanes.
 const MEMORY_KIB: u32 = 64 * 1024;

@@ -9,6 +9,7 @@
 //! answer, the same certificate comes back; another key means that two have what one
 //! should have: nothing is issued for that identity any more, until a new token is.
 
+mod acknowledging;
 mod request;
 mod tls;
 mod token;
@@ -28,8 +29,10 @@ use crate::{
     certificate::{Leaf, public_key_hash},
     error::IdentityError,
     files,
+    revoked::Revocation,
 };
 
+pub use acknowledging::Acknowledgement;
 pub use request::{new_private_key, signing_request};
 pub use tls::{enrolling_client, issuing_server};
 pub use token::EnrolmentToken;
@@ -151,6 +154,45 @@ impl Enrolments {
         &self.authority
     }
 
+    /// The authority, for what changes it.
+    pub fn authority_mut(&mut self) -> &mut Authority {
+        &mut self.authority
+    }
+
+    /// Revokes all that an identity was given, and gives it no more until a new token is
+    /// made: whether that is news.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when it cannot be written, or no more can be revoked.
+    pub fn revoke_identity(
+        &mut self,
+        identity: &Identity,
+        now: Timestamp,
+    ) -> Result<bool, IdentityError> {
+        let one = Revocation {
+            identity: Some(identity.clone()),
+            serials: self.serials(identity)?,
+            at: now,
+        };
+        let is_news = self.authority.revoke(one, now)?;
+        self.lock(identity)?;
+        Ok(is_news)
+    }
+
+    /// Revokes one certificate. What was issued against it later counts: whether that is
+    /// news.
+    ///
+    /// # Errors
+    /// As [`revoke_identity`](Self::revoke_identity), and for what is no serial number.
+    pub fn revoke_serial(&mut self, serial: &str, now: Timestamp) -> Result<bool, IdentityError> {
+        let one = Revocation {
+            identity: None,
+            serials: vec![serial.to_owned()],
+            at: now,
+        };
+        self.authority.revoke(one, now)
+    }
+
     /// Makes a token for `identity`, good until `ttl` is over, to be used at `issuer`. It
     /// unlocks an identity that was locked.
     ///
@@ -174,23 +216,18 @@ impl Enrolments {
         }
         self.authority.issuing(identity.region())?;
         let (issuer, issuer_identity) = issuer;
-        let root = self.authority.bundle().roots().first();
-        let root = root.ok_or(IdentityError::Token("the authority has no root"))?;
-        let ca_key = public_key_hash(root)?;
+        // During a roll-over the issuing agent's certificate may come from either root.
+        let roots = self.authority.bundle().roots().iter();
+        let ca_keys = roots.map(public_key_hash).collect::<Result<Vec<_>, _>>()?;
         self.sweep(clock.now())?;
-        let token = EnrolmentToken::new(identity.clone(), issuer, issuer_identity, ca_key, rng);
+        let token = EnrolmentToken::new(identity.clone(), issuer, issuer_identity, ca_keys, rng);
         let row = TokenRow {
             identity: identity.clone(),
             ends: clock.now().plus(ttl),
             used: None,
             locked: false,
         };
-        match fs::remove_file(self.agent_path(&identity)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(files::failed("remove", &self.agent_path(&identity))(error));
-            }
-            _ => {}
-        }
+        remove(&self.agent_path(&identity))?;
         write(&self.token_path(&token.secret()), &row)?;
         Ok(token)
     }
@@ -315,6 +352,7 @@ impl Enrolments {
     ) -> Result<Step, IdentityError> {
         let request = LeafRequest {
             life,
+            not_before_min: self.authority.earliest_start(identity),
             ..LeafRequest::new(identity.clone())
         };
         let issuing = self.authority.issuing(identity.region())?;
@@ -387,6 +425,16 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, IdentityError> {
     let row = serde_json::from_slice(&bytes);
     row.map(Some)
         .map_err(|error| files::content(path, &error.to_string()))
+}
+
+/// Removes a file that may be gone already.
+fn remove(path: &Path) -> Result<(), IdentityError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(files::failed("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn write<T: Serialize>(path: &Path, row: &T) -> Result<(), IdentityError> {

@@ -63,7 +63,7 @@ pub fn enrolling_client(
     let provider = policy.provider();
     let verifier = TheIssuer {
         expected: token.issuer_identity.clone(),
-        ca_key: token.ca_key,
+        ca_keys: token.ca_keys.clone(),
         algorithms: provider.signature_verification_algorithms,
     };
     let mut config = ClientConfig::builder_with_details(provider, Arc::new(ClockTime(clock)))

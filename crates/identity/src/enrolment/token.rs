@@ -25,9 +25,10 @@ pub struct EnrolmentToken {
     pub issuer: String,
     /// Who the issuing agent is.
     pub issuer_identity: Identity,
-    /// SHA-256 of the public key (SubjectPublicKeyInfo) of the CA that vouches for the
-    /// issuing agent, as nothing else is known of it yet.
-    pub ca_key: [u8; 32],
+    /// SHA-256 of the public keys (SubjectPublicKeyInfo) of the CAs of which one vouches
+    /// for the issuing agent, as nothing else is known of it yet: one, or two while one
+    /// takes the place of the other.
+    pub ca_keys: Vec<[u8; 32]>,
     secret: Zeroizing<[u8; SECRET_BYTES]>,
 }
 
@@ -37,7 +38,7 @@ struct Fields {
     identity: Identity,
     issuer: String,
     issuer_identity: Identity,
-    ca_key: String,
+    ca_keys: Vec<String>,
     secret: String,
 }
 
@@ -52,7 +53,7 @@ impl EnrolmentToken {
         identity: Identity,
         issuer: String,
         issuer_identity: Identity,
-        ca_key: [u8; 32],
+        ca_keys: Vec<[u8; 32]>,
         rng: &dyn Rng,
     ) -> Self {
         let mut secret = Zeroizing::new([0; SECRET_BYTES]);
@@ -61,7 +62,7 @@ impl EnrolmentToken {
             identity,
             issuer,
             issuer_identity,
-            ca_key,
+            ca_keys,
             secret,
         }
     }
@@ -79,7 +80,7 @@ impl EnrolmentToken {
             identity: self.identity.clone(),
             issuer: self.issuer.clone(),
             issuer_identity: self.issuer_identity.clone(),
-            ca_key: hex::encode(self.ca_key),
+            ca_keys: self.ca_keys.iter().map(hex::encode).collect(),
             secret: self.secret().to_string(),
         };
         let json = Zeroizing::new(serde_json::to_vec(&fields).unwrap_or_default());
@@ -107,15 +108,19 @@ impl FromStr for EnrolmentToken {
         let fields: Fields = serde_json::from_slice(&json)
             .map_err(|_| IdentityError::Token("it was cut off or altered"))?;
         let mut secret = Zeroizing::new([0; SECRET_BYTES]);
-        let mut ca_key = [0; 32];
-        hex::decode_to_slice(fields.secret.as_bytes(), &mut *secret)
-            .and_then(|()| hex::decode_to_slice(&fields.ca_key, &mut ca_key))
-            .map_err(|_| IdentityError::Token("it was cut off or altered"))?;
+        let altered = |_| IdentityError::Token("it was cut off or altered");
+        hex::decode_to_slice(fields.secret.as_bytes(), &mut *secret).map_err(altered)?;
+        let mut ca_keys = Vec::new();
+        for key in fields.ca_keys.iter().take(limits::TRUST_ROOTS_MAX) {
+            let mut bytes = [0; 32];
+            hex::decode_to_slice(key, &mut bytes).map_err(altered)?;
+            ca_keys.push(bytes);
+        }
         Ok(Self {
             identity: fields.identity.clone(),
             issuer: fields.issuer.clone(),
             issuer_identity: fields.issuer_identity.clone(),
-            ca_key,
+            ca_keys,
             secret,
         })
     }
@@ -144,7 +149,8 @@ mod tests {
                 .unwrap()
         };
         let issuer = "ca.example.org:7444".to_owned();
-        let token = EnrolmentToken::new(identity("a"), issuer, identity("ca"), [7; 32], &OsRng);
+        let token =
+            EnrolmentToken::new(identity("a"), issuer, identity("ca"), vec![[7; 32]], &OsRng);
         let text = token.to_text();
         let read: EnrolmentToken = format!(" {}\n", *text).parse().unwrap();
         assert_eq!(read, token);

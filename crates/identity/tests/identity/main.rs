@@ -14,4 +14,5 @@ mod credentials;
 mod issuance;
 mod negotiation;
 mod replacement;
+mod rollover;
 mod stage;
