@@ -3,7 +3,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::Path,
     sync::{
         Arc,
@@ -15,9 +15,9 @@ use std::{
 
 use serde_json::json;
 
-use crate::{
-    scenario::enrolment::{init, token, with_issuer},
-    support::{Content, Pair, Site, free_address},
+use crate::support::{
+    Content, Pair, Site, announce, free_address, init, parrot, renewed_by_b, step, token,
+    wait_until, with_issuer,
 };
 
 const TIME_MAX: Duration = Duration::from_secs(120);
@@ -38,20 +38,6 @@ const STREAM_EVERY: Duration = Duration::from_millis(10);
 fn setting(name: &str, default: u64) -> u64 {
     let value = std::env::var(name).ok();
     value.map_or(default, |value| value.parse().expect("a number"))
-}
-
-/// Answers what it hears at once, on any number of connections.
-fn answering() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut heard = stream.unwrap();
-            let mut said = heard.try_clone().unwrap();
-            thread::spawn(move || std::io::copy(&mut heard, &mut said));
-        }
-    });
-    address
 }
 
 /// What runs until the soak is over.
@@ -123,14 +109,10 @@ fn both(pair: &Pair, metric: &str) -> u64 {
 
 /// `b` issues certificates, its own included, and has a service.
 fn configure_b(pair: &Pair, issuer: &str) {
-    let example = "# issuer = { address = \"issuer.example.org:7444\", \
-                   identity = \"spiffe://example.org/region/eu-west/agent/issuer\" }";
-    let own = &pair.b.identity;
-    let itself = format!("issuer = {{ address = \"{issuer}\", identity = \"{own}\" }}");
-    pair.b.edit(example, &itself);
+    renewed_by_b(pair, &pair.b, issuer);
     pair.b.configure(&format!(
         "[[forward_target]]\nname = \"echo\"\naddress = \"{}\"\nallow = [\"{}\"]\n",
-        answering(),
+        parrot(),
         pair.a.identity
     ));
 }
@@ -148,6 +130,16 @@ fn configure_a(pair: &Pair) -> String {
     listen
 }
 
+/// Waits until `then`; both agents live.
+fn lives(pair: &Pair, then: Instant) {
+    while Instant::now() < then {
+        sleep(Duration::from_secs(1));
+        for site in [&pair.a, &pair.b] {
+            assert!(site.get("/live").is_some(), "{} is gone", site.name);
+        }
+    }
+}
+
 #[test]
 #[ignore = "takes a minute or more; cargo xtask soak, cargo xtask test"]
 fn certificates_that_end_interrupt_no_part_refuse_no_handshake_and_drop_no_stream() {
@@ -163,14 +155,15 @@ fn certificates_that_end_interrupt_no_part_refuse_no_handshake_and_drop_no_strea
 
     let begun = Instant::now();
     let load = Load::begin(&pair.source, &listen);
-    while begun.elapsed() < Duration::from_secs(60 * minutes) {
-        sleep(Duration::from_secs(1));
-        for site in [&pair.a, &pair.b] {
-            assert!(site.get("/live").is_some(), "{} is gone", site.name);
-        }
-    }
+    let whole = Duration::from_secs(60 * minutes);
+    // While everything runs the authority gets another root.
+    lives(&pair, begun + whole / 6);
+    announce(&pair, &[]).exits(0);
+    step(&pair, "issue", TIME_MAX);
+    step(&pair, "retire", TIME_MAX);
+    lives(&pair, begun + whole);
     let echoed = load.end();
-    crate::support::wait_until("all is acknowledged", TIME_MAX, || {
+    wait_until("all is acknowledged", TIME_MAX, || {
         pair.a.transfers("PENDING").0 == 0
     });
     pair.verify_both(TIME_MAX);
@@ -187,6 +180,7 @@ fn certificates_that_end_interrupt_no_part_refuse_no_handshake_and_drop_no_strea
             "rotations": rotations, "failed_parts": failed_parts,
             "refused_handshakes": refused_handshakes, "forward_drops": forward_drops,
             "minutes": minutes, "cert_life_secs": life, "objects": objects,
+            "rollovers": 1, "crl_renewals": pair.b.metric("sealift_crl_issued_total"),
             "forward_bytes": echoed, "forward_moves": moves,
         })
     );

@@ -4,86 +4,11 @@ use std::{fs, thread::sleep, time::Duration};
 
 use sealift_identity::{EnrolmentToken, new_private_key};
 
-use crate::support::{BUCKET, Pair, Ran, Site, free_address, run, wait_until, write_file};
+use crate::support::{
+    Pair, forget_site, init, init_again, serial, token, wait_until, with_issuer, write_file,
+};
 
 const TIME_MAX: Duration = Duration::from_secs(60);
-
-/// `b` issues, too.
-pub(crate) fn with_issuer(life_secs: u64) -> (Pair, String) {
-    let pair = Pair::new();
-    let address = free_address();
-    let directory = pair.authority();
-    let section = format!(
-        "[ca]\ndirectory = \"{}\"\nlisten = \"{address}\"\nlife_secs = {life_secs}\n\n[keys]",
-        directory.display()
-    );
-    pair.b.edit("[keys]", &section);
-    (pair, address)
-}
-
-/// A token for an agent.
-pub(crate) fn token(pair: &Pair, name: &str, issuer: &str, ttl: &str) -> String {
-    let directory = pair.authority();
-    let ran = run([
-        "ca",
-        "token",
-        "--dir",
-        directory.to_str().unwrap(),
-        "--region",
-        &format!("region-{name}"),
-        "--name",
-        name,
-        "--ttl",
-        ttl,
-        "--issuer",
-        issuer,
-        "--issuer-identity",
-        &pair.b.identity,
-        "--json",
-    ]);
-    let row: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
-    row["token"].as_str().unwrap().to_owned()
-}
-
-/// Takes away all that `init` makes but the private key.
-fn forget_site(site: &Site) {
-    for file in ["identity.crt", "bundle.json", "root.key", "sealift.toml"] {
-        let _ = fs::remove_file(site.dir.join(file));
-    }
-    let _ = fs::remove_dir_all(site.data());
-}
-
-/// Makes the site of `a` anew, with a token.
-pub(crate) fn init(pair: &Pair, token: &str) -> Ran {
-    forget_site(&pair.a);
-    fs::remove_file(pair.a.dir.join("identity.key")).unwrap();
-    write_file(&pair.a.dir.join("token"), token);
-    init_again(pair)
-}
-
-fn init_again(pair: &Pair) -> Ran {
-    let file = pair.a.dir.join("token");
-    let peer = format!("b,{},bundle.json,{}", pair.b.identity, pair.listen);
-    let source = format!("{BUCKET}={}", pair.source.display());
-    pair.a.run(&[
-        "init",
-        "--token-file",
-        file.to_str().unwrap(),
-        "--data-dir",
-        "data",
-        "--admin",
-        &pair.a.admin,
-        "--peer",
-        &peer,
-        "--source",
-        &source,
-    ])
-}
-
-pub(crate) fn serial(site: &Site) -> String {
-    let row = &site.rows(&["certs", "list"])[0];
-    row["serial"].as_str().unwrap().to_owned()
-}
 
 #[test]
 fn a_new_agent_enrols_with_a_token_and_its_certificate_renews_itself_under_load() {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Pair, Site, free_address, wait_until};
+use crate::support::{Pair, Site, free_address, parrot, wait_until};
 
 const TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -172,19 +172,6 @@ fn an_agent_that_stops_lets_streams_end_and_closes_what_is_left_with_notice() {
     pair.b
         .audits("forward.closed", &["by_peer", "the agent stops"]);
     pair.b.stop();
-}
-
-/// A service that answers every byte at once.
-fn parrot() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let stream = stream.unwrap();
-            thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
-        }
-    });
-    address
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod databases;
 mod demonstration;
 mod denying;
 mod destinations;
-pub(crate) mod enrolment;
+mod enrolment;
 mod forwarding;
 mod limits;
 mod links;

@@ -7,8 +7,10 @@ mod content;
 mod databases;
 mod image;
 mod intruder;
+mod issuing;
 mod network;
 mod pair;
+mod parrot;
 mod plaintext;
 mod program;
 mod proxy;
@@ -24,10 +26,14 @@ pub(crate) use content::{Content, files_below, mix, write_file};
 pub(crate) use databases::{Postgres, Redis};
 pub(crate) use image::{Image, Mount};
 pub(crate) use intruder::{Intruder, Openssl};
+pub(crate) use issuing::{
+    announce, forget_site, init, init_again, renewed_by_b, serial, step, token, with_issuer,
+};
 pub(crate) use network::Network;
 pub(crate) use pair::{BUCKET, Pair, authority, free_address};
+pub(crate) use parrot::parrot;
 pub(crate) use plaintext::Plaintext;
-pub(crate) use program::{Ran, run, run_in_time, run_program, text};
+pub(crate) use program::{Ran, run, run_in_time, run_program};
 pub(crate) use proxy::Proxy;
 pub(crate) use rogue::{Rogue, RogueLink, bare};
 pub(crate) use room::{Turn, roomy_dir};
