@@ -144,6 +144,10 @@ pub(super) fn identity_hint(error: &IdentityError) -> &'static str {
         IdentityError::TrustBundle { .. } | IdentityError::StaleBundle { .. } => {
             "copy the authority's bundle.json again"
         }
+        IdentityError::RevocationList { .. } => {
+            "copy it from the authority anew: crl/REGION.pem in its directory"
+        }
+        IdentityError::AuthorityState { .. } => "see `sealift ca rollover status`",
         IdentityError::Peer { .. } | IdentityError::UnknownPeer { .. } => {
             "see the [[peer]] sections of the configuration"
         }
