@@ -197,7 +197,7 @@ fn finish(
     connection: Connection,
     core: Core,
     kind: LinkKind,
-    own: &Arc<sealift_identity::Leaf>,
+    own: &sealift_identity::Own,
 ) -> Result<Link, TunnelError> {
     let state = core.state().ok_or(TunnelError::CutOff)?;
     let session = Session::of(state, own).map_err(TunnelError::Refused)?;
