@@ -1,6 +1,6 @@
 //! From a connection to an authenticated link.
 
-use std::{io, pin::Pin, sync::Arc, task::ready, time::Duration};
+use std::{io, pin::Pin, task::ready, time::Duration};
 
 use rustls::{
     ClientConnection, ServerConnection,
