@@ -79,7 +79,7 @@ impl Pebble {
                 "-dns01",
                 &names,
             ])
-            .args(["-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", ""])
+            .args(["-http01", "", "-https01", "", "-tlsalpn01", ""])
             .args(["-management", &free_address()])
             .stdout(log())
             .stderr(log())

@@ -81,7 +81,7 @@ async fn renew_in_time(desk: &dyn Desk) {
         }
         show_renewal(desk.metrics(), leaf, plan.due(leaf));
         if world.clock.now() < plan.due(leaf) {
-            sleep(look_every(leaf)).await;
+            sleep(look_every(leaf, world.clock.now())).await;
             continue;
         }
         if let Err(error) = turn(desk).await {
@@ -165,7 +165,8 @@ pub(crate) async fn turn(desk: &dyn Desk) -> Result<bool, Error> {
     }
 }
 
-fn show_renewal(metrics: &Metrics, leaf: &Leaf, at: Timestamp) {
+/// Shows when a certificate is to be renewed.
+pub(crate) fn show_renewal(metrics: &Metrics, leaf: &Leaf, at: Timestamp) {
     let series = metrics.series(Metric::CertificateRenewal, &[leaf.identity.as_str()]);
     series.set(u64::try_from(at.as_secs()).unwrap_or_default());
 }

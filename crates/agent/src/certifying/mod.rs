@@ -35,7 +35,7 @@ use crate::{
 pub(crate) use acme::roots_of;
 pub(crate) use first::get_first;
 pub(crate) use held::Held;
-pub(crate) use keeper::{Desk, keep, turn};
+pub(crate) use keeper::{Desk, keep, show_renewal, turn};
 pub(crate) use plan::due_by_others;
 pub(crate) use plan::{Plan, Timing};
 pub(crate) use renewed::Renewed;

@@ -183,8 +183,10 @@ pub(super) fn try_time(leaf: &Leaf, now: Timestamp) -> Duration {
     share.clamp(TRY_TIME_MIN, TRY_TIME_MAX)
 }
 
-pub(super) fn look_every(leaf: &Leaf) -> Duration {
-    (leaf.period() / 50).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX)
+/// How often the wall clock is looked at: the less is left, the more often.
+pub(super) fn look_every(leaf: &Leaf, now: Timestamp) -> Duration {
+    let left = leaf.not_after.since(now);
+    (left / 20).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX)
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -239,7 +241,12 @@ mod tests {
                 now = now.plus(try_time(&leaf, now));
                 now = now.plus(wait_after_failure(&leaf, now, &OsRng));
             }
-            assert!(look_every(&leaf) * 20 <= leaf.period());
+            let (begin, late) = (
+                leaf.not_before,
+                leaf.not_after.minus(Duration::from_secs(60)),
+            );
+            assert_eq!(look_every(&leaf, begin), LOOK_EVERY_MAX);
+            assert_eq!(look_every(&leaf, late), Duration::from_secs(3));
         }
         // Of the shortest lives, as long as the issuer says no at once.
         for life in [20, 200] {

@@ -55,7 +55,10 @@ pub async fn up(config: Config, flags: Vec<Override>, confined: Confined) -> Res
     let mut lifecycle =
         watch_signals(config.limits.drain).map_err(Error::failed("watching for signals"))?;
     let lock = lock(&config).await?;
-    get_first(&config, &world).await?;
+    tokio::select! {
+        got = get_first(&config, &world) => got?,
+        () = lifecycle.reached(Phase::Draining) => return Ok(()),
+    }
     refuse_what_cannot_work(&config, &world).await?;
     let site = Site::open(config.clone(), world, lock).await?;
     let mut tasks = JoinSet::new();

@@ -24,7 +24,7 @@ pub(super) enum AcmeError {
     #[error("{0} holds no key in base64url")]
     ExternalKey(String),
     /// The library or the server.
-    #[error("the ACME server: {0}")]
+    #[error("the ACME server did not do what it was asked")]
     Protocol(#[from] instant_acme::Error),
 }
 

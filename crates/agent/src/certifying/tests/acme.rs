@@ -226,6 +226,18 @@ async fn an_account_is_made_once_and_its_key_rests_sealed() {
 }
 
 #[tokio::test]
+async fn a_server_that_forgot_the_account_gets_another_one() {
+    let acme = Acme::new().await;
+    let desk = acme.desk("");
+    assert!(turn(&desk).await.unwrap());
+    acme.server.manner.lock().knows_nobody = true;
+    let error = turn(&desk).await.unwrap_err().in_one_line();
+    assert!(error.contains("no such account"), "{error}");
+    assert!(turn(&desk).await.unwrap());
+    assert_eq!(acme.server.asked("new-account"), 2);
+}
+
+#[tokio::test]
 async fn each_certificate_has_a_key_of_its_own_and_nobody_listens_afterwards() {
     let acme = Acme::new().await;
     let desk = acme.desk("");

@@ -42,6 +42,8 @@ pub(super) struct Manner {
     /// It takes orders with a profile, and leaves that out.
     pub(super) ignores_profiles: bool,
     pub(super) info: Option<Info>,
+    /// It forgot every account.
+    pub(super) knows_nobody: bool,
     /// Key id and key of accounts that it lets in.
     pub(super) external: Option<(&'static str, Vec<u8>)>,
 }
@@ -93,6 +95,7 @@ impl AcmeServer {
                 profiles: Vec::new(),
                 ignores_profiles: false,
                 info: None,
+                knows_nobody: false,
                 external: None,
             }),
             answers,
@@ -178,6 +181,11 @@ impl AcmeServer {
             "directory" => self.directory(&manner),
             "renewal-info" => renewal_info(manner.info.as_ref()),
             "new-account" => self.new_account(&manner, &payload),
+            "new-order" if manner.knows_nobody => problem(
+                StatusCode::BAD_REQUEST,
+                "accountDoesNotExist",
+                "there is no such account",
+            ),
             "new-order" => self.new_order(&manner, &payload),
             "order" => self.order(),
             "authorization" => self.authorization(),
@@ -225,6 +233,7 @@ impl AcmeServer {
                 return problem(StatusCode::FORBIDDEN, kind, told);
             }
         }
+        self.manner.lock().knows_nobody = false;
         let mut response = reply(StatusCode::CREATED, &json!({"status": "valid"}));
         let location = self.url("account/1").parse().unwrap();
         response.headers_mut().insert("location", location);

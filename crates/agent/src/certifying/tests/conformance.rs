@@ -270,6 +270,50 @@ impl Rig for Acme {
     }
 }
 
+/// A desk on files, which has what they hold.
+async fn desk_of(rig: &mut dyn Rig) -> TestDesk {
+    let (config, stage) = (rig.config(), rig.stage().clone());
+    let (facts, world) = (stage.facts(&config), stage.world.clone());
+    let desk = stage.desk(Box::new(move || source_of(&config, &world, &facts)));
+    takes(rig, &desk, "").await;
+    desk
+}
+
+#[tokio::test]
+async fn a_torn_pair_is_not_served() {
+    let mut rig = PlainFiles(stage());
+    let desk = desk_of(&mut rig).await;
+    let serial = desk.serial();
+    let (chain, key) = rig.0.pair(Given::Good);
+    let certificate = rig.0.path("tls.crt");
+    // The certificate is written bit by bit, then its key.
+    for part in [0, 1, 100, chain.len() / 2, chain.len() - 30, chain.len()] {
+        fs::write(&certificate, &chain[..part]).unwrap();
+        assert!(turn(&desk).await.is_err(), "{part}");
+        assert_eq!(desk.serial(), serial, "{part}");
+    }
+    write_secret(&rig.0.path("tls.key"), &key[..key.len() / 2]);
+    assert!(turn(&desk).await.is_err());
+    assert_eq!(desk.serial(), serial);
+    write_secret(&rig.0.path("tls.key"), &key);
+    assert!(turn(&desk).await.unwrap());
+    assert_ne!(desk.serial(), serial);
+    // Nothing changed: there is nothing to take up.
+    assert!(!turn(&desk).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_symlink_swap_is_seen() {
+    let mut rig = MountedSecret::new(["tls.crt", "tls.key"]);
+    let desk = desk_of(&mut rig).await;
+    let (serial, before) = (desk.serial(), fs::read_link(rig.at("tls.crt")).unwrap());
+    rig.give(Given::Good).await;
+    // The file's own link is what it was; only the directory behind it is another.
+    assert_eq!(fs::read_link(rig.at("tls.crt")).unwrap(), before);
+    assert!(turn(&desk).await.unwrap());
+    assert_ne!(desk.serial(), serial);
+}
+
 #[tokio::test]
 async fn files_conform() {
     conforms(&mut PlainFiles(stage())).await;
