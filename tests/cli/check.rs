@@ -82,7 +82,7 @@ fn a_missing_directory_is_refused() {
 fn a_source_that_is_away_is_a_line_of_check_and_holds_up_only_itself() {
     let pair = Pair::new();
     fs::remove_dir(&pair.source).unwrap();
-    let place = place(&pair.a, "directory = ");
+    let place = place(&pair.a, "directory = \"/");
     pair.a.run(&["check", "--offline"]).exits(78).tells(&[
         &place,
         "source.directory",

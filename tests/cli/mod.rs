@@ -2,6 +2,7 @@
 
 mod audit;
 mod ca;
+mod certs;
 mod check;
 mod hints;
 mod keys;

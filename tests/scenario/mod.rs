@@ -1,5 +1,6 @@
 //! What a user sees: objects arrive, nothing else gets in, nothing leaks.
 
+mod acme;
 mod arrival;
 mod authority;
 mod changes;

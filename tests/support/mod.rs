@@ -11,6 +11,7 @@ mod issuing;
 mod network;
 mod pair;
 mod parrot;
+mod pebble;
 mod plaintext;
 mod program;
 mod proxy;
@@ -32,6 +33,7 @@ pub(crate) use issuing::{
 pub(crate) use network::Network;
 pub(crate) use pair::{BUCKET, Pair, authority, free_address};
 pub(crate) use parrot::parrot;
+pub(crate) use pebble::Pebble;
 pub(crate) use plaintext::Plaintext;
 pub(crate) use program::{Ran, run, run_in_time, run_program};
 pub(crate) use proxy::Proxy;

@@ -1,6 +1,9 @@
 //! What a process that holds keys does before it reads any.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use sealift_forward::Address;
@@ -8,7 +11,8 @@ use sealift_host::{Enforced, Sandbox};
 
 use crate::{
     Error,
-    config::{Config, RootKeySource},
+    certifying::roots_of,
+    config::{CertificatesFrom, Config, RootKeySource},
 };
 
 /// No core dump, and no other process of this user may read our memory: keys
@@ -39,9 +43,9 @@ impl Confined {
 
     /// Refuses a configuration that names files which cannot be reached any more.
     pub(crate) fn refuse_outside(&self, config: &Config) -> Result<(), Error> {
-        let outside = |file: &&&Path| self.0.as_ref().is_some_and(|within| !within.covers(file));
-        let sockets = sockets_of(config);
-        match files_of(config).iter().chain(&sockets).find(outside) {
+        let outside = |file: &PathBuf| self.0.as_ref().is_some_and(|within| !within.covers(file));
+        let sockets = sockets_of(config).into_iter().map(Path::to_owned);
+        match files_of(config).into_iter().chain(sockets).find(outside) {
             None => Ok(()),
             Some(file) => Err(Error::RestartNeeded {
                 what: format!(
@@ -74,7 +78,7 @@ pub fn confine(config: &Config) -> Result<Confined, Error> {
     }
     files_of(config)
         .into_iter()
-        .for_each(|file| sandbox.read_file(file));
+        .for_each(|file| sandbox.read_file(&file));
     if let Some(credentials) = std::env::var_os("CREDENTIALS_DIRECTORY") {
         sandbox.read(Path::new(&credentials));
     }
@@ -102,18 +106,23 @@ pub fn confine(config: &Config) -> Result<Confined, Error> {
 }
 
 /// The files that are read again with every reload, and the root key.
-fn files_of(config: &Config) -> Vec<&Path> {
+fn files_of(config: &Config) -> Vec<PathBuf> {
     let identity = &config.identity;
     let mut files = vec![
-        config.path.as_path(),
-        &identity.certificate,
-        &identity.private_key_file,
-        &identity.trust_bundle,
+        config.path.clone(),
+        identity.certificate.clone(),
+        identity.private_key_file.clone(),
+        identity.trust_bundle.clone(),
     ];
-    files.extend(config.peers.iter().map(|peer| peer.trust_bundle.as_path()));
-    files.extend(config.peers.iter().flat_map(|peer| peer.crl.as_deref()));
+    files.extend(config.peers.iter().map(|peer| peer.trust_bundle.clone()));
+    files.extend(config.peers.iter().filter_map(|peer| peer.crl.clone()));
+    if let CertificatesFrom::Acme(acme) = &identity.source {
+        let external = acme.external.as_ref();
+        files.extend(external.map(|external| external.key_file.clone()));
+        files.push(roots_of(acme));
+    }
     match &config.root_key {
-        RootKeySource::File(path) | RootKeySource::PassphraseFile(path) => files.push(path),
+        RootKeySource::File(path) | RootKeySource::PassphraseFile(path) => files.push(path.clone()),
         RootKeySource::Credential(_) => {}
     }
     files

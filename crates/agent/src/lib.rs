@@ -17,6 +17,7 @@
 
 pub mod admin;
 mod bundles;
+mod certifying;
 mod checks;
 pub mod config;
 mod enrolling;
@@ -34,6 +35,7 @@ mod signals;
 mod site;
 mod world;
 
+pub use certifying::load_credentials;
 pub use checks::{CheckLine, Outcome};
 pub use enrolling::{FirstCertificate, enrol};
 pub use error::{Error, Failure};
@@ -47,7 +49,10 @@ pub use running::{check_peers, up};
 pub use setup::{CreatedSite, NewSite, create_site};
 pub use signals::{Lifecycle, LifecycleHandle, Phase, watch_signals};
 pub use site::{Offline, Remnant, Restoring, rebuild_catalog};
-pub use world::{World, load_credentials, load_peers, open_keystore, root_secret};
+pub use world::{World, load_peers, open_keystore, root_secret};
 
 /// The name of the agent's socket in its data directory.
 pub const SOCKET_FILE: &str = "agent.sock";
+
+/// Certificate and key of an agent that gets them by itself, in its data directory.
+const RENEWED_FILE: &str = "identity.pem";

@@ -73,7 +73,7 @@ metrics! {
     ConnectionsRefused = counter "sealift_connections_refused_total" ["cause"] "Connections refused before or during authentication.";
     CertificateExpiry = gauge "sealift_cert_expiration_timestamp_seconds" ["identity"] "When a certificate ends, in seconds since 1970.";
     CertificateRenewal = gauge "sealift_cert_renewal_timestamp_seconds" ["identity"] "When a certificate is to be renewed, in seconds since 1970.";
-    CertificateRefreshes = counter "sealift_cert_refreshes_total" ["result"] "Certificates taken up: replaced by files or renewed; and those refused, and renewals that failed.";
+    CertificateRefreshes = counter "sealift_cert_refreshes_total" ["source", "result"] "Certificates taken up: replaced by files or renewed; and those refused, and renewals that failed.";
     BundleSequence = gauge "sealift_bundle_sequence" ["identity"] "Number of the trust bundle that vouches here for an identity's certificates; 0 for plain PEM.";
     BundleAcknowledged = gauge "sealift_bundle_acknowledged_sequence" ["identity"] "Number of the trust bundle that an identity said it has in force, at the issuing agent.";
     CrlExpiry = gauge "sealift_crl_expiration_timestamp_seconds" ["region"] "Until when the revocation lists issued here are good, in seconds since 1970.";
@@ -225,7 +225,7 @@ mod tests {
             "sealift_connections_refused_total[cause]",
             "sealift_cert_expiration_timestamp_seconds[identity]",
             "sealift_cert_renewal_timestamp_seconds[identity]",
-            "sealift_cert_refreshes_total[result]",
+            "sealift_cert_refreshes_total[source,result]",
             "sealift_bundle_sequence[identity]",
             "sealift_bundle_acknowledged_sequence[identity]",
             "sealift_crl_expiration_timestamp_seconds[region]",

@@ -15,12 +15,13 @@ use std::{
     path::Path,
 };
 
+use sealift_identity::Demands;
 use sealift_terms::{DiskFile, Reason, RecordId, limits, world::Open};
 
 use crate::{
     CheckLine, World,
     bundles::own_bundle,
-    config::{Config, Place, Refusal, SourceDirectory},
+    config::{CertificatesFrom, Config, Place, Refusal, SourceDirectory},
     load_credentials, load_peers,
 };
 
@@ -48,6 +49,7 @@ pub async fn check_offline(config: &Config, world: &World) -> Vec<CheckLine> {
         Some(refused) => lines.extend(refused),
         None => lines.push(certificate(config, world)),
     }
+    lines.extend(long_lives(config));
     match named(config, "trust bundles", "peer.") {
         Some(refused) => lines.extend(refused),
         None => lines.extend(peers(config, world)),
@@ -157,7 +159,14 @@ fn try_store(dir: &Path, world: &World) -> io::Result<()> {
 
 fn certificate(config: &Config, world: &World) -> CheckLine {
     let check = "certificate";
-    let remedy = "issue one for this site: `sealift ca issue`";
+    let (remedy, awaited) = match &config.identity.source {
+        CertificatesFrom::Acme(_) => ("see what the ACME server says in the agent's log", true),
+        CertificatesFrom::Spiffe(_) => ("see what the Workload API gives to this user", true),
+        _ => ("issue one for this site: `sealift ca issue`", false),
+    };
+    if awaited && !config.identity.certificate.exists() {
+        return CheckLine::skip(check, "there is none yet: it is got when the agent starts");
+    }
     let credentials = match load_credentials(config, world) {
         Ok(credentials) => credentials,
         Err(error) => {
@@ -182,6 +191,24 @@ fn certificate(config: &Config, world: &World) -> CheckLine {
         true => CheckLine::warn(check, found, "renew it: it ends soon"),
         false => CheckLine::pass(check, found),
     }
+}
+
+/// Longer lives than 47 days are let pass where that is configured, and told each time.
+fn long_lives(config: &Config) -> Option<CheckLine> {
+    let is_long = |demands: &Demands| demands.life_max > limits::CERTIFICATE_LIFE_MAX;
+    let peers = config.peers.iter().filter(|peer| is_long(&peer.demands));
+    let mut whose: Vec<_> = peers.map(|peer| format!("peer {}", peer.name)).collect();
+    if is_long(&config.identity.own.demands) {
+        whose.insert(0, "this site".to_owned());
+    }
+    if whose.is_empty() {
+        return None;
+    }
+    Some(CheckLine::warn(
+        "lives of certificates",
+        format!("more than 47 days are let pass for {}", whose.join(", ")),
+        "have certificates issued for 47 days or less, then remove life_days_max",
+    ))
 }
 
 /// What vouches for each peer, and what says which of its certificates are revoked.

@@ -4,14 +4,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use sealift_host::{OsClock, OsDisk, OsRng};
-use sealift_identity::{
-    Credentials, IdentityError, PeerTrust, Peers, RevocationLists, TrustBundle,
-};
+use sealift_identity::{IdentityError, PeerTrust, Peers, RevocationLists, TrustBundle};
 use sealift_keys::{KEYSTORE_FILE, KeyError, LocalKeystore, RootSecret};
 use sealift_terms::{Clock, Disk, Rng};
 
 use crate::{
-    bundles::{Bundles, own_bundle},
+    bundles::Bundles,
     config::{Config, RootKeySource},
 };
 
@@ -64,35 +62,6 @@ pub fn open_keystore(config: &Config, world: &World) -> Result<LocalKeystore, Ke
     )
 }
 
-/// Certificate and key of an agent that renews them by itself, in its data directory.
-pub(crate) const RENEWED_FILE: &str = "identity.pem";
-
-/// This agent's certificate and key: of those in the configured files and those it
-/// renewed by itself the ones that were issued later.
-///
-/// # Errors
-/// [`IdentityError`] for what a peer would refuse, too.
-pub fn load_credentials(config: &Config, world: &World) -> Result<Credentials, IdentityError> {
-    let files = &config.identity;
-    let roots = own_bundle(config, world)?;
-    let now = world.clock.now();
-    let given = Credentials::load(&files.certificate, &files.private_key_file, &roots, now);
-    let path = config.site.data_dir.join(RENEWED_FILE);
-    if files.issuer.is_none() || !path.exists() {
-        return given;
-    }
-    let renewed = Credentials::load(&path, &path, &roots, now);
-    match (given, renewed) {
-        (Ok(given), Ok(renewed)) => {
-            let (old, new) = (given.leaf(), renewed.leaf());
-            let is_newer = old.identity == new.identity && old.not_before < new.not_before;
-            Ok(if is_newer { renewed } else { given })
-        }
-        (Err(_), Ok(renewed)) => Ok(renewed),
-        (given, Err(_)) => given,
-    }
-}
-
 /// The configured peers, each with its own roots and revocation lists.
 ///
 /// # Errors
@@ -106,6 +75,8 @@ pub fn load_peers(config: &Config, world: &World) -> Result<Peers, IdentityError
             name: peer.name.clone(),
             identity: peer.identity.clone(),
             roots: bundles.newest(given)?,
+            demands: peer.demands,
+            dns: peer.dns.clone(),
         });
         if let Some(path) = &peer.crl {
             let read = RevocationLists::load(path)?;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     certificate::{CaFacts, Leaf},
-    chain::{self, Presented, Purpose},
+    chain::{self, Presented, Purpose, Trust},
     error::IdentityError,
     files,
     refusal::Refusal,
@@ -230,7 +230,15 @@ impl TrustBundle {
         let mut roots = self.anchors.iter().zip(&self.roots);
         let behind = roots.find(|(anchor, _)| {
             let anchor = std::slice::from_ref(*anchor);
-            chain::verify(&leaf, presented, anchor, purpose, now, &algorithms).is_ok()
+            chain::verify(
+                &leaf,
+                presented,
+                Trust::of(anchor),
+                purpose,
+                now,
+                &algorithms,
+            )
+            .is_ok()
         });
         behind.map(|(_, root)| fingerprint(root))
     }
@@ -258,7 +266,8 @@ impl TrustBundle {
             end_entity,
             intermediates,
         };
-        chain::verify(&leaf, presented, &self.anchors, purpose, now, algorithms)?;
+        let trust = Trust::of(&self.anchors);
+        chain::verify(&leaf, presented, trust, purpose, now, algorithms)?;
         match self.is_revoked(&leaf) {
             true => Err(Refusal::revoked(&leaf)),
             false => Ok(leaf),

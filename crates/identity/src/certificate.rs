@@ -32,14 +32,17 @@ impl Leaf {
     /// # Errors
     /// [`Refusal`] when it is no certificate, or has not exactly one URI that is an identity.
     pub fn parse(certificate: &CertificateDer<'_>) -> Result<Self, Refusal> {
+        Self::parse_known(certificate, |_| None)
+    }
+
+    /// Reads an agent's certificate, where one without any URI may say a DNS name that
+    /// `known` stands for an agent. Nothing is verified.
+    pub(crate) fn parse_known(
+        certificate: &CertificateDer<'_>,
+        known: impl Fn(&str) -> Option<Identity>,
+    ) -> Result<Self, Refusal> {
         let x509 = parse(certificate)?;
-        let uri = only_uri(&x509)?;
-        let identity: Identity = uri.parse().map_err(|_| Refusal::NoIdentity {
-            what: format!(
-                "its URI {:?} is not spiffe://DOMAIN/region/REGION/agent/NAME",
-                cut(uri)
-            ),
-        })?;
+        let identity = identity_in(&x509, known)?;
         let usage = x509
             .extended_key_usage()
             .map_err(|_| malformed("its key usages are unreadable"))?
@@ -60,6 +63,34 @@ impl Leaf {
     pub fn period(&self) -> Duration {
         self.not_after.since(self.not_before)
     }
+}
+
+fn identity_in(
+    x509: &X509Certificate<'_>,
+    known: impl Fn(&str) -> Option<Identity>,
+) -> Result<Identity, Refusal> {
+    let uri = match only_uri(x509) {
+        Ok(uri) => uri,
+        Err(refusal @ Refusal::NoIdentity { .. }) if !names(x509, uri_of)?.is_empty() => {
+            return Err(refusal);
+        }
+        Err(refusal) => {
+            let names = names(x509, dns_name_of)?;
+            let mut agents: Vec<_> = names.into_iter().filter_map(known).collect();
+            agents.dedup();
+            return match (agents.pop(), agents.pop()) {
+                (Some(agent), None) => Ok(agent),
+                // Several agents' names in one certificate: it is nobody's.
+                _ => Err(refusal),
+            };
+        }
+    };
+    uri.parse().map_err(|_| Refusal::NoIdentity {
+        what: format!(
+            "its URI {:?} is not spiffe://DOMAIN/region/REGION/agent/NAME",
+            cut(uri)
+        ),
+    })
 }
 
 /// What the certificate of a root or an issuing CA says.
@@ -125,16 +156,7 @@ fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>,
 /// The one URI among the subject's alternative names: a SPIFFE certificate has
 /// exactly one (X509-SVID, section 2).
 fn only_uri<'a>(x509: &'a X509Certificate<'_>) -> Result<&'a str, Refusal> {
-    let names = x509
-        .subject_alternative_name()
-        .map_err(|_| malformed("its alternative names are unreadable"))?;
-    let mut uris = names
-        .iter()
-        .flat_map(|names| &names.value.general_names)
-        .filter_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            _ => None,
-        });
+    let mut uris = names(x509, uri_of)?.into_iter();
     match (uris.next(), uris.next()) {
         (Some(uri), None) => Ok(uri),
         (None, _) => Err(Refusal::NoIdentity {
@@ -143,6 +165,32 @@ fn only_uri<'a>(x509: &'a X509Certificate<'_>) -> Result<&'a str, Refusal> {
         (Some(_), Some(_)) => Err(Refusal::NoIdentity {
             what: "it has several URIs".to_owned(),
         }),
+    }
+}
+
+/// The alternative names of the subject that `of` takes.
+fn names<'a>(
+    x509: &'a X509Certificate<'_>,
+    of: fn(&GeneralName<'a>) -> Option<&'a str>,
+) -> Result<Vec<&'a str>, Refusal> {
+    let names = x509
+        .subject_alternative_name()
+        .map_err(|_| malformed("its alternative names are unreadable"))?;
+    let names = names.iter().flat_map(|names| &names.value.general_names);
+    Ok(names.filter_map(of).collect())
+}
+
+fn uri_of<'a>(name: &GeneralName<'a>) -> Option<&'a str> {
+    match name {
+        GeneralName::URI(uri) => Some(uri),
+        _ => None,
+    }
+}
+
+fn dns_name_of<'a>(name: &GeneralName<'a>) -> Option<&'a str> {
+    match name {
+        GeneralName::DNSName(name) => Some(name),
+        _ => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one check of a chain of certificates. Both sides of a handshake use it,
 //! and so does an agent on its own certificate before it shows it to anyone.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, time::Duration};
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
@@ -10,6 +10,7 @@ use webpki::{EndEntityCert, Error as ChainError, KeyUsage, RevocationOptions, Ve
 
 use crate::{
     certificate::{CaFacts, Leaf, region_uri},
+    demands::{Demands, Issuers},
     lists::RevocationLists,
     refusal::Refusal,
 };
@@ -30,30 +31,43 @@ pub(crate) struct Presented<'a> {
     pub(crate) intermediates: &'a [CertificateDer<'a>],
 }
 
-/// Verifies that `presented`, which says `leaf`, leads to one of `roots` through
-/// its region's issuing CA, is valid now, for at most 47 days, for `purpose`.
+/// What a chain is held against.
+#[derive(Clone, Copy)]
+pub(crate) struct Trust<'a> {
+    /// Where it has to lead.
+    pub(crate) roots: &'a [TrustAnchor<'static>],
+    /// What is asked of it besides.
+    pub(crate) demands: Demands,
+    /// Where there are lists, the certificate has to be in the scope of one that is not
+    /// over, and not on it.
+    pub(crate) lists: Option<&'a RevocationLists>,
+}
+
+impl<'a> Trust<'a> {
+    /// The embedded authority's, without lists.
+    pub(crate) fn of(roots: &'a [TrustAnchor<'static>]) -> Self {
+        Self {
+            roots,
+            demands: Demands::default(),
+            lists: None,
+        }
+    }
+}
+
+/// Verifies that `presented`, which says `leaf`, can be trusted now, and for `purpose`.
 pub(crate) fn verify(
     leaf: &Leaf,
     presented: Presented<'_>,
-    roots: &[TrustAnchor<'_>],
+    trust: Trust<'_>,
     purpose: Purpose,
     now: UnixTime,
     algorithms: &WebPkiSupportedAlgorithms,
 ) -> Result<(), Refusal> {
-    verify_with(leaf, presented, roots, purpose, now, algorithms, None)
-}
-
-/// The same, and that the certificate is in the scope of one of `lists`, which is not
-/// over, and not on it.
-pub(crate) fn verify_with(
-    leaf: &Leaf,
-    presented: Presented<'_>,
-    roots: &[TrustAnchor<'_>],
-    purpose: Purpose,
-    now: UnixTime,
-    algorithms: &WebPkiSupportedAlgorithms,
-    lists: Option<&RevocationLists>,
-) -> Result<(), Refusal> {
+    let Trust {
+        roots,
+        demands,
+        lists,
+    } = trust;
     if presented.intermediates.len() >= limits::CERTIFICATE_CHAIN_MAX {
         let what = format!(
             "it has more than {} certificates",
@@ -64,10 +78,11 @@ pub(crate) fn verify_with(
             what,
         });
     }
-    check_leaf(leaf, purpose, moment(now))?;
+    check_leaf(leaf, demands.life_max, purpose, moment(now))?;
     // The library swallows what the closure says when it tries the next path.
     let region_mismatch = RefCell::new(None);
     let check_region = |path: &VerifiedPath<'_>| match check_region(leaf, path) {
+        _ if demands.issuers == Issuers::Any => Ok(()),
         Ok(()) => Ok(()),
         Err(refusal) => {
             *region_mismatch.borrow_mut() = Some(refusal);
@@ -103,11 +118,20 @@ pub(crate) fn verify_with(
 }
 
 /// What the certificate itself must hold, before anyone's signature is checked.
-fn check_leaf(leaf: &Leaf, purpose: Purpose, now: Timestamp) -> Result<(), Refusal> {
+fn check_leaf(
+    leaf: &Leaf,
+    life_max: Duration,
+    purpose: Purpose,
+    now: Timestamp,
+) -> Result<(), Refusal> {
     let identity = leaf.identity.clone();
-    if leaf.period() > limits::CERTIFICATE_LIFE_MAX {
-        let days = leaf.period().as_secs() / 86_400;
-        return Err(Refusal::LifetimeTooLong { identity, days });
+    if leaf.period() > life_max {
+        let days = |life: Duration| life.as_secs() / 86_400;
+        return Err(Refusal::LifetimeTooLong {
+            identity,
+            days: days(leaf.period()),
+            days_max: days(life_max),
+        });
     }
     // The last second counts as valid (RFC 5280, 4.1.2.5), as the chain check has it.
     if now.as_secs() > leaf.not_after.as_secs() {

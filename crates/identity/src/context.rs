@@ -1,6 +1,6 @@
 //! Ready TLS configurations, made from what is in force at the moment.
 
-use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, ops::Deref, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use rustls::{
@@ -40,8 +40,23 @@ pub const ALPN_FORWARD: &[u8] = b"sealift-forward/1";
 pub struct Prepared<C> {
     /// The configuration.
     pub config: Arc<C>,
-    /// What our certificate in it says.
-    pub own: Arc<Leaf>,
+    /// What our certificate in it says, and who the peers are.
+    pub own: Own,
+}
+
+/// This side of a connection: what its certificate says, and whom it knows by what.
+#[derive(Debug, Clone)]
+pub struct Own {
+    pub(crate) leaf: Arc<Leaf>,
+    pub(crate) peers: Arc<Peers>,
+}
+
+impl Deref for Own {
+    type Target = Leaf;
+
+    fn deref(&self) -> &Leaf {
+        &self.leaf
+    }
 }
 
 /// Hands out TLS configurations. Certificates, peers and the deny list can be
@@ -61,6 +76,15 @@ pub struct TlsContext {
 struct Current {
     credentials: Credentials,
     peers: Arc<Peers>,
+}
+
+impl Current {
+    fn own(&self) -> Own {
+        Own {
+            leaf: self.credentials.leaf().clone(),
+            peers: self.peers.clone(),
+        }
+    }
 }
 
 /// Credentials and peers that can be put in force together.
@@ -121,7 +145,7 @@ impl TlsContext {
         restrict_server(&mut config, alpn);
         Prepared {
             config: Arc::new(config),
-            own: current.credentials.leaf().clone(),
+            own: current.own(),
         }
     }
 
@@ -154,7 +178,7 @@ impl TlsContext {
         restrict_client(&mut config, alpn);
         Ok(Prepared {
             config: Arc::new(config),
-            own: current.credentials.leaf().clone(),
+            own: current.own(),
         })
     }
 

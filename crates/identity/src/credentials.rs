@@ -10,7 +10,8 @@ use sealift_terms::{Timestamp, limits};
 use crate::{
     bundle::TrustBundle,
     certificate::Leaf,
-    chain::{self, Presented, Purpose},
+    chain::{self, Presented, Purpose, Trust},
+    demands::OwnDemands,
     error::IdentityError,
     files,
 };
@@ -35,9 +36,29 @@ impl Credentials {
         own_roots: &TrustBundle,
         now: Timestamp,
     ) -> Result<Self, IdentityError> {
+        Self::load_as(
+            certificate,
+            private_key,
+            own_roots,
+            &OwnDemands::default(),
+            now,
+        )
+    }
+
+    /// The same where peers ask for something else than the embedded authority's.
+    ///
+    /// # Errors
+    /// [`IdentityError`] as for [`Credentials::load`].
+    pub fn load_as(
+        certificate: &Path,
+        private_key: &Path,
+        own_roots: &TrustBundle,
+        demands: &OwnDemands,
+        now: Timestamp,
+    ) -> Result<Self, IdentityError> {
         let chain = files::read_certificates(certificate)?;
         let key = files::read_secret(private_key, limits::CERTIFICATE_FILE_BYTES_MAX)?;
-        Self::check(chain, &key, own_roots, now)
+        Self::check(chain, &key, own_roots, demands, now)
     }
 
     /// Checks a certificate chain and its private key, both PEM.
@@ -50,14 +71,30 @@ impl Credentials {
         own_roots: &TrustBundle,
         now: Timestamp,
     ) -> Result<Self, IdentityError> {
+        let demands = OwnDemands::default();
+        Self::from_pem_as(certificate, private_key, own_roots, &demands, now)
+    }
+
+    /// The same where peers ask for something else than the embedded authority's.
+    ///
+    /// # Errors
+    /// [`IdentityError`] as for [`Credentials::load`].
+    pub fn from_pem_as(
+        certificate: &[u8],
+        private_key: &[u8],
+        own_roots: &TrustBundle,
+        demands: &OwnDemands,
+        now: Timestamp,
+    ) -> Result<Self, IdentityError> {
         let chain = files::certificates_from_pem(certificate, limits::CERTIFICATE_CHAIN_MAX)?;
-        Self::check(chain, private_key, own_roots, now)
+        Self::check(chain, private_key, own_roots, demands, now)
     }
 
     fn check(
         chain: Vec<CertificateDer<'static>>,
         private_key: &[u8],
         own_roots: &TrustBundle,
+        own: &OwnDemands,
         now: Timestamp,
     ) -> Result<Self, IdentityError> {
         let would_be_refused = |refusal| IdentityError::WouldBeRefused { refusal };
@@ -67,24 +104,24 @@ impl Credentials {
                 .ok_or_else(|| IdentityError::Certificate {
                     what: "the chain is empty".to_owned(),
                 })?;
-        let leaf = Leaf::parse(end_entity).map_err(would_be_refused)?;
+        let dns = |name: &str| own.dns.as_ref()?.identity_of(name);
+        let leaf = Leaf::parse_known(end_entity, dns).map_err(would_be_refused)?;
         let algorithms = ring::default_provider().signature_verification_algorithms;
         let presented = Presented {
             end_entity,
             intermediates,
         };
         // An agent dials and answers: its certificate has to do for both.
-        for purpose in [Purpose::Client, Purpose::Server] {
+        let purposes = [Purpose::Server, Purpose::Client];
+        let asked = if own.answers_only { 1 } else { 2 };
+        for purpose in purposes.into_iter().take(asked) {
             let now = chain::unix_time(now);
-            chain::verify(
-                &leaf,
-                presented,
-                own_roots.anchors(),
-                purpose,
-                now,
-                &algorithms,
-            )
-            .map_err(would_be_refused)?;
+            let trust = Trust {
+                demands: own.demands,
+                ..Trust::of(own_roots.anchors())
+            };
+            chain::verify(&leaf, presented, trust, purpose, now, &algorithms)
+                .map_err(would_be_refused)?;
         }
         let key = ring::sign::any_supported_type(&files::private_key_from_pem(private_key)?)
             .map_err(|error| IdentityError::PrivateKey(Some(error)))?;
@@ -120,6 +157,14 @@ impl Credentials {
     #[must_use]
     pub fn shows_the_same(&self, other: &Self) -> bool {
         self.certified.cert == other.certified.cert
+    }
+
+    /// Whether peers are shown the certificates in this PEM text.
+    #[must_use]
+    pub fn is_shown_by(&self, chain_pem: &str) -> bool {
+        let read =
+            files::certificates_from_pem(chain_pem.as_bytes(), limits::CERTIFICATE_CHAIN_MAX);
+        read.is_ok_and(|chain| chain == self.certified.cert)
     }
 
     pub(crate) fn certified(&self) -> &Arc<CertifiedKey> {

@@ -31,12 +31,14 @@
 //! the tunnel's and the agent's part. It keeps no object keys either.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod acme;
 mod authority;
 mod bundle;
 mod certificate;
 mod chain;
 mod context;
 mod credentials;
+mod demands;
 mod enrolment;
 mod error;
 mod files;
@@ -50,11 +52,13 @@ mod session;
 mod signed;
 mod verifier;
 
+pub use acme::{challenge_server, https_client, order_request};
 pub use authority::{Authority, Issued, IssuingAuthority, LeafRequest, Rollover, RootAuthority};
 pub use bundle::TrustBundle;
 pub use certificate::Leaf;
-pub use context::{ALPN_CONTROL, ALPN_DATA, ALPN_FORWARD, Accepted, Prepared, TlsContext};
+pub use context::{ALPN_CONTROL, ALPN_DATA, ALPN_FORWARD, Accepted, Own, Prepared, TlsContext};
 pub use credentials::Credentials;
+pub use demands::{Demands, DnsAgent, Issuers, OwnDemands, is_dns_name};
 pub use enrolment::{
     Acknowledgement, Enrolled, EnrolmentRefusal, EnrolmentToken, Enrolments, enrolling_client,
     issuing_server, new_private_key, signing_request,

@@ -12,7 +12,8 @@ use sealift_terms::{Identity, PeerName, limits};
 use crate::{
     bundle::TrustBundle,
     certificate::Leaf,
-    chain::{self, Presented, Purpose},
+    chain::{self, Presented, Purpose, Trust},
+    demands::{Demands, DnsAgent},
     error::IdentityError,
     lists::RevocationLists,
     refusal::Refusal,
@@ -27,6 +28,10 @@ pub struct PeerTrust {
     pub identity: Identity,
     /// Whose certificates it may show. No other peer's roots count for it.
     pub roots: TrustBundle,
+    /// What else is asked of its certificates.
+    pub demands: Demands,
+    /// The DNS name that its certificates may say in place of the identity.
+    pub dns: Option<DnsAgent>,
 }
 
 /// The configured peers and this site's deny list.
@@ -55,7 +60,7 @@ impl Peers {
             denied: denied.into_iter().collect(),
             ..Self::default()
         };
-        let mut names = BTreeSet::new();
+        let (mut names, mut dns_names) = (BTreeSet::new(), BTreeSet::new());
         for peer in peers {
             let name = peer.name.to_string();
             let refuse = |what: String| IdentityError::Peer {
@@ -80,6 +85,11 @@ impl Peers {
                 if !all.all_roots.contains(root) {
                     all.all_roots.push(root.clone());
                 }
+            }
+            if let Some(agent) = &peer.dns
+                && !dns_names.insert(agent.name().to_owned())
+            {
+                return Err(refuse("another peer has this DNS name".to_owned()));
             }
             let identity = peer.identity.clone();
             if all.by_identity.insert(identity, Arc::new(peer)).is_some() {
@@ -142,6 +152,16 @@ impl Peers {
         }
     }
 
+    /// Reads a certificate: whom of the peers it is of, by its URI or by its DNS name.
+    /// Nothing is verified.
+    pub(crate) fn read(&self, certificate: &CertificateDer<'_>) -> Result<Leaf, Refusal> {
+        let named = |peer: &Arc<PeerTrust>| peer.dns.clone();
+        let agents: Vec<_> = self.iter().filter_map(named).collect();
+        Leaf::parse_known(certificate, |name| {
+            agents.iter().find_map(|agent| agent.identity_of(name))
+        })
+    }
+
     /// Verifies a presented chain: its identity is a configured peer, not denied,
     /// and that peer's own roots vouch for it.
     pub(crate) fn verify(
@@ -152,13 +172,14 @@ impl Peers {
         now: UnixTime,
         algorithms: &WebPkiSupportedAlgorithms,
     ) -> Result<Leaf, Refusal> {
-        let leaf = Leaf::parse(end_entity)?;
+        let leaf = self.read(end_entity)?;
         let presented = Presented {
             end_entity,
             intermediates,
         };
         let Some(peer) = self.find(&leaf.identity) else {
-            let known = chain::verify(&leaf, presented, &self.all_roots, purpose, now, algorithms);
+            let trust = Trust::of(&self.all_roots);
+            let known = chain::verify(&leaf, presented, trust, purpose, now, algorithms);
             let identity = leaf.identity;
             return Err(match known {
                 Err(refusal @ Refusal::UntrustedIssuer { .. }) => refusal,
@@ -170,9 +191,12 @@ impl Peers {
                 identity: leaf.identity,
             });
         }
-        let lists = self.lists.get(&leaf.identity).map(|lists| &**lists);
-        let roots = peer.roots.anchors();
-        chain::verify_with(&leaf, presented, roots, purpose, now, algorithms, lists)?;
+        let trust = Trust {
+            roots: peer.roots.anchors(),
+            demands: peer.demands,
+            lists: self.lists.get(&leaf.identity).map(|lists| &**lists),
+        };
+        chain::verify(&leaf, presented, trust, purpose, now, algorithms)?;
         match self.is_revoked(&leaf) {
             true => Err(Refusal::revoked(&leaf)),
             false => Ok(leaf),

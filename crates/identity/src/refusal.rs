@@ -125,12 +125,16 @@ pub enum Refusal {
         now: Timestamp,
     },
     /// The certificate is valid for more than 47 days.
-    #[error("the certificate of {identity} is valid for {days} days and more: 47 days are allowed")]
+    #[error(
+        "the certificate of {identity} is valid for {days} days and more: {days_max} days are allowed"
+    )]
     LifetimeTooLong {
         /// Who the certificate is for.
         identity: Identity,
         /// Whole days of its validity period.
         days: u64,
+        /// Whole days that are allowed.
+        days_max: u64,
     },
     /// The certificate lacks an extended key usage.
     #[error("the certificate of {identity} lacks the key usage {missing}")]

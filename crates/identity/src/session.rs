@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rustls::{CommonState, ProtocolVersion};
 use sealift_terms::{SessionFacts, Timestamp};
 
-use crate::{certificate::Leaf, refusal::Refusal};
+use crate::{certificate::Leaf, context::Own, refusal::Refusal};
 
 /// What runs on a connection moves to a fresher one this long before it ends, at most.
 const MOVE_BEFORE_MAX: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ impl Session {
     /// # Errors
     /// [`Refusal`] when the handshake is not done, or no application protocol was
     /// agreed on: rustls lets a peer pass that names none.
-    pub fn of(connection: &CommonState, own: &Arc<Leaf>) -> Result<Self, Refusal> {
+    pub fn of(connection: &CommonState, own: &Own) -> Result<Self, Refusal> {
         let unfinished = || Refusal::BadTls {
             what: "the handshake is not finished".to_owned(),
         };
@@ -70,8 +70,8 @@ impl Session {
             cipher_suite: format!("{:?}", suite.suite()),
             group: format!("{:?}", group.name()),
             alpn: alpn.to_vec(),
-            own: own.clone(),
-            peer: Arc::new(Leaf::parse(end_entity)?),
+            own: own.leaf.clone(),
+            peer: Arc::new(own.peers.read(end_entity)?),
         })
     }
 

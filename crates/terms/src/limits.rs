@@ -208,6 +208,15 @@ pub const CERTIFICATE_FILE_BYTES_MAX: usize = 64 * 1024;
 pub const TRUST_ROOTS_MAX: usize = 16;
 /// Regions of one certificate authority.
 pub const AUTHORITY_REGIONS_MAX: usize = 64;
+/// A list of roots that vouch for servers outside, such as a system's.
+pub const ROOTS_FILE_BYTES_MAX: usize = 2 << 20;
+/// Roots in such a list.
+pub const ROOTS_FILE_MAX: usize = 1024;
+/// Bytes of a DNS name (RFC 1035, section 2.3.4, as text).
+pub const DNS_NAME_BYTES_MAX: usize = 253;
+/// The longest life of a certificate of a public authority, which may be let pass where
+/// the configuration says so.
+pub const CERTIFICATE_LIFE_PUBLIC_MAX: Duration = Duration::from_secs(200 * 86_400);
 /// DNS names in one certificate.
 pub const CERTIFICATE_DNS_NAMES_MAX: usize = 16;
 /// Rows of grants.

@@ -1,6 +1,6 @@
 //! From a connection to an authenticated link.
 
-use std::{io, pin::Pin, sync::Arc, task::ready, time::Duration};
+use std::{io, pin::Pin, task::ready, time::Duration};
 
 use rustls::{
     ClientConnection, ServerConnection,
@@ -197,7 +197,7 @@ fn finish(
     connection: Connection,
     core: Core,
     kind: LinkKind,
-    own: &Arc<sealift_identity::Leaf>,
+    own: &sealift_identity::Own,
 ) -> Result<Link, TunnelError> {
     let state = core.state().ok_or(TunnelError::CutOff)?;
     let session = Session::of(state, own).map_err(TunnelError::Refused)?;

@@ -22,6 +22,7 @@ pub(crate) const TESTED: Programs = &[
     ("redis-benchmark", "redis-tools"),
     ("pip3", "python3-pip"),
     ("testssl", "testssl.sh"),
+    ("pebble", "pebble"),
 ];
 
 /// What the comparison starts.

@@ -20,6 +20,7 @@ use libfuzzer_sys::fuzz_target;
 pub use timetable::{Day, TimeOfDay, Times, Timetable};
 
 const SOCKET_FILE: &str = "agent.sock";
+const RENEWED_FILE: &str = "identity.pem";
 
 /// What the configuration asks of the agent's logging.
 mod logging {

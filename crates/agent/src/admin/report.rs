@@ -145,6 +145,12 @@ pub struct CertificateRow {
     /// Until when the revocation lists are good that it is held to; none where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crl_until: Option<Timestamp>,
+    /// Where the site's own comes from: `files`, `issuer`, `acme` or `spiffe`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// When the site's own is to be renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
 }
 
 /// What a certificate says of itself.
@@ -192,6 +198,9 @@ pub struct Readiness {
     /// What is in the way, or will be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
+    /// What will be in the way when nobody looks after it. It is ready all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<String>,
 }
 
 /// One rule to one peer.

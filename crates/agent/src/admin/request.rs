@@ -46,6 +46,8 @@ pub enum Request {
     /// The site's certificate and those of its peers;
     /// [`CertificateRow`](super::CertificateRow)s, its own first.
     Certs,
+    /// Asks for another certificate now; what [`Request::Certs`] answers then.
+    Renew,
     /// Looks at the deny list, or changes it; the [`DeniedRow`](super::DeniedRow)s on it then.
     Deny(Deny),
     /// Revokes what the authority of this site issued; one [`RevokedRow`](super::RevokedRow).
@@ -196,6 +198,7 @@ impl Request {
             Self::Keys(_) => "keys",
             Self::Audit(_) => "audit",
             Self::Certs => "certs",
+            Self::Renew => "renew",
             Self::Deny(_) => "deny",
             Self::Revoke(_) => "revoke",
             Self::Rollover(_) => "rollover",
@@ -241,6 +244,7 @@ impl Request {
             "keys" => Self::Keys(json(body)?),
             "audit" => Self::Audit(json(body)?),
             "certs" => Self::Certs,
+            "renew" => Self::Renew,
             "deny" => Self::Deny(json(body)?),
             "revoke" => Self::Revoke(json(body)?),
             "rollover" => Self::Rollover(json(body)?),
@@ -269,7 +273,9 @@ impl Request {
             Self::Deny(it) => serde_json::to_vec(it),
             Self::Revoke(it) => serde_json::to_vec(it),
             Self::Rollover(it) => serde_json::to_vec(it),
-            Self::Status | Self::Reload | Self::Scan | Self::Certs => Ok(b"{}".to_vec()),
+            Self::Status | Self::Reload | Self::Scan | Self::Certs | Self::Renew => {
+                Ok(b"{}".to_vec())
+            }
         };
         json.map_err(Error::failed("writing a request"))
     }
@@ -329,6 +335,7 @@ mod tests {
             }),
             Request::Scan,
             Request::Certs,
+            Request::Renew,
             Request::Deny(Deny {
                 identity: "spiffe://example.org/region/r/agent/a".parse().ok(),
                 lift: true,

@@ -24,6 +24,7 @@ struct Stub;
 impl Operations for Stub {
     fn readiness(&self) -> Readiness {
         Readiness {
+            degraded: Vec::new(),
             ready: false,
             problems: vec!["certificate expired".to_owned()],
         }

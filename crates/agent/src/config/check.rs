@@ -7,12 +7,8 @@ use sealift_terms::{Network, Networks, PartSize, limits};
 use toml::Spanned;
 
 use super::{
-    checked::{
-        Ca, Compression, IdentityFiles, Issuer, Limits, Listen, Log, LogFormat, RootKeySource,
-        Scrub, Site,
-    },
+    checked::{Ca, Compression, Limits, Listen, Log, LogFormat, RootKeySource, Scrub, Site},
     checker::Checker,
-    entries::host_and_port,
     named::Wanted,
     raw::{self, Number, Text},
 };
@@ -29,41 +25,6 @@ pub(super) fn site(c: &mut Checker<'_>, raw: &raw::Site) -> Option<Site> {
         name: name?,
         region: region?,
         data_dir,
-    })
-}
-
-pub(super) fn identity(c: &mut Checker<'_>, raw: &raw::Identity) -> IdentityFiles {
-    let remedy = "run `sealift ca issue`, which writes both files";
-    IdentityFiles {
-        certificate: c.named(
-            "identity.certificate",
-            &raw.certificate,
-            Wanted::File,
-            remedy,
-        ),
-        certificate_place: c.place(&raw.certificate.span()),
-        private_key_file: c.named(
-            "identity.private_key_file",
-            &raw.private_key_file,
-            Wanted::Secret,
-            remedy,
-        ),
-        trust_bundle: c.named(
-            "identity.trust_bundle",
-            &raw.trust_bundle,
-            Wanted::File,
-            "copy it from the authority: `sealift ca init` writes bundle.json",
-        ),
-        issuer: raw.issuer.as_ref().and_then(|raw| issuer(c, raw)),
-    }
-}
-
-fn issuer(c: &mut Checker<'_>, raw: &raw::Issuer) -> Option<Issuer> {
-    let address = host_and_port(c, "identity.issuer.address", &raw.address);
-    let identity = c.name("identity.issuer.identity", &raw.identity);
-    Some(Issuer {
-        address: address?,
-        identity: identity?,
     })
 }
 
@@ -210,7 +171,7 @@ pub(super) fn admin(c: &mut Checker<'_>, raw: &raw::Admin) -> Option<SocketAddr>
     )
 }
 
-fn address(c: &mut Checker<'_>, setting: &str, text: &Text) -> Option<SocketAddr> {
+pub(super) fn address(c: &mut Checker<'_>, setting: &str, text: &Text) -> Option<SocketAddr> {
     match text.get_ref().parse() {
         Ok(address) => Some(address),
         Err(_) => c.refuse(

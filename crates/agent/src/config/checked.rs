@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use sealift_forward::{Forward, Target};
-use sealift_identity::{Grants, TlsPolicy};
+use sealift_identity::{Demands, DnsAgent, Grants, OwnDemands, TlsPolicy};
 use sealift_sender::Timetable;
 use sealift_terms::{
     BucketName, Identity, Networks, PartSize, PeerName, Region, RuleName, SiteName,
@@ -91,8 +91,98 @@ pub struct IdentityFiles {
     /// The roots that this agent's own certificate comes from: what a peer would
     /// refuse is found before it does.
     pub trust_bundle: PathBuf,
-    /// Who renews the certificate; without it somebody else does.
-    pub issuer: Option<Issuer>,
+    /// Who this agent is, where that is said.
+    pub agent: Option<Identity>,
+    /// What its certificate is held against.
+    pub own: OwnDemands,
+    /// Where its certificates come from.
+    pub source: CertificatesFrom,
+}
+
+/// Where an agent's certificates come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificatesFrom {
+    /// Files that somebody else replaces.
+    Files,
+    /// `[identity.issuer]`: an agent with the embedded authority.
+    Issuer(Issuer),
+    /// `[identity.acme]`: a server that speaks ACME.
+    Acme(Box<Acme>),
+    /// `[identity.spiffe]`: the SPIFFE Workload API.
+    Spiffe(Spiffe),
+}
+
+impl CertificatesFrom {
+    /// Its word, in `certs list` and metrics.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Issuer(_) => "issuer",
+            Self::Acme(_) => "acme",
+            Self::Spiffe(_) => "spiffe",
+        }
+    }
+
+    /// Whether this agent writes its certificates into its data directory.
+    #[must_use]
+    pub const fn writes(&self) -> bool {
+        !matches!(self, Self::Files)
+    }
+}
+
+/// `[identity.acme]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acme {
+    /// Its directory, an https URL.
+    pub directory: String,
+    /// The roots that vouch for the server, PEM; those of the system for a public authority.
+    pub roots_file: Option<PathBuf>,
+    /// How the name is proven.
+    pub challenge: Challenge,
+    /// Where challenges are answered, while there is one.
+    pub listen: SocketAddr,
+    /// The profile that is asked for.
+    pub profile: Option<String>,
+    /// The name that is proven.
+    pub dns_name: String,
+    /// Who the certificate is for.
+    pub agent: Identity,
+    /// Whether the identity is in the signing request, too.
+    pub uri_in_request: bool,
+    /// Whether the authority's terms were agreed to.
+    pub terms_agreed: bool,
+    /// Whom the authority may write to, a `mailto:` URL.
+    pub contact: Option<String>,
+    /// The account at the authority that this one belongs to.
+    pub external: Option<ExternalAccount>,
+}
+
+/// How an ACME server sees that a name is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// It asks over HTTP.
+    Http01,
+    /// It asks in a TLS handshake.
+    TlsAlpn01,
+}
+
+/// External account binding (RFC 8555, section 7.3.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExternalAccount {
+    /// The key's id.
+    pub key_id: String,
+    /// The key, base64url, readable by its owner alone.
+    pub key_file: PathBuf,
+}
+
+/// `[identity.spiffe]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spiffe {
+    /// The socket of the Workload API.
+    pub socket: PathBuf,
+    /// Who the certificate is for.
+    pub agent: Identity,
 }
 
 /// `[identity.issuer]`.
@@ -231,6 +321,10 @@ pub struct Peer {
     /// Revocation lists of the CAs that issue its certificates: one that is over or missing
     /// lets it in no more.
     pub crl: Option<PathBuf>,
+    /// What else is asked of its certificates.
+    pub demands: Demands,
+    /// The DNS name that they may say in place of its identity.
+    pub dns: Option<DnsAgent>,
     /// For what it is dialled.
     pub dial_for: DialFor,
     /// `[peer.limit]`: bytes a second that may leave for it, over all links together.

@@ -11,6 +11,7 @@ use super::{
     checked::{Bucket, DialFor, Peer, Rule, SourceDirectory},
     checker::Checker,
     error::Place,
+    identity::peer_demands,
     limit::limit,
     named::Wanted,
     raw::{self, Text},
@@ -80,6 +81,7 @@ fn peer(c: &mut Checker<'_>, raw: &raw::Peer, span: &Range<usize>, listens: bool
         )?,
     };
     let limit = limit(c, raw.limit.as_ref());
+    let (demands, dns) = peer_demands(c, raw, identity.as_ref());
     let dial_for = dial_for(c, raw.dial_for.as_ref(), address.is_some())?;
     Some(Peer {
         name: name?,
@@ -87,6 +89,8 @@ fn peer(c: &mut Checker<'_>, raw: &raw::Peer, span: &Range<usize>, listens: bool
         address,
         trust_bundle,
         crl,
+        demands,
+        dns,
         dial_for,
         limit: limit?,
     })

@@ -12,6 +12,7 @@ mod checker;
 mod entries;
 mod error;
 mod forwards;
+mod identity;
 mod limit;
 mod named;
 mod overrides;
@@ -29,8 +30,9 @@ use std::{
 use sealift_terms::limits;
 
 pub use checked::{
-    Bucket, Ca, Compression, Config, DialFor, IdentityFiles, Issuer, Limits, Listen, Log,
-    LogFormat, Memory, Peer, RootKeySource, Rule, Scrub, Site, SourceDirectory,
+    Acme, Bucket, Ca, CertificatesFrom, Challenge, Compression, Config, DialFor, ExternalAccount,
+    IdentityFiles, Issuer, Limits, Listen, Log, LogFormat, Memory, Peer, RootKeySource, Rule,
+    Scrub, Site, SourceDirectory, Spiffe,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;
@@ -170,7 +172,7 @@ fn raw(c: &mut Checker<'_>) -> Option<raw::Raw> {
 fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
     let data_dir = c.source.resolve(raw.site.data_dir.get_ref());
     let site = check::site(c, &raw.site);
-    let identity = check::identity(c, &raw.identity);
+    let identity = identity::identity(c, raw, &data_dir);
     let root_key = check::root_key(c, raw.keys.get_ref(), &raw.keys.span());
     let listen = check::listen(c, &raw.listen);
     let admin = check::admin(c, &raw.admin);
@@ -191,7 +193,7 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
         ca: raw.ca.as_ref().and_then(|raw| check::ca(c, raw)),
         stalled_after: check::stalled_after(c, &raw.watchdog),
         site: site?,
-        identity,
+        identity: identity?,
         root_key: root_key?,
         listen,
         admin,

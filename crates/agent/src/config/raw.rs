@@ -55,10 +55,37 @@ pub(crate) struct Site {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Identity {
-    pub(crate) certificate: Text,
-    pub(crate) private_key_file: Text,
+    pub(crate) certificate: Option<Text>,
+    pub(crate) private_key_file: Option<Text>,
     pub(crate) trust_bundle: Text,
+    pub(crate) agent: Option<Text>,
+    pub(crate) dns_name: Option<Text>,
+    pub(crate) issuers: Option<Text>,
+    pub(crate) life_days_max: Option<Number>,
     pub(crate) issuer: Option<Issuer>,
+    pub(crate) acme: Option<Spanned<Acme>>,
+    pub(crate) spiffe: Option<Spanned<Spiffe>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Acme {
+    pub(crate) directory: Text,
+    pub(crate) roots_file: Option<Text>,
+    pub(crate) challenge: Option<Text>,
+    pub(crate) listen: Option<Text>,
+    pub(crate) profile: Option<Text>,
+    pub(crate) uri_in_request: Option<bool>,
+    pub(crate) terms_agreed: Option<bool>,
+    pub(crate) contact: Option<Text>,
+    pub(crate) eab_key_id: Option<Text>,
+    pub(crate) eab_key_file: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Spiffe {
+    pub(crate) socket: Text,
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,6 +175,9 @@ pub(crate) struct Peer {
     pub(crate) address: Option<Text>,
     pub(crate) trust_bundle: Text,
     pub(crate) crl: Option<Text>,
+    pub(crate) dns_name: Option<Text>,
+    pub(crate) issuers: Option<Text>,
+    pub(crate) life_days_max: Option<Number>,
     pub(crate) dial_for: Option<Spanned<Vec<Text>>>,
     pub(crate) limit: Option<Spanned<Limit>>,
 }

@@ -109,6 +109,7 @@ impl Template {
              trust_bundle = {}\n\
              # Who renews it by itself: an agent with a [ca] section.\n\
              {}\n\
+             {FOREIGN}\
              \n\
              # What opens the keystore. Keep a copy elsewhere: without it nothing archived here opens.\n\
              # Instead: root_key_credential = \"NAME\" (systemd) or root_key_passphrase_file = \"FILE\".\n\
@@ -272,12 +273,39 @@ fn quote(value: &str) -> String {
     quoted
 }
 
+const FOREIGN: &str = r#"# Certificates of another authority: agent says who this is, dns_name what its certificate says in
+# place of that; issuers = "any" lets CAs without a region pass (as it is with acme, spiffe, dns_name).
+# agent = "spiffe://example.org/region/eu-west/agent/a1"
+# dns_name = "a1.example.org"
+# issuers = "any"
+# From an ACME server, in place of certificate, private_key_file and issuer. Without roots_file it is a
+# public one, whose certificates do for a site that only listens and receives. Challenges are answered
+# at `listen` while there is one: port 80 for http-01, 443 for tls-alpn-01. life_days_max (47, at most
+# 200) stands in [identity]; more than 47 days are warned of.
+#   life_days_max = 47
+#   [identity.acme]
+#   directory = "https://acme.example.org/directory"
+#   roots_file = "acme-roots.pem"
+#   challenge = "http-01"
+#   listen = "0.0.0.0:80"
+#   profile = "shortlived"
+#   contact = "mailto:ops@example.org"
+#   terms_agreed = true
+#   uri_in_request = false
+#   eab_key_id = "kid"
+#   eab_key_file = "eab.key"
+# Or from the SPIFFE Workload API, where it is built in: [identity.spiffe] socket = "/run/spire/agent.sock".
+"#;
+
 const EXAMPLE_PEER: &str = r#"# [[peer]]
 # name = "b1"
 # identity = "spiffe://example.org/region/eu-north/agent/b1"
 # trust_bundle = "b1.bundle.json"
 # crl = "b1.crl.pem"
 # address = "b1.example.org:7443"
+# dns_name = "b1.example.org"
+# issuers = "any"
+# life_days_max = 47
 # dial_for = ["send"]
 "#;
 

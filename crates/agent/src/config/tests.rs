@@ -248,7 +248,10 @@ fn who_issues_and_who_renews_is_checked() {
         GOOD.replacen("[listen]", ca, 1)
             .replacen("\n[keys]", &format!("{issuer}\n\n[keys]"), 1);
     let config = Config::check(&source(&text)).unwrap();
-    let (ca_section, renewed) = (config.ca.unwrap(), config.identity.issuer.unwrap());
+    let (ca_section, renewed) = (config.ca.unwrap(), config.identity.source);
+    let CertificatesFrom::Issuer(renewed) = renewed else {
+        panic!("{renewed:?}");
+    };
     assert_eq!(ca_section.directory, Path::new("/etc/sealift/ca"));
     assert_eq!(ca_section.life.as_secs(), 60);
     assert_eq!(ca_section.crl_life.as_secs(), 90);
@@ -517,6 +520,32 @@ fn every_commented_section_of_the_example_is_accepted_too() {
         .collect();
     let text = uncommented.replace("eu-west/agent/a1", "eu-north/agent/b1");
     Config::check(&source(&text)).unwrap();
+}
+
+#[test]
+fn the_other_source_of_certificates_in_the_example_is_accepted_in_place_of_files() {
+    let example = Template::example().render();
+    let files = ["certificate = ", "private_key_file = "];
+    let lines = example
+        .lines()
+        .filter(|line| !files.iter().any(|file| line.starts_with(file)));
+    let uncommented: String = lines
+        .map(|line| line.strip_prefix("#   ").unwrap_or(line))
+        .map(|line| {
+            line.strip_prefix("# agent")
+                .map_or(line.to_owned(), |rest| format!("agent{rest}"))
+        })
+        .map(|line| {
+            line.strip_prefix("# dns_name")
+                .map_or(line.clone(), |rest| format!("dns_name{rest}"))
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    // The first is this site's, the second a peer's, which is not there.
+    let (own, rest) = uncommented.split_once("# [[peer]]").unwrap();
+    let text = format!("{own}{}", rest.replace("\ndns_name", "\n# dns_name"));
+    let config = Config::check(&source(&text)).unwrap();
+    assert_eq!(config.identity.source.as_str(), "acme");
 }
 
 fn is_setting(line: &str) -> bool {

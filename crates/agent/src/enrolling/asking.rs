@@ -3,20 +3,20 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::{
     Method, Request, StatusCode,
-    body::Incoming,
-    client::conn::http1,
     header::{CONTENT_TYPE, HOST},
 };
-use hyper_util::rt::TokioIo;
 use sealift_identity::{Credentials, PeerTrust, Peers, TlsContext, TrustBundle};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::{TlsConnector, rustls::ClientConfig};
+use tokio::time::timeout;
+use tokio_rustls::rustls::ClientConfig;
 
-use super::{Asked, AskedBundle, BODY_BYTES_MAX, Call, Given, GivenBundle, Refused};
+use super::{
+    Asked, AskedBundle, BODY_BYTES_MAX, Call, Given, GivenBundle, Refused,
+    exchange::{Bounds, exchange},
+};
 use crate::{
     Error, World,
     bundles::own_bundle,
@@ -77,6 +77,8 @@ fn issuer_client(
             name,
             identity,
             roots,
+            demands: Default::default(),
+            dns: None,
         }],
         [],
     )?;
@@ -92,26 +94,19 @@ pub(super) async fn ask<A: DeserializeOwned>(
     call: Call,
     asked: &impl Serialize,
 ) -> Result<A, Error> {
-    let answered = timeout(TIME_MAX, exchange(address, tls, call, asked)).await;
+    let answered = timeout(TIME_MAX, question(address, tls, call, asked)).await;
     answered.map_err(|_| Error::TryAgain {
         what: format!("{address} did not answer within {} s", TIME_MAX.as_secs()),
         reason: None,
     })?
 }
 
-async fn exchange<A: DeserializeOwned>(
+async fn question<A: DeserializeOwned>(
     address: &str,
     tls: Arc<ClientConfig>,
     call: Call,
     asked: &impl Serialize,
 ) -> Result<A, Error> {
-    let stream = TcpStream::connect(address).await;
-    let stream = stream.map_err(Error::io("reach the issuer at", address))?;
-    let name = TlsContext::server_name();
-    let stream = TlsConnector::from(tls).connect(name, stream).await;
-    let stream = stream.map_err(Error::failed("the handshake with the issuer"))?;
-    let handshake = http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(Error::failed("speaking with the issuer"))?;
     let body = serde_json::to_vec(asked).map_err(Error::failed("writing a request"))?;
     let request = Request::builder()
         .method(Method::POST)
@@ -120,37 +115,20 @@ async fn exchange<A: DeserializeOwned>(
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(body)))
         .map_err(Error::failed("writing a request"))?;
-    let answering = async {
-        let response = sender.send_request(request).await;
-        let response = response.map_err(Error::failed("speaking with the issuer"))?;
-        let status = response.status();
-        Ok::<_, Error>((status, read(response.into_body()).await?))
+    let bounds = Bounds {
+        server: "the issuer",
+        answer_bytes_max: BODY_BYTES_MAX,
     };
-    tokio::pin!(answering);
-    let (status, body) = tokio::select! {
-        answered = &mut answering => answered?,
-        // It ends before the answer when the other side refuses the certificate.
-        ended = connection => match ended {
-            Ok(()) => answering.await?,
-            Err(error) => return Err(Error::failed("speaking with the issuer")(error)),
-        },
-    };
+    let name = TlsContext::server_name();
+    let response = exchange(address, tls, name, request, bounds).await?;
+    let (status, body) = (response.status(), response.body());
     if status == StatusCode::OK {
-        return serde_json::from_slice(&body).map_err(Error::failed("reading the issuer's answer"));
+        return serde_json::from_slice(body).map_err(Error::failed("reading the issuer's answer"));
     }
-    let refused: Result<Refused, _> = serde_json::from_slice(&body);
+    let refused: Result<Refused, _> = serde_json::from_slice(body);
     let why = refused.map_or_else(|_| status.to_string(), |it| it.refused);
     Err(Error::Refused {
         what: "the certificate".to_owned(),
         source: why.into(),
     })
-}
-
-async fn read(body: Incoming) -> Result<Bytes, Error> {
-    let read = Limited::new(body, BODY_BYTES_MAX).collect().await;
-    read.map(http_body_util::Collected::to_bytes)
-        .map_err(|source| Error::Refused {
-            what: "the issuer's answer".to_owned(),
-            source,
-        })
 }

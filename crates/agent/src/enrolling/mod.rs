@@ -8,11 +8,13 @@
 //! ```
 
 mod asking;
+mod exchange;
 mod first;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use asking::{bundle, renew};
+pub(crate) use exchange::{Bounds, exchange};
 pub use first::{FirstCertificate, enrol};
 
 /// A request or an answer is no longer than this: a chain, a bundle, or a signing request.

@@ -3,20 +3,23 @@
 use std::collections::BTreeMap;
 
 use sealift_identity::{Leaf, Peers};
-use sealift_terms::Identity;
+use sealift_terms::{Identity, Timestamp};
 
 use super::SiteOperations;
 use crate::{
     Error,
-    admin::{Answer, CertificateFacts, CertificateRow},
+    admin::{Actor, Answer, CertificateFacts, CertificateRow},
     bundles::own_bundle,
     load_credentials,
+    running::renewal_due,
 };
 
 /// The leaves of a site, as far as they are known.
 pub(crate) struct Leaves {
     /// Its own.
     pub(crate) own: Leaf,
+    /// When that is to be renewed.
+    pub(crate) due: Timestamp,
     /// Its peers, with their roots and the deny list.
     pub(crate) peers: Peers,
     /// What peers showed on the connections that stand.
@@ -24,15 +27,27 @@ pub(crate) struct Leaves {
 }
 
 impl SiteOperations {
+    /// Renews now, and lists what there is then.
+    pub(super) async fn renew(&self, actor: &Actor, answer: &Answer) -> Result<(), Error> {
+        let live = self.live("only a running agent renews its certificate")?;
+        self.record(actor, "certs renew", &[])?;
+        live.renew().await?;
+        self.certificates(answer).await
+    }
+
     pub(super) async fn certificates(&self, answer: &Answer) -> Result<(), Error> {
         let config = self.site.current();
         let leaves = match &self.live {
             Some(live) => live.leaves(),
-            None => Leaves {
-                own: (**load_credentials(&config, &self.site.world)?.leaf()).clone(),
-                peers: self.site.peers(&config)?,
-                shown: BTreeMap::new(),
-            },
+            None => {
+                let own = (**load_credentials(&config, &self.site.world)?.leaf()).clone();
+                Leaves {
+                    due: renewal_due(&own, &config.site.data_dir, &self.site.world),
+                    own,
+                    peers: self.site.peers(&config)?,
+                    shown: BTreeMap::new(),
+                }
+            }
         };
         let bundle = own_bundle(&config, &self.site.world)?;
         let denied = |identity: &Identity| leaves.peers.is_denied(identity);
@@ -45,6 +60,8 @@ impl SiteOperations {
             denied: denied(&leaves.own.identity),
             revoked: bundle.is_revoked(&leaves.own),
             crl_until: None,
+            source: Some(config.identity.source.as_str().to_owned()),
+            due: Some(leaves.due),
         };
         answer.row(&own).await?;
         for peer in leaves.peers.iter() {
@@ -59,6 +76,8 @@ impl SiteOperations {
                 denied: denied(&peer.identity),
                 revoked: shown.is_some_and(|leaf| leaves.peers.is_revoked(leaf)),
                 crl_until: lists.map(|lists| lists.next_update()),
+                source: None,
+                due: None,
             };
             answer.row(&row).await?;
         }

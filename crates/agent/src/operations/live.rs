@@ -59,6 +59,12 @@ pub(crate) trait Live: Send + Sync {
     /// The certificates in force, and those that peers show.
     fn leaves(&self) -> Leaves;
 
+    /// Asks for another certificate now.
+    ///
+    /// # Errors
+    /// When there is none, or somebody else renews it.
+    async fn renew(&self) -> Result<(), Error>;
+
     /// Lets these identities in no more, and ends their connections.
     fn deny(&self, denied: &BTreeSet<Identity>);
 

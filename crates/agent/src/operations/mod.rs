@@ -169,6 +169,7 @@ impl SiteOperations {
             Request::Scan => self.scan(actor, answer).await,
             Request::Keys(keys) => self.keys(keys, actor, answer).await,
             Request::Certs => self.certificates(answer).await,
+            Request::Renew => self.renew(actor, answer).await,
             Request::Deny(deny) => self.deny(deny, actor, answer).await,
             Request::Revoke(revoke) => self.revoke(revoke, actor, answer).await,
             Request::Rollover(take) => self.rollover(take, actor, answer).await,
@@ -185,6 +186,7 @@ impl Operations for SiteOperations {
             None => Readiness {
                 ready: false,
                 problems: vec!["the agent is stopped".to_owned()],
+                degraded: Vec::new(),
             },
         }
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sealift_identity::{Accepted, Credentials, Leaf, Peers};
-use sealift_terms::{AuditKind, AuditRecord, Identity};
+use sealift_terms::{AuditKind, AuditRecord};
 
 use super::{Running, upkeep::every};
 use crate::{
@@ -64,7 +64,7 @@ impl Running {
             };
             let metrics = &self.site.metrics;
             metrics
-                .series(Metric::CertificateRefreshes, &[result])
+                .series(Metric::CertificateRefreshes, &["files", result])
                 .add(1);
         }
     }
@@ -114,7 +114,7 @@ impl Running {
         if is_same {
             self.tls.put_in_force(accepted);
         } else {
-            self.put_in_force(accepted, &leaf, None)?;
+            self.put_in_force(accepted, &leaf, "files")?;
         }
         self.spread.put_in_force(bundle);
         self.show_bundles();
@@ -131,16 +131,14 @@ impl Running {
         &self,
         accepted: Accepted,
         leaf: &Leaf,
-        issuer: Option<&Identity>,
+        from: &str,
     ) -> Result<(), Error> {
         let now = self.site.world.clock.now();
-        let mut record = AuditRecord::new(now, AuditKind::CertificateReplaced, "agent")
+        let record = AuditRecord::new(now, AuditKind::CertificateReplaced, "agent")
             .with("identity", &leaf.identity)
             .with("serial", &leaf.serial)
-            .with("not_after", leaf.not_after);
-        if let Some(issuer) = issuer {
-            record = record.with("issuer", issuer);
-        }
+            .with("not_after", leaf.not_after)
+            .with("source", from);
         self.site.record(record)?;
         self.tls.put_in_force(accepted);
         self.show_certificate();

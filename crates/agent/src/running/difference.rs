@@ -54,8 +54,9 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
         ("[log]", before.log == after.log),
         ("[ca]", before.ca == after.ca),
         (
-            "[identity.issuer]",
-            before.identity.issuer == after.identity.issuer,
+            "[identity] (who it is, and where its certificates come from)",
+            (&before.identity.source, &before.identity.agent)
+                == (&after.identity.source, &after.identity.agent),
         ),
         ("[scrub]", before.scrub == after.scrub),
         ("[watchdog]", before.stalled_after == after.stalled_after),
@@ -118,6 +119,7 @@ fn identity(config: &Config) -> impl PartialEq {
         files.certificate.clone(),
         files.private_key_file.clone(),
         files.trust_bundle.clone(),
+        files.own.clone(),
     )
 }
 
@@ -133,11 +135,9 @@ fn peers(config: &Config) -> impl PartialEq {
 
 fn trust(config: &Config) -> impl PartialEq {
     let of = |peer: &Peer| {
-        (
-            peer.name.clone(),
-            peer.trust_bundle.clone(),
-            peer.crl.clone(),
-        )
+        let (name, bundle) = (peer.name.clone(), peer.trust_bundle.clone());
+        let (crl, demands) = (peer.crl.clone(), peer.demands);
+        (name, bundle, crl, demands, peer.dns.clone())
     };
     config.peers.iter().map(of).collect::<Vec<_>>()
 }

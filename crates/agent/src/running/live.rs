@@ -23,6 +23,7 @@ use super::{
 use crate::{
     CheckLine, Error,
     admin::{Actor, Alarm, Check, Readiness},
+    certifying::Timing,
     check_offline,
     config::Config,
     load_credentials,
@@ -42,12 +43,18 @@ impl Live for Running {
         if self.site.current().listen.is_some() && self.listening.is_none() {
             problems.push("not listening for peers".to_owned());
         }
-        let (not_after, life) = self.tls.expiry();
-        let now = self.site.world.clock.now();
-        if now >= not_after {
-            problems.push(format!("the certificate ended at {not_after}"));
-        } else if not_after.since(now) < life / 20 {
-            problems.push(format!("the certificate ends at {not_after}"));
+        let mut degraded = Vec::new();
+        let (not_after, left) = self.tls.expiry();
+        match self.timing() {
+            Timing::Good => {}
+            Timing::Late => degraded.push(format!(
+                "the certificate that ends at {not_after} should have been renewed at {}",
+                self.renewal_due()
+            )),
+            Timing::Ending if left.is_zero() => {
+                problems.push(format!("the certificate ended at {not_after}"));
+            }
+            Timing::Ending => problems.push(format!("the certificate ends at {not_after}")),
         }
         problems.extend(self.health.problems());
         if *self.stop.borrow() {
@@ -56,6 +63,7 @@ impl Live for Running {
         Readiness {
             ready: problems.is_empty(),
             problems,
+            degraded,
         }
     }
 
@@ -118,9 +126,14 @@ impl Live for Running {
     fn leaves(&self) -> Leaves {
         Leaves {
             own: (**self.tls.credentials().leaf()).clone(),
+            due: self.renewal_due(),
             peers: (*self.tls.peers()).clone(),
             shown: self.standing.leaves(),
         }
+    }
+
+    async fn renew(&self) -> Result<(), Error> {
+        self.renew_now().await
     }
 
     fn deny(&self, denied: &BTreeSet<Identity>) {

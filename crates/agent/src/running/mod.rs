@@ -49,6 +49,7 @@ use crate::{
 };
 
 pub use question::check_peers;
+pub(crate) use renewing::renewal_due;
 pub use start::up;
 
 use forwarding::Forwarding;

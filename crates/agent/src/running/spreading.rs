@@ -11,7 +11,7 @@ use super::Running;
 use crate::{
     Error, Metric,
     bundles::{HandedBy, offer},
-    config::Issuer,
+    config::{CertificatesFrom, Issuer},
     enrolling,
 };
 
@@ -54,7 +54,7 @@ impl Running {
     pub(super) async fn follow_bundle(&self) {
         let own = self.tls.credentials().leaf().identity.clone();
         let config = &self.site.config;
-        let Some(issuer) = config.identity.issuer.clone() else {
+        let CertificatesFrom::Issuer(issuer) = config.identity.source.clone() else {
             return;
         };
         // The issuing agent has the authority itself.

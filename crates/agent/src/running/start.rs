@@ -28,6 +28,7 @@ use crate::{
     Confined, Error, Lifecycle, Outcome, Phase, World,
     admin::AdminServer,
     bundles::{own_bundle, remember_files},
+    certifying::get_first,
     check_offline,
     config::{Config, Override},
     load_credentials,
@@ -54,6 +55,10 @@ pub async fn up(config: Config, flags: Vec<Override>, confined: Confined) -> Res
     let mut lifecycle =
         watch_signals(config.limits.drain).map_err(Error::failed("watching for signals"))?;
     let lock = lock(&config).await?;
+    tokio::select! {
+        got = get_first(&config, &world) => got?,
+        () = lifecycle.reached(Phase::Draining) => return Ok(()),
+    }
     refuse_what_cannot_work(&config, &world).await?;
     let site = Site::open(config.clone(), world, lock).await?;
     let mut tasks = JoinSet::new();

@@ -12,7 +12,7 @@ use sealift_terms::{
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Running;
-use crate::{Error, Metric, site::keys_usable};
+use crate::{Error, Metric, certifying::show_renewal, site::keys_usable};
 
 /// How often links are held against certificates and the deny list.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -172,6 +172,7 @@ impl Running {
             .metrics
             .series(Metric::CertificateExpiry, &[leaf.identity.as_str()]);
         series.set(u64::try_from(expiry).unwrap_or_default());
+        show_renewal(&self.site.metrics, &leaf, self.renewal_due());
     }
 
     /// Deletes uploads that were given up long ago, and folds old rows of the journal.

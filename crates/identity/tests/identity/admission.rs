@@ -348,6 +348,8 @@ fn two_peers_cannot_share_a_name_or_an_identity_nor_have_roots_of_another_domain
         name: PeerName::new(name).unwrap(),
         identity: identity("a", agent),
         roots: ca.bundle.clone(),
+        demands: Default::default(),
+        dns: None,
     };
     assert!(Peers::new([peer("x", "one"), peer("y", "two")], []).is_ok());
     assert!(Peers::new([peer("x", "one"), peer("x", "two")], []).is_err());

@@ -7,7 +7,7 @@ use sealift_terms::Timestamp;
 
 use crate::stage::{Ca, NOW, Shown, forge, identity};
 
-fn pem(shown: &Shown) -> String {
+pub fn pem(shown: &Shown) -> String {
     use base64::{Engine, engine::general_purpose::STANDARD};
     let one = |der: &rustls_pki_types::CertificateDer<'_>| {
         let text = STANDARD.encode(der);

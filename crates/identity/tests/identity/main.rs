@@ -11,6 +11,7 @@
 mod admission;
 mod authority;
 mod credentials;
+mod foreign;
 mod issuance;
 mod negotiation;
 mod replacement;

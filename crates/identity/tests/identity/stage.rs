@@ -117,6 +117,8 @@ pub fn trust(peers: &[(&Identity, &TrustBundle)]) -> Peers {
         name: PeerName::new(identity.name().as_str()).unwrap(),
         identity: (*identity).clone(),
         roots: (*roots).clone(),
+        demands: Default::default(),
+        dns: None,
     };
     Peers::new(peers.iter().map(peer), []).unwrap()
 }

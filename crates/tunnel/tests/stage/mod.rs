@@ -60,6 +60,8 @@ impl Ca {
             name: PeerName::new(identity.name().as_str()).unwrap(),
             identity: identity.clone(),
             roots: roots.clone(),
+            demands: Default::default(),
+            dns: None,
         });
         let peers = Peers::new(trust, []).unwrap();
         let clock = Arc::new(OsClock);

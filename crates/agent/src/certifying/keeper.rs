@@ -1,0 +1,172 @@
+//! Asks a source when it is time, again after a failure, and publishes what is good.
+
+use std::{path::PathBuf, time::Duration};
+
+use async_trait::async_trait;
+use sealift_identity::{Credentials, Leaf};
+use sealift_terms::Timestamp;
+use tokio::time::{sleep, timeout};
+
+use super::{
+    Advice, CertificateSource, TakesBundles,
+    plan::{ADVICE_AGAIN_MAX, ADVICE_AGAIN_MIN, Plan, look_every, try_time, wait_after_failure},
+};
+use crate::{Error, Metric, Metrics, World};
+
+/// A source that does not renew is looked at this often.
+const LOOK_AT_HELD: Duration = Duration::from_secs(5);
+/// One look at it.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Where credentials are put in force.
+#[async_trait]
+pub(crate) trait Desk: TakesBundles {
+    /// Disk, clock and randomness.
+    fn world(&self) -> &World;
+
+    /// Where it is counted.
+    fn metrics(&self) -> &Metrics;
+
+    /// Where plans are remembered.
+    fn data_dir(&self) -> PathBuf;
+
+    /// What peers are shown now.
+    fn shown(&self) -> Credentials;
+
+    /// Where the next ones come from, as the configuration says now.
+    fn source(&self) -> Box<dyn CertificateSource>;
+
+    /// Puts other credentials in force, once that is on record.
+    ///
+    /// # Errors
+    /// When they are for another agent or it cannot be put on record. The old ones stay.
+    async fn publish(&self, credentials: Credentials, from: &'static str) -> Result<(), Error>;
+}
+
+/// Keeps the credentials of a desk fresh until the agent ends.
+pub(crate) async fn keep(desk: &dyn Desk) {
+    if desk.source().renews() {
+        renew_in_time(desk).await;
+    }
+    let mut told = None;
+    loop {
+        sleep(LOOK_AT_HELD).await;
+        let error = turn(desk).await.err().map(|error| error.in_one_line());
+        // What stays wrong is told once.
+        if let Some(error) = error.as_ref().filter(|error| told.as_ref() != Some(*error)) {
+            tracing::error!(
+                error,
+                "there is no new certificate: the old one stays in force"
+            );
+        }
+        told = error;
+    }
+}
+
+async fn renew_in_time(desk: &dyn Desk) {
+    let (mut plan, mut ask_at) = (Plan::default(), Timestamp::default());
+    let (dir, world) = (desk.data_dir(), desk.world());
+    loop {
+        let shown = desk.shown();
+        let leaf = shown.leaf();
+        if !plan.is_of(leaf) {
+            plan = Plan::of(leaf, &dir, &*world.disk, &*world.rng);
+            ask_at = Timestamp::default();
+        }
+        // A clock that was set back must not put off the question.
+        let now = world.clock.now();
+        if now >= ask_at || ask_at > now.plus(ADVICE_AGAIN_MAX) {
+            let again = ask_for_advice(desk, &shown, &mut plan).await;
+            ask_at = now.plus(again);
+        }
+        show_renewal(desk.metrics(), leaf, plan.due(leaf));
+        if world.clock.now() < plan.due(leaf) {
+            sleep(look_every(leaf, world.clock.now())).await;
+            continue;
+        }
+        if let Err(error) = turn(desk).await {
+            let (error, not_after) = (error.in_one_line(), leaf.not_after);
+            tracing::error!(error, %not_after, "the certificate cannot be renewed now: the old one stays in force");
+            sleep(wait_after_failure(leaf, world.clock.now(), &*world.rng)).await;
+        }
+    }
+}
+
+/// Takes up what the issuer advises, and says when it is asked again. Where there is no
+/// good advice the plan stays as it was.
+async fn ask_for_advice(desk: &dyn Desk, shown: &Credentials, plan: &mut Plan) -> Duration {
+    let (leaf, world, source) = (shown.leaf(), desk.world(), desk.source());
+    let allowed = try_time(leaf, world.clock.now());
+    let asked = timeout(allowed, source.advice(shown)).await;
+    // A certificate that lives for seconds is asked about more often.
+    let shortest = ADVICE_AGAIN_MIN.min(leaf.period() / 20);
+    match asked {
+        Ok(Ok(Some(Advice { window, again }))) => {
+            let dir = desk.data_dir();
+            if !plan.advise(window, &dir, &*world.disk, &*world.rng) {
+                tracing::warn!(start = %window.start, end = %window.end, "the issuer advises a time that is none");
+            }
+            again.clamp(shortest, ADVICE_AGAIN_MAX)
+        }
+        Ok(Ok(None)) => ADVICE_AGAIN_MAX,
+        Ok(Err(error)) => {
+            let error = error.in_one_line();
+            tracing::warn!(error, "the issuer's advice cannot be had");
+            wait_after_failure(leaf, world.clock.now(), &*world.rng).max(shortest)
+        }
+        Err(_late) => {
+            tracing::warn!("the issuer does not answer when it is asked for advice");
+            wait_after_failure(leaf, world.clock.now(), &*world.rng).max(shortest)
+        }
+    }
+}
+
+/// Asks the source once, and puts in force what is good; says whether there was something.
+///
+/// # Errors
+/// What the source says, or what the credentials are refused for. The old ones stay.
+pub(crate) async fn turn(desk: &dyn Desk) -> Result<bool, Error> {
+    let (source, shown, world) = (desk.source(), desk.shown(), desk.world());
+    let (word, renews) = (source.word(), source.renews());
+    let allowed = match renews {
+        true => try_time(shown.leaf(), world.clock.now()),
+        false => LOOK_TIME_MAX,
+    };
+    let outcome = match timeout(allowed, source.next(Some(&shown), desk)).await {
+        Ok(Ok(Some(credentials))) => {
+            let leaf = credentials.leaf().clone();
+            let published = desk.publish(credentials, word).await;
+            published.map(|()| Some(leaf))
+        }
+        Ok(Ok(None)) => Ok(None),
+        Ok(Err(error)) => Err(error),
+        Err(_late) => Err(Error::TryAgain {
+            what: format!("{word} gave no certificate within {} s", allowed.as_secs()),
+            reason: None,
+        }),
+    };
+    let count = |result| {
+        let series = desk
+            .metrics()
+            .series(Metric::CertificateRefreshes, &[word, result]);
+        series.add(1);
+    };
+    match outcome {
+        Ok(Some(leaf)) => {
+            count(if renews { "renewed" } else { "replaced" });
+            tracing::info!(source = word, serial = leaf.serial, not_after = %leaf.not_after, "another certificate is in force");
+            Ok(true)
+        }
+        Ok(None) => Ok(false),
+        Err(error) => {
+            count(if renews { "failed" } else { "refused" });
+            Err(error)
+        }
+    }
+}
+
+/// Shows when a certificate is to be renewed.
+pub(crate) fn show_renewal(metrics: &Metrics, leaf: &Leaf, at: Timestamp) {
+    let series = metrics.series(Metric::CertificateRenewal, &[leaf.identity.as_str()]);
+    series.set(u64::try_from(at.as_secs()).unwrap_or_default());
+}

@@ -1,0 +1,123 @@
+//! Where an agent's certificates come from, and when.
+//!
+//! ```text
+//!   files ───────┐                        checked as a peer would
+//!   issuer ──────┤  CertificateSource ──▶ Credentials ──▶ Desk::publish ──▶ TlsContext
+//!   ACME ────────┤        ▲
+//!   SPIFFE ──────┘        └── keeper: when it is time (plan, advice), and again after a failure
+//! ```
+//!
+//! A source gives [`Credentials`] and nothing less: there is no way to make them but with
+//! a peer's own check of chain, key, life and purpose. What is not good therefore never
+//! gets as far as being published, and the old ones stay.
+
+mod acme;
+mod first;
+mod held;
+mod issuer;
+mod keeper;
+mod plan;
+mod renewed;
+#[cfg(feature = "spiffe")]
+mod spiffe;
+#[cfg(test)]
+mod tests;
+
+use async_trait::async_trait;
+use sealift_identity::Credentials;
+use sealift_keys::FactsKey;
+
+use crate::{
+    Error, World,
+    config::{CertificatesFrom, Config},
+};
+
+pub(crate) use acme::roots_of;
+pub(crate) use first::get_first;
+pub(crate) use held::Held;
+pub(crate) use keeper::{Desk, keep, show_renewal, turn};
+pub(crate) use plan::due_by_others;
+pub(crate) use plan::{Plan, Timing};
+pub(crate) use renewed::Renewed;
+pub use renewed::load_credentials;
+
+/// A moment that the issuer would like a certificate to be renewed at, and when it wants
+/// to be asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Advice {
+    pub(crate) window: plan::Window,
+    pub(crate) again: std::time::Duration,
+}
+
+/// Takes the trust bundle that came with a certificate, before that is checked.
+#[async_trait]
+pub(crate) trait TakesBundles: Send + Sync {
+    /// A bundle that may not take the place of the one in force is told, and left.
+    async fn take(&self, bundle: &str);
+}
+
+/// Somewhere that certificates come from.
+#[async_trait]
+pub(crate) trait CertificateSource: Send + Sync {
+    /// Its word, in `certs list`, metrics and logs.
+    fn word(&self) -> &'static str;
+
+    /// Whether it makes another certificate each time it is asked. One that does not has
+    /// what somebody else put there, and is looked at every so often.
+    fn renews(&self) -> bool;
+
+    /// Other credentials than those that are shown; none when it has no others. What a
+    /// peer would refuse, or is for another agent, is an error.
+    async fn next(
+        &self,
+        shown: Option<&Credentials>,
+        bundles: &dyn TakesBundles,
+    ) -> Result<Option<Credentials>, Error>;
+
+    /// When the issuer would like these to be renewed; none when it says nothing of it.
+    async fn advice(&self, shown: &Credentials) -> Result<Option<Advice>, Error> {
+        let _ = shown;
+        Ok(None)
+    }
+}
+
+/// The source that a configuration names. What it keeps of its own is sealed with `facts`.
+pub(crate) fn source_of(
+    config: &Config,
+    world: &World,
+    facts: &FactsKey,
+) -> Box<dyn CertificateSource> {
+    match &config.identity.source {
+        CertificatesFrom::Files => Box::new(Held::new(config, world)),
+        CertificatesFrom::Issuer(issuer) => {
+            Box::new(issuer::Issuing::new(config, world, issuer.clone()))
+        }
+        CertificatesFrom::Acme(acme) => Box::new(acme::AcmeSource::new(
+            config,
+            world,
+            (**acme).clone(),
+            facts.clone(),
+        )),
+        CertificatesFrom::Spiffe(spiffe) => workload(config, world, spiffe),
+    }
+}
+
+#[cfg(feature = "spiffe")]
+fn workload(
+    config: &Config,
+    world: &World,
+    spiffe: &crate::config::Spiffe,
+) -> Box<dyn CertificateSource> {
+    Box::new(spiffe::Workload::new(config, world, spiffe.clone()))
+}
+
+/// The configuration refuses it, where it is not built in: what stands in its data
+/// directory goes on for as long as it lives.
+#[cfg(not(feature = "spiffe"))]
+fn workload(
+    config: &Config,
+    world: &World,
+    _: &crate::config::Spiffe,
+) -> Box<dyn CertificateSource> {
+    Box::new(Held::new(config, world))
+}

@@ -1,0 +1,497 @@
+//! `[identity]`: who this agent is, where its certificates come from, and what is asked
+//! of them and of those of peers.
+
+use std::{ops::Range, path::Path, time::Duration};
+
+use sealift_identity::{Demands, DnsAgent, Issuers, OwnDemands, is_dns_name};
+use sealift_terms::{Identity, limits};
+use toml::Spanned;
+
+use super::{
+    check::address,
+    checked::{Acme, CertificatesFrom, Challenge, ExternalAccount, IdentityFiles, Issuer, Spiffe},
+    checker::Checker,
+    entries::host_and_port,
+    named::Wanted,
+    raw::{self, Number, Text},
+};
+use crate::RENEWED_FILE;
+
+/// Seconds of a day.
+const DAY: u64 = 86_400;
+
+pub(super) fn identity(
+    c: &mut Checker<'_>,
+    raw: &raw::Raw,
+    data_dir: &Path,
+) -> Option<IdentityFiles> {
+    let section = &raw.identity;
+    let agent: Option<Identity> = match &section.agent {
+        Some(text) => Some(c.name("identity.agent", text)?),
+        None => None,
+    };
+    let files = files(c, section, data_dir);
+    let trust_bundle = c.named(
+        "identity.trust_bundle",
+        &section.trust_bundle,
+        Wanted::File,
+        "copy it from the authority: `sealift ca init` writes bundle.json",
+    );
+    let dns = own_dns(c, section, agent.as_ref());
+    let source = source(c, section, agent.as_ref());
+    refuse_a_public_one_that_dials(c, raw);
+    let foreign = section.acme.is_some() || section.spiffe.is_some() || dns.is_some();
+    let demands = demands(
+        c,
+        "identity",
+        foreign,
+        &section.issuers,
+        &section.life_days_max,
+    );
+    refuse_longer_lives_of_the_embedded(c, section);
+    let (certificate, private_key_file) = files?;
+    let place = section
+        .certificate
+        .as_ref()
+        .unwrap_or(&section.trust_bundle);
+    Some(IdentityFiles {
+        certificate,
+        certificate_place: c.place(&place.span()),
+        private_key_file,
+        trust_bundle,
+        agent,
+        own: OwnDemands {
+            demands,
+            dns,
+            answers_only: raw
+                .peers
+                .iter()
+                .all(|peer| peer.get_ref().address.is_none()),
+        },
+        source: source?,
+    })
+}
+
+/// Both files, or none of them where the agent gets its first certificate itself.
+fn files(
+    c: &mut Checker<'_>,
+    raw: &raw::Identity,
+    data_dir: &Path,
+) -> Option<(std::path::PathBuf, std::path::PathBuf)> {
+    let gets = raw.acme.is_some() || raw.spiffe.is_some();
+    let remedy = "run `sealift ca issue`, which writes both files";
+    match (&raw.certificate, &raw.private_key_file) {
+        (Some(certificate), Some(key)) if !gets => Some((
+            c.named("identity.certificate", certificate, Wanted::File, remedy),
+            c.named("identity.private_key_file", key, Wanted::Secret, remedy),
+        )),
+        (None, None) if gets => {
+            let renewed = data_dir.join(RENEWED_FILE);
+            Some((renewed.clone(), renewed))
+        }
+        (given, other) => {
+            let text = given
+                .as_ref()
+                .or(other.as_ref())
+                .unwrap_or(&raw.trust_bundle);
+            c.refuse(
+                "identity.certificate",
+                &text.span(),
+                "not what belongs together",
+                "certificate and private_key_file, or one of [identity.acme] and [identity.spiffe]",
+                "name both files, or none where the agent gets its certificates itself",
+            )
+        }
+    }
+}
+
+fn source(
+    c: &mut Checker<'_>,
+    raw: &raw::Identity,
+    agent: Option<&Identity>,
+) -> Option<CertificatesFrom> {
+    match (&raw.issuer, &raw.acme, &raw.spiffe) {
+        (None, None, None) => Some(CertificatesFrom::Files),
+        (Some(one), None, None) => issuer(c, one).map(CertificatesFrom::Issuer),
+        (None, Some(one), None) => {
+            let acme = acme(c, one, raw.dns_name.as_ref(), agent)?;
+            Some(CertificatesFrom::Acme(Box::new(acme)))
+        }
+        (None, None, Some(one)) => spiffe(c, one, agent).map(CertificatesFrom::Spiffe),
+        _ => {
+            let spans = [
+                raw.acme.as_ref().map(Spanned::span),
+                raw.spiffe.as_ref().map(Spanned::span),
+            ];
+            let span = spans.into_iter().flatten().next().unwrap_or(0..0);
+            c.refuse(
+                "identity",
+                &span,
+                "several sources of certificates",
+                "one of issuer, [identity.acme] and [identity.spiffe]",
+                "keep one of them",
+            )
+        }
+    }
+}
+
+fn issuer(c: &mut Checker<'_>, raw: &raw::Issuer) -> Option<Issuer> {
+    let address = host_and_port(c, "identity.issuer.address", &raw.address);
+    let identity = c.name("identity.issuer.identity", &raw.identity);
+    Some(Issuer {
+        address: address?,
+        identity: identity?,
+    })
+}
+
+fn acme(
+    c: &mut Checker<'_>,
+    section: &Spanned<raw::Acme>,
+    dns_name: Option<&Text>,
+    agent: Option<&Identity>,
+) -> Option<Acme> {
+    let (raw, span) = (section.get_ref(), section.span());
+    let directory = https(c, &raw.directory);
+    let remedy = "copy the roots of the ACME server's own certificate";
+    let roots_file = raw.roots_file.as_ref();
+    let roots_file =
+        roots_file.map(|text| c.named("identity.acme.roots_file", text, Wanted::File, remedy));
+    let challenge = challenge(c, raw.challenge.as_ref());
+    let listen = match &raw.listen {
+        Some(text) => address(c, "identity.acme.listen", text),
+        None => challenge.map(Challenge::usual_address),
+    };
+    let external = external(c, raw, &span);
+    if dns_name.is_none() || agent.is_none() {
+        return c.refuse(
+            "identity.acme",
+            &span,
+            "no dns_name or no agent in [identity]",
+            "the name that is proven, and the identity that it stands for",
+            "give both: dns_name = \"b1.example.org\", agent = \"spiffe://…\"",
+        );
+    }
+    Some(Acme {
+        directory: directory?,
+        roots_file,
+        challenge: challenge?,
+        listen: listen?,
+        profile: raw.profile.as_ref().map(|text| text.get_ref().clone()),
+        dns_name: dns_name?.get_ref().clone(),
+        agent: agent?.clone(),
+        uri_in_request: raw.uri_in_request.unwrap_or_default(),
+        terms_agreed: raw.terms_agreed.unwrap_or_default(),
+        contact: raw.contact.as_ref().map(|text| text.get_ref().clone()),
+        external: external?,
+    })
+}
+
+impl Challenge {
+    /// Where ACME servers ask, on every address of this machine.
+    fn usual_address(self) -> std::net::SocketAddr {
+        let port = match self {
+            Self::Http01 => 80,
+            Self::TlsAlpn01 => 443,
+        };
+        (std::net::Ipv6Addr::UNSPECIFIED, port).into()
+    }
+}
+
+fn https(c: &mut Checker<'_>, text: &Text) -> Option<String> {
+    let url = text.get_ref();
+    let host = url
+        .strip_prefix("https://")
+        .and_then(|rest| rest.split('/').next());
+    match host.is_some_and(|host| !host.is_empty() && !host.contains('@')) {
+        true => Some(url.clone()),
+        false => c.refuse(
+            "identity.acme.directory",
+            &text.span(),
+            format!("{url:?}"),
+            "the https URL of an ACME directory",
+            "ask the authority for it",
+        ),
+    }
+}
+
+fn challenge(c: &mut Checker<'_>, text: Option<&Text>) -> Option<Challenge> {
+    match text.map(|text| (text, text.get_ref().as_str())) {
+        None | Some((_, "http-01")) => Some(Challenge::Http01),
+        Some((_, "tls-alpn-01")) => Some(Challenge::TlsAlpn01),
+        Some((text, other)) => c.refuse(
+            "identity.acme.challenge",
+            &text.span(),
+            format!("{other:?}"),
+            "\"http-01\" or \"tls-alpn-01\"",
+            "write one of them",
+        ),
+    }
+}
+
+fn external(
+    c: &mut Checker<'_>,
+    raw: &raw::Acme,
+    span: &Range<usize>,
+) -> Option<Option<ExternalAccount>> {
+    match (&raw.eab_key_id, &raw.eab_key_file) {
+        (None, None) => Some(None),
+        (Some(id), Some(file)) => {
+            let remedy = "write the key that the authority gave for the account, mode 600";
+            Some(Some(ExternalAccount {
+                key_id: id.get_ref().clone(),
+                key_file: c.named("identity.acme.eab_key_file", file, Wanted::Secret, remedy),
+            }))
+        }
+        _ => c.refuse(
+            "identity.acme.eab_key_id",
+            span,
+            "one of eab_key_id and eab_key_file",
+            "both or none",
+            "give the other one",
+        ),
+    }
+}
+
+fn spiffe(
+    c: &mut Checker<'_>,
+    section: &Spanned<raw::Spiffe>,
+    agent: Option<&Identity>,
+) -> Option<Spiffe> {
+    if !cfg!(feature = "spiffe") {
+        return c.refuse(
+            "identity.spiffe",
+            &section.span(),
+            "the SPIFFE Workload API",
+            "files, an issuer, or ACME: this sealift was built without the feature `spiffe`",
+            "use a release, or build with `--features spiffe`",
+        );
+    }
+    let Some(agent) = agent else {
+        return c.refuse(
+            "identity.spiffe",
+            &section.span(),
+            "no agent in [identity]",
+            "the identity that the Workload API gives to this process",
+            "add agent = \"spiffe://…\"",
+        );
+    };
+    Some(Spiffe {
+        socket: c.source.resolve(section.get_ref().socket.get_ref()),
+        agent: agent.clone(),
+    })
+}
+
+/// Public authorities issue nothing that a client may show: such a site can only answer.
+fn refuse_a_public_one_that_dials(c: &mut Checker<'_>, raw: &raw::Raw) {
+    let acme = raw.identity.acme.as_ref();
+    let Some(acme) = acme.filter(|acme| acme.get_ref().roots_file.is_none()) else {
+        return;
+    };
+    let dials = raw
+        .peers
+        .iter()
+        .any(|peer| peer.get_ref().address.is_some());
+    let does = match (dials, raw.sources.is_empty()) {
+        (true, _) => "dials a peer",
+        (false, false) => "sends a source",
+        (false, true) => return,
+    };
+    c.refuse::<()>(
+        "identity.acme",
+        &acme.get_ref().directory.span(),
+        format!("a public authority at a site that {does}"),
+        "a public authority where a site only listens and receives: none of them issues certificates \
+         with clientAuth since 2026",
+        "use the embedded authority here, or name the roots_file of a private ACME server",
+    );
+}
+
+/// Longer lives are for authorities that do not issue shorter ones; ours does.
+fn refuse_longer_lives_of_the_embedded(c: &mut Checker<'_>, raw: &raw::Identity) {
+    let Some(days) = &raw.life_days_max else {
+        return;
+    };
+    if raw.issuer.is_none() && raw.spiffe.is_none() {
+        return;
+    }
+    c.refuse::<()>(
+        "identity.life_days_max",
+        &days.span(),
+        "beside an issuer or the Workload API",
+        "47 days at most for the embedded authority and SPIFFE",
+        "remove it: ca.life_secs says how long certificates of the embedded authority live",
+    );
+}
+
+fn own_dns(c: &mut Checker<'_>, raw: &raw::Identity, agent: Option<&Identity>) -> Option<DnsAgent> {
+    let text = raw.dns_name.as_ref()?;
+    let Some(agent) = agent else {
+        return c.refuse(
+            "identity.dns_name",
+            &text.span(),
+            "a DNS name without the identity that it stands for",
+            "agent = \"spiffe://DOMAIN/region/REGION/agent/NAME\" beside it",
+            "add it",
+        );
+    };
+    dns_agent(c, "identity.dns_name", text, agent)
+}
+
+fn dns_agent(
+    c: &mut Checker<'_>,
+    setting: &str,
+    text: &Text,
+    agent: &Identity,
+) -> Option<DnsAgent> {
+    let name = text.get_ref();
+    if is_dns_name(name)
+        && let Ok(known) = DnsAgent::new(name, agent.clone())
+    {
+        return Some(known);
+    }
+    c.refuse(
+        setting,
+        &text.span(),
+        format!("{name:?}"),
+        "a host name in lower case, without wildcard",
+        "write the one name that the certificate says",
+    )
+}
+
+/// What is asked of a peer's certificates.
+pub(super) fn peer_demands(
+    c: &mut Checker<'_>,
+    raw: &raw::Peer,
+    identity: Option<&Identity>,
+) -> (Demands, Option<DnsAgent>) {
+    let dns = match (&raw.dns_name, identity) {
+        (Some(text), Some(identity)) => dns_agent(c, "peer.dns_name", text, identity),
+        _ => None,
+    };
+    let demands = demands(c, "peer", dns.is_some(), &raw.issuers, &raw.life_days_max);
+    (demands, dns)
+}
+
+/// `foreign`: an authority that cannot know of regions, whatever is said of it.
+fn demands(
+    c: &mut Checker<'_>,
+    section: &str,
+    foreign: bool,
+    issuers: &Option<Text>,
+    days: &Option<Number>,
+) -> Demands {
+    let usual = limits::CERTIFICATE_LIFE_MAX.as_secs() / DAY;
+    let most = limits::CERTIFICATE_LIFE_PUBLIC_MAX.as_secs() / DAY;
+    let setting = format!("{section}.life_days_max");
+    let days = c.number(&setting, days.as_ref(), usual..=most, usual);
+    let issuers = match issuers.as_ref().map(|text| (text, text.get_ref().as_str())) {
+        None if foreign => Issuers::Any,
+        None | Some((_, "region")) => Issuers::Region,
+        Some((_, "any")) => Issuers::Any,
+        Some((text, other)) => {
+            let setting = format!("{section}.issuers");
+            let (found, allowed) = (format!("{other:?}"), "\"region\" or \"any\"");
+            c.refuse(&setting, &text.span(), found, allowed, "write one of them")
+                .unwrap_or_default()
+        }
+    };
+    Demands {
+        life_max: Duration::from_secs(days * DAY),
+        issuers,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, ConfigError, Source};
+    use super::*;
+
+    const AGENT: &str = "spiffe://example.org/region/eu-west/agent/a1";
+    const ACME: &str =
+        "dns_name = \"a1.example.org\"\n[identity.acme]\ndirectory = \"https://ca/dir\"\n";
+    const PEER: &str = "[[peer]]\nname = \"b\"\nidentity = \"spiffe://example.org/region/r/agent/b\"\n\
+                        trust_bundle = \"b.pem\"\n";
+
+    fn check(identity: &str, more: &str) -> Result<Config, ConfigError> {
+        Config::check(&Source {
+            path: "/etc/sealift/sealift.toml".into(),
+            text: format!(
+                "[site]\nname = \"a1\"\nregion = \"eu-west\"\ndata_dir = \"data\"\n\
+                 [keys]\nroot_key_file = \"root.key\"\n[listen]\naddress = \"127.0.0.1:1\"\n{more}\n\
+                 [identity]\ntrust_bundle = \"roots.pem\"\nagent = \"{AGENT}\"\n{identity}"
+            ),
+            overrides: Vec::new(),
+        })
+    }
+
+    #[track_caller]
+    fn refused(identity: &str, more: &str) -> String {
+        let error = check(identity, more).unwrap_err();
+        assert_eq!(error.refusals.len(), 1, "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn a_public_authority_does_for_a_site_that_only_listens_and_receives() {
+        let config = check(ACME, PEER).unwrap();
+        assert!(config.identity.own.answers_only);
+        assert_eq!(config.identity.own.demands.issuers, Issuers::Any);
+        let dials = format!("{PEER}address = \"b:1\"\n");
+        assert!(refused(ACME, &dials).contains("a site that dials a peer"));
+        let sends = format!("{PEER}[[source]]\nbucket = \"photos\"\ndirectory = \"/srv\"\n");
+        assert!(refused(ACME, &sends).contains("a site that sends a source"));
+        // A private one does for both.
+        let private = format!("{ACME}roots_file = \"acme.pem\"\n");
+        for more in [dials, sends] {
+            assert!(check(&private, &more).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_belongs_together_comes_together() {
+        for (identity, told) in [
+            ("", "identity.certificate"),
+            ("certificate = \"a\"\n", "identity.certificate"),
+            (
+                &format!("certificate = \"a\"\nprivate_key_file = \"b\"\n{ACME}"),
+                "identity.certificate",
+            ),
+            (&ACME.replace("dns_name", "# "), "identity.acme"),
+            (&ACME.replace("https:", "http:"), "identity.acme.directory"),
+            (&ACME.replace("a1.", "*."), "identity.dns_name"),
+            (
+                &format!("{ACME}challenge = \"dns-01\"\n"),
+                "identity.acme.challenge",
+            ),
+            (
+                &format!("{ACME}eab_key_id = \"k\"\n"),
+                "identity.acme.eab_key_id",
+            ),
+            (&format!("issuers = \"some\"\n{ACME}"), "identity.issuers"),
+            (
+                &format!("life_days_max = 46\n{ACME}"),
+                "identity.life_days_max",
+            ),
+            (
+                &format!("life_days_max = 201\n{ACME}"),
+                "identity.life_days_max",
+            ),
+        ] {
+            assert!(refused(identity, "").contains(told), "{identity}");
+        }
+        let days = check(&format!("life_days_max = 200\n{ACME}"), "").unwrap();
+        assert_eq!(days.identity.own.demands.life_max.as_secs(), 200 * DAY);
+    }
+
+    #[test]
+    fn the_embedded_authority_issues_for_47_days_at_most() {
+        let issuer = format!(
+            "certificate = \"a\"\nprivate_key_file = \"b\"\nlife_days_max = 90\n\
+             issuer = {{ address = \"h:1\", identity = \"{AGENT}\" }}\n"
+        );
+        assert!(refused(&issuer, "").contains("identity.life_days_max"));
+        let files = "certificate = \"a\"\nprivate_key_file = \"b\"\nlife_days_max = 90\n";
+        let config = check(files, "").unwrap();
+        assert_eq!(config.identity.own.demands.issuers, Issuers::Region);
+    }
+}
