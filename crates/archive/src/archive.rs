@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    ArchiveError, Begin, Budget, Offer, Result, Upload,
+    ArchiveError, Begin, Budget, Offer, OutcomesTo, Result, Upload,
     commit::Item,
     committer,
     leftovers::Leftovers,
@@ -161,6 +161,18 @@ impl Archive {
     /// [`ArchiveError`]; nothing of it is visible then.
     pub async fn commit(&self, upload: Box<Upload>, checksum: Option<Checksum>) -> Result<Receipt> {
         upload.commit(checksum).await
+    }
+
+    /// As [`commit`](Self::commit), without waiting for it: returns once it stands in a
+    /// group, and what became of it goes to `to` under `number`, with the others of that.
+    pub async fn commit_as(
+        &self,
+        upload: Upload,
+        checksum: Option<Checksum>,
+        number: u64,
+        to: OutcomesTo,
+    ) {
+        upload.commit_as(checksum, number, to).await;
     }
 
     /// Gives up what the sender cancelled: its parts are not kept.
@@ -364,7 +376,7 @@ impl Core {
     pub(crate) async fn receipt_of(
         &self,
         row: &VersionRow,
-        session: &SessionFacts,
+        session: &Arc<SessionFacts>,
     ) -> Result<Receipt> {
         if let Some(receipt) = &row.receipt {
             return Ok(receipt.clone());

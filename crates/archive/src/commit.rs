@@ -11,11 +11,11 @@ use sealift_terms::{
     AuditKind, AuditRecord, Change, ChangeKind, Checksum, PartIndex, Receipt, VersionName,
 };
 use sealift_wire::checksum;
-use tokio::sync::oneshot;
 
 use crate::{
     ArchiveError, Lease, Result, Upload,
-    archive::{answer, hand_over},
+    answer::{Answer, OutcomesTo},
+    archive::{Message, answer},
     limits::{PAGE_ROWS, WRITE_BYTES_MAX},
     staging::StagedFile,
     upload::{Body, PartDone, UploadState},
@@ -27,9 +27,9 @@ pub(crate) struct Item {
     pub(crate) body: ItemBody,
     /// Its location is filled in by the committer.
     pub(crate) draft: Draft,
-    pub(crate) terms: ReceiptTerms,
+    pub(crate) terms: Arc<ReceiptTerms>,
     pub(crate) audit: AuditRecord,
-    pub(crate) answer: oneshot::Sender<Result<Receipt>>,
+    pub(crate) answer: Answer,
 }
 
 pub(crate) enum ItemBody {
@@ -59,7 +59,7 @@ impl Draft {
         upload: &UploadState,
         checksum: Option<Checksum>,
         sequence: u64,
-        terms: &ReceiptTerms,
+        terms: &Arc<ReceiptTerms>,
     ) -> Self {
         let location = Location {
             file: String::new(),
@@ -132,6 +132,53 @@ impl Item {
 
 impl Upload {
     pub(crate) async fn commit(self, checksum: Option<Checksum>) -> Result<Receipt> {
+        let (waiting, outcome) = Answer::waiting();
+        if let Err((waiting, error)) = self.join_group(checksum, waiting).await {
+            waiting.send(Err(error));
+        }
+        answer(outcome).await
+    }
+
+    /// As [`Self::commit`], and what became of it goes to `to` under `number`.
+    pub(crate) async fn commit_as(self, checksum: Option<Checksum>, number: u64, to: OutcomesTo) {
+        let numbered = Answer::numbered(number, to);
+        if let Err((numbered, error)) = self.join_group(checksum, numbered).await {
+            numbered.send(Err(error));
+        }
+    }
+
+    /// Completes the object and puts it into the next group.
+    async fn join_group(
+        self,
+        checksum: Option<Checksum>,
+        answer: Answer,
+    ) -> std::result::Result<(), (Answer, ArchiveError)> {
+        let completed = match self.complete(checksum).await {
+            Ok(completed) => completed,
+            Err(error) => return Err((answer, error)),
+        };
+        let Completed {
+            body,
+            checksum,
+            sequence,
+            claim,
+        } = completed;
+        let commits = self.state.core.commits.clone();
+        let item = Box::new(self.item(body, checksum, sequence, answer));
+        match commits.send(Message::Work(item)).await {
+            Ok(()) => {
+                if let Some(claim) = claim {
+                    claim.keep();
+                }
+            }
+            // Its answer says so when it is dropped.
+            Err(closed) => drop(closed),
+        }
+        Ok(())
+    }
+
+    /// Seals what is behind the parts.
+    async fn complete(&self, checksum: Option<Checksum>) -> Result<Completed> {
         let sequence = self.state.core.catalog.reserve_sequence();
         let mut claim = None;
         let (body, checksum) = match &self.state.body {
@@ -161,14 +208,12 @@ impl Upload {
                 (body, Some(sum))
             }
         };
-        let (send, receive) = oneshot::channel();
-        let commits = self.state.core.commits.clone();
-        let item = Box::new(self.item(body, checksum, sequence, send));
-        hand_over(&commits, item).await?;
-        if let Some(claim) = claim {
-            claim.keep();
-        }
-        answer(receive).await
+        Ok(Completed {
+            body,
+            checksum,
+            sequence,
+            claim,
+        })
     }
 
     /// The sealed object of a delete marker or of tags: no bytes, all in META.
@@ -310,9 +355,9 @@ impl Upload {
         body: ItemBody,
         checksum: Option<Checksum>,
         sequence: u64,
-        answer: oneshot::Sender<Result<Receipt>>,
+        answer: Answer,
     ) -> Item {
-        let (audit, terms) = (self.audit(), self.terms());
+        let (audit, terms) = (self.audit(), Arc::new(self.terms()));
         let (upload, change) = (self.state, self.offer.change);
         Item {
             audit,
@@ -356,6 +401,14 @@ impl Upload {
         .with("cmk", &record.cmk)
         .with("cmk_version", &record.cmk_version)
     }
+}
+
+/// An object that is whole, and what it took to make it so.
+struct Completed {
+    body: ItemBody,
+    checksum: Option<Checksum>,
+    sequence: u64,
+    claim: Option<Claim>,
 }
 
 /// The right to complete a file, which one commit has at a time.

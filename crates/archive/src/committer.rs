@@ -14,6 +14,7 @@ use tokio::{
 
 use crate::{
     ArchiveError, Result,
+    answer::Answers,
     archive::{Core, Message},
     commit::{Draft, Item, ItemBody},
     limits::{GROUP_BYTES_MAX, GROUP_OBJECTS_MAX, GROUP_TIME_MAX, PACK_IDLE_MAX},
@@ -93,7 +94,7 @@ struct Placed {
 impl Item {
     pub(crate) fn fail(self, error: ArchiveError) {
         // The one who asked may be gone by now.
-        let _gone = self.answer.send(Err(error));
+        self.answer.send(Err(error));
     }
 }
 
@@ -324,35 +325,36 @@ impl Core {
                 return false;
             }
         };
+        let mut answers = Answers::default();
         for (item, outcome) in versions.into_iter().zip(committed.outcomes) {
-            self.answer_version(item, outcome).await;
+            let answer = self.answer_version(&item, outcome).await;
+            answers.add(item.answer, answer);
         }
         for item in marks {
             let receipt = self.mark_receipt(&item, committed.sequence);
-            let _gone = item.answer.send(receipt);
+            answers.add(item.answer, receipt);
         }
         true
     }
 
-    async fn answer_version(&self, item: Box<Item>, outcome: Outcome) {
+    async fn answer_version(&self, item: &Item, outcome: Outcome) -> Result<Receipt> {
         if !matches!(outcome, Outcome::Stored(_))
             && let Some(name) = item.name()
             && let Err(error) = self.store.remove(&name).await
         {
             tracing::warn!(%name, %error, "a file that is not needed was not removed");
         }
-        let answer = match outcome {
+        match outcome {
             Outcome::Stored(mut row) | Outcome::Known(mut row) => match row.receipt.take() {
                 Some(receipt) => Ok(receipt),
                 None => Ok(row.receipt_on(&item.terms, self.catalog.site())),
             },
-            Outcome::Conflict(row) => Err(self.conflict(&item, &row)),
+            Outcome::Conflict(row) => Err(self.conflict(item, &row)),
             Outcome::Purged => Err(match item.draft.version() {
                 Some((name, _)) => ArchiveError::Purged(Box::new(name.clone())),
                 None => ArchiveError::Misuse("not a version"),
             }),
-        };
-        let _gone = item.answer.send(answer);
+        }
     }
 
     fn mark_receipt(&self, item: &Item, sequence: u64) -> Result<Receipt> {

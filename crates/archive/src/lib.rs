@@ -24,6 +24,7 @@
     reason = "items of a commit group are large and move from list to list"
 )]
 
+mod answer;
 mod archive;
 mod budget;
 mod canary;
@@ -54,6 +55,7 @@ mod standing;
 mod upload;
 mod verify;
 
+pub use answer::{Outcomes, OutcomesTo};
 pub use archive::{Archive, ArchiveParts, Buckets};
 pub use budget::{Budget, Lease, Share};
 pub use compact::Compacted;

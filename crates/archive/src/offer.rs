@@ -1,5 +1,7 @@
 //! What is offered to an archive, and how it answers.
 
+use std::sync::Arc;
+
 use sealift_terms::{Change, Checksum, Identity, PartSize, Receipt, SessionFacts, VersionName};
 
 use crate::Upload;
@@ -14,7 +16,7 @@ pub struct Offer {
     /// The checksum of the object, when the sender knows it already.
     pub checksum: Option<Checksum>,
     /// Over which session it comes; goes into the receipt.
-    pub session: SessionFacts,
+    pub session: Arc<SessionFacts>,
     /// Who offers it.
     pub origin: Identity,
     /// The bytes are on their way already: whether the version is known is then

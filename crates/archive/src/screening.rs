@@ -1,12 +1,12 @@
 //! What of a commit group is stored already.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
-use sealift_ledger::{NewVersion, VersionRow};
-use sealift_terms::{AuditKind, VersionName};
+use sealift_ledger::{Standing, VersionRow};
+use sealift_terms::AuditKind;
 
 use crate::{
-    ArchiveError, Result,
+    ArchiveError,
     archive::{Core, in_words},
     commit::{Draft, Item},
 };
@@ -18,54 +18,55 @@ impl Core {
     /// several items for one version all but the first wait for that.
     pub(crate) async fn screen(&self, items: Vec<Box<Item>>) -> (Vec<Box<Item>>, Vec<Box<Item>>) {
         let (mut group, mut later) = (Vec::with_capacity(items.len()), Vec::new());
-        let mut names = HashSet::new();
-        for mut item in items {
-            let Draft::Version(version) = &item.draft else {
-                group.push(item);
-                continue;
-            };
-            if names.contains(&version.name) {
-                later.push(item);
-                continue;
+        let (mut first, mut seen) = (Vec::with_capacity(items.len()), HashSet::new());
+        for item in items {
+            match &item.draft {
+                Draft::Version(version) if seen.insert(version.name.clone()) => first.push(item),
+                Draft::Version(_) => later.push(item),
+                _ => group.push(item),
             }
-            match self.look_up(&version.name).await {
-                Ok(None) => {
-                    names.insert(version.name.clone());
-                    group.push(item);
+        }
+        drop(seen);
+        let names = first.iter().filter_map(|item| item.draft.version());
+        let names = names.map(|(name, _)| name.clone()).collect();
+        let standing = match self.catalog.standing(names).await {
+            Ok(standing) => standing,
+            Err(error) => {
+                let error = Arc::new(ArchiveError::from(error));
+                for item in first {
+                    self.fail_unplaced(item, ArchiveError::Group(error.clone()))
+                        .await;
                 }
-                Ok(Some(row)) if row.quarantined && is_same(version, &row) => {
-                    names.insert(version.name.clone());
+                return (group, later);
+            }
+        };
+        for (mut item, standing) in first.into_iter().zip(standing) {
+            match standing {
+                Standing::Unknown => group.push(item),
+                Standing::Known(row) if row.quarantined && item.is_same(&row) => {
                     item.audit.kind = AuditKind::ObjectRepaired;
                     group.push(item);
                 }
-                Ok(Some(row)) => self.answer_stored(item, &row).await,
-                Err(error) => self.fail_unplaced(item, error).await,
+                Standing::Known(row) => self.answer_stored(item, &row).await,
+                Standing::Purged => {
+                    let name = item.draft.version().map(|(name, _)| Box::new(name.clone()));
+                    let error = name.map_or(ArchiveError::Closed, ArchiveError::Purged);
+                    self.fail_unplaced(item, error).await;
+                }
             }
         }
         (group, later)
     }
 
-    async fn look_up(&self, name: &VersionName) -> Result<Option<VersionRow>> {
-        if let Some(row) = self.catalog.known(name).await? {
-            return Ok(Some(row));
-        }
-        if self.catalog.purged(name).await? {
-            return Err(ArchiveError::Purged(Box::new(name.clone())));
-        }
-        Ok(None)
-    }
-
     async fn answer_stored(&self, item: Box<Item>, row: &VersionRow) {
-        let answer = match &item.draft {
-            Draft::Version(new) if is_same(new, row) => {
-                self.receipt_of(row, &item.terms.session).await
-            }
-            _ => Err(self.conflict(&item, row)),
+        let answer = match item.is_same(row) {
+            true => self.receipt_of(row, &item.terms.session).await,
+            false => Err(self.conflict(&item, row)),
         };
         match answer {
             Ok(receipt) => {
                 self.drop_unplaced(&item).await;
-                let _gone = item.answer.send(Ok(receipt));
+                item.answer.send(Ok(receipt));
             }
             Err(error) => self.fail_unplaced(item, error).await,
         }
@@ -97,6 +98,9 @@ impl Core {
     }
 }
 
-fn is_same(new: &NewVersion, row: &VersionRow) -> bool {
-    new.kind == row.kind && new.checksum == row.checksum
+impl Item {
+    fn is_same(&self, row: &VersionRow) -> bool {
+        matches!(&self.draft, Draft::Version(new)
+            if new.kind == row.kind && new.checksum == row.checksum)
+    }
 }

@@ -1,6 +1,6 @@
 //! The receiver's memory: every version that rests in the store, and where.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use sealift_terms::{
@@ -53,7 +53,7 @@ pub struct ReceiptTerms {
     /// The region in which the version rests.
     pub region: Region,
     /// Over which session it came.
-    pub session: SessionFacts,
+    pub session: Arc<SessionFacts>,
 }
 
 /// A version to be committed.
@@ -78,7 +78,7 @@ pub struct NewVersion {
     /// The sequence in its META, from [`Catalog::reserve_sequence`].
     pub sequence: u64,
     /// What its receipt will say; unknown when it comes from a rebuild.
-    pub terms: Option<ReceiptTerms>,
+    pub terms: Option<Arc<ReceiptTerms>>,
 }
 
 /// What a mark says of a version that may already rest.
@@ -346,6 +346,17 @@ pub struct FileRow {
     pub dead_since: Option<Timestamp>,
 }
 
+/// How a version stands in the catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It was never here.
+    Unknown,
+    /// It is here.
+    Known(Box<VersionRow>),
+    /// It was here and was purged: it must not come back.
+    Purged,
+}
+
 /// A mark that rests in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MarkRow {
@@ -451,6 +462,19 @@ pub trait Catalog: Send + Sync {
 
     /// Whether a version was purged: it must not come back.
     async fn purged(&self, name: &VersionName) -> Result<bool>;
+
+    /// How each of these versions stands, in their order: one look for a whole group.
+    async fn standing(&self, names: Vec<VersionName>) -> Result<Vec<Standing>> {
+        let mut found = Vec::with_capacity(names.len());
+        for name in &names {
+            found.push(match self.known(name).await? {
+                Some(row) => Standing::Known(Box::new(row)),
+                None if self.purged(name).await? => Standing::Purged,
+                None => Standing::Unknown,
+            });
+        }
+        Ok(found)
+    }
 
     /// The version of a key with the highest order, a delete marker too.
     async fn latest(&self, bucket: &BucketName, key: &ObjectKey) -> Result<Option<VersionRow>>;

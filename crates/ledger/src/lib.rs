@@ -37,8 +37,8 @@ pub use audit::{AuditLog, AuditVerdict, Flaw, Leaf, Refusal};
 pub use catalog::{
     BucketCount, Catalog, Commit, Committed, DamagedVersion, FileRow, KeyUse, ListQuarantined,
     ListVersions, Location, MarkKind, MarkRow, NewMark, NewVersion, Outcome, PackState,
-    QuarantineCount, Quarantined, ReceiptTerms, RecordRow, Relocation, SiteRow, UploadPart,
-    UploadRow, VersionCursor, VersionKind, VersionPage, VersionRow,
+    QuarantineCount, Quarantined, ReceiptTerms, RecordRow, Relocation, SiteRow, Standing,
+    UploadPart, UploadRow, VersionCursor, VersionKind, VersionPage, VersionRow,
 };
 pub use error::LedgerError;
 pub use facts::{FactsError, FactsSealer};

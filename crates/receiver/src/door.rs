@@ -150,8 +150,8 @@ impl Door {
         &self.renewed
     }
 
-    pub(crate) fn count_stored(&self) {
-        self.counters.objects.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn count_stored(&self, objects: u64) {
+        self.counters.objects.fetch_add(objects, Ordering::Relaxed);
     }
 
     pub(crate) fn count_bytes(&self, bytes: usize) {

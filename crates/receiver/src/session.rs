@@ -3,14 +3,14 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use sealift_archive::{ArchiveError, Begin, Offer, Upload, in_words};
+use sealift_archive::{ArchiveError, Begin, Offer, Outcomes, OutcomesTo, Upload, in_words};
 use sealift_terms::{BucketName, Checksum, Identity, Reason, SessionFacts, Status};
 use sealift_tunnel::{Link, LinkWriter};
 use sealift_wire::{
@@ -18,7 +18,7 @@ use sealift_wire::{
     ReceiveSession, Refusal,
 };
 use tokio::{
-    sync::{Notify, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time::Instant,
 };
 
@@ -35,7 +35,7 @@ pub struct Peer {
     /// The authenticated identity.
     pub identity: Identity,
     /// What was negotiated; goes into every receipt.
-    pub facts: SessionFacts,
+    pub facts: Arc<SessionFacts>,
 }
 
 /// An object whose parts come.
@@ -63,6 +63,8 @@ pub struct Session {
     /// Whether the peer was told that it may compress.
     packs: AtomicBool,
     taken: Mutex<HashMap<OfferId, Taken>>,
+    /// Where the archive says what became of commits.
+    outcomes: OutcomesTo,
     links: Mutex<HashMap<LinkId, Arc<LinkSignals>>>,
     /// Questions to the peer that wait for their answer.
     questions: Mutex<HashMap<u64, oneshot::Sender<Vec<u8>>>>,
@@ -96,6 +98,7 @@ impl Session {
         limits: Limits,
         patience: Patience,
     ) -> Arc<Self> {
+        let (outcomes, outcomes_in) = mpsc::unbounded_channel();
         let session = Arc::new(Self {
             door,
             peer,
@@ -103,12 +106,15 @@ impl Session {
             patience,
             packs: AtomicBool::new(false),
             taken: Mutex::default(),
+            outcomes,
             links: Mutex::default(),
             questions: Mutex::default(),
             fault: Mutex::default(),
             started: Instant::now(),
             over: watch::Sender::new(false),
         });
+        let (of, door) = (Arc::downgrade(&session), session.door.clone());
+        tokio::spawn(take_outcomes(of, door, outcomes_in));
         session.door.opened(&session);
         session
     }
@@ -307,7 +313,7 @@ impl Session {
             } => {
                 let taken = self.taken.lock().remove(&offer);
                 if let Some(Taken { upload, .. }) = taken {
-                    self.commit(offer, Upload::clone(&upload), Some(checksum));
+                    self.commit(offer, Upload::clone(&upload), checksum);
                 }
             }
             ReceiveEvent::Cancelled { offer, refusal } => {
@@ -400,29 +406,56 @@ impl Session {
         self.wake_links();
     }
 
-    /// Commits in a task of its own: the group it is in takes its time.
-    pub(crate) fn commit(
-        self: &Arc<Self>,
+    /// Commits a large object, in a task of its own: to complete its file takes its time.
+    fn commit(self: &Arc<Self>, offer: OfferId, upload: Upload, checksum: Checksum) {
+        let session = self.clone();
+        tokio::spawn(async move {
+            session.commit_here(offer, upload, Some(checksum)).await;
+        });
+    }
+
+    /// Completes an object and puts it into the next commit group, which is not waited for.
+    pub(crate) async fn commit_here(
+        &self,
         offer: OfferId,
         upload: Upload,
         checksum: Option<Checksum>,
     ) {
-        let session = self.clone();
-        tokio::spawn(async move {
-            match session
-                .door
-                .archive()
-                .commit(Box::new(upload), checksum)
-                .await
-            {
-                Ok(receipt) => {
-                    session.door.count_stored();
-                    session.machine.lock().receipt(offer, receipt);
-                    session.wake_links();
+        let (archive, to) = (self.door.archive(), self.outcomes.clone());
+        archive.commit_as(upload, checksum, offer.0, to).await;
+    }
+
+    /// Answers what a commit group had of this session, all at once.
+    fn committed(&self, outcomes: Outcomes) {
+        let mut failed = Vec::new();
+        {
+            let mut machine = self.machine.lock();
+            for (offer, outcome) in outcomes {
+                match outcome {
+                    Ok(receipt) => drop(machine.receipt(OfferId(offer), receipt)),
+                    Err(error) => failed.push((OfferId(offer), error)),
                 }
-                Err(error) => session.fail(offer, &error),
             }
-        });
+        }
+        for (offer, error) in failed {
+            self.fail(offer, &error);
+        }
+        self.wake_links();
+    }
+}
+
+/// Takes what the archive says, until the session is gone.
+async fn take_outcomes(
+    session: Weak<Session>,
+    door: Arc<Door>,
+    mut outcomes: mpsc::UnboundedReceiver<Outcomes>,
+) {
+    while let Some(outcomes) = outcomes.recv().await {
+        let stored = outcomes.iter().filter(|(_, outcome)| outcome.is_ok());
+        door.count_stored(stored.count() as u64);
+        if let Some(session) = session.upgrade() {
+            session.committed(outcomes);
+        }
     }
 }
 

@@ -92,7 +92,15 @@ impl LinkTask<'_> {
                 Turn::Over => return Ok(()),
                 Turn::Silent => return Err(ReceiverError::PeerSilent),
                 Turn::Tick if self.tick()? => return Ok(()),
-                Turn::Read | Turn::Woken | Turn::Tick => {}
+                Turn::Read => {
+                    // What came with it needs no waiting, and no list of what to wait for.
+                    while let Some(incoming) = reader.ready()? {
+                        if matches!(self.incoming(incoming).await?, Turn::Over) {
+                            return Ok(());
+                        }
+                    }
+                }
+                Turn::Woken | Turn::Tick => {}
             }
         }
     }
@@ -335,7 +343,7 @@ impl LinkTask<'_> {
         {
             return self.session.fail(offer, &error);
         }
-        self.session.commit(offer, upload, checksum);
+        self.session.commit_here(offer, upload, checksum).await;
     }
 
     async fn part_end(&mut self, offer: OfferId, part: PartIndex, bytes: u32, crc64: u64) {

@@ -1,5 +1,7 @@
 //! What a receiver says it stored, once it is durable.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -54,8 +56,8 @@ pub struct Receipt {
     pub sequence: u64,
     /// When it was committed.
     pub stored_at: Timestamp,
-    /// Over which session it came.
-    pub session: SessionFacts,
+    /// Over which session it came: shared by all of that.
+    pub session: Arc<SessionFacts>,
     /// The receiver's signature over the fields above. No receiver signs yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,

@@ -92,18 +92,35 @@ impl LinkReader {
     /// # Errors
     /// [`TunnelError`]: the link is of no more use.
     pub async fn next(&mut self) -> Result<Option<Incoming<'_>>, TunnelError> {
-        let piece = match self.advance().await {
-            Ok(Some(piece)) => piece,
+        match self.advance().await {
+            Ok(Some(piece)) => Ok(Some(self.hand_out(piece))),
             Ok(None) => {
                 self.ended.closed();
-                return Ok(None);
+                Ok(None)
             }
             Err(error) => {
                 self.ended.lost(&error);
-                return Err(error);
+                Err(error)
             }
-        };
-        Ok(Some(match piece {
+        }
+    }
+
+    /// The next frame or piece of one, if it is opened already: nothing is read for it.
+    ///
+    /// # Errors
+    /// [`TunnelError`]: the link is of no more use.
+    pub fn ready(&mut self) -> Result<Option<Incoming<'_>>, TunnelError> {
+        match self.piece() {
+            Ok(piece) => Ok(piece.map(|piece| self.hand_out(piece))),
+            Err(error) => {
+                self.ended.lost(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn hand_out(&mut self, piece: Piece) -> Incoming<'_> {
+        match piece {
             Piece::Frame(header) => {
                 let payload = self.plain.take(header.length as usize);
                 Incoming::Frame { header, payload }
@@ -117,7 +134,7 @@ impl LinkReader {
                 done,
                 bytes: self.plain.take(bytes),
             },
-        }))
+        }
     }
 
     /// Reads until something can be handed out.

@@ -2,6 +2,8 @@
 //! record, session) is written once; the name of the version is not written at
 //! all, for the one who offered it knows it.
 
+use std::sync::Arc;
+
 use minicbor::{Decode, Encode};
 use sealift_terms::{
     Checksum, Epoch, Identity, KeyId, ObjectUid, Receipt, RecordId, Region, SessionFacts, SiteId,
@@ -90,7 +92,7 @@ struct Item {
 
 impl From<&Receipt> for Origin {
     fn from(receipt: &Receipt) -> Self {
-        let session = receipt.session.clone();
+        let session = SessionFacts::clone(&receipt.session);
         Self {
             record: receipt.record,
             cmk: receipt.cmk.clone(),
@@ -120,7 +122,7 @@ impl Origin {
             sender_serial,
             receiver,
             receiver_serial,
-        } = &receipt.session;
+        } = &*receipt.session;
         self.record == receipt.record
             && self.cmk == receipt.cmk
             && self.cmk_version == receipt.cmk_version
@@ -184,10 +186,43 @@ pub(crate) fn append(out: &mut Vec<u8>, receipts: &[(OfferId, Receipt)]) {
     }
 }
 
+/// What the receipts of one frame share, read.
+struct Shared {
+    record: RecordId,
+    cmk: KeyId,
+    cmk_version: String,
+    region: Region,
+    site: SiteId,
+    epoch: Epoch,
+    session: Arc<SessionFacts>,
+}
+
+impl From<Origin> for Shared {
+    fn from(origin: Origin) -> Self {
+        Self {
+            record: origin.record,
+            cmk: origin.cmk,
+            cmk_version: origin.cmk_version,
+            region: origin.region,
+            site: origin.site,
+            epoch: origin.epoch,
+            session: Arc::new(SessionFacts {
+                tls_version: origin.tls_version,
+                cipher_suite: origin.cipher_suite,
+                group: origin.group,
+                sender: origin.sender,
+                sender_serial: origin.sender_serial,
+                receiver: origin.receiver,
+                receiver_serial: origin.receiver_serial,
+            }),
+        }
+    }
+}
+
 /// A receipt that lacks only the name of its version.
 pub(crate) struct Nameless {
     pub(crate) offer: OfferId,
-    origin: Origin,
+    origin: Arc<Shared>,
     item: Item,
 }
 
@@ -200,22 +235,14 @@ impl Nameless {
             checksum: item.checksum,
             object_uid: item.object_uid,
             record: origin.record,
-            cmk: origin.cmk,
-            cmk_version: origin.cmk_version,
-            region: origin.region,
+            cmk: origin.cmk.clone(),
+            cmk_version: origin.cmk_version.clone(),
+            region: origin.region.clone(),
             site: origin.site,
             epoch: origin.epoch,
             sequence: item.sequence,
             stored_at: item.stored_at,
-            session: SessionFacts {
-                tls_version: origin.tls_version,
-                cipher_suite: origin.cipher_suite,
-                group: origin.group,
-                sender: origin.sender,
-                sender_serial: origin.sender_serial,
-                receiver: origin.receiver,
-                receiver_serial: origin.receiver_serial,
-            },
+            session: origin.session.clone(),
             signature: item.signature,
         }
     }
@@ -225,6 +252,15 @@ impl Nameless {
 pub(crate) fn read(payload: &[u8]) -> Result<Vec<Nameless>, WireError> {
     let frame = FrameType::Receipts;
     let Batch { origins, items } = cbor::read(frame, payload)?;
+    let too_long = |origin: &Origin| origin.longest() > ORIGIN_TEXT_BYTES_MAX;
+    if origins.iter().any(too_long) {
+        let what = "an origin with a text of more than 512 bytes";
+        return Err(WireError::bad(frame, FrameFault::Inconsistent { what }));
+    }
+    let origins: Vec<_> = origins
+        .into_iter()
+        .map(|origin| Arc::new(Shared::from(origin)))
+        .collect();
     let named = |item: Item| {
         let origin = usize::try_from(item.origin)
             .ok()
@@ -238,14 +274,6 @@ pub(crate) fn read(payload: &[u8]) -> Result<Vec<Nameless>, WireError> {
             item,
         })
     };
-    // Every receipt copies its origin: short ones, or a frame could become a thousand.
-    if origins
-        .iter()
-        .any(|origin| origin.longest() > ORIGIN_TEXT_BYTES_MAX)
-    {
-        let what = "an origin with a text of more than 512 bytes";
-        return Err(WireError::bad(frame, FrameFault::Inconsistent { what }));
-    }
     if items.len() > RECEIPTS_PER_FRAME_MAX {
         let what = "more than 256 receipts";
         return Err(WireError::bad(frame, FrameFault::Inconsistent { what }));

@@ -151,7 +151,7 @@ pub fn receipt(number: u8) -> Receipt {
         epoch: Epoch([1; 16]),
         sequence: 1,
         stored_at: Timestamp::from_secs(1_790_000_000),
-        session: SessionFacts {
+        session: std::sync::Arc::new(SessionFacts {
             tls_version: "TLSv1.3".into(),
             cipher_suite: "TLS13_AES_256_GCM_SHA384".into(),
             group: "X25519MLKEM768".into(),
@@ -159,7 +159,7 @@ pub fn receipt(number: u8) -> Receipt {
             sender_serial: "01".into(),
             receiver: identity,
             receiver_serial: "02".into(),
-        },
+        }),
         signature: None,
     }
 }

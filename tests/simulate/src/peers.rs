@@ -69,7 +69,7 @@ impl Running {
         let facts = facts_at(FAR);
         let peer = Peer {
             identity: facts.peer.identity.clone(),
-            facts: facts.facts(Direction::Receiving),
+            facts: facts.facts(Direction::Receiving).into(),
         };
         let session = Receiving::new(self.door.clone(), peer, agreed.limits);
         session.let_pack(true);

@@ -142,7 +142,7 @@ async fn put(site: &Site, key: &str, number: u64, plain: Option<&[u8]>) -> Recei
         change: change(name, number, kind, bytes.len()),
         part_size: PartSize::MIN,
         checksum: None,
-        session: session(),
+        session: session().into(),
         origin: session().sender,
         data_follows: false,
     };

@@ -273,7 +273,7 @@ impl Running {
     pub(super) fn receiving(&self, greeted: &Greeted) -> Arc<Receiving> {
         let peer = sealift_receiver::Peer {
             identity: greeted.peer.identity.clone(),
-            facts: greeted.facts.clone(),
+            facts: greeted.facts.clone().into(),
         };
         let session = Receiving::new(self.door.clone(), peer, greeted.agreed.limits);
         // As our HELLO said.

@@ -1,5 +1,7 @@
 //! Marks: tags and purges, which only a rebuild reads.
 
+use std::sync::Arc;
+
 use sealift_ledger::{MarkKind, MarkRow};
 use sealift_seal::Expected;
 use sealift_terms::{
@@ -100,7 +102,7 @@ impl Core {
 fn tags_again(
     mark: &MarkRow,
     tags: std::collections::BTreeMap<String, String>,
-    session: SessionFacts,
+    session: Arc<SessionFacts>,
 ) -> Offer {
     Offer {
         change: Change {

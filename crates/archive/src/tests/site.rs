@@ -130,7 +130,7 @@ pub(super) fn offer(key: &str, version: &str, clock: u64, size: usize) -> Offer 
         },
         part_size: PartSize::MIN,
         checksum: None,
-        session: session(),
+        session: session().into(),
         origin: origin(),
         data_follows: false,
     }

@@ -9,7 +9,7 @@ use super::sample::{
 };
 use crate::{
     AuditLog, Catalog, Commit, LedgerError, ListVersions, Location, MarkKind, NewMark, NewVersion,
-    Outcome, PackState, RecordRow, UploadPart, UploadRow, VersionKind,
+    Outcome, PackState, RecordRow, Standing, UploadPart, UploadRow, VersionKind,
 };
 
 pub(super) fn group(versions: Vec<NewVersion>) -> Commit {
@@ -89,6 +89,33 @@ pub(super) async fn the_same_version_again_is_known_or_a_conflict(catalog: &dyn 
     assert_eq!(catalog.buckets().await.unwrap()[0].objects, 1);
     let files = catalog.files(None, 9).await.unwrap();
     assert_eq!(files.len(), 1, "what was written in vain is not known");
+}
+
+pub(super) async fn a_group_is_looked_up_as_its_versions_one_by_one(catalog: &dyn Catalog) {
+    let keys = ["a", "b", "c", "d"];
+    let stored = keys.iter().take(3).map(|key| version(key, 1)).collect();
+    catalog.commit(group(stored)).await.unwrap();
+    let mut purge = group(Vec::new());
+    purge.marks = vec![mark("c", 1, 9, MarkKind::Purge)];
+    catalog.commit(purge).await.unwrap();
+    let known = |key| async move { catalog.known(&name(key, "v1")).await.unwrap() };
+    let stands = [
+        Standing::Known(Box::new(known("a").await.unwrap())),
+        Standing::Known(Box::new(known("b").await.unwrap())),
+        Standing::Purged,
+        Standing::Unknown,
+    ];
+    // A few at a time, and many: in the order they were asked for.
+    for times in [1, 20] {
+        let all = keys.len() * times;
+        let names = keys.iter().cycle().take(all).map(|key| name(key, "v1"));
+        let found = catalog.standing(names.collect()).await.unwrap();
+        assert!(
+            found.iter().eq(stands.iter().cycle().take(all)),
+            "{found:?}"
+        );
+    }
+    assert_eq!(catalog.standing(Vec::new()).await.unwrap(), []);
 }
 
 pub(super) async fn sequences_grow_in_the_order_of_commits(catalog: &dyn Catalog) {

@@ -182,7 +182,7 @@ pub fn terms() -> ReceiptTerms {
         cmk: KeyId::new("key-01").expect("a key id"),
         cmk_version: "1".to_owned(),
         region: Region::new("us-east").expect("a region"),
-        session: session(),
+        session: session().into(),
     }
 }
 
@@ -202,7 +202,7 @@ pub fn receipt(name: &VersionName, sequence: u64) -> Receipt {
         epoch: Epoch([4; 16]),
         sequence,
         stored_at: at(9),
-        session: session(),
+        session: session().into(),
         signature: None,
     }
 }
@@ -242,6 +242,6 @@ pub fn version(of: &str, n: u64) -> NewVersion {
             length: 500,
         },
         sequence: n,
-        terms: Some(terms()),
+        terms: Some(terms().into()),
     }
 }

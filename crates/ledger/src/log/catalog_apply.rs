@@ -107,7 +107,7 @@ impl CatalogState {
             quarantined: false,
         };
         let receipt = |terms| row.receipt_on(terms, self.site);
-        row.receipt = new.terms.as_ref().map(receipt);
+        row.receipt = new.terms.as_deref().map(receipt);
         row
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use sealift_terms::{
     AuditRecord, BucketName, Epoch, ObjectKey, ObjectUid, PartIndex, RecordId, SiteId, Timestamp,
     VersionName,
@@ -21,7 +21,7 @@ use super::{
     catalog_commit::{
         SealedCommit, clear, commit, name_params, part_aad, purged_at, put_records, restore,
     },
-    catalog_list::versions,
+    catalog_list::{standing, versions},
     catalog_rows::{FILE, RECORD, VERSION, file, known, record, version},
     catalog_state::{CatalogState, SCHEMA},
     columns::{Columns, all, first, limit},
@@ -37,8 +37,12 @@ use super::{
 use crate::{
     BucketCount, Catalog, Commit, Committed, DamagedVersion, FactsSealer, FileRow, KeyUse,
     ListQuarantined, ListVersions, MarkRow, Outcome, PackState, QuarantineCount, Quarantined,
-    RecordRow, Relocation, Result, SiteRow, UploadPart, UploadRow, VersionPage, VersionRow,
+    RecordRow, Relocation, Result, SiteRow, Standing, UploadPart, UploadRow, VersionPage,
+    VersionRow,
 };
+
+/// Versions that are looked up on the thread that asks: it takes microseconds.
+const STANDING_AT_HAND_MAX: usize = 16;
 
 /// The ids a catalog gets when it is made; an existing one keeps its own.
 #[derive(Debug, Clone, Copy)]
@@ -133,6 +137,16 @@ impl Catalog for SqliteCatalog {
     async fn purged(&self, name: &VersionName) -> Result<bool> {
         let at = self.readers.point(|db| purged_at(db, name))?;
         Ok(at.is_some())
+    }
+
+    async fn standing(&self, names: Vec<VersionName>) -> Result<Vec<Standing>> {
+        let sealing = self.sealing.clone();
+        let few = names.len() <= STANDING_AT_HAND_MAX;
+        let look = move |db: &Connection| standing(db, &sealing, &names);
+        match few {
+            true => self.readers.point(look),
+            false => self.readers.page(look).await,
+        }
     }
 
     async fn latest(&self, bucket: &BucketName, key: &ObjectKey) -> Result<Option<VersionRow>> {

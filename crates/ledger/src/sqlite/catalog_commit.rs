@@ -1,5 +1,7 @@
 //! Commits and finds, as they run on the catalog's writer.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, params};
 use sealift_terms::{ObjectUid, RecordId, VersionName};
 
@@ -135,7 +137,7 @@ struct Group<'a> {
     at: i64,
     tally: Tally,
     /// The terms of the last version and their number: mostly those of the next.
-    terms: Option<(crate::ReceiptTerms, i64)>,
+    terms: Option<(Arc<crate::ReceiptTerms>, i64)>,
 }
 
 impl Group<'_> {
@@ -220,7 +222,7 @@ impl Group<'_> {
             quarantined: false,
         };
         let receipt = |terms| row.receipt_on(terms, self.state.site);
-        row.receipt = new.terms.as_ref().map(receipt);
+        row.receipt = new.terms.as_deref().map(receipt);
         row
     }
 

@@ -1,13 +1,15 @@
-//! Listings of versions.
+//! Listings of versions, and how many of them stand.
 
 use rusqlite::{Connection, ToSql, params_from_iter};
+use sealift_terms::VersionName;
 
 use super::{
-    catalog_rows::{VERSION, version},
-    columns::{above_prefix, all, limit, order_bytes},
+    catalog_commit::{name_params, purged_at},
+    catalog_rows::{VERSION, known, version},
+    columns::{above_prefix, all, limit, order_bytes, prepare},
     sealing::Sealing,
 };
-use crate::{ListVersions, Result, VersionCursor, VersionPage, VersionRow};
+use crate::{LedgerError, ListVersions, Result, Standing, VersionCursor, VersionPage, VersionRow};
 
 /// Values and conditions of a query, side by side.
 struct Query {
@@ -63,6 +65,38 @@ pub(super) fn versions(
         .filter(|_| full)
         .map(|row| cursor(row, list.all));
     Ok(VersionPage { rows, next })
+}
+
+/// How each of `names` stands, as of one moment: within one transaction, as every one of
+/// its own costs two locks of the database, which are system calls.
+pub(super) fn standing(
+    db: &Connection,
+    sealing: &Sealing,
+    names: &[VersionName],
+) -> Result<Vec<Standing>> {
+    let moment = db
+        .unchecked_transaction()
+        .map_err(LedgerError::at("begin to read"))?;
+    let mut is_there = prepare(
+        &moment,
+        "SELECT 1 FROM versions WHERE bucket = ?1 AND key = ?2 AND version = ?3",
+    )?;
+    let mut found = Vec::with_capacity(names.len());
+    for name in names {
+        let there = is_there
+            .exists(name_params(name))
+            .map_err(LedgerError::at("query"))?;
+        let row = match there {
+            true => known(&moment, sealing, name)?,
+            false => None,
+        };
+        found.push(match row {
+            Some(row) => Standing::Known(Box::new(row)),
+            None if purged_at(&moment, name)?.is_some() => Standing::Purged,
+            None => Standing::Unknown,
+        });
+    }
+    Ok(found)
 }
 
 fn begin_after(query: &mut Query, list: &ListVersions) {

@@ -31,6 +31,25 @@ impl<'a, 'b> Columns<'a, 'b> {
             .map_err(|error| self.bad(format!("column {index}: {error}")))
     }
 
+    /// A text as it lies in the row, and what `read` makes of it.
+    fn text<T>(&mut self, read: impl FnOnce(&str) -> std::result::Result<T, String>) -> Result<T> {
+        let index = self.next;
+        self.next += 1;
+        let text = self.row.get_ref(index).map_err(|error| error.to_string());
+        let text = text.and_then(|text| text.as_str().map_err(|error| error.to_string()));
+        text.and_then(read)
+            .map_err(|error| self.bad(format!("column {index}: {error}")))
+    }
+
+    /// A blob as it lies in the row, and what `read` makes of it.
+    pub(super) fn blob<T>(&mut self, read: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
+        let index = self.next;
+        self.next += 1;
+        let blob = self.row.get_ref(index).map_err(|error| error.to_string());
+        let blob = blob.and_then(|blob| blob.as_blob().map_err(|error| error.to_string()));
+        read(blob.map_err(|error| self.bad(format!("column {index}: {error}")))?)
+    }
+
     pub(super) fn bad(&self, finding: String) -> LedgerError {
         LedgerError::BadRow {
             table: self.table,
@@ -49,9 +68,7 @@ impl<'a, 'b> Columns<'a, 'b> {
 
     /// A name of any sort, checked again: the file is outside.
     pub(super) fn name<T: FromStr<Err: ToString>>(&mut self) -> Result<T> {
-        let text: String = self.value()?;
-        text.parse()
-            .map_err(|error: T::Err| self.bad(error.to_string()))
+        self.text(|text| text.parse().map_err(|error: T::Err| error.to_string()))
     }
 
     pub(super) fn name_or_none<T: FromStr<Err: ToString>>(&mut self) -> Result<Option<T>> {
@@ -62,16 +79,23 @@ impl<'a, 'b> Columns<'a, 'b> {
     }
 
     pub(super) fn bytes<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let bytes: Vec<u8> = self.value()?;
-        let found = bytes.len();
-        bytes
-            .try_into()
-            .map_err(|_| self.bad(format!("{found} bytes instead of {N}")))
+        let table = self.table;
+        self.blob(|bytes| {
+            bytes.try_into().map_err(|_| LedgerError::BadRow {
+                table,
+                finding: format!("{} bytes instead of {N}", bytes.len()),
+            })
+        })
     }
 
     pub(super) fn order(&mut self) -> Result<Order> {
-        let bytes: Vec<u8> = self.value()?;
-        order_from(&bytes).ok_or_else(|| self.bad("no order".to_owned()))
+        let table = self.table;
+        self.blob(|bytes| {
+            order_from(bytes).ok_or_else(|| LedgerError::BadRow {
+                table,
+                finding: "no order".to_owned(),
+            })
+        })
     }
 }
 

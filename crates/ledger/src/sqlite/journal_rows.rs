@@ -53,7 +53,7 @@ pub(super) fn transfer(db: &Connection, row: &Row<'_>, sealing: &Sealing) -> Res
     let order = columns.order()?;
     let kind = columns.value()?;
     let kind = kind_from(kind).ok_or_else(|| columns.bad(format!("kind {kind}")))?;
-    let facts = sealing.open("transfer facts", &name, &columns.value::<Vec<u8>>()?)?;
+    let facts = columns.blob(|facts| sealing.open("transfer facts", &name, facts))?;
     let status = columns.value()?;
     let status = status_from(status).ok_or_else(|| columns.bad(format!("status {status}")))?;
     let (reason, evidence) = (columns.name_or_none()?, columns.value()?);

@@ -1,6 +1,8 @@
 //! What receipts say beyond their versions. It is the same for all of a session
 //! and a key version, and so is stored once.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 use sealift_terms::{Epoch, KeyId, Receipt, Region, SessionFacts, SiteId};
 use serde::{Deserialize, Serialize};
@@ -16,7 +18,7 @@ pub(super) struct StoredTerms {
     pub(super) region: Region,
     pub(super) site: SiteId,
     pub(super) epoch: Epoch,
-    pub(super) session: SessionFacts,
+    pub(super) session: Arc<SessionFacts>,
 }
 
 impl StoredTerms {

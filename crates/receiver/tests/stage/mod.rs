@@ -124,7 +124,7 @@ impl Stage {
         let door = Arc::new(Door::new(Arc::new(archive), Arc::new(grants), audit, clock));
         let peer = Peer {
             identity: identity(),
-            facts: facts(),
+            facts: facts().into(),
         };
         let session = Session::with_patience(door, peer, Limits::default(), patience);
         Self {

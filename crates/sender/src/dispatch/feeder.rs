@@ -1,6 +1,6 @@
 //! Leases transfers from the journal, and prepares them to be offered.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use sealift_ledger::Transfer;
 use sealift_wire::HowToOffer;
@@ -19,6 +19,8 @@ use crate::{SenderError, stopped};
 const LEASE_MAX: usize = 512;
 /// Objects opened and read at once: one that is slow holds up none of the others.
 const PREPARED_AT_ONCE_MAX: usize = 64;
+/// Small objects that one task prepares, and offers as they are ready.
+const PREPARED_TOGETHER_MAX: usize = 16;
 /// Large objects that wait for one of the large ones under way to end.
 const LARGE_WAITING_MAX: usize = 512;
 /// How long the journal is not asked, whatever else happens.
@@ -108,13 +110,18 @@ impl Feeder {
             Err(_) => return Ok(false),
         };
         let any = !transfers.is_empty();
+        let mut small = Vec::new();
         for transfer in transfers {
             if is_large(&transfer, self.shared.settings.part_size) {
                 self.large.push_back(transfer);
-            } else {
-                self.begin(transfer);
+                continue;
+            }
+            small.push(transfer);
+            if small.len() >= PREPARED_TOGETHER_MAX {
+                self.begin(std::mem::take(&mut small));
             }
         }
+        self.begin(small);
         self.begin_large();
         Ok(any)
     }
@@ -126,25 +133,71 @@ impl Feeder {
             && let Some(transfer) = self.large.pop_front()
         {
             free -= 1;
-            self.begin(transfer);
+            self.begin(vec![transfer]);
         }
     }
 
-    fn begin(&mut self, transfer: Transfer) {
-        let (shared, room, at_once) =
-            (self.shared.clone(), self.room.clone(), self.at_once.clone());
-        self.preparing.spawn(async move {
-            let _slot = at_once.acquire().await;
-            let settings = &shared.settings;
-            match prepare(transfer, &settings.sources, settings.part_size, &room).await {
+    /// Prepares transfers side by side, in one task.
+    fn begin(&mut self, transfers: Vec<Transfer>) {
+        if !transfers.is_empty() {
+            let (shared, at_once) = (self.shared.clone(), self.at_once.clone());
+            self.preparing
+                .spawn(prepare_all(shared, self.room.clone(), at_once, transfers));
+        }
+    }
+}
+
+/// Prepares transfers side by side, and offers each as soon as it is ready: those that
+/// are at the same time go together.
+async fn prepare_all(
+    shared: Arc<Shared>,
+    room: Room,
+    at_once: Arc<Semaphore>,
+    transfers: Vec<Transfer>,
+) {
+    let count = u32::try_from(transfers.len()).unwrap_or(u32::MAX);
+    let mut slots = at_once.acquire_many_owned(count).await.ok();
+    let settings = &shared.settings;
+    let mut under_way: Vec<Pin<Box<_>>> = transfers
+        .into_iter()
+        .map(|transfer| {
+            Box::pin(prepare(
+                transfer,
+                &settings.sources,
+                settings.part_size,
+                &room,
+            ))
+        })
+        .collect();
+    while !under_way.is_empty() {
+        let mut ready = Vec::new();
+        std::future::poll_fn(|context| {
+            under_way.retain_mut(|one| match one.as_mut().poll(context) {
+                Poll::Ready(done) => {
+                    ready.push(done);
+                    false
+                }
+                Poll::Pending => true,
+            });
+            match ready.is_empty() {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            }
+        })
+        .await;
+        drop(slots.as_mut().and_then(|slots| slots.split(ready.len())));
+        let mut offers = Vec::with_capacity(ready.len());
+        for one in ready {
+            match one {
                 Ok(mut prepared) => {
                     if !shared.pace.takes_inline(prepared.offer.change.facts.size) {
                         prepared.how = HowToOffer::AskFirst;
                     }
-                    shared.offer(prepared);
+                    offers.push(prepared);
                 }
                 Err((transfer, refusal)) => shared.not_done(&transfer, &refusal),
             }
-        });
+        }
+        shared.offer(offers);
     }
 }

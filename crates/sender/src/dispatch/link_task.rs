@@ -111,6 +111,7 @@ impl LinkTask {
             room: shared.room.clone(),
             pace: shared.pace.clone(),
             press: shared.press.clone(),
+            turns: Arc::default(),
         };
         let (out, readers) = (Vec::new(), JoinSet::new());
         Self {

@@ -14,6 +14,7 @@ mod sending;
 mod shared;
 mod small;
 mod tally;
+mod turn;
 
 use std::{
     collections::BTreeMap,

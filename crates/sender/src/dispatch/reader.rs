@@ -14,6 +14,7 @@ use crate::{limit::Pace, press::Press};
 use super::{
     prepare::{Room, refusal},
     sending::Sending,
+    turn::Turns,
 };
 
 /// Pieces read and not yet written, for one link.
@@ -50,6 +51,7 @@ pub(super) struct Pipe {
     pub(super) room: Room,
     pub(super) pace: Arc<Pace>,
     pub(super) press: Arc<Press>,
+    pub(super) turns: Arc<Turns>,
 }
 
 /// Reads a part that is not empty.
@@ -60,6 +62,11 @@ pub(super) async fn read_part(
     range: Range<u64>,
     pipe: Pipe,
 ) {
+    // Under a limit parts take turns piece by piece.
+    let _turn = match pipe.pace.slice() {
+        None => Some(pipe.turns.wait().await),
+        Some(_) => None,
+    };
     // One being read, one being compressed, those in the pipe, and one being written.
     let ahead = (PIECES_AHEAD_MAX as u64 + 3) * u64::from(PIECE_BYTES);
     let wanted = usize::try_from(ahead.min(range.end - range.start)).unwrap_or(usize::MAX);
@@ -90,6 +97,7 @@ pub(super) async fn read_part(
         }
         crc.update(&bytes);
         at += u64::from(length);
+        pipe.turns.went_on();
         let crc64 = (at >= range.end).then(|| crc.value());
         let mut header = Header::data(offer, part, offset, length);
         if pipe.press.is_on(pipe.pace.rate()) && sending.taste.lock().wants() {

@@ -123,26 +123,28 @@ impl Shared {
     }
 
     /// Offers what was prepared.
-    pub(super) fn offer(&self, prepared: Prepared) {
-        let Prepared {
-            sending,
-            offer,
-            how,
-        } = prepared;
-        let mut offers = self.offers.lock();
-        let made = self.machine.lock().offer(offer, how);
-        match made {
-            Some(id) => drop(offers.insert(id, Arc::new(sending))),
-            None => {
-                drop(offers);
-                let reason = sealift_terms::Reason::DstObjectTooLarge;
-                return self.not_done(
-                    &sending.transfer,
-                    &Refusal::new(reason, "more parts than an object may have"),
-                );
+    pub(super) fn offer(&self, prepared: Vec<Prepared>) {
+        let mut too_large = Vec::new();
+        {
+            let mut offers = self.offers.lock();
+            let mut machine = self.machine.lock();
+            for Prepared {
+                sending,
+                offer,
+                how,
+            } in prepared
+            {
+                match machine.offer(offer, how) {
+                    Some(id) => drop(offers.insert(id, Arc::new(sending))),
+                    None => too_large.push(sending),
+                }
             }
         }
-        drop(offers);
+        for sending in too_large {
+            let reason = sealift_terms::Reason::DstObjectTooLarge;
+            let refusal = Refusal::new(reason, "more parts than an object may have");
+            self.not_done(&sending.transfer, &refusal);
+        }
         self.wake_links();
     }
 

@@ -440,7 +440,7 @@ impl Driver {
             epoch: self.epoch,
             sequence: store.sequence,
             stored_at: Timestamp::from_secs(1),
-            session: facts(),
+            session: facts().into(),
             signature: None,
         };
         if matches!(deed, Deed::WrongSize) {

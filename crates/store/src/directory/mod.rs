@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::{Hint, Listed, Page, Scan, Source, SourceObject, StoreError, Watch};
 use object::{DirectoryObject, TooYoung};
-use readers::Readers;
+use readers::{HeldRoot, Readers};
 use root::Root;
 use settling::Settling;
 use walk::Walk;
@@ -110,7 +110,9 @@ impl Source for DirectorySource {
     ) -> Result<Vec<u8>, StoreError> {
         loop {
             let (root, key, version) = (self.root.clone(), key.clone(), version.clone());
-            let read = move || DirectoryObject::read_whole(&root, &key, &version, size);
+            let read = move |held: &mut HeldRoot| {
+                DirectoryObject::read_whole(&root, held, &key, &version, size)
+            };
             match self.readers.run(read).await? {
                 Ok(bytes) => return Ok(bytes),
                 // Not on one of the few threads.

@@ -12,6 +12,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{
     blocking,
+    readers::HeldRoot,
     root::{Root, Seen},
 };
 use crate::{SourceObject, StoreError};
@@ -55,7 +56,15 @@ impl DirectoryObject {
         key: &ObjectKey,
         version: &VersionId,
     ) -> Result<Result<Self, TooYoung>, StoreError> {
-        let file = root.open_beneath(key, OFlags::RDONLY)?;
+        Self::take_up(root, root.open_beneath(key, OFlags::RDONLY)?, key, version)
+    }
+
+    fn take_up(
+        root: &Arc<Root>,
+        file: OwnedFd,
+        key: &ObjectKey,
+        version: &VersionId,
+    ) -> Result<Result<Self, TooYoung>, StoreError> {
         let stat = rustix::fs::fstat(&file).map_err(|errno| root.refused(key, errno))?;
         let opened = Seen::new(&stat)?;
         let found = opened.version()?;
@@ -75,14 +84,17 @@ impl DirectoryObject {
         }))
     }
 
-    /// Opens, reads and finishes in one go, on a thread that may block.
+    /// Opens, reads and finishes in one go, on a thread that may block and holds the root
+    /// while it has more to read.
     pub(super) fn read_whole(
         root: &Arc<Root>,
+        held: &mut HeldRoot,
         key: &ObjectKey,
         version: &VersionId,
         size: usize,
     ) -> Result<Result<Vec<u8>, TooYoung>, StoreError> {
-        let object = match Self::open_now(root, key, version)? {
+        let file = held.open_beneath(root, key, OFlags::RDONLY)?;
+        let object = match Self::take_up(root, file, key, version)? {
             Ok(object) => object,
             Err(young) => return Ok(Err(young)),
         };

@@ -5,13 +5,17 @@
 use std::{
     collections::VecDeque,
     fmt, io,
+    os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use parking_lot::{Condvar, Mutex};
+use rustix::fs::OFlags;
+use sealift_terms::ObjectKey;
 use tokio::sync::oneshot;
 
+use super::root::Root;
 use crate::StoreError;
 
 /// Threads of one source.
@@ -19,7 +23,40 @@ pub(super) const THREADS_MAX: usize = 4;
 /// A thread without work for this long ends.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
-type Work = Box<dyn FnOnce() + Send>;
+/// Files opened below a root that is held: then it is looked at again.
+const HELD_USES_MAX: usize = 64;
+
+type Work = Box<dyn FnOnce(&mut HeldRoot) + Send>;
+
+/// The root of the source, open while a thread has one file after the other to read: to
+/// open it for each costs as much as the file. Let go of as soon as nothing waits, for it
+/// keeps a file system from being unmounted.
+#[derive(Debug, Default)]
+pub(super) struct HeldRoot(Option<(OwnedFd, usize)>);
+
+impl HeldRoot {
+    /// Opens a file below the root, following no link on the way.
+    pub(super) fn open_beneath(
+        &mut self,
+        root: &Root,
+        key: &ObjectKey,
+        how: OFlags,
+    ) -> Result<OwnedFd, StoreError> {
+        if let Some((held, uses)) = &mut self.0
+            && *uses < HELD_USES_MAX
+            && let Ok(file) = root.open_below(held, key, how)
+        {
+            *uses += 1;
+            return Ok(file);
+        }
+        // What is not there may be beneath a root that is away: that is another thing.
+        self.0 = None;
+        let opened = root.open()?;
+        let file = root.open_below(&opened, key, how);
+        self.0 = Some((opened, 1));
+        file
+    }
+}
 
 /// The threads, begun when there is work for them.
 #[derive(Debug, Default)]
@@ -50,12 +87,12 @@ impl Readers {
     /// Runs `work` on one of the threads.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&mut HeldRoot) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let work = Box::new(move || {
+        let work = Box::new(move |held: &mut HeldRoot| {
             // Who asked may be gone.
-            let _gone = answer.send(work());
+            let _gone = answer.send(work(held));
         });
         self.push(work).map_err(broken)?;
         answered
@@ -93,11 +130,18 @@ impl Drop for Readers {
 
 impl Shared {
     fn serve(&self) {
-        let mut state = self.state.lock();
+        let (mut state, mut held) = (self.state.lock(), HeldRoot::default());
         loop {
             if let Some(work) = state.waiting.pop_front() {
                 drop(state);
-                work();
+                work(&mut held);
+                state = self.state.lock();
+                continue;
+            }
+            if held.0.is_some() {
+                // Closing it is not done under the lock: something may have come meanwhile.
+                drop(state);
+                held = HeldRoot::default();
                 state = self.state.lock();
                 continue;
             }
@@ -134,7 +178,7 @@ mod tests {
         let held = Arc::new(Mutex::new(held));
         let hang = || {
             let held = Arc::clone(&held);
-            readers.run(move || {
+            readers.run(move |_| {
                 let _ends_with_the_sender = held.lock().recv();
                 Ok(())
             })
@@ -142,7 +186,7 @@ mod tests {
         let hanging = futures(THREADS_MAX - 1, hang);
         let working = async {
             for n in 0..1000 {
-                assert_eq!(readers.run(move || Ok(n)).await.unwrap(), n);
+                assert_eq!(readers.run(move |_| Ok(n)).await.unwrap(), n);
             }
             drop(hold);
         };
@@ -172,5 +216,36 @@ mod tests {
             }
         })
         .await;
+    }
+
+    #[test]
+    fn a_root_that_is_held_hides_neither_a_file_that_is_gone_nor_a_root_that_is() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("root");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("file"), b"x").unwrap();
+        let root = Root::new(&path, Arc::new(sealift_host::OsClock));
+        let mut held = HeldRoot::default();
+        let mut open = |key: &str| {
+            let key = ObjectKey::new(key).unwrap();
+            held.open_beneath(&root, &key, OFlags::RDONLY).map(drop)
+        };
+        for _ in 0..2 * HELD_USES_MAX {
+            open("file").unwrap();
+        }
+        assert!(matches!(open("none"), Err(StoreError::SourceGone)));
+        open("file").unwrap();
+        std::fs::rename(&path, temp.path().join("aside")).unwrap();
+        let away = open("none");
+        assert!(
+            matches!(away, Err(StoreError::SourceUnavailable { .. })),
+            "{away:?}"
+        );
+        std::fs::create_dir(&path).unwrap();
+        let another = open("file");
+        assert!(
+            matches!(another, Err(StoreError::SourceUnavailable { .. })),
+            "{another:?}"
+        );
     }
 }

@@ -91,7 +91,16 @@ impl Root {
 
     /// Opens a file below the root, following no link on the way.
     pub(super) fn open_beneath(&self, key: &ObjectKey, how: OFlags) -> Result<OwnedFd, StoreError> {
-        let root = self.open()?;
+        self.open_below(&self.open()?, key, how)
+    }
+
+    /// As [`open_beneath`](Self::open_beneath), below a root that was opened a moment ago.
+    pub(super) fn open_below(
+        &self,
+        root: &OwnedFd,
+        key: &ObjectKey,
+        how: OFlags,
+    ) -> Result<OwnedFd, StoreError> {
         let plain = |segment: &str| !matches!(segment, "" | "." | "..");
         if !key.as_str().split('/').all(plain) {
             return Err(StoreError::SourceGone);
@@ -102,7 +111,7 @@ impl Root {
             how |= OFlags::NONBLOCK;
         }
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        match rustix::fs::openat2(&root, key.as_str(), how, Mode::empty(), resolve) {
+        match rustix::fs::openat2(root, key.as_str(), how, Mode::empty(), resolve) {
             Err(Errno::NOSYS | Errno::PERM) => step_by_step(root, key, how),
             opened => opened,
         }
@@ -143,8 +152,8 @@ pub(super) fn open_directory(above: impl AsFd, path: &Path) -> rustix::io::Resul
 }
 
 /// What `openat2` does, where there is none.
-fn step_by_step(root: OwnedFd, key: &ObjectKey, how: OFlags) -> rustix::io::Result<OwnedFd> {
-    let mut above = root;
+fn step_by_step(root: &OwnedFd, key: &ObjectKey, how: OFlags) -> rustix::io::Result<OwnedFd> {
+    let mut above = rustix::io::fcntl_dupfd_cloexec(root, 0)?;
     let (directories, file) = key.as_str().rsplit_once('/').unwrap_or(("", key.as_str()));
     for segment in directories.split('/').filter(|segment| !segment.is_empty()) {
         above = open_directory(&above, Path::new(segment))?;
@@ -302,7 +311,7 @@ mod tests {
         let open = |key: &str| {
             let root = open_directory(CWD, temp.path()).unwrap();
             let how = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            step_by_step(root, &ObjectKey::new(key).unwrap(), how).map(drop)
+            step_by_step(&root, &ObjectKey::new(key).unwrap(), how).map(drop)
         };
         assert_eq!(open("a/b/file"), Ok(()));
         assert_eq!(open("a/b/none"), Err(Errno::NOENT));

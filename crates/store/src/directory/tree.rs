@@ -10,15 +10,16 @@ use std::{
 
 use rustix::{
     fs::{
-        Dir, FileType, OFlags,
+        AtFlags, Dir, FileType, OFlags,
         inotify::{ReadFlags, WatchFlags, add_watch, remove_watch},
+        statat,
     },
     io::Errno,
 };
 use sealift_terms::ObjectKey;
 
 use super::{
-    root::Root,
+    root::{Root, Seen},
     settling::{Settling, Touch},
 };
 use crate::{Hint, StoreError};
@@ -117,16 +118,17 @@ impl Tree {
             match entry.file_type() {
                 _ if matches!(name, b"." | b"..") => {}
                 FileType::Directory => beneath.push([base, name, b"/"].concat()),
-                FileType::RegularFile => self.settle_young(&[base, name].concat()),
+                FileType::RegularFile => self.settle_young(&directory, base, name),
                 _ => {}
             }
         }
         Ok(beneath)
     }
 
-    fn settle_young(&self, path: &[u8]) {
-        if let Some(key) = key_of(path)
-            && let Ok(Some(seen)) = self.root.look(&key)
+    fn settle_young(&self, directory: &OwnedFd, base: &[u8], name: &[u8]) {
+        if let Ok(stat) = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+            && let Ok(seen) = Seen::new(&stat)
+            && let Some(key) = key_of(&[base, name].concat())
         {
             self.settling.is_settled(&key, &seen);
         }
