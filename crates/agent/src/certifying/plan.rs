@@ -168,9 +168,13 @@ fn emergency(leaf: &Leaf) -> Timestamp {
 }
 
 /// How long to wait after a try that failed: short enough for 20 of them in what is left.
+/// Where nothing is left there is no hurry either.
 pub(super) fn wait_after_failure(leaf: &Leaf, now: Timestamp, rng: &dyn Rng) -> Duration {
     let left = leaf.not_after.since(now);
-    let longest = (left / TRIES_MIN).min(RETRY_MAX).max(LOOK_EVERY_MIN);
+    let longest = match left.is_zero() {
+        true => LOOK_EVERY_MAX,
+        false => (left / TRIES_MIN).min(RETRY_MAX).max(LOOK_EVERY_MIN),
+    };
     let mut random = [0];
     rng.fill(&mut random);
     // Between half of it and all of it.
@@ -229,6 +233,19 @@ mod tests {
         }
         assert!((60_000_000..61_000_000).contains(&earliest), "{earliest}");
         assert!((69_000_000..=70_000_000).contains(&latest), "{latest}");
+    }
+
+    #[test]
+    fn where_nothing_is_left_it_is_tried_without_hurry() {
+        let leaf = leaf(Duration::from_secs(20));
+        for after in [0, 1, 86_400] {
+            let now = leaf.not_after.plus(Duration::from_secs(after));
+            let wait = wait_after_failure(&leaf, now, &OsRng);
+            assert!(
+                (LOOK_EVERY_MAX / 2..=LOOK_EVERY_MAX).contains(&wait),
+                "{wait:?}"
+            );
+        }
     }
 
     #[test]
