@@ -48,6 +48,16 @@ pub(super) struct Content {
 }
 
 impl Content {
+    /// What it takes up.
+    pub(super) fn held_bytes(&self) -> usize {
+        let changes = self.pending.iter().chain(&self.lost);
+        let changed = |change: &Change| match change {
+            Change::Write { bytes, .. } => bytes.capacity(),
+            Change::Length(_) => 0,
+        };
+        self.now.capacity() + self.durable.capacity() + changes.map(changed).sum::<usize>()
+    }
+
     pub(super) fn write(&mut self, at: usize, bytes: &[u8]) {
         let bytes = bytes.to_vec();
         let change = Change::Write { at, bytes };

@@ -68,6 +68,16 @@ pub(super) enum Call {
 }
 
 impl Platter {
+    /// What its files take up: a disk that is none.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let state = self.state.lock();
+        let held = |node: &Node| match node {
+            Node::Directory => 0,
+            Node::File(content) => content.held_bytes(),
+        };
+        state.nodes.values().map(held).sum()
+    }
+
     pub(crate) fn new(
         site: &'static str,
         chance: Chance,
