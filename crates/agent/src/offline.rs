@@ -161,7 +161,6 @@ fn certificate(config: &Config, world: &World) -> CheckLine {
     let check = "certificate";
     let (remedy, awaited) = match &config.identity.source {
         CertificatesFrom::Acme(_) => ("see what the ACME server says in the agent's log", true),
-        CertificatesFrom::Spiffe(_) => ("see what the Workload API gives to this user", true),
         _ => ("issue one for this site: `sealift ca issue`", false),
     };
     if awaited && !config.identity.certificate.exists() {

@@ -159,14 +159,6 @@ impl Credentials {
         self.certified.cert == other.certified.cert
     }
 
-    /// Whether peers are shown the certificates in this PEM text.
-    #[must_use]
-    pub fn is_shown_by(&self, chain_pem: &str) -> bool {
-        let read =
-            files::certificates_from_pem(chain_pem.as_bytes(), limits::CERTIFICATE_CHAIN_MAX);
-        read.is_ok_and(|chain| chain == self.certified.cert)
-    }
-
     pub(crate) fn certified(&self) -> &Arc<CertifiedKey> {
         &self.certified
     }

@@ -13,9 +13,7 @@ use super::{
 };
 use crate::{Error, Metric, Metrics, World};
 
-/// A source that does not renew is looked at this often.
-const LOOK_AT_HELD: Duration = Duration::from_secs(5);
-/// One look at it.
+/// One look at a source that does not renew.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Where credentials are put in force.
@@ -43,27 +41,9 @@ pub(crate) trait Desk: TakesBundles {
     async fn publish(&self, credentials: Credentials, from: &'static str) -> Result<(), Error>;
 }
 
-/// Keeps the credentials of a desk fresh until the agent ends.
+/// Renews the credentials of a desk in time until the agent ends. Files are followed with the
+/// trust bundles, by the agent itself.
 pub(crate) async fn keep(desk: &dyn Desk) {
-    if desk.source().renews() {
-        renew_in_time(desk).await;
-    }
-    let mut told = None;
-    loop {
-        sleep(LOOK_AT_HELD).await;
-        let error = turn(desk).await.err().map(|error| error.in_one_line());
-        // What stays wrong is told once.
-        if let Some(error) = error.as_ref().filter(|error| told.as_ref() != Some(*error)) {
-            tracing::error!(
-                error,
-                "there is no new certificate: the old one stays in force"
-            );
-        }
-        told = error;
-    }
-}
-
-async fn renew_in_time(desk: &dyn Desk) {
     let (mut plan, mut ask_at) = (Plan::default(), Timestamp::default());
     let (dir, world) = (desk.data_dir(), desk.world());
     loop {

@@ -3,8 +3,8 @@
 //! ```text
 //!   files ───────┐                        checked as a peer would
 //!   issuer ──────┤  CertificateSource ──▶ Credentials ──▶ Desk::publish ──▶ TlsContext
-//!   ACME ────────┤        ▲
-//!   SPIFFE ──────┘        └── keeper: when it is time (plan, advice), and again after a failure
+//!   ACME ────────┘        ▲
+//!                         └── keeper: when it is time (plan, advice), and again after a failure
 //! ```
 //!
 //! A source gives [`Credentials`] and nothing less: there is no way to make them but with
@@ -18,8 +18,6 @@ mod issuer;
 mod keeper;
 mod plan;
 mod renewed;
-#[cfg(feature = "spiffe")]
-mod spiffe;
 #[cfg(test)]
 mod tests;
 
@@ -98,26 +96,5 @@ pub(crate) fn source_of(
             (**acme).clone(),
             facts.clone(),
         )),
-        CertificatesFrom::Spiffe(spiffe) => workload(config, world, spiffe),
     }
-}
-
-#[cfg(feature = "spiffe")]
-fn workload(
-    config: &Config,
-    world: &World,
-    spiffe: &crate::config::Spiffe,
-) -> Box<dyn CertificateSource> {
-    Box::new(spiffe::Workload::new(config, world, spiffe.clone()))
-}
-
-/// The configuration refuses it, where it is not built in: what stands in its data
-/// directory goes on for as long as it lives.
-#[cfg(not(feature = "spiffe"))]
-fn workload(
-    config: &Config,
-    world: &World,
-    _: &crate::config::Spiffe,
-) -> Box<dyn CertificateSource> {
-    Box::new(Held::new(config, world))
 }

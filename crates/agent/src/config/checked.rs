@@ -108,8 +108,6 @@ pub enum CertificatesFrom {
     Issuer(Issuer),
     /// `[identity.acme]`: a server that speaks ACME.
     Acme(Box<Acme>),
-    /// `[identity.spiffe]`: the SPIFFE Workload API.
-    Spiffe(Spiffe),
 }
 
 impl CertificatesFrom {
@@ -120,7 +118,6 @@ impl CertificatesFrom {
             Self::Files => "files",
             Self::Issuer(_) => "issuer",
             Self::Acme(_) => "acme",
-            Self::Spiffe(_) => "spiffe",
         }
     }
 
@@ -174,15 +171,6 @@ pub struct ExternalAccount {
     pub key_id: String,
     /// The key, base64url, readable by its owner alone.
     pub key_file: PathBuf,
-}
-
-/// `[identity.spiffe]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spiffe {
-    /// The socket of the Workload API.
-    pub socket: PathBuf,
-    /// Who the certificate is for.
-    pub agent: Identity,
 }
 
 /// `[identity.issuer]`.

@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::{
     check::address,
-    checked::{Acme, CertificatesFrom, Challenge, ExternalAccount, IdentityFiles, Issuer, Spiffe},
+    checked::{Acme, CertificatesFrom, Challenge, ExternalAccount, IdentityFiles, Issuer},
     checker::Checker,
     entries::host_and_port,
     named::Wanted,
@@ -40,7 +40,7 @@ pub(super) fn identity(
     let dns = own_dns(c, section, agent.as_ref());
     let source = source(c, section, agent.as_ref());
     refuse_a_public_one_that_dials(c, raw);
-    let foreign = section.acme.is_some() || section.spiffe.is_some() || dns.is_some();
+    let foreign = section.acme.is_some() || dns.is_some();
     let demands = demands(
         c,
         "identity",
@@ -78,7 +78,7 @@ fn files(
     raw: &raw::Identity,
     data_dir: &Path,
 ) -> Option<(std::path::PathBuf, std::path::PathBuf)> {
-    let gets = raw.acme.is_some() || raw.spiffe.is_some();
+    let gets = raw.acme.is_some();
     let remedy = "run `sealift ca issue`, which writes both files";
     match (&raw.certificate, &raw.private_key_file) {
         (Some(certificate), Some(key)) if !gets => Some((
@@ -98,7 +98,7 @@ fn files(
                 "identity.certificate",
                 &text.span(),
                 "not what belongs together",
-                "certificate and private_key_file, or one of [identity.acme] and [identity.spiffe]",
+                "certificate and private_key_file, or [identity.acme] in their place",
                 "name both files, or none where the agent gets its certificates itself",
             )
         }
@@ -110,28 +110,20 @@ fn source(
     raw: &raw::Identity,
     agent: Option<&Identity>,
 ) -> Option<CertificatesFrom> {
-    match (&raw.issuer, &raw.acme, &raw.spiffe) {
-        (None, None, None) => Some(CertificatesFrom::Files),
-        (Some(one), None, None) => issuer(c, one).map(CertificatesFrom::Issuer),
-        (None, Some(one), None) => {
+    match (&raw.issuer, &raw.acme) {
+        (None, None) => Some(CertificatesFrom::Files),
+        (Some(one), None) => issuer(c, one).map(CertificatesFrom::Issuer),
+        (None, Some(one)) => {
             let acme = acme(c, one, raw.dns_name.as_ref(), agent)?;
             Some(CertificatesFrom::Acme(Box::new(acme)))
         }
-        (None, None, Some(one)) => spiffe(c, one, agent).map(CertificatesFrom::Spiffe),
-        _ => {
-            let spans = [
-                raw.acme.as_ref().map(Spanned::span),
-                raw.spiffe.as_ref().map(Spanned::span),
-            ];
-            let span = spans.into_iter().flatten().next().unwrap_or(0..0);
-            c.refuse(
-                "identity",
-                &span,
-                "several sources of certificates",
-                "one of issuer, [identity.acme] and [identity.spiffe]",
-                "keep one of them",
-            )
-        }
+        (Some(_), Some(acme)) => c.refuse(
+            "identity",
+            &acme.span(),
+            "several sources of certificates",
+            "one of issuer and [identity.acme]",
+            "keep one of them",
+        ),
     }
 }
 
@@ -252,35 +244,6 @@ fn external(
     }
 }
 
-fn spiffe(
-    c: &mut Checker<'_>,
-    section: &Spanned<raw::Spiffe>,
-    agent: Option<&Identity>,
-) -> Option<Spiffe> {
-    if !cfg!(feature = "spiffe") {
-        return c.refuse(
-            "identity.spiffe",
-            &section.span(),
-            "the SPIFFE Workload API",
-            "files, an issuer, or ACME: this sealift was built without the feature `spiffe`",
-            "use a release, or build with `--features spiffe`",
-        );
-    }
-    let Some(agent) = agent else {
-        return c.refuse(
-            "identity.spiffe",
-            &section.span(),
-            "no agent in [identity]",
-            "the identity that the Workload API gives to this process",
-            "add agent = \"spiffe://…\"",
-        );
-    };
-    Some(Spiffe {
-        socket: c.source.resolve(section.get_ref().socket.get_ref()),
-        agent: agent.clone(),
-    })
-}
-
 /// Public authorities issue nothing that a client may show: such a site can only answer.
 fn refuse_a_public_one_that_dials(c: &mut Checker<'_>, raw: &raw::Raw) {
     let acme = raw.identity.acme.as_ref();
@@ -311,14 +274,14 @@ fn refuse_longer_lives_of_the_embedded(c: &mut Checker<'_>, raw: &raw::Identity)
     let Some(days) = &raw.life_days_max else {
         return;
     };
-    if raw.issuer.is_none() && raw.spiffe.is_none() {
+    if raw.issuer.is_none() {
         return;
     }
     c.refuse::<()>(
         "identity.life_days_max",
         &days.span(),
-        "beside an issuer or the Workload API",
-        "47 days at most for the embedded authority and SPIFFE",
+        "beside an issuer",
+        "47 days at most for the embedded authority",
         "remove it: ca.life_secs says how long certificates of the embedded authority live",
     );
 }

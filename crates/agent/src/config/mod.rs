@@ -32,7 +32,7 @@ use sealift_terms::limits;
 pub use checked::{
     Acme, Bucket, Ca, CertificatesFrom, Challenge, Compression, Config, DialFor, ExternalAccount,
     IdentityFiles, Issuer, Limits, Listen, Log, LogFormat, Memory, Peer, RootKeySource, Rule,
-    Scrub, Site, SourceDirectory, Spiffe,
+    Scrub, Site, SourceDirectory,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;

@@ -64,7 +64,6 @@ pub(crate) struct Identity {
     pub(crate) life_days_max: Option<Number>,
     pub(crate) issuer: Option<Issuer>,
     pub(crate) acme: Option<Spanned<Acme>>,
-    pub(crate) spiffe: Option<Spanned<Spiffe>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,12 +79,6 @@ pub(crate) struct Acme {
     pub(crate) contact: Option<Text>,
     pub(crate) eab_key_id: Option<Text>,
     pub(crate) eab_key_file: Option<Text>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Spiffe {
-    pub(crate) socket: Text,
 }
 
 #[derive(Debug, Deserialize)]

@@ -5,8 +5,6 @@ mod acme_server;
 mod conformance;
 mod days;
 mod stage;
-#[cfg(feature = "spiffe")]
-mod workload;
 
 /// An address that nobody listens on now.
 fn free_address() -> std::net::SocketAddr {
