@@ -22,6 +22,10 @@ const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 /// What the last look counts for in the rate.
 const RATE_WEIGHT: f64 = 0.25;
 
+/// A link with less left is not moved: without fresher certificates sessions would follow
+/// one another ever faster.
+const LEFT_MIN: Duration = Duration::from_secs(2);
+
 /// When a link is to be left.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Life {
@@ -29,7 +33,7 @@ pub(super) struct Life {
     ends: Timestamp,
     /// What runs on it moves this long before its end.
     moves_before: Duration,
-    /// And never earlier than this.
+    /// And never earlier than this; nothing: not at all.
     moves_before_max: Duration,
 }
 
@@ -37,18 +41,19 @@ impl Life {
     /// Of a link that is there from `now` on.
     pub(super) fn of(link: &Link, now: Timestamp) -> Self {
         let session = link.session();
-        let ends = session.ends();
+        let left = session.ends().since(now);
+        let moves = left >= LEFT_MIN;
         Self {
-            ends,
+            ends: session.ends(),
             moves_before: session.moves_before_end(now),
-            moves_before_max: ends.since(now) / 2,
+            moves_before_max: if moves { left / 2 } else { Duration::ZERO },
         }
     }
 
     /// Whether what needs `needed` to come to its end has to do so now.
     fn is_over_in(&self, needed: Duration, now: Timestamp) -> bool {
         let before = needed.max(self.moves_before).min(self.moves_before_max);
-        now.plus(before) >= self.ends
+        !before.is_zero() && now.plus(before) >= self.ends
     }
 }
 
@@ -169,6 +174,12 @@ mod tests {
         let slow = rate.time_for(u64::MAX);
         assert!(!life.is_over_in(slow, now.plus(49 * SECOND)));
         assert!(life.is_over_in(slow, now.plus(50 * SECOND)));
+        // One that had next to nothing left when it was made is not moved again.
+        let last = Life {
+            moves_before_max: Duration::ZERO,
+            ..life
+        };
+        assert!(!last.is_over_in(slow, now.plus(100 * SECOND)));
     }
 
     #[test]
