@@ -9,7 +9,10 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     Advice, CertificateSource, TakesBundles,
-    plan::{ADVICE_AGAIN_MAX, ADVICE_AGAIN_MIN, Plan, look_every, try_time, wait_after_failure},
+    plan::{
+        ADVICE_AGAIN_MAX, ADVICE_AGAIN_MIN, Plan, look_every, try_time, wait_after_failure,
+        wait_after_success,
+    },
 };
 use crate::{Error, Metric, Metrics, World};
 
@@ -64,10 +67,13 @@ pub(crate) async fn keep(desk: &dyn Desk) {
             sleep(look_every(leaf, world.clock.now())).await;
             continue;
         }
-        if let Err(error) = turn(desk).await {
-            let (error, not_after) = (error.in_one_line(), leaf.not_after);
-            tracing::error!(error, %not_after, "the certificate cannot be renewed now: the old one stays in force");
-            sleep(wait_after_failure(leaf, world.clock.now(), &*world.rng)).await;
+        match turn(desk).await {
+            Ok(_) => sleep(wait_after_success(desk.shown().leaf())).await,
+            Err(error) => {
+                let (error, not_after) = (error.in_one_line(), leaf.not_after);
+                tracing::error!(error, %not_after, "the certificate cannot be renewed now: the old one stays in force");
+                sleep(wait_after_failure(leaf, world.clock.now(), &*world.rng)).await;
+            }
         }
     }
 }

@@ -181,6 +181,12 @@ pub(super) fn wait_after_failure(leaf: &Leaf, now: Timestamp, rng: &dyn Rng) -> 
     longest / 2 + longest / 2 * u32::from(random[0]) / 255
 }
 
+/// How long a fresh certificate is left alone, whatever its issuer advises: one that always
+/// says "now" is not asked without end.
+pub(super) fn wait_after_success(leaf: &Leaf) -> Duration {
+    (leaf.period() / EMERGENCY).clamp(LOOK_EVERY_MIN, RETRY_MAX)
+}
+
 /// How long one try may take.
 pub(super) fn try_time(leaf: &Leaf, now: Timestamp) -> Duration {
     let share = leaf.not_after.since(now) / TRY_SHARE;
