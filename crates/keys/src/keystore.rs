@@ -100,6 +100,10 @@ impl LocalKeystore {
         let file =
             read_file(&*disk, path, KEYSTORE_BYTES_MAX).map_err(|source| io(path, source))?;
         let body = parse(&secret, &path.display().to_string(), &file)?;
+        // A change that failed at its very last step is seen, and not durable: what would be
+        // sealed under its new version would not open after a power loss.
+        let folder = path.parent().unwrap_or(Path::new("."));
+        disk.sync_dir(folder).map_err(|source| io(folder, source))?;
         Ok(Self::assemble(
             World { disk, clock, rng },
             path,
