@@ -168,7 +168,10 @@ fn certificates_that_end_interrupt_no_part_refuse_no_handshake_and_drop_no_strea
     });
     pair.verify_both(TIME_MAX);
 
-    let rotations = both(&pair, "sealift_cert_refreshes_total{result=\"renewed\"}");
+    let rotations = both(
+        &pair,
+        "sealift_cert_refreshes_total{source=\"issuer\",result=\"renewed\"}",
+    );
     let failed_parts = both(&pair, "sealift_parts_interrupted_total");
     let refused_handshakes = both(&pair, "sealift_connections_refused_total");
     let forward_drops = both(&pair, "sealift_forward_streams_dropped_total");
