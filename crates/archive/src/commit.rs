@@ -133,36 +133,28 @@ impl Item {
 impl Upload {
     pub(crate) async fn commit(self, checksum: Option<Checksum>) -> Result<Receipt> {
         let (waiting, outcome) = Answer::waiting();
-        if let Err((waiting, error)) = self.join_group(checksum, waiting).await {
-            waiting.send(Err(error));
-        }
+        self.join_group(checksum, waiting).await;
         answer(outcome).await
     }
 
     /// As [`Self::commit`], and what became of it goes to `to` under `number`.
     pub(crate) async fn commit_as(self, checksum: Option<Checksum>, number: u64, to: OutcomesTo) {
-        let numbered = Answer::numbered(number, to);
-        if let Err((numbered, error)) = self.join_group(checksum, numbered).await {
-            numbered.send(Err(error));
-        }
+        self.join_group(checksum, Answer::numbered(number, to))
+            .await;
     }
 
-    /// Completes the object and puts it into the next group.
-    async fn join_group(
-        self,
-        checksum: Option<Checksum>,
-        answer: Answer,
-    ) -> std::result::Result<(), (Answer, ArchiveError)> {
-        let completed = match self.complete(checksum).await {
-            Ok(completed) => completed,
-            Err(error) => return Err((answer, error)),
-        };
+    /// Completes the object and puts it into the next group. Whoever asked is told there, or
+    /// here if it does not come to that.
+    async fn join_group(self, checksum: Option<Checksum>, answer: Answer) {
         let Completed {
             body,
             checksum,
             sequence,
             claim,
-        } = completed;
+        } = match self.complete(checksum).await {
+            Ok(completed) => completed,
+            Err(error) => return answer.send(Err(error)),
+        };
         let commits = self.state.core.commits.clone();
         let item = Box::new(self.item(body, checksum, sequence, answer));
         match commits.send(Message::Work(item)).await {
@@ -174,7 +166,6 @@ impl Upload {
             // Its answer says so when it is dropped.
             Err(closed) => drop(closed),
         }
-        Ok(())
     }
 
     /// Seals what is behind the parts.

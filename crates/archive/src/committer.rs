@@ -350,10 +350,7 @@ impl Core {
                 None => Ok(row.receipt_on(&item.terms, self.catalog.site())),
             },
             Outcome::Conflict(row) => Err(self.conflict(item, &row)),
-            Outcome::Purged => Err(match item.draft.version() {
-                Some((name, _)) => ArchiveError::Purged(Box::new(name.clone())),
-                None => ArchiveError::Misuse("not a version"),
-            }),
+            Outcome::Purged => Err(item.purged()),
         }
     }
 

@@ -49,8 +49,7 @@ impl Core {
                 }
                 Standing::Known(row) => self.answer_stored(item, &row).await,
                 Standing::Purged => {
-                    let name = item.draft.version().map(|(name, _)| Box::new(name.clone()));
-                    let error = name.map_or(ArchiveError::Closed, ArchiveError::Purged);
+                    let error = item.purged();
                     self.fail_unplaced(item, error).await;
                 }
             }
@@ -99,6 +98,14 @@ impl Core {
 }
 
 impl Item {
+    /// That its version was purged.
+    pub(crate) fn purged(&self) -> ArchiveError {
+        match self.draft.version() {
+            Some((name, _)) => ArchiveError::Purged(Box::new(name.clone())),
+            None => ArchiveError::Misuse("not a version"),
+        }
+    }
+
     fn is_same(&self, row: &VersionRow) -> bool {
         matches!(&self.draft, Draft::Version(new)
             if new.kind == row.kind && new.checksum == row.checksum)
