@@ -9,7 +9,7 @@ use std::{
 
 use sealift_terms::Timestamp;
 use sealift_tunnel::Link;
-use sealift_wire::{Close, LinkId};
+use sealift_wire::Close;
 
 use super::shared::Shared;
 
@@ -134,11 +134,6 @@ impl Shared {
     fn is_over_in(&self, needed: Duration, now: Timestamp) -> bool {
         let lives = self.lives.lock();
         lives.values().any(|life| life.is_over_in(needed, now))
-    }
-
-    /// Whether the peer wants nothing new on the control link.
-    pub(super) fn is_asked_to_end(&self) -> bool {
-        self.is_draining(LinkId(0))
     }
 }
 

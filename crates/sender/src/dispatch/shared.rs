@@ -264,8 +264,9 @@ impl Shared {
         self.draining.lock().entry(link).or_insert(false);
     }
 
-    pub(super) fn is_draining(&self, link: LinkId) -> bool {
-        self.draining.lock().contains_key(&link)
+    /// Whether the peer wants nothing new on the control link: the session is to end.
+    pub(super) fn is_asked_to_end(&self) -> bool {
+        self.draining.lock().contains_key(&LinkId(0))
     }
 
     /// Closes the drained links on which nothing is under way.
