@@ -30,6 +30,7 @@ mod report;
 #[path = "../end_to_end/sites.rs"]
 mod sites;
 mod streams;
+mod stunnel;
 mod works;
 
 use std::{fs, io, path::PathBuf, process::ExitCode, time::Instant};

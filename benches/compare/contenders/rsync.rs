@@ -13,6 +13,7 @@ use crate::{
     hosts::Server,
     inside::succeed,
     sites::{free_port, text},
+    stunnel,
 };
 
 /// With a twentieth of a second between them.
@@ -84,8 +85,11 @@ impl Link {
             format!("connect = {address}:{tls_port}"),
             format!("cert = {}\nkey = {}", pki.client, pki.client_key),
         ];
-        let far = stunnel(job, "far", job.hosts.far("stunnel"), &far.join("\n"))?;
-        let near = stunnel(job, "near", job.hosts.near("stunnel"), &near.join("\n"))?;
+        let start = |program, name: &str, service: [String; 3]| {
+            stunnel::start(program, job.place, &pki.ca, name, &service.join("\n"))
+        };
+        let far = start(job.hosts.far("stunnel"), "far", far)?;
+        let near = start(job.hosts.near("stunnel"), "near", near)?;
         Ok(Self {
             _servers: [daemon, far.listens(tls_port)?, near.listens(port)?],
             port,
@@ -117,27 +121,6 @@ fn daemon(job: &Job<'_>, target: &Path, port: u16) -> io::Result<Server> {
         .args(["--port", &port.to_string(), "--config"])
         .arg(config);
     Server::start(daemon, &job.log())?.listens(port)
-}
-
-/// TLS 1.3, both sides known.
-fn stunnel(job: &Job<'_>, name: &str, mut program: Command, service: &str) -> io::Result<Server> {
-    let config = job.place.join(format!("stunnel-{name}.conf"));
-    let ca = &job.tools.pki.ca;
-    fs::write(
-        &config,
-        format!(
-            "foreground = yes\npid =\ndebug = 3\n[all]\n{service}\n\
-             CAfile = {ca}\nverifyChain = yes\nsslVersionMin = TLSv1.3\n\
-             socket = l:TCP_NODELAY=1\nsocket = r:TCP_NODELAY=1\n"
-        ),
-    )?;
-    Server::start(
-        {
-            program.arg(config);
-            program
-        },
-        &job.log(),
-    )
 }
 
 /// A gocryptfs that is mounted until this is dropped.

@@ -1,9 +1,9 @@
 //! stunnel on both hosts.
 
-use std::{fs, io, process::Command};
+use std::{io, process::Command};
 
 use super::{Carrier, Opening, Tunnel};
-use crate::{hosts::Server, sites::free_port};
+use crate::{sites::free_port, stunnel};
 
 pub struct Stunnel;
 
@@ -23,26 +23,15 @@ impl Carrier for Stunnel {
              cert = {}\nkey = {}",
             pki.client, pki.client_key
         );
-        let far = start(opening, "far", &far)?.listens(tls)?;
-        let near = start(opening, "near", &near)?.listens(port)?;
+        let start = |name: &str, service: &str| {
+            let program = Command::new("stunnel");
+            stunnel::start(program, opening.place, &pki.ca, name, service)
+        };
+        let far = start("far", &far)?.listens(tls)?;
+        let near = start("near", &near)?.listens(port)?;
         Ok(Tunnel {
             port,
             servers: vec![far, near],
         })
     }
-}
-
-/// TLS 1.3, both sides known.
-fn start(opening: &Opening<'_>, name: &str, service: &str) -> io::Result<Server> {
-    let config = opening.place.join(format!("{name}.conf"));
-    let ca = &opening.tools.pki.ca;
-    let text = format!(
-        "foreground = yes\npid =\ndebug = 3\n[all]\n{service}\n\
-         CAfile = {ca}\nverifyChain = yes\nsslVersionMin = TLSv1.3\n\
-         socket = l:TCP_NODELAY=1\nsocket = r:TCP_NODELAY=1\n"
-    );
-    fs::write(&config, text)?;
-    let mut program = Command::new("stunnel");
-    program.arg(config);
-    Server::start(program, &opening.place.join("log"))
 }
