@@ -33,6 +33,7 @@ mod running;
 mod setup;
 mod signals;
 mod site;
+mod told;
 mod world;
 
 pub use certifying::load_credentials;

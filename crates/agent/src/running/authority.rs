@@ -8,7 +8,7 @@ use sealift_identity::{Acknowledgement, Authority, Enrolments, TrustBundle};
 use sealift_terms::{AuditKind, Identity, Region, Timestamp};
 
 use super::{Running, upkeep::every};
-use crate::{Error, Metric, bundles::HandedBy, config::Ca};
+use crate::{Error, Metric, bundles::HandedBy, config::Ca, told::Told};
 
 /// The authority is looked at this often: commands change it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -19,21 +19,20 @@ struct Seen {
     acknowledged: Option<Acknowledgement>,
     /// The bundle that the lists of a region were issued with.
     listed: BTreeMap<Region, u64>,
-    told: Option<String>,
 }
 
 /// Looks after the authority until the agent ends.
 pub(super) async fn follow(running: Arc<Running>, ca: Ca) {
     let (mut ticks, mut seen) = (every(LOOK_EVERY), Seen::default());
+    let mut told = Told::default();
     loop {
         ticks.tick().await;
         match look(&running, &ca, &mut seen).await {
-            Ok(()) => seen.told = None,
+            Ok(()) => told.is_over(),
             Err(error) => {
                 let error = error.in_one_line();
-                if seen.told.as_ref() != Some(&error) {
+                if told.is_news(&error) {
                     tracing::error!(error, "the authority cannot be looked after");
-                    seen.told = Some(error);
                 }
             }
         }

@@ -13,6 +13,7 @@ use crate::{
     bundles::{HandedBy, offer},
     config::{CertificatesFrom, Issuer},
     enrolling,
+    told::Told,
 };
 
 /// The issuer is asked this often: what is revoked is to be known within seconds.
@@ -25,7 +26,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 pub(super) struct Spread {
     in_force: Mutex<TrustBundle>,
     /// What was refused last, so that it is told once.
-    refused: Mutex<Option<String>>,
+    refused: Mutex<Told>,
 }
 
 impl Spread {
@@ -124,14 +125,13 @@ impl Running {
         let mut refused = self.spread.refused.lock();
         match taken {
             Ok(_) => {
-                *refused = None;
+                refused.is_over();
                 self.spread.in_force().sequence() == sequence
             }
             Err(error) => {
-                let error = Some(error.in_one_line());
-                if *refused != error {
+                let error = error.in_one_line();
+                if refused.is_news(&error) {
                     tracing::error!(error, sequence, "a trust bundle cannot be put in force");
-                    *refused = error;
                 }
                 false
             }
@@ -139,19 +139,13 @@ impl Running {
     }
 
     fn refuse_bundle(&self, sequence: Option<u64>, error: &IdentityError) {
-        // An answer that was overtaken by a newer one is nobody's fault.
-        if matches!(error, IdentityError::StaleBundle { .. }) {
-            tracing::info!(%error, "a trust bundle is not taken up");
-        }
         let why = error.to_string();
-        let mut refused = self.spread.refused.lock();
-        if refused.as_ref() == Some(&why) {
+        if !self.spread.refused.lock().is_news(&why) {
             return;
         }
         tracing::error!(error = why, sequence, "a trust bundle is refused");
-        let mut details = vec![("reason", why.clone())];
+        let mut details = vec![("reason", why)];
         details.extend(sequence.map(|number| ("sequence", number.to_string())));
-        *refused = Some(why);
         if let Err(error) = self.record(AuditKind::BundleRefused, &details) {
             tracing::error!(error = error.in_one_line(), "that is not on record");
         }
