@@ -1,7 +1,15 @@
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
+use parking_lot::Mutex;
 use sealift_host::{OsClock, OsDisk, OsRng};
-use sealift_terms::{BucketName, KeyId, RecordId};
+use sealift_terms::{
+    BucketName, DiskFile, KeyId, RecordId,
+    world::{DiskEntry, Open, Room},
+};
 
 use super::*;
 use crate::conformance::{self, KeyOperator};
@@ -248,4 +256,82 @@ fn a_backup_that_does_not_belong_here_changes_nothing() {
         "{error}"
     );
     assert_eq!(keystore.list(), before);
+}
+
+/// A disk on which a rename lasts only once its directory is synced, which may fail.
+#[derive(Debug, Default)]
+struct Forgetful {
+    fails: AtomicBool,
+    /// What was there before a rename that does not last yet.
+    before: Mutex<Option<(PathBuf, Vec<u8>)>>,
+}
+
+impl Forgetful {
+    fn lose_power(&self) {
+        if let Some((path, bytes)) = self.before.lock().take() {
+            fs::write(path, bytes).unwrap();
+        }
+    }
+}
+
+impl Disk for Forgetful {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        OsDisk.open(path, how)
+    }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        OsDisk.create_dir_all(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if let Ok(bytes) = fs::read(to) {
+            self.before.lock().get_or_insert((to.to_owned(), bytes));
+        }
+        OsDisk.rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove_file(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        if self.fails.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the disk does not answer"));
+        }
+        *self.before.lock() = None;
+        OsDisk.sync_dir(path)
+    }
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
+        OsDisk.read_dir(path)
+    }
+    fn room(&self, path: &Path) -> io::Result<Room> {
+        OsDisk.room(path)
+    }
+}
+
+#[test]
+fn a_version_that_a_process_finds_is_still_there_after_a_power_loss() {
+    let (place, disk) = (Place::new(), Arc::new(Forgetful::default()));
+    let open = || {
+        let (clock, rng) = (Arc::new(OsClock), Arc::new(OsRng));
+        LocalKeystore::open(
+            disk.clone(),
+            clock,
+            rng,
+            &place.path(),
+            place.secret.clone(),
+        )
+    };
+    place
+        .create()
+        .create_key(alias("alias/a"), region())
+        .unwrap();
+    let keystore = open().unwrap();
+    let first = keystore.list();
+    disk.fails.store(true, Ordering::Relaxed);
+    keystore.rotate("alias/a").unwrap_err();
+    assert_eq!(keystore.list(), first, "what failed is not in use");
+    // The process ends. The new file is seen by the next one, which must not build on it.
+    assert!(open().is_err());
+    disk.fails.store(false, Ordering::Relaxed);
+    let found = open().unwrap().list();
+    assert_ne!(found, first);
+    disk.lose_power();
+    assert_eq!(open().unwrap().list(), found);
 }
