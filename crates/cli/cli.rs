@@ -104,6 +104,9 @@ pub(crate) enum Command {
     /// The keys that everything here is sealed under
     #[command(subcommand)]
     Keys(commands::keys::Keys),
+    /// The same for many objects or key records
+    #[command(subcommand)]
+    Batch(commands::batch::Batch),
     /// The tamper-evident log of what happened here
     #[command(subcommand)]
     Audit(commands::audit::Audit),

@@ -1,6 +1,7 @@
 //! Commands, one by one.
 
 mod audit;
+mod batch;
 mod ca;
 mod certs;
 mod check;

@@ -28,8 +28,29 @@ use crate::{
     staging::Registry,
 };
 
-/// The buckets of a site, each with the id or alias of its key.
-pub type Buckets = BTreeMap<BucketName, String>;
+/// The buckets of a site, each with what it is sealed under.
+pub type Buckets = BTreeMap<BucketName, BucketKey>;
+
+/// What a bucket is sealed under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketKey {
+    /// Id or alias of its customer-managed key.
+    pub cmk: String,
+    /// Whether each object has a key record of its own: one call to the key service an
+    /// object. Otherwise one record serves the objects of an hour (a "bucket key").
+    pub record_per_object: bool,
+}
+
+impl BucketKey {
+    /// One record serves many objects.
+    #[must_use]
+    pub fn shared(cmk: impl Into<String>) -> Self {
+        Self {
+            cmk: cmk.into(),
+            record_per_object: false,
+        }
+    }
+}
 
 /// What an archive is made of.
 #[derive(Clone)]
@@ -90,6 +111,8 @@ pub(crate) struct Core {
     pub(crate) shares: Shares,
     /// Held while packs are compacted.
     pub(crate) compacting: tokio::sync::Mutex<()>,
+    /// Held while key records that rest here are changed.
+    pub(crate) changing_records: tokio::sync::Mutex<()>,
     pub(crate) commits: mpsc::Sender<Message<Box<Item>>>,
     pub(crate) parts: mpsc::Sender<Message<recorder::Part>>,
     buckets: RwLock<Arc<Buckets>>,
@@ -295,6 +318,7 @@ impl Core {
             uploads: Registry::default(),
             shares: Shares::new(parts.files_max),
             compacting: tokio::sync::Mutex::default(),
+            changing_records: tokio::sync::Mutex::default(),
             commits,
             parts: parts_out,
             buckets: RwLock::new(Arc::new(parts.buckets)),
@@ -303,8 +327,8 @@ impl Core {
         }
     }
 
-    /// The key of a bucket.
-    pub(crate) fn cmk_of(&self, bucket: &BucketName) -> Result<String> {
+    /// What a bucket is sealed under.
+    pub(crate) fn key_of(&self, bucket: &BucketName) -> Result<BucketKey> {
         let buckets = self.buckets.read().clone();
         buckets
             .get(bucket)
@@ -321,7 +345,7 @@ impl Core {
     /// Refuses what no look into store or catalog can make acceptable.
     fn hold_limits(&self, offer: &Offer) -> Result<()> {
         let change = &offer.change;
-        self.cmk_of(&change.name.bucket)?;
+        self.key_of(&change.name.bucket)?;
         let size = change.facts.size;
         if size > limits::OBJECT_BYTES_MAX || offer.part_size.parts_of(size).is_none() {
             return Err(ArchiveError::TooLarge { size });

@@ -17,6 +17,7 @@ use crate::{
     answer::{Answer, OutcomesTo},
     archive::{Message, answer},
     limits::{PAGE_ROWS, WRITE_BYTES_MAX},
+    reseal::Reseals,
     staging::StagedFile,
     upload::{Body, PartDone, UploadState},
 };
@@ -56,6 +57,7 @@ pub(crate) enum Draft {
 impl Draft {
     fn of(
         change: Change,
+        reseals: Option<&Reseals>,
         upload: &UploadState,
         checksum: Option<Checksum>,
         sequence: u64,
@@ -92,7 +94,10 @@ impl Draft {
             record,
             location,
             sequence,
-            terms: Some(terms.clone()),
+            replaces: reseals.map(|reseals| reseals.uid),
+            terms: reseals
+                .is_none_or(|reseals| reseals.has_receipt)
+                .then(|| terms.clone()),
         }))
     }
 
@@ -350,9 +355,10 @@ impl Upload {
     ) -> Item {
         let (audit, terms) = (self.audit(), Arc::new(self.terms()));
         let (upload, change) = (self.state, self.offer.change);
+        let reseals = self.offer.reseals.as_ref();
         Item {
             audit,
-            draft: Draft::of(change, &upload, checksum, sequence, &terms),
+            draft: Draft::of(change, reseals, &upload, checksum, sequence, &terms),
             upload,
             body,
             terms,
@@ -372,25 +378,31 @@ impl Upload {
 
     fn audit(&self) -> AuditRecord {
         let change = &self.offer.change;
-        let kind = match change.kind {
-            ChangeKind::DeleteMarker => AuditKind::ObjectDeleteMarked,
-            ChangeKind::Put | ChangeKind::Tags => AuditKind::ObjectStored,
+        let now = self.state.core.clock.now();
+        let begun = match &self.offer.reseals {
+            Some(reseals) => {
+                AuditRecord::new(now, AuditKind::ObjectResealed, reseals.actor.as_str())
+                    .with("replaces", reseals.uid)
+            }
+            None => {
+                let kind = match change.kind {
+                    ChangeKind::DeleteMarker => AuditKind::ObjectDeleteMarked,
+                    ChangeKind::Put | ChangeKind::Tags => AuditKind::ObjectStored,
+                };
+                AuditRecord::new(now, kind, self.offer.origin.as_str())
+            }
         };
         let record = self.state.open.record();
-        AuditRecord::new(
-            self.state.core.clock.now(),
-            kind,
-            self.offer.origin.as_str(),
-        )
-        .with("bucket", &change.name.bucket)
-        .with("key", &change.name.key)
-        .with("version", &change.name.version)
-        .with("change", change.kind.as_str())
-        .with("size", change.facts.size)
-        .with("uid", self.state.uid)
-        .with("record", record.id)
-        .with("cmk", &record.cmk)
-        .with("cmk_version", &record.cmk_version)
+        begun
+            .with("bucket", &change.name.bucket)
+            .with("key", &change.name.key)
+            .with("version", &change.name.version)
+            .with("change", change.kind.as_str())
+            .with("size", change.facts.size)
+            .with("uid", self.state.uid)
+            .with("record", record.id)
+            .with("cmk", &record.cmk)
+            .with("cmk_version", &record.cmk_version)
     }
 }
 

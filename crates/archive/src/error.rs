@@ -116,6 +116,9 @@ pub enum ArchiveError {
     /// The version was found damaged: it is not served until it came again.
     #[error("{0} is damaged and in quarantine: it is not served until it came again")]
     Quarantined(Box<VersionName>),
+    /// The version is sealed otherwise than when it was opened to be sealed anew.
+    #[error("{0} was sealed anew, repaired or purged meanwhile: it is as that left it")]
+    Superseded(Box<VersionName>),
     /// The version was purged: it does not come back.
     #[error("{0} was purged here")]
     Purged(Box<VersionName>),
@@ -166,6 +169,7 @@ impl ArchiveError {
             Self::NotFound { .. } => Reason::DstObjectDamaged,
             Self::DeleteMarker(_) => Reason::SrcObjectGone,
             Self::Purged(_) => Reason::PolicyDenied,
+            Self::Superseded(_) => Reason::SrcObjectChanged,
             Self::RecordMissing(_) | Self::Quarantined(_) => Reason::DstObjectDamaged,
             Self::Abandoned | Self::CatalogUnfinished | Self::Closed => Reason::DstStoreUnavailable,
             Self::Key(error) => error.reason(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sealift_terms::{Change, Checksum, Identity, PartSize, Receipt, SessionFacts, VersionName};
 
-use crate::Upload;
+use crate::{Upload, reseal::Reseals};
 
 /// A change that a peer offers.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct Offer {
     /// The bytes are on their way already: whether the version is known is then
     /// left to the commit, which saves a look into the catalog per small object.
     pub data_follows: bool,
+    /// It rests here already and is sealed anew. Nothing that comes from a peer is that.
+    pub reseals: Option<Reseals>,
 }
 
 /// The answer to an offer.

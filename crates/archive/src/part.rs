@@ -74,7 +74,10 @@ impl PartWriter {
             }
             // A key that was disabled since stops this upload too. Cached for 5 s.
             let record = upload.open.record();
-            upload.core.ring.open(record, &record.bucket).await?;
+            if upload.core.ring.open(record, &record.bucket).await.is_err() {
+                // It may have been wrapped anew since: what counts is the catalog's copy.
+                upload.core.open_record(record.id, &record.bucket).await?;
+            }
         }
         let writer = WRITERS.fetch_add(1, Ordering::Relaxed);
         let mode = match upload.known_part(index).await? {

@@ -5,7 +5,9 @@ use std::{fmt, io, ops::Range, sync::Arc};
 use sealift_ledger::{ListVersions, VersionKind, VersionPage, VersionRow};
 use sealift_seal::{Expected, Inspected, Meta, Opened, RangeReader, ReadAt, Section};
 use sealift_store::{StoreError, StoreFile, StoreName, StoreObject};
-use sealift_terms::{AuditKind, AuditRecord, BucketName, ObjectKey, VersionId, VersionName};
+use sealift_terms::{
+    AuditKind, AuditRecord, BucketName, ObjectKey, PartSize, VersionId, VersionName,
+};
 
 use crate::{Archive, ArchiveError, Result, archive::Core};
 
@@ -62,6 +64,12 @@ impl ObjectReader {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.opened.size()
+    }
+
+    /// How it is cut.
+    #[must_use]
+    pub fn part_size(&self) -> PartSize {
+        self.opened.header().part_size
     }
 
     /// Reads a range and hands it to `sink` in runs, in order. Every run is

@@ -109,6 +109,7 @@ pub(crate) fn version_of(
         record: header.record,
         location,
         sequence: meta.sequence.unwrap_or(0),
+        replaces: None,
         terms: None,
     })
 }

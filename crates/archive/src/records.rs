@@ -8,7 +8,7 @@ use std::{
 use sealift_keys::{KeyRecord, OpenRecord};
 use sealift_ledger::{Catalog, RecordRow};
 use sealift_store::{Store, StoreError, StoreName};
-use sealift_terms::{BucketName, RecordId};
+use sealift_terms::{BucketName, ObjectUid, RecordId};
 use tokio::sync::Mutex;
 
 use crate::{ArchiveError, Result, archive::Core};
@@ -65,21 +65,46 @@ pub(crate) fn file_name(id: RecordId) -> Result<StoreName> {
 }
 
 pub(crate) async fn write_file(store: &dyn Store, record: &KeyRecord) -> Result<()> {
-    let name = file_name(record.id)?;
-    // Left behind by a try that failed half-way.
-    store.discard(&name).await?;
-    let file = store.create(&name).await?;
-    file.write_at(&record.encode_file(), 0).await?;
-    file.sync().await?;
-    store.publish(&[name]).await?;
-    Ok(())
+    write_files(store, &[record]).await
+}
+
+/// Writes the store's copies, over those that are there. All are durable, or some are.
+pub(crate) async fn write_files(store: &dyn Store, records: &[&KeyRecord]) -> Result<()> {
+    let mut names = Vec::with_capacity(records.len());
+    for record in records {
+        let name = file_name(record.id)?;
+        // Left behind by a try that failed half-way.
+        store.discard(&name).await?;
+        let file = store.create(&name).await?;
+        file.write_at(&record.encode_file(), 0).await?;
+        file.sync().await?;
+        names.push(name);
+    }
+    Ok(store.publish(&names).await?)
 }
 
 impl Core {
-    /// The open record for one more object of `bucket`, durable.
+    /// The open record for one more object of `bucket`, durable: one that serves many, or
+    /// one of its own.
+    pub(crate) async fn record_for(
+        &self,
+        bucket: &BucketName,
+        object: ObjectUid,
+    ) -> Result<Arc<OpenRecord>> {
+        let key = self.key_of(bucket)?;
+        if !key.record_per_object {
+            return self.current_record(bucket).await;
+        }
+        let open = self.ring.for_object(bucket, &key.cmk, object).await?;
+        write_file(&*self.store, open.record()).await?;
+        self.catalog.put_records(vec![row(open.record())]).await?;
+        Ok(open)
+    }
+
+    /// The open record that serves `bucket` now, durable.
     pub(crate) async fn current_record(&self, bucket: &BucketName) -> Result<Arc<OpenRecord>> {
-        let cmk = self.cmk_of(bucket)?;
-        let open = self.ring.current(bucket, &cmk).await?;
+        let key = self.key_of(bucket)?;
+        let open = self.ring.current(bucket, &key.cmk).await?;
         self.make_durable(&open).await?;
         Ok(open)
     }
@@ -87,8 +112,8 @@ impl Core {
     /// Whether there is a record for the next object of `bucket`, durable. No object
     /// is counted for that.
     pub(crate) async fn look_ahead(&self, bucket: &BucketName) -> Result<()> {
-        let cmk = self.cmk_of(bucket)?;
-        let open = self.ring.look_ahead(bucket, &cmk).await?;
+        let key = self.key_of(bucket)?;
+        let open = self.ring.look_ahead(bucket, &key.cmk).await?;
         self.make_durable(&open).await
     }
 

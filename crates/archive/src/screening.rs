@@ -47,6 +47,7 @@ impl Core {
                     item.audit.kind = AuditKind::ObjectRepaired;
                     group.push(item);
                 }
+                Standing::Known(row) if item.replaces(&row) => group.push(item),
                 Standing::Known(row) => self.answer_stored(item, &row).await,
                 Standing::Purged => {
                     let error = item.purged();
@@ -104,6 +105,13 @@ impl Item {
             Some((name, _)) => ArchiveError::Purged(Box::new(name.clone())),
             None => ArchiveError::Misuse("not a version"),
         }
+    }
+
+    /// Whether it is the version of this row, sealed anew.
+    fn replaces(&self, row: &VersionRow) -> bool {
+        matches!(&self.draft, Draft::Version(new) if new.replaces == Some(row.object_uid))
+            && !row.quarantined
+            && self.is_same(row)
     }
 
     fn is_same(&self, row: &VersionRow) -> bool {

@@ -14,7 +14,7 @@ impl Archive {
     /// Whether there is such a bucket here.
     #[must_use]
     pub fn has_bucket(&self, bucket: &BucketName) -> bool {
-        self.core.cmk_of(bucket).is_ok()
+        self.core.key_of(bucket).is_ok()
     }
 
     /// The buckets here.

@@ -8,6 +8,7 @@ mod ordering;
 mod rebuilding;
 mod reserve;
 mod resuming;
+mod rewrapping;
 mod scrubbing;
 mod shares;
 mod site;

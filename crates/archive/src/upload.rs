@@ -238,8 +238,8 @@ impl UploadState {
         part_count: u32,
         body: impl FnOnce(ObjectUid) -> Result<Body>,
     ) -> Result<Self> {
-        let open = core.current_record(&offer.change.name.bucket).await?;
         let uid = ObjectUid::random(&*core.rng);
+        let open = core.record_for(&offer.change.name.bucket, uid).await?;
         Ok(Self::assemble(
             core,
             offer,
@@ -284,7 +284,7 @@ impl UploadState {
             _file: core.open_file(&offer.origin)?,
             _rowless: Some(core.uploads.admit_rowless(&offer.origin, uid)?),
         };
-        let open = core.current_record(&offer.change.name.bucket).await?;
+        let open = core.record_for(&offer.change.name.bucket, uid).await?;
         let name = staging::file_name(uid)?;
         let file = core.store.create(&name).await?;
         let staged = StagedFile::new(core.store.clone(), uid, name, file, None, counted);
@@ -345,7 +345,7 @@ impl UploadState {
         counted: Counted,
     ) -> Result<Self> {
         let change = &offer.change;
-        let open = core.current_record(&change.name.bucket).await?;
+        let open = core.record_for(&change.name.bucket, uid).await?;
         let name = staging::file_name(uid)?;
         let now = core.clock.now();
         let row = UploadRow {

@@ -1,6 +1,7 @@
 //! `sealift keys`: the customer-managed keys of the embedded keystore.
 
 mod backup;
+pub(crate) mod rewrap;
 
 use clap::{Args, Subcommand};
 use sealift_agent::{
@@ -28,6 +29,8 @@ pub(crate) enum Keys {
     Disable(Named),
     /// Let a disabled key be used again
     Enable(Named),
+    /// Wrap key records anew under another key or version; no object is touched
+    Rewrap(rewrap::Rewrap),
     /// Write all keys to a file under a passphrase
     Backup(backup::Backup),
     /// Take back from a backup what is missing here
@@ -84,6 +87,7 @@ impl Keys {
             },
             Self::Disable(named) => Act::Disable { key: key(named) },
             Self::Enable(named) => Act::Enable { key: key(named) },
+            Self::Rewrap(rewrap) => return rewrap.run(global).await,
             Self::Backup(backup) => return backup.run(global).await,
             Self::Restore(restore) => return restore.run(global).await,
         };

@@ -1,6 +1,7 @@
 //! One file a command: flags in, results out. What is done is done by the agent.
 
 pub(crate) mod audit;
+pub(crate) mod batch;
 pub(crate) mod ca;
 pub(crate) mod certs;
 pub(crate) mod check;
@@ -52,6 +53,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Retry(command) => block_on(command.run(global)),
         Command::Scrub(command) => block_on(command.run(global)),
         Command::Keys(command) => block_on(command.run(global)),
+        Command::Batch(command) => block_on(command.run(global)),
         Command::Audit(command) => block_on(command.run(global)),
         Command::Ca(command) => command.run(global),
         Command::Certs(command) => block_on(command.run(global)),

@@ -3,7 +3,7 @@
 use std::{error::Error, io, path::PathBuf};
 
 use sealift_host::SecretFileError;
-use sealift_terms::{AuditUnavailable, KeyAlias, Reason, Region};
+use sealift_terms::{AuditUnavailable, KeyAlias, Reason, RecordId, Region};
 
 use crate::{KeyState, ProviderKind};
 
@@ -79,6 +79,12 @@ pub enum KeyError {
     ContextMismatch {
         /// The context that was used.
         expected: String,
+    },
+    /// A record that was wrapped anew opened to another key: it was not put in place.
+    #[error("key record {record} opened to another key after it was wrapped anew")]
+    RewrapDiffers {
+        /// The record.
+        record: RecordId,
     },
     /// The record belongs to a provider that is not configured.
     #[error("the key record names provider {found}, configured is {configured}")]
@@ -188,6 +194,7 @@ impl KeyError {
             Self::RecordDamaged { .. } => Reason::DstObjectDamaged,
             Self::Audit(_) => Reason::AuditUnavailable,
             Self::Unavailable { .. }
+            | Self::RewrapDiffers { .. }
             | Self::AliasTaken { .. }
             | Self::KeystoreExists { .. }
             | Self::BackupForeign { .. }

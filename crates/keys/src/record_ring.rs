@@ -229,7 +229,11 @@ impl RecordRing {
         cmk: &str,
         object: ObjectUid,
     ) -> Result<Arc<OpenRecord>, KeyError> {
-        Ok(self.begin(bucket, cmk, Some(object)).await?.open)
+        let held = self.begin(bucket, cmk, Some(object)).await?;
+        let open = held.open.clone();
+        // Its parts, and who reads it soon, need no further call.
+        self.hold((open.record.id, bucket.clone()), held);
+        Ok(open)
     }
 
     /// Opens a record for reading an object of `bucket`.
@@ -274,6 +278,61 @@ impl RecordRing {
         bucket: &BucketName,
     ) -> Result<OpenRecord, KeyError> {
         self.unwrap(record, bucket).await
+    }
+
+    /// Wraps the key of a record anew under the current version of `cmk` (id or alias),
+    /// and opens what came of it before it is given out. The record itself is left as
+    /// it is: the caller replaces its copies, and says so with [`replaced`](Self::replaced).
+    ///
+    /// # Errors
+    /// [`KeyError::RewrapDiffers`] when another key comes back, and as
+    /// [`current`](Self::current) and [`open`](Self::open).
+    pub async fn rewrap(
+        &self,
+        record: &KeyRecord,
+        bucket: &BucketName,
+        cmk: &str,
+    ) -> Result<OpenRecord, KeyError> {
+        let old = self.unwrap(record, bucket).await?;
+        let context = record.context_for(bucket, &self.region);
+        self.calls_made.fetch_add(1, Ordering::Relaxed);
+        let wrapped = self.provider.wrap(cmk, old.key(), &context).await?;
+        let new = KeyRecord {
+            provider: self.provider.kind(),
+            cmk: wrapped.cmk,
+            cmk_version: wrapped.cmk_version,
+            wrapped: wrapped.bytes,
+            ..record.clone()
+        };
+        let again = self.unwrap(&new, bucket).await?;
+        if again.key() != old.key() {
+            return Err(KeyError::RewrapDiffers { record: record.id });
+        }
+        self.put_on_record(AuditKind::KeyRewrapped, &new)?;
+        Ok(again)
+    }
+
+    /// Both copies of a record are replaced by this one: what is held of the old one
+    /// is let go, so that nothing depends on the old key any more.
+    pub async fn replaced(&self, new: OpenRecord, bucket: &BucketName) {
+        let id = (new.record.id, bucket.clone());
+        let slot = self.serving.lock().get(bucket).cloned();
+        if let Some(slot) = slot {
+            let mut slot = slot.lock().await;
+            if slot.as_ref().is_some_and(|s| s.held.open.record.id == id.0) {
+                *slot = None;
+            }
+        }
+        let (now, round) = (self.clock.monotonic(), self.round());
+        let held = Held {
+            open: Arc::new(new),
+            unwrapped_at: now,
+            checked_at: now,
+            round,
+        };
+        if let Some(old) = self.open.lock().get_mut(&id) {
+            *old = held;
+        }
     }
 
     /// Lets go of every key that has been held for longer than it may be. Called

@@ -77,6 +77,9 @@ pub struct NewVersion {
     pub location: Location,
     /// The sequence in its META, from [`Catalog::reserve_sequence`].
     pub sequence: u64,
+    /// The sealing of the same version that it takes the place of, if that is still the
+    /// one: it was sealed anew here.
+    pub replaces: Option<ObjectUid>,
     /// What its receipt will say; unknown when it comes from a rebuild.
     pub terms: Option<Arc<ReceiptTerms>>,
 }

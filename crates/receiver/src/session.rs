@@ -380,6 +380,7 @@ impl Session {
             session: self.peer.facts.clone(),
             origin: self.peer.identity.clone(),
             data_follows,
+            reseals: None,
         };
         let begun = self.door.archive().begin(offer).await;
         begun.map_err(|error| Refusal::new(error.reason(), in_words(&error)))

@@ -54,6 +54,8 @@ kinds! {
     ObjectStored = "object.stored",
     /// A delete marker was stored.
     ObjectDeleteMarked = "object.delete_marked",
+    /// A version was sealed anew, under another data key.
+    ObjectResealed = "object.resealed",
     /// An object was opened for reading.
     ObjectOpened = "object.opened",
     /// An object was found damaged.
@@ -82,6 +84,8 @@ kinds! {
     KeyWrapped = "key.wrapped",
     /// A record key was unwrapped.
     KeyUnwrapped = "key.unwrapped",
+    /// A key record was wrapped anew, under another key or another version of it.
+    KeyRewrapped = "key.rewrapped",
     /// A key was rotated.
     KeyRotated = "key.rotated",
     /// A key changed its state.

@@ -28,6 +28,17 @@ impl Identity {
         format!("spiffe://{domain}/region/{region}/agent/{name}").parse()
     }
 
+    /// Of an agent of `region` of which nothing else is known. No certificate has it: names
+    /// below `invalid` are nobody's (RFC 2606, section 2).
+    pub(crate) fn unknown_of(region: &Region) -> Self {
+        let name = SiteName::unknown();
+        Self {
+            uri: format!("spiffe://unknown.invalid/region/{region}/agent/{name}").into(),
+            region: region.clone(),
+            name,
+        }
+    }
+
     /// The whole URI.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -131,6 +131,14 @@ name!(
     /// The name of a site: one agent and its data.
     SiteName, "site name", LABEL, is_label
 );
+
+impl SiteName {
+    /// Of a site that is not known.
+    pub(crate) fn unknown() -> Self {
+        Self(Arc::from("unknown"))
+    }
+}
+
 name!(
     /// The local name of a peer: the agent at the other end.
     PeerName, "peer name", LABEL, is_label

@@ -75,6 +75,12 @@ impl PartSize {
             .filter(|parts| *parts <= limits::PARTS_MAX)
     }
 
+    /// Where the plaintext of part `index` begins in the object.
+    #[must_use]
+    pub fn offset_of(self, index: PartIndex) -> u64 {
+        u64::from(self.0) * u64::from(index.0)
+    }
+
     /// Bytes of plaintext in part `index` of an object of `size` bytes, `None`
     /// when there is no such part.
     #[must_use]

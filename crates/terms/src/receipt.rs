@@ -27,6 +27,25 @@ pub struct SessionFacts {
     pub receiver_serial: String,
 }
 
+impl SessionFacts {
+    /// For what came over no session that is known: a version that a site of `region`
+    /// found in its own store.
+    #[must_use]
+    pub fn none(region: &Region) -> Self {
+        let none = || "none".to_owned();
+        let here = Identity::unknown_of(region);
+        Self {
+            tls_version: none(),
+            cipher_suite: none(),
+            group: none(),
+            sender: here.clone(),
+            sender_serial: none(),
+            receiver: here,
+            receiver_serial: none(),
+        }
+    }
+}
+
 /// A receipt: the version is durable, sealed, under this key, in this region.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {

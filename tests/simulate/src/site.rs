@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use sealift_archive::{Archive, ArchiveParts, Buckets, Budget};
+use sealift_archive::{Archive, ArchiveParts, BucketKey, Buckets, Budget};
 use sealift_identity::{GrantRow, Grants, Leaf, Session as TlsFacts};
 use sealift_keys::{KEYSTORE_FILE, LocalKeystore, RecordRing, RootSecret};
 use sealift_ledger::{
@@ -191,7 +191,7 @@ impl Site {
             store: Arc::new(store),
             catalog: catalog.clone(),
             ring: Arc::new(ring),
-            buckets: Buckets::from([(bucket(), CMK.to_owned())]),
+            buckets: Buckets::from([(bucket(), BucketKey::shared(CMK))]),
             region: region(self.index),
             clock: clock.clone(),
             rng: rng.clone(),

@@ -10,6 +10,7 @@
 mod answer;
 mod audit;
 mod authority;
+mod batch;
 mod client;
 mod codec;
 mod handler;
@@ -25,6 +26,7 @@ mod tests;
 pub use answer::{Answer, Answers, Piece};
 pub use audit::{AuditReport, ReadAudit};
 pub use authority::{KnownRow, Revoke, RevokedRow, RolloverReport, RolloverStep, TakeStep};
+pub use batch::{Reseal, ResealResult, ResealRow, Rewrap, RewrapFailed, RewrapRow, RewrapSummary};
 pub use client::Client;
 pub use keys::{KeyVersions, Keys, KeysRestored};
 pub use operations::{Actor, Operations};

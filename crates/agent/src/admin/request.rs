@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use sealift_terms::{BucketName, Identity, ObjectKey, PeerName, Reason, Status, VersionId, limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Keys, ReadAudit, Revoke, TakeStep};
+use super::{Keys, ReadAudit, Reseal, Revoke, Rewrap, TakeStep};
 use crate::{
     Error,
     config::{Override, Place},
@@ -41,6 +41,10 @@ pub enum Request {
     Scrub(Scrub),
     /// Looks at the keys of the embedded keystore, or changes them.
     Keys(Keys),
+    /// Wraps key records anew; [`RewrapRow`](super::RewrapRow)s.
+    Rewrap(Rewrap),
+    /// Seals versions anew; [`ResealRow`](super::ResealRow)s, in their order.
+    Reseal(Reseal),
     /// Reads the audit log.
     Audit(ReadAudit),
     /// The site's certificate and those of its peers;
@@ -196,6 +200,8 @@ impl Request {
             Self::Scan => "scan",
             Self::Scrub(_) => "scrub",
             Self::Keys(_) => "keys",
+            Self::Rewrap(_) => "rewrap",
+            Self::Reseal(_) => "reseal",
             Self::Audit(_) => "audit",
             Self::Certs => "certs",
             Self::Renew => "renew",
@@ -242,6 +248,8 @@ impl Request {
             "scan" => Self::Scan,
             "scrub" => Self::Scrub(json(body)?),
             "keys" => Self::Keys(json(body)?),
+            "rewrap" => Self::Rewrap(json(body)?),
+            "reseal" => Self::Reseal(json(body)?),
             "audit" => Self::Audit(json(body)?),
             "certs" => Self::Certs,
             "renew" => Self::Renew,
@@ -267,6 +275,8 @@ impl Request {
             Self::Inspect(it) | Self::Explain(it) => serde_json::to_vec(it),
             Self::Retry(it) => serde_json::to_vec(it),
             Self::Keys(it) => serde_json::to_vec(it),
+            Self::Rewrap(it) => serde_json::to_vec(it),
+            Self::Reseal(it) => serde_json::to_vec(it),
             Self::Audit(it) => serde_json::to_vec(it),
             Self::Check(it) => serde_json::to_vec(it),
             Self::Scrub(it) => serde_json::to_vec(it),

@@ -328,6 +328,8 @@ pub struct Bucket {
     pub key: String,
     /// Where the key is named, for a later refusal.
     pub key_place: Place,
+    /// Whether one key record serves the objects of an hour; otherwise each has its own.
+    pub bucket_keys: bool,
 }
 
 /// `[[source]]`.

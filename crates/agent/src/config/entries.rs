@@ -169,6 +169,7 @@ pub(super) fn buckets(c: &mut Checker<'_>, raw: &[Spanned<raw::Bucket>]) -> Vec<
             name,
             key: key.to_string(),
             key_place,
+            bucket_keys: entry.bucket_keys.unwrap_or(true),
         });
     }
     buckets

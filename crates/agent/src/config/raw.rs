@@ -197,6 +197,7 @@ pub(crate) struct Times {
 pub(crate) struct Bucket {
     pub(crate) name: Text,
     pub(crate) key: Text,
+    pub(crate) bucket_keys: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -11,6 +11,7 @@
 mod answers;
 mod auditing;
 mod authority;
+mod batches;
 mod certificates;
 mod comparing;
 mod denying;
@@ -168,6 +169,8 @@ impl SiteOperations {
             Request::Scrub(scrub) => self.scrub(scrub, actor, answer).await,
             Request::Scan => self.scan(actor, answer).await,
             Request::Keys(keys) => self.keys(keys, actor, answer).await,
+            Request::Rewrap(rewrap) => self.rewrap(rewrap, actor, answer).await,
+            Request::Reseal(reseal) => self.reseal(reseal, actor, answer).await,
             Request::Certs => self.certificates(answer).await,
             Request::Renew => self.renew(actor, answer).await,
             Request::Deny(deny) => self.deny(deny, actor, answer).await,

@@ -145,6 +145,7 @@ async fn put(site: &Site, key: &str, number: u64, plain: Option<&[u8]>) -> Recei
         session: session().into(),
         origin: session().sender,
         data_follows: false,
+        reseals: None,
     };
     let Begin::Upload(upload) = site.archive.begin(offer).await.unwrap() else {
         panic!("known already");

@@ -161,7 +161,7 @@ fn sources(config: &Config) -> impl PartialEq {
 }
 
 fn buckets(config: &Config) -> impl PartialEq {
-    let of = |bucket: &Bucket| (bucket.name.clone(), bucket.key.clone());
+    let of = |bucket: &Bucket| (bucket.name.clone(), bucket.key.clone(), bucket.bucket_keys);
     config.buckets.iter().map(of).collect::<BTreeSet<_>>()
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use sealift_archive::{Archive, ArchiveError, ArchiveParts, Buckets, Budget, SiteFacts};
+use sealift_archive::{Archive, ArchiveError, ArchiveParts, BucketKey, Buckets, Budget, SiteFacts};
 use sealift_host::DataDirLock;
 use sealift_keys::{LocalKeystore, RecordRing};
 use sealift_ledger::{Catalog, NewSite, SqliteAudit, SqliteCatalog, SqliteJournal};
@@ -58,7 +58,13 @@ impl Site {
 pub(super) fn buckets(config: &Config) -> Buckets {
     let buckets = config.buckets.iter();
     buckets
-        .map(|bucket| (bucket.name.clone(), bucket.key.clone()))
+        .map(|bucket| {
+            let key = BucketKey {
+                cmk: bucket.key.clone(),
+                record_per_object: !bucket.bucket_keys,
+            };
+            (bucket.name.clone(), key)
+        })
         .collect()
 }
 

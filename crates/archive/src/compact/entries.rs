@@ -106,7 +106,7 @@ impl Core {
                     } => {
                         let length = body.len() as u64;
                         let is_record = kind == EntryKind::Record;
-                        let record = is_record.then(|| KeyRecord::parse_file(body).ok());
+                        let record = is_record.then(|| KeyRecord::from_json(body).ok());
                         let record = record.flatten().map(|record| record.id);
                         entries.push(Scanned {
                             kind,

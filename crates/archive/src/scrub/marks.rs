@@ -99,7 +99,8 @@ impl Core {
     }
 }
 
-fn tags_again(
+/// The tags of a mark, to be sealed anew.
+pub(crate) fn tags_again(
     mark: &MarkRow,
     tags: std::collections::BTreeMap<String, String>,
     session: Arc<SessionFacts>,
@@ -119,5 +120,6 @@ fn tags_again(
         origin: session.sender.clone(),
         session,
         data_follows: true,
+        reseals: None,
     }
 }

@@ -28,6 +28,7 @@ use crate::{
 };
 
 use fault::Fault;
+pub(crate) use marks::tags_again;
 pub use state::{ScrubState, Scrubbed};
 use state::{Stage, Within};
 

@@ -3,7 +3,7 @@
 use sealift_keys::KeyRecord;
 use sealift_ledger::RecordRow;
 use sealift_seal::Expected;
-use sealift_terms::{AuditKind, AuditRecord, BucketName};
+use sealift_terms::{AuditKind, AuditRecord, BucketName, RecordId};
 
 use super::{PAGE_ROWS, Scrubber, Sink, state::Stage};
 use crate::{Finding, Result, archive::Core, records};
@@ -24,13 +24,12 @@ impl Scrubber {
         let (last, mut bytes) = (last.id, 0);
         for row in &page {
             bytes += row.json.len() as u64;
-            let Some(cause) = self.core.record_differs(row).await else {
+            if self.core.record_differs(row).await.is_none() {
                 continue;
-            };
+            }
             self.core.store.probe().await?;
-            let cause = match self.core.repair_record(row, &cause).await? {
-                Some(from) => format!("{cause}; written anew from {from}"),
-                None => format!("{cause}; neither copy opens what is sealed under it"),
+            let Some(cause) = self.core.look_again(row.id).await? else {
+                continue;
             };
             tracing::error!(record = %row.id, cause, "a key record is damaged");
             let record = row.id;
@@ -44,6 +43,22 @@ impl Scrubber {
 }
 
 impl Core {
+    /// Looks at a record whose copies seemed to differ, while nobody wraps it anew, and
+    /// repairs it. `None` when they are the same.
+    async fn look_again(&self, id: RecordId) -> Result<Option<String>> {
+        let _alone = self.changing_records.lock().await;
+        let Some(row) = self.catalog.record(id).await? else {
+            return Ok(None);
+        };
+        let Some(cause) = self.record_differs(&row).await else {
+            return Ok(None);
+        };
+        Ok(Some(match self.repair_record(&row, &cause).await? {
+            Some(from) => format!("{cause}; written anew from {from}"),
+            None => format!("{cause}; neither copy opens what is sealed under it"),
+        }))
+    }
+
     /// Says which copy was good, if one was; the other is like it now.
     async fn repair_record(&self, row: &RecordRow, cause: &str) -> Result<Option<&'static str>> {
         let ours = KeyRecord::from_json(row.json.as_bytes()).ok();

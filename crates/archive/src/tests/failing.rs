@@ -208,7 +208,7 @@ async fn a_store_that_refuses_and_a_key_that_is_missing_have_their_own_reasons()
         .await;
     assert_eq!(refused.unwrap_err().reason(), Reason::DstPutDenied);
     running.faults.heal();
-    let none = crate::Buckets::from([(bucket(), "alias/none".to_owned())]);
+    let none = crate::Buckets::from([(bucket(), crate::BucketKey::shared("alias/none"))]);
     running.archive.set_buckets(none);
     let refused = running.archive.begin(offer("k", "v1", 1, SIZE)).await;
     assert_eq!(refused.unwrap_err().reason(), Reason::DstKmsKeyMissing);

@@ -23,8 +23,8 @@ use sealift_terms::{
 use sealift_wire::checksum::crc64;
 
 use crate::{
-    Archive, ArchiveError, ArchiveParts, Begin, Buckets, Budget, Depth, Finding, Offer, SiteFacts,
-    Upload,
+    Archive, ArchiveError, ArchiveParts, Begin, BucketKey, Buckets, Budget, Depth, Finding, Offer,
+    SiteFacts, Upload,
 };
 
 pub(super) const CMK: &str = "alias/photos";
@@ -133,6 +133,7 @@ pub(super) fn offer(key: &str, version: &str, clock: u64, size: usize) -> Offer 
         session: session().into(),
         origin: origin(),
         data_follows: false,
+        reseals: None,
     }
 }
 
@@ -184,7 +185,7 @@ impl Site {
             store: Arc::new(store),
             catalog: Arc::new(catalog),
             ring: Arc::new(ring),
-            buckets: Buckets::from([(bucket(), CMK.to_owned())]),
+            buckets: Buckets::from([(bucket(), BucketKey::shared(CMK))]),
             region: region(),
             clock,
             rng,

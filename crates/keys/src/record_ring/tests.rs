@@ -225,7 +225,7 @@ async fn no_key_is_used_off_the_record() {
         .for_object(&bucket(), &site.cmk, object)
         .await
         .unwrap();
-    site.ring.open(one.record(), &bucket()).await.unwrap();
+    site.ring.open_anew(one.record(), &bucket()).await.unwrap();
     let kinds = [AuditKind::KeyWrapped, AuditKind::KeyUnwrapped];
     assert_eq!(*site.log.kinds.lock(), kinds);
     site.log.broken.store(true, Ordering::Relaxed);

@@ -91,6 +91,43 @@ pub(super) async fn the_same_version_again_is_known_or_a_conflict(catalog: &dyn 
     assert_eq!(files.len(), 1, "what was written in vain is not known");
 }
 
+pub(super) async fn a_version_sealed_anew_takes_the_place_of_that_sealing_alone(
+    catalog: &dyn Catalog,
+) {
+    catalog.commit(group(vec![version("k", 1)])).await.unwrap();
+    let before = catalog.buckets().await.unwrap();
+    let old = catalog.known(&name("k", "v1")).await.unwrap().unwrap();
+    let anew = |uid: u8, replaces| {
+        let mut anew = version("k", 1);
+        anew.object_uid = ObjectUid([uid; 16]);
+        anew.location.file = "pack-2".to_owned();
+        anew.sequence = catalog.reserve_sequence();
+        anew.replaces = replaces;
+        anew
+    };
+    for (uid, replaces) in [(50, None), (51, Some(ObjectUid([99; 16])))] {
+        let committed = catalog.commit(group(vec![anew(uid, replaces)])).await;
+        let outcomes = committed.unwrap().outcomes;
+        assert!(matches!(outcomes[..], [Outcome::Known(_)]), "{outcomes:?}");
+    }
+    let mut other = anew(52, Some(old.object_uid));
+    other.facts.size += 1;
+    let committed = catalog.commit(group(vec![other])).await.unwrap();
+    assert!(matches!(committed.outcomes[..], [Outcome::Conflict(_)]));
+
+    let committed = catalog.commit(group(vec![anew(53, Some(old.object_uid))]));
+    let outcomes = committed.await.unwrap().outcomes;
+    assert!(matches!(outcomes[..], [Outcome::Stored(_)]), "{outcomes:?}");
+    let new = catalog.known(&name("k", "v1")).await.unwrap().unwrap();
+    assert_eq!(new.object_uid, ObjectUid([53; 16]));
+    assert!(new.sequence > old.sequence);
+    assert_eq!((&new.facts, &new.order), (&old.facts, &old.order));
+    assert_eq!(catalog.buckets().await.unwrap(), before);
+    let files = catalog.files(None, 9).await.unwrap();
+    let objects: Vec<_> = files.iter().map(|file| file.objects).collect();
+    assert_eq!(objects, [0, 1]);
+}
+
 pub(super) async fn a_group_is_looked_up_as_its_versions_one_by_one(catalog: &dyn Catalog) {
     let keys = ["a", "b", "c", "d"];
     let stored = keys.iter().take(3).map(|key| version(key, 1)).collect();

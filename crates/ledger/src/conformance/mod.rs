@@ -55,6 +55,7 @@ pub async fn catalog(make: impl Fn() -> MadeCatalog) {
     catalog::a_commit_is_known_with_its_receipt(&*make().0).await;
     catalog::latest_is_the_highest_order_whatever_came_first(&*make().0).await;
     catalog::the_same_version_again_is_known_or_a_conflict(&*make().0).await;
+    catalog::a_version_sealed_anew_takes_the_place_of_that_sealing_alone(&*make().0).await;
     catalog::a_group_is_looked_up_as_its_versions_one_by_one(&*make().0).await;
     catalog::sequences_grow_in_the_order_of_commits(&*make().0).await;
     let (made, log) = make();

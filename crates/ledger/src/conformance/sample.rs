@@ -242,6 +242,7 @@ pub fn version(of: &str, n: u64) -> NewVersion {
             length: 500,
         },
         sequence: n,
+        replaces: None,
         terms: Some(terms().into()),
     }
 }

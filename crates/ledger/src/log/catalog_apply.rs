@@ -77,9 +77,10 @@ impl CatalogState {
             return Outcome::Purged;
         }
         if let Some(there) = self.version(&new.name) {
-            let repairs = there.quarantined && is_same(&new, &there);
+            let replaces = there.quarantined || new.replaces == Some(there.object_uid);
+            let replaces = replaces && is_same(&new, &there);
             let is_older = sequences == Sequences::Own && there.sequence < new.sequence;
-            if !repairs && !is_older {
+            if !replaces && !is_older {
                 return compare(&new, there);
             }
             self.remove(&new.name);

@@ -157,9 +157,10 @@ impl Group<'_> {
                 table: "versions",
                 finding: "a row is there and cannot be found".to_owned(),
             })?;
-            let repairs = there.quarantined && is_same(&new, &there);
+            let replaces = there.quarantined || new.replaces == Some(there.object_uid);
+            let replaces = replaces && is_same(&new, &there);
             let is_older = self.sequences == Sequences::Own && there.sequence < new.sequence;
-            if !repairs && !is_older {
+            if !replaces && !is_older {
                 return Ok(compare(&new, there));
             }
             self.remove(&new.name)?;

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sealift_archive::{Archive, ArchiveParts, Buckets, Budget, SiteFacts};
+use sealift_archive::{Archive, ArchiveParts, BucketKey, Buckets, Budget, SiteFacts};
 use sealift_host::{OsClock, OsDisk, OsRng};
 use sealift_identity::{GrantRow, Grants, Leaf};
 use sealift_keys::{KEYSTORE_FILE, LocalKeystore, RecordRing, RootSecret};
@@ -104,7 +104,7 @@ impl Stage {
             store: Arc::new(DirectoryStore::new(disk, at("staging"), at("store")).unwrap()),
             catalog: Arc::new(catalog),
             ring: Arc::new(ring),
-            buckets: Buckets::from([(bucket(), cmk.to_owned())]),
+            buckets: Buckets::from([(bucket(), BucketKey::shared(cmk))]),
             region,
             clock: clock.clone(),
             rng,

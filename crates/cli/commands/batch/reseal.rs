@@ -1,0 +1,212 @@
+//! `sealift batch reseal`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use sealift_agent::{
+    Error, Exit,
+    admin::{self, Answers, ObjectRow, Reached, Request, ResealResult, ResealRow},
+};
+use sealift_terms::{Status, VersionName};
+use serde::Serialize;
+
+use super::{manifest::Manifest, report::Report};
+use crate::{
+    cli::Global,
+    commands::{object::prefix, rows},
+    output::{self, Outcome, bytes, counted},
+};
+
+/// Versions that are asked for at once, and the bytes of their names: a request has room
+/// for 64 KiB, and a byte of a name may take six in JSON.
+const ASKED_AT_ONCE: usize = 100;
+const NAME_BYTES_AT_ONCE: usize = 8 * 1024;
+
+#[derive(Debug, Args)]
+pub(crate) struct Reseal {
+    /// BUCKET or BUCKET/PREFIX: every version in it
+    #[arg(required_unless_present = "manifest")]
+    prefix: Option<String>,
+    /// A CSV file that names the versions: bucket, key, version; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "prefix")]
+    manifest: Option<PathBuf>,
+    /// Write what became of each version to this CSV file
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Go on with the batch that wrote the report: what it says is done is left out
+    #[arg(long, requires = "report", conflicts_with = "dry_run")]
+    resume: bool,
+    /// Say what would be done, and whether the keys can be used
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Where names come from.
+enum Names {
+    Manifest(Box<Manifest>),
+    Listing(Answers),
+}
+
+/// What a batch did.
+#[derive(Debug, Default, Serialize)]
+struct Summary {
+    resealed: u64,
+    planned: u64,
+    failed: u64,
+    /// An earlier run did them.
+    skipped: u64,
+    /// Bytes of plaintext of what was sealed anew, or would be.
+    bytes: u64,
+}
+
+struct Run<'a> {
+    json: bool,
+    dry_run: bool,
+    site: &'a Reached,
+    report: Option<Report>,
+    asked: Vec<VersionName>,
+    asked_bytes: usize,
+    summary: Summary,
+}
+
+impl Reseal {
+    pub(crate) async fn run(&self, global: &Global) -> Outcome {
+        let report = match &self.report {
+            Some(path) => Some(Report::open(path, self.resume)?),
+            None => None,
+        };
+        let site = global.reach(&sealift_agent::Offline).await?;
+        let mut names = match &self.manifest {
+            Some(path) => Names::Manifest(Box::new(Manifest::open(path)?)),
+            None => {
+                let (bucket, prefix) = prefix(self.prefix.as_deref())?;
+                Names::Listing(site.ask(Request::Ls(admin::Ls {
+                    bucket,
+                    prefix,
+                    status: Some(Status::Replica),
+                    versions: true,
+                })))
+            }
+        };
+        let mut run = Run {
+            json: global.json,
+            dry_run: self.dry_run,
+            site: &site,
+            report,
+            asked: Vec::new(),
+            asked_bytes: 0,
+            summary: Summary::default(),
+        };
+        while let Some(name) = names.next().await? {
+            run.take(name).await?;
+        }
+        if let Names::Listing(answers) = names {
+            answers.finish().await?;
+        }
+        run.finish().await
+    }
+}
+
+impl Names {
+    async fn next(&mut self) -> Result<Option<VersionName>, Error> {
+        match self {
+            Self::Manifest(manifest) => manifest.next_name(),
+            Self::Listing(answers) => {
+                let row: Option<ObjectRow> = answers.next_row().await?;
+                Ok(row.map(|row| VersionName {
+                    bucket: row.bucket,
+                    key: row.key,
+                    version: row.version,
+                }))
+            }
+        }
+    }
+}
+
+impl Run<'_> {
+    async fn take(&mut self, name: VersionName) -> Result<(), Error> {
+        if self.report.as_ref().is_some_and(|report| report.has(&name)) {
+            self.summary.skipped += 1;
+            return Ok(());
+        }
+        self.asked_bytes += name.key.as_str().len() + name.version.as_str().len();
+        self.asked.push(name);
+        if self.asked.len() >= ASKED_AT_ONCE || self.asked_bytes >= NAME_BYTES_AT_ONCE {
+            self.ask().await?;
+        }
+        Ok(())
+    }
+
+    async fn ask(&mut self) -> Result<(), Error> {
+        self.asked_bytes = 0;
+        let objects = std::mem::take(&mut self.asked);
+        if objects.is_empty() {
+            return Ok(());
+        }
+        let dry_run = self.dry_run;
+        let answers = self
+            .site
+            .ask(Request::Reseal(admin::Reseal { objects, dry_run }));
+        let mut done = Vec::new();
+        let asked = rows(answers, |row: ResealRow| {
+            done.push(row);
+            Ok(())
+        })
+        .await;
+        // What was done is told, whatever became of the rest.
+        for row in &done {
+            self.told(row)?;
+        }
+        if let Some(report) = &mut self.report {
+            report.flush()?;
+        }
+        asked
+    }
+
+    fn told(&mut self, row: &ResealRow) -> Result<(), Error> {
+        match row.result {
+            ResealResult::Resealed => self.summary.resealed += 1,
+            ResealResult::Planned => self.summary.planned += 1,
+            ResealResult::Failed => self.summary.failed += 1,
+        }
+        self.summary.bytes += row.size;
+        if let Some(report) = &mut self.report {
+            report.add(row)?;
+        }
+        if self.json {
+            return output::row(true, row, "");
+        }
+        if row.result == ResealResult::Failed {
+            let reason = row.reason.map(|reason| reason.to_string());
+            return output::print(&format!(
+                "failed    {}/{} version {}: {} ({})",
+                row.object.bucket,
+                output::safe(row.object.key.as_str()),
+                row.object.version,
+                output::safe(row.evidence.as_deref().unwrap_or_default()),
+                reason.unwrap_or_default(),
+            ));
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Outcome {
+        self.ask().await?;
+        let summary = &self.summary;
+        let done = match self.dry_run {
+            true => counted(summary.planned, "version would be", "versions would be"),
+            false => counted(summary.resealed, "version is", "versions are"),
+        };
+        let text = format!(
+            "{done} sealed anew, {}; {} failed, {} done before",
+            bytes(summary.bytes),
+            summary.failed,
+            summary.skipped
+        );
+        output::row(self.json, summary, text)?;
+        Ok(match summary.failed {
+            0 => Exit::Done,
+            _ => Exit::Partly,
+        })
+    }
+}
