@@ -43,6 +43,17 @@ use works::{Scale, Setting};
 /// Where the picture of a full run goes; of any other, below `target`.
 const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/compare.svg");
 
+const USAGE: &str = "\
+cargo xtask compare [--quick] [--only WORK] [--pairs N] [--congestion NAME] [--json]
+
+Runs sealift and what one would pick instead by turns, as root; half an hour without --quick.
+WORK: large, middle, small, small-durable, large-durable, hundred-thousand, million, read,
+streams, long, long-lossy";
+
+/// Flags with a value, and flags without.
+const VALUES: [&str; 3] = ["--only", "--pairs", "--congestion"];
+const FLAGS: [&str; 3] = ["--quick", "--json", "--bench"];
+
 struct Options {
     json: bool,
     scale: Scale,
@@ -50,6 +61,19 @@ struct Options {
     only: Option<String>,
     /// Of both ends of the long path; the kernel's default without it.
     congestion: Option<String>,
+}
+
+/// The first argument that nobody would look at: a run of half an hour is not begun by mistake.
+fn unknown(arguments: &[String]) -> Option<&String> {
+    let mut arguments = arguments.iter().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            flag if FLAGS.contains(&flag) => {}
+            flag if VALUES.contains(&flag) => drop(arguments.next()),
+            _ => return Some(argument),
+        }
+    }
+    None
 }
 
 fn main() -> ExitCode {
@@ -61,6 +85,14 @@ fn main() -> ExitCode {
     };
     if !has("--bench") {
         return ExitCode::SUCCESS; // `cargo test --benches` wants nothing measured.
+    }
+    if has("--help") || has("-h") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    if let Some(unknown) = unknown(&arguments) {
+        eprintln!("compare: {unknown} is not known\n{USAGE}");
+        return ExitCode::from(2);
     }
     let scale = if has("--quick") {
         Scale::Quick

@@ -128,7 +128,7 @@ fn latency(setting: &Setting<'_>) -> io::Result<Vec<Table>> {
         let values: Vec<Vec<f64>> = times.iter().map(of_one).collect();
         Table {
             work: "streams-latency",
-            title: format!("64 bytes there and back through a forwarded connection, {title}"),
+            title: format!("64 bytes there and back, forwarded: {title}"),
             unit: "µs",
             lines: lines(&values, 1.0, |ours, own| own / ours),
             notes: vec![format!("{count} messages a round, one after the other")],
