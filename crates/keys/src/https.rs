@@ -84,6 +84,7 @@ pub struct Endpoint {
     host: String,
     port: u16,
     authority: String,
+    is_link_local: bool,
 }
 
 impl Endpoint {
@@ -123,7 +124,30 @@ impl Endpoint {
                 .unwrap_or(if is_tls { 443 } else { 80 }),
             authority: authority.to_string(),
             host,
+            is_link_local: false,
         })
+    }
+
+    /// Where AWS tells a machine or a container who it is: in the clear, on addresses that
+    /// the machine's own hypervisor or host answers and no network carries.
+    pub(crate) fn of_credentials(url: &str) -> Result<Self, &'static str> {
+        const LOCAL: [&str; 3] = ["169.254.169.254", "169.254.170.2", "169.254.170.23"];
+        let host = url.strip_prefix("http://").unwrap_or_default();
+        match LOCAL.contains(&host) {
+            true => Ok(Self {
+                is_tls: false,
+                host: host.to_owned(),
+                port: 80,
+                authority: host.to_owned(),
+                is_link_local: true,
+            }),
+            false => Self::parse(url),
+        }
+    }
+
+    /// Host and port as in its URL.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// Whether it is asked over TLS.
@@ -245,7 +269,8 @@ impl HttpClient {
         })?;
         let Some(tls) = self.tls.clone().filter(|_| self.endpoint.is_tls) else {
             let is_clear = !self.endpoint.is_tls;
-            return match is_clear && peer.ip().is_loopback() {
+            let is_near = peer.ip().is_loopback() || self.endpoint.is_link_local;
+            return match is_clear && is_near {
                 true => self.speak(stream).await,
                 false => Err(HttpError::InTheClear { address }),
             };

@@ -2,7 +2,7 @@
 //! wrap, and the providers that hold them.
 //!
 //! ```text
-//!                    Providers: LocalKeystore, Transit   RecordRing
+//!                    Providers: LocalKeystore, AwsKms …  RecordRing
 //!   CMK, versions ──▶ wrap / unwrap ◀── KeyRecord ──▶ current(bucket) ──▶ RecordKey ──▶ seal
 //!        ▲                 ▲                          open(record)
 //!   RootSecret      EncryptionContext (bucket, region, record: built, never believed)
@@ -17,6 +17,7 @@
 //! (grants). XAES-256-GCM, which wraps here, never seals object data.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod aws_kms;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod context;
@@ -39,6 +40,7 @@ mod transit;
 mod wraps;
 mod xaes;
 
+pub use aws_kms::{AwsCredentials, AwsKms, AwsKmsSettings, ContainerCredentials, CredentialsFrom};
 pub use context::EncryptionContext;
 pub use error::KeyError;
 pub use facts::FactsKey;
