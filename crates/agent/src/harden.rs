@@ -13,6 +13,7 @@ use crate::{
     Error,
     certifying::roots_of,
     config::{CertificatesFrom, Config, RootKeySource},
+    providers::files_of_services,
 };
 
 /// No core dump, and no other process of this user may read our memory: keys
@@ -121,6 +122,7 @@ fn files_of(config: &Config) -> Vec<PathBuf> {
         files.extend(external.map(|external| external.key_file.clone()));
         files.push(roots_of(acme));
     }
+    files.extend(files_of_services(config));
     match &config.root_key {
         RootKeySource::File(path) | RootKeySource::PassphraseFile(path) => files.push(path.clone()),
         RootKeySource::Credential(_) => {}

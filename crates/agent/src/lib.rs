@@ -29,6 +29,7 @@ mod logging;
 mod metrics;
 mod offline;
 mod operations;
+mod providers;
 mod running;
 mod setup;
 mod signals;

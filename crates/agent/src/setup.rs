@@ -8,12 +8,14 @@ use std::{
     sync::Arc,
 };
 
-use sealift_keys::{KEYSTORE_FILE, KeyDescription, LocalKeystore, RootSecret};
+use sealift_keys::{
+    KEYSTORE_FILE, KeyDescription, KeyName, LocalKeystore, ProviderKind, RootSecret,
+};
 use sealift_terms::{KeyAlias, Region};
 
 use crate::{
     Error, World,
-    config::{Config, Source, Template},
+    config::{Bucket, Config, Source, Template},
 };
 
 /// A site to be made.
@@ -103,7 +105,9 @@ fn keystore(config: &Config, world: &World) -> Result<LocalKeystore, Error> {
 /// One key of the site's region for every bucket.
 fn make_keys(keystore: &LocalKeystore, config: &Config) -> Result<Vec<KeyDescription>, Error> {
     let region: &Region = &config.site.region;
-    for bucket in &config.buckets {
+    // Those of key services are made there.
+    let is_own = |bucket: &&Bucket| KeyName::parse(&bucket.key).provider == ProviderKind::Local;
+    for bucket in config.buckets.iter().filter(is_own) {
         let known = keystore.list().iter().any(|key| {
             key.id.as_str() == bucket.key
                 || key

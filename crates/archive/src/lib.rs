@@ -70,7 +70,7 @@ pub use quarantine::Expired;
 pub use read::{ObjectRange, ObjectReader};
 pub use rebuild::{RebuildReport, rebuild};
 pub use reseal::{Resealed, Reseals};
-pub use rewrap::{Rewrap, RewrapFinding, Rewrapped};
+pub use rewrap::{Rewrap, RewrapFinding, Rewrapped, WrappedBy};
 pub use scrub::{ScrubState, Scrubbed, Scrubber};
 pub use upload::Upload;
 pub use verify::{Depth, Sink, VerifySummary};

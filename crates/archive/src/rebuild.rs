@@ -356,6 +356,7 @@ fn is_about_the_object(error: &ArchiveError) -> bool {
             error,
             KeyError::NotUsable { .. }
                 | KeyError::AccessDenied { .. }
+                | KeyError::ForeignProvider { .. }
                 | KeyError::Throttled { .. }
                 | KeyError::Unavailable { .. }
                 | KeyError::Audit(_)

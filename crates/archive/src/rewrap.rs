@@ -9,7 +9,7 @@
 //! A crash between any two steps leaves a record that opens, under the old key or the new:
 //! the next round goes on with those that the catalog still has under the old.
 
-use sealift_keys::{KeyDescription, KeyError, KeyRecord, OpenRecord};
+use sealift_keys::{KeyDescription, KeyError, KeyName, KeyRecord, OpenRecord, ProviderKind};
 use sealift_ledger::RecordRow;
 use sealift_terms::{BucketName, KeyId, RecordId};
 
@@ -23,12 +23,32 @@ const GROUP_MAX: usize = 64;
 pub struct Rewrap {
     /// Only those of this bucket.
     pub bucket: Option<BucketName>,
-    /// Only those under this key, and of its versions only under this one.
-    pub from: Option<(KeyId, Option<String>)>,
+    /// Only those under this key.
+    pub from: Option<WrappedBy>,
     /// The key, by id or alias: its newest version wraps.
     pub to: String,
     /// Only say what would be done.
     pub dry_run: bool,
+}
+
+/// A key, or one version of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrappedBy {
+    /// Whose key it is.
+    pub provider: ProviderKind,
+    /// Its id there.
+    pub cmk: KeyId,
+    /// Its version; every one without it.
+    pub version: Option<String>,
+}
+
+impl WrappedBy {
+    fn wraps(&self, record: &KeyRecord) -> bool {
+        let version = self.version.as_ref();
+        record.provider == self.provider
+            && record.cmk == self.cmk
+            && version.is_none_or(|version| record.cmk_version == *version)
+    }
 }
 
 /// What became of one record.
@@ -46,9 +66,7 @@ pub struct RewrapFinding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rewrapped {
     /// The key that wraps now.
-    pub cmk: KeyId,
-    /// Its version.
-    pub cmk_version: String,
+    pub key: KeyDescription,
     /// Records that were wrapped anew, or would be.
     pub records: u64,
     /// Those that were under that version already.
@@ -79,8 +97,7 @@ impl Archive {
     ) -> Result<Rewrapped> {
         let target = self.rewrap_target(&wanted.to).await?;
         let mut done = Rewrapped {
-            cmk: target.id,
-            cmk_version: target.current,
+            key: target,
             records: 0,
             current: 0,
             failed: 0,
@@ -97,7 +114,7 @@ impl Archive {
             let selected: Vec<_> = page.iter().filter(|row| wanted.selects(row)).collect();
             for group in selected.chunks(GROUP_MAX) {
                 self.core
-                    .rewrap_group(group, wanted.dry_run, &mut done, sink)
+                    .rewrap_group(group, wanted, &mut done, sink)
                     .await?;
             }
         }
@@ -107,12 +124,7 @@ impl Archive {
 impl Rewrap {
     fn selects(&self, row: &RecordRow) -> bool {
         let bucket = self.bucket.as_ref();
-        let from = self.from.as_ref();
         bucket.is_none_or(|bucket| row.bucket == *bucket)
-            && from.is_none_or(|(key, version)| {
-                let version = version.as_ref();
-                row.cmk == *key && version.is_none_or(|version| row.cmk_version == *version)
-            })
     }
 }
 
@@ -120,25 +132,40 @@ impl Core {
     async fn rewrap_group(
         &self,
         group: &[&RecordRow],
-        dry_run: bool,
+        wanted: &Rewrap,
         done: &mut Rewrapped,
         sink: &mut (dyn FnMut(RewrapFinding) + Send),
     ) -> Result<()> {
-        let mut wrapped = Vec::new();
+        let (mut wrapped, to) = (Vec::new(), done.key.clone());
+        let name = KeyName::new(to.provider, to.id.as_str()).to_string();
+        let to = WrappedBy {
+            provider: to.provider,
+            cmk: to.id,
+            version: Some(to.current),
+        };
         for row in group {
-            if row.cmk == done.cmk && row.cmk_version == done.cmk_version {
+            let record = KeyRecord::from_json(row.json.as_bytes());
+            let by = |by: &WrappedBy| record.as_ref().is_ok_and(|record| by.wraps(record));
+            if wanted.from.as_ref().is_some_and(|from| !by(from)) {
+                continue;
+            }
+            if by(&to) {
                 done.current += 1;
                 continue;
             }
-            if dry_run {
+            if wanted.dry_run {
                 done.records += 1;
                 continue;
             }
-            match self.rewrap_one(row, &done.cmk).await {
+            let rewrapped = match record {
+                Ok(record) => self.ring.rewrap(&record, &row.bucket, &name).await,
+                Err(error) => Err(error),
+            };
+            match rewrapped {
                 Ok(open) => wrapped.push(open),
                 Err(error) => {
                     // The new key is at fault, not this record: nothing else would do better.
-                    self.ring.check(done.cmk.as_str()).await?;
+                    self.ring.check(&name).await?;
                     if matches!(error, KeyError::Audit(_)) {
                         return Err(error.into());
                     }
@@ -152,15 +179,6 @@ impl Core {
             }
         }
         self.replace(wrapped, done).await
-    }
-
-    async fn rewrap_one(
-        &self,
-        row: &RecordRow,
-        cmk: &KeyId,
-    ) -> std::result::Result<OpenRecord, KeyError> {
-        let record = KeyRecord::from_json(row.json.as_bytes())?;
-        self.ring.rewrap(&record, &row.bucket, cmk.as_str()).await
     }
 
     /// Puts records in place of what there is of them: in the store first, so that a

@@ -2,7 +2,7 @@
 
 mod one;
 
-use sealift_keys::{KeyError, KeyRecord};
+use sealift_keys::KeyRecord;
 use sealift_ledger::{FileRow, ListVersions, RecordRow, VersionKind, VersionRow};
 use sealift_seal::{Expected, Found, Scanner, Tail};
 use sealift_store::{StoreEntry, StoreError, StoreName, blocking};
@@ -224,19 +224,18 @@ impl Examination<'_> {
 
 /// Whether an error is about one object and not about the archive's surroundings.
 fn is_about_the_object(error: &ArchiveError) -> bool {
-    matches!(
-        error,
+    match error {
+        ArchiveError::Key(error) => error.is_about_the_record(),
         ArchiveError::Seal(_)
-            | ArchiveError::RecordMissing(_)
-            | ArchiveError::Quarantined(_)
-            | ArchiveError::ChecksumMismatch { .. }
-            | ArchiveError::Store(
-                StoreError::NoSuchFile { .. }
-                    | StoreError::StoreFailed { .. }
-                    | StoreError::Name(_)
-            )
-            | ArchiveError::Key(KeyError::ContextMismatch { .. } | KeyError::RecordDamaged { .. })
-    )
+        | ArchiveError::RecordMissing(_)
+        | ArchiveError::Quarantined(_)
+        | ArchiveError::ChecksumMismatch { .. } => true,
+        ArchiveError::Store(error) => matches!(
+            error,
+            StoreError::NoSuchFile { .. } | StoreError::StoreFailed { .. } | StoreError::Name(_)
+        ),
+        _ => false,
+    }
 }
 
 impl Core {

@@ -50,14 +50,16 @@ pub enum KeyError {
         key: String,
         /// Its region.
         found: Region,
-        /// The site's region.
+        /// The site's region, as its provider calls it.
         wanted: Region,
     },
     /// The provider refused this caller.
-    #[error("the provider refuses the use of key {key}")]
+    #[error("the provider refuses the use of key {key}: {told}")]
     AccessDenied {
         /// The CMK.
         key: String,
+        /// What the provider said, which names the missing right where it is one that does.
+        told: String,
     },
     /// The provider asks for fewer calls.
     #[error("the provider is throttling calls for key {key}")]
@@ -80,6 +82,20 @@ pub enum KeyError {
         /// The context that was used.
         expected: String,
     },
+    /// As [`ContextMismatch`](Self::ContextMismatch), with what the record says of itself.
+    #[error(
+        "the wrapped key of record {record} does not open under the context expected here, \
+         {expected}; the record says it was wrapped for {found}{}",
+        if expected == found { ", the same: it was altered" } else { "" }
+    )]
+    ContextDiffers {
+        /// The record.
+        record: RecordId,
+        /// The context that was used.
+        expected: String,
+        /// The context that the record would have: it is not believed.
+        found: String,
+    },
     /// A record that was wrapped anew opened to another key: it was not put in place.
     #[error("key record {record} opened to another key after it was wrapped anew")]
     RewrapDiffers {
@@ -87,12 +103,28 @@ pub enum KeyError {
         record: RecordId,
     },
     /// The record belongs to a provider that is not configured.
-    #[error("the key record names provider {found}, configured is {configured}")]
+    #[error("provider {found}, whose key it is, is not configured")]
     ForeignProvider {
         /// The provider named.
         found: ProviderKind,
-        /// The provider in use.
-        configured: ProviderKind,
+    },
+    /// The CMK is there, and not of the sort that wraps record keys.
+    #[error("key {key} cannot wrap: {what}")]
+    Unsuitable {
+        /// The CMK.
+        key: String,
+        /// What it is.
+        what: String,
+    },
+    /// A version of a CMK wrapped as often as is safe with random nonces of 96 bits.
+    #[error("version {version} of key {key} has wrapped {wraps} times, which is all it may")]
+    WornOut {
+        /// The CMK.
+        key: String,
+        /// Its version.
+        version: String,
+        /// How often.
+        wraps: u64,
     },
     /// A record is not what its sort has to be.
     #[error("the key record is damaged: {what}")]
@@ -177,6 +209,34 @@ impl KeyError {
         }
     }
 
+    /// The same error under the name by which the key was asked for.
+    #[must_use]
+    pub(crate) fn naming(mut self, name: &str) -> Self {
+        match &mut self {
+            Self::Missing { key }
+            | Self::VersionMissing { key, .. }
+            | Self::NotUsable { key, .. }
+            | Self::StateForbids { key, .. }
+            | Self::WrongRegion { key, .. }
+            | Self::AccessDenied { key, .. }
+            | Self::Throttled { key }
+            | Self::Unavailable { key, .. }
+            | Self::Unsuitable { key, .. }
+            | Self::WornOut { key, .. } => name.clone_into(key),
+            _ => {}
+        }
+        self
+    }
+
+    /// Whether it is about one record, and says nothing of its key.
+    #[must_use]
+    pub fn is_about_the_record(&self) -> bool {
+        matches!(
+            self,
+            Self::ContextMismatch { .. } | Self::ContextDiffers { .. } | Self::RecordDamaged { .. }
+        )
+    }
+
     /// The reason code of an object that fails because of this.
     #[must_use]
     pub fn reason(&self) -> Reason {
@@ -190,11 +250,15 @@ impl KeyError {
             Self::WrongRegion { .. } => Reason::DstKmsKeyWrongRegion,
             Self::AccessDenied { .. } => Reason::DstKmsAccessDenied,
             Self::Throttled { .. } => Reason::DstKmsThrottled,
-            Self::ContextMismatch { .. } => Reason::EncryptionContextMismatch,
+            Self::ContextMismatch { .. } | Self::ContextDiffers { .. } => {
+                Reason::EncryptionContextMismatch
+            }
             Self::RecordDamaged { .. } => Reason::DstObjectDamaged,
             Self::Audit(_) => Reason::AuditUnavailable,
             Self::Unavailable { .. }
             | Self::RewrapDiffers { .. }
+            | Self::Unsuitable { .. }
+            | Self::WornOut { .. }
             | Self::AliasTaken { .. }
             | Self::KeystoreExists { .. }
             | Self::BackupForeign { .. }
@@ -222,7 +286,10 @@ mod tests {
         for (error, reason) in [
             (KeyError::Missing { key: key() }, Reason::DstKmsKeyMissing),
             (
-                KeyError::AccessDenied { key: key() },
+                KeyError::AccessDenied {
+                    key: key(),
+                    told: "no".to_owned(),
+                },
                 Reason::DstKmsAccessDenied,
             ),
             (KeyError::Throttled { key: key() }, Reason::DstKmsThrottled),

@@ -303,6 +303,7 @@ impl KeyProvider for LocalKeystore {
         let version = cmk.current().ok_or_else(|| missing(key))?;
         let kek = Xaes256Gcm::new(version.material.expose());
         Ok(Wrapped {
+            provider: ProviderKind::Local,
             cmk: cmk.id.clone(),
             cmk_version: version.id.clone(),
             bytes: kek.seal(&*self.world.rng, &context.aad(), record_key.as_bytes()),
@@ -314,6 +315,7 @@ impl KeyProvider for LocalKeystore {
         wrapped: &Wrapped,
         context: &EncryptionContext,
     ) -> Result<RecordKey, KeyError> {
+        wrapped.is_of(ProviderKind::Local)?;
         let body = self.body();
         let cmk = body.usable(wrapped.cmk.as_str())?;
         let version =

@@ -2,7 +2,7 @@
 //! wrap, and the providers that hold them.
 //!
 //! ```text
-//!                    KeyProvider (LocalKeystore, …)      RecordRing
+//!                    Providers: LocalKeystore, AwsKms …  RecordRing
 //!   CMK, versions ──▶ wrap / unwrap ◀── KeyRecord ──▶ current(bucket) ──▶ RecordKey ──▶ seal
 //!        ▲                 ▲                          open(record)
 //!   RootSecret      EncryptionContext (bucket, region, record: built, never believed)
@@ -17,30 +17,44 @@
 //! (grants). XAES-256-GCM, which wraps here, never seals object data.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod aws_kms;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod context;
 mod envelope;
 mod error;
 mod facts;
+mod https;
+mod key_name;
 mod keystore;
 mod material;
+mod paced;
 mod provider;
+mod providers;
 mod record;
 mod record_ring;
 mod root;
 mod state;
 mod stretched;
+mod transit;
+mod wraps;
 mod xaes;
 
+pub use aws_kms::{AwsCredentials, AwsKms, AwsKmsSettings, ContainerCredentials, CredentialsFrom};
 pub use context::EncryptionContext;
 pub use error::KeyError;
 pub use facts::FactsKey;
+pub use https::Endpoint;
+pub use key_name::KeyName;
 pub use keystore::{Backup, KEYSTORE_FILE, LocalKeystore, Restored};
+pub use paced::{Pace, Paced};
 pub use provider::{KeyDescription, KeyProvider, KeyVersion, ProviderKind, Wrapped};
+pub use providers::Providers;
 pub use record::{KeyRecord, RecordKind};
 pub use record_ring::{KEY_STATE_RECHECKED, OpenRecord, RecordRing, RingCounters};
 pub use root::{PassphraseCost, RootSecret};
 pub use state::KeyState;
 pub use stretched::StretchedPassphrase;
+pub use transit::{Transit, TransitSettings};
+pub use wraps::{WRAPS_FILE, WrapCounter};
 pub use xaes::{NotAuthentic, Xaes256Gcm};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use sealift_seal::RecordKey;
-use sealift_terms::{KeyAlias, KeyId, Region, Timestamp};
+use sealift_terms::{KeyAlias, KeyId, Region, Rng, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{EncryptionContext, KeyError, KeyState};
@@ -24,14 +24,25 @@ pub enum ProviderKind {
     Pkcs11,
 }
 
-impl fmt::Display for ProviderKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl ProviderKind {
+    /// Every sort.
+    pub const ALL: [Self; 4] = [Self::Local, Self::AwsKms, Self::Transit, Self::Pkcs11];
+
+    /// Its word in key records and in front of the names of keys.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::Local => "local",
             Self::AwsKms => "aws-kms",
             Self::Transit => "transit",
             Self::Pkcs11 => "pkcs11",
-        })
+        }
+    }
+}
+
+impl fmt::Display for ProviderKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 
@@ -42,7 +53,7 @@ pub struct KeyVersion {
     pub id: String,
     /// When it was made.
     pub created: Timestamp,
-    /// Whether a verified backup holds it.
+    /// Whether a verified backup holds it; always for a provider that looks after that itself.
     pub backed_up: bool,
 }
 
@@ -71,12 +82,26 @@ pub struct KeyDescription {
 /// A wrapped record key, and what wrapped it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrapped {
+    /// Whose CMK it is.
+    pub provider: ProviderKind,
     /// The CMK.
     pub cmk: KeyId,
     /// The version of the CMK.
     pub cmk_version: String,
     /// The provider's ciphertext.
     pub bytes: Vec<u8>,
+}
+
+impl Wrapped {
+    /// Refuses what another sort of provider wrapped.
+    pub(crate) fn is_of(&self, kind: ProviderKind) -> Result<(), KeyError> {
+        match self.provider == kind {
+            true => Ok(()),
+            false => Err(KeyError::ForeignProvider {
+                found: self.provider,
+            }),
+        }
+    }
 }
 
 /// Holds CMKs of a region and never lets them out.
@@ -107,10 +132,35 @@ pub trait KeyProvider: Send + Sync + fmt::Debug {
     /// Unwraps a record key that any version of a CMK wrapped.
     ///
     /// # Errors
-    /// [`KeyError::ContextMismatch`] under another context or when altered.
+    /// [`KeyError::ContextMismatch`] under another context or when altered,
+    /// [`KeyError::ForeignProvider`] for what another sort of provider wrapped.
     async fn unwrap(
         &self,
         wrapped: &Wrapped,
         context: &EncryptionContext,
     ) -> Result<RecordKey, KeyError>;
+
+    /// Makes a record key and wraps it, in one call where the provider has one for that.
+    ///
+    /// # Errors
+    /// As [`wrap`](Self::wrap).
+    async fn generate(
+        &self,
+        key: &str,
+        context: &EncryptionContext,
+        rng: &dyn Rng,
+    ) -> Result<(RecordKey, Wrapped), KeyError> {
+        let record_key = RecordKey::random(rng);
+        let wrapped = self.wrap(key, &record_key, context).await?;
+        Ok((record_key, wrapped))
+    }
+
+    /// How the provider is reached, for whoever checks a configuration: its address and
+    /// what was negotiated with it. Nothing for one within this process.
+    ///
+    /// # Errors
+    /// [`KeyError`] when it cannot be asked.
+    async fn reached(&self, _key: &str) -> Result<Option<String>, KeyError> {
+        Ok(None)
+    }
 }

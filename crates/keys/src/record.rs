@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use sealift_terms::{BucketName, KeyId, ObjectUid, RecordId, Region, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{EncryptionContext, KeyError, ProviderKind, Wrapped};
+use crate::{EncryptionContext, KeyError, KeyName, ProviderKind, Wrapped};
 
 /// A record file is never longer than this: a provider's ciphertext is at most
 /// 6,144 bytes (AWS KMS), the names are bounded.
@@ -99,10 +99,17 @@ impl KeyRecord {
         Self::from_json(json.as_bytes())
     }
 
+    /// The name of its CMK for whoever asks several providers.
+    #[must_use]
+    pub fn key_name(&self) -> String {
+        KeyName::new(self.provider, self.cmk.as_str()).to_string()
+    }
+
     /// What its provider has to unwrap.
     #[must_use]
     pub fn to_wrapped(&self) -> Wrapped {
         Wrapped {
+            provider: self.provider,
             cmk: self.cmk.clone(),
             cmk_version: self.cmk_version.clone(),
             bytes: self.wrapped.clone(),

@@ -298,7 +298,7 @@ impl RecordRing {
         self.calls_made.fetch_add(1, Ordering::Relaxed);
         let wrapped = self.provider.wrap(cmk, old.key(), &context).await?;
         let new = KeyRecord {
-            provider: self.provider.kind(),
+            provider: wrapped.provider,
             cmk: wrapped.cmk,
             cmk_version: wrapped.cmk_version,
             wrapped: wrapped.bytes,
@@ -402,20 +402,19 @@ impl RecordRing {
         self.check(cmk).await?;
         let now = self.clock.monotonic();
         let id = RecordId::random(&*self.rng);
-        let key = RecordKey::random(&*self.rng);
         let context = match object {
             Some(object) => EncryptionContext::object(bucket, &self.region, id, object),
             None => EncryptionContext::bucket(bucket, &self.region, id),
         };
         self.calls_made.fetch_add(1, Ordering::Relaxed);
-        let wrapped = self.provider.wrap(cmk, &key, &context).await?;
+        let (key, wrapped) = self.provider.generate(cmk, &context, &*self.rng).await?;
         let record = KeyRecord {
             id,
             kind: object.map_or(RecordKind::Bucket, |_| RecordKind::Object),
             bucket: bucket.clone(),
             object,
             region: self.region.clone(),
-            provider: self.provider.kind(),
+            provider: wrapped.provider,
             cmk: wrapped.cmk,
             cmk_version: wrapped.cmk_version,
             wrapped: wrapped.bytes,
@@ -435,15 +434,19 @@ impl RecordRing {
         record: &KeyRecord,
         bucket: &BucketName,
     ) -> Result<OpenRecord, KeyError> {
-        if record.provider != self.provider.kind() {
-            return Err(KeyError::ForeignProvider {
-                found: record.provider,
-                configured: self.provider.kind(),
-            });
-        }
         let context = record.context_for(bucket, &self.region);
         self.calls_made.fetch_add(1, Ordering::Relaxed);
-        let key = self.provider.unwrap(&record.to_wrapped(), &context).await?;
+        let unwrapped = self.provider.unwrap(&record.to_wrapped(), &context).await;
+        let key = unwrapped.map_err(|error| match error {
+            KeyError::ContextMismatch { expected } => KeyError::ContextDiffers {
+                record: record.id,
+                expected,
+                found: record
+                    .context_for(&record.bucket, &record.region)
+                    .to_string(),
+            },
+            error => error,
+        })?;
         self.put_on_record(AuditKind::KeyUnwrapped, record)?;
         Ok(OpenRecord {
             record: record.clone(),
@@ -467,7 +470,7 @@ impl RecordRing {
         }
         let round = self.round();
         if held.round != round || now.saturating_sub(held.checked_at) >= KEY_STATE_RECHECKED {
-            let key = self.check(held.open.record.cmk.as_str()).await?;
+            let key = self.check(&held.open.record.key_name()).await?;
             (held.checked_at, held.round) = (now, round);
             return Ok(!for_sealing || key.current == held.open.record.cmk_version);
         }

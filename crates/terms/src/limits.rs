@@ -280,3 +280,33 @@ pub const FORWARD_CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 pub const FORWARD_IDLE_DEFAULT: Duration = Duration::from_secs(12 * 3600);
 /// The longest such time that can be configured: 30 days.
 pub const FORWARD_IDLE_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// An answer of a key service.
+pub const KEY_SERVICE_ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// A key service is waited for so long, from connecting to the end of its answer.
+pub const KEY_SERVICE_TIME_MAX: Duration = Duration::from_secs(5);
+/// Connections to a key service that are kept for the next call.
+pub const KEY_SERVICE_CONNECTIONS_IDLE_MAX: usize = 4;
+/// A token for a key service, as its file.
+pub const KEY_SERVICE_TOKEN_BYTES_MAX: usize = 16 * 1024;
+/// How long a call waits for its turn, or asks a throttled key service again, before its
+/// object is refused for now.
+pub const KEY_CALL_PATIENCE_MAX: Duration = Duration::from_secs(2);
+/// A key service in trouble is left alone for this long at most, then asked again.
+pub const KEY_TROUBLE_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Keys whose description is remembered.
+pub const KEY_DESCRIPTIONS_MAX: usize = 256;
+/// How long the description of a key service's key is good for unless the configuration
+/// says otherwise; a key that is disabled is used for that much longer at most.
+pub const KEY_STATE_KNOWN_DEFAULT: Duration = Duration::from_secs(30);
+/// The longest such time that can be configured.
+pub const KEY_STATE_KNOWN_MAX: Duration = RECORD_KEY_CACHED_MAX;
+/// Calls a second to a key service unless the configuration says otherwise.
+pub const KEY_CALLS_PER_SEC_DEFAULT: u64 = 100;
+/// The most calls a second that can be configured.
+pub const KEY_CALLS_PER_SEC_MAX: u64 = 100_000;
+/// What a provider makes of a record key (AWS KMS: 6,144 bytes).
+pub const WRAPPED_BYTES_MAX: usize = 6_144;
+/// A version of a CMK wraps this often under random 96-bit nonces (2^31).
+pub const WRAPS_PER_VERSION_MAX: u64 = 1 << 31;
+/// The file that counts them.
+pub const WRAP_COUNTS_BYTES_MAX: usize = 1 << 20;

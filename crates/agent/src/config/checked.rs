@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use sealift_forward::{Forward, Target};
 use sealift_identity::{Demands, DnsAgent, Grants, OwnDemands, TlsPolicy};
+use sealift_keys::{Endpoint, Pace, ProviderKind};
 use sealift_sender::Timetable;
 use sealift_terms::{
     BucketName, Identity, Networks, PartSize, PeerName, Region, RuleName, SiteName,
@@ -23,6 +24,8 @@ pub struct Config {
     pub identity: IdentityFiles,
     /// `[keys]`.
     pub root_key: RootKeySource,
+    /// `[keys.transit]` and the like: key services beside the keystore.
+    pub key_services: KeyServices,
     /// `[tls]`.
     pub tls: TlsPolicy,
     /// `[listen]`: where peers are awaited; without it this agent only dials.
@@ -204,6 +207,43 @@ pub enum RootKeySource {
     Credential(String),
     /// A file that holds a passphrase.
     PassphraseFile(PathBuf),
+}
+
+/// The key services of a site, one of a sort.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyServices {
+    /// `[keys.transit]`.
+    pub transit: Option<TransitService>,
+}
+
+impl KeyServices {
+    /// The section that a provider's keys need, and whether it is there.
+    #[must_use]
+    pub fn section(&self, provider: ProviderKind) -> (&'static str, bool) {
+        match provider {
+            ProviderKind::Transit => ("[keys.transit]", self.transit.is_some()),
+            ProviderKind::AwsKms => ("[keys.aws_kms]", false),
+            ProviderKind::Pkcs11 => ("[keys.pkcs11]", false),
+            _ => ("[keys]", true),
+        }
+    }
+}
+
+/// `[keys.transit]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransitService {
+    /// The server.
+    pub endpoint: Endpoint,
+    /// Where the engine is mounted.
+    pub mount: String,
+    /// The namespace, where the server has some.
+    pub namespace: Option<String>,
+    /// The token.
+    pub token_file: PathBuf,
+    /// The roots that vouch for the server, PEM; those of the system without it.
+    pub roots_file: Option<PathBuf>,
+    /// How it may be asked.
+    pub pace: Pace,
 }
 
 /// `[limits]`.

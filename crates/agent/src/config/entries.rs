@@ -4,11 +4,12 @@
 use std::{collections::BTreeMap, fmt::Display, ops::Range, str::FromStr, time::Duration};
 
 use sealift_identity::{Action, GrantRow, Grants};
+use sealift_keys::KeyName;
 use sealift_terms::{BucketName, Identity, NameError, PeerName, limits};
 use toml::Spanned;
 
 use super::{
-    checked::{Bucket, DialFor, Peer, Rule, SourceDirectory},
+    checked::{Bucket, DialFor, KeyServices, Peer, Rule, SourceDirectory},
     checker::Checker,
     error::Place,
     identity::peer_demands,
@@ -154,7 +155,11 @@ fn dial_for(
     Some(dial)
 }
 
-pub(super) fn buckets(c: &mut Checker<'_>, raw: &[Spanned<raw::Bucket>]) -> Vec<Bucket> {
+pub(super) fn buckets(
+    c: &mut Checker<'_>,
+    raw: &[Spanned<raw::Bucket>],
+    services: &KeyServices,
+) -> Vec<Bucket> {
     let mut seen = Seen::new("bucket.name");
     let mut buckets = Vec::new();
     for entry in raw.iter().map(Spanned::get_ref) {
@@ -164,6 +169,15 @@ pub(super) fn buckets(c: &mut Checker<'_>, raw: &[Spanned<raw::Bucket>]) -> Vec<
             continue;
         };
         seen.once(c, &name, entry.name.span());
+        if let (section, false) = services.section(KeyName::parse(key.as_str()).provider) {
+            c.refuse::<()>(
+                "bucket.key",
+                &entry.key.span(),
+                format!("{:?}", key.as_str()),
+                format!("a key of a provider that this file has: {section} is not in it"),
+                "add that section, or name a key of the embedded keystore, as in alias/photos",
+            );
+        }
         let key_place = c.place(&entry.key.span());
         buckets.push(Bucket {
             name,

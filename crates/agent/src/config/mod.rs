@@ -13,6 +13,7 @@ mod entries;
 mod error;
 mod forwards;
 mod identity;
+mod key_services;
 mod limit;
 mod named;
 mod overrides;
@@ -31,8 +32,8 @@ use sealift_terms::limits;
 
 pub use checked::{
     Acme, Bucket, Ca, CertificatesFrom, Challenge, Compression, Config, DialFor, ExternalAccount,
-    IdentityFiles, Issuer, Limits, Listen, Log, LogFormat, Memory, Peer, RootKeySource, Rule,
-    Scrub, Site, SourceDirectory,
+    IdentityFiles, Issuer, KeyServices, Limits, Listen, Log, LogFormat, Memory, Peer,
+    RootKeySource, Rule, Scrub, Site, SourceDirectory, TransitService,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;
@@ -174,10 +175,11 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
     let site = check::site(c, &raw.site);
     let identity = identity::identity(c, raw, &data_dir);
     let root_key = check::root_key(c, raw.keys.get_ref(), &raw.keys.span());
+    let key_services = key_services::key_services(c, raw.keys.get_ref());
     let listen = check::listen(c, &raw.listen);
     let admin = check::admin(c, &raw.admin);
     let peers = entries::peers(c, &raw.peers, raw.listen.address.is_some());
-    let buckets = entries::buckets(c, &raw.buckets);
+    let buckets = entries::buckets(c, &raw.buckets, &key_services);
     let sources = entries::sources(c, &raw.sources, &data_dir);
     let declared = entries::Declared::new(raw);
     let rules = entries::rules(c, &raw.rules, &declared);
@@ -195,6 +197,7 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
         site: site?,
         identity: identity?,
         root_key: root_key?,
+        key_services,
         listen,
         admin,
         peers,

@@ -103,6 +103,19 @@ pub(crate) struct Keys {
     pub(crate) root_key_file: Option<Text>,
     pub(crate) root_key_credential: Option<Text>,
     pub(crate) root_key_passphrase_file: Option<Text>,
+    pub(crate) transit: Option<Spanned<Transit>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Transit {
+    pub(crate) address: Text,
+    pub(crate) mount: Option<Text>,
+    pub(crate) namespace: Option<Text>,
+    pub(crate) token_file: Text,
+    pub(crate) roots_file: Option<Text>,
+    pub(crate) calls_per_sec: Option<Number>,
+    pub(crate) state_known_secs: Option<Number>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,7 +4,7 @@ use std::{error::Error as StdError, io};
 
 use sealift_host::SecretFileError;
 use sealift_identity::IdentityError;
-use sealift_keys::KeyError;
+use sealift_keys::{KeyError, KeyName, ProviderKind};
 use sealift_ledger::LedgerError;
 
 /// What is said of an object that is asked for where it is not archived but sent.
@@ -44,18 +44,30 @@ pub(crate) fn database_hint(which: &str, error: &LedgerError) -> &'static str {
 }
 
 /// The same, with the key in the command that is to be run.
-pub(super) fn of_key(error: &KeyError) -> String {
+pub(crate) fn of_key(error: &KeyError) -> String {
     let hint = key_hint(error);
     match error {
-        KeyError::NotUsable { key, .. } | KeyError::StateForbids { key, .. } => with_key(hint, key),
+        KeyError::NotUsable { key, .. }
+        | KeyError::StateForbids { key, .. }
+        | KeyError::Missing { key } => with_key(hint, key),
         _ => hint.to_owned(),
     }
 }
 
-/// A hint or remedy whose command names a key that is known.
+/// A hint or remedy whose command names a key that is known. A key of a key service is
+/// changed there, and by no command of ours.
 pub(crate) fn with_key(hint: &str, key: &str) -> String {
-    hint.replace(" KEY`", &format!(" {key}`"))
+    match KeyName::parse(key).provider {
+        ProviderKind::Local => hint.replace(" KEY`", &format!(" {key}`")),
+        provider => match hint.split_once(OWN_COMMAND) {
+            Some((what, _)) => format!("{what} at its provider, {provider}"),
+            None => hint.to_owned(),
+        },
+    }
 }
+
+/// Where a hint goes over to a command that changes the embedded keystore.
+const OWN_COMMAND: &str = ": `sealift keys ";
 
 fn key_hint(error: &KeyError) -> &'static str {
     match error {
@@ -64,7 +76,17 @@ fn key_hint(error: &KeyError) -> &'static str {
              is made by `sealift init`"
         }
         KeyError::KeystoreIo { .. } => "check the disk, and that the agent's user may write there",
+        KeyError::Missing { key } if KeyName::parse(key).provider != ProviderKind::Local => {
+            error.reason().remedy()
+        }
         KeyError::Missing { .. } => "list what there is with `sealift keys list`",
+        KeyError::ForeignProvider { .. } => {
+            "add its section to the configuration, as in [keys.transit]"
+        }
+        KeyError::WornOut { .. } => "give the key a new version: rotate it at its provider",
+        KeyError::Unsuitable { .. } => {
+            "name a key that wraps: see \"Key services\" in docs/operations.md"
+        }
         KeyError::AliasTaken { .. } => {
             "choose another alias; `sealift keys rotate` gives the same key a new version"
         }

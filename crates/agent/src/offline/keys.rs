@@ -1,17 +1,19 @@
 //! The checks of keys: they seal and open here, and would outlive this disk.
 
-use sealift_keys::{EncryptionContext, KeyError, KeyProvider, LocalKeystore};
+use std::sync::Arc;
+
+use sealift_keys::{EncryptionContext, KeyDescription, KeyError, KeyProvider, LocalKeystore};
 use sealift_ledger::key_use_in;
-use sealift_seal::RecordKey;
 use sealift_terms::RecordId;
 
 use super::{chain, counted, place};
 use crate::{
     CheckLine, Error, World,
     config::{Bucket, Config},
-    error::with_key,
+    error::of_key,
     open_keystore,
-    site::CATALOG_FILE,
+    providers::open_providers,
+    site::{CATALOG_FILE, key_fits, may_pass},
 };
 
 /// The check that fails without keeping an agent from its work: the keys in memory
@@ -34,10 +36,18 @@ pub(super) async fn check(config: &Config, world: &World, lines: &mut Vec<CheckL
     };
     let found = counted(keystore.list().len(), "key", "keys");
     lines.push(CheckLine::pass("keystore", found));
-    for bucket in &config.buckets {
-        lines.push(key(config, world, &keystore, bucket).await);
-    }
     lines.extend(backup(config, &keystore));
+    let providers = match open_providers(config, world, Arc::new(keystore)) {
+        Ok(providers) => providers,
+        Err(error) => {
+            let remedy = error.hint().unwrap_or_default();
+            lines.push(CheckLine::fail("key services", error.in_one_line(), remedy));
+            return;
+        }
+    };
+    for bucket in &config.buckets {
+        lines.push(key(config, world, &*providers, bucket).await);
+    }
 }
 
 /// A key version that something rests under, and that only this disk holds, is one
@@ -81,60 +91,76 @@ fn backup(config: &Config, keystore: &LocalKeystore) -> Option<CheckLine> {
     })
 }
 
-/// The key is there, of this region, and really wraps and unwraps.
+/// The key is there, of this region, and really wraps and unwraps, as whoever the agent is
+/// to its provider.
 async fn key(
     config: &Config,
     world: &World,
-    keystore: &LocalKeystore,
+    providers: &dyn KeyProvider,
     bucket: &Bucket,
 ) -> CheckLine {
     let check = format!("key of bucket {}", bucket.name);
-    let described = match keystore.describe(&bucket.key).await {
-        Ok(described) => described,
-        Err(error) => {
-            return CheckLine::fail(
-                check,
-                place(config, &bucket.key_place, &chain(&error)),
-                with_key(error.reason().remedy(), &bucket.key),
-            );
-        }
-    };
-    if described.region != config.site.region {
-        let found = format!("{} is a key of {}", bucket.key, described.region);
-        let remedy = sealift_terms::Reason::DstKmsKeyWrongRegion.remedy();
-        return CheckLine::fail(check, place(config, &bucket.key_place, &found), remedy);
-    }
-    match wraps(config, world, keystore, bucket).await {
-        Ok(true) => CheckLine::pass(
+    match tried(config, world, providers, bucket).await {
+        Ok((described, Some(reached))) => CheckLine::pass(
+            check,
+            format!(
+                "{} version {} of {} is {}, wraps and unwraps ({reached})",
+                bucket.key, described.current, described.region, described.state
+            ),
+        ),
+        Ok((described, None)) => CheckLine::pass(
             check,
             format!(
                 "{} version {} wraps and unwraps",
                 bucket.key, described.current
             ),
         ),
-        Ok(false) => CheckLine::fail(
+        Err(Tried::AnotherKey) => CheckLine::fail(
             check,
             "another key came back than was wrapped",
             "restore the keystore from its backup",
         ),
-        Err(error) => CheckLine::fail(
-            check,
-            chain(&error),
-            with_key(error.reason().remedy(), &bucket.key),
-        ),
+        Err(Tried::Failed(error)) => {
+            let found = place(config, &bucket.key_place, &chain(&error));
+            let remedy = of_key(&error);
+            match may_pass(&bucket.key, &error) {
+                // Objects wait for it, and the agent need not.
+                true => CheckLine::warn(check, found, remedy),
+                false => CheckLine::fail(check, found, remedy),
+            }
+        }
     }
 }
 
-async fn wraps(
+/// Why a key was not found good.
+enum Tried {
+    Failed(KeyError),
+    AnotherKey,
+}
+
+impl From<KeyError> for Tried {
+    fn from(error: KeyError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+async fn tried(
     config: &Config,
     world: &World,
-    keystore: &LocalKeystore,
+    providers: &dyn KeyProvider,
     bucket: &Bucket,
-) -> Result<bool, KeyError> {
+) -> Result<(KeyDescription, Option<String>), Tried> {
+    let region = &config.site.region;
+    let described = providers.describe(&bucket.key).await?;
+    let described = key_fits(&bucket.key, region, described)?;
     let record = RecordId::random(&*world.rng);
-    let context = EncryptionContext::bucket(&bucket.name, &config.site.region, record);
-    let key = RecordKey::random(&*world.rng);
-    let wrapped = keystore.wrap(&bucket.key, &key, &context).await?;
-    let unwrapped = keystore.unwrap(&wrapped, &context).await?;
-    Ok(unwrapped == key)
+    let context = EncryptionContext::bucket(&bucket.name, region, record);
+    let (key, wrapped) = providers
+        .generate(&bucket.key, &context, &*world.rng)
+        .await?;
+    let unwrapped = providers.unwrap(&wrapped, &context).await?;
+    match unwrapped == key {
+        true => Ok((described, providers.reached(&bucket.key).await?)),
+        false => Err(Tried::AnotherKey),
+    }
 }

@@ -1,7 +1,7 @@
 //! `keys rewrap` and `batch reseal`: many records or versions, each on record.
 
 use sealift_archive as archive;
-use sealift_keys::{KeyError, KeyProvider};
+use sealift_keys::{KeyError, KeyName, KeyProvider};
 use sealift_terms::{KeyId, VersionName};
 
 use super::SiteOperations;
@@ -39,7 +39,7 @@ impl SiteOperations {
         }
         let from = match &rewrap.from {
             None => None,
-            Some(from) => Some(self.from(from).await?),
+            Some(from) => Some(self.wrapped_by(from).await?),
         };
         if !rewrap.dry_run {
             self.audit_durable().await?;
@@ -52,7 +52,7 @@ impl SiteOperations {
         let wanted = archive::Rewrap {
             bucket: rewrap.bucket,
             from,
-            to: target.id.to_string(),
+            to: to.to_owned(),
             dry_run: rewrap.dry_run,
         };
         let mut failed = Vec::new();
@@ -77,8 +77,8 @@ impl SiteOperations {
         }
         let done = done?;
         let summary = RewrapSummary {
-            cmk: done.cmk,
-            cmk_version: done.cmk_version,
+            cmk: done.key.id,
+            cmk_version: done.key.current,
             records: done.records,
             current: done.current,
             failed: done.failed,
@@ -88,16 +88,23 @@ impl SiteOperations {
     }
 
     /// The key that records are under: one that is there no more is named by its id.
-    async fn from(&self, text: &str) -> Result<(KeyId, Option<String>), Error> {
+    async fn wrapped_by(&self, text: &str) -> Result<archive::WrappedBy, Error> {
         let (key, version) = key_and_version(text);
-        let id = match self.site.keystore.describe(key).await {
-            Ok(described) => described.id,
+        let version = version.map(str::to_owned);
+        let (provider, cmk) = match self.site.providers.describe(key).await {
+            Ok(described) => (described.provider, described.id),
             Err(missing @ KeyError::Missing { .. }) => {
-                KeyId::new(key).map_err(|_| Error::Keys(missing))?
+                let name = KeyName::parse(key);
+                let id = KeyId::new(name.key).map_err(|_| Error::Keys(missing))?;
+                (name.provider, id)
             }
             Err(error) => return Err(Error::Keys(error)),
         };
-        Ok((id, version.map(str::to_owned)))
+        Ok(archive::WrappedBy {
+            provider,
+            cmk,
+            version,
+        })
     }
 
     pub(super) async fn reseal(

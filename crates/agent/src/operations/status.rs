@@ -108,7 +108,7 @@ impl SiteOperations {
 
     /// A bucket's key, if it can be used.
     pub(super) async fn key_of(&self, key: &str) -> Result<KeyDescription, KeyError> {
-        let described = self.site.keystore.describe(key).await?;
+        let described = self.site.providers.describe(key).await?;
         let (key, state) = (key.to_owned(), described.state);
         match state.is_usable() {
             true => Ok(described),

@@ -677,7 +677,7 @@ async fn a_key_of_another_region_or_none_is_no_key_of_a_bucket() {
             overrides: Vec::new(),
         };
         let config = Config::check(&source).unwrap();
-        let error = crate::site::keys_usable(&config, &site.keystore).await;
+        let error = crate::site::keys_usable(&config, &*site.keystore).await;
         let error = error.unwrap_err();
         assert_eq!(error.exit(), Exit::Refused);
         assert!(error.failure().causes[0].contains(code), "{error:?}");

@@ -46,7 +46,10 @@ pub(super) fn line(before: &Config, after: &Config) -> Option<CheckLine> {
 fn differences(before: &Config, after: &Config) -> Vec<Difference> {
     let settled = [
         ("[site]", site(before) == site(after)),
-        ("[keys]", before.root_key == after.root_key),
+        (
+            "[keys]",
+            (&before.root_key, &before.key_services) == (&after.root_key, &after.key_services),
+        ),
         ("[listen]", before.listen == after.listen),
         ("[admin]", before.admin == after.admin),
         ("[limits]", before.limits == after.limits),

@@ -29,7 +29,7 @@ use crate::{
     load_credentials,
     offline::SOURCE,
     operations::{Leaves, Live, PeerState, SessionState},
-    site::keys_usable,
+    site::keys_fit_to_begin,
 };
 
 #[async_trait]
@@ -238,7 +238,7 @@ impl Running {
         let identity = self.tls.accept(credentials, peers)?;
         let forwards = self.forwarding.prepare(&after.forwards).await?;
         let targets = after.forward_targets.clone();
-        keys_usable(&after, &self.site.keystore).await?;
+        keys_fit_to_begin(&after, &*self.site.providers).await?;
         let (grants, rules) = (after.grants.clone(), rules_of(&after));
         let policy = policy_of(&after);
         let limits: Vec<_> = self

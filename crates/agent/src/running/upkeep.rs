@@ -88,7 +88,7 @@ impl Running {
     async fn find_problems(&self) -> Vec<String> {
         let site = &self.site;
         let mut problems = Vec::new();
-        if let Err(error) = keys_usable(&site.current(), &site.keystore).await {
+        if let Err(error) = keys_usable(&site.current(), &*site.providers).await {
             problems.push(error.in_one_line());
         }
         let written = [

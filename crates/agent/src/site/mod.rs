@@ -14,7 +14,7 @@ use parking_lot::RwLock;
 use sealift_archive::{Archive, Budget};
 use sealift_host::DataDirLock;
 use sealift_identity::{IdentityError, Peers};
-use sealift_keys::{LocalKeystore, RecordRing};
+use sealift_keys::{LocalKeystore, Providers, RecordRing};
 use sealift_ledger::{AuditLog, Catalog, Journal, SiteRow};
 use sealift_store::Store;
 use sealift_terms::{AuditRecord, Timestamp};
@@ -22,7 +22,9 @@ use sealift_terms::{AuditRecord, Timestamp};
 use crate::{Error, Metrics, World, config::Config, load_peers};
 
 pub(crate) use denied::Denied;
-pub(crate) use keys::usable as keys_usable;
+pub(crate) use keys::{
+    fit_to_begin as keys_fit_to_begin, fits as key_fits, may_pass, usable as keys_usable,
+};
 pub use lost::Remnant;
 pub use offline::{Offline, Restoring};
 pub(crate) use open::{CATALOG_FILE, JOURNAL_FILE};
@@ -35,6 +37,8 @@ pub(crate) struct Site {
     pub(crate) config: Config,
     pub(crate) world: World,
     pub(crate) keystore: Arc<LocalKeystore>,
+    /// The keystore and the key services of the configuration.
+    pub(crate) providers: Arc<Providers>,
     pub(crate) ring: Arc<RecordRing>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) catalog: Arc<dyn Catalog>,

@@ -4,13 +4,16 @@ use std::{path::Path, sync::Arc};
 
 use sealift_archive::{Archive, ArchiveError, ArchiveParts, BucketKey, Buckets, Budget, SiteFacts};
 use sealift_host::DataDirLock;
-use sealift_keys::{LocalKeystore, RecordRing};
+use sealift_keys::{LocalKeystore, Providers, RecordRing};
 use sealift_ledger::{Catalog, NewSite, SqliteAudit, SqliteCatalog, SqliteJournal};
 use sealift_store::DirectoryStore;
 use sealift_terms::{Audit, AuditKind, AuditRecord, Epoch, SiteId};
 
 use super::{Denied, Site, keys, lost};
-use crate::{Error, World, admin::Actor, config::Config, files::upload_files_max, open_keystore};
+use crate::{
+    Error, World, admin::Actor, config::Config, files::upload_files_max, open_keystore,
+    providers::open_providers,
+};
 
 /// The sender's journal in a data directory.
 pub(crate) const JOURNAL_FILE: &str = "journal.db";
@@ -33,7 +36,7 @@ impl Site {
         lock: DataDirLock,
     ) -> Result<Arc<Self>, Error> {
         let (config, opened) = open_files(config, &world, IfLost::Refuse).await?;
-        keys::usable(&config, &opened.keystore).await?;
+        keys::fit_to_begin(&config, &*opened.providers).await?;
         assemble(config, world, lock, opened, "agent").await
     }
 
@@ -70,6 +73,7 @@ pub(super) fn buckets(config: &Config) -> Buckets {
 
 pub(super) struct Opened {
     keystore: Arc<LocalKeystore>,
+    providers: Arc<Providers>,
     journal: SqliteJournal,
     catalog: SqliteCatalog,
     store: DirectoryStore,
@@ -102,6 +106,7 @@ pub(super) enum IfLost {
 fn open_here(config: &Config, world: &World, catalog: IfLost) -> Result<Opened, Error> {
     let dir: &Path = &config.site.data_dir;
     let keystore = Arc::new(open_keystore(config, world)?);
+    let providers = open_providers(config, world, Arc::clone(&keystore))?;
     let facts = Arc::new(SiteFacts::new(keystore.facts_key()));
     let lost_journal = lost::journal(dir);
     let new = NewSite {
@@ -136,6 +141,7 @@ fn open_here(config: &Config, world: &World, catalog: IfLost) -> Result<Opened, 
     let store = store.map_err(Error::failed("opening the store"))?;
     Ok(Opened {
         keystore,
+        providers,
         journal,
         catalog,
         store,
@@ -147,13 +153,14 @@ pub(super) struct Ready {
     pub(super) parts: ArchiveParts,
     pub(super) audit: Arc<SqliteAudit>,
     keystore: Arc<LocalKeystore>,
+    providers: Arc<Providers>,
     journal: SqliteJournal,
 }
 
 pub(super) fn ready(config: &Config, world: &World, opened: Opened, actor: &str) -> Ready {
     let audit = opened.catalog.audit();
     let ring = RecordRing::new(
-        opened.keystore.clone(),
+        opened.providers.clone(),
         config.site.region.clone(),
         Arc::clone(&world.clock),
         Arc::clone(&world.rng),
@@ -176,6 +183,7 @@ pub(super) fn ready(config: &Config, world: &World, opened: Opened, actor: &str)
         parts,
         audit,
         keystore: opened.keystore,
+        providers: opened.providers,
         journal: opened.journal,
     }
 }
@@ -201,6 +209,7 @@ async fn assemble(
         config,
         world,
         keystore: ready.keystore,
+        providers: ready.providers,
         ring: parts.ring,
         journal: Arc::new(ready.journal),
         catalog: parts.catalog,

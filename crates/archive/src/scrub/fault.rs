@@ -2,7 +2,6 @@
 
 use std::io;
 
-use sealift_keys::KeyError;
 use sealift_seal::{Damage, SealError};
 use sealift_store::StoreError;
 
@@ -32,9 +31,7 @@ impl Fault {
             ArchiveError::Seal(error) if error.is_damage() => Self::Object,
             ArchiveError::Store(error) => Self::of_store(error),
             ArchiveError::RecordMissing(_) | ArchiveError::ChecksumMismatch { .. } => Self::Object,
-            ArchiveError::Key(
-                KeyError::ContextMismatch { .. } | KeyError::RecordDamaged { .. },
-            ) => Self::Object,
+            ArchiveError::Key(error) if error.is_about_the_record() => Self::Object,
             ArchiveError::Key(_) => Self::Key,
             _ => Self::Surroundings,
         }

@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use sealift_keys::{KeyRecord, RecordKind};
+use sealift_keys::{KeyRecord, ProviderKind, RecordKind};
 use sealift_ledger::RecordRow;
 use sealift_terms::{AuditKind, ChangeKind, KeyAlias, PartIndex, Reason};
 
 use super::site::*;
-use crate::{ArchiveError, BucketKey, Buckets, Rewrap, Rewrapped, rebuild};
+use crate::{ArchiveError, BucketKey, Buckets, Rewrap, Rewrapped, WrappedBy, rebuild};
 
 const OTHER: &str = "alias/other";
 
@@ -71,7 +71,7 @@ async fn a_rewrap_moves_records_to_another_key_and_touches_no_object() {
         records(&running)
             .await
             .iter()
-            .all(|row| row.cmk != done.cmk)
+            .all(|row| row.cmk != done.key.id)
     );
 
     let (done, findings) = rewrap(&running, &to(OTHER)).await;
@@ -81,7 +81,7 @@ async fn a_rewrap_moves_records_to_another_key_and_touches_no_object() {
         records(&running)
             .await
             .iter()
-            .all(|row| row.cmk == done.cmk)
+            .all(|row| row.cmk == done.key.id)
     );
     assert!(site.audit.has(AuditKind::KeyRewrapped));
     // Nothing depends on the old key: not what was held of it, either.
@@ -116,13 +116,18 @@ async fn after_a_rotation_a_rewrap_takes_the_records_of_the_old_version_alone() 
     let used = records(&running).await;
     let cmk = used[0].cmk.clone();
     assert_eq!(used.len(), 2);
+    let version = |version: &str| WrappedBy {
+        provider: ProviderKind::Local,
+        cmk: cmk.clone(),
+        version: Some(version.to_owned()),
+    };
     let nowhere = Rewrap {
-        from: Some((cmk.clone(), Some("7".to_owned()))),
+        from: Some(version("7")),
         ..to(CMK)
     };
     assert_eq!(rewrap(&running, &nowhere).await.0.records, 0);
     let old = Rewrap {
-        from: Some((cmk, Some("1".to_owned()))),
+        from: Some(version("1")),
         ..to(CMK)
     };
     let (done, _) = rewrap(&running, &old).await;

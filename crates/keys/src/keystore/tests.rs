@@ -68,7 +68,9 @@ impl KeyOperator for LocalKeystore {
 
 #[tokio::test]
 async fn the_local_keystore_is_a_key_provider() {
-    conformance::key_provider(&Place::new().create()).await;
+    let place = Place::new();
+    let keystore = place.create();
+    conformance::key_provider(&keystore, &keystore).await;
 }
 
 #[test]

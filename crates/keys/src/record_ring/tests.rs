@@ -214,6 +214,32 @@ async fn a_record_does_not_open_for_another_bucket() {
     record.bucket = other.clone();
     let error = site.ring.open(&record, &other).await.unwrap_err();
     assert_eq!(error.reason(), Reason::EncryptionContextMismatch);
+    let record = site.current().await.unwrap();
+    let error = site.ring.open_anew(&record, &other).await.unwrap_err();
+    // Whoever looks for the cause sees both.
+    let text = error.to_string();
+    let contexts = [
+        "expected here, sealift:bucket=other",
+        "wrapped for sealift:bucket=photos",
+    ];
+    assert!(
+        contexts.iter().all(|context| text.contains(context)),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn at_a_hundred_thousand_objects_more_than_99_percent_of_the_calls_are_saved() {
+    let site = Site::new();
+    for _ in 0..100_000 {
+        site.current().await.unwrap();
+    }
+    let RingCounters {
+        calls_made,
+        calls_saved,
+    } = site.ring.counters();
+    assert_eq!(calls_made + calls_saved, 100_000);
+    assert!(calls_saved * 100 > 99 * 100_000, "{calls_made} were made");
 }
 
 #[tokio::test]

@@ -27,15 +27,9 @@ use super::{Advice, CertificateSource, Renewed, TakesBundles, plan::Window};
 use crate::{
     Error, World,
     config::{Acme, Config},
+    providers::roots_or_system,
 };
 use error::AcmeError;
-
-/// Where systems keep the roots of public authorities.
-const SYSTEM_ROOTS: [&str; 3] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-];
 
 /// `[identity.acme]`.
 pub(super) struct AcmeSource {
@@ -56,11 +50,7 @@ impl AcmeSource {
 
 /// The roots that vouch for the server of a configuration.
 pub(crate) fn roots_of(acme: &Acme) -> PathBuf {
-    acme.roots_file.clone().unwrap_or_else(|| {
-        let mut known = SYSTEM_ROOTS.iter().map(PathBuf::from);
-        let there = known.find(|path| path.exists());
-        there.unwrap_or_else(|| PathBuf::from(SYSTEM_ROOTS[0]))
-    })
+    roots_or_system(acme.roots_file.as_deref())
 }
 
 #[async_trait]

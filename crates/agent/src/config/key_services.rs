@@ -1,0 +1,200 @@
+//! `[keys.transit]` and the like: key services beside the embedded keystore.
+
+use std::time::Duration;
+
+use sealift_keys::{Endpoint, Pace};
+use sealift_terms::limits;
+
+use super::{
+    checked::{KeyServices, TransitService},
+    checker::Checker,
+    named::Wanted,
+    raw::{self, Number, Text},
+};
+
+/// The roots of a service that is known by a file of them.
+const ROOTS_REMEDY: &str = "write the roots that vouch for the service into it, PEM";
+
+pub(super) fn key_services(c: &mut Checker<'_>, raw: &raw::Keys) -> KeyServices {
+    let transit = raw.transit.as_ref();
+    KeyServices {
+        transit: transit.and_then(|transit| self::transit(c, transit.get_ref())),
+    }
+}
+
+fn transit(c: &mut Checker<'_>, raw: &raw::Transit) -> Option<TransitService> {
+    let endpoint = endpoint(c, "keys.transit.address", &raw.address);
+    let mount = raw.mount.as_ref();
+    let mount = mount.map(|mount| path(c, "keys.transit.mount", mount));
+    let namespace = raw.namespace.as_ref();
+    let namespace = namespace.map(|text| path(c, "keys.transit.namespace", text));
+    let token_file = c.named(
+        "keys.transit.token_file",
+        &raw.token_file,
+        Wanted::Secret,
+        "write a token into it, or let an agent of the service keep one there",
+    );
+    let roots = raw.roots_file.as_ref();
+    let setting = "keys.transit.roots_file";
+    let roots_file = roots.map(|file| c.named(setting, file, Wanted::File, ROOTS_REMEDY));
+    let pace = pace(
+        c,
+        [
+            "keys.transit.calls_per_sec",
+            "keys.transit.state_known_secs",
+        ],
+        raw.calls_per_sec.as_ref(),
+        raw.state_known_secs.as_ref(),
+    );
+    Some(TransitService {
+        endpoint: endpoint?,
+        mount: mount.unwrap_or_else(|| Some("transit".to_owned()))?,
+        namespace: match namespace {
+            Some(namespace) => Some(namespace?),
+            None => None,
+        },
+        token_file,
+        roots_file,
+        pace,
+    })
+}
+
+fn endpoint(c: &mut Checker<'_>, setting: &str, text: &Text) -> Option<Endpoint> {
+    match Endpoint::parse(text.get_ref()) {
+        Ok(endpoint) => Some(endpoint),
+        Err(allowed) => c.refuse(
+            setting,
+            &text.span(),
+            format!("{:?}", text.get_ref()),
+            allowed,
+            "write where the service is",
+        ),
+    }
+}
+
+/// What becomes a part of a path or a header.
+fn path(c: &mut Checker<'_>, setting: &str, text: &Text) -> Option<String> {
+    let path = text.get_ref().trim_matches('/');
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+    let segment = |segment: &str| !segment.is_empty() && segment != "." && segment != "..";
+    if path.split('/').all(segment) && path.bytes().all(is_plain) {
+        return Some(path.to_owned());
+    }
+    c.refuse(
+        setting,
+        &text.span(),
+        format!("{:?}", text.get_ref()),
+        "letters, digits, '-', '_', '.', with '/' between the parts",
+        "write it as the service has it",
+    )
+}
+
+fn pace(
+    c: &mut Checker<'_>,
+    settings: [&str; 2],
+    calls: Option<&Number>,
+    state_known: Option<&Number>,
+) -> Pace {
+    let calls = c.number(
+        settings[0],
+        calls,
+        1..=limits::KEY_CALLS_PER_SEC_MAX,
+        limits::KEY_CALLS_PER_SEC_DEFAULT,
+    );
+    let state_known = c.number(
+        settings[1],
+        state_known,
+        0..=limits::KEY_STATE_KNOWN_MAX.as_secs(),
+        limits::KEY_STATE_KNOWN_DEFAULT.as_secs(),
+    );
+    Pace {
+        calls_per_sec: u32::try_from(calls).unwrap_or(u32::MAX),
+        state_known: Duration::from_secs(state_known),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, ConfigError, Source};
+
+    fn check(services: &str, key: &str) -> Result<Config, ConfigError> {
+        Config::check(&Source {
+            path: "/etc/sealift/sealift.toml".into(),
+            text: format!(
+                "[site]\nname = \"b1\"\nregion = \"eu-west\"\ndata_dir = \"data\"\n\
+                 [identity]\ntrust_bundle = \"roots.pem\"\ncertificate = \"c\"\nprivate_key_file = \"k\"\n\
+                 [keys]\nroot_key_file = \"root.key\"\n{services}\n\
+                 [[bucket]]\nname = \"photos\"\nkey = \"{key}\"\n"
+            ),
+            overrides: Vec::new(),
+        })
+    }
+
+    #[track_caller]
+    fn refused(services: &str, key: &str) -> String {
+        let error = check(services, key).unwrap_err();
+        assert_eq!(error.refusals.len(), 1, "{error}");
+        error.to_string()
+    }
+
+    const TRANSIT: &str =
+        "[keys.transit]\naddress = \"https://vault:8200\"\ntoken_file = \"token\"\n";
+
+    #[test]
+    fn a_key_of_a_service_needs_its_section() {
+        let config = check(TRANSIT, "transit/photos").unwrap();
+        let transit = config.key_services.transit.unwrap();
+        assert_eq!(
+            (transit.mount.as_str(), transit.pace.calls_per_sec),
+            ("transit", 100)
+        );
+        for (key, section) in [
+            ("transit/photos", "[keys.transit]"),
+            ("aws-kms/alias/photos", "[keys.aws_kms]"),
+            ("pkcs11/photos", "[keys.pkcs11]"),
+        ] {
+            assert!(refused("", key).contains(section), "{key}");
+        }
+        assert!(check("", "alias/photos").is_ok());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_service_is_told_with_its_setting() {
+        for (from, to, setting) in [
+            (
+                "https://vault:8200",
+                "http://vault:8200",
+                "keys.transit.address",
+            ),
+            ("https://vault:8200", "vault", "keys.transit.address"),
+            (
+                "token_file",
+                "mount = \"a/../b\"\ntoken_file",
+                "keys.transit.mount",
+            ),
+            (
+                "token_file",
+                "namespace = \"a b\"\ntoken_file",
+                "keys.transit.namespace",
+            ),
+            (
+                "token_file",
+                "calls_per_sec = 0\ntoken_file",
+                "keys.transit.calls_per_sec",
+            ),
+            (
+                "token_file",
+                "state_known_secs = 301\ntoken_file",
+                "keys.transit.state_known_secs",
+            ),
+            (
+                "token_file",
+                "token = \"s3cret\"\ntoken_file",
+                "unknown field",
+            ),
+        ] {
+            let told = refused(&TRANSIT.replace(from, to), "alias/photos");
+            assert!(told.contains(setting), "{told}");
+        }
+    }
+}

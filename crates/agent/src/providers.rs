@@ -1,0 +1,108 @@
+//! The key providers that a configuration names, each held to its pace.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use sealift_identity::https_client;
+use sealift_keys::{
+    KeyProvider, LocalKeystore, Pace, Paced, Providers, Transit, TransitSettings, WRAPS_FILE,
+    WrapCounter,
+};
+use tokio_rustls::rustls::ClientConfig;
+
+use crate::{
+    Error, World,
+    config::{Config, TransitService},
+};
+
+/// Where systems keep the roots of public authorities.
+const SYSTEM_ROOTS: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
+
+/// The roots that vouch for a server outside: a file of a configuration, or the system's.
+pub(crate) fn roots_or_system(file: Option<&Path>) -> PathBuf {
+    file.map_or_else(
+        || {
+            let mut known = SYSTEM_ROOTS.iter().map(PathBuf::from);
+            let there = known.find(|path| path.exists());
+            there.unwrap_or_else(|| PathBuf::from(SYSTEM_ROOTS[0]))
+        },
+        Path::to_owned,
+    )
+}
+
+/// The keystore of a site and the key services that its configuration names. None of them is
+/// asked for anything yet.
+///
+/// # Errors
+/// [`Error`] for roots or counts that cannot be read.
+pub(crate) fn open_providers(
+    config: &Config,
+    world: &World,
+    keystore: Arc<LocalKeystore>,
+) -> Result<Arc<Providers>, Error> {
+    let mut providers: Vec<Arc<dyn KeyProvider>> = vec![keystore];
+    let services = &config.key_services;
+    if let Some(service) = &services.transit {
+        let counts = config.site.data_dir.join(WRAPS_FILE);
+        let counts = Arc::new(WrapCounter::open(Arc::clone(&world.disk), &counts)?);
+        let transit = transit(config, world, service, counts)?;
+        providers.push(paced(world, Arc::new(transit), service.pace));
+    }
+    Ok(Arc::new(Providers::new(providers)))
+}
+
+fn paced(world: &World, provider: Arc<dyn KeyProvider>, pace: Pace) -> Arc<dyn KeyProvider> {
+    let (clock, rng) = (Arc::clone(&world.clock), Arc::clone(&world.rng));
+    Arc::new(Paced::new(provider, pace, clock, rng))
+}
+
+fn transit(
+    config: &Config,
+    world: &World,
+    service: &TransitService,
+    counts: Arc<WrapCounter>,
+) -> Result<Transit, Error> {
+    let settings = TransitSettings {
+        endpoint: service.endpoint.clone(),
+        mount: service.mount.clone(),
+        namespace: service.namespace.clone(),
+        token_file: service.token_file.clone(),
+        region: config.site.region.clone(),
+    };
+    let tls = client(
+        world,
+        service.roots_file.as_deref(),
+        service.endpoint.is_tls(),
+    )?;
+    let clock = Arc::clone(&world.clock);
+    Ok(Transit::new(settings, tls, clock, counts))
+}
+
+/// TLS for a service. One that is asked in the clear, on loopback, needs no roots.
+fn client(
+    world: &World,
+    roots: Option<&Path>,
+    is_tls: bool,
+) -> Result<Option<Arc<ClientConfig>>, Error> {
+    if !is_tls {
+        return Ok(None);
+    }
+    let roots = roots_or_system(roots);
+    Ok(Some(https_client(&roots, Arc::clone(&world.clock))?))
+}
+
+/// The files that key services need while the agent runs.
+pub(crate) fn files_of_services(config: &Config) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    if let Some(transit) = &config.key_services.transit {
+        files.push(transit.token_file.clone());
+        files.push(roots_or_system(transit.roots_file.as_deref()));
+    }
+    files
+}

@@ -1,0 +1,63 @@
+//! A key as `DescribeKey` tells it.
+
+use sealift_terms::{KeyAlias, KeyId, Region, Timestamp};
+use serde_json::Value;
+
+use super::{UNVERSIONED, answers::text, missing};
+use crate::{KeyDescription, KeyError, KeyState, KeyVersion, ProviderKind, https::told};
+
+pub(super) fn description(
+    key: &str,
+    region: &Region,
+    metadata: &Value,
+) -> Result<KeyDescription, KeyError> {
+    let (spec, usage) = (text(metadata, "KeySpec"), text(metadata, "KeyUsage"));
+    if (spec, usage) != (Some("SYMMETRIC_DEFAULT"), Some("ENCRYPT_DECRYPT")) {
+        let found = format!("{} {}", spec.unwrap_or_default(), usage.unwrap_or_default());
+        return Err(KeyError::Unsuitable {
+            key: key.to_owned(),
+            what: format!(
+                "it is {:?}, wanted is SYMMETRIC_DEFAULT ENCRYPT_DECRYPT",
+                told(found.as_bytes())
+            ),
+        });
+    }
+    let arn = text(metadata, "Arn").unwrap_or_default();
+    let created = metadata.get("CreationDate").and_then(Value::as_f64);
+    let created = Timestamp::from_millis(millis(created.unwrap_or_default()));
+    let current = text(metadata, "CurrentKeyMaterialId").unwrap_or(UNVERSIONED);
+    let alias = key.starts_with("alias/").then(|| KeyAlias::new(key).ok());
+    Ok(KeyDescription {
+        id: KeyId::new(arn).map_err(|_| missing(key))?,
+        alias: alias.flatten(),
+        region: region.clone(),
+        provider: ProviderKind::AwsKms,
+        state: state(text(metadata, "KeyState").unwrap_or_default()),
+        current: current.to_owned(),
+        // Older material opens as before; AWS tells its ids to those alone who may list rotations.
+        versions: vec![KeyVersion {
+            id: current.to_owned(),
+            created,
+            backed_up: true,
+        }],
+        created,
+    })
+}
+
+/// Seconds as AWS writes them, with a fraction.
+fn millis(secs: f64) -> i64 {
+    // Saturates.
+    (secs * 1000.0) as i64
+}
+
+fn state(word: &str) -> KeyState {
+    match word {
+        "Enabled" => KeyState::Enabled,
+        "Disabled" => KeyState::Disabled,
+        "PendingDeletion" => KeyState::PendingDeletion,
+        "PendingReplicaDeletion" => KeyState::PendingReplicaDeletion,
+        "PendingImport" => KeyState::PendingImport,
+        "Creating" | "Updating" => KeyState::Updating,
+        _ => KeyState::Unavailable,
+    }
+}

@@ -1,0 +1,108 @@
+//! Signature Version 4, checked: computed anew from the request, by the headers that it
+//! says are signed.
+
+use std::collections::BTreeMap;
+
+use hyper::http::request::Parts;
+use ring::{digest, hmac};
+
+use super::{Caller, Exception, keys::hex};
+
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// Headers that have to be signed.
+const NEEDED: [&str; 3] = ["host", "x-amz-date", "x-amz-target"];
+
+fn refused(told: &str) -> Exception {
+    ("InvalidSignatureException", told.to_owned())
+}
+
+/// Who signed a request, and for which region.
+pub(super) fn caller(
+    parts: &Parts,
+    body: &[u8],
+    principals: &BTreeMap<String, String>,
+) -> Result<Caller, Exception> {
+    let header = |name: &str| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
+    let missing = || {
+        (
+            "MissingAuthenticationTokenException",
+            "Missing Authentication Token".to_owned(),
+        )
+    };
+    let authorization = header("authorization").ok_or_else(missing)?;
+    let fields = authorization.strip_prefix(ALGORITHM).ok_or_else(missing)?;
+    let field = |name: &str| {
+        let mut fields = fields.split(',').map(str::trim);
+        fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
+    };
+    let (credential, names, signature) = match (
+        field("Credential"),
+        field("SignedHeaders"),
+        field("Signature"),
+    ) {
+        (Some(credential), Some(names), Some(signature)) => (credential, names, signature),
+        _ => {
+            return Err((
+                "IncompleteSignatureException",
+                "a field is missing".to_owned(),
+            ));
+        }
+    };
+    let (id, scope) = credential.split_once('/').ok_or_else(missing)?;
+    let [day, region, "kms", "aws4_request"] = scope.split('/').collect::<Vec<_>>()[..] else {
+        return Err(refused(
+            "Credential should be scoped to correct service: 'kms'.",
+        ));
+    };
+    let unknown = || {
+        let told = "The security token included in the request is invalid.";
+        ("UnrecognizedClientException", told.to_owned())
+    };
+    let secret = principals.get(id).ok_or_else(unknown)?;
+    if !NEEDED
+        .iter()
+        .all(|needed| names.split(';').any(|name| name == *needed))
+    {
+        return Err(refused("a header has to be signed"));
+    }
+    let mut headers = String::new();
+    for name in names.split(';') {
+        let value = header(name).ok_or_else(|| refused("a signed header is missing"))?;
+        headers += &format!("{name}:{}\n", value.trim());
+    }
+    let canonical = format!(
+        "{}\n{}\n{}\n{headers}\n{names}\n{}",
+        parts.method,
+        parts.uri.path(),
+        parts.uri.query().unwrap_or_default(),
+        sha256(body)
+    );
+    let date = header("x-amz-date").unwrap_or_default();
+    let to_sign = format!(
+        "{ALGORITHM}\n{date}\n{scope}\n{}",
+        sha256(canonical.as_bytes())
+    );
+    let mut key = format!("AWS4{secret}").into_bytes();
+    for part in [day, region, "kms", "aws4_request", &to_sign] {
+        let signing = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        key = hmac::sign(&signing, part.as_bytes()).as_ref().to_vec();
+    }
+    match hex(&key) == signature && date.starts_with(day) {
+        true => Ok(Caller {
+            region: region.to_owned(),
+            access_key_id: id.to_owned(),
+        }),
+        false => Err(refused(
+            "The request signature we calculated does not match the signature you provided.",
+        )),
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex(digest::digest(&digest::SHA256, bytes).as_ref())
+}

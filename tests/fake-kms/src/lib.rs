@@ -1,0 +1,23 @@
+//! Key services as the tests of sealift want them: they answer as the real ones do, as far
+//! as sealift asks, and are in trouble when a test says so.
+//!
+//! ```text
+//!   test ──▶ FakeKms, FakeTransit ──▶ keys, versions, clock, trouble   (in this process, on loopback)
+//!                    ▲
+//!   sealift ──HTTP───┘  JSON 1.1 (TrentService.*), signed; /v1/transit/…, /v1/auth/token/…
+//! ```
+//!
+//! They are for tests alone: keys are in memory, and whoever reaches them may use them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+mod aws;
+mod crypto;
+mod server;
+mod transit;
+mod trouble;
+
+pub use aws::{FakeKms, OWNER};
+pub use server::Asked;
+pub use transit::FakeTransit;
+pub use trouble::Trouble;
