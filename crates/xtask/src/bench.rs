@@ -7,10 +7,11 @@ pub(crate) fn run(what: &str, arguments: &[&str]) -> Result<(), String> {
     let (package, target) = match what {
         "end-to-end" => ("sealift", "end_to_end"),
         "seal" => ("sealift-seal", "seal"),
+        "keys" => ("sealift-archive", "keys"),
         "tunnel" => ("sealift-tunnel", "tunnel"),
         other => {
             return Err(format!(
-                "no benchmark {other:?}: end-to-end, seal or tunnel"
+                "no benchmark {other:?}: end-to-end, keys, seal or tunnel"
             ));
         }
     };

@@ -17,7 +17,7 @@ cargo xtask simulate [--seed N] [--rounds M] [--seeds COUNT --from N]
 cargo xtask soak [--minutes N] [--cert-life-secs N]
                                      objects and streams while certificates rotate
 cargo xtask bench end-to-end [ARGS]  the whole path beside a hand-written floor (--json, --quick)
-cargo xtask bench seal|tunnel        one part of the path by itself
+cargo xtask bench seal|tunnel|keys   one part of the path by itself
 cargo xtask compare [ARGS]           beside what users would pick instead, as root
                                      (--json, --quick, --pairs N, --only WORK)";
 
