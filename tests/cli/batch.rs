@@ -105,6 +105,10 @@ fn versions_are_sealed_anew_with_a_report_and_gone_on_with_after_an_interruption
     let dry = pair.b.rows(&["batch", "reseal", BUCKET, "--dry-run"]);
     let last = dry.last().unwrap();
     assert_eq!((&last["planned"], &last["failed"]), (&21.into(), &0.into()));
+    // One record is opened and one begun; without bucket keys it is two calls an object.
+    let forecast = &last["forecast"];
+    assert_eq!(forecast["calls"], 2, "{forecast}");
+    assert_eq!(forecast["calls_without_bucket_keys"], 42, "{forecast}");
     assert_eq!(sealing(&pair, "large"), before);
 
     let report = pair.dir().join("report.csv");

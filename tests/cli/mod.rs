@@ -7,6 +7,7 @@ mod certs;
 mod check;
 mod hints;
 mod keys;
+mod operators;
 mod reach;
 mod rebuild;
 mod underway;

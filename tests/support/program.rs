@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::Read,
+    os::unix::process::CommandExt,
     path::Path,
     process::{Command, Stdio},
     thread,
@@ -53,6 +54,13 @@ pub(crate) fn run_into_closed_pipe<S: AsRef<str>>(arguments: impl IntoIterator<I
         stdout: Vec::new(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// Runs a copy of the program as another user.
+pub(crate) fn run_as(uid: u32, gid: u32, program: &Path, arguments: &[&str]) -> Ran {
+    let mut command = alone(Command::new(program));
+    command.args(arguments).uid(uid).gid(gid).current_dir("/");
+    to_its_end(command, TIME_MAX)
 }
 
 /// Runs another program, which must end with one of these codes.

@@ -130,13 +130,14 @@ fn files_of(config: &Config) -> Vec<PathBuf> {
     files
 }
 
-/// The directories in which forwards have sockets, which are made there and removed.
+/// The directories in which forwards and operators have sockets, which are made there and removed.
 fn sockets_of(config: &Config) -> Vec<&Path> {
     let sockets = config.forwards.iter().filter_map(|one| match &one.listen {
         Address::Unix(path) => path.parent(),
         Address::Tcp(_) => None,
     });
-    sockets.collect()
+    let operators = config.operators_socket.as_deref().and_then(Path::parent);
+    sockets.chain(operators).collect()
 }
 
 /// Whether memory may be written to a swap device on this machine.

@@ -70,7 +70,7 @@ pub use quarantine::Expired;
 pub use read::{ObjectRange, ObjectReader};
 pub use rebuild::{RebuildReport, rebuild};
 pub use reseal::{Resealed, Reseals};
-pub use rewrap::{Rewrap, RewrapFinding, Rewrapped, WrappedBy};
+pub use rewrap::{CALLS_OF_A_REWRAP, Rewrap, RewrapFinding, Rewrapped, WrappedBy};
 pub use scrub::{ScrubState, Scrubbed, Scrubber};
 pub use upload::Upload;
 pub use verify::{Depth, Sink, VerifySummary};

@@ -18,6 +18,10 @@ use crate::{Archive, Result, archive::Core, limits::PAGE_ROWS, records};
 /// Records that are made durable together.
 const GROUP_MAX: usize = 64;
 
+/// Calls to key services for each record: to open it, to wrap it, and to open what came of
+/// that.
+pub const CALLS_OF_A_REWRAP: u64 = 3;
+
 /// Which records are wrapped anew, and under what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rewrap {

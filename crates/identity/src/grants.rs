@@ -2,12 +2,12 @@
 //! for everything that is allowed.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     str::FromStr,
 };
 
-use sealift_terms::{BucketName, Identity, limits};
+use sealift_terms::{BucketName, Identity, Region, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::error::IdentityError;
@@ -76,6 +76,15 @@ pub struct GrantRow {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
     by_identity: HashMap<Identity, Vec<Grant>>,
+    /// The buckets that take in only what comes from some regions.
+    residency: HashMap<BucketName, Residency>,
+}
+
+/// From where a bucket takes objects in, whatever is granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Residency {
+    line: u32,
+    regions: BTreeSet<Region>,
 }
 
 impl Grants {
@@ -96,7 +105,12 @@ impl Grants {
             })
             .collect()
         };
-        said(self) == said(other)
+        let regions = |grants: &Self| -> BTreeMap<BucketName, BTreeSet<Region>> {
+            let all = grants.residency.iter();
+            all.map(|(bucket, within)| (bucket.clone(), within.regions.clone()))
+                .collect()
+        };
+        said(self) == said(other) && regions(self) == regions(other)
     }
 }
 
@@ -113,6 +127,8 @@ struct Grant {
 pub struct Decision {
     /// The line of the configuration that allows it; none when nothing does.
     pub line: Option<u32>,
+    /// The line that keeps objects of the identity's region out of the bucket.
+    pub kept_out: Option<u32>,
     identity: Identity,
     action: Action,
     bucket: BucketName,
@@ -130,10 +146,18 @@ impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             line,
+            kept_out,
             identity,
             action,
             bucket,
         } = self;
+        if let Some(line) = kept_out {
+            let region = identity.region();
+            return write!(
+                f,
+                "line {line} keeps objects of region {region} out of {bucket}"
+            );
+        }
         match line {
             Some(line) => write!(f, "line {line} grants {identity} to {action} in {bucket}"),
             None => write!(f, "no grant allows {identity} to {action} in {bucket}"),
@@ -142,6 +166,12 @@ impl fmt::Display for Decision {
 }
 
 impl Grants {
+    /// Keeps out of `bucket` whatever does not come from one of `regions`, as `line` of
+    /// the configuration says.
+    pub fn keep_within(&mut self, bucket: BucketName, line: u32, regions: BTreeSet<Region>) {
+        self.residency.insert(bucket, Residency { line, regions });
+    }
+
     /// What is granted, a line each, in an order that does not change.
     #[must_use]
     pub fn rows(&self) -> BTreeSet<String> {
@@ -152,7 +182,11 @@ impl Grants {
             };
             grants.iter().map(row)
         });
-        rows.collect()
+        let within = self.residency.iter().map(|(bucket, within)| {
+            let regions: Vec<_> = within.regions.iter().map(Region::as_str).collect();
+            format!("{bucket} from {}", regions.join(" "))
+        });
+        rows.chain(within).collect()
     }
 
     /// Takes the rows of a configuration.
@@ -201,8 +235,14 @@ impl Grants {
             .get(identity)
             .map(Vec::as_slice)
             .unwrap_or_default();
+        let is_outside = |within: &&Residency| {
+            action != Action::Read && !within.regions.contains(identity.region())
+        };
+        let kept_out = self.residency.get(bucket).filter(is_outside);
+        let granted = grants.iter().find(covers).map(|grant| grant.line);
         Decision {
-            line: grants.iter().find(covers).map(|grant| grant.line),
+            line: granted.filter(|_| kept_out.is_none()),
+            kept_out: kept_out.map(|within| within.line),
             identity: identity.clone(),
             action,
             bucket: bucket.clone(),
@@ -295,6 +335,32 @@ mod tests {
             grants.allows(&one, Action::Delete, &logs).to_string(),
             format!("no grant allows {A} to delete in logs")
         );
+    }
+
+    #[test]
+    fn a_bucket_takes_in_only_what_comes_from_its_regions_whatever_is_granted() {
+        let (one, far): (Identity, Identity) = (
+            A.parse().unwrap(),
+            "spiffe://d/region/far/agent/one".parse().unwrap(),
+        );
+        let logs = BucketName::new("logs").unwrap();
+        let all = ["replicate", "delete", "read"];
+        let rows = [row(7, A, &all, &["*"]), row(8, far.as_str(), &all, &["*"])];
+        let mut grants = Grants::new(&rows).unwrap();
+        let before = grants.clone();
+        let regions = BTreeSet::from([Region::new("a").unwrap()]);
+        grants.keep_within(logs.clone(), 20, regions);
+        assert!(!grants.allow_the_same(&before) && grants.rows() != before.rows());
+        assert_eq!(grants.allows(&one, Action::Replicate, &logs).line, Some(7));
+        for action in [Action::Replicate, Action::Delete] {
+            let decision = grants.allows(&far, action, &logs);
+            assert_eq!((decision.line, decision.kept_out), (None, Some(20)));
+            let told = "line 20 keeps objects of region far out of logs";
+            assert_eq!(decision.to_string(), told);
+        }
+        assert!(grants.allows(&far, Action::Read, &logs).is_allowed());
+        let docs = BucketName::new("docs").unwrap();
+        assert!(grants.allows(&far, Action::Replicate, &docs).is_allowed());
     }
 
     #[test]

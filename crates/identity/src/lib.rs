@@ -44,6 +44,7 @@ mod error;
 mod files;
 mod grants;
 mod lists;
+mod operators;
 mod peers;
 mod policy;
 mod refusal;
@@ -66,6 +67,7 @@ pub use enrolment::{
 pub use error::IdentityError;
 pub use grants::{Action, Decision, GrantRow, Grants};
 pub use lists::{ListFacts, RevocationLists};
+pub use operators::{OperatorAction, OperatorDecision, OperatorRow, Operators, Principal, Subject};
 pub use peers::{PeerTrust, Peers};
 pub use policy::{Group, Suite, TlsPolicy};
 pub use refusal::{Refusal, find_refusal};

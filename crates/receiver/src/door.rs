@@ -183,6 +183,10 @@ impl Door {
         if decision.is_allowed() {
             return Ok(());
         }
+        let reason = match decision.kept_out {
+            Some(_) => Reason::ResidencyDenied,
+            None => reason,
+        };
         self.record_denial(identity, reason, &decision.to_string())
             .map_err(|cause| Refusal::new(Reason::AuditUnavailable, cause))?;
         Err(Refusal::new(reason, decision.to_string()))

@@ -219,6 +219,8 @@ pub const DNS_NAME_BYTES_MAX: usize = 253;
 pub const CERTIFICATE_LIFE_PUBLIC_MAX: Duration = Duration::from_secs(200 * 86_400);
 /// DNS names in one certificate.
 pub const CERTIFICATE_DNS_NAMES_MAX: usize = 16;
+/// Rows for operators.
+pub const OPERATORS_MAX: usize = 1_000;
 /// Rows of grants.
 pub const GRANTS_MAX: usize = 10_000;
 /// Bytes of inline objects without a receipt or refusal, on one connection.

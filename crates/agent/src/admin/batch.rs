@@ -55,6 +55,8 @@ pub struct RewrapSummary {
     pub current: u64,
     /// Records that are as they were.
     pub failed: u64,
+    /// Calls to key services that it took, or would take.
+    pub calls: u64,
     /// Whether it was only looked at.
     pub dry_run: bool,
 }
@@ -86,6 +88,9 @@ pub struct ResealRow {
     /// The key record that it is sealed under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordId>,
+    /// Whether its bucket does without bucket keys: it would have a record of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_record: bool,
     /// Why it is as it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,

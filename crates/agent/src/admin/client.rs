@@ -40,7 +40,11 @@ impl Client {
     /// The running agent of a configuration file, whatever else than the data
     /// directory is wrong in it.
     pub async fn find(path: &Path, flags: &[Override]) -> Option<Self> {
-        Self::connect(&Config::find_socket(path, flags)?).await
+        if let Some(client) = Self::connect(&Config::find_socket(path, flags)?).await {
+            return Some(client);
+        }
+        // Not for this user, perhaps: operators have a socket of their own.
+        Self::connect(&Config::find_operators_socket(path, flags)?).await
     }
 
     /// Asks; the answer comes piece by piece.

@@ -28,33 +28,46 @@ use crate::{Error, Lifecycle, Phase};
 /// The doors of a running agent; open until dropped.
 #[derive(Debug)]
 pub struct AdminServer {
-    socket: PathBuf,
+    sockets: Vec<PathBuf>,
     loopback: Option<SocketAddr>,
     tasks: tokio::task::JoinSet<()>,
 }
 
 impl AdminServer {
-    /// Opens the socket at `socket`, mode 0600, and `loopback` if there is one. The
+    /// Opens the socket at `socket`, mode 0600, and those for operators (mode 0666: the
+    /// kernel says who comes, and rows what they may) and at `loopback` if there are. The
     /// caller holds the lock of the data directory: a socket found there is a dead one's.
     ///
     /// # Errors
     /// [`Error::Io`] when a door cannot be opened.
     pub async fn open(
         socket: &Path,
+        operators: Option<&Path>,
         loopback: Option<SocketAddr>,
         operations: Arc<dyn Operations>,
         lifecycle: &Lifecycle,
     ) -> Result<Self, Error> {
         let mut tasks = tokio::task::JoinSet::new();
-        let listener = bind_socket(socket).map_err(Error::io("listen on", socket))?;
+        let owners = bind_socket(socket, Who::Owner).map_err(Error::io("listen on", socket))?;
         // Of its own for each door: whoever looks does not keep the owner waiting.
         let permits = || Arc::new(Semaphore::new(limits::ADMIN_CONNECTIONS_MAX));
         tasks.spawn(serve_socket(
-            listener,
+            owners,
+            Who::Owner,
             Arc::clone(&operations),
             permits(),
             lifecycle.clone(),
         ));
+        if let Some(path) = operators {
+            let listener = bind_socket(path, Who::Operators);
+            tasks.spawn(serve_socket(
+                listener.map_err(Error::io("listen on", path))?,
+                Who::Operators,
+                Arc::clone(&operations),
+                permits(),
+                lifecycle.clone(),
+            ));
+        }
         let mut bound = None;
         if let Some(address) = loopback {
             let failed = || Error::io("listen on", address.to_string());
@@ -68,7 +81,11 @@ impl AdminServer {
             ));
         }
         Ok(Self {
-            socket: socket.to_owned(),
+            sockets: [Some(socket), operators]
+                .into_iter()
+                .flatten()
+                .map(Path::to_owned)
+                .collect(),
             loopback: bound,
             tasks,
         })
@@ -85,25 +102,29 @@ impl Drop for AdminServer {
     fn drop(&mut self) {
         self.tasks.abort_all();
         // A socket left behind is removed by the next agent.
-        let _ = fs::remove_file(&self.socket);
+        for socket in &self.sockets {
+            let _ = fs::remove_file(socket);
+        }
     }
 }
 
-fn bind_socket(path: &Path) -> io::Result<UnixListener> {
+fn bind_socket(path: &Path, who: Who) -> io::Result<UnixListener> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
         Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    // The data directory is 0700, so nobody comes in before the mode is set.
+    // The data directory is 0700, so nobody comes in before the mode is set; to the
+    // operators' socket everybody may come.
     let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(who.mode()))?;
     Ok(listener)
 }
 
 async fn serve_socket(
     listener: UnixListener,
+    who: Who,
     operations: Arc<dyn Operations>,
     permits: Arc<Semaphore>,
     lifecycle: Lifecycle,
@@ -116,7 +137,7 @@ async fn serve_socket(
                 continue;
             }
         };
-        match actor(&stream) {
+        match actor(&stream, who) {
             Ok(actor) => {
                 serve(
                     stream,
@@ -132,21 +153,45 @@ async fn serve_socket(
     }
 }
 
-/// The agent's own user and the superuser may; the mode of the socket says so, too.
-fn actor(stream: &UnixStream) -> Result<Actor, Error> {
+/// Whom a socket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    /// The agent's own user and the superuser; the mode of the socket says so, too.
+    Owner,
+    /// Every user of this machine, who may do what a row for operators allows.
+    Operators,
+}
+
+impl Who {
+    const fn mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Operators => 0o666,
+        }
+    }
+}
+
+fn actor(stream: &UnixStream, who: Who) -> Result<Actor, Error> {
     let credentials = stream
         .peer_cred()
         .map_err(Error::failed("asking who is there"))?;
     let uid = credentials.uid();
-    if uid == 0 || uid == rustix::process::geteuid().as_raw() {
-        return Ok(Actor {
+    let is_owner = uid == 0 || uid == rustix::process::geteuid().as_raw();
+    match (is_owner, who) {
+        (true, _) => Ok(Actor {
             uid,
             offline: false,
-        });
+            operator: None,
+        }),
+        (false, Who::Operators) => Ok(Actor {
+            uid,
+            offline: false,
+            operator: Some(credentials.gid()),
+        }),
+        (false, Who::Owner) => Err(Error::Forbidden {
+            who: format!("user {uid}"),
+        }),
     }
-    Err(Error::Forbidden {
-        who: format!("user {uid}"),
-    })
 }
 
 async fn serve_loopback(

@@ -76,7 +76,7 @@ impl Fixture {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (handle, lifecycle) = Lifecycle::by_hand();
         let socket = dir.path().join("agent.sock");
-        let server = AdminServer::open(&socket, Some(any), Arc::new(Stub), &lifecycle)
+        let server = AdminServer::open(&socket, None, Some(any), Arc::new(Stub), &lifecycle)
             .await
             .unwrap();
         Self {
@@ -236,10 +236,10 @@ async fn a_dead_agents_socket_is_replaced_and_another_file_is_not() {
     let socket = dir.path().join("agent.sock");
     let (_handle, lifecycle) = Lifecycle::by_hand();
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
-    let opened = AdminServer::open(&socket, None, Arc::new(Stub), &lifecycle).await;
+    let opened = AdminServer::open(&socket, None, None, Arc::new(Stub), &lifecycle).await;
     drop(opened.unwrap());
     std::fs::write(&socket, "precious").unwrap();
-    let refused = AdminServer::open(&socket, None, Arc::new(Stub), &lifecycle).await;
+    let refused = AdminServer::open(&socket, None, None, Arc::new(Stub), &lifecycle).await;
     assert!(refused.is_err());
     assert!(socket.exists());
 }
@@ -348,7 +348,7 @@ async fn a_command_finds_the_agent_or_works_on_the_directory_or_says_try_again()
     assert_eq!(error.exit(), Exit::TryAgain);
 
     let (_handle, lifecycle) = Lifecycle::by_hand();
-    let _server = AdminServer::open(&config.socket(), None, Arc::new(Stub), &lifecycle)
+    let _server = AdminServer::open(&config.socket(), None, None, Arc::new(Stub), &lifecycle)
         .await
         .unwrap();
     assert!(

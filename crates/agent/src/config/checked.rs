@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use sealift_forward::{Forward, Target};
-use sealift_identity::{Demands, DnsAgent, Grants, OwnDemands, TlsPolicy};
+use sealift_identity::{Demands, DnsAgent, Grants, Operators, OwnDemands, TlsPolicy};
 use sealift_keys::{Endpoint, Pace, ProviderKind};
 use sealift_sender::Timetable;
 use sealift_terms::{
@@ -32,6 +32,10 @@ pub struct Config {
     pub listen: Option<Listen>,
     /// `[admin]`: where health and metrics are shown, on loopback.
     pub admin: Option<SocketAddr>,
+    /// `admin.socket`: where operators ask.
+    pub operators_socket: Option<PathBuf>,
+    /// `[[operator]]`.
+    pub operators: Operators,
     /// `[limits]`.
     pub limits: Limits,
     /// `[log]`.

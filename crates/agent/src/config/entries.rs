@@ -16,6 +16,7 @@ use super::{
     limit::limit,
     named::Wanted,
     raw::{self, Text},
+    residency,
 };
 
 /// The names that sections declare, checked or not: a name that was refused where
@@ -232,6 +233,7 @@ pub(super) fn rules(
     c: &mut Checker<'_>,
     raw: &[Spanned<raw::Rule>],
     declared: &Declared,
+    known: &[Peer],
 ) -> Vec<Rule> {
     let mut seen = Seen::new("rule.name");
     let mut rules = Vec::new();
@@ -245,6 +247,7 @@ pub(super) fn rules(
             "[[source]]",
         );
         let peers = rule_peers(c, &entry.peers, declared);
+        residency::hold(c, entry, &peers, known);
         let prefix = rule_prefix(c, entry.prefix.as_ref());
         let (Some(name), Some(bucket), Some(prefix)) = (name, bucket, prefix) else {
             continue;
@@ -299,6 +302,7 @@ fn rule_peers(c: &mut Checker<'_>, raw: &Spanned<Vec<Text>>, declared: &Declared
 pub(super) fn grants(
     c: &mut Checker<'_>,
     raw: &[Spanned<raw::Grant>],
+    buckets: &[Spanned<raw::Bucket>],
     declared: &Declared,
 ) -> Grants {
     let rows: Vec<_> = raw
@@ -306,7 +310,12 @@ pub(super) fn grants(
         .filter_map(|entry| grant(c, entry, declared))
         .collect();
     match Grants::new(&rows) {
-        Ok(grants) => grants,
+        Ok(mut grants) => {
+            for (bucket, line, regions) in residency::of_buckets(c, buckets) {
+                grants.keep_within(bucket, line, regions);
+            }
+            grants
+        }
         Err(error) => {
             // Only their number is left to be refused.
             let span = raw.last().map_or(0..0, Spanned::span);
@@ -318,15 +327,19 @@ pub(super) fn grants(
     }
 }
 
+pub(super) fn line_of(place: &Place) -> u32 {
+    match place {
+        Place::Line(line) => u32::try_from(*line).unwrap_or(u32::MAX),
+        _ => 0,
+    }
+}
+
 fn grant(
     c: &mut Checker<'_>,
     entry: &Spanned<raw::Grant>,
     declared: &Declared,
 ) -> Option<GrantRow> {
-    let line = match c.place(&entry.span()) {
-        Place::Line(line) => u32::try_from(line).unwrap_or(u32::MAX),
-        _ => 0,
-    };
+    let line = line_of(&c.place(&entry.span()));
     let entry = entry.get_ref();
     let identity: Option<Identity> = used(
         c,
@@ -335,17 +348,7 @@ fn grant(
         &declared.identities,
         "[[peer]]",
     );
-    let bucket = match entry.bucket.get_ref().as_str() {
-        "*" => Some("*".to_owned()),
-        _ => used::<BucketName>(
-            c,
-            "grant.bucket",
-            &entry.bucket,
-            &declared.buckets,
-            "[[bucket]]",
-        )
-        .map(|bucket| bucket.to_string()),
-    };
+    let bucket = declared_or_any(c, "grant.bucket", &entry.bucket, declared);
     let actions = grant_actions(c, &entry.actions);
     Some(GrantRow {
         line,
@@ -353,6 +356,20 @@ fn grant(
         actions,
         buckets: vec![bucket?],
     })
+}
+
+/// A bucket of this file, or `*` for every one.
+pub(super) fn declared_or_any(
+    c: &mut Checker<'_>,
+    setting: &str,
+    text: &Text,
+    declared: &Declared,
+) -> Option<String> {
+    if text.get_ref() == "*" {
+        return Some("*".to_owned());
+    }
+    used::<BucketName>(c, setting, text, &declared.buckets, "[[bucket]]")
+        .map(|bucket| bucket.to_string())
 }
 
 fn grant_actions(c: &mut Checker<'_>, raw: &Spanned<Vec<Text>>) -> Vec<String> {

@@ -16,8 +16,10 @@ mod identity;
 mod key_services;
 mod limit;
 mod named;
+mod operators;
 mod overrides;
 mod raw;
+mod residency;
 mod source;
 mod template;
 #[cfg(test)]
@@ -41,9 +43,6 @@ pub use source::{Override, Source, from_environment, variable};
 pub use template::{Template, TemplateGrant, TemplatePeer};
 
 use checker::Checker;
-
-/// The one setting that a command needs to find a running agent.
-const DATA_DIR: &str = "site.data_dir";
 
 impl Config {
     /// Reads a configuration and checks its form. `flags` win over the environment,
@@ -69,25 +68,14 @@ impl Config {
     /// reach an agent in its health although its file was spoilt since.
     #[must_use]
     pub fn find_socket(path: &Path, flags: &[Override]) -> Option<PathBuf> {
-        let mut overrides = from_environment(std::env::vars());
-        overrides.extend_from_slice(flags);
-        let source = Source {
-            path: path.to_owned(),
-            text: read(path).unwrap_or_default(),
-            overrides,
-        };
-        let (file, _) = toml::de::DeTable::parse_recoverable(&source.text);
-        let site = file.get_ref().get("site");
-        let in_file = site
-            .and_then(|site| site.get_ref().as_table())
-            .and_then(|site| site.get("data_dir"))
-            .and_then(|value| value.get_ref().as_str());
-        let given = source.overrides.iter().rev();
-        let given = given
-            .filter(|given| given.setting == DATA_DIR)
-            .map(|given| given.value.as_str());
-        let data_dir = given.chain(in_file).next()?;
-        Some(source.resolve(data_dir).join(crate::SOCKET_FILE))
+        let data_dir = find_path(path, flags, ("site", "data_dir"))?;
+        Some(data_dir.join(crate::SOCKET_FILE))
+    }
+
+    /// As [`find_socket`](Self::find_socket), the one for operators.
+    #[must_use]
+    pub fn find_operators_socket(path: &Path, flags: &[Override]) -> Option<PathBuf> {
+        find_path(path, flags, ("admin", "socket"))
     }
 
     /// Checks a configuration by its form.
@@ -150,6 +138,30 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     Ok(text)
 }
 
+/// A path in a configuration of which nothing else has to be right.
+fn find_path(path: &Path, flags: &[Override], (section, key): (&str, &str)) -> Option<PathBuf> {
+    let mut overrides = from_environment(std::env::vars());
+    overrides.extend_from_slice(flags);
+    let source = Source {
+        path: path.to_owned(),
+        text: read(path).unwrap_or_default(),
+        overrides,
+    };
+    let (file, _) = toml::de::DeTable::parse_recoverable(&source.text);
+    let in_file = file.get_ref().get(section);
+    let in_file = in_file
+        .and_then(|section| section.get_ref().as_table())
+        .and_then(|section| section.get(key))
+        .and_then(|value| value.get_ref().as_str());
+    let setting = format!("{section}.{key}");
+    let given = source.overrides.iter().rev();
+    let given = given
+        .filter(|given| given.setting == setting)
+        .map(|given| given.value.as_str());
+    let found = given.chain(in_file).next()?;
+    Some(source.resolve(found))
+}
+
 fn raw(c: &mut Checker<'_>) -> Option<raw::Raw> {
     match toml::from_str::<raw::Raw>(&c.source.text) {
         Ok(mut raw) => {
@@ -178,12 +190,14 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
     let key_services = key_services::key_services(c, raw.keys.get_ref());
     let listen = check::listen(c, &raw.listen);
     let admin = check::admin(c, &raw.admin);
+    let operators_socket = operators::socket(c, raw);
     let peers = entries::peers(c, &raw.peers, raw.listen.address.is_some());
     let buckets = entries::buckets(c, &raw.buckets, &key_services);
     let sources = entries::sources(c, &raw.sources, &data_dir);
     let declared = entries::Declared::new(raw);
-    let rules = entries::rules(c, &raw.rules, &declared);
-    let grants = entries::grants(c, &raw.grants, &declared);
+    let rules = entries::rules(c, &raw.rules, &declared, &peers);
+    let grants = entries::grants(c, &raw.grants, &raw.buckets, &declared);
+    let operators = operators::operators(c, &raw.operators, &declared);
     let forwards = forwards::forwards(c, &raw.forwards, &declared, &peers);
     let forward_targets = forwards::targets(c, &raw.forward_targets, &declared);
     Some(Config {
@@ -200,6 +214,8 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
         key_services,
         listen,
         admin,
+        operators_socket,
+        operators,
         peers,
         buckets,
         sources,

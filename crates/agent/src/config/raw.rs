@@ -38,6 +38,8 @@ pub(crate) struct Raw {
     pub(crate) rules: Vec<Spanned<Rule>>,
     #[serde(default, rename = "grant")]
     pub(crate) grants: Vec<Spanned<Grant>>,
+    #[serde(default, rename = "operator")]
+    pub(crate) operators: Vec<Spanned<Operator>>,
     #[serde(default, rename = "forward")]
     pub(crate) forwards: Vec<Spanned<Forward>>,
     #[serde(default, rename = "forward_target")]
@@ -138,6 +140,7 @@ pub(crate) struct Listen {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Admin {
     pub(crate) address: Option<Text>,
+    pub(crate) socket: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -211,6 +214,7 @@ pub(crate) struct Bucket {
     pub(crate) name: Text,
     pub(crate) key: Text,
     pub(crate) bucket_keys: Option<bool>,
+    pub(crate) allowed_regions: Option<Spanned<Vec<Text>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -228,6 +232,7 @@ pub(crate) struct Rule {
     pub(crate) bucket: Text,
     pub(crate) prefix: Option<Text>,
     pub(crate) peers: Spanned<Vec<Text>>,
+    pub(crate) allowed_regions: Option<Spanned<Vec<Text>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -259,4 +264,14 @@ pub(crate) struct Grant {
     pub(crate) identity: Text,
     pub(crate) actions: Spanned<Vec<Text>>,
     pub(crate) bucket: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Operator {
+    pub(crate) user: Option<Text>,
+    pub(crate) group: Option<Text>,
+    pub(crate) actions: Spanned<Vec<Text>>,
+    pub(crate) keys: Option<Vec<Text>>,
+    pub(crate) buckets: Option<Vec<Text>>,
 }

@@ -235,6 +235,7 @@ impl Template {
         if self.grants.is_empty() {
             text.push_str(EXAMPLE_GRANT);
         }
+        text.push_str(EXAMPLE_OPERATOR);
         text
     }
 }
@@ -336,6 +337,8 @@ const EXAMPLE_SENDING: &str = r#"# [[source]]
 const EXAMPLE_BUCKET: &str = r#"# [[bucket]]
 # name = "photos"
 # key = "alias/photos"
+# bucket_keys = true
+# allowed_regions = ["eu-west"]
 
 "#;
 
@@ -343,6 +346,17 @@ const EXAMPLE_GRANT: &str = r#"# [[grant]]
 # identity = "spiffe://example.org/region/eu-west/agent/a1"
 # actions = ["replicate", "delete"]
 # bucket = "photos"
+
+"#;
+
+const EXAMPLE_OPERATOR: &str = r#"# What users of this machine may do besides the agent's own, who may do everything. They come by
+# `socket` in [admin]. Actions: look, open, seal, create, rotate, retire, replicate, backup,
+# read-audit, administer.
+# [[operator]]
+# group = "auditors"
+# actions = ["look", "read-audit"]
+# keys = ["alias/photos"]
+# buckets = ["*"]
 
 "#;
 

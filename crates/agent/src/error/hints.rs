@@ -116,6 +116,9 @@ pub(super) fn refused_hint(source: &(dyn StdError + 'static)) -> &'static str {
     if let Some(error) = source.downcast_ref::<IdentityError>() {
         return identity_hint(error);
     }
+    if source.is::<crate::operations::NotAllowed>() {
+        return "ask the agent's owner for an [[operator]] in its configuration";
+    }
     match source.downcast_ref::<SecretFileError>() {
         Some(SecretFileError::Exposed { .. }) => "run `chmod 600` on it",
         Some(_) => "name a small file that this user can read",

@@ -2,7 +2,7 @@
 
 use sealift_archive as archive;
 use sealift_keys::{KeyError, KeyName, KeyProvider};
-use sealift_terms::{KeyId, VersionName};
+use sealift_terms::{BucketName, KeyId, VersionName};
 
 use super::SiteOperations;
 use crate::{
@@ -82,6 +82,7 @@ impl SiteOperations {
             records: done.records,
             current: done.current,
             failed: done.failed,
+            calls: done.records * archive::CALLS_OF_A_REWRAP,
             dry_run: wanted.dry_run,
         };
         answer.row(&RewrapRow::Summary(summary)).await
@@ -136,6 +137,7 @@ impl SiteOperations {
                 size: resealed.size,
                 object_uid: Some(resealed.object_uid),
                 record: Some(resealed.record),
+                own_record: false,
                 reason: None,
                 evidence: None,
             },
@@ -153,11 +155,20 @@ impl SiteOperations {
                 size: row.facts.size,
                 object_uid: Some(row.object_uid),
                 record: Some(row.record),
+                own_record: self.has_own_records(&row.name.bucket),
                 reason: None,
                 evidence: None,
             },
             Err(error) => failed(name, &error),
         }
+    }
+}
+
+impl SiteOperations {
+    fn has_own_records(&self, bucket: &BucketName) -> bool {
+        let config = self.site.current();
+        let mut buckets = config.buckets.iter();
+        buckets.any(|known| known.name == *bucket && !known.bucket_keys)
     }
 }
 
@@ -168,13 +179,14 @@ fn failed(object: VersionName, error: &archive::ArchiveError) -> ResealRow {
         size: 0,
         object_uid: None,
         record: None,
+        own_record: false,
         reason: Some(error.reason()),
         evidence: Some(archive::in_words(error)),
     }
 }
 
 /// `KEY` or `KEY:VERSION`. An ARN has colons, too, and a slash behind the last.
-fn key_and_version(text: &str) -> (&str, Option<&str>) {
+pub(super) fn key_and_version(text: &str) -> (&str, Option<&str>) {
     match text.rsplit_once(':') {
         Some((key, version)) if !key.is_empty() && !version.contains('/') => (key, Some(version)),
         _ => (text, None),

@@ -23,12 +23,15 @@ mod listing;
 mod live;
 mod reading;
 mod retrying;
+mod rights;
 mod scrape;
 mod scrubbing;
 mod status;
 #[cfg(test)]
 mod tests;
 mod verifying;
+
+pub(crate) use rights::NotAllowed;
 
 use std::sync::Arc;
 
@@ -60,6 +63,7 @@ pub(crate) struct SiteOperations {
     readings: Semaphore,
     /// Scrapes clear and fill: one at a time.
     scraping: tokio::sync::Mutex<()>,
+    denials: rights::Denials,
 }
 
 impl SiteOperations {
@@ -80,6 +84,7 @@ impl SiteOperations {
             live,
             readings,
             scraping: tokio::sync::Mutex::default(),
+            denials: rights::Denials::default(),
         }
     }
 
@@ -213,7 +218,10 @@ impl Operations for SiteOperations {
             .metrics
             .series(Metric::AdminRequests, &[command])
             .add(1);
-        let outcome = self.dispatch(request, actor, answer).await;
+        let outcome = match self.hold_rights(&request, actor).await {
+            Ok(()) => self.dispatch(request, actor, answer).await,
+            Err(refused) => Err(refused),
+        };
         if self.live.is_none() {
             // The process ends with the command: what it put on record has to stay.
             let flushed = self.site.audit.flush().await;

@@ -385,7 +385,8 @@ async fn get_gives_versions_and_ranges_in_process_and_through_the_socket() {
 async fn serve(stage: &Stage, site: &Arc<Site>) -> (AdminServer, LifecycleHandle) {
     let (handle, lifecycle) = Lifecycle::by_hand();
     let operations = Arc::new(SiteOperations::stopped(Arc::clone(site)));
-    let server = AdminServer::open(&stage.config.socket(), None, operations, &lifecycle).await;
+    let server =
+        AdminServer::open(&stage.config.socket(), None, None, operations, &lifecycle).await;
     (server.unwrap(), handle)
 }
 

@@ -61,6 +61,10 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
             (&before.identity.source, &before.identity.agent)
                 == (&after.identity.source, &after.identity.agent),
         ),
+        (
+            "[admin] socket",
+            before.operators_socket == after.operators_socket,
+        ),
         ("[scrub]", before.scrub == after.scrub),
         ("[watchdog]", before.stalled_after == after.stalled_after),
         (
@@ -86,6 +90,7 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
         ("[peer.limit]", limits(before) == limits(after)),
         ("[[bucket]]", buckets(before) == buckets(after)),
         ("[[rule]]", rules(before) == rules(after)),
+        ("[[operator]]", before.operators == after.operators),
         ("[[grant]]", before.grants.allow_the_same(&after.grants)),
         ("[[forward]]", before.forwards == after.forwards),
         (

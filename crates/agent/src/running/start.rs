@@ -67,11 +67,16 @@ pub async fn up(config: Config, flags: Vec<Override>, confined: Confined) -> Res
         running.site.clone(),
         running.clone(),
     ));
-    let (socket, loopback) = {
+    let (socket, operators, loopback) = {
         let config = running.site.current();
-        (config.socket(), config.admin)
+        (
+            config.socket(),
+            config.operators_socket.clone(),
+            config.admin,
+        )
     };
-    let admin = AdminServer::open(&socket, loopback, operations, &lifecycle).await?;
+    let operators = operators.as_deref();
+    let admin = AdminServer::open(&socket, operators, loopback, operations, &lifecycle).await?;
     tracing::info!(
         site = %running.site.config.site.name, region = %running.site.config.site.region,
         listen = ?running.listening, admin = ?admin.loopback(), "ready"

@@ -149,6 +149,7 @@ mod tests {
             size: 3,
             object_uid: None,
             record: None,
+            own_record: false,
             reason: None,
             evidence: Some("a \"quoted\", cause".to_owned()),
         }

@@ -1,13 +1,16 @@
 //! `sealift batch reseal`.
 
-use std::path::PathBuf;
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+};
 
 use clap::Args;
 use sealift_agent::{
     Error, Exit,
     admin::{self, Answers, ObjectRow, Reached, Request, ResealResult, ResealRow},
 };
-use sealift_terms::{Status, VersionName};
+use sealift_terms::{BucketName, RecordId, Status, VersionName, limits::RECORD_OBJECTS_MAX};
 use serde::Serialize;
 
 use super::{manifest::Manifest, report::Report};
@@ -57,6 +60,39 @@ struct Summary {
     skipped: u64,
     /// Bytes of plaintext of what was sealed anew, or would be.
     bytes: u64,
+    /// What a dry run expects of key services.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forecast: Option<Forecast>,
+}
+
+/// Calls to key services that sealing anew would take.
+#[derive(Debug, Default, Serialize)]
+struct Forecast {
+    /// As the buckets are configured: one for each record that is opened, and one for each
+    /// that is begun. One more for each bucket and hour that the batch takes.
+    calls: u64,
+    /// If each object had a record of its own: one to open it, one to seal it.
+    calls_without_bucket_keys: u64,
+    #[serde(skip)]
+    opened: HashSet<RecordId>,
+    #[serde(skip)]
+    under_bucket_keys: BTreeMap<BucketName, u64>,
+}
+
+impl Forecast {
+    fn add(&mut self, row: &ResealRow) {
+        self.calls_without_bucket_keys += 2;
+        let opens = row.record.is_some_and(|record| self.opened.insert(record));
+        self.calls += u64::from(opens);
+        if row.own_record {
+            self.calls += 1;
+            return;
+        }
+        let bucket = row.object.bucket.clone();
+        let objects = self.under_bucket_keys.entry(bucket).or_default();
+        self.calls += u64::from(objects.is_multiple_of(RECORD_OBJECTS_MAX));
+        *objects += 1;
+    }
 }
 
 struct Run<'a> {
@@ -166,7 +202,10 @@ impl Run<'_> {
     fn told(&mut self, row: &ResealRow) -> Result<(), Error> {
         match row.result {
             ResealResult::Resealed => self.summary.resealed += 1,
-            ResealResult::Planned => self.summary.planned += 1,
+            ResealResult::Planned => {
+                self.summary.planned += 1;
+                self.summary.forecast.get_or_insert_default().add(row);
+            }
             ResealResult::Failed => self.summary.failed += 1,
         }
         self.summary.bytes += row.size;
@@ -203,6 +242,13 @@ impl Run<'_> {
             summary.failed,
             summary.skipped
         );
+        let calls = summary.forecast.iter().map(|forecast| {
+            format!(
+                "; {} calls to key services, {} without bucket keys",
+                forecast.calls, forecast.calls_without_bucket_keys
+            )
+        });
+        let text = calls.fold(text, |text, calls| text + &calls);
         output::row(self.json, summary, text)?;
         Ok(match summary.failed {
             0 => Exit::Done,

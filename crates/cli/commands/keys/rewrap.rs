@@ -69,6 +69,7 @@ fn summed(summary: &RewrapSummary) -> String {
         records,
         current,
         failed,
+        calls,
         dry_run,
     } = summary;
     let (records, are) = match dry_run {
@@ -76,6 +77,7 @@ fn summed(summary: &RewrapSummary) -> String {
         false => (counted(*records, "record", "records"), "now"),
     };
     format!(
-        "{records} {are} under {cmk} version {cmk_version}; {current} were already, {failed} failed"
+        "{records} {are} under {cmk} version {cmk_version}; {current} were already, {failed} failed; \
+         {calls} calls to key services"
     )
 }
