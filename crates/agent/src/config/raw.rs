@@ -211,6 +211,7 @@ pub(crate) struct Bucket {
     pub(crate) name: Text,
     pub(crate) key: Text,
     pub(crate) bucket_keys: Option<bool>,
+    pub(crate) second_key: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -336,6 +336,8 @@ const EXAMPLE_SENDING: &str = r#"# [[source]]
 const EXAMPLE_BUCKET: &str = r#"# [[bucket]]
 # name = "photos"
 # key = "alias/photos"
+# Sealed in two layers, each under a key of its own:
+# second_key = "alias/photos-outer"
 
 "#;
 

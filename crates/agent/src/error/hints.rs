@@ -2,6 +2,7 @@
 
 use std::{error::Error as StdError, io};
 
+use sealift_archive::ArchiveError;
 use sealift_host::SecretFileError;
 use sealift_identity::IdentityError;
 use sealift_keys::{KeyError, KeyName, ProviderKind};
@@ -115,6 +116,9 @@ pub(super) fn refused_hint(source: &(dyn StdError + 'static)) -> &'static str {
     }
     if let Some(error) = source.downcast_ref::<IdentityError>() {
         return identity_hint(error);
+    }
+    if let Some(error) = source.downcast_ref::<ArchiveError>() {
+        return error.reason().remedy();
     }
     match source.downcast_ref::<SecretFileError>() {
         Some(SecretFileError::Exposed { .. }) => "run `chmod 600` on it",
