@@ -158,7 +158,10 @@ impl Template {
         section(
             &mut text,
             "[admin]",
-            &[("address", self.admin.as_deref(), "127.0.0.1:7480")],
+            &[
+                ("address", self.admin.as_deref(), "127.0.0.1:7480"),
+                ("socket", None, "/run/sealift/operators.sock"),
+            ],
         );
         text
     }
@@ -355,7 +358,7 @@ const EXAMPLE_OPERATOR: &str = r#"# What users of this machine may do besides th
 # `socket` in [admin]. Actions: look, open, seal, create, rotate, retire, replicate, backup,
 # read-audit, administer.
 # [[operator]]
-# group = "auditors"
+# group = "1000"     # a number, or a name of /etc/group; or user = "…"
 # actions = ["look", "read-audit"]
 # keys = ["alias/photos"]
 # buckets = ["*"]
