@@ -96,8 +96,9 @@ async fn for_each_object(ring: &RecordRing) {
             part_size: PartSize::DEFAULT,
             uid: ObjectUid::random(&OsRng),
             record: open.record().id,
+            second: None,
         };
-        let sealer = ObjectSealer::new(open.key(), header);
+        let sealer = ObjectSealer::new(open.key(), header).unwrap();
         tags += u64::from(sealer.header_bytes()[64]);
     }
     let each = begun.elapsed().as_secs_f64() * 1e6 / DERIVED as f64;
@@ -235,6 +236,7 @@ fn version(n: usize, record: &KeyRecord) -> NewVersion {
         checksum: Some(Checksum::crc64nvme(n as u64)),
         object_uid: ObjectUid::random(&OsRng),
         record: record.id,
+        second_record: None,
         location: Location {
             file: format!("packs/{}", n / 10_000),
             offset: (n % 10_000) as u64 * 4_700,

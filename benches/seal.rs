@@ -12,7 +12,8 @@ use std::{
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sealift_seal::{
-    Expected, Header, Inspected, Meta, ObjectSealer, ReadAt, RecordKey, Salt, SealError,
+    Expected, Header, Inspected, Keys, Meta, ObjectSealer, PartBuffer, ReadAt, RecordKey,
+    SealError, Suite,
 };
 use sealift_terms::{
     BucketName, ObjectFacts, ObjectKey, ObjectUid, PartIndex, PartSize, RecordId, Rng, VersionId,
@@ -40,12 +41,26 @@ impl ReadAt for PageCache {
     }
 }
 
-fn header(part_size: PartSize) -> Header {
-    Header {
-        part_size,
+/// One layer, or two.
+const SUITES: [(&str, Suite); 2] = [("one layer", Suite::One), ("two layers", Suite::Two)];
+
+fn sealer(suite: Suite) -> ObjectSealer {
+    let (first, second) = keys();
+    let header = Header {
+        part_size: PartSize::DEFAULT,
         uid: ObjectUid([1; 16]),
         record: RecordId([2; 16]),
+        second: (suite == Suite::Two).then_some(RecordId([3; 16])),
+    };
+    match suite {
+        Suite::One => ObjectSealer::new(&first, header),
+        Suite::Two => ObjectSealer::new(Keys::two(&first, &second), header),
     }
+    .unwrap()
+}
+
+fn keys() -> (RecordKey, RecordKey) {
+    (RecordKey::new([7; 32]), RecordKey::new([8; 32]))
 }
 
 fn meta(size: usize) -> Meta {
@@ -62,54 +77,61 @@ fn meta(size: usize) -> Meta {
     Meta::new(name, facts)
 }
 
-fn whole(key: &RecordKey, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
-    let sealer = ObjectSealer::new(key, header(PartSize::DEFAULT));
-    sealer.seal_whole(&meta(plain.len()), plain, &Counting::default(), out)
+fn whole(suite: Suite, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealError> {
+    sealer(suite).seal_whole(&meta(plain.len()), plain, &Counting::default(), out)
 }
 
 fn seal(c: &mut Criterion) {
-    let key = RecordKey::new([7; 32]);
     let mut group = c.benchmark_group("seal");
-    group.throughput(Throughput::Bytes(8 * MIB as u64));
-    let sealer = ObjectSealer::new(&key, header(PartSize::DEFAULT));
-    let mut part = vec![1; 8 * MIB];
-    group.bench_function("part of 8 MiB in place", |b| {
-        b.iter(|| {
-            let salt = Salt::random(&Counting::default());
-            let mut sealer = sealer.part(PartIndex(0), 8 << 20, salt).unwrap();
-            let mut rest = part.as_mut_slice();
-            while let Some(len) = sealer.next_chunk_len() {
-                let (chunk, later) = rest.split_at_mut(len);
-                black_box(sealer.seal_chunk(chunk).unwrap());
-                rest = later;
-            }
+    for (name, suite) in SUITES {
+        group.throughput(Throughput::Bytes(8 * MIB as u64));
+        let sealer = sealer(suite);
+        let part = vec![1; 8 * MIB];
+        let mut out = Vec::with_capacity(9 * MIB);
+        // The way a receiver takes it: copied once into the buffer that is written.
+        group.bench_function(format!("part of 8 MiB, {name}"), |b| {
+            b.iter(|| {
+                out.clear();
+                let salts = sealer.salts(&Counting::default());
+                let sealing = sealer.part(PartIndex(0), 8 << 20, salts).unwrap();
+                let mut buffer = PartBuffer::new(sealing, std::mem::take(&mut out));
+                for piece in part.chunks(16 * 1024) {
+                    buffer.push(piece).unwrap();
+                }
+                (out, _) = buffer.finish().unwrap();
+                black_box(out.len());
+            });
         });
-    });
-    group.throughput(Throughput::Elements(1));
-    let (plain, mut out) = (vec![1; 4096], Vec::with_capacity(MIB));
-    group.bench_function("object of 4 KiB", |b| {
-        b.iter(|| {
-            out.clear();
-            whole(&key, &plain, &mut out).unwrap();
-            black_box(out.len());
+        group.throughput(Throughput::Elements(1));
+        let (plain, mut out) = (vec![1; 4096], Vec::with_capacity(MIB));
+        group.bench_function(format!("object of 4 KiB, {name}"), |b| {
+            b.iter(|| {
+                out.clear();
+                whole(suite, &plain, &mut out).unwrap();
+                black_box(out.len());
+            });
         });
-    });
+    }
     group.finish();
 }
 
 fn open(c: &mut Criterion) {
-    let key = RecordKey::new([7; 32]);
     let mut group = c.benchmark_group("open");
-    let store = |size: usize| {
+    let store = |suite: Suite, size: usize| {
         let mut sealed = Vec::new();
-        whole(&key, &vec![1; size], &mut sealed).unwrap();
+        whole(suite, &vec![1; size], &mut sealed).unwrap();
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&sealed, 0).unwrap();
         (PageCache(file), sealed.len() as u64)
     };
-    let read = |file: &PageCache, len: u64| {
-        let opened = Inspected::new(file, len, &Expected::unlisted()).unwrap();
-        let opened = opened.open(&key).unwrap();
+    let read = |suite: Suite, file: &PageCache, len: u64| {
+        let (first, second) = keys();
+        let inspected = Inspected::new(file, len, &Expected::unlisted()).unwrap();
+        let opened = match suite {
+            Suite::One => inspected.open(&first),
+            Suite::Two => inspected.open(Keys::two(&first, &second)),
+        };
+        let opened = opened.unwrap();
         opened
             .read_range(0..opened.size(), |run| {
                 black_box(run);
@@ -117,16 +139,24 @@ fn open(c: &mut Criterion) {
             })
             .unwrap();
     };
-    let (large, large_len) = store(64 * MIB);
-    group.throughput(Throughput::Bytes(64 * MIB as u64));
-    group.bench_function("object of 64 MiB from the page cache", |b| {
-        b.iter(|| read(&large, large_len));
-    });
-    let (small, small_len) = store(4096);
-    group.throughput(Throughput::Elements(1));
-    group.bench_function("object of 4 KiB from the page cache", |b| {
-        b.iter(|| read(&small, small_len));
-    });
+    for (name, suite) in SUITES {
+        let (large, large_len) = store(suite, 64 * MIB);
+        group.throughput(Throughput::Bytes(64 * MIB as u64));
+        group.bench_function(
+            format!("object of 64 MiB from the page cache, {name}"),
+            |b| {
+                b.iter(|| read(suite, &large, large_len));
+            },
+        );
+        let (small, small_len) = store(suite, 4096);
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(
+            format!("object of 4 KiB from the page cache, {name}"),
+            |b| {
+                b.iter(|| read(suite, &small, small_len));
+            },
+        );
+    }
     group.finish();
 }
 

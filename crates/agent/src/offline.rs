@@ -287,7 +287,8 @@ fn memory() -> CheckLine {
     }
 }
 
-fn place(config: &Config, place: &Place, found: &str) -> String {
+/// What was found, behind the line that it is about.
+pub(crate) fn place(config: &Config, place: &Place, found: &str) -> String {
     match place {
         Place::Line(line) => format!("{}:{line}: {found}", config.path.display()),
         _ => found.to_owned(),

@@ -15,7 +15,7 @@ use sealift_terms::{KeyAlias, Region};
 
 use crate::{
     Error, World,
-    config::{Bucket, Config, Source, Template},
+    config::{Bucket, Config, NamedKey, Source, Template},
 };
 
 /// A site to be made.
@@ -102,21 +102,22 @@ fn keystore(config: &Config, world: &World) -> Result<LocalKeystore, Error> {
     )?)
 }
 
-/// One key of the site's region for every bucket.
+/// The keys of every bucket, of the site's region.
 fn make_keys(keystore: &LocalKeystore, config: &Config) -> Result<Vec<KeyDescription>, Error> {
     let region: &Region = &config.site.region;
     // Those of key services are made there.
-    let is_own = |bucket: &&Bucket| KeyName::parse(&bucket.key).provider == ProviderKind::Local;
-    for bucket in config.buckets.iter().filter(is_own) {
+    let is_own = |key: &&NamedKey| KeyName::parse(&key.name).provider == ProviderKind::Local;
+    let named = config.buckets.iter().flat_map(Bucket::keys);
+    for named in named.map(|(_, key)| key).filter(is_own) {
         let known = keystore.list().iter().any(|key| {
-            key.id.as_str() == bucket.key
+            key.id.as_str() == named.name
                 || key
                     .alias
                     .as_ref()
-                    .is_some_and(|alias| alias.as_str() == bucket.key)
+                    .is_some_and(|alias| alias.as_str() == named.name)
         });
         if !known {
-            let alias = KeyAlias::new(&bucket.key).map_err(Error::failed("naming a key"))?;
+            let alias = KeyAlias::new(&named.name).map_err(Error::failed("naming a key"))?;
             keystore.create_key(Some(alias), region.clone())?;
         }
     }

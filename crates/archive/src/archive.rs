@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use parking_lot::{Mutex, RwLock};
 use sealift_keys::{RecordRing, RingCounters};
-use sealift_ledger::{BucketCount, Catalog, ReceiptTerms, SiteRow, VersionRow};
+use sealift_ledger::{BucketCount, Catalog, ReceiptTerms, RecordRow, SiteRow, VersionRow};
 use sealift_store::Store;
 use sealift_terms::{
-    Audit, AuditKind, AuditRecord, BucketName, ChangeKind, Checksum, Clock, Receipt, Region, Rng,
-    SessionFacts, limits, world::Room,
+    Audit, AuditKind, AuditRecord, BucketName, ChangeKind, Checksum, Clock, Receipt, RecordId,
+    Region, Rng, SecondKey, SessionFacts, limits, world::Room,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -19,6 +19,7 @@ use crate::{
     ArchiveError, Begin, Budget, Offer, OutcomesTo, Result, Upload,
     commit::Item,
     committer,
+    layers::BucketKey,
     leftovers::Leftovers,
     limits::{COMMIT_QUEUE_MAX, PARTS_QUEUE_MAX},
     recorder,
@@ -30,27 +31,6 @@ use crate::{
 
 /// The buckets of a site, each with what it is sealed under.
 pub type Buckets = BTreeMap<BucketName, BucketKey>;
-
-/// What a bucket is sealed under.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BucketKey {
-    /// Id or alias of its customer-managed key.
-    pub cmk: String,
-    /// Whether each object has a key record of its own: one call to the key service an
-    /// object. Otherwise one record serves the objects of an hour (a "bucket key").
-    pub record_per_object: bool,
-}
-
-impl BucketKey {
-    /// One record serves many objects.
-    #[must_use]
-    pub fn shared(cmk: impl Into<String>) -> Self {
-        Self {
-            cmk: cmk.into(),
-            record_per_object: false,
-        }
-    }
-}
 
 /// What an archive is made of.
 #[derive(Clone)]
@@ -405,15 +385,28 @@ impl Core {
         if let Some(receipt) = &row.receipt {
             return Ok(receipt.clone());
         }
-        let record = self.catalog.record(row.record).await?;
-        let record = record.ok_or(ArchiveError::RecordMissing(row.record))?;
+        let record = self.record_row(row.record).await?;
+        let second = match row.second_record {
+            None => None,
+            Some(second) => Some(self.record_row(second).await?),
+        };
         let terms = ReceiptTerms {
             cmk: record.cmk,
             cmk_version: record.cmk_version,
+            second: second.map(|second| SecondKey {
+                record: second.id,
+                cmk: second.cmk,
+                cmk_version: second.cmk_version,
+            }),
             region: self.region.clone(),
             session: session.clone(),
         };
         Ok(row.receipt_on(&terms, self.catalog.site()))
+    }
+
+    async fn record_row(&self, id: RecordId) -> Result<RecordRow> {
+        let record = self.catalog.record(id).await?;
+        record.ok_or(ArchiveError::RecordMissing(id))
     }
 
     /// Puts a conflict on record: without the checksums, which are sealed facts.

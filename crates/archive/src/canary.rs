@@ -2,7 +2,7 @@
 //! published, opened) and is removed again. No catalog ever hears of it.
 
 use sealift_ledger::Location;
-use sealift_seal::{Expected, Header, Meta, ObjectSealer};
+use sealift_seal::{Expected, Meta, ObjectSealer};
 use sealift_store::{StoreError, StoreName};
 use sealift_terms::{
     AuditKind, AuditRecord, BucketName, ObjectFacts, ObjectKey, ObjectUid, PartSize, VersionId,
@@ -58,8 +58,7 @@ impl Core {
         uid: ObjectUid,
         file: &StoreName,
     ) -> Result<Vec<u8>> {
-        let open = self.current_record(bucket).await?;
-        let record = open.record();
+        let open = self.current_layers(bucket).await?;
         let name = VersionName {
             bucket: bucket.clone(),
             key: ObjectKey::new(CANARY).map_err(ArchiveError::Facts)?,
@@ -69,14 +68,10 @@ impl Core {
             size: bytes.len() as u64,
             ..ObjectFacts::default()
         };
-        let header = Header {
-            part_size: PartSize::DEFAULT,
-            uid,
-            record: record.id,
-        };
+        let header = open.header(PartSize::DEFAULT, uid);
         let mut sealed = Vec::new();
         let meta = Meta::new(name.clone(), facts);
-        let sealer = ObjectSealer::new(open.key(), header);
+        let sealer = ObjectSealer::new(open.keys(), header)?;
         sealer.seal_whole(&meta, bytes, &*self.rng, &mut sealed)?;
 
         let staged = self.store.create(file).await?;
@@ -89,10 +84,10 @@ impl Core {
             offset: 0,
             length: sealed.len() as u64,
         };
-        let expected = Expected::version(uid, record.id, name);
+        let expected = Expected::version(uid, open.ids(), name);
         let inspected = self.inspect(&location, &expected).await?;
-        let opener = self.ring.open(record, bucket).await?;
-        let opened = inspected.open(opener.key())?;
+        let opener = self.open_layers(open.ids(), bucket).await?;
+        let opened = inspected.open(opener.keys())?;
         let mut out = Vec::with_capacity(bytes.len());
         opened.read_range(0..opened.size(), |run| {
             out.extend_from_slice(run);

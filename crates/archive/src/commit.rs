@@ -6,9 +6,10 @@ use std::{
 };
 
 use sealift_ledger::{Location, MarkKind, NewMark, NewVersion, ReceiptTerms, VersionKind};
-use sealift_seal::{Commitment, Mark, Meta, pack::EntryKind};
+use sealift_seal::{Commitments, Mark, Meta, pack::EntryKind};
 use sealift_terms::{
-    AuditKind, AuditRecord, Change, ChangeKind, Checksum, PartIndex, Receipt, VersionName,
+    AuditKind, AuditRecord, Change, ChangeKind, Checksum, PartIndex, Receipt, RecordIds,
+    VersionName,
 };
 use sealift_wire::checksum;
 
@@ -16,6 +17,7 @@ use crate::{
     ArchiveError, Lease, Result, Upload,
     answer::{Answer, OutcomesTo},
     archive::{Message, answer},
+    layers::commitments_of,
     limits::{PAGE_ROWS, WRITE_BYTES_MAX},
     reseal::Reseals,
     staging::StagedFile,
@@ -68,7 +70,11 @@ impl Draft {
             offset: 0,
             length: 0,
         };
-        let (object_uid, record) = (upload.uid, upload.open.record().id);
+        let object_uid = upload.uid;
+        let RecordIds {
+            first: record,
+            second: second_record,
+        } = upload.open.ids();
         let kind = match change.kind {
             ChangeKind::Put => VersionKind::Object,
             ChangeKind::DeleteMarker => VersionKind::DeleteMarker,
@@ -79,6 +85,7 @@ impl Draft {
                     kind: MarkKind::Tags(change.facts.tags),
                     object_uid,
                     record,
+                    second_record,
                     location,
                     sequence,
                 }));
@@ -92,6 +99,7 @@ impl Draft {
             checksum,
             object_uid,
             record,
+            second_record,
             location,
             sequence,
             replaces: reseals.map(|reseals| reseals.uid),
@@ -185,11 +193,11 @@ impl Upload {
                 let sum = self.settle_checksum(packed.part.crc64, checksum.as_ref())?;
                 let mut bytes = packed.bytes;
                 let meta = self.meta(sequence, Some(sum.clone()));
-                let commitments = [packed.part.commitment];
+                let commitments = [packed.part.commitments];
                 let meta = self
                     .state
                     .sealer
-                    .meta(self.state.salt(), &meta, &commitments)?;
+                    .meta(self.state.salts(), &meta, &commitments)?;
                 bytes.extend_from_slice(&meta);
                 let body = ItemBody::Entry {
                     kind: EntryKind::Object,
@@ -238,7 +246,7 @@ impl Upload {
         sequence: u64,
         checksum: Option<Checksum>,
     ) -> Result<(ItemBody, Checksum)> {
-        let table = 32 * self.state.part_count as usize;
+        let table = size_of::<Commitments>() * self.state.part_count as usize;
         let _lease = self.state.core.budget.take(table).await;
         let (commitments, crc64) = self.part_table().await?;
         let sum = self.settle_checksum(crc64, checksum.as_ref())?;
@@ -246,7 +254,7 @@ impl Upload {
         let bytes = self
             .state
             .sealer
-            .meta(self.state.salt(), &meta, &commitments)?;
+            .meta(self.state.salts(), &meta, &commitments)?;
         let offset = self.state.sealer.layout().meta_offset(self.state.size);
         let offset = offset.ok_or(ArchiveError::TooLarge {
             size: self.state.size,
@@ -264,9 +272,9 @@ impl Upload {
         Ok((ItemBody::File { length }, sum))
     }
 
-    /// The commitment of every part, and the checksum of all of them: those
+    /// The commitments of every part, and the checksum of all of them: those
     /// recorded from the ledger, the rest from memory.
-    async fn part_table(&self) -> Result<(Vec<Commitment>, u64)> {
+    async fn part_table(&self) -> Result<(Vec<Commitments>, u64)> {
         // Memory first: a part leaves it only once it is in the ledger.
         let mut fresh: HashMap<u32, PartDone> = {
             let parts = self.state.parts.lock();
@@ -295,7 +303,7 @@ impl Upload {
             let row = recorded.next_if(|row| row.index == index);
             let part = row
                 .map(|row| PartDone {
-                    commitment: Commitment(row.commitment),
+                    commitments: commitments_of(&row),
                     crc64: row.crc64,
                 })
                 .or_else(|| fresh.remove(&index.0));
@@ -307,7 +315,7 @@ impl Upload {
                 continue;
             };
             crc64 = checksum::combine(crc64, part.crc64, len.into());
-            commitments.push(part.commitment);
+            commitments.push(part.commitments);
         }
         if missing > 0 {
             return Err(ArchiveError::PartsMissing { missing });
@@ -367,10 +375,11 @@ impl Upload {
     }
 
     fn terms(&self) -> ReceiptTerms {
-        let record = self.state.open.record();
+        let record = self.state.open.first().record();
         ReceiptTerms {
             cmk: record.cmk.clone(),
             cmk_version: record.cmk_version.clone(),
+            second: self.state.open.second_key(),
             region: self.state.core.region.clone(),
             session: self.offer.session.clone(),
         }
@@ -392,17 +401,14 @@ impl Upload {
                 AuditRecord::new(now, kind, self.offer.origin.as_str())
             }
         };
-        let record = self.state.open.record();
-        begun
+        let audit = begun
             .with("bucket", &change.name.bucket)
             .with("key", &change.name.key)
             .with("version", &change.name.version)
             .with("change", change.kind.as_str())
             .with("size", change.facts.size)
-            .with("uid", self.state.uid)
-            .with("record", record.id)
-            .with("cmk", &record.cmk)
-            .with("cmk_version", &record.cmk_version)
+            .with("uid", self.state.uid);
+        self.state.open.tell(audit)
     }
 }
 

@@ -367,6 +367,7 @@ impl Core {
             record: mark.record,
             cmk: item.terms.cmk.clone(),
             cmk_version: item.terms.cmk_version.clone(),
+            second: item.terms.second.clone(),
             region: item.terms.region.clone(),
             site: site.site,
             epoch: site.epoch,

@@ -7,8 +7,8 @@ use sealift_ledger::LedgerError;
 use sealift_seal::SealError;
 use sealift_store::StoreError;
 use sealift_terms::{
-    AuditUnavailable, BucketName, Identity, NameError, ObjectKey, Reason, RecordId, Timestamp,
-    VersionName,
+    AuditUnavailable, BucketName, Identity, KeyId, NameError, ObjectKey, Reason, RecordId,
+    Timestamp, VersionName,
 };
 
 /// Why an archive did not do what was asked.
@@ -20,6 +20,14 @@ pub enum ArchiveError {
     BucketMissing {
         /// The bucket.
         bucket: BucketName,
+    },
+    /// Both keys of a bucket are the same one: two layers under it would be one.
+    #[error("both keys of bucket {bucket} are {key}: two layers take two keys")]
+    SameKey {
+        /// The bucket.
+        bucket: BucketName,
+        /// The key.
+        key: KeyId,
     },
     /// Larger than any object may be.
     #[error("an object of {size} bytes is larger than allowed")]
@@ -157,6 +165,7 @@ impl ArchiveError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::BucketMissing { .. } => Reason::DstBucketMissing,
+            Self::SameKey { .. } => Reason::DstKmsKeysSame,
             Self::TooLarge { .. } | Self::Facts(_) => Reason::DstObjectTooLarge,
             Self::ClockAhead { .. } => Reason::ClockSkew,
             Self::ReserveReached { .. } => Reason::DstStoreFull,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Sealed bytes of a full chunk.
-pub(crate) const SEALED_CHUNK_BYTES: usize = 16 * 1024 + 16;
+/// Sealed bytes of a full chunk, in two layers.
+pub(crate) const SEALED_CHUNK_BYTES: usize = 16 * 1024 + 32;
 /// Sealed bytes of a part that are written at once: they are still in the processor's
 /// cache then, and a few system calls a mebibyte cost nothing beside the copy.
 pub(crate) const SEALED_WRITE_BYTES: usize = 256 * 1024;

@@ -8,13 +8,14 @@ use std::{
     },
 };
 
-use sealift_seal::{Layout, PartBuffer};
+use sealift_seal::PartBuffer;
 use sealift_terms::PartIndex;
 use sealift_wire::checksum::Crc64;
 
 use crate::{
     ArchiveError, Lease, Result,
     archive::hand_over,
+    layers::commitments_of,
     limits::{SEALED_CHUNK_BYTES, SEALED_WRITE_BYTES, WRITE_BYTES_MAX},
     recorder,
     reserve::{Claim, Flight},
@@ -73,11 +74,7 @@ impl PartWriter {
                 return Err(ArchiveError::Abandoned);
             }
             // A key that was disabled since stops this upload too. Cached for 5 s.
-            let record = upload.open.record();
-            if upload.core.ring.open(record, &record.bucket).await.is_err() {
-                // It may have been wrapped anew since: what counts is the catalog's copy.
-                upload.core.open_record(record.id, &record.bucket).await?;
-            }
+            upload.core.hold_usable(&upload.open).await?;
         }
         let writer = WRITERS.fetch_add(1, Ordering::Relaxed);
         let mode = match upload.known_part(index).await? {
@@ -102,10 +99,11 @@ impl PartWriter {
     }
 
     async fn seal(upload: &UploadState, index: PartIndex, plain_len: u32) -> Result<Mode> {
-        let sealed = usize::try_from(Layout::sealed_part_len(plain_len)).unwrap_or(usize::MAX);
+        let sealed = upload.sealer.layout().sealed_part_len(plain_len);
+        let sealed = usize::try_from(sealed).unwrap_or(usize::MAX);
         let core = &upload.core;
         let flight = core.fly(sealed as u64).await?;
-        let sealer = upload.sealer.part(index, plain_len, upload.salt())?;
+        let sealer = upload.sealer.part(index, plain_len, upload.salts())?;
         let (out, at, lease) = match &upload.body {
             Body::Packed(_) => {
                 // Room for META too: the buffer becomes the whole object.
@@ -189,8 +187,8 @@ impl PartWriter {
         else {
             return Ok(());
         };
-        let (bytes, commitment) = buffer.finish()?;
-        let part = PartDone { commitment, crc64 };
+        let (bytes, commitments) = buffer.finish()?;
+        let part = PartDone { commitments, crc64 };
         self.upload
             .finish_part(self.index, self.writer, bytes, at, part, lease)
             .await?;
@@ -220,7 +218,7 @@ impl UploadState {
         let part = page.first().filter(|part| part.index == index);
         let part = part.ok_or(ArchiveError::Abandoned)?;
         Ok(Some(PartDone {
-            commitment: sealift_seal::Commitment(part.commitment),
+            commitments: commitments_of(part),
             crc64: part.crc64,
         }))
     }

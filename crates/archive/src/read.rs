@@ -9,7 +9,7 @@ use sealift_terms::{
     AuditKind, AuditRecord, BucketName, ObjectKey, PartSize, VersionId, VersionName,
 };
 
-use crate::{Archive, ArchiveError, Result, archive::Core};
+use crate::{Archive, ArchiveError, Result, archive::Core, layers::tell_records};
 
 /// A published file as `seal` reads it.
 #[derive(Debug, Clone)]
@@ -170,9 +170,8 @@ impl Archive {
         let record = AuditRecord::new(core.clock.now(), AuditKind::ObjectOpened, actor)
             .with("bucket", bucket)
             .with("key", key)
-            .with("version", &row.name.version)
-            .with("record", row.record);
-        core.audit.record(record)?;
+            .with("version", &row.name.version);
+        core.audit.record(tell_records(record, row.records()))?;
         let (name, location) = (row.name.clone(), row.location.clone());
         let opened = core.open_row(row).await;
         if let Err(ArchiveError::Store(StoreError::NoSuchFile { .. })) = &opened
@@ -187,7 +186,7 @@ impl Archive {
 }
 
 impl Core {
-    /// Opens what a row names. The catalog's uid and record are held against the
+    /// Opens what a row names. The catalog's uid and records are held against the
     /// header before any key is asked for.
     pub(crate) async fn open_row(&self, row: VersionRow) -> Result<ObjectReader> {
         if row.kind == VersionKind::DeleteMarker {
@@ -196,10 +195,10 @@ impl Core {
         if row.quarantined {
             return Err(ArchiveError::Quarantined(Box::new(row.name)));
         }
-        let expected = Expected::version(row.object_uid, row.record, row.name.clone());
+        let expected = Expected::version(row.object_uid, row.records(), row.name.clone());
         let inspected = self.inspect(&row.location, &expected).await?;
-        let open = self.open_record(row.record, &row.name.bucket).await?;
-        let opened = inspected.open(open.key())?;
+        let open = self.open_layers(row.records(), &row.name.bucket).await?;
+        let opened = inspected.open(open.keys())?;
         Ok(ObjectReader { row, opened })
     }
 

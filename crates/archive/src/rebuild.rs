@@ -17,6 +17,7 @@ use crate::{
     ArchiveError, ArchiveParts, Finding, Result,
     archive::Core,
     finding::in_words,
+    layers::OpenLayers,
     limits::PAGE_ROWS,
     listing::Listing,
     packs::PACKS,
@@ -107,6 +108,7 @@ pub(crate) fn version_of(
         checksum: meta.checksum.clone(),
         object_uid: header.uid,
         record: header.record,
+        second_record: header.second,
         location,
         sequence: meta.sequence.unwrap_or(0),
         replaces: None,
@@ -136,6 +138,10 @@ impl Rebuild<'_> {
         tracing::warn!(%finding, "not taken over");
         self.report.findings += 1;
         (self.sink)(finding);
+    }
+
+    fn record(&self, id: RecordId) -> Result<&KeyRecord> {
+        self.records.get(&id).ok_or(ArchiveError::RecordMissing(id))
     }
 
     /// Both copies: the catalog's serves where the store's is damaged, and the other way
@@ -285,16 +291,18 @@ impl Rebuild<'_> {
         location: Location,
     ) -> Result<()> {
         let inspected = inspected?;
-        let id = inspected.header().record;
-        let record = self
-            .records
-            .get(&id)
-            .ok_or(ArchiveError::RecordMissing(id))?;
+        let records = inspected.header().records();
         // The only one who can know the bucket here; a wrong one does not unwrap,
         // and META has to name the same.
-        let bucket = record.bucket.clone();
-        let open = self.core.ring.open(record, &bucket).await?;
-        let opened = inspected.open(open.key())?;
+        let bucket = self.record(records.first)?.bucket.clone();
+        let ring = &self.core.ring;
+        let first = ring.open(self.record(records.first)?, &bucket).await?;
+        let second = match records.second {
+            None => None,
+            Some(second) => Some(ring.open(self.record(second)?, &bucket).await?),
+        };
+        let open = OpenLayers::new(first, second);
+        let opened = inspected.open(open.keys())?;
         let (meta, header) = (opened.meta(), opened.header());
         if meta.bucket != bucket {
             return Err(ArchiveError::Misuse(
@@ -313,6 +321,7 @@ impl Rebuild<'_> {
                 },
                 object_uid: header.uid,
                 record: header.record,
+                second_record: header.second,
                 location: place,
                 sequence: meta.sequence.unwrap_or(0),
             }),

@@ -70,7 +70,8 @@ impl Core {
             rows.extend(parts.iter().map(|part| UploadPart {
                 uid: upload.uid,
                 index: part.index,
-                commitment: part.part.commitment.0,
+                commitment: part.part.commitments.inner.0,
+                outer_commitment: part.part.commitments.outer.map(|outer| outer.0),
                 crc64: part.part.crc64,
             }));
             done.extend(parts);

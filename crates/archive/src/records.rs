@@ -8,7 +8,7 @@ use std::{
 use sealift_keys::{KeyRecord, OpenRecord};
 use sealift_ledger::{Catalog, RecordRow};
 use sealift_store::{Store, StoreError, StoreName};
-use sealift_terms::{BucketName, ObjectUid, RecordId};
+use sealift_terms::{BucketName, RecordId};
 use tokio::sync::Mutex;
 
 use crate::{ArchiveError, Result, archive::Core};
@@ -84,40 +84,7 @@ pub(crate) async fn write_files(store: &dyn Store, records: &[&KeyRecord]) -> Re
 }
 
 impl Core {
-    /// The open record for one more object of `bucket`, durable: one that serves many, or
-    /// one of its own.
-    pub(crate) async fn record_for(
-        &self,
-        bucket: &BucketName,
-        object: ObjectUid,
-    ) -> Result<Arc<OpenRecord>> {
-        let key = self.key_of(bucket)?;
-        if !key.record_per_object {
-            return self.current_record(bucket).await;
-        }
-        let open = self.ring.for_object(bucket, &key.cmk, object).await?;
-        write_file(&*self.store, open.record()).await?;
-        self.catalog.put_records(vec![row(open.record())]).await?;
-        Ok(open)
-    }
-
-    /// The open record that serves `bucket` now, durable.
-    pub(crate) async fn current_record(&self, bucket: &BucketName) -> Result<Arc<OpenRecord>> {
-        let key = self.key_of(bucket)?;
-        let open = self.ring.current(bucket, &key.cmk).await?;
-        self.make_durable(&open).await?;
-        Ok(open)
-    }
-
-    /// Whether there is a record for the next object of `bucket`, durable. No object
-    /// is counted for that.
-    pub(crate) async fn look_ahead(&self, bucket: &BucketName) -> Result<()> {
-        let key = self.key_of(bucket)?;
-        let open = self.ring.look_ahead(bucket, &key.cmk).await?;
-        self.make_durable(&open).await
-    }
-
-    async fn make_durable(&self, open: &OpenRecord) -> Result<()> {
+    pub(crate) async fn make_durable(&self, open: &OpenRecord) -> Result<()> {
         self.durable_records
             .ensure(&*self.store, &*self.catalog, open.record())
             .await

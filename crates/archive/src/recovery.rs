@@ -7,7 +7,10 @@ use sealift_seal::Expected;
 use sealift_store::{StoreError, StoreName};
 use sealift_terms::{AuditKind, AuditRecord};
 
-use crate::{ArchiveError, Finding, Result, archive::Core, packs::Pack, rebuild::version_of};
+use crate::{
+    ArchiveError, Finding, Result, archive::Core, layers::tell_records, packs::Pack,
+    rebuild::version_of,
+};
 
 impl Core {
     /// Cuts open packs back to what is known to be durable and sorts out staging.
@@ -126,10 +129,10 @@ impl Core {
             offset: 0,
             length,
         };
-        let expected = Expected::version(row.uid, row.record, row.name.clone());
+        let expected = Expected::version(row.uid, row.records(), row.name.clone());
         let inspected = self.inspect(&location, &expected).await?;
-        let open = self.open_record(row.record, &row.name.bucket).await?;
-        let opened = inspected.open(open.key())?;
+        let open = self.open_layers(row.records(), &row.name.bucket).await?;
+        let opened = inspected.open(open.keys())?;
         let version = version_of(opened.meta(), opened.header(), location, &self.region)
             .ok_or(ArchiveError::Misuse("a mark in a file of its own"))?;
         let now = self.clock.now();
@@ -138,8 +141,8 @@ impl Core {
             .with("key", &row.name.key)
             .with("version", &row.name.version)
             .with("uid", row.uid)
-            .with("record", row.record)
             .with("recovered", true);
+        let audit = tell_records(audit, row.records());
         let commit = Commit {
             at: now,
             versions: vec![version],

@@ -104,8 +104,10 @@ impl Archive {
         if row.quarantined {
             return Err(ArchiveError::Quarantined(Box::new(row.name)));
         }
-        core.open_record(row.record, &name.bucket).await?;
-        core.ring.check(&core.key_of(&name.bucket)?.cmk).await?;
+        core.open_layers(row.records(), &name.bucket).await?;
+        for cmk in core.key_of(&name.bucket)?.cmks() {
+            core.ring.check(cmk).await?;
+        }
         Ok(row)
     }
 }
@@ -148,14 +150,12 @@ impl Core {
         upload.commit(row.checksum.clone()).await
     }
 
-    /// An upload under the record of now: parts that an earlier try sealed under
-    /// another are of no use here.
+    /// An upload under the records of now: parts that an earlier try sealed under
+    /// others are of no use here.
     async fn begin_reseal(self: &Arc<Self>, offer: Offer) -> Result<Upload> {
         let upload = Upload::begin(self.clone(), offer.clone()).await?;
-        let key = self.key_of(&offer.change.name.bucket)?;
-        let now = self.ring.check(&key.cmk).await?;
-        let record = upload.state.open.record();
-        let is_current = record.cmk == now.id && record.cmk_version == now.current;
+        let bucket = &offer.change.name.bucket;
+        let is_current = self.is_current(&upload.state.open, bucket).await?;
         match upload.state.body.staged().filter(|_| !is_current) {
             None => Ok(upload),
             Some(staged) => {

@@ -9,6 +9,8 @@
 //! A crash between any two steps leaves a record that opens, under the old key or the new:
 //! the next round goes on with those that the catalog still has under the old.
 
+use std::collections::HashSet;
+
 use sealift_keys::{KeyDescription, KeyError, KeyName, KeyRecord, OpenRecord, ProviderKind};
 use sealift_ledger::RecordRow;
 use sealift_terms::{BucketName, KeyId, RecordId};
@@ -21,6 +23,10 @@ const GROUP_MAX: usize = 64;
 /// Calls to key services for each record: to open it, to wrap it, and to open what came of
 /// that.
 pub const CALLS_OF_A_REWRAP: u64 = 3;
+
+/// Why a record of two layers is left as it is.
+const ONE_LAYER: &str = "the other layer of what is sealed under it would be under the same \
+                         key: wrap each layer's records for itself, with --from, under another key";
 
 /// Which records are wrapped anew, and under what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +112,7 @@ impl Archive {
             current: 0,
             failed: 0,
         };
-        let mut after = None;
+        let (mut after, mut taken) = (None, HashSet::new());
         loop {
             // The scrub mends records from their copies: neither sees the other half-way.
             let _alone = self.core.changing_records.lock().await;
@@ -118,7 +124,7 @@ impl Archive {
             let selected: Vec<_> = page.iter().filter(|row| wanted.selects(row)).collect();
             for group in selected.chunks(GROUP_MAX) {
                 self.core
-                    .rewrap_group(group, wanted, &mut done, sink)
+                    .rewrap_group(group, wanted, (&mut done, &mut taken), sink)
                     .await?;
             }
         }
@@ -137,7 +143,7 @@ impl Core {
         &self,
         group: &[&RecordRow],
         wanted: &Rewrap,
-        done: &mut Rewrapped,
+        (done, taken): (&mut Rewrapped, &mut HashSet<RecordId>),
         sink: &mut (dyn FnMut(RewrapFinding) + Send),
     ) -> Result<()> {
         let (mut wrapped, to) = (Vec::new(), done.key.clone());
@@ -157,6 +163,18 @@ impl Core {
                 done.current += 1;
                 continue;
             }
+            if let Ok(record) = &record
+                && self.would_be_one_layer(record, &to, taken).await?
+            {
+                done.failed += 1;
+                sink(RewrapFinding {
+                    record: row.id,
+                    bucket: row.bucket.clone(),
+                    cause: ONE_LAYER.to_owned(),
+                });
+                continue;
+            }
+            taken.insert(row.id);
             if wanted.dry_run {
                 done.records += 1;
                 continue;
@@ -183,6 +201,27 @@ impl Core {
             }
         }
         self.replace(wrapped, done).await
+    }
+
+    /// Whether both layers of something would be under one key then.
+    async fn would_be_one_layer(
+        &self,
+        record: &KeyRecord,
+        to: &WrappedBy,
+        taken: &HashSet<RecordId>,
+    ) -> Result<bool> {
+        let by_key = |record: &KeyRecord| record.provider == to.provider && record.cmk == to.cmk;
+        if by_key(record) {
+            return Ok(false);
+        }
+        for other in self.catalog.beside(record.id).await? {
+            let row = self.catalog.record(other).await?;
+            let other_is = row.and_then(|row| KeyRecord::from_json(row.json.as_bytes()).ok());
+            if taken.contains(&other) || other_is.is_some_and(|other| by_key(&other)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Puts records in place of what there is of them: in the store first, so that a

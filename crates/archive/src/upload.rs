@@ -3,9 +3,8 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use parking_lot::Mutex;
-use sealift_keys::OpenRecord;
 use sealift_ledger::{UploadPart, UploadRow};
-use sealift_seal::{Commitment, Header, ObjectSealer, Salt};
+use sealift_seal::{Commitments, ObjectSealer, Salts};
 use sealift_store::{StoreError, StoreName, blocking};
 use sealift_terms::{
     ChangeKind, ObjectUid, PartIndex, PartSize, VersionName, limits::PACKED_OBJECT_BYTES_MAX,
@@ -14,6 +13,7 @@ use sealift_terms::{
 use crate::{
     ArchiveError, Lease, Offer, PartWriter, Result,
     archive::Core,
+    layers::{OpenLayers, commitments_of},
     limits::PAGE_ROWS,
     reserve::{self, Claim},
     share::PeerShare,
@@ -34,7 +34,7 @@ pub struct Upload {
 pub(crate) struct UploadState {
     pub(crate) core: Arc<Core>,
     pub(crate) uid: ObjectUid,
-    pub(crate) open: Arc<OpenRecord>,
+    pub(crate) open: OpenLayers,
     pub(crate) sealer: ObjectSealer,
     /// What its sender may take.
     pub(crate) share: Arc<PeerShare>,
@@ -67,7 +67,7 @@ pub(crate) struct Packed {
 /// A part that is sealed and written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PartDone {
-    pub(crate) commitment: Commitment,
+    pub(crate) commitments: Commitments,
     pub(crate) crc64: u64,
 }
 
@@ -231,7 +231,7 @@ impl UploadState {
         done.filter_map(bytes).map(u64::from).sum()
     }
 
-    /// Begins a sealing under the bucket's current record.
+    /// Begins a sealing under the bucket's current records.
     async fn begin(
         core: &Arc<Core>,
         offer: &Offer,
@@ -239,42 +239,31 @@ impl UploadState {
         body: impl FnOnce(ObjectUid) -> Result<Body>,
     ) -> Result<Self> {
         let uid = ObjectUid::random(&*core.rng);
-        let open = core.record_for(&offer.change.name.bucket, uid).await?;
-        Ok(Self::assemble(
-            core,
-            offer,
-            open,
-            uid,
-            part_count,
-            body(uid)?,
-        ))
+        let open = core.layers_for(&offer.change.name.bucket, uid).await?;
+        Self::assemble(core, offer, open, uid, part_count, body(uid)?)
     }
 
     fn assemble(
         core: &Arc<Core>,
         offer: &Offer,
-        open: Arc<OpenRecord>,
+        open: OpenLayers,
         uid: ObjectUid,
         part_count: u32,
         body: Body,
-    ) -> Self {
-        let header = Header {
-            part_size: offer.part_size,
-            uid,
-            record: open.record().id,
-        };
-        Self {
+    ) -> Result<Self> {
+        let header = open.header(offer.part_size, uid);
+        Ok(Self {
             core: core.clone(),
             uid,
             share: core.shares.of(&offer.origin, &core.budget),
-            sealer: ObjectSealer::new(open.key(), header),
+            sealer: ObjectSealer::new(open.keys(), header)?,
             open,
             size: offer.change.facts.size,
             part_size: offer.part_size,
             part_count,
             body,
             parts: Mutex::default(),
-        }
+        })
     }
 
     /// A large object of one part: its file is not worth a row.
@@ -284,11 +273,11 @@ impl UploadState {
             _file: core.open_file(&offer.origin)?,
             _rowless: Some(core.uploads.admit_rowless(&offer.origin, uid)?),
         };
-        let open = core.record_for(&offer.change.name.bucket, uid).await?;
+        let open = core.layers_for(&offer.change.name.bucket, uid).await?;
         let name = staging::file_name(uid)?;
         let file = core.store.create(&name).await?;
         let staged = StagedFile::new(core.store.clone(), uid, name, file, None, counted);
-        let state = Self::assemble(core, offer, open, uid, 1, Body::File(staged));
+        let state = Self::assemble(core, offer, open, uid, 1, Body::File(staged))?;
         state.write_header().await?;
         Ok(state)
     }
@@ -303,7 +292,8 @@ impl UploadState {
                 let claim = core.claim(bytes.saturating_sub(open.done_bytes())).await?;
                 return Ok((open, claim));
             }
-            // Another cut or size of the same version: what there is does not fit.
+            // Another cut or size of the same version, or the bucket is sealed in another
+            // number of layers by now: what there is does not fit.
             if let Some(staged) = open.body.staged().filter(|staged| !staged.has_ended()) {
                 core.give_up(staged).await?;
             }
@@ -345,12 +335,14 @@ impl UploadState {
         counted: Counted,
     ) -> Result<Self> {
         let change = &offer.change;
-        let open = core.record_for(&change.name.bucket, uid).await?;
+        let open = core.layers_for(&change.name.bucket, uid).await?;
+        let records = open.ids();
         let name = staging::file_name(uid)?;
         let now = core.clock.now();
         let row = UploadRow {
             uid,
-            record: open.record().id,
+            record: records.first,
+            second_record: records.second,
             name: change.name.clone(),
             order: change.order.clone(),
             facts: change.facts.clone(),
@@ -365,15 +357,19 @@ impl UploadState {
         let whose = (offer.origin.clone(), change.name.clone());
         let staged = StagedFile::new(core.store.clone(), uid, name, file, Some(whose), counted);
         let count = offer.part_size.parts_of(change.facts.size).unwrap_or(0);
-        let state = Self::assemble(core, offer, open, uid, count, Body::File(staged));
+        let state = Self::assemble(core, offer, open, uid, count, Body::File(staged))?;
         state.write_header().await?;
         Ok(state)
     }
 
     /// Opens a staged file again and keeps every part that opens under the
-    /// commitment recorded for it. `None` when there is nothing to go on with.
+    /// commitments recorded for it. `None` when there is nothing to go on with.
     async fn resume(core: &Arc<Core>, offer: &Offer, row: &UploadRow) -> Result<Option<Self>> {
-        if row.part_size != offer.part_size || row.facts.size != offer.change.facts.size {
+        let layers = core.key_of(&row.name.bucket)?.second.is_some();
+        if row.part_size != offer.part_size
+            || row.facts.size != offer.change.facts.size
+            || row.second_record.is_some() != layers
+        {
             return Ok(None);
         }
         let counted = core.open_file(&offer.origin)?.into();
@@ -383,7 +379,7 @@ impl UploadState {
             Err(StoreError::NoSuchFile { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let open = core.open_record(row.record, &row.name.bucket).await?;
+        let open = core.open_layers(row.records(), &row.name.bucket).await?;
         let whose = (row.origin.clone(), row.name.clone());
         let staged = StagedFile::new(
             core.store.clone(),
@@ -394,7 +390,7 @@ impl UploadState {
             counted,
         );
         let count = row.part_size.parts_of(row.facts.size).unwrap_or(0);
-        let state = Self::assemble(core, offer, open, row.uid, count, Body::File(staged));
+        let state = Self::assemble(core, offer, open, row.uid, count, Body::File(staged))?;
         // Was cut off before its header was written, or is another's: begin anew.
         if !state.header_is_there() {
             return Ok(None);
@@ -446,10 +442,10 @@ impl UploadState {
         };
         let mut crc = sealift_wire::checksum::Crc64::new();
         let reader = crate::read::StagedBytes(&*staged.file);
-        let commitment = Commitment(part.commitment);
+        let commitments = commitments_of(part);
         let opened = self
             .sealer
-            .open_part(&reader, part.index, len, &commitment, |bytes| {
+            .open_part(&reader, part.index, len, &commitments, |bytes| {
                 crc.update(bytes);
                 Ok(())
             });
@@ -474,11 +470,14 @@ impl UploadState {
 
     /// Whether a new offer of the same version can go on with this sealing.
     fn fits(&self, offer: &Offer) -> bool {
-        self.part_size == offer.part_size && self.size == offer.change.facts.size
+        let keys = self.core.key_of(&offer.change.name.bucket);
+        let same_layers =
+            keys.is_ok_and(|keys| keys.second.is_some() == self.open.ids().second.is_some());
+        same_layers && self.part_size == offer.part_size && self.size == offer.change.facts.size
     }
 
-    /// A fresh salt; none is ever used twice.
-    pub(crate) fn salt(&self) -> Salt {
-        Salt::random(&*self.core.rng)
+    /// Fresh salts; none is ever used twice.
+    pub(crate) fn salts(&self) -> Salts {
+        self.sealer.salts(&*self.core.rng)
     }
 }

@@ -266,10 +266,10 @@ impl Core {
             return Err(ArchiveError::Quarantined(Box::new(row.name)));
         }
         if row.kind == VersionKind::DeleteMarker {
-            let expected = Expected::version(row.object_uid, row.record, row.name.clone());
+            let expected = Expected::version(row.object_uid, row.records(), row.name.clone());
             let inspected = self.inspect(&row.location, &expected).await?;
-            let open = self.open_record(row.record, &row.name.bucket).await?;
-            return Ok(inspected.open(open.key())?.verify()?);
+            let open = self.open_layers(row.records(), &row.name.bucket).await?;
+            return Ok(inspected.open(open.keys())?.verify()?);
         }
         let reader = self.open_row(row).await?;
         let checked = blocking(self.store.calls(), move || {

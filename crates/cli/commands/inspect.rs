@@ -47,6 +47,11 @@ struct SealedRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    second_record: Option<String>,
+    /// Layers of AES-256-GCM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     damage: Option<String>,
 }
 
@@ -98,14 +103,18 @@ fn version(row: &ObjectRow) -> String {
     );
     if let Some(sealing) = &row.sealing {
         text.push_str(&format!(
-            "\n  object uid   {}\n  key record   {}\n  key          {} version {}\n  rests in     {} at {}, {} bytes",
-            sealing.object_uid,
-            sealing.record,
-            sealing.cmk,
-            sealing.cmk_version,
-            sealing.file,
-            sealing.offset,
-            sealing.length
+            "\n  object uid   {}\n  key record   {}\n  key          {} version {}",
+            sealing.object_uid, sealing.record, sealing.cmk, sealing.cmk_version,
+        ));
+        if let Some(second) = &sealing.second {
+            text.push_str(&format!(
+                "\n  outer record {}\n  outer key    {} version {}",
+                second.record, second.cmk, second.cmk_version
+            ));
+        }
+        text.push_str(&format!(
+            "\n  rests in     {} at {}, {} bytes",
+            sealing.file, sealing.offset, sealing.length
         ));
     }
     text
@@ -198,6 +207,8 @@ fn bare(
         part_bytes: None,
         object_uid: None,
         record: None,
+        second_record: None,
+        layers: None,
         damage,
     }
 }
@@ -223,6 +234,8 @@ fn fill<R: ReadAt + ?Sized>(row: &mut SealedRow, sealed: &R, length: u64) -> Res
     let header = inspected.header();
     row.object_uid = Some(header.uid.to_string());
     row.record = Some(header.record.to_string());
+    row.second_record = header.second.map(|second| second.to_string());
+    row.layers = Some(header.suite().layers());
     row.part_bytes = Some(header.part_size.bytes());
     let (size, parts) = inspected.size_and_parts()?;
     row.size = Some(size);
@@ -251,7 +264,9 @@ fn line(row: &SealedRow) -> String {
     add("parts", row.parts.map(|parts| parts.to_string()));
     add("part size", row.part_bytes.map(|bytes| bytes.to_string()));
     add("object uid", row.object_uid.clone());
+    add("layers", row.layers.map(|layers| layers.to_string()));
     add("key record", row.record.clone());
+    add("outer record", row.second_record.clone());
     add("damage", row.damage.clone());
     text
 }
@@ -259,7 +274,7 @@ fn line(row: &SealedRow) -> String {
 #[cfg(test)]
 mod tests {
     use sealift_host::OsRng;
-    use sealift_seal::{Header, Meta, ObjectSealer, RecordKey, pack};
+    use sealift_seal::{Header, Keys, Meta, ObjectSealer, RecordKey, pack};
     use sealift_terms::{
         BucketName, ObjectFacts, ObjectKey, ObjectUid, PartSize, RecordId, VersionId, VersionName,
     };
@@ -267,10 +282,15 @@ mod tests {
     use super::*;
 
     fn sealed(plaintext: &[u8]) -> Vec<u8> {
+        sealed_in(false, plaintext)
+    }
+
+    fn sealed_in(in_two: bool, plaintext: &[u8]) -> Vec<u8> {
         let header = Header {
             part_size: PartSize::MIN,
             uid: ObjectUid::random(&OsRng),
             record: RecordId([7; 16]),
+            second: in_two.then_some(RecordId([8; 16])),
         };
         let name = VersionName {
             bucket: BucketName::new("b").unwrap(),
@@ -282,7 +302,13 @@ mod tests {
             ..ObjectFacts::default()
         };
         let mut out = Vec::new();
-        ObjectSealer::new(&RecordKey::random(&OsRng), header)
+        let (first, second) = (RecordKey::random(&OsRng), RecordKey::random(&OsRng));
+        let keys = match in_two {
+            false => Keys::one(&first),
+            true => Keys::two(&first, &second),
+        };
+        ObjectSealer::new(keys, header)
+            .unwrap()
             .seal_whole(&Meta::new(name, facts), plaintext, &OsRng, &mut out)
             .unwrap();
         out
@@ -297,6 +323,12 @@ mod tests {
             (Some(70_000), Some(2), None)
         );
         assert_eq!(row.record.unwrap(), "07".repeat(16));
+        assert_eq!((row.second_record, row.layers), (None, Some(1)));
+        let bytes = sealed_in(true, &[1; 70_000]);
+        let row = sealed_row(Path::new("f"), 0, "object", &bytes, bytes.len() as u64);
+        assert_eq!((row.size, row.damage), (Some(70_000), None));
+        assert_eq!(row.second_record.unwrap(), "08".repeat(16));
+        assert_eq!(row.layers, Some(2));
     }
 
     #[test]

@@ -179,19 +179,29 @@ fn archived(report: &StatusReport) -> Result<(), Error> {
     ];
     let mut table = Table::new(&head, &[1, 2, 3]);
     for bucket in &report.buckets {
-        let cmk = bucket.cmk.as_ref().map(ToString::to_string);
+        let keys = [&bucket.cmk, &bucket.second_cmk];
+        let versions = [&bucket.cmk_version, &bucket.second_cmk_version];
         let reason = bucket.reason.map(|reason| reason.to_string());
         table.row([
             bucket.bucket.to_string(),
             bucket.versions.to_string(),
             bucket.delete_markers.to_string(),
             bytes(bucket.bytes),
-            cmk.unwrap_or_else(|| "-".to_owned()),
-            bucket.cmk_version.clone().unwrap_or_else(|| "-".to_owned()),
+            of_layers(keys),
+            of_layers(versions),
             reason.unwrap_or_default(),
         ]);
     }
     section(&table)
+}
+
+/// What there is of one layer or of two, in one cell.
+fn of_layers<T: ToString>(layers: [&Option<T>; 2]) -> String {
+    let there: Vec<_> = layers.into_iter().flatten().map(T::to_string).collect();
+    match there.is_empty() {
+        true => "-".to_owned(),
+        false => there.join(" + "),
+    }
 }
 
 fn peers(report: &StatusReport) -> Result<(), Error> {

@@ -74,17 +74,17 @@ struct Held {
 
 /// The record that serves a bucket now.
 struct Serving {
-    /// The id or alias it was asked for by.
-    cmk: String,
     held: Held,
     begun_at: Duration,
     objects: u64,
 }
 
 type Slot = Arc<tokio::sync::Mutex<Option<Serving>>>;
+/// By the id or alias of the CMK: what is sealed in two layers takes two.
+type Slots = HashMap<String, Slot>;
 
-/// The key records of one site ("bucket keys"): one record serves a bucket for an
-/// hour or 2^20 objects, and the provider is asked once for all of them.
+/// The key records of one site ("bucket keys"): one record serves a bucket under a CMK for
+/// an hour or 2^20 objects, and the provider is asked once for all of them.
 ///
 /// A ring starts empty, so that every start of the process begins new records.
 pub struct RecordRing {
@@ -95,7 +95,7 @@ pub struct RecordRing {
     audit: Arc<dyn Audit>,
     /// For whom keys are used.
     actor: String,
-    serving: Mutex<HashMap<BucketName, Slot>>,
+    serving: Mutex<HashMap<BucketName, Slots>>,
     open: Mutex<HashMap<(RecordId, BucketName), Held>>,
     /// Counts changes of keys that this process made itself.
     round: AtomicU64,
@@ -177,16 +177,10 @@ impl RecordRing {
         cmk: &str,
         objects: u64,
     ) -> Result<Arc<OpenRecord>, KeyError> {
-        let slot = self
-            .serving
-            .lock()
-            .entry(bucket.clone())
-            .or_default()
-            .clone();
+        let slot = self.slot(bucket, cmk);
         let mut slot = slot.lock().await;
         let now = self.clock.monotonic();
         if let Some(serving) = slot.as_mut()
-            && serving.cmk == cmk
             && serving.objects < RECORD_OBJECTS_MAX
             && now.saturating_sub(serving.begun_at) < RECORD_LIFE_MAX
         {
@@ -211,12 +205,22 @@ impl RecordRing {
         // What was just sealed under it is read, and its upload resumed, without a call.
         self.hold((open.record.id, bucket.clone()), held.clone());
         *slot = Some(Serving {
-            cmk: cmk.to_owned(),
             held,
             begun_at: now,
             objects,
         });
         Ok(open)
+    }
+
+    /// What serves a bucket under a CMK. There are as many as were ever configured.
+    fn slot(&self, bucket: &BucketName, cmk: &str) -> Slot {
+        let mut serving = self.serving.lock();
+        let there = serving.get(bucket).and_then(|slots| slots.get(cmk));
+        if let Some(slot) = there {
+            return slot.clone();
+        }
+        let slots = serving.entry(bucket.clone()).or_default();
+        slots.entry(cmk.to_owned()).or_default().clone()
     }
 
     /// A record of its own for one object: bucket keys are off.
@@ -316,8 +320,8 @@ impl RecordRing {
     /// is let go, so that nothing depends on the old key any more.
     pub async fn replaced(&self, new: OpenRecord, bucket: &BucketName) {
         let id = (new.record.id, bucket.clone());
-        let slot = self.serving.lock().get(bucket).cloned();
-        if let Some(slot) = slot {
+        let slots = self.serving.lock().get(bucket).cloned();
+        for slot in slots.unwrap_or_default().into_values() {
             let mut slot = slot.lock().await;
             if slot.as_ref().is_some_and(|s| s.held.open.record.id == id.0) {
                 *slot = None;
@@ -341,7 +345,7 @@ impl RecordRing {
         let now = self.clock.monotonic();
         let fresh = |held: &Held| now.saturating_sub(held.unwrapped_at) < RECORD_KEY_CACHED_MAX;
         self.open.lock().retain(|_, held| fresh(held));
-        for slot in self.serving.lock().values() {
+        for slot in self.serving.lock().values().flat_map(Slots::values) {
             if let Ok(mut slot) = slot.try_lock()
                 && slot.as_ref().is_some_and(|serving| !fresh(&serving.held))
             {

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use sealift_terms::{
     AuditRecord, BucketName, Checksum, Epoch, Identity, KeyId, ObjectFacts, ObjectKey, ObjectUid,
-    Order, PartIndex, PartSize, Receipt, RecordId, Region, SessionFacts, SiteId, Timestamp,
-    VersionId, VersionName,
+    Order, PartIndex, PartSize, Receipt, RecordId, Region, SecondKey, SessionFacts, SiteId,
+    Timestamp, VersionId, VersionName,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::{DamagedVersion, ListQuarantined, QuarantineCount, Quarantined, Result};
 
 /// The site and how far its catalog has come; it is in every HELLO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct ReceiptTerms {
     pub cmk: KeyId,
     /// That key's version.
     pub cmk_version: String,
+    /// The outer layer's record and key, of a sealing in two layers.
+    pub second: Option<SecondKey>,
     /// The region in which the version rests.
     pub region: Region,
     /// Over which session it came.
@@ -71,8 +73,10 @@ pub struct NewVersion {
     pub checksum: Option<Checksum>,
     /// The sealing.
     pub object_uid: ObjectUid,
-    /// The key record it is sealed under.
+    /// The key record it is sealed under; of two layers, the inner one.
     pub record: RecordId,
+    /// The outer layer's key record, of two.
+    pub second_record: Option<RecordId>,
     /// Where it rests.
     pub location: Location,
     /// The sequence in its META, from [`Catalog::reserve_sequence`].
@@ -104,8 +108,10 @@ pub struct NewMark {
     pub kind: MarkKind,
     /// Its sealing.
     pub object_uid: ObjectUid,
-    /// The key record it is sealed under.
+    /// The key record it is sealed under; of two layers, the inner one.
     pub record: RecordId,
+    /// The outer layer's key record, of two.
+    pub second_record: Option<RecordId>,
     /// Where it rests.
     pub location: Location,
     /// The sequence in its META.
@@ -182,8 +188,10 @@ pub struct VersionRow {
     pub checksum: Option<Checksum>,
     /// The sealing: the reader compares it with HEADER.
     pub object_uid: ObjectUid,
-    /// The key record: the reader compares it with HEADER.
+    /// The key record: the reader compares it with HEADER. Of two layers, the inner one.
     pub record: RecordId,
+    /// The outer layer's key record, of two: compared as well.
+    pub second_record: Option<RecordId>,
     /// Where it rests.
     pub location: Location,
     /// The sequence of its commit.
@@ -209,6 +217,7 @@ impl VersionRow {
             record: self.record,
             cmk: terms.cmk.clone(),
             cmk_version: terms.cmk_version.clone(),
+            second: terms.second.clone(),
             region: terms.region.clone(),
             site: site.site,
             epoch: site.epoch,
@@ -299,8 +308,11 @@ pub struct KeyUse {
 pub struct UploadRow {
     /// The sealing.
     pub uid: ObjectUid,
-    /// The key record it is sealed under; must be in the catalog.
+    /// The key record it is sealed under; must be in the catalog. Of two layers, the inner
+    /// one.
     pub record: RecordId,
+    /// The outer layer's key record, of two; must be in the catalog, too.
+    pub second_record: Option<RecordId>,
     /// Which version it will be.
     pub name: VersionName,
     /// That version's order.
@@ -328,6 +340,8 @@ pub struct UploadPart {
     pub index: PartIndex,
     /// The commitment of its sealing: no other bytes are this part.
     pub commitment: [u8; 32],
+    /// The outer layer's commitment, of two.
+    pub outer_commitment: Option<[u8; 32]>,
     /// CRC-64/NVME of its plaintext.
     pub crc64: u64,
 }
@@ -371,8 +385,10 @@ pub struct MarkRow {
     pub kind: MarkKind,
     /// Its sealing.
     pub object_uid: ObjectUid,
-    /// The key record it is sealed under.
+    /// The key record it is sealed under; of two layers, the inner one.
     pub record: RecordId,
+    /// The outer layer's key record, of two.
+    pub second_record: Option<RecordId>,
     /// Where it rests.
     pub location: Location,
 }
@@ -388,58 +404,6 @@ pub struct Relocation {
     pub from: Location,
     /// Where it rests now.
     pub to: Location,
-}
-
-/// A version whose bytes were found damaged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DamagedVersion {
-    /// Which version.
-    pub name: VersionName,
-    /// The sealing that was examined: another one is not meant.
-    pub object_uid: ObjectUid,
-    /// What is wrong.
-    pub cause: String,
-}
-
-/// Damaged bytes of a version, out of use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quarantined {
-    /// Its number in the quarantine.
-    pub id: u64,
-    /// Which version.
-    pub name: VersionName,
-    /// The damaged sealing.
-    pub object_uid: ObjectUid,
-    /// Where its bytes rest.
-    pub location: Location,
-    /// When the damage was found.
-    pub found_at: Timestamp,
-    /// What is wrong.
-    pub cause: String,
-    /// When the version came again and took its place.
-    pub repaired_at: Option<Timestamp>,
-}
-
-/// Which of the quarantine to list.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ListQuarantined {
-    /// Only those that are repaired, or that are not.
-    pub repaired: Option<bool>,
-    /// Only those whose bytes rest in this file.
-    pub file: Option<String>,
-    /// Only those with a higher number.
-    pub after: u64,
-    /// At most this many.
-    pub limit: usize,
-}
-
-/// How many are in quarantine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct QuarantineCount {
-    /// Versions that are damaged and did not come again yet.
-    pub damaged: u64,
-    /// Damaged bytes kept of versions that did.
-    pub repaired: u64,
 }
 
 /// The receiver's catalog.
@@ -569,9 +533,13 @@ pub trait Catalog: Send + Sync {
     /// Forgets a file in which nothing rests and nothing is in quarantine; whether it did.
     async fn forget_file(&self, file: &str) -> Result<bool>;
 
-    /// One version that is sealed under a record, if there is one. Looks through
+    /// One version that is sealed under a record in any layer, if there is one. Looks through
     /// everything: for records that are in doubt.
     async fn version_under(&self, record: RecordId) -> Result<Option<VersionRow>>;
+
+    /// The key records of the other layer of what is sealed under this one: of versions,
+    /// marks and unfinished uploads. Cheap where all of it is in one layer.
+    async fn beside(&self, record: RecordId) -> Result<Vec<RecordId>>;
 
     /// What a scrub left here, as text of its own; none before the first.
     async fn scrub_state(&self) -> Result<Option<String>>;

@@ -28,6 +28,8 @@ pub mod journal;
 #[cfg(any(test, feature = "simulation"))]
 pub mod log;
 pub mod merkle;
+mod quarantined;
+mod records;
 mod refusals;
 pub mod sqlite;
 #[cfg(test)]
@@ -35,10 +37,9 @@ mod tests;
 
 pub use audit::{AuditLog, AuditVerdict, Flaw, Leaf, Refusal};
 pub use catalog::{
-    BucketCount, Catalog, Commit, Committed, DamagedVersion, FileRow, KeyUse, ListQuarantined,
-    ListVersions, Location, MarkKind, MarkRow, NewMark, NewVersion, Outcome, PackState,
-    QuarantineCount, Quarantined, ReceiptTerms, RecordRow, Relocation, SiteRow, Standing,
-    UploadPart, UploadRow, VersionCursor, VersionKind, VersionPage, VersionRow,
+    BucketCount, Catalog, Commit, Committed, FileRow, KeyUse, ListVersions, Location, MarkKind,
+    MarkRow, NewMark, NewVersion, Outcome, PackState, ReceiptTerms, RecordRow, Relocation, SiteRow,
+    Standing, UploadPart, UploadRow, VersionCursor, VersionKind, VersionPage, VersionRow,
 };
 pub use error::LedgerError;
 pub use facts::{FactsError, FactsSealer};
@@ -47,6 +48,7 @@ pub use journal::{
     PeerMemory, Requeue, Settlement, Skip, Transfer, TransferOutcome, UnsupportedName,
 };
 pub use merkle::TreeHead;
+pub use quarantined::{DamagedVersion, ListQuarantined, QuarantineCount, Quarantined};
 pub use sqlite::{
     Examined, NewSite, SqliteAudit, SqliteCatalog, SqliteJournal, examine_catalog, examine_journal,
     key_use_in,

@@ -18,9 +18,9 @@ use crate::{error::SealError, key::Dek};
 const LABEL: &[u8] = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0";
 
 /// Salt and commitment, the bytes before a message's first chunk.
-pub const PREFIX_BYTES: usize = 56;
+pub(crate) const PREFIX_BYTES: usize = 56;
 /// The tag behind every chunk.
-pub const TAG_BYTES: usize = 16;
+pub(crate) const TAG_BYTES: usize = 16;
 
 pub(crate) const CHUNK: u64 = CHUNK_BYTES as u64;
 pub(crate) const TAG: u64 = TAG_BYTES as u64;
@@ -60,18 +60,48 @@ impl fmt::Debug for Commitment {
     }
 }
 
-/// The bytes of a whole message of `plain` bytes; `None` when that overflows.
-pub(crate) fn message_len(plain: u64) -> Option<u64> {
-    let tags = (plain / CHUNK).checked_add(1)?.checked_mul(TAG)?;
-    plain.checked_add(tags)?.checked_add(PREFIX)
+/// What one salt and context give of a key.
+pub(crate) struct Derived(Zeroizing<[u8; 76]>);
+
+impl Derived {
+    /// HKDF-Expand with C2SP's label.
+    pub(crate) fn of(dek: &Dek, salt: &[u8; 24], context: [&[u8]; 3]) -> Self {
+        let [label, header, index] = context;
+        let mut okm = Zeroizing::new([0; 76]);
+        dek.expand(&[LABEL, salt, label, header, index], okm.as_mut());
+        Self(okm)
+    }
+
+    pub(crate) fn key(&self) -> &[u8] {
+        self.0.split_at(32).0
+    }
+
+    pub(crate) fn base(&self) -> [u8; 12] {
+        self.copy(32)
+    }
+
+    pub(crate) fn commitment(&self) -> [u8; 32] {
+        self.copy(44)
+    }
+
+    fn copy<const N: usize>(&self, from: usize) -> [u8; N] {
+        let mut bytes = [0; N];
+        let derived = self.0.iter().skip(from);
+        bytes
+            .iter_mut()
+            .zip(derived)
+            .for_each(|(to, from)| *to = *from);
+        bytes
+    }
 }
 
-/// The plaintext bytes of a message of `len` bytes; `None` when no message has
-/// that length.
-pub(crate) fn message_plain_len(len: u64) -> Option<u64> {
-    let body = len.checked_sub(PREFIX)?;
-    let last = body % (CHUNK + TAG);
-    (last >= TAG).then(|| (body / (CHUNK + TAG)) * CHUNK + (last - TAG))
+/// The base nonce XOR the index, as 96-bit integers.
+pub(crate) fn nonce(base: [u8; 12], index: u64) -> [u8; 12] {
+    let mut nonce = base;
+    for (byte, x) in nonce.iter_mut().rev().zip(index.to_le_bytes()) {
+        *byte ^= x;
+    }
+    nonce
 }
 
 /// The key, base nonce and commitment of one message.
@@ -84,19 +114,12 @@ pub(crate) struct Message {
 impl Message {
     /// Derives them for one salt and context.
     pub(crate) fn derive(dek: &Dek, salt: &Salt, context: [&[u8]; 3]) -> Result<Self, SealError> {
-        let [label, header, index] = context;
-        let mut okm = Zeroizing::new([0; 76]);
-        dek.expand(&[LABEL, &salt.0, label, header, index], okm.as_mut());
-        let (key, rest) = okm.split_at(32);
-        let (base_nonce, commits) = rest.split_at(12);
-        let (mut base, mut commitment) = ([0; 12], [0; 32]);
-        base.copy_from_slice(base_nonce);
-        commitment.copy_from_slice(commits);
-        let key = UnboundKey::new(&AES_256_GCM, key).map_err(|_| SealError::Cipher)?;
+        let derived = Derived::of(dek, &salt.0, context);
+        let key = UnboundKey::new(&AES_256_GCM, derived.key()).map_err(|_| SealError::Cipher)?;
         Ok(Self {
             key: LessSafeKey::new(key),
-            base,
-            commitment: Commitment(commitment),
+            base: derived.base(),
+            commitment: Commitment(derived.commitment()),
         })
     }
 
@@ -128,41 +151,13 @@ impl Message {
             .ok()
     }
 
-    /// The base nonce XOR the index, as 96-bit integers.
     fn nonce(&self, index: u64) -> Nonce {
-        let mut nonce = self.base;
-        for (byte, x) in nonce.iter_mut().rev().zip(index.to_le_bytes()) {
-            *byte ^= x;
-        }
-        Nonce::assume_unique_for_key(nonce)
+        Nonce::assume_unique_for_key(nonce(self.base, index))
     }
 }
 
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Message({:?})", self.commitment)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_always_ends_in_a_short_chunk() {
-        assert_eq!(message_len(0), Some(56 + 16));
-        assert_eq!(message_len(CHUNK - 1), Some(56 + CHUNK - 1 + 16));
-        assert_eq!(message_len(CHUNK), Some(56 + CHUNK + 32));
-        assert_eq!(message_len(u64::MAX), None);
-    }
-
-    #[test]
-    fn only_lengths_of_messages_are_lengths_of_messages() {
-        for plain in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
-            assert_eq!(message_plain_len(message_len(plain).unwrap()), Some(plain));
-        }
-        for len in [0, 55, 56, 71, 56 + 16_400, 56 + 16_400 + 15] {
-            assert_eq!(message_plain_len(len), None, "{len}");
-        }
     }
 }

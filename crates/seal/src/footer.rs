@@ -4,7 +4,6 @@
 use sealift_terms::{PartIndex, limits};
 
 use crate::{
-    cobblestone::message_plain_len,
     error::{Damage, SealError},
     fields::Fields,
     layout::Layout,
@@ -78,15 +77,18 @@ impl Footer {
         if end != Some(stored_len) {
             return Err(Damage::Footer("lengths do not add up to the stored length").into());
         }
-        footer.json_len()?;
+        footer.json_len(layout)?;
         footer.size(layout)?;
         Ok(footer)
     }
 
     /// Bytes of the JSON in META, which META's length implies.
-    pub(crate) fn json_len(&self) -> Result<usize, SealError> {
-        message_plain_len(self.meta_len)
-            .and_then(|plain| plain.checked_sub(4 + 32 * u64::from(self.parts)))
+    pub(crate) fn json_len(&self, layout: Layout) -> Result<usize, SealError> {
+        let entries = layout.suite().entry() * u64::from(self.parts);
+        layout
+            .suite()
+            .message_plain_len(self.meta_len)
+            .and_then(|plain| plain.checked_sub(4 + entries))
             .and_then(|json| usize::try_from(json).ok())
             .filter(|json| *json <= limits::META_JSON_BYTES_MAX)
             .ok_or_else(|| Damage::Footer("length of META not possible").into())
@@ -98,7 +100,7 @@ impl Footer {
         let last = PartIndex(self.parts.saturating_sub(1));
         self.meta_offset
             .checked_sub(layout.part_offset(last))
-            .and_then(message_plain_len)
+            .and_then(|len| layout.suite().message_plain_len(len))
             .filter(|plain| *plain < full)
             .map(|plain| u64::from(last.0) * full + plain)
             .ok_or_else(|| Damage::Footer("offset of META not possible").into())
@@ -110,9 +112,12 @@ mod tests {
     use sealift_terms::PartSize;
 
     use super::*;
+    use crate::Suite;
+
+    const ONE: Layout = Layout::new(PartSize::MIN, Suite::One);
 
     fn parse(footer: Footer, stored_len: u64) -> Result<Footer, SealError> {
-        Footer::parse(&footer.encode(), stored_len, Layout::new(PartSize::MIN))
+        Footer::parse(&footer.encode(), stored_len, ONE)
     }
 
     #[test]
@@ -123,7 +128,10 @@ mod tests {
             parts: 1,
         };
         assert_eq!(parse(footer, 420).unwrap(), footer);
-        assert_eq!(footer.json_len().unwrap(), 112);
+        assert_eq!(footer.json_len(ONE).unwrap(), 112);
+        // Neither META nor the part before it has a length that two layers have.
+        let two = Layout::new(PartSize::MIN, Suite::Two);
+        assert!(Footer::parse(&footer.encode(), 420, two).is_err());
     }
 
     #[test]

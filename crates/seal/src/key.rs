@@ -6,10 +6,12 @@ use ring::hmac;
 use sealift_terms::{ObjectUid, Rng};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::suite::Suite;
+
 const OBJECT_LABEL: &[u8] = b"sealift/v1 object\0";
 const SHA512_BYTES: usize = 64;
 /// Room for the longest info of the format and a counter.
-const INFO_BYTES_USUAL: usize = 200;
+const INFO_BYTES_USUAL: usize = 208;
 
 /// The plaintext of a key record: 32 random bytes from which the keys of many
 /// objects are derived. Zeroized when dropped, never shown.
@@ -44,6 +46,43 @@ impl fmt::Debug for RecordKey {
     }
 }
 
+/// The record keys that an object is sealed under: one, or one for each layer.
+#[derive(Debug, Clone, Copy)]
+pub struct Keys<'a> {
+    pub(crate) first: &'a RecordKey,
+    pub(crate) second: Option<&'a RecordKey>,
+}
+
+impl<'a> Keys<'a> {
+    /// Of a sealing in one layer.
+    #[must_use]
+    pub const fn one(key: &'a RecordKey) -> Self {
+        let (first, second) = (key, None);
+        Self { first, second }
+    }
+
+    /// Of a sealing in two layers: the first record's key is the inner one's, the
+    /// second record's the outer one's.
+    #[must_use]
+    pub const fn two(inner: &'a RecordKey, outer: &'a RecordKey) -> Self {
+        let (first, second) = (inner, Some(outer));
+        Self { first, second }
+    }
+
+    pub(crate) const fn suite(self) -> Suite {
+        match self.second {
+            None => Suite::One,
+            Some(_) => Suite::Two,
+        }
+    }
+}
+
+impl<'a> From<&'a RecordKey> for Keys<'a> {
+    fn from(key: &'a RecordKey) -> Self {
+        Self::one(key)
+    }
+}
+
 /// The key of one object, as the HMAC key that it is used as: its two hash states
 /// are computed once and serve every part and META.
 #[derive(Clone)]
@@ -71,7 +110,7 @@ impl Dek {
         info.iter()
             .for_each(|piece| message.extend_from_slice(piece));
         let mut previous: Option<hmac::Tag> = None;
-        for (block, count) in out.chunks_mut(SHA512_BYTES).zip(1_u8..) {
+        for (block, count) in out.chunks_mut(SHA512_BYTES).zip(1..=u8::MAX) {
             let mut context = hmac::Context::with_key(&self.0);
             if let Some(previous) = &previous {
                 context.update(previous.as_ref());

@@ -6,16 +6,17 @@ use sealift_terms::{PartIndex, Rng, limits};
 
 use crate::{
     cipher::ObjectCipher,
-    cobblestone::{Commitment, Salt},
     error::SealError,
     footer::Footer,
     header::{HEADER_BYTES, Header},
-    key::RecordKey,
+    key::Keys,
+    layers::{Commitments, Salts},
     layout::Layout,
     meta::Meta,
     part::{PartBuffer, PartSealer},
     part_reader::PartReader,
     read::ReadAt,
+    suite::Suite,
 };
 
 /// Seals one object. Cheap to share between threads that seal its parts.
@@ -28,12 +29,27 @@ pub struct ObjectSealer {
 impl ObjectSealer {
     /// Derives the object's keys. The same arguments give the same header, so an
     /// object that was begun before a restart goes on with a sealer like this one.
+    ///
+    /// # Errors
+    /// [`SealError::Misuse`] when there is not one key for each record that the header
+    /// names, or both are the same record.
+    pub fn new<'k>(keys: impl Into<Keys<'k>>, header: Header) -> Result<Self, SealError> {
+        Ok(Self {
+            cipher: ObjectCipher::new(keys.into(), &header)?,
+            layout: Layout::of(&header),
+        })
+    }
+
+    /// How it seals.
     #[must_use]
-    pub fn new(key: &RecordKey, header: Header) -> Self {
-        Self {
-            cipher: ObjectCipher::new(key, &header),
-            layout: Layout::new(header.part_size),
-        }
+    pub const fn suite(&self) -> Suite {
+        self.layout.suite()
+    }
+
+    /// Draws the salts of one try at one message.
+    #[must_use]
+    pub fn salts(&self, rng: &dyn Rng) -> Salts {
+        Salts::random(self.suite(), rng)
     }
 
     /// The bytes at offset 0.
@@ -48,34 +64,36 @@ impl ObjectSealer {
         self.layout
     }
 
-    /// Begins a part of `plain_len` bytes. A second try takes a new salt.
+    /// Begins a part of `plain_len` bytes. A second try takes new salts.
     ///
     /// # Errors
-    /// [`SealError::Misuse`] for an index or a length that the format has not.
+    /// [`SealError::Misuse`] for an index or a length that the format has not, and for
+    /// salts of another number of layers.
     pub fn part(
         &self,
         index: PartIndex,
         plain_len: u32,
-        salt: Salt,
+        salts: impl Into<Salts>,
     ) -> Result<PartSealer, SealError> {
         self.hold_part(index, plain_len)?;
-        let message = self.cipher.part(index, &salt)?;
-        Ok(PartSealer::new(message, &salt, plain_len))
+        let salts = salts.into();
+        let message = self.cipher.part(index, &salts)?;
+        Ok(PartSealer::new(message, &salts, plain_len.into()))
     }
 
     /// META and FOOTER, the bytes behind the last part.
     ///
     /// # Errors
-    /// [`SealError::Misuse`] when there is not one commitment for every part of
+    /// [`SealError::Misuse`] when there are not the commitments of every part of
     /// `meta.size` bytes, [`SealError::Meta`] when the metadata is too large.
     pub fn meta(
         &self,
-        salt: Salt,
+        salts: impl Into<Salts>,
         meta: &Meta,
-        commitments: &[Commitment],
+        commitments: &[Commitments],
     ) -> Result<Vec<u8>, SealError> {
         let mut out = Vec::new();
-        self.append_meta(salt, meta, commitments, &mut out)?;
+        self.append_meta(salts.into(), meta, commitments, &mut out)?;
         Ok(out)
     }
 
@@ -104,17 +122,17 @@ impl ObjectSealer {
         let tail = plaintext.len().is_multiple_of(part_bytes).then_some(empty);
         for (part, index) in plaintext.chunks(part_bytes).chain(tail).zip(0..) {
             let len = u32::try_from(part.len()).map_err(|_| SealError::Misuse("part too long"))?;
-            let sealer = self.part(PartIndex(index), len, Salt::random(rng))?;
+            let sealer = self.part(PartIndex(index), len, self.salts(rng))?;
             let mut buffer = PartBuffer::new(sealer, std::mem::take(out));
             buffer.push(part)?;
-            let (bytes, commitment) = buffer.finish()?;
+            let (bytes, of_part) = buffer.finish()?;
             *out = bytes;
-            commitments.push(commitment);
+            commitments.push(of_part);
         }
-        self.append_meta(Salt::random(rng), meta, &commitments, out)
+        self.append_meta(self.salts(rng), meta, &commitments, out)
     }
 
-    /// Opens one part of an unfinished object, whose commitment was recorded when
+    /// Opens one part of an unfinished object, whose commitments were recorded when
     /// the part was sealed, and hands its plaintext to `sink` in runs, in order.
     ///
     /// # Errors
@@ -124,7 +142,7 @@ impl ObjectSealer {
         reader: &dyn ReadAt,
         index: PartIndex,
         plain_len: u32,
-        commitment: &Commitment,
+        commitments: &Commitments,
         mut sink: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), SealError> {
         self.hold_part(index, plain_len)?;
@@ -136,7 +154,7 @@ impl ObjectSealer {
             &self.cipher,
             (index, offset),
             plain,
-            commitment,
+            commitments,
             chunks,
         )?;
         let mut buffer = Vec::new();
@@ -158,14 +176,17 @@ impl ObjectSealer {
 
     fn append_meta(
         &self,
-        salt: Salt,
+        salts: Salts,
         meta: &Meta,
-        commitments: &[Commitment],
+        commitments: &[Commitments],
         out: &mut Vec<u8>,
     ) -> Result<(), SealError> {
         let parts = u32::try_from(commitments.len()).unwrap_or(u32::MAX);
         if self.layout.part_size().parts_of(meta.size) != Some(parts) {
-            return Err(SealError::Misuse("not one commitment for every part"));
+            return Err(SealError::Misuse("not the commitments of every part"));
+        }
+        if commitments.iter().any(|of| of.suite() != self.suite()) {
+            return Err(SealError::Misuse("not one commitment for each layer"));
         }
         let json = meta.encode()?;
         let json_len = (json.len() as u32).to_be_bytes();
@@ -176,13 +197,14 @@ impl ObjectSealer {
         let (Some(meta_offset), Some(meta_len)) = lens else {
             return Err(SealError::Misuse("more than 2^20 parts"));
         };
-        let message = self.cipher.meta(parts, &salt)?;
-        let plain = json.len() as u64 + 4 + 32 * u64::from(parts);
-        let mut buffer = PartBuffer::of_message(message, &salt, plain, std::mem::take(out));
+        let message = self.cipher.meta(parts, &salts)?;
+        let plain = json.len() as u64 + 4 + self.suite().entry() * u64::from(parts);
+        let sealer = PartSealer::new(message, &salts, plain);
+        let mut buffer = PartBuffer::new(sealer, std::mem::take(out));
         buffer.push(&json_len)?;
         buffer.push(&json)?;
-        for commitment in commitments {
-            buffer.push(&commitment.0)?;
+        for piece in commitments.iter().flat_map(Commitments::pieces) {
+            buffer.push(piece)?;
         }
         (*out, _) = buffer.finish()?;
         let footer = Footer {

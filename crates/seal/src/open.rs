@@ -2,20 +2,21 @@
 
 use std::{io, ops::Range};
 
-use sealift_terms::{ObjectUid, PartIndex, RecordId, VersionName};
+use sealift_terms::{ObjectUid, PartIndex, RecordIds, VersionName};
 
 use crate::{
     cipher::ObjectCipher,
-    cobblestone::Commitment,
     error::{Damage, SealError},
     footer::{FOOTER_BYTES, Footer},
     header::{HEADER_BYTES, Header},
-    key::RecordKey,
-    layout::{Layout, SEALED_BYTES_MIN},
+    key::Keys,
+    layers::Commitments,
+    layout::Layout,
     meta::Meta,
     part_reader::PartReader,
     range::RangeReader,
     read::ReadAt,
+    suite::Suite,
     table::{Kept, Table},
 };
 
@@ -27,8 +28,8 @@ const READ_WHOLE_BYTES_MAX: u64 = 64 * 1024;
 pub struct Expected {
     /// Which sealing.
     pub uid: Option<ObjectUid>,
-    /// Under which key record.
-    pub record: Option<RecordId>,
+    /// Under which key record of each layer.
+    pub records: Option<RecordIds>,
     /// Of which version.
     pub name: Option<VersionName>,
 }
@@ -36,10 +37,10 @@ pub struct Expected {
 impl Expected {
     /// What a catalog says of a version: everything is compared.
     #[must_use]
-    pub const fn version(uid: ObjectUid, record: RecordId, name: VersionName) -> Self {
+    pub const fn version(uid: ObjectUid, records: RecordIds, name: VersionName) -> Self {
         Self {
             uid: Some(uid),
-            record: Some(record),
+            records: Some(records),
             name: Some(name),
         }
     }
@@ -50,14 +51,14 @@ impl Expected {
     pub const fn unlisted() -> Self {
         Self {
             uid: None,
-            record: None,
+            records: None,
             name: None,
         }
     }
 }
 
 /// An object whose header is well-formed and the one expected. Nothing of it is
-/// authenticated; it says which key record is needed.
+/// authenticated; it says which key records are needed.
 #[derive(Debug)]
 pub struct Inspected<R> {
     source: Source<R>,
@@ -75,9 +76,11 @@ impl<R: ReadAt> Inspected<R> {
     /// [`SealError::Damaged`] or [`SealError::Unsupported`] for a header that is
     /// none, [`SealError::Substituted`] for another object's.
     pub fn new(reader: R, stored_len: u64, expected: &Expected) -> Result<Self, SealError> {
-        if stored_len < SEALED_BYTES_MIN {
-            return Err(Damage::TooShort { len: stored_len }.into());
-        }
+        let hold_len = |suite: Suite| match stored_len < suite.sealed_len_min() {
+            true => Err(SealError::from(Damage::TooShort { len: stored_len })),
+            false => Ok(()),
+        };
+        hold_len(Suite::One)?;
         let source = Source::new(reader, stored_len)?;
         let mut bytes = [0; HEADER_BYTES];
         source
@@ -85,7 +88,8 @@ impl<R: ReadAt> Inspected<R> {
             .map_err(SealError::Read)?;
         let header = Header::parse(&bytes)?;
         same("object uid", header.uid, expected.uid)?;
-        same("key record", header.record, expected.record)?;
+        hold_len(header.suite())?;
+        same("key record", header.records(), expected.records)?;
         Ok(Self {
             source,
             stored_len,
@@ -107,21 +111,22 @@ impl<R: ReadAt> Inspected<R> {
     /// [`SealError::Damaged`] for a footer that is none.
     pub fn size_and_parts(&self) -> Result<(u64, u32), SealError> {
         let footer = self.footer()?;
-        let size = footer.size(Layout::new(self.header.part_size))?;
+        let size = footer.size(Layout::of(&self.header))?;
         Ok((size, footer.parts))
     }
 
-    /// Opens the object with the key of its record: header tag, footer and META
+    /// Opens the object with the keys of its records: header tag, footer and META
     /// are checked, parts when they are read.
     ///
     /// # Errors
-    /// [`SealError::WrongKey`], [`SealError::Damaged`], or
-    /// [`SealError::Substituted`] when META names another version.
-    pub fn open(self, key: &RecordKey) -> Result<Opened<R>, SealError> {
-        let cipher = ObjectCipher::authenticated(key, &self.header, self.bytes)?;
-        let layout = Layout::new(self.header.part_size);
+    /// [`SealError::WrongKey`], [`SealError::Damaged`], [`SealError::Misuse`] when there
+    /// is not one key for each layer, or [`SealError::Substituted`] when META names
+    /// another version.
+    pub fn open<'k>(self, keys: impl Into<Keys<'k>>) -> Result<Opened<R>, SealError> {
+        let cipher = ObjectCipher::authenticated(keys.into(), &self.header, self.bytes)?;
+        let layout = Layout::of(&self.header);
         let footer = self.footer()?;
-        let table = Table::open(&self.source, &cipher, &footer)?;
+        let table = Table::open(&self.source, &cipher, &footer, layout)?;
         let meta = Meta::parse(table.json())?;
         if meta.size != footer.size(layout)? {
             return Err(Damage::Meta("size is not that of the parts").into());
@@ -148,7 +153,7 @@ impl<R: ReadAt> Inspected<R> {
         self.source
             .read_exact_at(&mut bytes, at)
             .map_err(SealError::Read)?;
-        Footer::parse(&bytes, self.stored_len, Layout::new(self.header.part_size))
+        Footer::parse(&bytes, self.stored_len, Layout::of(&self.header))
     }
 }
 
@@ -248,7 +253,7 @@ impl<R: ReadAt> Opened<R> {
         self.read_range(0..self.size(), |_| Ok(()))
     }
 
-    /// Some chunks of one part, once its commitment is seen to be META's.
+    /// Some chunks of one part, once its commitments are seen to be META's.
     pub(crate) fn part(
         &self,
         index: PartIndex,
@@ -256,21 +261,21 @@ impl<R: ReadAt> Opened<R> {
         kept: &mut Kept,
     ) -> Result<PartReader, SealError> {
         let plain = self.part_bytes(index)?;
-        let commitment = self.commitment(index.0, kept)?;
+        let commitments = self.commitments(index.0, kept)?;
         let offset = self.layout.part_offset(index);
         PartReader::open(
             &self.source,
             &self.cipher,
             (index, offset),
             plain,
-            &commitment,
+            &commitments,
             chunks,
         )
     }
 
     /// What META says of a part.
-    pub(crate) fn commitment(&self, part: u32, kept: &mut Kept) -> Result<Commitment, SealError> {
-        self.table.commitment(&self.source, part, kept)
+    pub(crate) fn commitments(&self, part: u32, kept: &mut Kept) -> Result<Commitments, SealError> {
+        self.table.commitments(&self.source, part, kept)
     }
 
     /// Bytes of plaintext in a part.

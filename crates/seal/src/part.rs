@@ -1,51 +1,43 @@
 //! Sealing one part: chunk by chunk, each where it lies.
 
 use crate::{
-    cobblestone::{CHUNK, Commitment, Message, PREFIX_BYTES, Salt, TAG_BYTES},
+    cobblestone::CHUNK,
     error::SealError,
+    layers::{Commitments, Layers, Prefix, Salts},
 };
 
 /// Seals the chunks of one part in order. Dropped half-way it leaves nothing that
-/// opens; the next try has another salt.
+/// opens; the next try has other salts.
 #[derive(Debug)]
 pub struct PartSealer {
-    message: Message,
-    prefix: [u8; PREFIX_BYTES],
+    message: Layers,
+    prefix: Prefix,
     chunk: u64,
     left: u64,
     done: bool,
 }
 
 impl PartSealer {
-    pub(crate) fn new(message: Message, salt: &Salt, plain_len: u32) -> Self {
-        Self::of_message(message, salt, u64::from(plain_len))
-    }
-
-    fn of_message(message: Message, salt: &Salt, plain_len: u64) -> Self {
-        let mut prefix = [0; PREFIX_BYTES];
-        let bytes = salt.0.into_iter().chain(message.commitment().0);
-        for (to, from) in prefix.iter_mut().zip(bytes) {
-            *to = from;
-        }
+    pub(crate) fn new(message: Layers, salts: &Salts, plain_len: u64) -> Self {
         Self {
+            prefix: message.prefix(salts),
             message,
-            prefix,
             chunk: 0,
             left: plain_len,
             done: false,
         }
     }
 
-    /// The bytes before the first chunk: salt and commitment.
+    /// The bytes before the first chunk: salt and commitment of each layer.
     #[must_use]
-    pub const fn prefix(&self) -> &[u8; PREFIX_BYTES] {
+    pub fn prefix(&self) -> &[u8] {
         &self.prefix
     }
 
     /// What the object's META says of this part.
     #[must_use]
-    pub fn commitment(&self) -> Commitment {
-        self.message.commitment()
+    pub fn commitments(&self) -> Commitments {
+        self.message.commitments()
     }
 
     /// Bytes of the chunk to be sealed next: 16 KiB, less for the last one, which
@@ -55,20 +47,19 @@ impl PartSealer {
         (!self.done).then(|| self.left.min(CHUNK) as usize)
     }
 
-    /// Seals the next chunk where it lies and gives its tag, which is stored
-    /// behind it.
+    /// Seals the next chunk, which is `out[from..]`, where it lies, and appends its tags.
     ///
     /// # Errors
-    /// [`SealError::Misuse`] when `chunk` has not [`Self::next_chunk_len`] bytes.
-    pub fn seal_chunk(&mut self, chunk: &mut [u8]) -> Result<[u8; TAG_BYTES], SealError> {
-        if self.next_chunk_len() != Some(chunk.len()) {
+    /// [`SealError::Misuse`] when that has not [`Self::next_chunk_len`] bytes.
+    pub fn seal_chunk(&mut self, out: &mut Vec<u8>, from: usize) -> Result<(), SealError> {
+        if self.next_chunk_len() != out.len().checked_sub(from) {
             return Err(SealError::Misuse("not the length of the next chunk"));
         }
-        let tag = self.message.seal(self.chunk, chunk)?;
+        self.message.seal(self.chunk, out, from)?;
         self.done = self.left < CHUNK;
         self.left = self.left.saturating_sub(CHUNK);
         self.chunk += 1;
-        Ok(tag)
+        Ok(())
     }
 
     /// Whether the last chunk is sealed.
@@ -95,10 +86,6 @@ impl PartBuffer {
         out.extend_from_slice(sealer.prefix());
         let open = out.len();
         Self { sealer, out, open }
-    }
-
-    pub(crate) fn of_message(message: Message, salt: &Salt, plain_len: u64, out: Vec<u8>) -> Self {
-        Self::new(PartSealer::of_message(message, salt, plain_len), out)
     }
 
     /// Takes the next bytes of plaintext.
@@ -142,18 +129,16 @@ impl PartBuffer {
     ///
     /// # Errors
     /// [`SealError::Misuse`] when bytes are missing.
-    pub fn finish(mut self) -> Result<(Vec<u8>, Commitment), SealError> {
+    pub fn finish(mut self) -> Result<(Vec<u8>, Commitments), SealError> {
         self.seal()?;
         if !self.sealer.is_done() {
             return Err(SealError::Misuse("fewer bytes than the part has"));
         }
-        Ok((self.out, self.sealer.commitment()))
+        Ok((self.out, self.sealer.commitments()))
     }
 
     fn seal(&mut self) -> Result<(), SealError> {
-        let (_, chunk) = self.out.split_at_mut(self.open);
-        let tag = self.sealer.seal_chunk(chunk)?;
-        self.out.extend_from_slice(&tag);
+        self.sealer.seal_chunk(&mut self.out, self.open)?;
         self.open = self.out.len();
         Ok(())
     }
@@ -164,36 +149,45 @@ mod tests {
     use sealift_terms::PartIndex;
 
     use super::*;
-    use crate::tests::{salt, sealer};
+    use crate::tests::{salts, sealers};
 
-    fn part(plain_len: u32) -> PartSealer {
-        sealer().part(PartIndex(0), plain_len, salt(1)).unwrap()
+    /// A part in one layer, and one in two.
+    fn parts(plain_len: u32) -> impl Iterator<Item = PartSealer> {
+        let part = move |sealer: crate::ObjectSealer| {
+            let salts = salts(sealer.suite(), 1);
+            sealer.part(PartIndex(0), plain_len, salts).unwrap()
+        };
+        sealers().into_iter().map(part)
     }
 
     #[test]
-    fn any_cut_gives_the_same_bytes_as_sealing_in_place() {
+    fn any_cut_gives_the_same_bytes_as_sealing_chunk_by_chunk() {
         for len in [0_usize, 1, 16_383, 16_384, 16_385, 40_000, 65_536] {
             let plain: Vec<u8> = (0..len).map(|i| i as u8).collect();
-            let mut direct = part(len as u32);
-            let mut expected = direct.prefix().to_vec();
-            let mut rest = plain.clone();
-            while let Some(next) = direct.next_chunk_len() {
-                let mut chunk: Vec<u8> = rest.drain(..next).collect();
-                let tag = direct.seal_chunk(&mut chunk).unwrap();
-                expected.extend(chunk.into_iter().chain(tag));
-            }
-            for cut in [1_usize, 1000, 16_384, 65_536] {
-                let mut buffer = PartBuffer::new(part(len as u32), Vec::new());
-                let mut got = Vec::new();
-                for piece in plain.chunks(cut) {
-                    buffer.push(piece).unwrap();
-                    got.extend_from_slice(buffer.sealed());
-                    buffer.clear_sealed();
+            for (layers, mut direct) in parts(len as u32).enumerate() {
+                let mut expected = direct.prefix().to_vec();
+                let mut rest = plain.as_slice();
+                while let Some(next) = direct.next_chunk_len() {
+                    let (chunk, later) = rest.split_at(next);
+                    let from = expected.len();
+                    expected.extend_from_slice(chunk);
+                    direct.seal_chunk(&mut expected, from).unwrap();
+                    rest = later;
                 }
-                let (rest, commitment) = buffer.finish().unwrap();
-                got.extend(rest);
-                assert!(got == expected, "{len} bytes cut at {cut}");
-                assert_eq!(commitment, direct.commitment());
+                for cut in [1_usize, 1000, 16_384, 65_536] {
+                    let sealer = parts(len as u32).nth(layers).unwrap();
+                    let mut buffer = PartBuffer::new(sealer, Vec::new());
+                    let mut got = Vec::new();
+                    for piece in plain.chunks(cut) {
+                        buffer.push(piece).unwrap();
+                        got.extend_from_slice(buffer.sealed());
+                        buffer.clear_sealed();
+                    }
+                    let (rest, commitments) = buffer.finish().unwrap();
+                    got.extend(rest);
+                    assert!(got == expected, "{len} bytes cut at {cut}");
+                    assert_eq!(commitments, direct.commitments());
+                }
             }
         }
     }
@@ -201,22 +195,28 @@ mod tests {
     #[test]
     fn too_many_and_too_few_bytes_are_refused() {
         for len in [0, 5, 16_384, 20_000] {
-            let mut buffer = PartBuffer::new(part(len), Vec::new());
-            assert!(buffer.push(&vec![0; len as usize + 1]).is_err(), "{len}");
-            if len > 0 {
-                let mut buffer = PartBuffer::new(part(len), Vec::new());
+            for sealer in parts(len) {
+                let mut buffer = PartBuffer::new(sealer, Vec::new());
+                assert!(buffer.push(&vec![0; len as usize + 1]).is_err(), "{len}");
+            }
+            for sealer in parts(len).filter(|_| len > 0) {
+                let mut buffer = PartBuffer::new(sealer, Vec::new());
                 buffer.push(&vec![0; len as usize - 1]).unwrap();
                 assert!(buffer.finish().is_err(), "{len}");
             }
         }
-        let mut sealer = part(16_385);
-        assert!(sealer.seal_chunk(&mut [0; 16_383]).is_err());
+        for mut sealer in parts(16_385) {
+            assert!(sealer.seal_chunk(&mut vec![0; 16_383], 0).is_err());
+            assert!(sealer.seal_chunk(&mut vec![0; 16_384], 16_385).is_err());
+        }
     }
 
     #[test]
     fn a_part_the_format_has_not_is_refused() {
-        let sealer = sealer();
-        assert!(sealer.part(PartIndex(1 << 20), 0, salt(1)).is_err());
-        assert!(sealer.part(PartIndex(0), 65_537, salt(1)).is_err());
+        for sealer in sealers() {
+            let salts = salts(sealer.suite(), 1);
+            assert!(sealer.part(PartIndex(1 << 20), 0, salts).is_err());
+            assert!(sealer.part(PartIndex(0), 65_537, salts).is_err());
+        }
     }
 }

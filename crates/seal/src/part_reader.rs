@@ -6,10 +6,10 @@ use sealift_terms::PartIndex;
 
 use crate::{
     cipher::ObjectCipher,
-    cobblestone::{CHUNK, Commitment, Message, PREFIX, PREFIX_BYTES, Salt, TAG},
     error::{Damage, SealError},
-    fields::Fields,
+    layers::{Commitments, Layers, PREFIX_BYTES_MAX, Prefix, Salts},
     read::ReadAt,
+    suite::Suite,
 };
 
 /// Chunks to a read: half a mebibyte makes reads few and stays in a core's cache.
@@ -19,7 +19,7 @@ const RUN_CHUNKS: u64 = 32;
 #[derive(Debug)]
 pub(crate) struct PartReader {
     index: PartIndex,
-    message: Message,
+    message: Layers,
     /// Where the first chunk begins in the object.
     body: u64,
     /// Bytes of the sealed chunks, tags included.
@@ -35,25 +35,22 @@ impl PartReader {
         cipher: &ObjectCipher,
         place: (PartIndex, u64),
         plain: u64,
-        expected: &Commitment,
+        expected: &Commitments,
         chunks: Range<u64>,
     ) -> Result<Self, SealError> {
         let (index, offset) = place;
-        let mut prefix = [0; PREFIX_BYTES];
-        reader
-            .read_exact_at(&mut prefix, offset)
-            .map_err(SealError::Read)?;
+        let suite = cipher.suite();
         let another = || SealError::from(Damage::Commitment { part: index.0 });
-        let (salt, stored) = split_prefix(&prefix).ok_or_else(another)?;
-        let message = cipher.part(index, &salt)?;
-        if !stored.matches(expected) || !message.commitment().matches(expected) {
+        let (salts, stored) = read_prefix(reader, suite, offset)?.ok_or_else(another)?;
+        let message = cipher.part(index, &salts)?;
+        if !stored.matches(expected) || !message.commitments().matches(expected) {
             return Err(another());
         }
         Ok(Self {
             index,
             message,
-            body: offset + PREFIX,
-            body_len: plain + (plain / CHUNK + 1) * TAG,
+            body: offset + suite.prefix(),
+            body_len: suite.body_len(plain),
             chunks,
         })
     }
@@ -70,8 +67,9 @@ impl PartReader {
             return Ok(None);
         }
         self.chunks.start += count;
-        let from = first * (CHUNK + TAG);
-        let to = (from + count * (CHUNK + TAG)).min(self.body_len);
+        let sealed = self.message.suite().sealed_chunk();
+        let from = first * sealed;
+        let to = (from + count * sealed).min(self.body_len);
         let len = usize::try_from(to.saturating_sub(from)).map_err(|_| SealError::Cipher)?;
         if buffer.len() < len {
             buffer.resize(len, 0);
@@ -88,22 +86,31 @@ impl PartReader {
     }
 }
 
-/// The salt and commitment of a prefix.
-pub(crate) fn split_prefix(prefix: &[u8; PREFIX_BYTES]) -> Option<(Salt, Commitment)> {
-    let mut fields = Fields(prefix);
-    Some((Salt(fields.bytes()?), Commitment(fields.bytes()?)))
+/// The salts and commitments of the message that begins at `offset`.
+pub(crate) fn read_prefix(
+    reader: &dyn ReadAt,
+    suite: Suite,
+    offset: u64,
+) -> Result<Option<(Salts, Commitments)>, SealError> {
+    let mut bytes = [0; PREFIX_BYTES_MAX];
+    let len = usize::try_from(suite.prefix()).map_err(|_| SealError::Cipher)?;
+    let prefix = bytes.get_mut(..len).ok_or(SealError::Cipher)?;
+    reader
+        .read_exact_at(prefix, offset)
+        .map_err(SealError::Read)?;
+    Ok(Prefix::read(suite, prefix))
 }
 
 /// Opens the chunks that lie in `bytes`, the first being chunk `first` of its
 /// message, and moves their plaintext to the front. Gives its length, or the
 /// index of the chunk whose tag was not good.
-pub(crate) fn open_run(message: &Message, first: u64, bytes: &mut [u8]) -> Result<usize, u64> {
-    const SEALED: usize = (CHUNK + TAG) as usize;
+pub(crate) fn open_run(message: &Layers, first: u64, bytes: &mut [u8]) -> Result<usize, u64> {
+    let sealed = usize::try_from(message.suite().sealed_chunk()).map_err(|_| first)?;
     let (mut opened, mut at, mut chunk) = (0, 0, first);
     while at < bytes.len() {
-        let end = (at + SEALED).min(bytes.len());
+        let end = (at + sealed).min(bytes.len());
         let window = bytes.get_mut(opened..end).ok_or(chunk)?;
-        opened += message.open(chunk, window, at - opened..).ok_or(chunk)?;
+        opened += message.open(chunk, window, at - opened).ok_or(chunk)?;
         at = end;
         chunk += 1;
     }

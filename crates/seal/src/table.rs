@@ -4,18 +4,23 @@
 
 use crate::{
     cipher::ObjectCipher,
-    cobblestone::{CHUNK, Commitment, Message, PREFIX, PREFIX_BYTES, TAG, message_plain_len},
+    cobblestone::CHUNK,
     error::{Damage, SealError},
     fields::Fields,
     footer::Footer,
-    part_reader::{open_run, split_prefix},
+    layers::{Commitments, Layers},
+    layout::Layout,
+    part_reader::{open_run, read_prefix},
     read::ReadAt,
 };
+
+/// Bytes of the longest entry.
+const ENTRY_BYTES_MAX: usize = 64;
 
 /// META of an opened object.
 #[derive(Debug)]
 pub(crate) struct Table {
-    message: Message,
+    message: Layers,
     /// Where META's first chunk begins in the object.
     body: u64,
     plain_len: u64,
@@ -33,22 +38,22 @@ impl Table {
         reader: &dyn ReadAt,
         cipher: &ObjectCipher,
         footer: &Footer,
+        layout: Layout,
     ) -> Result<Self, SealError> {
-        let mut prefix = [0; PREFIX_BYTES];
-        reader
-            .read_exact_at(&mut prefix, footer.meta_offset)
-            .map_err(SealError::Read)?;
-        let (salt, stored) = split_prefix(&prefix).ok_or(Damage::MetaCommitment)?;
-        let message = cipher.meta(footer.parts, &salt)?;
-        if !stored.matches(&message.commitment()) {
+        let suite = layout.suite();
+        let (salts, stored) =
+            read_prefix(reader, suite, footer.meta_offset)?.ok_or(Damage::MetaCommitment)?;
+        let message = cipher.meta(footer.parts, &salts)?;
+        if !stored.matches(&message.commitments()) {
             return Err(Damage::MetaCommitment.into());
         }
+        let plain_len = suite.message_plain_len(footer.meta_len);
         let mut table = Self {
             message,
-            body: footer.meta_offset + PREFIX,
-            plain_len: message_plain_len(footer.meta_len).ok_or(Damage::Meta("its length"))?,
+            body: footer.meta_offset + suite.prefix(),
+            plain_len: plain_len.ok_or(Damage::Meta("its length"))?,
             head: Vec::new(),
-            json_len: footer.json_len()?,
+            json_len: footer.json_len(layout)?,
         };
         let (json_end, last) = ((table.json_len as u64 + 3) / CHUNK, table.plain_len / CHUNK);
         table.head = table.chunks(reader, 0, json_end)?;
@@ -66,29 +71,33 @@ impl Table {
         self.head.get(4..4 + self.json_len).unwrap_or_default()
     }
 
-    /// The commitment of a part.
-    pub(crate) fn commitment(
+    /// The commitments of a part.
+    pub(crate) fn commitments(
         &self,
         reader: &dyn ReadAt,
         part: u32,
         kept: &mut Kept,
-    ) -> Result<Commitment, SealError> {
-        let start = 4 + self.json_len as u64 + 32 * u64::from(part);
-        let mut commitment = Commitment([0; 32]);
+    ) -> Result<Commitments, SealError> {
+        let short = Damage::Meta("too short for its parts");
+        let suite = self.message.suite();
+        let start = 4 + self.json_len as u64 + suite.entry() * u64::from(part);
+        let mut entry = [0; ENTRY_BYTES_MAX];
+        let len = usize::try_from(suite.entry()).map_err(|_| SealError::Cipher)?;
+        let entry = entry.get_mut(..len).ok_or(SealError::Cipher)?;
         let mut filled = 0;
         // An entry may lie across two chunks.
-        while let Some(to) = commitment.0.get_mut(filled..).filter(|to| !to.is_empty()) {
+        while let Some(to) = entry.get_mut(filled..).filter(|to| !to.is_empty()) {
             let from = self.plain_at(reader, start + filled as u64, kept)?;
             let count = from.len().min(to.len());
             for (to, from) in to.iter_mut().zip(from) {
                 *to = *from;
             }
             if count == 0 {
-                return Err(Damage::Meta("too short for its parts").into());
+                return Err(short.into());
             }
             filled += count;
         }
-        Ok(commitment)
+        Ok(Commitments::read(suite, entry).ok_or(short)?)
     }
 
     /// Opens every chunk of META.
@@ -123,9 +132,10 @@ impl Table {
 
     /// Opens the chunks from `first` to `last`, both included.
     fn chunks(&self, reader: &dyn ReadAt, first: u64, last: u64) -> Result<Vec<u8>, SealError> {
-        let body_len = self.plain_len + (self.plain_len / CHUNK + 1) * TAG;
-        let from = first * (CHUNK + TAG);
-        let to = ((last + 1) * (CHUNK + TAG)).min(body_len);
+        let suite = self.message.suite();
+        let body_len = suite.body_len(self.plain_len);
+        let from = first * suite.sealed_chunk();
+        let to = ((last + 1) * suite.sealed_chunk()).min(body_len);
         let len = usize::try_from(to.saturating_sub(from)).map_err(|_| SealError::Cipher)?;
         let mut bytes = vec![0; len];
         reader

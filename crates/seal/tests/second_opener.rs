@@ -11,11 +11,11 @@ use std::{fs, path::PathBuf};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use opener::{
     Refused, crc32c, message,
-    object::{Object, Wanted, header_tag, object_key, part_context},
+    object::{Object, Wanted, header_tag, meta_context, object_keys, part_context},
     pack::{self, Met},
     record,
 };
-use sealift_seal::{Header, Mark, Meta, ObjectSealer, RecordKey};
+use sealift_seal::{Header, Keys, Mark, Meta, ObjectSealer, RecordKey};
 use sealift_terms::{ObjectFacts, ObjectUid, PartSize, RecordId, Rng, VersionName};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -24,13 +24,18 @@ const PART: u64 = 65_536;
 
 #[test]
 fn the_known_objects_open_to_their_plaintext() {
-    for known in objects() {
-        let key = known.record_key();
+    for known in objects().into_iter().chain(in_two_layers()) {
+        let keys = known.record_keys();
         let header = known.bytes("header_hex");
         let meta: Value = serde_json::from_str(known.text("meta_json")).unwrap();
+        let second = known.0.get("second_record_hex").is_some();
         let wanted = Wanted {
             uid: known.array("object_uid_hex"),
             record: known.array("key_record_hex"),
+            second: match second {
+                true => known.array("second_record_hex"),
+                false => [0; 16],
+            },
             name: ["bucket", "key", "version"].map(|name| meta[name].as_str().unwrap()),
         };
         let plain = known.plaintext();
@@ -42,38 +47,98 @@ fn the_known_objects_open_to_their_plaintext() {
             known.text("sealed_sha256")
         );
 
-        let object = Object::listed(&sealed, &key, &wanted).unwrap();
+        let object = Object::listed(&sealed, &keys, &wanted).unwrap();
         assert_eq!(object.meta().size, known.number("size"));
         assert!(object.read().unwrap() == plain);
         let other = Wanted {
             name: [wanted.name[0], wanted.name[1], "v2"],
             ..wanted
         };
-        refused(Object::listed(&sealed, &key, &other), "another version");
+        refused(Object::listed(&sealed, &keys, &other), "another version");
+        let other = Wanted {
+            second: [9; 16],
+            ..wanted
+        };
+        refused(
+            Object::listed(&sealed, &keys, &other),
+            "another second record",
+        );
     }
 }
 
 #[test]
-fn a_range_opens_from_the_chunks_that_it_touches() {
-    let known = object_named("three-parts");
-    let (key, plain) = (known.record_key(), known.plaintext());
-    let mut sealed = known.sealed(&plain);
-    // The last chunk of part 1 is broken, and no range below touches it.
-    let last_chunk = 96 + 2 * message::sealed_len(PART) as usize - 1;
-    sealed[last_chunk] ^= 1;
-    let object = Object::unlisted(&sealed, &key).unwrap();
-    for (from, to) in [
-        (0, 0),
-        (0, 1),
-        (16_383, 16_385),
-        (65_535, 65_537),
-        (131_072, 147_457),
-    ] {
-        let read = object.read_range(from, to).unwrap();
-        assert!(read == plain[from as usize..to as usize]);
+fn neither_key_of_two_layers_opens_anything_by_itself() {
+    for known in in_two_layers() {
+        let keys = known.record_keys();
+        let sealed = known.sealed(&known.plaintext());
+        for one in &keys {
+            let opened = Object::unlisted(&sealed, one);
+            refused(opened, "not a key a layer");
+            for pair in [[*one, [9; 32]], [[9; 32], *one], [*one, *one]] {
+                let opened = Object::unlisted_under(&sealed, &pair);
+                refused(opened, "the header tag");
+            }
+        }
+        let exchanged = [keys[1], keys[0]];
+        let opened = Object::unlisted_under(&sealed, &exchanged);
+        refused(opened, "the header tag");
     }
-    assert!(object.read_range(0, 147_457).unwrap() == plain);
-    assert_eq!(object.read().unwrap_err(), Refused("a chunk's tag"));
+}
+
+#[test]
+fn the_example_of_the_page_opens() {
+    let page = fs::read_to_string(root().join("docs/format.md")).unwrap();
+    let example = page.split("A small one, byte for byte").nth(1).unwrap();
+    let example = example.split("```").nth(1).unwrap();
+    let value = |name: &str| {
+        let line = example.lines().find_map(|line| line.strip_prefix(name));
+        hex::decode(line.unwrap().trim()).unwrap()
+    };
+    let object: String = example
+        .split("object\n")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    let sealed = hex::decode(object).unwrap();
+    let record_key = |name| <[u8; 32]>::try_from(value(name)).unwrap();
+    let keys = [record_key("record key "), record_key("second record key ")];
+    let uid = sealed[16..32].try_into().unwrap();
+    let derived = object_keys(&keys, &uid);
+    assert_eq!(derived.inner.to_vec(), value("inner key "));
+    assert_eq!(derived.outer.unwrap().to_vec(), value("outer key "));
+    let share: [u8; 32] = message::expand(
+        &derived.outer.unwrap(),
+        &[b"sealift/v1 outer header\0", &sealed[..64]],
+    );
+    assert_eq!(share.to_vec(), value("share "));
+    let opened = Object::unlisted_under(&sealed, &keys).unwrap();
+    assert_eq!(opened.read().unwrap(), value("plaintext "));
+}
+
+#[test]
+fn a_range_opens_from_the_chunks_that_it_touches() {
+    let in_two = in_two_layers().into_iter().last().unwrap();
+    for (known, layers) in [(object_named("three-parts"), 1), (in_two, 2)] {
+        let (keys, plain) = (known.record_keys(), known.plaintext());
+        let mut sealed = known.sealed(&plain);
+        // The last chunk of part 1 is broken, and no range below touches it.
+        let last_chunk = 96 + 2 * message::sealed_len(layers, PART) as usize - 1;
+        sealed[last_chunk] ^= 1;
+        let object = Object::unlisted_under(&sealed, &keys).unwrap();
+        for (from, to) in [
+            (0, 0),
+            (0, 1),
+            (16_383, 16_385),
+            (65_535, 65_537),
+            (131_072, 147_457),
+        ] {
+            let read = object.read_range(from, to).unwrap();
+            assert!(read == plain[from as usize..to as usize]);
+        }
+        assert!(object.read_range(0, 147_457).unwrap() == plain);
+        assert_eq!(object.read().unwrap_err(), Refused("a chunk's tag"));
+    }
 }
 
 #[test]
@@ -89,7 +154,7 @@ fn the_known_pack_opens_entry_by_entry() {
         };
         let known = object_named(name.as_str().unwrap());
         assert_eq!((*kind, &bytes[*offset..][..4]), (1, b"\x89SLF".as_slice()));
-        let object = Object::unlisted(body, &known.record_key()).unwrap();
+        let object = Object::unlisted_under(body, &known.record_keys()).unwrap();
         assert!(object.read().unwrap() == known.plaintext());
     }
 }
@@ -142,7 +207,7 @@ fn the_known_record_key_unwraps_in_its_context_alone() {
     let wrapped = STANDARD.decode(known.text("wrapped_base64")).unwrap();
     assert_eq!(
         record::unwrap_local(&key, &wrapped, &context).unwrap(),
-        known.record_key()
+        known.record_keys()[0]
     );
     let fewer = record::context_bytes(pairs[1..].to_vec());
     refused(
@@ -153,11 +218,17 @@ fn the_known_record_key_unwraps_in_its_context_alone() {
 
 #[test]
 fn every_flipped_bit_and_every_cut_is_refused() {
-    for name in ["empty", "hello"] {
-        let known = object_named(name);
-        let (key, plain) = (known.record_key(), known.plaintext());
+    let small = in_two_layers().into_iter().take(2);
+    for known in ["empty", "hello"]
+        .map(object_named)
+        .into_iter()
+        .chain(small)
+    {
+        let (keys, plain) = (known.record_keys(), known.plaintext());
         let sealed = known.sealed(&plain);
-        let opens = |bytes: &[u8]| Object::unlisted(bytes, &key).and_then(|object| object.read());
+        let name = known.text("name");
+        let opens =
+            |bytes: &[u8]| Object::unlisted_under(bytes, &keys).and_then(|object| object.read());
         assert!(opens(&sealed).unwrap() == plain);
         for bit in 0..sealed.len() * 8 {
             let mut flipped = sealed.clone();
@@ -178,28 +249,47 @@ fn every_flipped_bit_and_every_cut_is_refused() {
 #[test]
 fn what_sealift_seals_opens() {
     let sizes = [0, 1, 16_383, 16_384, PART - 1, PART, PART + 1, 3 * PART];
-    for size in sizes {
-        let (key, header) = (RecordKey::new([7; 32]), header_of(9));
+    let (first, second) = (RecordKey::new([7; 32]), RecordKey::new([8; 32]));
+    let one = (Keys::one(&first), None, &[[7; 32]][..]);
+    let two = (
+        Keys::two(&first, &second),
+        Some(RecordId([6; 16])),
+        &[[7; 32], [8; 32]][..],
+    );
+    for (size, (keys, second, record_keys)) in sizes
+        .into_iter()
+        .flat_map(|size| [(size, one), (size, two)])
+    {
+        let header = Header {
+            second,
+            ..header_of(9)
+        };
         let plain = plaintext("sealed here", size as usize);
         let meta = Meta::new(name(), facts(size));
         let mut sealed = Vec::new();
-        ObjectSealer::new(&key, header)
+        ObjectSealer::new(keys, header)
+            .unwrap()
             .seal_whole(&meta, &plain, &Counting::default(), &mut sealed)
             .unwrap();
         let wanted = Wanted {
             uid: [9; 16],
             record: [5; 16],
+            second: second.map_or([0; 16], |second| second.0),
             name: ["photos", "a/é", "v1"],
         };
-        let object = Object::listed(&sealed, &[7; 32], &wanted).unwrap();
+        let object = Object::listed(&sealed, record_keys, &wanted).unwrap();
         assert!(object.read().unwrap() == plain, "{size} bytes");
         assert_eq!(object.meta().mark, None);
         let other = Wanted {
             uid: [8; 16],
             ..wanted
         };
-        refused(Object::listed(&sealed, &[7; 32], &other), "another object");
-        refused(Object::unlisted(&sealed, &[6; 32]), "the header tag");
+        refused(
+            Object::listed(&sealed, record_keys, &other),
+            "another object",
+        );
+        let wrong = vec![[6; 32]; record_keys.len()];
+        refused(Object::unlisted_under(&sealed, &wrong), "the header tag");
     }
 }
 
@@ -211,6 +301,7 @@ fn a_mark_that_sealift_seals_opens() {
     meta.tags.insert("class".to_owned(), "cold".to_owned());
     let mut sealed = Vec::new();
     ObjectSealer::new(&RecordKey::new([7; 32]), header_of(9))
+        .unwrap()
         .seal_whole(&meta, &[], &Counting::default(), &mut sealed)
         .unwrap();
     let object = Object::unlisted(&sealed, &[7; 32]).unwrap();
@@ -268,7 +359,8 @@ fn what_a_tag_cannot_show_is_refused_too() {
     );
     for (at, value, why) in [
         (8, 2, "the version"),
-        (9, 2, "the suite"),
+        (9, 0, "the suite"),
+        (9, 3, "the suite"),
         (11, 1, "the flags"),
         (15, 1, "the part size"),
         (63, 1, "a second record id"),
@@ -300,12 +392,14 @@ impl<'a> Forged<'a> {
     }
 
     fn sealed(&self) -> Vec<u8> {
-        let key = object_key(&[7; 32], &self.header[16..32].try_into().unwrap());
+        let keys = object_keys(&[[7; 32]], &self.header[16..32].try_into().unwrap());
         let mut out = self.header.to_vec();
-        out.extend(header_tag(&key, &self.header));
+        out.extend(header_tag(&keys, &self.header));
         let header = out.clone();
-        let seal_part =
-            |salt| message::seal(&key, &[salt; 24], &part_context(&header, 0), b"hello");
+        let seal_part = |salt| {
+            let context = part_context(&header, 0);
+            message::seal(&keys, [[salt; 24]; 2], &context, b"hello")
+        };
         let part = seal_part(1);
         let another = seal_part(u8::from(self.commitment_of_another_try) + 1);
         out.extend(&part);
@@ -317,13 +411,8 @@ impl<'a> Forged<'a> {
             &another[24..56],
         ]
         .concat();
-        let context = [
-            b"sealift/v1 meta\0",
-            header.as_slice(),
-            &1_u64.to_be_bytes(),
-        ]
-        .concat();
-        let meta = message::seal(&key, &[3; 24], &context, &meta);
+        let context = meta_context(&header, 1);
+        let meta = message::seal(&keys, [[3; 24]; 2], &context, &meta);
         let footer = [out.len() as u64, meta.len() as u64, 1]
             .map(u64::to_be_bytes)
             .concat();
@@ -360,6 +449,7 @@ fn header_of(uid: u8) -> Header {
         part_size: PartSize::MIN,
         uid: ObjectUid([uid; 16]),
         record: RecordId([5; 16]),
+        second: None,
     }
 }
 
@@ -393,8 +483,11 @@ impl Known {
         self.bytes(name).try_into().unwrap()
     }
 
-    fn record_key(&self) -> [u8; 32] {
-        self.array("record_key_hex")
+    /// The record key of each layer, the inner one's first.
+    fn record_keys(&self) -> Vec<[u8; 32]> {
+        let names = ["record_key_hex", "second_record_key_hex"];
+        let there = names.into_iter().filter(|name| self.0.get(name).is_some());
+        there.map(|name| self.array(name)).collect()
     }
 
     fn plaintext(&self) -> Vec<u8> {
@@ -407,7 +500,8 @@ impl Known {
             return self.bytes("sealed_hex");
         }
         let header = self.bytes("header_hex");
-        let key = object_key(&self.record_key(), &self.array("object_uid_hex"));
+        let keys = object_keys(&self.record_keys(), &self.array("object_uid_hex"));
+        let entry = 24..24 + 32;
         let parts = plain.len() as u64 / PART + 1;
         let json = self.text("meta_json").as_bytes();
         let mut sealed = header.clone();
@@ -415,32 +509,28 @@ impl Known {
         for index in 0..parts {
             let end = plain.len().min(((index + 1) * PART) as usize);
             let piece = &plain[(index * PART) as usize..end];
-            let part = message::seal(
-                &key,
-                &self.salt(index),
-                &part_context(&header, index),
-                piece,
-            );
-            meta.extend(&part[24..56]);
+            let context = part_context(&header, index);
+            let part = message::seal(&keys, self.salts(index), &context, piece);
+            for layer in part.chunks(56).take(keys.layers() as usize) {
+                meta.extend(&layer[entry.clone()]);
+            }
             sealed.extend(part);
         }
-        let context = [
-            b"sealift/v1 meta\0",
-            header.as_slice(),
-            &parts.to_be_bytes(),
-        ]
-        .concat();
-        sealed.extend(message::seal(&key, &self.salt(parts), &context, &meta));
+        let context = meta_context(&header, parts);
+        sealed.extend(message::seal(&keys, self.salts(parts), &context, &meta));
         sealed.extend(self.bytes("footer_hex"));
         sealed
     }
 
-    fn salt(&self, index: u64) -> [u8; 24] {
-        let mut hash = Sha256::new();
-        hash.update(b"salt ");
-        hash.update(self.text("name"));
-        hash.update(index.to_be_bytes());
-        hash.finalize()[..24].try_into().unwrap()
+    /// The inner layer's salt and the outer one's.
+    fn salts(&self, index: u64) -> [[u8; 24]; 2] {
+        ["salt ", "outer salt "].map(|word| {
+            let mut hash = Sha256::new();
+            hash.update(word);
+            hash.update(self.text("name"));
+            hash.update(index.to_be_bytes());
+            hash.finalize()[..24].try_into().unwrap()
+        })
     }
 }
 
@@ -460,7 +550,16 @@ fn plaintext(name: &str, size: usize) -> Vec<u8> {
 }
 
 fn objects() -> Vec<Known> {
-    let fixture = fixture();
+    known_in("slf1.json")
+}
+
+/// Those that another program sealed in two layers, from the smallest to the largest.
+fn in_two_layers() -> Vec<Known> {
+    known_in("slf1-two-layers.json")
+}
+
+fn known_in(file: &str) -> Vec<Known> {
+    let fixture = fixture_in(file);
     let objects = fixture["objects"].as_array().unwrap();
     objects.iter().cloned().map(Known).collect()
 }
@@ -473,6 +572,14 @@ fn object_named(name: &str) -> Known {
 }
 
 fn fixture() -> Value {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/slf1.json");
+    fixture_in("slf1.json")
+}
+
+fn fixture_in(file: &str) -> Value {
+    let path = root().join("tests/fixtures").join(file);
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

@@ -31,7 +31,7 @@ fn chunked_encryption_is_opened_as_it_should_be() {
         let opened = <&[u8; 32]>::try_from(test.key.as_slice())
             .ok()
             .and_then(|key| {
-                let message = Message::new(&sealed, key, &test.ctx).ok()?;
+                let message = Message::in_layers(&sealed, &[(key, test.ctx.to_vec())]).ok()?;
                 message.whole().ok()
             });
         let valid = test.result == TestResult::Valid;

@@ -83,6 +83,39 @@ id128!(
     SessionId, "session id"
 );
 
+/// The key records of one sealing: one, or one for each of its two layers. The first is
+/// the inner layer's where there are two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordIds {
+    /// The only one, or the inner layer's.
+    pub first: RecordId,
+    /// The outer layer's.
+    pub second: Option<RecordId>,
+}
+
+impl RecordIds {
+    /// All of them.
+    pub fn iter(self) -> impl Iterator<Item = RecordId> {
+        [self.first].into_iter().chain(self.second)
+    }
+}
+
+impl From<RecordId> for RecordIds {
+    /// Of a sealing in one layer.
+    fn from(first: RecordId) -> Self {
+        let second = None;
+        Self { first, second }
+    }
+}
+
+impl fmt::Display for RecordIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.first, f)?;
+        self.second
+            .map_or(Ok(()), |second| write!(f, " and {second}"))
+    }
+}
+
 /// One transfer in the sender's journal, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

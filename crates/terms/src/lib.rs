@@ -35,7 +35,7 @@ pub mod world;
 pub use audit::{Audit, AuditKind, AuditRecord, AuditUnavailable};
 pub use change::{Change, ChangeKind, ObjectFacts, VersionName};
 pub use checksum::{Checksum, ChecksumAlgorithm};
-pub use id::{Epoch, ObjectUid, RecordId, SessionId, SiteId, TransferId};
+pub use id::{Epoch, ObjectUid, RecordId, RecordIds, SessionId, SiteId, TransferId};
 pub use identity::Identity;
 pub use name::{
     BucketName, ForwardName, KeyAlias, KeyId, NameError, ObjectKey, PeerName, Region, RuleName,
@@ -45,7 +45,7 @@ pub use networks::{Network, Networks};
 pub use order::Order;
 pub use part::{CHUNK_BYTES, PartIndex, PartSize};
 pub use reason::Reason;
-pub use receipt::{Receipt, SessionFacts};
+pub use receipt::{Receipt, SecondKey, SessionFacts};
 pub use status::Status;
 pub use time::Timestamp;
 pub use world::{Clock, Disk, DiskFile, Rng};

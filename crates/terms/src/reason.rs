@@ -92,6 +92,8 @@ reasons! {
     DstObjectDamaged => Pending, "run `sealift verify --deep` at the destination";
     /// The bucket's key does not exist.
     DstKmsKeyMissing => Pending, "create the key named by the destination bucket";
+    /// Both keys of the bucket are one: what is to be sealed in two layers is not sealed.
+    DstKmsKeysSame => Pending, "give the destination bucket a second_key that is another key than its key";
     /// The bucket's key is disabled.
     DstKmsKeyDisabled => Pending, "enable the key: `sealift keys enable KEY`";
     /// The bucket's key waits for its deletion.

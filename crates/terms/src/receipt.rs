@@ -46,6 +46,17 @@ impl SessionFacts {
     }
 }
 
+/// The key of the outer layer of a sealing in two.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecondKey {
+    /// The key record.
+    pub record: RecordId,
+    /// The customer-managed key that wraps the record.
+    pub cmk: KeyId,
+    /// The version of that key when the record was last wrapped.
+    pub cmk_version: String,
+}
+
 /// A receipt: the version is durable, sealed, under this key, in this region.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
@@ -59,12 +70,15 @@ pub struct Receipt {
     pub checksum: Option<Checksum>,
     /// The sealing.
     pub object_uid: ObjectUid,
-    /// The key record it is sealed under.
+    /// The key record it is sealed under; of two layers, the inner one.
     pub record: RecordId,
     /// The customer-managed key that wraps the record.
     pub cmk: KeyId,
     /// The version of that key when the receipt was made.
     pub cmk_version: String,
+    /// The outer layer's key, where it is sealed in two layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<SecondKey>,
     /// The region in which it rests.
     pub region: Region,
     /// The site that holds it.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 use sealift_terms::{
-    Checksum, Epoch, Identity, KeyId, ObjectUid, Receipt, RecordId, Region, SessionFacts, SiteId,
-    Timestamp, VersionName, limits::RECEIPTS_PER_FRAME_MAX,
+    Checksum, Epoch, Identity, KeyId, ObjectUid, Receipt, RecordId, Region, SecondKey,
+    SessionFacts, SiteId, Timestamp, VersionName, limits::RECEIPTS_PER_FRAME_MAX,
 };
 
 use crate::{
@@ -64,6 +64,48 @@ struct Origin {
     receiver: Identity,
     #[n(12)]
     receiver_serial: String,
+    #[n(13)]
+    second: Option<Second>,
+}
+
+/// The outer layer's record and key, of a sealing in two layers.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+struct Second {
+    #[n(0)]
+    #[cbor(with = "cbor::text")]
+    record: RecordId,
+    #[n(1)]
+    #[cbor(with = "cbor::text")]
+    cmk: KeyId,
+    #[n(2)]
+    cmk_version: String,
+}
+
+impl From<&SecondKey> for Second {
+    fn from(key: &SecondKey) -> Self {
+        Self {
+            record: key.record,
+            cmk: key.cmk.clone(),
+            cmk_version: key.cmk_version.clone(),
+        }
+    }
+}
+
+impl From<Second> for SecondKey {
+    fn from(second: Second) -> Self {
+        Self {
+            record: second.record,
+            cmk: second.cmk,
+            cmk_version: second.cmk_version,
+        }
+    }
+}
+
+impl Second {
+    fn is_of(&self, key: &SecondKey) -> bool {
+        self.record == key.record && self.cmk == key.cmk && self.cmk_version == key.cmk_version
+    }
 }
 
 #[derive(Encode, Decode)]
@@ -107,6 +149,7 @@ impl From<&Receipt> for Origin {
             sender_serial: session.sender_serial,
             receiver: session.receiver,
             receiver_serial: session.receiver_serial,
+            second: receipt.second.as_ref().map(Second::from),
         }
     }
 }
@@ -123,7 +166,13 @@ impl Origin {
             receiver,
             receiver_serial,
         } = &*receipt.session;
-        self.record == receipt.record
+        let same_second = match (&self.second, &receipt.second) {
+            (None, None) => true,
+            (Some(ours), Some(theirs)) => ours.is_of(theirs),
+            _ => false,
+        };
+        same_second
+            && self.record == receipt.record
             && self.cmk == receipt.cmk
             && self.cmk_version == receipt.cmk_version
             && self.region == receipt.region
@@ -148,9 +197,11 @@ impl Origin {
             &self.receiver_serial,
         ];
         let identities = [self.sender.as_str().len(), self.receiver.as_str().len()];
+        let second = self.second.as_ref().map(|second| &second.cmk_version);
         texts
-            .iter()
-            .map(|text| text.len())
+            .into_iter()
+            .chain(second)
+            .map(String::len)
             .chain(identities)
             .max()
             .unwrap_or(0)
@@ -191,6 +242,7 @@ struct Shared {
     record: RecordId,
     cmk: KeyId,
     cmk_version: String,
+    second: Option<SecondKey>,
     region: Region,
     site: SiteId,
     epoch: Epoch,
@@ -203,6 +255,7 @@ impl From<Origin> for Shared {
             record: origin.record,
             cmk: origin.cmk,
             cmk_version: origin.cmk_version,
+            second: origin.second.map(SecondKey::from),
             region: origin.region,
             site: origin.site,
             epoch: origin.epoch,
@@ -237,6 +290,7 @@ impl Nameless {
             record: origin.record,
             cmk: origin.cmk.clone(),
             cmk_version: origin.cmk_version.clone(),
+            second: origin.second.clone(),
             region: origin.region.clone(),
             site: origin.site,
             epoch: origin.epoch,

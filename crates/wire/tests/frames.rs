@@ -481,6 +481,12 @@ proptest! {
             made.sequence = *sequence;
             made.signature = (i % 2 == 0).then(|| "signed".to_owned());
             made.record.0[0] = (i % 3) as u8;
+            // Of some in two layers, with one outer record or another.
+            made.second = (i % 4 > 0).then(|| SecondKey {
+                record: RecordId([(i % 2) as u8; 16]),
+                cmk: KeyId::new("key-2").unwrap(),
+                cmk_version: "3".to_owned(),
+            });
             expected.push((OfferId(3 + i as u64), made.clone()));
             receiver.receipt(OfferId(3 + i as u64), made);
         }

@@ -6,12 +6,14 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use parking_lot::Mutex;
-use sealift_seal::{HEADER_BYTES, Header, Layout};
-use sealift_terms::{PartIndex, PartSize};
+use sealift_seal::{HEADER_BYTES, Header, Layout, Suite};
+use sealift_terms::PartIndex;
 
 const SALT_BYTES: usize = 24;
 /// Salt, commitment, and the beginning of the first chunk.
 const MESSAGE_BYTES: usize = SALT_BYTES + 32 + 64;
+/// Salt and commitment.
+const PREFIX_BYTES: usize = SALT_BYTES + 32;
 const FOOTER_BYTES: usize = 32;
 const ENTRY_BYTES: usize = 16;
 const PACK_HEADER_BYTES: usize = 16;
@@ -41,7 +43,7 @@ impl SaltBook {
         if path.ends_with(".slf") {
             let header = now.first_chunk::<HEADER_BYTES>();
             if let Some(Ok(header)) = header.map(Header::parse) {
-                for at in messages(now, header.part_size) {
+                for at in messages(now, &header) {
                     if written.contains(&at) {
                         book.see(path, now.get(at..).unwrap_or_default());
                     }
@@ -92,7 +94,7 @@ impl Book {
         while let Some((length, end)) = entry_at(pack, at) {
             let body = &pack[end - length..end];
             if let Some(Ok(header)) = body.first_chunk::<HEADER_BYTES>().map(Header::parse) {
-                for at in messages(body, header.part_size) {
+                for at in messages(body, &header) {
                     self.see(path, body.get(at..).unwrap_or_default());
                 }
             }
@@ -113,9 +115,10 @@ fn entry_at(pack: &[u8], at: usize) -> Option<(usize, usize)> {
     (end <= pack.len()).then_some((length, end))
 }
 
-/// Where the messages of a sealed object begin, as far as it is written.
-fn messages(object: &[u8], part_size: PartSize) -> Vec<usize> {
-    let layout = Layout::new(part_size);
+/// Where the messages of a sealed object begin, as far as it is written: of two layers
+/// each has a salt of its own, behind the outer one's prefix.
+fn messages(object: &[u8], header: &Header) -> Vec<usize> {
+    let layout = Layout::of(header);
     let offset = |index| usize::try_from(layout.part_offset(PartIndex(index))).unwrap();
     let parts = (0..).map(offset).take_while(|at| *at < object.len());
     let mut found: Vec<usize> = parts.collect();
@@ -127,6 +130,10 @@ fn messages(object: &[u8], part_size: PartSize) -> Vec<usize> {
         // Behind META's start lies nothing that a part could begin with.
         found.retain(|at| *at < meta);
         found.push(meta);
+    }
+    if header.suite() == Suite::Two {
+        let inner: Vec<_> = found.iter().map(|at| at + PREFIX_BYTES).collect();
+        found.extend(inner);
     }
     found
 }

@@ -2,8 +2,8 @@
 
 use sealift_terms::{
     BucketName, ChangeKind, Epoch, ForwardName, Identity, KeyId, ObjectKey, ObjectUid, PeerName,
-    Reason, RecordId, Region, RuleName, SessionFacts, SiteId, SiteName, Status, Timestamp,
-    VersionId,
+    Reason, RecordId, Region, RuleName, SecondKey, SessionFacts, SiteId, SiteName, Status,
+    Timestamp, VersionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -286,7 +286,13 @@ pub struct BucketReport {
     /// The version of its key that new records are wrapped under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cmk_version: Option<String>,
-    /// Why its key cannot be used, if so.
+    /// The key of its outer layer, if it is sealed in two and that key can be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_cmk: Option<KeyId>,
+    /// That key's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_cmk_version: Option<String>,
+    /// Why a key of it cannot be used, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
 }
@@ -410,6 +416,9 @@ pub struct Sealing {
     pub cmk: KeyId,
     /// The version of that key.
     pub cmk_version: String,
+    /// The outer layer's key record and key, where it rests in two layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<SecondKey>,
     /// The file in the store.
     pub file: String,
     /// Where in that file.

@@ -368,12 +368,29 @@ pub struct Peer {
 pub struct Bucket {
     /// Its name.
     pub name: BucketName,
-    /// The alias or id of the key that seals it.
-    pub key: String,
-    /// Where the key is named, for a later refusal.
-    pub key_place: Place,
+    /// The key that seals it; in two layers, the inner one.
+    pub key: NamedKey,
+    /// The key of the outer layer, where it is sealed in two.
+    pub second_key: Option<NamedKey>,
     /// Whether one key record serves the objects of an hour; otherwise each has its own.
     pub bucket_keys: bool,
+}
+
+impl Bucket {
+    /// Its keys, each in words.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&'static str, &NamedKey)> {
+        let second = self.second_key.iter().map(|key| ("second key", key));
+        [("key", &self.key)].into_iter().chain(second)
+    }
+}
+
+/// A key that a bucket names.
+#[derive(Debug, Clone)]
+pub struct NamedKey {
+    /// Its alias or id.
+    pub name: String,
+    /// Where it is named, for a later refusal.
+    pub place: Place,
 }
 
 /// `[[source]]`.

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, fmt::Display, ops::Range, str::FromStr, time::D
 
 use sealift_identity::{Action, GrantRow, Grants};
 use sealift_keys::KeyName;
-use sealift_terms::{BucketName, Identity, NameError, PeerName, limits};
+use sealift_terms::{BucketName, Identity, KeyAlias, NameError, PeerName, limits};
 use toml::Spanned;
 
 use super::{
-    checked::{Bucket, DialFor, KeyServices, Peer, Rule, SourceDirectory},
+    checked::{Bucket, DialFor, KeyServices, NamedKey, Peer, Rule, SourceDirectory},
     checker::Checker,
     error::Place,
     identity::peer_demands,
@@ -165,29 +165,60 @@ pub(super) fn buckets(
     let mut buckets = Vec::new();
     for entry in raw.iter().map(Spanned::get_ref) {
         let name: Option<BucketName> = c.name("bucket.name", &entry.name);
-        let key: Option<sealift_terms::KeyAlias> = c.name("bucket.key", &entry.key);
+        let key: Option<KeyAlias> = c.name("bucket.key", &entry.key);
+        let second_key = entry.second_key.as_ref();
+        let second_key = second_key.and_then(|second| second_key_of(c, second, key.as_ref()));
         let (Some(name), Some(key)) = (name, key) else {
             continue;
         };
         seen.once(c, &name, entry.name.span());
-        if let (section, false) = services.section(KeyName::parse(key.as_str()).provider) {
-            c.refuse::<()>(
-                "bucket.key",
-                &entry.key.span(),
-                format!("{:?}", key.as_str()),
-                format!("a key of a provider that this file has: {section} is not in it"),
-                "add that section, or name a key of the embedded keystore, as in alias/photos",
-            );
+        hold_served(c, services, "bucket.key", &entry.key);
+        if let Some(second) = &entry.second_key {
+            hold_served(c, services, "bucket.second_key", second);
         }
-        let key_place = c.place(&entry.key.span());
         buckets.push(Bucket {
             name,
-            key: key.to_string(),
-            key_place,
+            key: NamedKey {
+                name: key.to_string(),
+                place: c.place(&entry.key.span()),
+            },
+            second_key,
             bucket_keys: entry.bucket_keys.unwrap_or(true),
         });
     }
     buckets
+}
+
+/// Refuses a key of a provider that this file does not have.
+fn hold_served(c: &mut Checker<'_>, services: &KeyServices, setting: &str, key: &Text) {
+    if let (section, false) = services.section(KeyName::parse(key.get_ref()).provider) {
+        c.refuse::<()>(
+            setting,
+            &key.span(),
+            format!("{:?}", key.get_ref()),
+            format!("a key of a provider that this file has: {section} is not in it"),
+            "add that section, or name a key of the embedded keystore, as in alias/photos",
+        );
+    }
+}
+
+/// Two layers under one key would be one. Two names of one key are found out where keys
+/// are asked.
+fn second_key_of(c: &mut Checker<'_>, text: &Text, first: Option<&KeyAlias>) -> Option<NamedKey> {
+    let second: KeyAlias = c.name("bucket.second_key", text)?;
+    if first == Some(&second) {
+        return c.refuse(
+            "bucket.second_key",
+            &text.span(),
+            format!("\"{second}\", which is the bucket's key as well"),
+            "another key than the bucket's key",
+            "make one with `sealift keys create`, or leave second_key out to seal in one layer",
+        );
+    }
+    Some(NamedKey {
+        name: second.to_string(),
+        place: c.place(&text.span()),
+    })
 }
 
 pub(super) fn sources(

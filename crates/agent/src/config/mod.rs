@@ -34,7 +34,7 @@ use sealift_terms::limits;
 
 pub use checked::{
     Acme, Bucket, Ca, CertificatesFrom, Challenge, Compression, Config, DialFor, ExternalAccount,
-    IdentityFiles, Issuer, KeyServices, Limits, Listen, Log, LogFormat, Memory, Peer,
+    IdentityFiles, Issuer, KeyServices, Limits, Listen, Log, LogFormat, Memory, NamedKey, Peer,
     RootKeySource, Rule, Scrub, Site, SourceDirectory, TransitService,
 };
 pub use error::{ConfigError, Place, Refusal};

@@ -215,6 +215,7 @@ pub(crate) struct Bucket {
     pub(crate) key: Text,
     pub(crate) bucket_keys: Option<bool>,
     pub(crate) allowed_regions: Option<Spanned<Vec<Text>>>,
+    pub(crate) second_key: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

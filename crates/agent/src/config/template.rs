@@ -339,6 +339,8 @@ const EXAMPLE_BUCKET: &str = r#"# [[bucket]]
 # key = "alias/photos"
 # bucket_keys = true
 # allowed_regions = ["eu-west"]
+# Sealed in two layers, each under a key of its own:
+# second_key = "alias/photos-outer"
 
 "#;
 

@@ -122,6 +122,26 @@ fn a_name_given_twice_is_refused_where_it_stands_again() {
 }
 
 #[test]
+fn two_layers_take_two_keys_and_a_name_given_twice_is_refused_at_its_line() {
+    let two = GOOD.replace(
+        "key = \"alias/mirror\"",
+        "key = \"alias/mirror\"\nsecond_key = \"alias/outer\"",
+    );
+    let config = Config::check(&source(&two)).unwrap();
+    let bucket = config.buckets.iter().find(|b| b.second_key.is_some());
+    let named: Vec<_> = bucket.unwrap().keys().map(|(_, key)| &*key.name).collect();
+    assert_eq!(named, ["alias/mirror", "alias/outer"]);
+    let same = two.replace("alias/outer", "alias/mirror");
+    let error = Config::check(&source(&same)).unwrap_err();
+    let [found] = error.refusals.as_slice() else {
+        panic!("{error}");
+    };
+    assert_eq!(found.setting, "bucket.second_key");
+    let line = same.lines().position(|line| line.starts_with("second_key"));
+    assert_eq!(found.place, Place::Line(line.unwrap() + 1));
+}
+
+#[test]
 fn a_rule_to_an_unknown_peer_or_of_an_unknown_bucket_is_refused() {
     let found = refusal("peers = [\"b1\"]", "peers = [\"b2\"]");
     assert_eq!(found.place, line_of("peers = "));

@@ -2,6 +2,7 @@
 
 use std::{error::Error as StdError, io};
 
+use sealift_archive::ArchiveError;
 use sealift_host::SecretFileError;
 use sealift_identity::IdentityError;
 use sealift_keys::{KeyError, KeyName, ProviderKind};
@@ -118,6 +119,9 @@ pub(super) fn refused_hint(source: &(dyn StdError + 'static)) -> &'static str {
     }
     if source.is::<crate::operations::NotAllowed>() {
         return "ask the agent's owner for an [[operator]] in its configuration";
+    }
+    if let Some(error) = source.downcast_ref::<ArchiveError>() {
+        return error.reason().remedy();
     }
     match source.downcast_ref::<SecretFileError>() {
         Some(SecretFileError::Exposed { .. }) => "run `chmod 600` on it",

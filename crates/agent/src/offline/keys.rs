@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use sealift_keys::{EncryptionContext, KeyDescription, KeyError, KeyProvider, LocalKeystore};
 use sealift_ledger::key_use_in;
-use sealift_terms::RecordId;
+use sealift_terms::{Reason, RecordId};
 
 use super::{chain, counted, place};
 use crate::{
     CheckLine, Error, World,
-    config::{Bucket, Config},
+    config::{Bucket, Config, NamedKey},
     error::of_key,
     open_keystore,
     providers::open_providers,
-    site::{CATALOG_FILE, key_fits, may_pass},
+    site::{CATALOG_FILE, is_same_key, key_fits, may_pass},
 };
 
 /// The check that fails without keeping an agent from its work: the keys in memory
@@ -46,7 +46,10 @@ pub(super) async fn check(config: &Config, world: &World, lines: &mut Vec<CheckL
         }
     };
     for bucket in &config.buckets {
-        lines.push(key(config, world, &*providers, bucket).await);
+        for (which, named) in bucket.keys() {
+            let check = format!("{which} of bucket {}", bucket.name);
+            lines.push(key(config, world, &*providers, bucket, check, named).await);
+        }
     }
 }
 
@@ -91,28 +94,34 @@ fn backup(config: &Config, keystore: &LocalKeystore) -> Option<CheckLine> {
     })
 }
 
-/// The key is there, of this region, and really wraps and unwraps, as whoever the agent is
-/// to its provider.
+/// The key is there, of this region, not the bucket's other key under another name, and
+/// really wraps and unwraps, as whoever the agent is to its provider.
 async fn key(
     config: &Config,
     world: &World,
     providers: &dyn KeyProvider,
     bucket: &Bucket,
+    check: String,
+    key: &NamedKey,
 ) -> CheckLine {
-    let check = format!("key of bucket {}", bucket.name);
-    match tried(config, world, providers, bucket).await {
+    match tried(config, world, providers, bucket, &key.name).await {
+        Ok((described, _)) if is_first_again(providers, bucket, key, &described).await => {
+            let found = format!("{} and {} are one key", bucket.key.name, key.name);
+            let remedy = Reason::DstKmsKeysSame.remedy();
+            CheckLine::fail(check, place(config, &key.place, &found), remedy)
+        }
         Ok((described, Some(reached))) => CheckLine::pass(
             check,
             format!(
                 "{} version {} of {} is {}, wraps and unwraps ({reached})",
-                bucket.key, described.current, described.region, described.state
+                key.name, described.current, described.region, described.state
             ),
         ),
         Ok((described, None)) => CheckLine::pass(
             check,
             format!(
                 "{} version {} wraps and unwraps",
-                bucket.key, described.current
+                key.name, described.current
             ),
         ),
         Err(Tried::AnotherKey) => CheckLine::fail(
@@ -121,15 +130,30 @@ async fn key(
             "restore the keystore from its backup",
         ),
         Err(Tried::Failed(error)) => {
-            let found = place(config, &bucket.key_place, &chain(&error));
+            let found = place(config, &key.place, &chain(&error));
             let remedy = of_key(&error);
-            match may_pass(&bucket.key, &error) {
+            match may_pass(&key.name, &error) {
                 // Objects wait for it, and the agent need not.
                 true => CheckLine::warn(check, found, remedy),
                 false => CheckLine::fail(check, found, remedy),
             }
         }
     }
+}
+
+/// Whether a key is the bucket's first one under another name.
+async fn is_first_again(
+    providers: &dyn KeyProvider,
+    bucket: &Bucket,
+    key: &NamedKey,
+    described: &KeyDescription,
+) -> bool {
+    let first = &bucket.key.name;
+    *first != key.name
+        && providers
+            .describe(first)
+            .await
+            .is_ok_and(|first| is_same_key(&first, described))
 }
 
 /// Why a key was not found good.
@@ -149,18 +173,17 @@ async fn tried(
     world: &World,
     providers: &dyn KeyProvider,
     bucket: &Bucket,
+    cmk: &str,
 ) -> Result<(KeyDescription, Option<String>), Tried> {
     let region = &config.site.region;
-    let described = providers.describe(&bucket.key).await?;
-    let described = key_fits(&bucket.key, region, described)?;
+    let described = providers.describe(cmk).await?;
+    let described = key_fits(cmk, region, described)?;
     let record = RecordId::random(&*world.rng);
     let context = EncryptionContext::bucket(&bucket.name, region, record);
-    let (key, wrapped) = providers
-        .generate(&bucket.key, &context, &*world.rng)
-        .await?;
+    let (key, wrapped) = providers.generate(cmk, &context, &*world.rng).await?;
     let unwrapped = providers.unwrap(&wrapped, &context).await?;
     match unwrapped == key {
-        true => Ok((described, providers.reached(&bucket.key).await?)),
+        true => Ok((described, providers.reached(cmk).await?)),
         false => Err(Tried::AnotherKey),
     }
 }

@@ -1,7 +1,7 @@
 //! Rows of the databases as rows of answers.
 
 use sealift_ledger::{RecordRow, Transfer, VersionKind, VersionRow};
-use sealift_terms::{ChangeKind, Reason, Status};
+use sealift_terms::{ChangeKind, Reason, SecondKey, Status};
 
 use crate::admin::{ObjectRow, Sealing};
 
@@ -28,13 +28,18 @@ pub(super) fn replica(row: &VersionRow, latest: bool) -> ObjectRow {
     }
 }
 
-/// How it rests, with what is known of its key record.
-pub(super) fn sealing(row: &VersionRow, record: &RecordRow) -> Sealing {
+/// How it rests, with what is known of its key records.
+pub(super) fn sealing(row: &VersionRow, record: &RecordRow, second: Option<RecordRow>) -> Sealing {
     Sealing {
         object_uid: row.object_uid,
         record: row.record,
         cmk: record.cmk.clone(),
         cmk_version: record.cmk_version.clone(),
+        second: second.map(|second| SecondKey {
+            record: second.id,
+            cmk: second.cmk,
+            cmk_version: second.cmk_version,
+        }),
         file: row.location.file.clone(),
         offset: row.location.offset,
         length: row.location.length,

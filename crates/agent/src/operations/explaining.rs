@@ -1,14 +1,16 @@
 //! `explain`: why an object stands as it does, and what to do.
 
 use sealift_archive::Finding;
+use sealift_keys::KeyError;
 use sealift_ledger::{Transfer, VersionKind, VersionRow};
 use sealift_store::{DirectorySource, Source};
-use sealift_terms::{PeerName, Reason, Status};
+use sealift_terms::{PeerName, Reason, Receipt, SecondKey, Status};
 
 use super::{Live, SiteOperations, Trouble, answers, failing, listing};
 use crate::{
     Error,
     admin::{Answer, Explanation, Named, ObjectRow},
+    config::{Bucket, NamedKey},
     error::with_key,
 };
 
@@ -89,10 +91,9 @@ impl SiteOperations {
         }
         if let Some(receipt) = &transfer.receipt {
             explanation.evidence = Some(format!(
-                "stored in {} under {} version {} at {}, commit {}",
+                "stored in {} under {} at {}, commit {}",
                 receipt.region,
-                receipt.cmk,
-                receipt.cmk_version,
+                keys_of(receipt),
                 receipt.stored_at,
                 receipt.sequence
             ));
@@ -156,13 +157,12 @@ impl SiteOperations {
         let came = row.receipt.as_ref().map(|receipt| {
             let session = &receipt.session;
             format!(
-                "from {} over {}, {}, {}; sealed under {} version {}, commit {}",
+                "from {} over {}, {}, {}; sealed under {}, commit {}",
                 session.sender,
                 session.tls_version,
                 session.cipher_suite,
                 session.group,
-                receipt.cmk,
-                receipt.cmk_version,
+                keys_of(receipt),
                 row.sequence
             )
         });
@@ -171,13 +171,12 @@ impl SiteOperations {
         explanation.evidence = Some(came.unwrap_or_else(rebuilt));
         let config = self.site.current();
         let bucket = config.buckets.iter().find(|b| b.name == row.name.bucket);
-        if let Some(bucket) = bucket
-            && let Err(error) = self.key_of(&bucket.key).await
-        {
+        let keys = bucket.into_iter().flat_map(Bucket::keys);
+        if let Some((key, error)) = self.unusable(keys).await {
             let reason = error.reason();
             explanation.object.reason = Some(reason);
             explanation.evidence = Some(failing::in_words(&error));
-            explanation.remedy = Some(with_key(reason.remedy(), &bucket.key));
+            explanation.remedy = Some(with_key(reason.remedy(), &key));
         } else if let Some(cause) = self.damage_of(row).await {
             let reason = Reason::DstObjectDamaged;
             explanation.object.reason = Some(reason);
@@ -188,6 +187,19 @@ impl SiteOperations {
             );
         }
         explanation
+    }
+
+    /// The first key that cannot be used, and why.
+    async fn unusable<'a>(
+        &self,
+        keys: impl Iterator<Item = (&'static str, &'a NamedKey)> + Send,
+    ) -> Option<(String, KeyError)> {
+        for (_, key) in keys {
+            if let Err(error) = self.key_of(&key.name).await {
+                return Some((key.name.clone(), error));
+            }
+        }
+        None
     }
 
     /// What is wrong with the sealed bytes of a version. Those of a large one are not
@@ -267,6 +279,17 @@ impl SiteOperations {
         };
         answer.row(&reasoned(row, Some(evidence))).await?;
         Ok(true)
+    }
+}
+
+/// Under which keys a receipt says that something rests.
+fn keys_of(receipt: &Receipt) -> String {
+    let first = format!("{} version {}", receipt.cmk, receipt.cmk_version);
+    match &receipt.second {
+        None => first,
+        Some(SecondKey {
+            cmk, cmk_version, ..
+        }) => format!("{first} and, in a second layer, {cmk} version {cmk_version}"),
     }
 }
 

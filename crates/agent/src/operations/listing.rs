@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use sealift_ledger::{KnownKey, ListTransfers, ListVersions, Transfer, VersionRow};
-use sealift_terms::{BucketName, ChangeKind, ObjectKey, Reason, Status, VersionId};
+use sealift_ledger::{KnownKey, ListTransfers, ListVersions, RecordRow, Transfer, VersionRow};
+use sealift_terms::{BucketName, ChangeKind, ObjectKey, Reason, RecordId, Status, VersionId};
 
 use super::{PAGE_ROWS, SiteOperations, answers, holding::Holding};
 use crate::{
@@ -179,13 +179,21 @@ impl SiteOperations {
     }
 
     async fn rests(&self, row: &VersionRow, latest: bool) -> Result<ObjectRow, Error> {
-        let record = self.site.catalog.record(row.record).await?;
-        let record = record.ok_or_else(|| Error::Verification {
-            what: format!("key record {} is missing from the catalog", row.record),
-        })?;
+        let record = self.key_record(row.record).await?;
+        let second = match row.second_record {
+            None => None,
+            Some(second) => Some(self.key_record(second).await?),
+        };
         Ok(ObjectRow {
-            sealing: Some(answers::sealing(row, &record)),
+            sealing: Some(answers::sealing(row, &record, second)),
             ..answers::replica(row, latest)
+        })
+    }
+
+    async fn key_record(&self, id: RecordId) -> Result<RecordRow, Error> {
+        let record = self.site.catalog.record(id).await?;
+        record.ok_or_else(|| Error::Verification {
+            what: format!("key record {id} is missing from the catalog"),
         })
     }
 }

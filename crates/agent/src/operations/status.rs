@@ -97,12 +97,15 @@ impl SiteOperations {
         let mut reports = Vec::new();
         for bucket in &config.buckets {
             let count = held.remove(&bucket.name);
-            let key = self.key_of(&bucket.key).await;
-            reports.push(bucket_report(&bucket.name, count.as_ref(), Some(key)));
+            let mut keys = Vec::new();
+            for (_, key) in bucket.keys() {
+                keys.push(self.key_of(&key.name).await);
+            }
+            reports.push(bucket_report(&bucket.name, count.as_ref(), keys));
         }
         // Taken out of the configuration, and still here.
         let left = held.iter();
-        reports.extend(left.map(|(name, count)| bucket_report(name, Some(count), None)));
+        reports.extend(left.map(|(name, count)| bucket_report(name, Some(count), Vec::new())));
         Ok(reports)
     }
 
@@ -291,16 +294,15 @@ fn totals(rules: &[RuleReport], buckets: &[BucketReport]) -> Vec<StatusCount> {
 fn bucket_report(
     name: &BucketName,
     count: Option<&BucketCount>,
-    key: Option<Result<KeyDescription, KeyError>>,
+    keys: Vec<Result<KeyDescription, KeyError>>,
 ) -> BucketReport {
     let (objects, bytes, delete_markers) = count
         .map(|count| (count.objects, count.bytes, count.delete_markers))
         .unwrap_or_default();
-    let (key, reason) = match key {
-        Some(Ok(key)) => (Some(key), None),
-        Some(Err(error)) => (None, Some(error.reason())),
-        None => (None, None),
-    };
+    let refused = keys.iter().find_map(|key| key.as_ref().err());
+    let reason = refused.map(KeyError::reason);
+    let mut keys = keys.into_iter().map(Result::ok);
+    let (key, second) = (keys.next().flatten(), keys.next().flatten());
     BucketReport {
         bucket: name.clone(),
         versions: objects + delete_markers,
@@ -308,6 +310,8 @@ fn bucket_report(
         bytes,
         cmk: key.as_ref().map(|key| key.id.clone()),
         cmk_version: key.map(|key| key.current),
+        second_cmk: second.as_ref().map(|key| key.id.clone()),
+        second_cmk_version: second.map(|key| key.current),
         reason,
     }
 }

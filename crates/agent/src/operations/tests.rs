@@ -685,6 +685,110 @@ async fn a_key_of_another_region_or_none_is_no_key_of_a_bucket() {
     }
 }
 
+/// The configuration of the stage with a second key for its bucket.
+fn with_second_key(stage: &Stage, second: &str) -> Config {
+    let text = fs::read_to_string(&stage.config.path).unwrap();
+    let key = "key = \"alias/photos\"";
+    assert!(text.contains(key), "{text}");
+    let both = format!("{key}\nsecond_key = \"{second}\"");
+    let source = Source {
+        path: stage.config.path.clone(),
+        text: text.replace(key, &both),
+        overrides: Vec::new(),
+    };
+    Config::check(&source).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_key_is_asked_like_the_first_and_two_names_of_one_key_are_refused() {
+    let stage = Stage::new();
+    let site = stage.open().await;
+    let region = stage.config.site.region.clone();
+    let far = Region::new("ap-south").unwrap();
+    for (alias, region) in [("alias/outer", region), ("alias/far", far)] {
+        let alias = alias.parse().unwrap();
+        site.keystore.create_key(Some(alias), region).unwrap();
+    }
+    let usable = async |second: &str| {
+        let config = with_second_key(&stage, second);
+        crate::site::keys_usable(&config, &*site.keystore).await
+    };
+    usable("alias/outer").await.unwrap();
+    for (second, cause) in [("alias/far", "ap-south"), ("alias/none", "no key")] {
+        let error = usable(second).await.unwrap_err();
+        assert_eq!(error.exit(), Exit::Refused);
+        let failure = error.failure();
+        assert!(failure.what.contains("second key"), "{failure:?}");
+        assert!(failure.causes[0].contains(cause), "{failure:?}");
+    }
+    // The first key by its id: the configuration alone cannot see that it is the same.
+    let first = site.keystore.list();
+    let first = first.iter().find(|key| {
+        let alias = key.alias.as_ref();
+        alias.is_some_and(|alias| alias.as_str() == "alias/photos")
+    });
+    let mut same = with_second_key(&stage, "alias/outer");
+    let id = first.unwrap().id.to_string();
+    for bucket in &mut same.buckets {
+        bucket.second_key.as_mut().unwrap().name.clone_from(&id);
+    }
+    let error = crate::site::keys_usable(&same, &*site.keystore).await;
+    let failure = error.unwrap_err().failure();
+    assert!(
+        failure.what.contains("sealift.toml:") && failure.causes[0].contains(&id),
+        "{failure:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_rests_in_two_layers_is_shown_with_both_keys() {
+    let mut stage = Stage::new();
+    let site = stage.open().await;
+    let region = stage.config.site.region.clone();
+    let alias = "alias/outer".parse().unwrap();
+    let outer = site.keystore.create_key(Some(alias), region).unwrap().id;
+    site.close().await;
+    drop(site);
+    stage.config = with_second_key(&stage, "alias/outer");
+    let site = stage.open().await;
+    put(&site, "k", 1, Some(b"kept")).await;
+    let asked = Asked::stopped(&site);
+    let VersionName { bucket, key, .. } = name("photos", "k", "v");
+    let version = None;
+    let named = Named {
+        bucket,
+        key,
+        version,
+    };
+    let (rows, _) = asked
+        .rows::<ObjectRow>(Request::Inspect(named.clone()))
+        .await;
+    let sealing = rows[0].sealing.as_ref().unwrap();
+    let second = sealing.second.as_ref().unwrap();
+    assert_eq!((&second.cmk, second.cmk_version.as_str()), (&outer, "1"));
+    assert_ne!(sealing.cmk, second.cmk);
+    let explain = Request::Explain(named);
+    let (told, _) = asked.rows::<Explanation>(explain.clone()).await;
+    let evidence = told[0].evidence.as_ref().unwrap();
+    assert!(
+        evidence.contains(&format!("in a second layer, {outer} version 1")),
+        "{evidence}"
+    );
+    let report = SiteOperations::stopped(site.clone())
+        .status()
+        .await
+        .unwrap();
+    assert_eq!(report.buckets[0].second_cmk.as_ref(), Some(&outer));
+    site.keystore.disable("alias/outer").unwrap();
+    let (told, _) = asked.rows::<Explanation>(explain).await;
+    assert_eq!(told[0].object.reason, Some(Reason::DstKmsKeyDisabled));
+    let remedy = told[0].remedy.as_ref().unwrap();
+    assert!(
+        remedy.contains("sealift keys enable alias/outer"),
+        "{remedy}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_that_is_told_of_more_than_it_has_begins_a_new_epoch_and_puts_it_on_record() {
     let stage = Stage::new();

@@ -169,7 +169,11 @@ fn sources(config: &Config) -> impl PartialEq {
 }
 
 fn buckets(config: &Config) -> impl PartialEq {
-    let of = |bucket: &Bucket| (bucket.name.clone(), bucket.key.clone(), bucket.bucket_keys);
+    let of = |bucket: &Bucket| {
+        let second = bucket.second_key.as_ref().map(|key| key.name.clone());
+        let keys = (bucket.key.name.clone(), second, bucket.bucket_keys);
+        (bucket.name.clone(), keys)
+    };
     config.buckets.iter().map(of).collect::<BTreeSet<_>>()
 }
 

@@ -44,7 +44,11 @@ pub(super) fn policy_of(config: &Config) -> u64 {
         crc.update(b"\n");
     }
     for bucket in &config.buckets {
-        crc.update(format!("{} {}\n", bucket.name, bucket.key).as_bytes());
+        let second = bucket.second_key.as_ref();
+        let second = second.map(|key| format!(" {}", key.name));
+        let second = second.unwrap_or_default();
+        let row = format!("{} {}{second}\n", bucket.name, bucket.key.name);
+        crc.update(row.as_bytes());
     }
     crc.value()
 }

@@ -1,11 +1,12 @@
 //! The keys of the buckets: there, enabled, and of this region, or nothing begins.
 
+use sealift_archive::ArchiveError;
 use sealift_keys::{KeyDescription, KeyError, KeyName, KeyProvider, ProviderKind};
 use sealift_terms::Region;
 
-use crate::{Error, config::Config};
+use crate::{Error, config::Config, offline::place};
 
-/// Refuses a bucket whose key cannot seal here.
+/// Refuses a bucket whose keys cannot seal here, or are one.
 pub(crate) async fn usable(config: &Config, providers: &dyn KeyProvider) -> Result<(), Error> {
     each(config, providers, |_, _| false).await
 }
@@ -41,18 +42,30 @@ async fn each(
     is_let_pass: impl Fn(&str, &KeyError) -> bool,
 ) -> Result<(), Error> {
     for bucket in &config.buckets {
-        let name = bucket.key.as_str();
-        let described = providers.describe(name).await;
-        match described.and_then(|key| fits(name, &config.site.region, key)) {
-            Ok(_) => {}
-            Err(error) if is_let_pass(name, &error) => {}
-            Err(error) => {
-                let what = format!("the key of bucket {}", bucket.name);
-                return Err(Error::refused(what)(error));
+        let mut others: Vec<KeyDescription> = Vec::new();
+        for (which, key) in bucket.keys() {
+            let (name, what) = (&key.name, format!("the {which} of bucket {}", bucket.name));
+            let described = providers.describe(name).await;
+            match described.and_then(|key| fits(name, &config.site.region, key)) {
+                Ok(described) => {
+                    if others.iter().any(|other| is_same(other, &described)) {
+                        let (bucket, id) = (bucket.name.clone(), described.id);
+                        let same = ArchiveError::SameKey { bucket, key: id };
+                        return Err(Error::refused(place(config, &key.place, &what))(same));
+                    }
+                    others.push(described);
+                }
+                Err(error) if is_let_pass(name, &error) => {}
+                Err(error) => return Err(Error::refused(what)(error)),
             }
         }
     }
     Ok(())
+}
+
+/// Whether two names led to one key: two layers under it would be one.
+pub(crate) fn is_same(one: &KeyDescription, other: &KeyDescription) -> bool {
+    (one.provider, &one.id) == (other.provider, &other.id)
 }
 
 /// A key that seals in `region` now, or why it does not.

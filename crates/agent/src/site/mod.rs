@@ -23,7 +23,8 @@ use crate::{Error, Metrics, World, config::Config, load_peers};
 
 pub(crate) use denied::Denied;
 pub(crate) use keys::{
-    fit_to_begin as keys_fit_to_begin, fits as key_fits, may_pass, usable as keys_usable,
+    fit_to_begin as keys_fit_to_begin, fits as key_fits, is_same as is_same_key, may_pass,
+    usable as keys_usable,
 };
 pub use lost::Remnant;
 pub use offline::{Offline, Restoring};

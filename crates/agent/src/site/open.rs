@@ -11,7 +11,11 @@ use sealift_terms::{Audit, AuditKind, AuditRecord, Epoch, SiteId};
 
 use super::{Denied, Site, keys, lost};
 use crate::{
-    Error, World, admin::Actor, config::Config, files::upload_files_max, open_keystore,
+    Error, World,
+    admin::Actor,
+    config::{Bucket, Config},
+    files::upload_files_max,
+    open_keystore,
     providers::open_providers,
 };
 
@@ -59,15 +63,14 @@ impl Site {
 
 /// The buckets of a configuration, as the archive takes them.
 pub(super) fn buckets(config: &Config) -> Buckets {
+    let key = |bucket: &Bucket| BucketKey {
+        cmk: bucket.key.name.clone(),
+        second: bucket.second_key.as_ref().map(|key| key.name.clone()),
+        record_per_object: !bucket.bucket_keys,
+    };
     let buckets = config.buckets.iter();
     buckets
-        .map(|bucket| {
-            let key = BucketKey {
-                cmk: bucket.key.clone(),
-                record_per_object: !bucket.bucket_keys,
-            };
-            (bucket.name.clone(), key)
-        })
+        .map(|bucket| (bucket.name.clone(), key(bucket)))
         .collect()
 }
 

@@ -190,12 +190,11 @@ impl Core {
     /// What the sealed bytes at a place say of themselves.
     async fn meta_at(&self, at: &Location) -> Result<(Meta, ObjectUid)> {
         let inspected = self.inspect(at, &Expected::unlisted()).await?;
-        let id = inspected.header().record;
-        let row = self.catalog.record(id).await?;
-        let row = row.ok_or(ArchiveError::RecordMissing(id))?;
-        let record = KeyRecord::from_json(row.json.as_bytes())?;
-        let open = self.ring.open(&record, &row.bucket).await?;
-        let opened = inspected.open(open.key())?;
+        let records = inspected.header().records();
+        let row = self.catalog.record(records.first).await?;
+        let row = row.ok_or(ArchiveError::RecordMissing(records.first))?;
+        let open = self.open_layers(records, &row.bucket).await?;
+        let opened = inspected.open(open.keys())?;
         Ok((opened.meta().clone(), opened.header().uid))
     }
 }

@@ -53,10 +53,10 @@ impl Scrubber {
 
 impl Core {
     async fn look_at_mark(&self, mark: &MarkRow) -> Result<()> {
-        let expected = Expected::version(mark.object_uid, mark.record, mark.name.clone());
+        let expected = Expected::version(mark.object_uid, mark.records(), mark.name.clone());
         let inspected = self.inspect(&mark.location, &expected).await?;
-        let open = self.open_record(mark.record, &mark.name.bucket).await?;
-        inspected.open(open.key())?.verify()?;
+        let open = self.open_layers(mark.records(), &mark.name.bucket).await?;
+        inspected.open(open.keys())?.verify()?;
         self.look_at_entry(&mark.location).await
     }
 

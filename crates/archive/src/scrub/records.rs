@@ -1,12 +1,14 @@
 //! The two copies of every key record.
 
+use std::sync::Arc;
+
 use sealift_keys::KeyRecord;
 use sealift_ledger::RecordRow;
 use sealift_seal::Expected;
 use sealift_terms::{AuditKind, AuditRecord, BucketName, RecordId};
 
 use super::{PAGE_ROWS, Scrubber, Sink, state::Stage};
-use crate::{Finding, Result, archive::Core, records};
+use crate::{Finding, Result, archive::Core, layers::OpenLayers, records};
 
 impl Scrubber {
     /// Compares a page of records; of two copies that differ the good one is written
@@ -96,10 +98,27 @@ impl Core {
         let Some(row) = self.catalog.version_under(record.id).await? else {
             return Ok(true);
         };
-        let expected = Expected::version(row.object_uid, row.record, row.name);
+        let records = row.records();
+        let other = match records.second {
+            Some(second) if second == record.id => Some(records.first),
+            second => second,
+        };
+        let other = match other {
+            None => None,
+            Some(other) => match self.open_record(other, bucket).await {
+                Ok(other) => Some(other),
+                // What is missing or damaged speaks for no copy and against none.
+                Err(_) => return Ok(true),
+            },
+        };
+        let open = Arc::new(open);
+        let open = match other {
+            Some(first) if records.first != record.id => OpenLayers::new(first, Some(open)),
+            second => OpenLayers::new(open, second),
+        };
+        let expected = Expected::version(row.object_uid, records, row.name);
         Ok(match self.inspect(&row.location, &expected).await {
-            Ok(inspected) => inspected.open(open.key()).is_ok(),
-            // What is missing or damaged speaks for no copy and against none.
+            Ok(inspected) => inspected.open(open.keys()).is_ok(),
             Err(_) => true,
         })
     }

@@ -23,7 +23,7 @@ async fn packs(running: &Running) -> Vec<FileRow> {
 
 /// A closed pack with `live` entries that live and as many again that are dead: their
 /// tags were replaced.
-async fn half_dead(site: &Site, live: u64) -> Vec<(String, Vec<u8>)> {
+pub(super) async fn half_dead(site: &Site, live: u64) -> Vec<(String, Vec<u8>)> {
     let running = site.open().await;
     let mut kept = Vec::new();
     for n in 0..live {
@@ -46,7 +46,7 @@ async fn half_dead(site: &Site, live: u64) -> Vec<(String, Vec<u8>)> {
     kept
 }
 
-async fn assert_all_there(site: &Site, running: &Running, kept: &[(String, Vec<u8>)]) {
+pub(super) async fn assert_all_there(site: &Site, running: &Running, kept: &[(String, Vec<u8>)]) {
     for (key, bytes) in kept {
         assert!(running.read(key, None).await.unwrap() == *bytes, "{key}");
     }

@@ -7,8 +7,8 @@ use sealift_wire::checksum::crc64;
 use super::site::*;
 use crate::{ArchiveError, Upload};
 
-const PARTS: usize = 6;
-const SIZE: usize = (PARTS - 1) * PART + 99;
+pub(super) const PARTS: usize = 6;
+pub(super) const SIZE: usize = (PARTS - 1) * PART + 99;
 
 /// Waits until the ledger has so many parts of the upload.
 async fn recorded(running: &Running, upload: &Upload, count: usize) {
@@ -24,7 +24,7 @@ async fn recorded(running: &Running, upload: &Upload, count: usize) {
 }
 
 /// Sends parts 0 to 3 and dies.
-async fn interrupted(site: &Site, bytes: &[u8]) {
+pub(super) async fn interrupted(site: &Site, bytes: &[u8]) {
     let running = site.open().await;
     let upload = running.upload(offer("k", "v1", 1, SIZE)).await;
     for index in 0..4 {

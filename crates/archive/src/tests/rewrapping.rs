@@ -307,8 +307,8 @@ async fn without_bucket_keys_each_object_has_a_record_of_its_own() {
     let site = Site::new();
     let (mut parts, _faults) = site.parts();
     let own = BucketKey {
-        cmk: CMK.to_owned(),
         record_per_object: true,
+        ..BucketKey::shared(CMK)
     };
     parts.buckets = Buckets::from([(bucket(), own)]);
     let archive = crate::Archive::open(parts).await.unwrap();

@@ -28,6 +28,8 @@ use crate::{
 };
 
 pub(super) const CMK: &str = "alias/photos";
+/// The key of the outer layer, of a site that seals in two.
+pub(super) const OUTER_CMK: &str = "alias/photos-outer";
 /// The smallest part size: objects of many parts stay small.
 pub(super) const PART: usize = 64 * 1024;
 
@@ -37,6 +39,8 @@ pub(super) struct Site {
     pub(super) audit: Arc<Log>,
     pub(super) budget: Budget,
     pub(super) files_max: usize,
+    /// The keys of the bucket.
+    pub(super) keys: BucketKey,
     /// The audit log that is written with the catalog's commits.
     leaves: Mutex<Option<Arc<dyn AuditLog>>>,
 }
@@ -153,8 +157,18 @@ impl Site {
             audit: Arc::default(),
             budget: Budget::new(8 << 20),
             files_max: limits::UPLOAD_FILES_MAX,
+            keys: BucketKey::shared(CMK),
             leaves: Mutex::default(),
         }
+    }
+
+    /// A site whose bucket is sealed in two layers.
+    pub(super) fn in_two_layers() -> Self {
+        let mut site = Self::new();
+        let alias = Some(OUTER_CMK.parse().unwrap());
+        site.keystore.create_key(alias, region()).unwrap();
+        site.keys.second = Some(OUTER_CMK.to_owned());
+        site
     }
 
     pub(super) fn parts(&self) -> (ArchiveParts, Arc<Faults>) {
@@ -185,7 +199,7 @@ impl Site {
             store: Arc::new(store),
             catalog: Arc::new(catalog),
             ring: Arc::new(ring),
-            buckets: Buckets::from([(bucket(), BucketKey::shared(CMK))]),
+            buckets: Buckets::from([(bucket(), self.keys.clone())]),
             region: region(),
             clock,
             rng,
@@ -212,6 +226,14 @@ impl Site {
         let leaves = log.leaves(0, 1000).await.unwrap();
         let kind = format!("\"kind\":\"{kind}\"");
         leaves.iter().any(|leaf| leaf.json.contains(&kind))
+    }
+
+    /// Whether a record that a commit has put into the audit log has this detail.
+    pub(super) async fn has_detail(&self, name: &str, value: &str) -> bool {
+        let log = self.leaves.lock().clone().unwrap();
+        let leaves = log.leaves(0, 1000).await.unwrap();
+        let detail = format!("\"{name}\":\"{value}\"");
+        leaves.iter().any(|leaf| leaf.json.contains(&detail))
     }
 
     /// Every file below the data directory.

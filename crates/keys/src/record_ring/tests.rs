@@ -126,6 +126,25 @@ async fn one_record_serves_many_objects_and_a_hundredth_of_the_calls_is_made() {
 }
 
 #[tokio::test]
+async fn a_bucket_under_two_keys_has_a_record_under_each_and_both_go_on_serving() {
+    let site = Site::new();
+    let other = site.keystore.create_key(None, region("eu-west")).unwrap();
+    let other = other.id.to_string();
+    let under = async |cmk: &str| {
+        let open = site.ring.current(&bucket(), cmk).await.unwrap();
+        (open.record().id, open.record().cmk.to_string())
+    };
+    let (first, second) = (under(&site.cmk).await, under(&other).await);
+    assert_eq!((&first.1, &second.1), (&site.cmk, &other));
+    for _ in 0..9 {
+        assert_eq!(under(&site.cmk).await, first);
+        assert_eq!(under(&other).await, second);
+    }
+    let counters = site.ring.counters();
+    assert_eq!((counters.calls_made, counters.calls_saved), (2, 18));
+}
+
+#[tokio::test]
 async fn a_record_ends_after_an_hour_after_its_objects_and_at_a_restart() {
     let mut site = Site::new();
     let first = site.current().await.unwrap();
@@ -135,7 +154,7 @@ async fn a_record_ends_after_an_hour_after_its_objects_and_at_a_restart() {
     let second = site.current().await.unwrap();
     assert_ne!(second.id, first.id);
 
-    let slot = site.ring.serving.lock().get(&bucket()).unwrap().clone();
+    let slot = site.ring.slot(&bucket(), &site.cmk);
     slot.lock().await.as_mut().unwrap().objects = RECORD_OBJECTS_MAX - 1;
     assert_eq!(site.current().await.unwrap().id, second.id);
     let third = site.current().await.unwrap();

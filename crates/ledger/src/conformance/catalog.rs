@@ -28,6 +28,7 @@ pub(super) fn mark(of: &str, n: u64, order_of: u64, kind: MarkKind) -> NewMark {
         kind,
         object_uid: ObjectUid([9; 16]),
         record: RecordId([2; 16]),
+        second_record: None,
         location: Location {
             file: "pack-2".to_owned(),
             offset: 16,
@@ -253,10 +254,11 @@ pub(super) async fn tags_and_purges_take_effect(catalog: &dyn Catalog) {
     assert_eq!(done.outcomes, [Outcome::Purged]);
 }
 
-fn upload(n: u8) -> UploadRow {
+pub(super) fn upload(n: u8) -> UploadRow {
     UploadRow {
         uid: ObjectUid([n; 16]),
         record: record().id,
+        second_record: None,
         name: name("big", "v1"),
         order: order(1),
         facts: facts(1 << 30),
@@ -268,11 +270,12 @@ fn upload(n: u8) -> UploadRow {
     }
 }
 
-fn part(n: u8, index: u32, commitment: u8) -> UploadPart {
+pub(super) fn part(n: u8, index: u32, commitment: u8) -> UploadPart {
     UploadPart {
         uid: ObjectUid([n; 16]),
         index: PartIndex(index),
         commitment: [commitment; 32],
+        outer_commitment: None,
         crc64: u64::from(index) + 7,
     }
 }

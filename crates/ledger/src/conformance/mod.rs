@@ -19,6 +19,7 @@ mod catalog_rebuild;
 mod damage;
 mod journal;
 mod journal_queue;
+mod layers;
 pub mod sample;
 
 use std::sync::Arc;
@@ -69,6 +70,8 @@ pub async fn catalog(make: impl Fn() -> MadeCatalog) {
     damage::what_was_copied_moves_unless_it_rests_elsewhere_by_now(&*make().0).await;
     damage::a_file_tells_since_when_something_in_it_is_dead(&*make().0).await;
     damage::what_the_scrub_left_is_remembered(&*make().0).await;
+    layers::both_key_records_are_kept_and_counted(&*make().0).await;
+    layers::an_upload_in_two_layers_comes_back_with_both(&*make().0).await;
     catalog_rebuild::finds_in_any_order_give_the_same_catalog(&make).await;
     catalog_rebuild::a_rebuild_begins_a_new_epoch_and_keeps_the_log(&make).await;
 }

@@ -181,6 +181,7 @@ pub fn terms() -> ReceiptTerms {
     ReceiptTerms {
         cmk: KeyId::new("key-01").expect("a key id"),
         cmk_version: "1".to_owned(),
+        second: None,
         region: Region::new("us-east").expect("a region"),
         session: session().into(),
     }
@@ -197,6 +198,7 @@ pub fn receipt(name: &VersionName, sequence: u64) -> Receipt {
         record: RecordId([2; 16]),
         cmk: terms().cmk,
         cmk_version: "1".to_owned(),
+        second: None,
         region: terms().region,
         site: SiteId([3; 16]),
         epoch: Epoch([4; 16]),
@@ -236,6 +238,7 @@ pub fn version(of: &str, n: u64) -> NewVersion {
         checksum: Some(checksum()),
         object_uid: ObjectUid([u8::try_from(n % 256).expect("below 256"); 16]),
         record: RecordId([2; 16]),
+        second_record: None,
         location: Location {
             file: "pack-1".to_owned(),
             offset: n * 1000,

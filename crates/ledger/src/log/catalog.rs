@@ -1,11 +1,16 @@
 //! The catalog in a log file, with the audit log.
 
-use std::{collections::BTreeMap, ops::Bound, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    path::Path,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use sealift_terms::{
     AuditRecord, BucketName, Disk, Epoch, KeyId, ObjectKey, ObjectUid, PartIndex, RecordId,
-    Timestamp, VersionName,
+    RecordIds, Timestamp, VersionName,
 };
 
 use super::{
@@ -252,8 +257,21 @@ impl Catalog for LogCatalog {
     async fn version_under(&self, id: RecordId) -> Result<Option<VersionRow>> {
         Ok(self.keeper.with(|state| {
             let mut rows = state.rows.versions.values();
-            let under = rows.find(|row| row.record == id);
+            let under = rows.find(|row| row.records().iter().any(|under| under == id));
             under.map(|row| state.tagged(row))
+        }))
+    }
+
+    async fn beside(&self, record: RecordId) -> Result<Vec<RecordId>> {
+        Ok(self.keeper.with(|state| {
+            let rows = &state.rows;
+            let versions = rows.versions.values().map(VersionRow::records);
+            let marks = rows.marks.values().map(|mark| mark.records);
+            let uploads = rows.uploads.values().map(UploadRow::records);
+            let all = versions.chain(marks).chain(uploads);
+            let under = all.filter(|records| records.iter().any(|id| id == record));
+            let others = under.flat_map(RecordIds::iter).filter(|id| *id != record);
+            others.collect::<BTreeSet<_>>().into_iter().collect()
         }))
     }
 

@@ -1,6 +1,6 @@
 //! What commits and finds do to a catalog.
 
-use sealift_terms::{RecordId, VersionName};
+use sealift_terms::{RecordIds, VersionName};
 
 use super::catalog_state::{CatalogState, Done, Marked};
 use crate::{
@@ -101,6 +101,7 @@ impl CatalogState {
             checksum: new.checksum,
             object_uid: new.object_uid,
             record: new.record,
+            second_record: new.second_record,
             location: new.location,
             sequence,
             stored_at: at,
@@ -121,7 +122,7 @@ impl CatalogState {
     }
 
     fn count(&mut self, row: &VersionRow, sign: i64) {
-        self.sealed(&row.location, row.record, sign);
+        self.sealed(&row.location, row.records(), sign);
         let bucket = &row.name.bucket;
         let new = || BucketCount {
             bucket: bucket.clone(),
@@ -139,8 +140,8 @@ impl CatalogState {
         }
     }
 
-    /// One sealed object more or less.
-    pub(super) fn sealed(&mut self, location: &Location, record: RecordId, sign: i64) {
+    /// One sealed object more or less, for the key record of each of its layers.
+    pub(super) fn sealed(&mut self, location: &Location, records: RecordIds, sign: i64) {
         let file = self.rows.file(&location.file);
         add(&mut file.objects, 1, sign);
         add(&mut file.live_bytes, location.length, sign);
@@ -149,8 +150,10 @@ impl CatalogState {
         if sign < 0 {
             file.dead_since = file.dead_since.or(Some(self.at));
         }
-        if let Some((_, objects)) = self.rows.records.get_mut(&record) {
-            add(objects, 1, sign);
+        for record in records.iter() {
+            if let Some((_, objects)) = self.rows.records.get_mut(&record) {
+                add(objects, 1, sign);
+            }
         }
     }
 
@@ -160,10 +163,10 @@ impl CatalogState {
             if (&there.order, there.sequence) >= (&mark.order, mark.sequence) {
                 return;
             }
-            let (location, record) = (there.location.clone(), there.record);
-            self.sealed(&location, record, -1);
+            let (location, records) = (there.location.clone(), there.records);
+            self.sealed(&location, records, -1);
         }
-        self.sealed(&mark.location, mark.record, 1);
+        self.sealed(&mark.location, mark.records(), 1);
         if mark.kind == MarkKind::Purge
             && let Some(row) = self.rows.versions.get(&mark.name)
             && (sequences != Sequences::Own || row.sequence < mark.sequence)
@@ -171,10 +174,10 @@ impl CatalogState {
             self.remove(&mark.name);
         }
         let marked = Marked {
+            records: mark.records(),
             order: mark.order,
             sequence: mark.sequence,
             object_uid: mark.object_uid,
-            record: mark.record,
             location: mark.location,
             tags: match mark.kind {
                 MarkKind::Tags(tags) => Some(tags),

@@ -118,19 +118,19 @@ impl CatalogState {
                 && is_meant(row.object_uid, &row.location)
             {
                 row.location = one.to.clone();
-                records.push(row.record);
+                records.push(row.records());
             }
             for is_purge in [false, true] {
                 if let Some(mark) = self.rows.marks.get_mut(&(one.name.clone(), is_purge))
                     && is_meant(mark.object_uid, &mark.location)
                 {
                     mark.location = one.to.clone();
-                    records.push(mark.record);
+                    records.push(mark.records);
                 }
             }
-            for record in records {
-                self.sealed(&one.from, record, -1);
-                self.sealed(&one.to, record, 1);
+            for records in records {
+                self.sealed(&one.from, records, -1);
+                self.sealed(&one.to, records, 1);
                 moved += 1;
             }
         }
@@ -147,7 +147,8 @@ fn row(((name, _), mark): (&(VersionName, bool), &Marked)) -> MarkRow {
             None => MarkKind::Purge,
         },
         object_uid: mark.object_uid,
-        record: mark.record,
+        record: mark.records.first,
+        second_record: mark.records.second,
         location: mark.location.clone(),
     }
 }

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use sealift_terms::{
-    AuditRecord, BucketName, Epoch, ObjectUid, Order, PartIndex, RecordId, SiteId, Timestamp,
-    VersionName,
+    AuditRecord, BucketName, Epoch, ObjectUid, Order, PartIndex, RecordId, RecordIds, SiteId,
+    Timestamp, VersionName,
 };
 use serde::{Deserialize, Serialize};
 
 use super::keeper::Kept;
 use crate::{
-    BucketCount, Commit, Committed, DamagedVersion, FileRow, Leaf, LedgerError, Location, NewSite,
-    Outcome, PackState, Quarantined, RecordRow, Relocation, Result, SiteRow, UploadPart, UploadRow,
-    VersionRow,
+    BucketCount, Commit, Committed, DamagedVersion, FileRow, Leaf, LedgerError, Location, NewMark,
+    NewSite, NewVersion, Outcome, PackState, Quarantined, RecordRow, Relocation, Result, SiteRow,
+    UploadPart, UploadRow, VersionRow,
     audit::LeafBody,
     merkle::{Frontier, leaf_hash},
 };
@@ -77,7 +77,7 @@ pub(super) struct Marked {
     pub(super) order: Order,
     pub(super) sequence: u64,
     pub(super) object_uid: ObjectUid,
-    pub(super) record: RecordId,
+    pub(super) records: RecordIds,
     pub(super) location: Location,
     /// None for a purge.
     pub(super) tags: Option<BTreeMap<String, String>>,
@@ -187,15 +187,16 @@ impl Kept for CatalogState {
     fn check(&mut self, command: &mut Command) -> Result<()> {
         match &command.act {
             Act::Commit(commit) | Act::Restore(commit) => {
-                let versions = commit.versions.iter().map(|version| version.record);
-                let marks = commit.marks.iter().map(|mark| mark.record);
-                for record in versions.chain(marks) {
+                let versions = commit.versions.iter().map(NewVersion::records);
+                let marks = commit.marks.iter().map(NewMark::records);
+                for record in versions.chain(marks).flat_map(RecordIds::iter) {
                     self.require(record, &commit.records)?;
                 }
             }
             Act::BeginUploads(uploads) => {
-                for upload in uploads {
-                    self.require(upload.record, &[])?;
+                let records = uploads.iter().map(UploadRow::records);
+                for record in records.flat_map(RecordIds::iter) {
+                    self.require(record, &[])?;
                 }
             }
             _ => {}

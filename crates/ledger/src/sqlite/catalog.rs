@@ -26,7 +26,7 @@ use super::{
     catalog_state::{CatalogState, SCHEMA},
     columns::{Columns, all, first, limit},
     database::{check_integrity, open_writer},
-    key_use::key_use,
+    key_use::{beside, key_use},
     quarantine,
     readers::Readers,
     relocation,
@@ -282,7 +282,7 @@ impl Catalog for SqliteCatalog {
         let sealing = self.sealing.clone();
         self.readers
             .page(move |db| {
-                let sql = "SELECT part, commitment, crc FROM parts WHERE uid = ?1 AND part >= ?2
+                let sql = "SELECT part, commitment, outer_commitment, crc FROM parts WHERE uid = ?1 AND part >= ?2
                            ORDER BY part LIMIT ?3";
                 let values = params![uid.0, from.0, limit(rows)];
                 all(db, sql, values, |row| uploads::part(row, uid, &sealing))
@@ -383,10 +383,14 @@ impl Catalog for SqliteCatalog {
         let sealing = self.sealing.clone();
         self.readers
             .page(move |db| {
-                let sql = format!("{VERSION} WHERE v.record = ?1 LIMIT 1");
+                let sql = format!("{VERSION} WHERE v.record = ?1 OR v.second_record = ?1 LIMIT 1");
                 first(db, &sql, [id.0], |row| version(row, &sealing))
             })
             .await
+    }
+
+    async fn beside(&self, record: RecordId) -> Result<Vec<RecordId>> {
+        self.readers.page(move |db| beside(db, record)).await
     }
 
     async fn scrub_state(&self) -> Result<Option<String>> {

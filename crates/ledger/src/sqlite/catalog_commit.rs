@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
-use sealift_terms::{ObjectUid, RecordId, VersionName};
+use sealift_terms::{ObjectUid, RecordId, RecordIds, VersionName};
 
 use super::{
     catalog_rows::{SealedFacts, kind_code, known},
@@ -166,7 +166,7 @@ impl Group<'_> {
             self.remove(&new.name)?;
             self.insert(&new, facts, sequence, terms)?;
         }
-        self.tally.sealed(&new.location, new.record, 1);
+        self.tally.sealed(&new.location, new.records(), 1);
         self.tally
             .version(&new.name.bucket, new.kind, new.facts.size, 1);
         Ok(Outcome::Stored(Box::new(self.stored(new, sequence))))
@@ -182,8 +182,8 @@ impl Group<'_> {
         let inserted = change(
             self.db,
             "INSERT INTO versions (bucket, key, version, ord, kind, size, facts, uid, record, file,
-                 offset, length, sequence, stored_at, terms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                 offset, length, sequence, stored_at, terms, second_record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
              ON CONFLICT DO NOTHING",
             params![
                 new.name.bucket.as_str(),
@@ -201,6 +201,7 @@ impl Group<'_> {
                 int("sequence", sequence)?,
                 self.at,
                 terms,
+                new.second_record.map(|id| id.0),
             ],
         )?;
         Ok(inserted == 1)
@@ -216,6 +217,7 @@ impl Group<'_> {
             checksum: new.checksum,
             object_uid: new.object_uid,
             record: new.record,
+            second_record: new.second_record,
             location: new.location,
             sequence,
             stored_at: sealift_terms::Timestamp::from_millis(self.at),
@@ -245,7 +247,7 @@ impl Group<'_> {
     /// Takes a version out, with what it counts for.
     fn remove(&mut self, name: &VersionName) -> Result<()> {
         if let Some(row) = known(self.db, self.sealing, name)? {
-            self.tally.sealed(&row.location, row.record, -1);
+            self.tally.sealed(&row.location, row.records(), -1);
             self.tally
                 .version(&name.bucket, row.kind, row.facts.size, -1);
             let sql = "DELETE FROM versions WHERE bucket = ?1 AND key = ?2 AND version = ?3";
@@ -263,12 +265,12 @@ impl Group<'_> {
             if was >= is {
                 return Ok(());
             }
-            self.tally.sealed(&there.location, there.record, -1);
+            self.tally.sealed(&there.location, there.records, -1);
         }
         change(
             self.db,
             "INSERT OR REPLACE INTO marks
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             params![
                 mark.name.bucket.as_str(),
                 mark.name.key.as_str(),
@@ -282,9 +284,10 @@ impl Group<'_> {
                 mark.location.file,
                 int("offset", mark.location.offset)?,
                 int("length", mark.location.length)?,
+                mark.second_record.map(|id| id.0),
             ],
         )?;
-        self.tally.sealed(&mark.location, mark.record, 1);
+        self.tally.sealed(&mark.location, mark.records(), 1);
         if mark.kind == MarkKind::Purge {
             self.purge(mark)?;
         }
@@ -303,7 +306,7 @@ impl Group<'_> {
 
     fn mark_there(&self, name: &VersionName, kind: i64) -> Result<Option<MarkThere>> {
         let sql = format!(
-            "SELECT ord, sequence, record, file, offset, length FROM marks
+            "SELECT ord, sequence, record, second_record, file, offset, length FROM marks
              WHERE bucket = ?1 AND key = ?2 AND version = ?3 AND kind = {kind}"
         );
         first(self.db, &sql, name_params(name), |row| {
@@ -311,7 +314,10 @@ impl Group<'_> {
             Ok(MarkThere {
                 ord: columns.value()?,
                 sequence: columns.uint()?,
-                record: RecordId(columns.bytes()?),
+                records: RecordIds {
+                    first: RecordId(columns.bytes()?),
+                    second: columns.bytes_or_none()?.map(RecordId),
+                },
                 location: super::catalog_rows::location(&mut columns)?,
             })
         })
@@ -321,7 +327,7 @@ impl Group<'_> {
 struct MarkThere {
     ord: Vec<u8>,
     sequence: u64,
-    record: RecordId,
+    records: RecordIds,
     location: Location,
 }
 

@@ -18,7 +18,7 @@ use crate::{FileRow, Location, RecordRow, Result, VersionKind, VersionRow};
 /// Scalar queries, not outer joins: those make SQLite prepare the statement again
 /// at every execution when a condition is bound.
 pub(super) const VERSION: &str = "SELECT v.bucket, v.key, v.version, v.ord, v.kind, v.facts, v.uid,
-        v.record, v.file, v.offset, v.length, v.sequence, v.stored_at,
+        v.record, v.second_record, v.file, v.offset, v.length, v.sequence, v.stored_at,
         (SELECT ord FROM marks m WHERE m.bucket = v.bucket AND m.key = v.key
             AND m.version = v.version AND m.kind = 0),
         (SELECT tags FROM marks m WHERE m.bucket = v.bucket AND m.key = v.key
@@ -62,6 +62,7 @@ pub(super) fn version(row: &Row<'_>, sealing: &Sealing) -> Result<VersionRow> {
         checksum,
         object_uid: ObjectUid(columns.bytes()?),
         record: RecordId(columns.bytes()?),
+        second_record: columns.bytes_or_none()?.map(RecordId),
         location: location(&mut columns)?,
         sequence: columns.uint()?,
         stored_at: columns.time()?,

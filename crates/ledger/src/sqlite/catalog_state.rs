@@ -19,7 +19,7 @@ use crate::{LedgerError, Result, SiteRow, audit::LeafBody, merkle};
 pub(super) const SCHEMA: Schema = Schema {
     name: "catalog",
     application_id: 0x534c_4354,
-    migrations: &[V1, V2, V3],
+    migrations: &[V1, V2, V3, V4],
 };
 
 const V1: &str = "
@@ -98,6 +98,18 @@ CREATE UNIQUE INDEX quarantine_damaged ON quarantine (bucket, key, version)
 CREATE INDEX quarantine_file ON quarantine (file);
 ALTER TABLE files ADD COLUMN dead_since INTEGER;
 CREATE TABLE scrub (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL);
+";
+
+/// Sealing in two layers: the outer one's key record and commitment, none in one layer.
+const V4: &str = "
+ALTER TABLE versions ADD COLUMN second_record BLOB;
+ALTER TABLE marks ADD COLUMN second_record BLOB;
+ALTER TABLE uploads ADD COLUMN second_record BLOB;
+ALTER TABLE parts ADD COLUMN outer_commitment BLOB;
+CREATE INDEX versions_inner ON versions (record, second_record) WHERE second_record IS NOT NULL;
+CREATE INDEX versions_outer ON versions (second_record, record) WHERE second_record IS NOT NULL;
+CREATE INDEX marks_inner ON marks (record, second_record) WHERE second_record IS NOT NULL;
+CREATE INDEX marks_outer ON marks (second_record, record) WHERE second_record IS NOT NULL;
 ";
 
 /// What the catalog's writer keeps between transactions.

@@ -88,6 +88,17 @@ impl<'a, 'b> Columns<'a, 'b> {
         })
     }
 
+    pub(super) fn bytes_or_none<const N: usize>(&mut self) -> Result<Option<[u8; N]>> {
+        let bytes: Option<Vec<u8>> = self.value()?;
+        let sized = bytes.map(|bytes| {
+            let found = bytes.len();
+            bytes
+                .try_into()
+                .map_err(|_| self.bad(format!("{found} bytes instead of {N}")))
+        });
+        sized.transpose()
+    }
+
     pub(super) fn order(&mut self) -> Result<Order> {
         let table = self.table;
         self.blob(|bytes| {

@@ -110,6 +110,7 @@ fn receipt(
             record,
             cmk: terms.cmk,
             cmk_version: terms.cmk_version,
+            second: terms.second,
             region: terms.region,
             site: terms.site,
             epoch: terms.epoch,

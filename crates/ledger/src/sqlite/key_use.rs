@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use rusqlite::Connection;
+use sealift_terms::RecordId;
 
 use super::{
     columns::{Columns, all},
@@ -33,5 +34,24 @@ pub(super) fn key_use(db: &Connection) -> Result<Vec<KeyUse>> {
             records: columns.uint()?,
             objects: columns.uint()?,
         })
+    })
+}
+
+/// The records of the other layer of what is sealed under one. Each half is one of the
+/// partial indexes, which have nothing of what is sealed in one layer.
+pub(super) fn beside(db: &Connection, record: RecordId) -> Result<Vec<RecordId>> {
+    let half = |table: &str, this: &str, other: &str| {
+        format!(
+            "SELECT DISTINCT {other} FROM {table}
+             WHERE {this} = ?1 AND second_record IS NOT NULL"
+        )
+    };
+    let halves = ["versions", "marks", "uploads"].map(|table| {
+        let inner = half(table, "record", "second_record");
+        let outer = half(table, "second_record", "record");
+        format!("{inner} UNION {outer}")
+    });
+    all(db, &halves.join(" UNION "), [record.0], |row| {
+        Columns::new("versions", row).bytes().map(RecordId)
     })
 }

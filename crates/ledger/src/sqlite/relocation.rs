@@ -1,7 +1,7 @@
 //! Marks by themselves, and sealed bytes that move as they are.
 
 use rusqlite::{Connection, Row, params};
-use sealift_terms::{ObjectUid, RecordId, Timestamp, VersionName};
+use sealift_terms::{ObjectUid, RecordId, RecordIds, Timestamp, VersionName};
 
 use super::{
     catalog_commit::{name_params, put_packs},
@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{MarkKind, MarkRow, PackState, Relocation, Result};
 
-const MARK: &str = "SELECT bucket, key, version, ord, kind, tags, uid, record, file, offset, length
-    FROM marks";
+const MARK: &str = "SELECT bucket, key, version, ord, kind, tags, uid, record, second_record,
+    file, offset, length FROM marks";
 
 pub(super) fn marks(
     db: &Connection,
@@ -60,6 +60,7 @@ fn mark(row: &Row<'_>, sealing: &Sealing) -> Result<MarkRow> {
         kind,
         object_uid: ObjectUid(columns.bytes()?),
         record: RecordId(columns.bytes()?),
+        second_record: columns.bytes_or_none()?.map(RecordId),
         location: location(&mut columns)?,
     })
 }
@@ -74,8 +75,8 @@ pub(super) fn relocate(
     let (mut moved, mut tally) = (0, Tally::default());
     for one in moves {
         for table in ["versions", "marks"] {
-            if let Some(record) = relocate_in(db, table, one)? {
-                tally.moved(&one.from, &one.to, record);
+            if let Some(records) = relocate_in(db, table, one)? {
+                tally.moved(&one.from, &one.to, records);
                 moved += 1;
             }
         }
@@ -85,12 +86,12 @@ pub(super) fn relocate(
     Ok(moved)
 }
 
-fn relocate_in(db: &Connection, table: &str, one: &Relocation) -> Result<Option<RecordId>> {
+fn relocate_in(db: &Connection, table: &str, one: &Relocation) -> Result<Option<RecordIds>> {
     let sql = format!(
         "UPDATE {table} SET file = ?5, offset = ?6
          WHERE bucket = ?1 AND key = ?2 AND version = ?3 AND uid = ?4
              AND file = ?7 AND offset = ?8 AND length = ?9
-         RETURNING record"
+         RETURNING record, second_record"
     );
     let [bucket, key, version] = name_params(&one.name);
     let values = params![
@@ -105,6 +106,10 @@ fn relocate_in(db: &Connection, table: &str, one: &Relocation) -> Result<Option<
         int("length", one.from.length)?,
     ];
     first(db, &sql, values, |row| {
-        Columns::new("versions", row).bytes().map(RecordId)
+        let mut columns = Columns::new("versions", row);
+        Ok(RecordIds {
+            first: RecordId(columns.bytes()?),
+            second: columns.bytes_or_none()?.map(RecordId),
+        })
     })
 }

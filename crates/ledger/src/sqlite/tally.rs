@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, params};
-use sealift_terms::{BucketName, RecordId};
+use sealift_terms::{BucketName, RecordId, RecordIds};
 
 use super::columns::{change, int};
 use crate::{LedgerError, Location, Result, VersionKind};
@@ -33,8 +33,9 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// One sealed object more (`sign` 1) or less (-1).
-    pub(super) fn sealed(&mut self, location: &Location, record: RecordId, sign: i64) {
+    /// One sealed object more (`sign` 1) or less (-1). It counts for the key record of
+    /// each of its layers.
+    pub(super) fn sealed(&mut self, location: &Location, records: RecordIds, sign: i64) {
         if !self.files.contains_key(&location.file) {
             self.files.insert(location.file.clone(), InFile::default());
         }
@@ -46,13 +47,15 @@ impl Tally {
                 .end
                 .max(location.offset.saturating_add(location.length));
         }
-        *self.records.entry(record).or_default() += sign;
+        for record in records.iter() {
+            *self.records.entry(record).or_default() += sign;
+        }
     }
 
     /// One sealed object moved as it is.
-    pub(super) fn moved(&mut self, from: &Location, to: &Location, record: RecordId) {
-        self.sealed(from, record, -1);
-        self.sealed(to, record, 1);
+    pub(super) fn moved(&mut self, from: &Location, to: &Location, records: RecordIds) {
+        self.sealed(from, records, -1);
+        self.sealed(to, records, 1);
     }
 
     /// One version more or less.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use sealift_terms::{Epoch, KeyId, Receipt, Region, SessionFacts, SiteId};
+use sealift_terms::{Epoch, KeyId, Receipt, Region, SecondKey, SessionFacts, SiteId};
 use serde::{Deserialize, Serialize};
 
 use super::columns::{Columns, change, first};
@@ -15,6 +15,8 @@ use crate::{LedgerError, ReceiptTerms, Result, SiteRow};
 pub(super) struct StoredTerms {
     pub(super) cmk: KeyId,
     pub(super) cmk_version: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) second: Option<SecondKey>,
     pub(super) region: Region,
     pub(super) site: SiteId,
     pub(super) epoch: Epoch,
@@ -26,6 +28,7 @@ impl StoredTerms {
         Self {
             cmk: terms.cmk.clone(),
             cmk_version: terms.cmk_version.clone(),
+            second: terms.second.clone(),
             region: terms.region.clone(),
             site: site.site,
             epoch: site.epoch,
@@ -37,6 +40,7 @@ impl StoredTerms {
         Self {
             cmk: receipt.cmk.clone(),
             cmk_version: receipt.cmk_version.clone(),
+            second: receipt.second.clone(),
             region: receipt.region.clone(),
             site: receipt.site,
             epoch: receipt.epoch,
@@ -49,6 +53,7 @@ impl StoredTerms {
         self.session == receipt.session
             && self.cmk == receipt.cmk
             && self.cmk_version == receipt.cmk_version
+            && self.second == receipt.second
             && (&self.region, self.site, self.epoch)
                 == (&receipt.region, receipt.site, receipt.epoch)
     }
@@ -62,6 +67,7 @@ impl StoredTerms {
         let terms = ReceiptTerms {
             cmk: self.cmk,
             cmk_version: self.cmk_version,
+            second: self.second,
             region: self.region,
             session: self.session,
         };

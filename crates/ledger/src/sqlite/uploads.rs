@@ -12,8 +12,8 @@ use super::{
 use crate::{Result, UploadPart, UploadRow};
 
 /// The columns that [`upload`] reads.
-pub(super) const UPLOAD: &str = "bucket, key, version, ord, uid, record, facts, part_size, file,
-    origin, begun_at, touched_at";
+pub(super) const UPLOAD: &str = "bucket, key, version, ord, uid, record, second_record, facts,
+    part_size, file, origin, begun_at, touched_at";
 
 pub(super) fn upload(row: &Row<'_>, sealing: &Sealing) -> Result<UploadRow> {
     let mut columns = Columns::new("uploads", row);
@@ -21,11 +21,13 @@ pub(super) fn upload(row: &Row<'_>, sealing: &Sealing) -> Result<UploadRow> {
     let order = columns.order()?;
     let uid = ObjectUid(columns.bytes()?);
     let record = RecordId(columns.bytes()?);
+    let second_record = columns.bytes_or_none()?.map(RecordId);
     let facts = sealing.open("upload facts", &name, &columns.value::<Vec<u8>>()?)?;
     let part_size: u32 = columns.value()?;
     Ok(UploadRow {
         uid,
         record,
+        second_record,
         name,
         order,
         facts,
@@ -39,10 +41,13 @@ pub(super) fn upload(row: &Row<'_>, sealing: &Sealing) -> Result<UploadRow> {
 
 pub(super) fn begin(db: &Connection, uploads: &[(UploadRow, Vec<u8>)]) -> Result<()> {
     for (upload, facts) in uploads {
-        require_record(db, upload.record)?;
+        upload
+            .records()
+            .iter()
+            .try_for_each(|record| require_record(db, record))?;
         change(
             db,
-            "INSERT INTO uploads VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            "INSERT INTO uploads VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             params![
                 upload.uid.0,
                 upload.record.0,
@@ -56,6 +61,7 @@ pub(super) fn begin(db: &Connection, uploads: &[(UploadRow, Vec<u8>)]) -> Result
                 upload.origin.as_str(),
                 upload.begun_at.as_millis(),
                 upload.touched_at.as_millis(),
+                upload.second_record.map(|id| id.0),
             ],
         )?;
     }
@@ -75,8 +81,14 @@ pub(super) fn put_parts(
         }
         change(
             db,
-            "INSERT OR REPLACE INTO parts VALUES (?1, ?2, ?3, ?4)",
-            params![part.uid.0, part.index.0, part.commitment, crc],
+            "INSERT OR REPLACE INTO parts VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                part.uid.0,
+                part.index.0,
+                part.commitment,
+                crc,
+                part.outer_commitment
+            ],
         )?;
     }
     Ok(())
@@ -86,6 +98,7 @@ pub(super) fn part(row: &Row<'_>, uid: ObjectUid, sealing: &Sealing) -> Result<U
     let mut columns = Columns::new("parts", row);
     let index: u32 = columns.value()?;
     let commitment = columns.bytes()?;
+    let outer_commitment = columns.bytes_or_none()?;
     let sealed: Vec<u8> = columns.value()?;
     let what = format!("part {index} of upload {uid}");
     let crc = sealing.open_bytes(&part_aad(uid, index), &what, &sealed)?;
@@ -96,6 +109,7 @@ pub(super) fn part(row: &Row<'_>, uid: ObjectUid, sealing: &Sealing) -> Result<U
         uid,
         index: PartIndex(index),
         commitment,
+        outer_commitment,
         crc64: u64::from_be_bytes(crc),
     })
 }

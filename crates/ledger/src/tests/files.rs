@@ -154,6 +154,7 @@ async fn no_metadata_tag_or_checksum_lies_in_the_clear() {
         kind: tags,
         object_uid: tagged.object_uid,
         record: tagged.record,
+        second_record: None,
         location: tagged.location.clone(),
         sequence: 2,
     };
@@ -167,6 +168,7 @@ async fn no_metadata_tag_or_checksum_lies_in_the_clear() {
     let upload = UploadRow {
         uid: ObjectUid([1; 16]),
         record: record().id,
+        second_record: None,
         name: name("plain-name", "v7"),
         order: order(7),
         facts: facts(9),
@@ -181,6 +183,7 @@ async fn no_metadata_tag_or_checksum_lies_in_the_clear() {
         uid: upload.uid,
         index: PartIndex(0),
         commitment: [5; 32],
+        outer_commitment: None,
         crc64,
     };
     catalog.begin_uploads(vec![upload]).await.unwrap();
@@ -226,4 +229,47 @@ async fn sealed_facts_moved_to_another_row_do_not_open() {
     let sealer = TestSealer::shared();
     let sealed = sealer.seal(b"here", b"facts").unwrap();
     assert!(sealer.open(b"there", &sealed).is_err());
+}
+
+/// A catalog as it was before there were two layers.
+fn set_back_to_one_layer(path: &Path) {
+    let db = Connection::open(path).unwrap();
+    for index in [
+        "versions_inner",
+        "versions_outer",
+        "marks_inner",
+        "marks_outer",
+    ] {
+        db.execute_batch(&format!("DROP INDEX {index}")).unwrap();
+    }
+    for (table, column) in [
+        ("versions", "second_record"),
+        ("marks", "second_record"),
+        ("uploads", "second_record"),
+        ("parts", "outer_commitment"),
+    ] {
+        let sql = format!("ALTER TABLE {table} DROP COLUMN {column}");
+        db.execute_batch(&sql).unwrap();
+    }
+    db.pragma_update(None, "user_version", 3).unwrap();
+}
+
+#[tokio::test]
+async fn a_catalog_from_before_two_layers_is_taken_up_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("catalog.db");
+    let catalog = catalog_at(&path);
+    let commit = Commit {
+        records: vec![record()],
+        versions: vec![version("k", 1)],
+        ..Commit::default()
+    };
+    catalog.commit(commit).await.unwrap();
+    let before = catalog.known(&name("k", "v1")).await.unwrap();
+    drop(catalog);
+    set_back_to_one_layer(&path);
+    let catalog = catalog_at(&path);
+    let row = catalog.known(&name("k", "v1")).await.unwrap();
+    assert_eq!(row, before);
+    assert_eq!(row.unwrap().second_record, None);
 }

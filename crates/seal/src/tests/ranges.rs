@@ -19,7 +19,7 @@ fn position(size: u64) -> impl Strategy<Value = u64> {
 
 proptest! {
     // A failure prints the smallest size and positions that show it; they decide everything.
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn a_range_opens_to_the_bytes_it_names(
@@ -27,16 +27,18 @@ proptest! {
             .prop_flat_map(|size| (Just(size), position(size), position(size)))
     ) {
         let plain = plaintext(size as usize);
-        let sealed = seal(&plain);
-        let opened = open(&sealed).unwrap();
-        let range = a.min(b)..a.max(b);
-        let mut got = Vec::new();
-        opened.read_range(range.clone(), |run| {
-            assert!(!run.is_empty());
-            got.extend_from_slice(run);
-            Ok(())
-        }).unwrap();
-        prop_assert!(got == plain[range.start as usize..range.end as usize], "{size} {range:?}");
+        for suite in [Suite::One, Suite::Two] {
+            let sealed = seal_in(suite, &plain);
+            let opened = open_in(suite, &sealed).unwrap();
+            let range = a.min(b)..a.max(b);
+            let mut got = Vec::new();
+            opened.read_range(range.clone(), |run| {
+                assert!(!run.is_empty());
+                got.extend_from_slice(run);
+                Ok(())
+            }).unwrap();
+            prop_assert!(got == plain[range.start as usize..range.end as usize], "{size} {range:?}");
+        }
     }
 }
 
@@ -55,36 +57,38 @@ fn ranges_beyond_the_object_are_refused() {
 
 #[test]
 fn a_damaged_chunk_is_refused_only_when_it_is_read() {
-    let plain = plaintext(200_000);
-    let mut sealed = seal(&plain);
-    let offset = sealer()
-        .layout()
-        .chunk_offset(sealift_terms::PartIndex(1), 2)
-        .unwrap();
-    sealed[offset as usize + 5] ^= 1;
-    let opened = open(&sealed).unwrap();
-    let chunk = 65_536 + 2 * 16_384;
-    let read = |range| opened.read_range(range, |_| Ok(()));
-    assert!(read(0..chunk).is_ok());
-    assert!(read(chunk + 16_384..200_000).is_ok());
-    assert!(read(chunk + 5..chunk + 6).is_err());
-    assert!(read(chunk - 1..chunk + 1).is_err());
-    assert!(opened.verify().is_err());
-    let mut reader = opened.range(0..200_000).unwrap();
-    let error = loop {
-        match reader.next_run() {
-            Ok(run) => assert!(run.is_some()),
-            Err(error) => break error,
-        }
-    };
-    assert!(matches!(
-        error,
-        SealError::Damaged(crate::Damage::Chunk { part: 1, chunk: 2 })
-    ));
-    assert!(
-        reader.next_run().unwrap().is_none(),
-        "nothing comes after a failure"
-    );
+    for suite in [Suite::One, Suite::Two] {
+        let plain = plaintext(200_000);
+        let mut sealed = seal_in(suite, &plain);
+        let offset = sealer_in(suite)
+            .layout()
+            .chunk_offset(sealift_terms::PartIndex(1), 2)
+            .unwrap();
+        sealed[offset as usize + 5] ^= 1;
+        let opened = open_in(suite, &sealed).unwrap();
+        let chunk = 65_536 + 2 * 16_384;
+        let read = |range| opened.read_range(range, |_| Ok(()));
+        assert!(read(0..chunk).is_ok());
+        assert!(read(chunk + 16_384..200_000).is_ok());
+        assert!(read(chunk + 5..chunk + 6).is_err());
+        assert!(read(chunk - 1..chunk + 1).is_err());
+        assert!(opened.verify().is_err());
+        let mut reader = opened.range(0..200_000).unwrap();
+        let error = loop {
+            match reader.next_run() {
+                Ok(run) => assert!(run.is_some()),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(
+            error,
+            SealError::Damaged(crate::Damage::Chunk { part: 1, chunk: 2 })
+        ));
+        assert!(
+            reader.next_run().unwrap().is_none(),
+            "nothing comes after a failure"
+        );
+    }
 }
 
 #[test]
@@ -96,13 +100,13 @@ fn a_short_range_of_a_large_object_reads_little() {
             self.0.read_exact_at(bytes, offset)
         }
     }
-    let sealed = seal(&plaintext(3_000_000));
-    let metered = Metered(&sealed, AtomicU64::new(0));
-    let opened = Inspected::new(&metered, sealed.len() as u64, &expected())
-        .unwrap()
-        .open(&key())
-        .unwrap();
-    opened.read_range(1_500_000..1_500_010, |_| Ok(())).unwrap();
-    let read = metered.1.load(Ordering::Relaxed);
-    assert!(read < 3 * 16_400, "{read} bytes read");
+    for suite in [Suite::One, Suite::Two] {
+        let sealed = seal_in(suite, &plaintext(3_000_000));
+        let metered = Metered(&sealed, AtomicU64::new(0));
+        let inspected = Inspected::new(&metered, sealed.len() as u64, &expected_in(suite)).unwrap();
+        let opened = with_keys(suite, |keys| inspected.open(keys)).unwrap();
+        opened.read_range(1_500_000..1_500_010, |_| Ok(())).unwrap();
+        let read = metered.1.load(Ordering::Relaxed);
+        assert!(read < 3 * suite.sealed_chunk(), "{read} bytes read");
+    }
 }

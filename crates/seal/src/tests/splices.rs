@@ -55,7 +55,7 @@ fn parts_meta_and_headers_of_another_object_are_refused() {
     let plain = plaintext(SIZE);
     let mut other_header = header();
     other_header.uid = ObjectUid([3; 16]);
-    let other_sealer = ObjectSealer::new(&key(), other_header);
+    let other_sealer = ObjectSealer::new(&key(), other_header).unwrap();
     let ours = seal_with(&sealer(), &meta(SIZE as u64), &plain, &rng);
     let other = seal_with(&other_sealer, &meta(SIZE as u64), &plain, &rng);
     assert_eq!(ours.len(), other.len());

@@ -15,21 +15,31 @@ static VECTORS: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../../../tests/fixtures/slf1.json")).unwrap()
 });
 
+/// Sealed in two layers by another program.
+static IN_TWO_LAYERS: LazyLock<Value> = LazyLock::new(|| {
+    serde_json::from_str(include_str!(
+        "../../../../tests/fixtures/slf1-two-layers.json"
+    ))
+    .unwrap()
+});
+
 struct Vector {
     json: &'static Value,
     name: &'static str,
     size: usize,
     header: Header,
     key: RecordKey,
+    outer_key: Option<RecordKey>,
     plain: Vec<u8>,
 }
 
 fn vectors() -> Vec<Vector> {
-    let array = |json: &'static Value| hex::decode(json.as_str().unwrap()).unwrap();
-    let id = |json| <[u8; 16]>::try_from(array(json)).unwrap();
-    let objects = VECTORS["objects"].as_array().unwrap();
+    let bytes = |json: &'static Value| hex::decode(json.as_str().unwrap()).unwrap();
+    let id = |json| <[u8; 16]>::try_from(bytes(json)).unwrap();
+    let key = |json| RecordKey::new(bytes(json).try_into().unwrap());
+    let of = |set: &'static Value| set["objects"].as_array().unwrap();
+    let objects = of(&VECTORS).iter().chain(of(&IN_TWO_LAYERS));
     objects
-        .iter()
         .map(|json| {
             let name = json["name"].as_str().unwrap();
             let size = json["size"].as_u64().unwrap() as usize;
@@ -42,8 +52,10 @@ fn vectors() -> Vec<Vector> {
                     part_size: PartSize::new(part_size).unwrap(),
                     uid: ObjectUid(id(&json["object_uid_hex"])),
                     record: RecordId(id(&json["key_record_hex"])),
+                    second: json.get("second_record_hex").map(|json| RecordId(id(json))),
                 },
-                key: RecordKey::new(array(&json["record_key_hex"]).try_into().unwrap()),
+                key: key(&json["record_key_hex"]),
+                outer_key: json.get("second_record_key_hex").map(key),
                 plain: hashes("", name).flatten().take(size).collect(),
             }
         })
@@ -59,18 +71,27 @@ fn hashes(prefix: &'static str, name: &'static str) -> impl Iterator<Item = Vec<
 }
 
 impl Vector {
+    fn keys(&self) -> Keys<'_> {
+        match &self.outer_key {
+            None => Keys::one(&self.key),
+            Some(outer) => Keys::two(&self.key, outer),
+        }
+    }
+
     fn seal(&self) -> Vec<u8> {
         let parts = self.header.part_size.parts_of(self.size as u64).unwrap() as usize;
-        let salts = hashes("salt ", self.name).map(|hash| hash[..24].to_vec());
-        let rng = Scripted(Mutex::new(salts.take(parts + 1).collect()));
+        let of_layer = |prefix| hashes(prefix, self.name).map(|hash| hash[..24].to_vec());
+        let (mut inner, mut outer) = (of_layer("salt "), of_layer("outer salt "));
+        let mut salts = std::collections::VecDeque::new();
+        for _ in 0..=parts {
+            salts.extend(self.outer_key.as_ref().and_then(|_| outer.next()));
+            salts.extend(inner.next());
+        }
+        let rng = Scripted(Mutex::new(salts));
         let json = self.json["meta_json"].as_str().unwrap();
         let meta = Meta::parse(json.as_bytes()).unwrap();
-        let sealed = seal_with(
-            &ObjectSealer::new(&self.key, self.header),
-            &meta,
-            &self.plain,
-            &rng,
-        );
+        let sealer = ObjectSealer::new(self.keys(), self.header).unwrap();
+        let sealed = seal_with(&sealer, &meta, &self.plain, &rng);
         assert!(rng.0.lock().unwrap().is_empty(), "{}", self.name);
         sealed
     }
@@ -79,7 +100,7 @@ impl Vector {
 #[test]
 fn every_object_is_sealed_to_the_known_bytes() {
     let vectors = vectors();
-    assert_eq!(vectors.len(), 6);
+    assert_eq!(vectors.len(), 6 + 5);
     for vector in vectors {
         let (sealed, json) = (vector.seal(), vector.json);
         let hex_of = |bytes: &[u8]| hex::encode(bytes);
@@ -100,7 +121,7 @@ fn every_object_opens_to_the_known_plaintext() {
         let sealed = vector.seal();
         let json = vector.json["meta_json"].as_str().unwrap();
         let name = Meta::parse(json.as_bytes()).unwrap().name();
-        let expected = Expected::version(vector.header.uid, vector.header.record, name);
+        let expected = Expected::version(vector.header.uid, vector.header.records(), name);
         let inspected = Inspected::new(&sealed, sealed.len() as u64, &expected).unwrap();
         let parts = vector
             .header
@@ -111,7 +132,7 @@ fn every_object_opens_to_the_known_plaintext() {
             inspected.size_and_parts().unwrap(),
             (vector.size as u64, parts)
         );
-        let opened = inspected.open(&vector.key).unwrap();
+        let opened = inspected.open(vector.keys()).unwrap();
         opened.verify().unwrap();
         let mut plain = Vec::new();
         opened

@@ -10,19 +10,22 @@ use ring::{
 };
 
 use crate::{
-    cobblestone::{Message, PREFIX_BYTES, message_plain_len},
+    Suite,
+    cobblestone::{Message, PREFIX_BYTES},
     key::Dek,
-    part_reader::{open_run, split_prefix},
+    layers::{Layers, Prefix},
+    part_reader::open_run,
 };
 
 fn open(key: &[u8], context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
-    message_plain_len(sealed.len() as u64)?;
+    Suite::One.message_plain_len(sealed.len() as u64)?;
     let (prefix, body) = sealed.split_first_chunk::<PREFIX_BYTES>()?;
-    let (salt, commitment) = split_prefix(prefix)?;
+    let (salts, commitments) = Prefix::read(Suite::One, prefix)?;
     // The format's keys are of 32 bytes by their type.
     let key: [u8; 32] = key.try_into().ok()?;
-    let message = Message::derive(&Dek::from_bytes(&key), &salt, [context, &[], &[]]).ok()?;
-    if !message.commitment().matches(&commitment) {
+    let message = Message::derive(&Dek::from_bytes(&key), &salts.inner, [context, &[], &[]]);
+    let message = Layers::new(message.ok()?, None);
+    if !message.commitments().matches(&commitments) {
         return None;
     }
     let mut body = body.to_vec();

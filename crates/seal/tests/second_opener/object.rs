@@ -4,7 +4,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{
     Refused, bytes_at, crc32c, demand,
-    message::{CHUNK, Message, expand, plain_len, sealed_len},
+    message::{CHUNK, Context, Message, ObjectKeys, expand, plain_len, sealed_len},
     meta::Meta,
 };
 
@@ -17,6 +17,8 @@ const JSON_MAX: u64 = 65_536;
 pub(crate) struct Wanted<'a> {
     pub(crate) uid: [u8; 16],
     pub(crate) record: [u8; 16],
+    /// Zeros of an object in one layer.
+    pub(crate) second: [u8; 16],
     /// Bucket, key and version.
     pub(crate) name: [&'a str; 3],
 }
@@ -25,30 +27,39 @@ pub(crate) struct Wanted<'a> {
 #[derive(Debug)]
 pub(crate) struct Object<'a> {
     stored: &'a [u8],
-    key: [u8; 32],
+    keys: ObjectKeys,
     part_size: u64,
     last_part: u64,
-    commitments: Vec<[u8; 32]>,
+    /// What META says of each part: a commitment a layer.
+    entries: Vec<Vec<u8>>,
     meta: Meta,
 }
 
 impl<'a> Object<'a> {
     /// Opens what a reader without a catalog found, the checks against one left out.
     pub(crate) fn unlisted(stored: &'a [u8], record_key: &[u8; 32]) -> Result<Self, Refused> {
-        Self::open(stored, record_key, None)
+        Self::open(stored, &[*record_key], None)
+    }
+
+    /// The same, with as many record keys as there are layers.
+    pub(crate) fn unlisted_under(
+        stored: &'a [u8],
+        record_keys: &[[u8; 32]],
+    ) -> Result<Self, Refused> {
+        Self::open(stored, record_keys, None)
     }
 
     pub(crate) fn listed(
         stored: &'a [u8],
-        record_key: &[u8; 32],
+        record_keys: &[[u8; 32]],
         wanted: &Wanted<'_>,
     ) -> Result<Self, Refused> {
-        Self::open(stored, record_key, Some(wanted))
+        Self::open(stored, record_keys, Some(wanted))
     }
 
     fn open(
         stored: &'a [u8],
-        record_key: &[u8; 32],
+        record_keys: &[[u8; 32]],
         wanted: Option<&Wanted<'_>>,
     ) -> Result<Self, Refused> {
         // Step 1: the header, before any key is used.
@@ -59,21 +70,33 @@ impl<'a> Object<'a> {
         let record: [u8; 16] = bytes_at(&header, 32)?;
         demand(&header[..8] == b"\x89SLF\r\n\x1a\n", "the header's magic")?;
         demand(header[8] == 1, "the version")?;
-        demand(header[9] == 1, "the suite")?;
+        let layers = match header[9] {
+            1 => 1,
+            2 => 2,
+            _ => return Err(Refused("the suite")),
+        };
+        demand(layers == 1 || stored.len() >= 484, "fewer than 484 bytes")?;
         demand(header[10..12] == [0, 0], "the flags")?;
         demand(
             part_size.is_multiple_of(CHUNK) && (65_536..=67_108_864).contains(&part_size),
             "the part size",
         )?;
-        demand(header[48..64] == [0; 16], "a second record id")?;
+        let second: [u8; 16] = bytes_at(&header, 48)?;
+        demand((second == [0; 16]) == (layers == 1), "a second record id")?;
+        demand(
+            layers == 1 || second != record,
+            "one record for both layers",
+        )?;
         if let Some(wanted) = wanted {
             demand(uid == wanted.uid, "another object")?;
             demand(record == wanted.record, "another key record")?;
+            demand(second == wanted.second, "another second record")?;
         }
 
-        // Step 2: the key.
-        let key = object_key(record_key, &uid);
-        let tag = header_tag(&key, &header);
+        // Step 2: the keys.
+        demand(record_keys.len() as u64 == layers, "not a key a layer")?;
+        let keys = object_keys(record_keys, &uid);
+        let tag = header_tag(&keys, &header);
         demand(bool::from(tag.ct_eq(&header[64..])), "the header tag")?;
 
         // Step 3: the footer.
@@ -91,29 +114,25 @@ impl<'a> Object<'a> {
             "the footer's lengths",
         )?;
         demand((1..=PARTS_MAX).contains(&parts), "the number of parts")?;
-        let meta_plain = plain_len(meta_len)?;
+        let meta_plain = plain_len(layers, meta_len)?;
+        let entry = 32 * layers;
         demand(
-            (4 + 32 * parts..=4 + JSON_MAX + 32 * parts).contains(&meta_plain),
+            (4 + entry * parts..=4 + JSON_MAX + entry * parts).contains(&meta_plain),
             "META's length",
         )?;
         let last_part = meta_at
-            .checked_sub(HEADER as u64 + (parts - 1) * sealed_len(part_size))
+            .checked_sub(HEADER as u64 + (parts - 1) * sealed_len(layers, part_size))
             .ok_or(Refused("no room for the parts"))
-            .and_then(plain_len)?;
+            .and_then(|len| plain_len(layers, len))?;
         demand(last_part < part_size, "the last part's length")?;
 
         // Step 4: META.
-        let context = [
-            b"sealift/v1 meta\0",
-            header.as_slice(),
-            &parts.to_be_bytes(),
-        ]
-        .concat();
+        let context = meta_context(&header, parts);
         let meta = &stored[meta_at as usize..stored.len() - FOOTER];
-        let plain = Message::new(meta, &key, &context)?.whole()?;
+        let plain = Message::new(meta, &keys, &context)?.whole()?;
         let json_len = u64::from(u32::from_be_bytes(bytes_at(&plain, 0)?));
         demand(
-            4 + json_len + 32 * parts == plain.len() as u64,
+            4 + json_len + entry * parts == plain.len() as u64,
             "META is not filled exactly",
         )?;
         let (json, commitments) = plain[4..].split_at(json_len as usize);
@@ -128,16 +147,14 @@ impl<'a> Object<'a> {
                 "another version",
             )?;
         }
-        let commitments = commitments
-            .chunks_exact(32)
-            .map(|entry| bytes_at(entry, 0))
-            .collect::<Result<_, _>>()?;
+        let entries = commitments.chunks_exact(entry as usize);
+        let entries = entries.map(<[u8]>::to_vec).collect();
         Ok(Self {
             stored,
-            key,
+            keys,
             part_size,
             last_part,
-            commitments,
+            entries,
             meta,
         })
     }
@@ -149,7 +166,7 @@ impl<'a> Object<'a> {
     /// The whole plaintext, the last chunk of every part included.
     pub(crate) fn read(&self) -> Result<Vec<u8>, Refused> {
         let mut plain = Vec::new();
-        for index in 0..self.commitments.len() as u64 {
+        for index in 0..self.entries.len() as u64 {
             plain.extend(self.part(index)?.whole()?);
         }
         demand(plain.len() as u64 == self.meta.size, "the plaintext's size")?;
@@ -175,34 +192,60 @@ impl<'a> Object<'a> {
 
     /// Step 5: a part is the one that META commits to.
     fn part(&self, index: u64) -> Result<Message<'_>, Refused> {
-        let full = sealed_len(self.part_size);
+        let layers = self.keys.layers();
+        let full = sealed_len(layers, self.part_size);
         let begin = (HEADER as u64 + index * full) as usize;
-        let last = index + 1 == self.commitments.len() as u64;
+        let last = index + 1 == self.entries.len() as u64;
         let len = if last {
-            sealed_len(self.last_part)
+            sealed_len(layers, self.last_part)
         } else {
             full
         };
         let sealed = &self.stored[begin..begin + len as usize];
         let context = part_context(&self.stored[..HEADER], index);
-        let message = Message::new(sealed, &self.key, &context)?;
-        let entry = self.commitments[index as usize];
+        let message = Message::new(sealed, &self.keys, &context)?;
+        let entry = self.entries[index as usize].as_slice();
         demand(
-            bool::from(message.commitment().ct_eq(&entry)),
+            bool::from(message.entry().ct_eq(entry)),
             "a part that META does not have",
         )?;
         Ok(message)
     }
 }
 
-pub(crate) fn object_key(record_key: &[u8; 32], uid: &[u8; 16]) -> [u8; 32] {
-    expand(record_key, &[b"sealift/v1 object\0", uid])
+/// The object key of each record key, the inner layer's first.
+pub(crate) fn object_keys(record_keys: &[[u8; 32]], uid: &[u8; 16]) -> ObjectKeys {
+    let key = |record_key: &[u8; 32]| expand(record_key, &[b"sealift/v1 object\0", uid]);
+    ObjectKeys {
+        inner: record_keys.first().map(key).unwrap_or_default(),
+        outer: record_keys.get(1).map(key),
+    }
 }
 
-pub(crate) fn header_tag(object_key: &[u8; 32], header: &[u8]) -> [u8; 32] {
-    expand(object_key, &[b"sealift/v1 header\0", &header[..64]])
+pub(crate) fn header_tag(keys: &ObjectKeys, header: &[u8]) -> [u8; 32] {
+    let fields = &header[..64];
+    let share: Option<[u8; 32]> = keys
+        .outer
+        .as_ref()
+        .map(|outer| expand(outer, &[b"sealift/v1 outer header\0", fields]));
+    let share = share.as_ref().map_or(&[][..], |share| share);
+    expand(&keys.inner, &[b"sealift/v1 header\0", fields, share])
 }
 
-pub(crate) fn part_context(header: &[u8], index: u64) -> Vec<u8> {
-    [b"sealift/v1 part\0", header, &index.to_be_bytes()].concat()
+pub(crate) fn part_context(header: &[u8], number: u64) -> Context<'_> {
+    let what = "part";
+    Context {
+        what,
+        header,
+        number,
+    }
+}
+
+pub(crate) fn meta_context(header: &[u8], number: u64) -> Context<'_> {
+    let what = "meta";
+    Context {
+        what,
+        header,
+        number,
+    }
 }

@@ -435,6 +435,7 @@ impl Driver {
             record: RecordId([4; 16]),
             cmk: KeyId::new("key-1").unwrap(),
             cmk_version: "1".to_owned(),
+            second: None,
             region: Region::new("b").unwrap(),
             site: SiteId([2; 16]),
             epoch: self.epoch,
