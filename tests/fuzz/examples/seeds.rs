@@ -9,7 +9,7 @@ use sealift_fuzz::{
     script, seal,
 };
 use sealift_identity::{LeafRequest, RootAuthority};
-use sealift_seal::{Header, Meta, ObjectSealer, RecordKey};
+use sealift_seal::{Header, Keys, Meta, ObjectSealer, RecordKey};
 use sealift_terms::{
     Epoch, ForwardName, ObjectFacts, ObjectUid, PartSize, RecordId, Region, SessionId, SiteId, Timestamp,
 };
@@ -24,8 +24,12 @@ const META: &str = r#"{"bucket":"b","checksum":{"algorithm":"crc64nvme","value":
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut seeds = BTreeMap::<(&str, &str), Vec<u8>>::new();
-    let object = sealed()?;
+    let object = sealed(None)?;
     seeds.insert(("seal", "object"), [&[0], object.as_slice()].concat());
+    let in_two = sealed(Some(RecordId([6; 16])))?;
+    seeds.insert(("seal", "object-in-two-layers"), [&[0], in_two.as_slice()].concat());
+    let forged = [&[3, 0], seal::meta_of(META.as_bytes()).as_slice()].concat();
+    seeds.insert(("seal", "forged-in-two-layers"), forged);
     let meta = [&[1, 0], seal::meta_of(META.as_bytes()).as_slice()].concat();
     seeds.insert(("seal", "forged"), meta);
     seeds.insert(("seal", "meta"), [&[2], META.as_bytes()].concat());
@@ -56,12 +60,18 @@ fn compressed(seeds: &mut BTreeMap<(&str, &str), Vec<u8>>) -> Result<(), Box<dyn
     Ok(())
 }
 
-/// A whole object of two chunks, as sealift seals it.
-fn sealed() -> Result<Vec<u8>, Box<dyn Error>> {
+/// A whole object, as sealift seals it: in two layers, if there is a second record.
+fn sealed(second: Option<RecordId>) -> Result<Vec<u8>, Box<dyn Error>> {
     let header = Header {
         part_size: PartSize::MIN,
         uid: ObjectUid([9; 16]),
         record: RecordId([5; 16]),
+        second,
+    };
+    let (inner, outer) = (RecordKey::new([7; 32]), RecordKey::new([8; 32]));
+    let keys = match second {
+        None => Keys::one(&inner),
+        Some(_) => Keys::two(&inner, &outer),
     };
     let (offer, _) = script::offer(1, 17, 0);
     let facts = ObjectFacts {
@@ -71,12 +81,7 @@ fn sealed() -> Result<Vec<u8>, Box<dyn Error>> {
     let meta = Meta::new(offer.change.name, facts);
     let mut sealed = Vec::new();
     let rng = CountingRng::default();
-    ObjectSealer::new(&RecordKey::new([7; 32]), header).seal_whole(
-        &meta,
-        &[1; 17],
-        &rng,
-        &mut sealed,
-    )?;
+    ObjectSealer::new(keys, header)?.seal_whole(&meta, &[1; 17], &rng, &mut sealed)?;
     Ok(sealed)
 }
 

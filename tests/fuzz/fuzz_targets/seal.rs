@@ -9,12 +9,13 @@ fuzz_target!(|bytes: &[u8]| {
     let mut script = Script(bytes);
     match script.byte() {
         Some(0) => seal::compare(script.0),
-        Some(1) => {
+        Some(kind @ (1 | 3)) => {
             let fields = script.byte().unwrap_or_default();
             let fields = script.bytes(usize::from(fields));
-            seal::compare(&seal::forge(fields, script.0));
+            let layers = if kind == 1 { 1 } else { 2 };
+            seal::compare(&seal::forge(layers, fields, script.0));
         }
-        Some(_) => seal::compare(&seal::forge(&[], &seal::meta_of(script.0))),
+        Some(_) => seal::compare(&seal::forge(1, &[], &seal::meta_of(script.0))),
         None => {}
     }
 });

@@ -146,6 +146,7 @@ pub fn receipt(number: u8) -> Receipt {
         record: RecordId([8; 16]),
         cmk: KeyId::new("key-1").unwrap(),
         cmk_version: "1".into(),
+        second: None,
         region: Region::new("b").unwrap(),
         site: SiteId([9; 16]),
         epoch: Epoch([1; 16]),
