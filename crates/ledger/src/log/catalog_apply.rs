@@ -134,6 +134,9 @@ impl CatalogState {
             VersionKind::Object => {
                 add(&mut sums.objects, 1, sign);
                 add(&mut sums.bytes, row.facts.size, sign);
+                if let Some((_, served)) = self.rows.records.get_mut(&row.record) {
+                    add(&mut served.bytes, row.facts.size, sign);
+                }
             }
             VersionKind::DeleteMarker => add(&mut sums.delete_markers, 1, sign),
         }
@@ -149,8 +152,8 @@ impl CatalogState {
         if sign < 0 {
             file.dead_since = file.dead_since.or(Some(self.at));
         }
-        if let Some((_, objects)) = self.rows.records.get_mut(&record) {
-            add(objects, 1, sign);
+        if let Some((_, served)) = self.rows.records.get_mut(&record) {
+            add(&mut served.objects, 1, sign);
         }
     }
 

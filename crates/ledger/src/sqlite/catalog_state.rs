@@ -19,7 +19,7 @@ use crate::{LedgerError, Result, SiteRow, audit::LeafBody, merkle};
 pub(super) const SCHEMA: Schema = Schema {
     name: "catalog",
     application_id: 0x534c_4354,
-    migrations: &[V1, V2, V3],
+    migrations: &[V1, V2, V3, V4],
 };
 
 const V1: &str = "
@@ -98,6 +98,14 @@ CREATE UNIQUE INDEX quarantine_damaged ON quarantine (bucket, key, version)
 CREATE INDEX quarantine_file ON quarantine (file);
 ALTER TABLE files ADD COLUMN dead_since INTEGER;
 CREATE TABLE scrub (one INTEGER PRIMARY KEY CHECK (one = 1), state TEXT NOT NULL);
+";
+
+/// How many bytes rest under each key record.
+const V4: &str = "
+ALTER TABLE records ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE records SET bytes = sums.bytes
+    FROM (SELECT record, sum(size) AS bytes FROM versions WHERE kind = 0 GROUP BY record) AS sums
+    WHERE sums.record = records.id;
 ";
 
 /// What the catalog's writer keeps between transactions.

@@ -18,6 +18,12 @@ struct InFile {
 }
 
 #[derive(Debug, Clone, Copy, Default)]
+struct UnderRecord {
+    objects: i64,
+    bytes: i64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
 struct InBucket {
     objects: i64,
     bytes: i64,
@@ -28,7 +34,7 @@ struct InBucket {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     files: HashMap<String, InFile>,
-    records: HashMap<RecordId, i64>,
+    records: HashMap<RecordId, UnderRecord>,
     buckets: HashMap<BucketName, InBucket>,
 }
 
@@ -46,7 +52,7 @@ impl Tally {
                 .end
                 .max(location.offset.saturating_add(location.length));
         }
-        *self.records.entry(record).or_default() += sign;
+        self.records.entry(record).or_default().objects += sign;
     }
 
     /// One sealed object moved as it is.
@@ -55,13 +61,22 @@ impl Tally {
         self.sealed(to, record, 1);
     }
 
-    /// One version more or less.
-    pub(super) fn version(&mut self, bucket: &BucketName, kind: VersionKind, size: u64, sign: i64) {
+    /// One version more or less, sealed under `record`.
+    pub(super) fn version(
+        &mut self,
+        bucket: &BucketName,
+        record: RecordId,
+        kind: VersionKind,
+        size: u64,
+        sign: i64,
+    ) {
         let sums = self.buckets.entry(bucket.clone()).or_default();
         match kind {
             VersionKind::Object => {
+                let bytes = sign * i64::try_from(size).unwrap_or(i64::MAX);
                 sums.objects += sign;
-                sums.bytes += sign * i64::try_from(size).unwrap_or(i64::MAX);
+                sums.bytes += bytes;
+                self.records.entry(record).or_default().bytes += bytes;
             }
             VersionKind::DeleteMarker => sums.delete_markers += sign,
         }
@@ -69,9 +84,9 @@ impl Tally {
 
     /// Writes the sums. A record that is not in the catalog is an error.
     pub(super) fn write(self, db: &Connection, at: i64) -> Result<()> {
-        for (record, objects) in self.records {
-            let sql = "UPDATE records SET objects = objects + ?2 WHERE id = ?1";
-            if change(db, sql, params![record.0, objects])? == 0 {
+        for (record, under) in self.records {
+            let sql = "UPDATE records SET objects = objects + ?2, bytes = bytes + ?3 WHERE id = ?1";
+            if change(db, sql, params![record.0, under.objects, under.bytes])? == 0 {
                 return Err(LedgerError::NoSuchRecord(record));
             }
         }
