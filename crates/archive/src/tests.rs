@@ -4,6 +4,7 @@ mod canaries;
 mod compacting;
 mod damage;
 mod failing;
+mod needing;
 mod ordering;
 mod rebuilding;
 mod reserve;
