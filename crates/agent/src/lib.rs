@@ -43,7 +43,7 @@ pub use enrolling::{FirstCertificate, enrol};
 pub use error::{Error, Failure};
 pub use exit::Exit;
 pub use files::raise_file_limit;
-pub use harden::{Confined, confine, forbid_dumps, swap_is_on};
+pub use harden::{Confined, confine, forbid_dumps, lock_memory, swap_is_on};
 pub use logging::start as start_logging;
 pub use metrics::{Metric, Metrics, Series};
 pub use offline::check_offline;
