@@ -48,7 +48,7 @@ pub use logging::start as start_logging;
 pub use metrics::{Metric, Metrics, Series};
 pub use offline::check_offline;
 pub use running::{check_peers, up};
-pub use setup::{CreatedSite, NewSite, create_site};
+pub use setup::{CreatedSite, NewSite, create_site, write_new};
 pub use signals::{Lifecycle, LifecycleHandle, Phase, watch_signals};
 pub use site::{Offline, Remnant, Restoring, rebuild_catalog};
 pub use world::{World, load_peers, open_keystore, root_secret};
