@@ -6,6 +6,7 @@ mod ca;
 mod certs;
 mod check;
 mod hints;
+mod key_life;
 mod keys;
 mod operators;
 mod reach;

@@ -341,7 +341,9 @@ fn identity_headline(error: &IdentityError) -> String {
 
 fn key_exit(error: &KeyError) -> Exit {
     match error {
-        KeyError::KeystoreIo { .. } | KeyError::KeystoreExists { .. } => Exit::Error,
+        KeyError::KeystoreIo { .. } | KeyError::KeystoreExists { .. } | KeyError::KeystoreFull => {
+            Exit::Error
+        }
         KeyError::Throttled { .. } | KeyError::Unavailable { .. } => Exit::TryAgain,
         KeyError::Missing { .. } | KeyError::VersionMissing { .. } => Exit::NotFound,
         _ => Exit::Refused,

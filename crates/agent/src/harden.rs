@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use rustix::{
+    mm::MlockAllFlags,
+    process::{DumpableBehavior, Resource, Rlimit},
+};
 use sealift_forward::Address;
 use sealift_host::{Enforced, Sandbox};
 
@@ -29,6 +32,30 @@ pub fn forbid_dumps() -> io::Result<()> {
     rustix::process::setrlimit(Resource::Core, none)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())
+}
+
+/// Keeps all memory of this process out of swap, where it may lock as much as it likes: a
+/// service with `LimitMEMLOCK=infinity`. With less, what does not fit would be refused to
+/// whatever asks for memory later; then it is not tried. Whether it is locked.
+///
+/// # Errors
+/// What the operating system says.
+pub fn lock_memory() -> io::Result<bool> {
+    if !may_lock_memory() {
+        return Ok(false);
+    }
+    // What is never touched takes no memory for that.
+    let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    rustix::mm::mlockall(all)?;
+    tracing::info!("memory is locked: nothing of it gets into swap");
+    Ok(true)
+}
+
+/// Whether a process with these limits locks its memory.
+pub(crate) fn may_lock_memory() -> bool {
+    rustix::process::getrlimit(Resource::Memlock)
+        .current
+        .is_none()
 }
 
 /// The files that a process is held to, where the kernel can do that.
@@ -150,6 +177,27 @@ pub fn swap_is_on() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_locked_where_all_of_it_may_be() {
+        let before = rustix::process::getrlimit(Resource::Memlock);
+        let all = Rlimit {
+            current: None,
+            maximum: None,
+        };
+        // Only a privileged user may raise it.
+        let is_allowed = rustix::process::setrlimit(Resource::Memlock, all).is_ok();
+        assert_eq!(lock_memory().unwrap(), is_allowed);
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmLck:"));
+        let is_locked = !line.unwrap().contains(" 0 kB");
+        assert_eq!(is_locked, is_allowed, "{line:?}");
+        rustix::mm::munlockall().unwrap();
+        rustix::process::setrlimit(Resource::Memlock, before).unwrap();
+        if before.current.is_some() {
+            assert!(!lock_memory().unwrap(), "with less it is not tried");
+        }
+    }
 
     #[test]
     fn a_hardened_process_leaves_no_core() {

@@ -81,6 +81,12 @@ metrics! {
     CrlChecked = gauge "sealift_crl_checked_expiration_timestamp_seconds" ["identity"] "Until when the revocation lists that a peer is held to are good, in seconds since 1970.";
     KeyCalls = counter "sealift_key_provider_calls_total" [] "Calls to the key provider that wrapped or unwrapped.";
     KeyCallsSaved = counter "sealift_key_provider_calls_saved_total" [] "Calls to the key provider that key records made unnecessary.";
+    KeyUsable = gauge "sealift_key_usable" ["key"] "Whether a key of the embedded keystore can be used: 1 or 0.";
+    KeyRotation = gauge "sealift_key_rotation_due_timestamp_seconds" ["key"] "When a key gets its next version by itself, in seconds since 1970.";
+    KeyOverdue = gauge "sealift_key_rotation_overdue" ["key"] "Whether that time is over: 1 or 0.";
+    KeyDeletion = gauge "sealift_key_deletion_timestamp_seconds" ["key"] "When a key is to be destroyed, in seconds since 1970.";
+    KeyExpiry = gauge "sealift_key_expiration_timestamp_seconds" ["key"] "Until when imported material may be used, in seconds since 1970.";
+    KeysNotBackedUp = gauge "sealift_key_versions_without_backup" [] "Key versions that no verified backup holds.";
     ArchiveVersions = gauge "sealift_archive_versions" ["bucket"] "Versions held, delete markers included.";
     ArchiveBytes = gauge "sealift_archive_bytes" ["bucket"] "Plaintext bytes of the versions held.";
     StoreFree = gauge "sealift_store_free_bytes" [] "Bytes that can still be written where the store is.";
@@ -233,6 +239,12 @@ mod tests {
             "sealift_crl_checked_expiration_timestamp_seconds[identity]",
             "sealift_key_provider_calls_total[]",
             "sealift_key_provider_calls_saved_total[]",
+            "sealift_key_usable[key]",
+            "sealift_key_rotation_due_timestamp_seconds[key]",
+            "sealift_key_rotation_overdue[key]",
+            "sealift_key_deletion_timestamp_seconds[key]",
+            "sealift_key_expiration_timestamp_seconds[key]",
+            "sealift_key_versions_without_backup[]",
             "sealift_archive_versions[bucket]",
             "sealift_archive_bytes[bucket]",
             "sealift_store_free_bytes[]",

@@ -22,6 +22,7 @@ use crate::{
     CheckLine, World,
     bundles::own_bundle,
     config::{CertificatesFrom, Config, Place, Refusal, SourceDirectory},
+    harden::may_lock_memory,
     load_credentials, load_peers,
 };
 
@@ -278,10 +279,14 @@ fn source(config: &Config, source: &SourceDirectory) -> CheckLine {
 
 fn memory() -> CheckLine {
     match crate::swap_is_on() {
+        true if may_lock_memory() => {
+            let found = "swap is on; an agent with these limits keeps its memory out of it";
+            CheckLine::pass("memory", found)
+        }
         true => CheckLine::warn(
             "memory",
             "swap is on: plaintext in memory could be written to it",
-            "turn it off with `swapoff -a`, or encrypt it",
+            "turn it off with `swapoff -a`, encrypt it, or start the agent with LimitMEMLOCK=infinity",
         ),
         false => CheckLine::pass("memory", "no swap"),
     }

@@ -125,7 +125,10 @@ fn make_keys(keystore: &LocalKeystore, config: &Config) -> Result<Vec<KeyDescrip
 }
 
 /// Writes a file that is not there yet, and makes it durable.
-pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+///
+/// # Errors
+/// What the operating system says; what is there already is left alone.
+pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new()
             .write(true)

@@ -5,6 +5,7 @@ mod compacting;
 mod damage;
 mod failing;
 mod layers;
+mod needing;
 mod ordering;
 mod rebuilding;
 mod reserve;

@@ -1,28 +1,35 @@
 //! `sealift keys`: the customer-managed keys of the embedded keystore.
 
 mod backup;
+mod import;
 pub(crate) mod rewrap;
+mod root;
+mod show;
 
 use clap::{Args, Subcommand};
 use sealift_agent::{
     Error, Exit,
     admin::{Keys as Act, Request},
 };
-use sealift_keys::KeyDescription;
-use sealift_terms::KeyAlias;
+use sealift_keys::{KeyChange, KeyLife};
+use sealift_terms::{DeletionDays, KeyAlias, KeyNote, RotationDays};
 
 use super::{ask, rows};
 use crate::{
     cli::Global,
-    output::{self, Outcome, Table},
+    output::{self, Outcome},
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
-    /// List keys, their state and versions, and which of them are backed up
+    /// List keys: state, versions, what rests under each, next rotation, backup
     List,
+    /// Show everything about one key but its material
+    Describe(Named),
     /// Make a key of this site's region
     Create(Create),
+    /// Change the alias, the description or the time between rotations of a key
+    Set(Set),
     /// Give a key a new version, which seals from now on; older ones still open
     Rotate(Rotate),
     /// Stop all use of a key until it is enabled again
@@ -31,6 +38,16 @@ pub(crate) enum Keys {
     Enable(Named),
     /// Wrap key records anew under another key or version; no object is touched
     Rewrap(rewrap::Rewrap),
+    /// Stop all use of a key, and destroy it after 7 to 30 days
+    ScheduleDeletion(ScheduleDeletion),
+    /// Keep a key that was to be destroyed; it is disabled then
+    CancelDeletion(Named),
+    /// Destroy the material of an old version that nothing needs any more
+    Retire(Retire),
+    /// Bring material from a file into a key
+    Import(import::Import),
+    /// Seal the keystore under another root key
+    RekeyRoot(root::RekeyRoot),
     /// Write all keys to a file under a passphrase
     Backup(backup::Backup),
     /// Take back from a backup what is missing here
@@ -45,15 +62,53 @@ pub(crate) struct Create {
     /// The same as ALIAS
     #[arg(long, value_name = "ALIAS", conflicts_with = "name")]
     alias: Option<KeyAlias>,
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    description: Option<KeyNote>,
+    /// How often it gets a new version by itself, 90 to 2560 days
+    #[arg(long, value_name = "DAYS", default_value_t)]
+    rotate_every_days: RotationDays,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true, args = ["alias", "description", "rotate_every_days"])]
+pub(crate) struct Set {
+    /// Id or alias
+    key: String,
+    /// Another human name; buckets are configured with it
+    #[arg(long)]
+    alias: Option<KeyAlias>,
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    description: Option<KeyNote>,
+    /// How often it gets a new version by itself, 90 to 2560 days
+    #[arg(long, value_name = "DAYS")]
+    rotate_every_days: Option<RotationDays>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Rotate {
     /// Id or alias
     key: String,
-    /// Why, for the audit log
+    /// Why, for the audit log and the version
     #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    reason: Option<KeyNote>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScheduleDeletion {
+    /// Id or alias
+    key: String,
+    /// How long it waits, 7 to 30 days
+    #[arg(long, default_value_t)]
+    days: DeletionDays,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Retire {
+    /// Id or alias of the key, and the version
+    #[arg(value_name = "KEY:VERSION", value_parser = key_and_version)]
+    version: (String, String),
 }
 
 #[derive(Debug, Args)]
@@ -62,14 +117,41 @@ pub(crate) struct Named {
     key: String,
 }
 
+fn key_and_version(text: &str) -> Result<(String, String), String> {
+    match text.rsplit_once(':') {
+        Some((key, version)) if !key.is_empty() && !version.is_empty() => {
+            Ok((key.to_owned(), version.to_owned()))
+        }
+        _ => Err("write the key and its version, as in alias/photos:1".to_owned()),
+    }
+}
+
 impl Create {
-    fn alias(&self) -> Result<KeyAlias, Error> {
+    fn act(&self) -> Result<Act, Error> {
         let given = self.name.as_ref().or(self.alias.as_ref());
-        given.cloned().ok_or_else(|| Error::Request {
+        let alias = given.cloned().ok_or_else(|| Error::Request {
             what: "alias",
             found: "none".to_owned(),
             allowed: "a name such as alias/photos".to_owned(),
+        })?;
+        Ok(Act::Create {
+            alias,
+            description: self.description.clone(),
+            rotate_every_days: self.rotate_every_days,
         })
+    }
+}
+
+impl Set {
+    fn act(&self) -> Act {
+        Act::Set {
+            key: self.key.clone(),
+            change: KeyChange {
+                alias: self.alias.clone(),
+                description: self.description.clone(),
+                rotate_every_days: self.rotate_every_days,
+            },
+        }
     }
 }
 
@@ -77,10 +159,10 @@ impl Keys {
     pub(crate) async fn run(&self, global: &Global) -> Outcome {
         let key = |named: &Named| named.key.clone();
         let act = match self {
-            Self::List => Act::List,
-            Self::Create(create) => Act::Create {
-                alias: create.alias()?,
-            },
+            Self::List => return list(global).await,
+            Self::Describe(named) => Act::Describe { key: key(named) },
+            Self::Create(create) => create.act()?,
+            Self::Set(set) => set.act(),
             Self::Rotate(rotate) => Act::Rotate {
                 key: rotate.key.clone(),
                 reason: rotate.reason.clone(),
@@ -88,54 +170,47 @@ impl Keys {
             Self::Disable(named) => Act::Disable { key: key(named) },
             Self::Enable(named) => Act::Enable { key: key(named) },
             Self::Rewrap(rewrap) => return rewrap.run(global).await,
+            Self::ScheduleDeletion(schedule) => Act::ScheduleDeletion {
+                key: schedule.key.clone(),
+                days: schedule.days,
+            },
+            Self::CancelDeletion(named) => Act::CancelDeletion { key: key(named) },
+            Self::Retire(retire) => Act::Retire {
+                key: retire.version.0.clone(),
+                version: retire.version.1.clone(),
+            },
+            Self::Import(import) => import.act()?,
+            Self::RekeyRoot(rekey) => return rekey.run(global).await,
             Self::Backup(backup) => return backup.run(global).await,
             Self::Restore(restore) => return restore.run(global).await,
         };
         let (_site, answers) = ask(global, Request::Keys(act)).await?;
-        let mut table = Table::new(
-            &["ALIAS", "ID", "REGION", "STATE", "VERSION", "BACKUP"],
-            &[4],
-        );
-        rows(answers, |key: KeyDescription| {
-            if global.json {
-                return output::row(true, &key, "");
-            }
-            table.row(cells(&key));
-            Ok(())
+        rows(answers, |key: KeyLife| match global.json {
+            true => output::row(true, &key, ""),
+            false => show::one(&key),
         })
         .await?;
-        if !global.json {
-            shown(&table)?;
-        }
         Ok(Exit::Done)
     }
 }
 
-fn shown(table: &Table) -> Result<(), Error> {
-    match table.is_empty() {
-        true => output::print("no keys: `sealift keys create alias/NAME` makes one"),
-        false => table.print(),
+async fn list(global: &Global) -> Outcome {
+    let (_site, answers) = ask(global, Request::Keys(Act::List)).await?;
+    let mut table = show::table();
+    rows(answers, |key: KeyLife| match global.json {
+        true => output::row(true, &key, ""),
+        false => {
+            show::add(&mut table, &key);
+            Ok(())
+        }
+    })
+    .await?;
+    if global.json {
+        return Ok(Exit::Done);
     }
-}
-
-fn cells(key: &KeyDescription) -> [String; 6] {
-    let alias = key.alias.as_ref().map(ToString::to_string);
-    let missing: Vec<_> = key
-        .versions
-        .iter()
-        .filter(|version| !version.backed_up)
-        .map(|version| version.id.as_str())
-        .collect();
-    let backup = match missing.is_empty() {
-        true => "yes".to_owned(),
-        false => format!("missing: {}", missing.join(", ")),
-    };
-    [
-        alias.unwrap_or_else(|| "-".to_owned()),
-        key.id.to_string(),
-        key.region.to_string(),
-        key.state.to_string(),
-        key.current.clone(),
-        backup,
-    ]
+    match table.is_empty() {
+        true => output::print("no keys: `sealift keys create alias/NAME` makes one")?,
+        false => table.print()?,
+    }
+    Ok(Exit::Done)
 }

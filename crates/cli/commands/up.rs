@@ -19,6 +19,7 @@ impl Up {
         sealift_agent::raise_file_limit().map_err(Error::failed("raising the limit of files"))?;
         let config = global.load()?;
         sealift_agent::start_logging(&config.log);
+        sealift_agent::lock_memory().map_err(Error::failed("locking memory"))?;
         // Before there are threads: each is held to what its maker was.
         let confined = sealift_agent::confine(&config)?;
         let workers = std::thread::available_parallelism().map_or(WORKERS_MIN, usize::from);

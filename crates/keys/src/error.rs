@@ -3,7 +3,9 @@
 use std::{error::Error, io, path::PathBuf};
 
 use sealift_host::SecretFileError;
-use sealift_terms::{AuditUnavailable, KeyAlias, Reason, RecordId, Region};
+use sealift_terms::{
+    AuditUnavailable, KeyAlias, Reason, RecordId, Region, limits::KEYSTORE_BYTES_MAX,
+};
 
 use crate::{KeyState, ProviderKind};
 
@@ -144,6 +146,48 @@ pub enum KeyError {
         /// The alias.
         alias: KeyAlias,
     },
+    /// A key, or a version of one, is still needed: it is not destroyed.
+    #[error("{what} is still needed: {by}")]
+    InUse {
+        /// The key, or the version of it.
+        what: String,
+        /// What needs it.
+        by: String,
+    },
+    /// Material that somebody brings is refused, or is wanted where it is not brought.
+    #[error("key {key} cannot be given this material: {what}")]
+    Imported {
+        /// The CMK.
+        key: String,
+        /// Why.
+        what: &'static str,
+    },
+    /// Another key version would make a keystore that is too large to be opened again.
+    #[error("the keystore is full: it has {} bytes at most", KEYSTORE_BYTES_MAX)]
+    KeystoreFull,
+    /// The keystore does not open, and a copy of it does.
+    #[error("the keystore {} cannot be used; its copy {} is whole", path.display(), copy.display())]
+    KeystoreHasCopy {
+        /// The keystore.
+        path: PathBuf,
+        /// The newest copy that opens.
+        copy: PathBuf,
+        /// What is wrong with the keystore.
+        #[source]
+        source: Box<Self>,
+    },
+    /// The keystore was sealed under another root key since.
+    #[error("{} is sealed under another root key by now, and this is the one before", path.display())]
+    RootKeyBefore {
+        /// The keystore.
+        path: PathBuf,
+    },
+    /// The keystore got another root key, and has not been opened with it yet.
+    #[error("the root key was changed already, and {} is still there", path.display())]
+    RekeyUnsettled {
+        /// What is sealed under the root key before.
+        path: PathBuf,
+    },
     /// There is a keystore already: it is never overwritten.
     #[error("{} already exists", path.display())]
     KeystoreExists {
@@ -260,6 +304,12 @@ impl KeyError {
             | Self::Unsuitable { .. }
             | Self::WornOut { .. }
             | Self::AliasTaken { .. }
+            | Self::InUse { .. }
+            | Self::Imported { .. }
+            | Self::KeystoreFull
+            | Self::KeystoreHasCopy { .. }
+            | Self::RootKeyBefore { .. }
+            | Self::RekeyUnsettled { .. }
             | Self::KeystoreExists { .. }
             | Self::BackupForeign { .. }
             | Self::BackupDiffers { .. }

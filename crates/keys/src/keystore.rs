@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use sealift_seal::RecordKey;
 use sealift_terms::{
-    Clock, Disk, KeyAlias, Region, Rng,
+    Clock, Disk, KeyId, Rng, Timestamp,
     limits::KEYSTORE_BYTES_MAX,
     world::{read_file, replace_file},
 };
@@ -18,17 +18,25 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
-    EncryptionContext, FactsKey, KeyDescription, KeyError, KeyProvider, KeyState, PassphraseCost,
+    EncryptionContext, FactsKey, KeyDescription, KeyError, KeyProvider, PassphraseCost,
     ProviderKind, RootSecret, Wrapped, envelope,
-    keystore::cmk::{Cmk, CmkVersion},
+    keystore::{
+        cmk::{Cmk, CmkVersion},
+        copies::Copies,
+    },
     material::Material,
     xaes::Xaes256Gcm,
 };
 
 mod backup;
 mod cmk;
+mod copies;
+mod import;
+mod life;
+mod rekey;
 
 pub use backup::{Backup, Restored};
+pub use import::Import;
 
 /// The keystore's path within a data directory.
 pub const KEYSTORE_FILE: &str = "keys/keystore.json";
@@ -47,6 +55,18 @@ struct Body {
     /// From which the site's [`FactsKey`] is made.
     facts_secret: Material,
     keys: Vec<Cmk>,
+    /// The number of the last change.
+    #[serde(default)]
+    sequence: u64,
+    /// Copies of older changes hold what was destroyed, or are under an old root key.
+    #[serde(default)]
+    copies_from: u64,
+    /// The change that brought this root key.
+    #[serde(default)]
+    rekeyed_at: u64,
+    /// Keys that were destroyed: no backup brings them back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    destroyed: Vec<KeyId>,
 }
 
 /// The key provider `local`: CMKs in one file, sealed under a root key and
@@ -54,7 +74,7 @@ struct Body {
 pub struct LocalKeystore {
     world: World,
     path: PathBuf,
-    secret: RootSecret,
+    secret: RwLock<RootSecret>,
     cost: PassphraseCost,
     body: RwLock<Arc<Body>>,
     /// Held while a change is made durable, so that changes follow one another.
@@ -82,6 +102,10 @@ impl LocalKeystore {
         let body = Body {
             facts_secret: Material::random(&*rng),
             keys: Vec::new(),
+            sequence: 0,
+            copies_from: 0,
+            rekeyed_at: 0,
+            destroyed: Vec::new(),
         };
         Self::install(World { disk, clock, rng }, path, secret, body)
     }
@@ -89,7 +113,9 @@ impl LocalKeystore {
     /// Opens the keystore at `path`.
     ///
     /// # Errors
-    /// [`KeyError::KeystoreNotAuthentic`] for a wrong root key or an altered file.
+    /// [`KeyError::KeystoreNotAuthentic`] for a wrong root key or an altered file,
+    /// [`KeyError::KeystoreHasCopy`] when a copy of it opens, [`KeyError::RootKeyBefore`]
+    /// for the root key that it was sealed under before.
     pub fn open(
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
@@ -97,9 +123,9 @@ impl LocalKeystore {
         path: &Path,
         secret: RootSecret,
     ) -> Result<Self, KeyError> {
-        let file =
-            read_file(&*disk, path, KEYSTORE_BYTES_MAX).map_err(|source| io(path, source))?;
-        let body = parse(&secret, &path.display().to_string(), &file)?;
+        let file = read_file(&*disk, path, KEYSTORE_BYTES_MAX).map_err(|source| io(path, source));
+        let body = file.and_then(|file| parse(&secret, &path.display().to_string(), &file));
+        let body = body.map_err(|error| told_better(&*disk, path, &secret, error))?;
         // A change that failed at its very last step is seen, and not durable: what would be
         // sealed under its new version would not open after a power loss.
         let folder = path.parent().unwrap_or(Path::new("."));
@@ -112,82 +138,12 @@ impl LocalKeystore {
         ))
     }
 
-    /// Makes a CMK of `region` with one version.
-    ///
-    /// # Errors
-    /// [`KeyError::AliasTaken`], or what the disk says.
-    pub fn create_key(
-        &self,
-        alias: Option<KeyAlias>,
-        region: Region,
-    ) -> Result<KeyDescription, KeyError> {
-        let (rng, now) = (&*self.world.rng, self.world.clock.now());
-        self.change(|body| {
-            if let Some(alias) = &alias
-                && body.find(alias.as_str()).is_some()
-            {
-                return Err(KeyError::AliasTaken {
-                    alias: alias.clone(),
-                });
-            }
-            let cmk = Cmk::new(alias.clone(), region.clone(), now, rng)?;
-            let description = cmk.describe();
-            body.keys.push(cmk);
-            Ok(description)
-        })
-    }
-
-    /// Gives a CMK a new version, which wraps from now on; older ones still unwrap.
-    ///
-    /// # Errors
-    /// [`KeyError::Missing`], [`KeyError::StateForbids`] unless enabled, or what the disk says.
-    pub fn rotate(&self, key: &str) -> Result<KeyDescription, KeyError> {
-        let (rng, now) = (&*self.world.rng, self.world.clock.now());
-        self.change(|body| {
-            let cmk = body.find_mut(key)?;
-            if !cmk.state.is_usable() {
-                return Err(cmk.forbids("rotated"));
-            }
-            cmk.versions
-                .push(CmkVersion::new(cmk.versions.len(), now, rng));
-            Ok(cmk.describe())
-        })
-    }
-
-    /// Lets a disabled CMK be used again.
-    ///
-    /// # Errors
-    /// [`KeyError::Missing`], [`KeyError::StateForbids`], or what the disk says.
-    pub fn enable(&self, key: &str) -> Result<KeyDescription, KeyError> {
-        self.change(|body| {
-            let cmk = body.find_mut(key)?;
-            if !cmk.state.can_be_enabled() {
-                return Err(cmk.forbids("enabled"));
-            }
-            cmk.state = KeyState::Enabled;
-            Ok(cmk.describe())
-        })
-    }
-
-    /// Stops all use of a CMK until it is enabled again.
-    ///
-    /// # Errors
-    /// [`KeyError::Missing`], [`KeyError::StateForbids`], or what the disk says.
-    pub fn disable(&self, key: &str) -> Result<KeyDescription, KeyError> {
-        self.change(|body| {
-            let cmk = body.find_mut(key)?;
-            if !cmk.state.can_be_disabled() {
-                return Err(cmk.forbids("disabled"));
-            }
-            cmk.state = KeyState::Disabled;
-            Ok(cmk.describe())
-        })
-    }
-
     /// Every CMK, in the order they were made.
     #[must_use]
     pub fn list(&self) -> Vec<KeyDescription> {
-        self.body().keys.iter().map(Cmk::describe).collect()
+        let now = self.world.clock.now();
+        let body = self.body();
+        body.keys.iter().map(|cmk| cmk.describe(now)).collect()
     }
 
     /// The key for small facts in this site's databases.
@@ -227,7 +183,7 @@ impl LocalKeystore {
         Self {
             world,
             path: path.to_owned(),
-            secret,
+            secret: RwLock::new(secret),
             cost: PassphraseCost::default(),
             body: RwLock::new(Arc::new(body)),
             changing: Mutex::new(()),
@@ -240,12 +196,36 @@ impl LocalKeystore {
 
     /// Changes a copy, makes it durable, then lets everyone see it.
     fn change<T>(&self, act: impl FnOnce(&mut Body) -> Result<T, KeyError>) -> Result<T, KeyError> {
+        self.change_under(None, act)
+    }
+
+    /// The same, and seals it under another root key.
+    fn change_under<T>(
+        &self,
+        other: Option<RootSecret>,
+        act: impl FnOnce(&mut Body) -> Result<T, KeyError>,
+    ) -> Result<T, KeyError> {
         let _one_at_a_time = self.changing.lock();
+        let disk = &*self.world.disk;
+        let copies = Copies::of(disk, &self.path)?;
         let mut body = Body::clone(&self.body());
+        body.sequence = copies.next_number(body.sequence);
         let answer = act(&mut body)?;
-        let file = encode(&self.secret, self.cost, &*self.world.rng, &body)?;
-        replace_file(&*self.world.disk, &self.path, &file)
-            .map_err(|source| io(&self.path, source))?;
+        let is_other = other.is_some();
+        let secret = other.unwrap_or_else(|| self.secret.read().clone());
+        let file = encode(&secret, self.cost, &*self.world.rng, &body)?;
+        if is_other {
+            // Nothing else has shown yet that this root key opens anything.
+            parse(&secret, "the keystore under its new root key", &file)?;
+        }
+        if file.len() > KEYSTORE_BYTES_MAX {
+            return Err(KeyError::KeystoreFull);
+        }
+        // The copy first: what takes its place later is never newer than all copies. One
+        // of a change that then fails holds nothing that was ever used.
+        copies.add(disk, body.sequence, body.copies_from, &file)?;
+        replace_file(disk, &self.path, &file).map_err(|source| io(&self.path, source))?;
+        *self.secret.write() = secret;
         *self.body.write() = Arc::new(body);
         Ok(answer)
     }
@@ -261,22 +241,22 @@ impl Body {
         found.ok_or_else(|| missing(key))
     }
 
-    fn usable(&self, key: &str) -> Result<&Cmk, KeyError> {
+    fn usable(&self, key: &str, now: Timestamp) -> Result<&Cmk, KeyError> {
         let cmk = self.find(key).ok_or_else(|| missing(key))?;
-        if cmk.state.is_usable() {
-            Ok(cmk)
-        } else {
-            Err(KeyError::NotUsable {
+        match cmk.state_at(now) {
+            state if state.is_usable() => Ok(cmk),
+            state => Err(KeyError::NotUsable {
                 key: key.to_owned(),
-                state: cmk.state,
-            })
+                state,
+            }),
         }
     }
 
-    /// More than its JSON can take: a CMK is 256 bytes of alias and as much again.
+    /// More than its JSON can take: a CMK is 256 bytes of alias, as many of description, of
+    /// which each may be written as two, and as much again; a version the same without alias.
     fn json_len_max(&self) -> usize {
         let versions: usize = self.keys.iter().map(|cmk| cmk.versions.len()).sum();
-        256 + 1024 * self.keys.len() + 256 * versions
+        512 + 2048 * self.keys.len() + 1024 * versions + 64 * self.destroyed.len()
     }
 }
 
@@ -289,7 +269,7 @@ impl KeyProvider for LocalKeystore {
     async fn describe(&self, key: &str) -> Result<KeyDescription, KeyError> {
         let body = self.body();
         let cmk = body.find(key).ok_or_else(|| missing(key))?;
-        Ok(cmk.describe())
+        Ok(cmk.describe(self.world.clock.now()))
     }
 
     async fn wrap(
@@ -299,9 +279,9 @@ impl KeyProvider for LocalKeystore {
         context: &EncryptionContext,
     ) -> Result<Wrapped, KeyError> {
         let body = self.body();
-        let cmk = body.usable(key)?;
+        let cmk = body.usable(key, self.world.clock.now())?;
         let version = cmk.current().ok_or_else(|| missing(key))?;
-        let kek = Xaes256Gcm::new(version.material.expose());
+        let kek = Xaes256Gcm::new(exposed(cmk, version)?);
         Ok(Wrapped {
             provider: ProviderKind::Local,
             cmk: cmk.id.clone(),
@@ -317,7 +297,7 @@ impl KeyProvider for LocalKeystore {
     ) -> Result<RecordKey, KeyError> {
         wrapped.is_of(ProviderKind::Local)?;
         let body = self.body();
-        let cmk = body.usable(wrapped.cmk.as_str())?;
+        let cmk = body.usable(wrapped.cmk.as_str(), self.world.clock.now())?;
         let version =
             cmk.version(&wrapped.cmk_version)
                 .ok_or_else(|| KeyError::VersionMissing {
@@ -327,12 +307,46 @@ impl KeyProvider for LocalKeystore {
         let mismatch = || KeyError::ContextMismatch {
             expected: context.to_string(),
         };
-        let kek = Xaes256Gcm::new(version.material.expose());
+        let kek = Xaes256Gcm::new(exposed(cmk, version)?);
         let bytes = kek
             .open(&context.aad(), &wrapped.bytes)
             .map_err(|_| mismatch())?;
         let bytes: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| mismatch())?;
         Ok(RecordKey::new(*bytes))
+    }
+}
+
+/// The material of a version that has some.
+fn exposed<'a>(cmk: &Cmk, version: &'a CmkVersion) -> Result<&'a [u8; 32], KeyError> {
+    let material = version.material.as_ref().map(Material::expose);
+    material.ok_or_else(|| KeyError::VersionMissing {
+        key: cmk.id.to_string(),
+        version: version.id.clone(),
+    })
+}
+
+/// What can be done about a keystore that does not open, where that is known.
+fn told_better(disk: &dyn Disk, path: &Path, secret: &RootSecret, error: KeyError) -> KeyError {
+    let is_about_the_file = match &error {
+        KeyError::KeystoreIo { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        KeyError::KeystoreNotAuthentic { .. } | KeyError::KeystoreFormat { .. } => true,
+        _ => false,
+    };
+    if !is_about_the_file {
+        return error;
+    }
+    let path = path.to_owned();
+    if rekey::is_before(disk, &path, secret) {
+        return KeyError::RootKeyBefore { path };
+    }
+    let copies = Copies::of(disk, &path).ok();
+    match copies.and_then(|copies| copies.newest_whole(disk, secret)) {
+        Some(copy) => KeyError::KeystoreHasCopy {
+            path,
+            copy,
+            source: Box::new(error),
+        },
+        None => error,
     }
 }
 

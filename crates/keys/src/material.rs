@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ring::digest::{Context, SHA256};
 use sealift_terms::Rng;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -30,6 +31,23 @@ impl Material {
         Zeroizing::new(hex::encode(self.0.as_slice()))
     }
 
+    /// Equal for equal material; nothing else can be told from it, as the material is 32
+    /// random bytes. The first 16 bytes of SHA-256 over a label and the material, in hex.
+    pub(crate) fn fingerprint(&self) -> String {
+        let mut hash = Context::new(&SHA256);
+        hash.update(b"sealift/v1 key fingerprint");
+        hash.update(self.0.as_slice());
+        let digest = hash.finish();
+        hex::encode(
+            digest
+                .as_ref()
+                .iter()
+                .take(16)
+                .copied()
+                .collect::<Vec<u8>>(),
+        )
+    }
+
     pub(crate) fn expose(&self) -> &[u8; 32] {
         &self.0
     }
@@ -46,6 +64,33 @@ impl From<[u8; 32]> for Material {
 impl fmt::Debug for Material {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Material(..)")
+    }
+}
+
+/// Material on its way into a keystore: never shown, zeroized.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ImportedMaterial(pub(crate) Material);
+
+impl ImportedMaterial {
+    /// From 64 hex digits, with white space around them.
+    #[must_use]
+    pub fn from_hex(text: &[u8]) -> Option<Self> {
+        Material::from_hex(text.trim_ascii()).map(Self)
+    }
+}
+
+impl PartialEq for ImportedMaterial {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.expose() == other.0.expose()
+    }
+}
+
+impl Eq for ImportedMaterial {}
+
+impl fmt::Debug for ImportedMaterial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ImportedMaterial(..)")
     }
 }
 

@@ -53,6 +53,15 @@ impl KeyState {
         matches!(self, Self::Enabled | Self::Disabled)
     }
 
+    /// Whether its deletion may be scheduled as it is.
+    #[must_use]
+    pub const fn can_be_deleted(self) -> bool {
+        matches!(
+            self,
+            Self::Enabled | Self::Disabled | Self::PendingImport | Self::Unavailable
+        )
+    }
+
     /// Whether an operator may disable it as it is.
     #[must_use]
     pub const fn can_be_disabled(self) -> bool {
@@ -95,5 +104,6 @@ mod tests {
             assert_eq!(json, format!("\"{state}\""));
         }
         assert!(!KeyState::PendingDeletion.can_be_enabled());
+        assert!(!KeyState::PendingDeletion.can_be_deleted());
     }
 }

@@ -301,6 +301,8 @@ pub struct KeyUse {
     pub records: u64,
     /// Versions and marks sealed under those records.
     pub objects: u64,
+    /// Bytes of plaintext of those versions.
+    pub bytes: u64,
 }
 
 /// An unfinished object of more than one part.

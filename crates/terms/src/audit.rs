@@ -90,6 +90,20 @@ kinds! {
     KeyRotated = "key.rotated",
     /// A key changed its state.
     KeyStateChanged = "key.state_changed",
+    /// A key's alias, description or times were changed.
+    KeyChanged = "key.changed",
+    /// Material was imported into a key.
+    KeyImported = "key.imported",
+    /// The time of imported material is over: it was forgotten.
+    KeyMaterialExpired = "key.material_expired",
+    /// The material of an old version of a key was destroyed.
+    KeyVersionRetired = "key.version_retired",
+    /// A key was destroyed after its time.
+    KeyDestroyed = "key.destroyed",
+    /// A key, or a version of one, was not destroyed because something still needs it.
+    KeyDestructionRefused = "key.destruction_refused",
+    /// The keystore was sealed under another root key.
+    RootKeyChanged = "keystore.root_key_changed",
     /// Keys were backed up or restored.
     KeyBackup = "key.backup",
     /// A certificate was issued.

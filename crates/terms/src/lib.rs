@@ -19,6 +19,7 @@
 pub mod audit;
 pub mod change;
 pub mod checksum;
+pub mod days;
 pub mod id;
 pub mod identity;
 pub mod limits;
@@ -35,11 +36,12 @@ pub mod world;
 pub use audit::{Audit, AuditKind, AuditRecord, AuditUnavailable};
 pub use change::{Change, ChangeKind, ObjectFacts, VersionName};
 pub use checksum::{Checksum, ChecksumAlgorithm};
+pub use days::{DeletionDays, RotationDays};
 pub use id::{Epoch, ObjectUid, RecordId, RecordIds, SessionId, SiteId, TransferId};
 pub use identity::Identity;
 pub use name::{
-    BucketName, ForwardName, KeyAlias, KeyId, NameError, ObjectKey, PeerName, Region, RuleName,
-    SiteName, VersionId,
+    BucketName, ForwardName, KeyAlias, KeyId, KeyNote, NameError, ObjectKey, PeerName, Region,
+    RuleName, SiteName, VersionId,
 };
 pub use networks::{Network, Networks};
 pub use order::Order;

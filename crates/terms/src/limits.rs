@@ -119,6 +119,24 @@ pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(86_400);
 pub const CERTIFICATE_LIFE_MAX: Duration = Duration::from_secs(47 * 86_400);
 /// How far a peer's clock may be ahead before its changes are held.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
+/// A description of a key, or why it was rotated.
+pub const KEY_NOTE_BYTES_MAX: usize = 256;
+/// The shortest time between rotations of a key by itself, in days.
+pub const KEY_ROTATION_DAYS_MIN: u16 = 90;
+/// The longest time between rotations of a key by itself, in days.
+pub const KEY_ROTATION_DAYS_MAX: u16 = 2560;
+/// Days between rotations of a key unless something else is asked for.
+pub const KEY_ROTATION_DAYS_DEFAULT: u16 = 365;
+/// The shortest time that a key waits for its deletion, in days.
+pub const KEY_DELETION_DAYS_MIN: u16 = 7;
+/// The longest time that a key waits for its deletion, in days; what it waits for unless
+/// something else is asked for.
+pub const KEY_DELETION_DAYS_MAX: u16 = 30;
+/// Copies of the keystore that are kept, one of each of the last changes.
+pub const KEYSTORE_COPIES_MAX: usize = 16;
+/// A version of a key is not destroyed before its successor is as old as this: what was
+/// begun under it is known to the catalog by then.
+pub const KEY_VERSION_SETTLES: Duration = Duration::from_secs(600);
 /// A bucket's key record serves objects for this long at most.
 pub const RECORD_LIFE_MAX: Duration = Duration::from_secs(3600);
 /// A bucket's key record serves this many objects at most (2^20).

@@ -161,6 +161,11 @@ name!(
     |s| is_printable(s, 256)
 );
 name!(
+    /// What people write about a customer-managed key: its description, or why it was rotated.
+    KeyNote, "note about a key", "1 to 256 bytes of UTF-8 without control characters",
+    |s| !s.is_empty() && s.len() <= limits::KEY_NOTE_BYTES_MAX && !s.chars().any(char::is_control)
+);
+name!(
     /// The key of an object: UTF-8, compared as bytes, never normalised.
     ObjectKey, "object key", "1 to 1,024 bytes of UTF-8 without NUL",
     |s| !s.is_empty() && s.len() <= limits::OBJECT_KEY_BYTES_MAX && !s.contains('\0')

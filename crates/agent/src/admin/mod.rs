@@ -28,13 +28,13 @@ pub use audit::{AuditReport, ReadAudit};
 pub use authority::{KnownRow, Revoke, RevokedRow, RolloverReport, RolloverStep, TakeStep};
 pub use batch::{Reseal, ResealResult, ResealRow, Rewrap, RewrapFailed, RewrapRow, RewrapSummary};
 pub use client::Client;
-pub use keys::{KeyVersions, Keys, KeysRestored};
+pub use keys::{KeyVersions, Keys, KeysRestored, NewRootKey, RootKeyChanged};
 pub use operations::{Actor, Operations};
 pub use reach::{OpenSite, Reached};
 pub use report::{
     Alarm, BucketReport, CertificateFacts, CertificateRow, Count, DeniedRow, Explanation, Finding,
-    ForwardReport, ObjectRow, PeerReport, QuarantinedRow, Readiness, Rebuilt, Retried, RuleReport,
-    ScrubReport, Sealing, SourceReport, StatusCount, StatusReport, UnderWay, VerifyRow,
+    ForwardReport, KeyReport, ObjectRow, PeerReport, QuarantinedRow, Readiness, Rebuilt, Retried,
+    RuleReport, ScrubReport, Sealing, SourceReport, StatusCount, StatusReport, UnderWay, VerifyRow,
     VerifySummary,
 };
 pub use request::{Check, Deny, Get, Ls, Named, Request, Retry, Scrub, Verify};

@@ -1,9 +1,10 @@
 //! What an agent answers with: the rows of `--json`, in the words of the vocabulary.
 
+use sealift_keys::KeyState;
 use sealift_terms::{
-    BucketName, ChangeKind, Epoch, ForwardName, Identity, KeyId, ObjectKey, ObjectUid, PeerName,
-    Reason, RecordId, Region, RuleName, SecondKey, SessionFacts, SiteId, SiteName, Status,
-    Timestamp, VersionId,
+    BucketName, ChangeKind, Epoch, ForwardName, Identity, KeyAlias, KeyId, ObjectKey, ObjectUid,
+    PeerName, Reason, RecordId, Region, RuleName, SecondKey, SessionFacts, SiteId, SiteName,
+    Status, Timestamp, VersionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +59,9 @@ pub struct StatusReport {
     pub sources: Vec<SourceReport>,
     /// What is archived here.
     pub buckets: Vec<BucketReport>,
+    /// The keys of the embedded keystore.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyReport>,
     /// The other agents.
     pub peers: Vec<PeerReport>,
     /// Forwards and targets with their streams, since the agent started.
@@ -295,6 +299,33 @@ pub struct BucketReport {
     /// Why a key of it cannot be used, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+}
+
+/// One key of the embedded keystore, and what will become of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyReport {
+    /// Its id.
+    pub id: KeyId,
+    /// Its human name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<KeyAlias>,
+    /// Its state.
+    pub state: KeyState,
+    /// The version that wraps.
+    pub version: String,
+    /// Versions that no verified backup holds.
+    pub without_backup: u64,
+    /// When it gets its next version by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_rotation: Option<Timestamp>,
+    /// Whether that time is over.
+    pub overdue: bool,
+    /// When it is to be destroyed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_at: Option<Timestamp>,
+    /// Until when its imported material may be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
 }
 
 /// One other agent.

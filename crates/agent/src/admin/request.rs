@@ -310,10 +310,11 @@ fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
 
 #[cfg(test)]
 mod tests {
-    use sealift_terms::KeyId;
+    use sealift_keys::ImportedMaterial;
+    use sealift_terms::{DeletionDays, KeyId, RotationDays};
 
     use super::*;
-    use crate::admin::KeyVersions;
+    use crate::admin::{KeyVersions, NewRootKey};
 
     #[test]
     fn requests_survive_a_round_trip() {
@@ -365,6 +366,26 @@ mod tests {
                 key: "alias/a".to_owned(),
                 reason: None,
             }),
+            Request::Keys(Keys::Create {
+                alias: "alias/a".parse().unwrap(),
+                description: "of the photos".parse().ok(),
+                rotate_every_days: RotationDays::default(),
+            }),
+            Request::Keys(Keys::ScheduleDeletion {
+                key: "alias/a".to_owned(),
+                days: DeletionDays::new(7).unwrap(),
+            }),
+            Request::Keys(Keys::Import {
+                key: "alias/a".parse().unwrap(),
+                material: ImportedMaterial::from_hex(&[b'a'; 64]).unwrap(),
+                expires: None,
+                new_version: true,
+                description: None,
+            }),
+            Request::Keys(Keys::RekeyRoot(NewRootKey {
+                file: "/root.key".into(),
+                is_passphrase: false,
+            })),
             Request::Keys(Keys::BackedUp(KeyVersions {
                 versions: vec![(KeyId::new("key-1").unwrap(), "2".to_owned())],
             })),
@@ -386,6 +407,15 @@ mod tests {
                 Request::parse("ls", body.as_bytes()),
                 Err(Error::Request { .. })
             ));
+        }
+        for body in [
+            r#"{"act":"schedule-deletion","key":"k","days":6}"#,
+            r#"{"act":"create","alias":"a","rotate_every_days":3000}"#,
+            r#"{"act":"rotate","key":"k","reason":"two\nlines"}"#,
+            r#"{"act":"import","key":"a","material":"00"}"#,
+        ] {
+            let parsed = Request::parse("keys", body.as_bytes());
+            assert!(matches!(parsed, Err(Error::Request { .. })), "{body}");
         }
         let long = vec![b' '; limits::ADMIN_BODY_BYTES_MAX + 1];
         assert!(Request::parse("status", &long).is_err());

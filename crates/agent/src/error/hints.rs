@@ -5,7 +5,7 @@ use std::{error::Error as StdError, io};
 use sealift_archive::ArchiveError;
 use sealift_host::SecretFileError;
 use sealift_identity::IdentityError;
-use sealift_keys::{KeyError, KeyName, ProviderKind};
+use sealift_keys::{KeyError, KeyName, KeyState, ProviderKind};
 use sealift_ledger::LedgerError;
 
 /// What is said of an object that is asked for where it is not archived but sent.
@@ -101,6 +101,30 @@ fn key_hint(error: &KeyError) -> &'static str {
         }
         KeyError::SecretFile(_) | KeyError::RootKey { .. } => {
             "give the file that was made with the keystore, readable by its owner alone (mode 600)"
+        }
+        KeyError::NotUsable { state, .. } | KeyError::StateForbids { state, .. }
+            if *state == KeyState::PendingImport =>
+        {
+            "bring its material again: `sealift keys import KEY`"
+        }
+        KeyError::InUse { .. } => {
+            "`sealift keys list` counts what rests under each version; a bucket is given another key \
+             in the configuration"
+        }
+        KeyError::Imported { .. } => {
+            "`sealift keys describe KEY` shows the fingerprints of what it had; `sealift keys import \
+             --new-version` brings another version"
+        }
+        KeyError::KeystoreFull => "retire old versions with `sealift keys retire KEY:VERSION`",
+        KeyError::KeystoreHasCopy { .. } => {
+            "stop the agent and copy that file over keystore.json, then see `sealift keys list`; it \
+             holds everything up to the last change that was kept"
+        }
+        KeyError::RootKeyBefore { .. } => {
+            "name the new root key in [keys]; the one before is good for nothing any more"
+        }
+        KeyError::RekeyUnsettled { .. } => {
+            "name the new root key in [keys] and start the agent again first"
         }
         KeyError::KeystoreExists { .. } => {
             "move the keystore that is there elsewhere if another one is to take its place"

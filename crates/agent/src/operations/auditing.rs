@@ -23,8 +23,7 @@ impl SiteOperations {
 
     /// Waits until all that was put on record is durable.
     pub(super) async fn audit_durable(&self) -> Result<(), Error> {
-        let flushed = self.site.audit.flush().await;
-        flushed.map_err(Error::failed("writing the audit log"))
+        self.site.audit_durable().await
     }
 
     async fn leaves(&self, mut next: u64, end: u64, answer: &Answer) -> Result<(), Error> {

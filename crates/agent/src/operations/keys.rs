@@ -1,19 +1,21 @@
 //! `keys`: looking at the keys of the embedded keystore, and changing them.
 
-use std::sync::Arc;
+mod backups;
 
-use bytes::Bytes;
-use sealift_keys::{KeyDescription, KeyError, LocalKeystore, StretchedPassphrase};
-use sealift_terms::{AuditKind, AuditRecord};
+use sealift_keys::{
+    Held, Import, KeyDescription, KeyError, KeyLife, KeyName, LocalKeystore, NewKey, ProviderKind,
+    RootSecret,
+};
+use sealift_ledger::KeyUse;
+use sealift_terms::{AuditKind, AuditRecord, KeyNote};
 
 use super::SiteOperations;
 use crate::{
     Error,
-    admin::{Actor, Answer, KeyVersions, Keys, KeysRestored},
+    admin::{Actor, Answer, Keys, NewRootKey, RootKeyChanged},
+    config::Bucket,
+    site::about_key,
 };
-
-/// Bytes of a backup that are sent at once.
-const PIECE_BYTES: usize = 1 << 20;
 
 impl SiteOperations {
     pub(super) async fn keys(
@@ -22,151 +24,272 @@ impl SiteOperations {
         actor: &Actor,
         answer: &Answer,
     ) -> Result<(), Error> {
-        let region = self.site.config.site.region.clone();
         let changed = match keys {
-            Keys::List => {
-                for key in self.site.keystore.list() {
-                    answer.row(&key).await?;
-                }
-                return Ok(());
+            Keys::List => return self.list_keys(answer).await,
+            Keys::Describe { key } => {
+                return answer
+                    .row(&self.counted(self.site.keystore.life(&key)?).await?)
+                    .await;
             }
             Keys::Backup { passphrase } => return self.back_up(passphrase, actor, answer).await,
             Keys::BackedUp(held) => return self.backed_up(held, actor, answer).await,
             Keys::Restore { passphrase, backup } => {
                 return self.take_back(passphrase, backup, actor, answer).await;
             }
-            Keys::Create { alias } => {
-                let act = move |keystore: &LocalKeystore| keystore.create_key(Some(alias), region);
-                self.changed(AuditKind::KeyCreated, None, actor, act).await
+            Keys::RekeyRoot(new) => return self.rekey_root(new, actor, answer).await,
+            Keys::ScheduleDeletion { key, days } => {
+                self.hold_no_bucket(&key)?;
+                let act = move |keystore: &LocalKeystore| keystore.schedule_deletion(&key, days);
+                self.changed(AuditKind::KeyStateChanged, actor, act).await
             }
-            Keys::Rotate { key, reason } => {
-                let act = move |keystore: &LocalKeystore| keystore.rotate(&key);
-                self.changed(AuditKind::KeyRotated, reason, actor, act)
-                    .await
+            Keys::Set { key, change } => {
+                if change.alias.is_some() {
+                    self.hold_alias_unused(&key)?;
+                }
+                let act = move |keystore: &LocalKeystore| keystore.set(&key, change);
+                self.changed(AuditKind::KeyChanged, actor, act).await
+            }
+            Keys::Retire { key, version } => self.retire(key, version, actor).await,
+            Keys::Rotate { key, reason } => self.rotate(key, reason, actor).await,
+            simple => self.change_simply(simple, actor).await,
+        };
+        let life = self.site.keystore.life(changed?.id.as_str())?;
+        answer.row(&self.counted(life).await?).await
+    }
+
+    /// What needs no look at anything but the keystore.
+    async fn change_simply(&self, keys: Keys, actor: &Actor) -> Result<KeyDescription, Error> {
+        let region = self.site.config.site.region.clone();
+        let named = |alias| NewKey {
+            alias: Some(alias),
+            ..NewKey::of(region)
+        };
+        match keys {
+            Keys::Create {
+                alias,
+                description,
+                rotate_every_days,
+            } => {
+                let new = NewKey {
+                    description,
+                    rotate_every_days,
+                    ..named(alias)
+                };
+                let act = move |keystore: &LocalKeystore| keystore.create_new(new);
+                self.changed(AuditKind::KeyCreated, actor, act).await
+            }
+            Keys::Import {
+                key,
+                material,
+                expires,
+                new_version,
+                description,
+            } => {
+                let new = NewKey {
+                    description,
+                    ..named(key)
+                };
+                let import = Import {
+                    expires,
+                    is_new_version: new_version,
+                    material,
+                };
+                self.import(new, import, actor).await
             }
             Keys::Disable { key } => {
                 let act = move |keystore: &LocalKeystore| keystore.disable(&key);
-                self.changed(AuditKind::KeyStateChanged, None, actor, act)
-                    .await
+                self.changed(AuditKind::KeyStateChanged, actor, act).await
             }
             Keys::Enable { key } => {
                 let act = move |keystore: &LocalKeystore| keystore.enable(&key);
-                self.changed(AuditKind::KeyStateChanged, None, actor, act)
-                    .await
+                self.changed(AuditKind::KeyStateChanged, actor, act).await
             }
-        };
-        answer.row(&changed?).await
+            Keys::CancelDeletion { key } => {
+                let act = move |keystore: &LocalKeystore| keystore.cancel_deletion(&key);
+                self.changed(AuditKind::KeyStateChanged, actor, act).await
+            }
+            other => Err(Error::Request {
+                what: "act on keys",
+                found: format!("{other:?}"),
+                allowed: "one that this version knows".to_owned(),
+            }),
+        }
+    }
+
+    async fn list_keys(&self, answer: &Answer) -> Result<(), Error> {
+        let used = self.site.catalog.key_use().await?;
+        for key in self.site.keystore.lives() {
+            answer.row(&with_counts(key, &used)).await?;
+        }
+        Ok(())
+    }
+
+    /// A key with what rests under each of its versions.
+    async fn counted(&self, key: KeyLife) -> Result<KeyLife, Error> {
+        Ok(with_counts(key, &self.site.catalog.key_use().await?))
     }
 
     /// Changes one key.
     async fn changed(
         &self,
         kind: AuditKind,
-        reason: Option<String>,
         actor: &Actor,
         act: impl FnOnce(&LocalKeystore) -> Result<KeyDescription, KeyError> + Send + 'static,
     ) -> Result<KeyDescription, Error> {
-        self.on_record(kind, actor, act, move |record, key| {
-            let record = record.with("key", &key.id).with("state", key.state);
-            let record = record.with("version", &key.current);
-            let alias = key.alias.iter();
-            let record = alias.fold(record, |record, alias| record.with("alias", alias));
+        let actor = actor.to_string();
+        self.site.change_keys(kind, actor, act, about_key).await
+    }
+
+    async fn rotate(
+        &self,
+        key: String,
+        reason: Option<KeyNote>,
+        actor: &Actor,
+    ) -> Result<KeyDescription, Error> {
+        let why = reason.clone();
+        let act = move |keystore: &LocalKeystore| keystore.rotate_because(&key, why);
+        let tell = move |record: AuditRecord, key: &KeyDescription| {
+            let record = about_key(record, key);
             reason
                 .iter()
                 .fold(record, |record, why| record.with("reason", why))
-        })
-        .await
+        };
+        let (kind, actor) = (AuditKind::KeyRotated, actor.to_string());
+        self.site.change_keys(kind, actor, act, tell).await
     }
 
-    async fn back_up(
+    async fn import(
         &self,
-        passphrase: StretchedPassphrase,
+        new: NewKey,
+        import: Import,
         actor: &Actor,
-        answer: &Answer,
-    ) -> Result<(), Error> {
-        let act = move |keystore: &LocalKeystore| keystore.backup(&passphrase.to_secret());
-        let backup = self.on_record(AuditKind::KeyBackup, actor, act, |record, backup| {
-            record
-                .with("act", "made")
-                .with("versions", backup.versions.len())
-        });
-        let backup = backup.await?;
-        let versions = backup.versions;
-        answer.row(&KeyVersions { versions }).await?;
-        let mut bytes = Bytes::from(backup.bytes);
-        while !bytes.is_empty() {
-            let piece = bytes.split_to(PIECE_BYTES.min(bytes.len()));
-            answer.bytes(piece).await?;
+    ) -> Result<KeyDescription, Error> {
+        let expires = import.expires;
+        let act = move |keystore: &LocalKeystore| {
+            let key = keystore.import(new, import)?;
+            let life = keystore.life(key.id.as_str())?;
+            Ok((key, life))
+        };
+        let tell = move |record: AuditRecord, (key, life): &(KeyDescription, KeyLife)| {
+            let prints = life.versions.iter().map(|one| one.fingerprint.iter());
+            let prints: Vec<_> = prints.flatten().map(String::as_str).collect();
+            let record = about_key(record, key).with("fingerprints", prints.join(" "));
+            let until = expires.iter();
+            until.fold(record, |record, until| record.with("expires", until))
+        };
+        let (kind, actor) = (AuditKind::KeyImported, actor.to_string());
+        let imported = self.site.change_keys(kind, actor, act, tell).await?;
+        Ok(imported.0)
+    }
+
+    /// Only what nothing needs any more is destroyed, by a scan of everything.
+    async fn retire(
+        &self,
+        key: String,
+        version: String,
+        actor: &Actor,
+    ) -> Result<KeyDescription, Error> {
+        let site = &self.site;
+        site.keystore.retirable(&key, &version)?;
+        let life = site.keystore.life(&key)?;
+        if let Some(by) = site.needed_by(&life, Some(&version)).await? {
+            let what = format!("version {version} of key {}", life.id);
+            let kind = AuditKind::KeyDestructionRefused;
+            let record = AuditRecord::new(site.world.clock.now(), kind, actor.to_string());
+            let record = record.with("key", &life.id).with("version", &version);
+            site.record(record.with("needed_by", &by))?;
+            return Err(KeyError::InUse { what, by }.into());
         }
-        Ok(())
+        let retired = version.clone();
+        let act = move |keystore: &LocalKeystore| keystore.retire(&key, &version);
+        let tell = move |record: AuditRecord, key: &KeyDescription| {
+            about_key(record, key).with("retired", retired)
+        };
+        let (kind, actor) = (AuditKind::KeyVersionRetired, actor.to_string());
+        site.change_keys(kind, actor, act, tell).await
     }
 
-    async fn backed_up(
+    async fn rekey_root(
         &self,
-        held: KeyVersions,
+        new: NewRootKey,
         actor: &Actor,
         answer: &Answer,
     ) -> Result<(), Error> {
+        let NewRootKey {
+            file,
+            is_passphrase,
+        } = new;
+        let read = file.clone();
         let act = move |keystore: &LocalKeystore| {
-            keystore.mark_backed_up(&held.versions)?;
-            Ok(held)
+            let secret = match is_passphrase {
+                true => RootSecret::from_passphrase_file(&read)?,
+                false => RootSecret::from_file(&read)?,
+            };
+            keystore.rekey(secret)?;
+            Ok(keystore.list().len())
         };
-        let held = self.on_record(AuditKind::KeyBackup, actor, act, |record, held| {
-            record
-                .with("act", "verified")
-                .with("versions", held.versions.len())
-        });
-        answer.row(&held.await?).await
+        let setting = match is_passphrase {
+            true => "keys.root_key_passphrase_file",
+            false => "keys.root_key_file",
+        };
+        let shown = file.display().to_string();
+        let tell = move |record: AuditRecord, _: &usize| record.with(setting, shown);
+        let (kind, actor) = (AuditKind::RootKeyChanged, actor.to_string());
+        let keys = self.site.change_keys(kind, actor, act, tell).await?;
+        let setting = setting.to_owned();
+        let changed = RootKeyChanged {
+            file,
+            setting,
+            keys,
+        };
+        answer.row(&changed).await
     }
 
-    async fn take_back(
-        &self,
-        passphrase: StretchedPassphrase,
-        backup: String,
-        actor: &Actor,
-        answer: &Answer,
-    ) -> Result<(), Error> {
-        let act = move |keystore: &LocalKeystore| {
-            let restored = keystore.take_back(backup.as_bytes(), &passphrase.to_secret())?;
-            Ok(KeysRestored {
-                versions: restored.versions.len(),
-                keys_added: restored.keys_added,
-                versions_added: restored.versions_added,
-            })
-        };
-        let restored = self.on_record(AuditKind::KeyBackup, actor, act, |record, restored| {
-            let record = record.with("act", "restored");
-            let record = record.with("versions", restored.versions);
-            let record = record.with("keys_added", restored.keys_added);
-            record.with("versions_added", restored.versions_added)
-        });
-        answer.row(&restored.await?).await
+    /// Refuses to do to a bucket's key what would stop the bucket for good.
+    fn hold_no_bucket(&self, key: &str) -> Result<(), Error> {
+        let life = self.site.keystore.life(key)?;
+        match self.site.bucket_of(&life) {
+            None => Ok(()),
+            Some(by) => {
+                let what = format!("key {key}");
+                Err(KeyError::InUse { what, by }.into())
+            }
+        }
     }
 
-    /// Acts on the keystore, on record. The file is replaced and perhaps a passphrase
-    /// stretched: on a thread that may block, and to its end even when whoever asked
-    /// is gone by then.
-    async fn on_record<T: Send + 'static>(
-        &self,
-        kind: AuditKind,
-        actor: &Actor,
-        act: impl FnOnce(&LocalKeystore) -> Result<T, KeyError> + Send + 'static,
-        tell: impl FnOnce(AuditRecord, &T) -> AuditRecord + Send + 'static,
-    ) -> Result<T, Error> {
-        // A log that cannot be written is noticed before anything is done.
-        self.audit_durable().await?;
-        let (site, actor) = (Arc::clone(&self.site), actor.to_string());
-        let work = tokio::task::spawn_blocking(move || {
-            let done = act(&site.keystore)?;
-            site.ring.recheck();
-            let record = AuditRecord::new(site.world.clock.now(), kind, actor);
-            site.record(tell(record, &done))?;
-            Ok::<T, Error>(done)
-        });
-        let done = work
-            .await
-            .map_err(Error::failed("changing the keystore"))??;
-        self.audit_durable().await?;
-        Ok(done)
+    /// A bucket names its key by this alias: without it the bucket has none.
+    fn hold_alias_unused(&self, key: &str) -> Result<(), Error> {
+        let life = self.site.keystore.life(key)?;
+        let config = self.site.current();
+        let Some(alias) = &life.alias else {
+            return Ok(());
+        };
+        let named = KeyName::new(ProviderKind::Local, alias.as_str());
+        let mut buckets = config.buckets.iter();
+        let names_it = |bucket: &&Bucket| {
+            let mut keys = bucket.keys();
+            keys.any(|(_, key)| KeyName::parse(&key.name) == named)
+        };
+        match buckets.find(names_it) {
+            None => Ok(()),
+            Some(bucket) => {
+                let what = format!("alias {alias}");
+                let by = format!("bucket {} names its key by it", bucket.name);
+                Err(KeyError::InUse { what, by }.into())
+            }
+        }
     }
+}
+
+fn with_counts(mut key: KeyLife, used: &[KeyUse]) -> KeyLife {
+    for version in &mut key.versions {
+        let is_it = |used: &&KeyUse| used.cmk == key.id && used.cmk_version == version.id;
+        let used = used.iter().find(is_it);
+        version.held = Some(used.map_or_else(Held::default, |used| Held {
+            records: used.records,
+            objects: used.objects,
+            bytes: used.bytes,
+        }));
+    }
+    key
 }

@@ -18,6 +18,7 @@ mod denying;
 mod explaining;
 mod failing;
 mod holding;
+mod key_reports;
 mod keys;
 mod listing;
 mod live;

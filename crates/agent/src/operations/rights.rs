@@ -124,10 +124,18 @@ impl SiteOperations {
         use OperatorAction::{Backup, Create, Look, Retire, Rotate};
         match keys {
             Keys::List => vec![(Look, Subject::Site)],
-            Keys::Create { alias } => vec![(Create, Subject::Key(vec![alias.to_string()]))],
-            Keys::Rotate { key, .. } => vec![(Rotate, self.key(key).await)],
-            Keys::Disable { key } | Keys::Enable { key } => vec![(Retire, self.key(key).await)],
-            Keys::Backup { .. } | Keys::BackedUp(_) | Keys::Restore { .. } => {
+            Keys::Describe { key } => vec![(Look, self.key(key).await)],
+            Keys::Create { alias, .. } => vec![(Create, Subject::Key(vec![alias.to_string()]))],
+            Keys::Import { key, .. } => vec![(Create, self.key(key.as_str()).await)],
+            Keys::Rotate { key, .. } | Keys::Set { key, .. } => {
+                vec![(Rotate, self.key(key).await)]
+            }
+            Keys::Disable { key }
+            | Keys::Enable { key }
+            | Keys::ScheduleDeletion { key, .. }
+            | Keys::CancelDeletion { key }
+            | Keys::Retire { key, .. } => vec![(Retire, self.key(key).await)],
+            Keys::Backup { .. } | Keys::BackedUp(_) | Keys::Restore { .. } | Keys::RekeyRoot(_) => {
                 vec![(Backup, Subject::Key(vec!["every key".to_owned()]))]
             }
         }

@@ -5,14 +5,14 @@ use sealift_ledger::AuditLog;
 use sealift_sender::{SenderStatus, SourceStatus};
 use sealift_terms::Timestamp;
 
-use super::{Direction, Live, PeerState, SiteOperations};
+use super::{Direction, Live, PeerState, SiteOperations, key_reports};
 use crate::{
     Metric, Metrics,
     admin::{BucketReport, Count, Operations, RuleReport, ScrubReport},
 };
 
 /// Filled anew by every scrape: what is gone must not stay.
-const FILLED: [Metric; 12] = [
+const FILLED: [Metric; 17] = [
     Metric::Transfers,
     Metric::TransferBytes,
     Metric::OldestPending,
@@ -25,6 +25,11 @@ const FILLED: [Metric; 12] = [
     Metric::Links,
     Metric::LinkRtt,
     Metric::LinkDelivery,
+    Metric::KeyUsable,
+    Metric::KeyOverdue,
+    Metric::KeyRotation,
+    Metric::KeyDeletion,
+    Metric::KeyExpiry,
 ];
 
 impl SiteOperations {
@@ -48,6 +53,7 @@ impl SiteOperations {
                 let buckets = report.buckets.iter();
                 buckets.for_each(|bucket| fill_bucket(metrics, bucket));
                 fill_scrub(metrics, &report.scrub);
+                key_reports::fill(metrics, &report.keys);
             }
             Err(error) => tracing::error!(%error, "counts cannot be read"),
         }

@@ -10,12 +10,12 @@ use sealift_terms::{
     BucketName, PeerName, RuleName, Status, Timestamp, limits::INLINE_OBJECT_BYTES_MAX,
 };
 
-use super::{PeerState, SiteOperations};
+use super::{PeerState, SiteOperations, key_reports};
 use crate::{
     Error,
     admin::{
-        Alarm, BucketReport, Count, ForwardReport, Operations, PeerReport, RuleReport, ScrubReport,
-        SourceReport, StatusCount, StatusReport, UnderWay,
+        Alarm, BucketReport, Count, ForwardReport, KeyReport, Operations, PeerReport, RuleReport,
+        ScrubReport, SourceReport, StatusCount, StatusReport, UnderWay,
     },
     config::Config,
 };
@@ -29,6 +29,7 @@ impl SiteOperations {
         let rules = self.rules(&config).await?;
         let buckets = self.archived(&config).await?;
         let scrub = self.scrub_report().await?;
+        let keys = self.key_reports();
         Ok(StatusReport {
             site: config.site.name.clone(),
             region: config.site.region.clone(),
@@ -45,7 +46,8 @@ impl SiteOperations {
             buckets,
             peers: self.peers(&config),
             forwards: self.forwards(),
-            alarms: self.alarms(&scrub),
+            alarms: self.alarms(&scrub, &keys),
+            keys,
             scrub,
         })
     }
@@ -152,7 +154,7 @@ impl SiteOperations {
         })
     }
 
-    fn alarms(&self, scrub: &ScrubReport) -> Vec<Alarm> {
+    fn alarms(&self, scrub: &ScrubReport, keys: &[KeyReport]) -> Vec<Alarm> {
         let live = self.live.as_ref().map(|live| live.alarms());
         let mut alarms = live.unwrap_or_default();
         if scrub.damaged > 0 {
@@ -167,6 +169,7 @@ impl SiteOperations {
                         .to_owned(),
             });
         }
+        alarms.extend(key_reports::alarms(keys, self.site.world.clock.now()));
         alarms
     }
 

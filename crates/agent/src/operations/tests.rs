@@ -33,6 +33,8 @@ use crate::{
     site::Site,
 };
 
+mod keys;
+
 /// A site that archives the bucket `photos` and sends the bucket `docs`.
 struct Stage {
     dir: tempfile::TempDir,

@@ -47,6 +47,7 @@ impl Running {
             self.follow_certificates(),
             self.renew_in_time(),
             self.follow_bundle(),
+            self.look_after_keys(),
             self.tidy_up()
         );
     }
@@ -161,6 +162,27 @@ impl Running {
         }
         *alarmed = late.into_iter().map(named).collect();
         Ok(())
+    }
+
+    /// Rotates, forgets and destroys keys whose time has come. What cannot be done now is
+    /// tried again.
+    async fn look_after_keys(&self) {
+        let mut told = BTreeSet::new();
+        let mut ticks = every(LOOK_EVERY);
+        loop {
+            ticks.tick().await;
+            let outcomes = [
+                ("forgotten", self.site.forget_expired().await),
+                ("rotated", self.site.rotate_due().await),
+                ("destroyed", self.site.destroy_due(&mut told).await),
+            ];
+            for (act, outcome) in outcomes {
+                if let Err(error) = outcome {
+                    let why = error.in_one_line();
+                    tracing::error!(why, "keys whose time has come cannot be {act}");
+                }
+            }
+        }
     }
 
     pub(super) fn show_certificate(&self) {

@@ -2,6 +2,7 @@
 //! agent or a command works on, and nothing of the network.
 
 mod denied;
+mod key_life;
 mod keys;
 pub(crate) mod lost;
 mod offline;
@@ -22,6 +23,7 @@ use sealift_terms::{AuditRecord, Timestamp};
 use crate::{Error, Metrics, World, config::Config, load_peers};
 
 pub(crate) use denied::Denied;
+pub(crate) use key_life::about as about_key;
 pub(crate) use keys::{
     fit_to_begin as keys_fit_to_begin, fits as key_fits, is_same as is_same_key, may_pass,
     usable as keys_usable,

@@ -109,6 +109,10 @@ pub(super) enum IfLost {
 fn open_here(config: &Config, world: &World, catalog: IfLost) -> Result<Opened, Error> {
     let dir: &Path = &config.site.data_dir;
     let keystore = Arc::new(open_keystore(config, world)?);
+    // It opens under the root key that is configured: the one before is needed no more.
+    if keystore.settle_rekey()? {
+        tracing::info!("what was sealed under the root key before is removed");
+    }
     let providers = open_providers(config, world, Arc::clone(&keystore))?;
     let facts = Arc::new(SiteFacts::new(keystore.facts_key()));
     let lost_journal = lost::journal(dir);

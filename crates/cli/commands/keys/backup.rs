@@ -108,13 +108,25 @@ fn told(restored: &KeysRestored, made_anew: bool) -> String {
         versions,
         keys_added,
         versions_added,
+        left_out,
     } = restored;
     let counted = |count: &usize, one, many| counted(*count as u64, one, many);
     let all = counted(versions, "key version", "key versions");
+    let away = match left_out {
+        0 => String::new(),
+        _ => {
+            let versions = counted(left_out, "version was", "versions were");
+            format!("\n{versions} destroyed here since, or forgotten, and stay away")
+        }
+    };
+    let here = match left_out {
+        0 => "all here",
+        _ => "the others here",
+    };
     match made_anew {
         true => format!("the keystore was lost and is made anew: {all} came from the backup"),
         false => format!(
-            "{all} of the backup, all here: {} and {} were missing",
+            "{all} of the backup, {here}: {} and {} were missing{away}",
             counted(keys_added, "key", "keys"),
             counted(versions_added, "version", "versions")
         ),

@@ -27,6 +27,9 @@ pub struct Restored {
     pub keys_added: usize,
     /// Key versions that were missing, those of missing keys included.
     pub versions_added: usize,
+    /// Key versions of the backup that were destroyed here since, or whose imported material
+    /// was forgotten: those stay away.
+    pub left_out: usize,
     /// The key versions that the backup holds.
     pub versions: Vec<(KeyId, String)>,
 }
@@ -64,14 +67,19 @@ impl LocalKeystore {
                     path: self.path.clone(),
                 });
             }
-            let (mut keys_added, mut versions_added) = (0, 0);
+            let (mut keys_added, mut versions_added, mut left_out) = (0, 0, 0);
             for key in &copy.keys {
                 match body.keys.iter_mut().find(|own| own.id == key.id) {
-                    Some(own) => versions_added += own.take_back(key)?,
+                    Some(own) => {
+                        let (added, destroyed) = own.take_back(key)?;
+                        versions_added += added;
+                        left_out += destroyed;
+                    }
+                    None if body.destroyed.contains(&key.id) => left_out += key.held().count(),
                     None => {
                         body.hold_alias_free(key)?;
                         keys_added += 1;
-                        versions_added += key.versions.len();
+                        versions_added += key.held().count();
                         body.keys.push(key.clone());
                     }
                 }
@@ -81,6 +89,7 @@ impl LocalKeystore {
             Ok(Restored {
                 keys_added,
                 versions_added,
+                left_out,
                 versions,
             })
         })
@@ -161,8 +170,7 @@ impl Body {
     fn versions(&self) -> Vec<(KeyId, String)> {
         let of = |cmk: &Cmk| {
             let id = cmk.id.clone();
-            let versions = cmk.versions.iter();
-            versions
+            cmk.held()
                 .map(|version| (id.clone(), version.id.clone()))
                 .collect::<Vec<_>>()
         };

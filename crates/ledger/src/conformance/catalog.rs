@@ -246,6 +246,8 @@ pub(super) async fn tags_and_purges_take_effect(catalog: &dyn Catalog) {
     commit.marks = vec![mark("k", 1, 7, MarkKind::Purge)];
     catalog.commit(commit).await.unwrap();
     assert_eq!(row().await, None);
+    let key_use = catalog.key_use().await.unwrap();
+    assert_eq!(key_use[0].bytes, 0, "the purge took it");
     assert!(catalog.purged(&name("k", "v1")).await.unwrap());
     assert_eq!(catalog.buckets().await.unwrap()[0].objects, 0);
     let mut back = version("k", 1);
@@ -366,8 +368,13 @@ pub(super) async fn packs_files_and_key_versions_are_counted(catalog: &dyn Catal
     let key_use = catalog.key_use().await.unwrap();
     let sums = key_use
         .iter()
-        .map(|u| (u.cmk_version.as_str(), u.records, u.objects));
-    assert_eq!(sums.collect::<Vec<_>>(), [("1", 1, 0), ("2", 1, 3)]);
+        .map(|u| (u.cmk_version.as_str(), u.records, u.objects, u.bytes));
+    let bytes = catalog.buckets().await.unwrap()[0].bytes;
+    assert!(bytes > 0);
+    assert_eq!(
+        sums.collect::<Vec<_>>(),
+        [("1", 1, 0, 0), ("2", 1, 3, bytes)]
+    );
     let found = catalog.record(record().id).await.unwrap();
     assert_eq!(found, Some(wrapped_again));
     let page = catalog.records(Some(record().id), 9).await.unwrap();

@@ -130,17 +130,19 @@ impl Catalog for LogCatalog {
     async fn key_use(&self) -> Result<Vec<KeyUse>> {
         Ok(self.keeper.with(|state| {
             let mut uses: BTreeMap<(KeyId, String), KeyUse> = BTreeMap::new();
-            for (row, objects) in state.rows.records.values() {
+            for (row, served) in state.rows.records.values() {
                 let (cmk, cmk_version) = (row.cmk.clone(), row.cmk_version.clone());
                 let new = || KeyUse {
                     cmk: row.cmk.clone(),
                     cmk_version: row.cmk_version.clone(),
                     records: 0,
                     objects: 0,
+                    bytes: 0,
                 };
                 let one = uses.entry((cmk, cmk_version)).or_insert_with(new);
                 one.records += 1;
-                one.objects += objects;
+                one.objects += served.objects;
+                one.bytes += served.bytes;
             }
             uses.into_values().collect()
         }))

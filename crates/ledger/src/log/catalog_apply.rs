@@ -135,6 +135,11 @@ impl CatalogState {
             VersionKind::Object => {
                 add(&mut sums.objects, 1, sign);
                 add(&mut sums.bytes, row.facts.size, sign);
+                for record in row.records().iter() {
+                    if let Some((_, served)) = self.rows.records.get_mut(&record) {
+                        add(&mut served.bytes, row.facts.size, sign);
+                    }
+                }
             }
             VersionKind::DeleteMarker => add(&mut sums.delete_markers, 1, sign),
         }
@@ -151,8 +156,8 @@ impl CatalogState {
             file.dead_since = file.dead_since.or(Some(self.at));
         }
         for record in records.iter() {
-            if let Some((_, objects)) = self.rows.records.get_mut(&record) {
-                add(objects, 1, sign);
+            if let Some((_, served)) = self.rows.records.get_mut(&record) {
+                add(&mut served.objects, 1, sign);
             }
         }
     }

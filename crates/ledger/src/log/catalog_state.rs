@@ -83,11 +83,20 @@ pub(super) struct Marked {
     pub(super) tags: Option<BTreeMap<String, String>>,
 }
 
+/// What is sealed under a key record.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Served {
+    /// Versions and marks.
+    pub(super) objects: u64,
+    /// Bytes of plaintext of the versions.
+    pub(super) bytes: u64,
+}
+
 /// The rows that a rebuild forgets, key records apart.
 #[derive(Default)]
 pub(super) struct Rows {
-    /// With how many versions and marks each record serves.
-    pub(super) records: BTreeMap<RecordId, (RecordRow, u64)>,
+    /// With what each record serves.
+    pub(super) records: BTreeMap<RecordId, (RecordRow, Served)>,
     pub(super) versions: BTreeMap<VersionName, VersionRow>,
     /// `true` for a purge.
     pub(super) marks: BTreeMap<(VersionName, bool), Marked>,
@@ -286,11 +295,9 @@ impl CatalogState {
 impl Rows {
     pub(super) fn put_records(&mut self, records: Vec<RecordRow>) {
         for record in records {
-            let objects = self
-                .records
-                .get(&record.id)
-                .map_or(0, |(_, objects)| *objects);
-            self.records.insert(record.id, (record, objects));
+            let served = self.records.get(&record.id).map(|(_, served)| *served);
+            let served = served.unwrap_or_default();
+            self.records.insert(record.id, (record, served));
         }
     }
 

@@ -167,8 +167,9 @@ impl Group<'_> {
             self.insert(&new, facts, sequence, terms)?;
         }
         self.tally.sealed(&new.location, new.records(), 1);
+        let bucket = &new.name.bucket;
         self.tally
-            .version(&new.name.bucket, new.kind, new.facts.size, 1);
+            .version(bucket, new.records(), new.kind, new.facts.size, 1);
         Ok(Outcome::Stored(Box::new(self.stored(new, sequence))))
     }
 
@@ -249,7 +250,7 @@ impl Group<'_> {
         if let Some(row) = known(self.db, self.sealing, name)? {
             self.tally.sealed(&row.location, row.records(), -1);
             self.tally
-                .version(&name.bucket, row.kind, row.facts.size, -1);
+                .version(&name.bucket, row.records(), row.kind, row.facts.size, -1);
             let sql = "DELETE FROM versions WHERE bucket = ?1 AND key = ?2 AND version = ?3";
             change(self.db, sql, name_params(name))?;
             repaired(self.db, name, self.at)?;
@@ -374,7 +375,7 @@ pub(super) fn put_records(db: &Connection, records: &[RecordRow]) -> Result<()> 
     for record in records {
         change(
             db,
-            "INSERT INTO records VALUES (?1, ?2, ?3, ?4, ?5, 0) ON CONFLICT DO UPDATE SET
+            "INSERT INTO records VALUES (?1, ?2, ?3, ?4, ?5, 0, 0) ON CONFLICT DO UPDATE SET
                  bucket = excluded.bucket, cmk = excluded.cmk,
                  cmk_version = excluded.cmk_version, json = excluded.json",
             params![
@@ -417,7 +418,7 @@ pub(super) fn clear(db: &Connection) -> Result<()> {
     ] {
         change(db, &format!("DELETE FROM {table}"), [])?;
     }
-    change(db, "UPDATE records SET objects = 0", []).map(drop)
+    change(db, "UPDATE records SET objects = 0, bytes = 0", []).map(drop)
 }
 
 /// For [`uploads`]: the record must be there before what is sealed under it.

@@ -19,7 +19,7 @@ use crate::{LedgerError, Result, SiteRow, audit::LeafBody, merkle};
 pub(super) const SCHEMA: Schema = Schema {
     name: "catalog",
     application_id: 0x534c_4354,
-    migrations: &[V1, V2, V3, V4],
+    migrations: &[V1, V2, V3, V4, V5],
 };
 
 const V1: &str = "
@@ -110,6 +110,17 @@ CREATE INDEX versions_inner ON versions (record, second_record) WHERE second_rec
 CREATE INDEX versions_outer ON versions (second_record, record) WHERE second_record IS NOT NULL;
 CREATE INDEX marks_inner ON marks (record, second_record) WHERE second_record IS NOT NULL;
 CREATE INDEX marks_outer ON marks (second_record, record) WHERE second_record IS NOT NULL;
+";
+
+/// How many bytes rest under each key record.
+const V5: &str = "
+ALTER TABLE records ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE records SET bytes = sums.bytes
+    FROM (SELECT record, sum(size) AS bytes FROM (
+        SELECT record, size FROM versions WHERE kind = 0 UNION ALL
+        SELECT second_record, size FROM versions WHERE kind = 0 AND second_record IS NOT NULL
+    ) GROUP BY record) AS sums
+    WHERE sums.record = records.id;
 ";
 
 /// What the catalog's writer keeps between transactions.

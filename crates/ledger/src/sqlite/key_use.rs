@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use sealift_terms::RecordId;
 
 use super::{
-    columns::{Columns, all},
+    columns::{Columns, all, first},
     database::open_reader,
 };
 use crate::{KeyUse, Result};
@@ -18,21 +18,36 @@ use crate::{KeyUse, Result};
 /// [`LedgerError`](crate::LedgerError) when it cannot be read.
 pub fn key_use_in(path: &Path) -> Result<Vec<KeyUse>> {
     match path.exists() {
-        true => key_use(&open_reader(path)?),
+        true => {
+            let db = open_reader(path)?;
+            // An older catalog is looked at before it is opened to write, which migrates it.
+            let sql = "SELECT 1 FROM pragma_table_info('records') WHERE name = 'bytes'";
+            match first(&db, sql, [], |_| Ok(()))? {
+                Some(()) => key_use(&db),
+                None => summed(&db, "0"),
+            }
+        }
         false => Ok(Vec::new()),
     }
 }
 
 pub(super) fn key_use(db: &Connection) -> Result<Vec<KeyUse>> {
-    let sql = "SELECT cmk, cmk_version, count(*), sum(objects) FROM records
-               GROUP BY cmk, cmk_version ORDER BY cmk, cmk_version";
-    all(db, sql, [], |row| {
+    summed(db, "sum(bytes)")
+}
+
+fn summed(db: &Connection, bytes: &str) -> Result<Vec<KeyUse>> {
+    let sql = format!(
+        "SELECT cmk, cmk_version, count(*), sum(objects), {bytes} FROM records
+         GROUP BY cmk, cmk_version ORDER BY cmk, cmk_version"
+    );
+    all(db, &sql, [], |row| {
         let mut columns = Columns::new("records", row);
         Ok(KeyUse {
             cmk: columns.name()?,
             cmk_version: columns.value()?,
             records: columns.uint()?,
             objects: columns.uint()?,
+            bytes: columns.uint()?,
         })
     })
 }

@@ -18,6 +18,12 @@ struct InFile {
 }
 
 #[derive(Debug, Clone, Copy, Default)]
+struct UnderRecord {
+    objects: i64,
+    bytes: i64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
 struct InBucket {
     objects: i64,
     bytes: i64,
@@ -28,7 +34,7 @@ struct InBucket {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     files: HashMap<String, InFile>,
-    records: HashMap<RecordId, i64>,
+    records: HashMap<RecordId, UnderRecord>,
     buckets: HashMap<BucketName, InBucket>,
 }
 
@@ -48,7 +54,7 @@ impl Tally {
                 .max(location.offset.saturating_add(location.length));
         }
         for record in records.iter() {
-            *self.records.entry(record).or_default() += sign;
+            self.records.entry(record).or_default().objects += sign;
         }
     }
 
@@ -58,13 +64,24 @@ impl Tally {
         self.sealed(to, records, 1);
     }
 
-    /// One version more or less.
-    pub(super) fn version(&mut self, bucket: &BucketName, kind: VersionKind, size: u64, sign: i64) {
+    /// One version more or less, sealed under `records`.
+    pub(super) fn version(
+        &mut self,
+        bucket: &BucketName,
+        records: RecordIds,
+        kind: VersionKind,
+        size: u64,
+        sign: i64,
+    ) {
         let sums = self.buckets.entry(bucket.clone()).or_default();
         match kind {
             VersionKind::Object => {
+                let bytes = sign * i64::try_from(size).unwrap_or(i64::MAX);
                 sums.objects += sign;
-                sums.bytes += sign * i64::try_from(size).unwrap_or(i64::MAX);
+                sums.bytes += bytes;
+                for record in records.iter() {
+                    self.records.entry(record).or_default().bytes += bytes;
+                }
             }
             VersionKind::DeleteMarker => sums.delete_markers += sign,
         }
@@ -72,9 +89,9 @@ impl Tally {
 
     /// Writes the sums. A record that is not in the catalog is an error.
     pub(super) fn write(self, db: &Connection, at: i64) -> Result<()> {
-        for (record, objects) in self.records {
-            let sql = "UPDATE records SET objects = objects + ?2 WHERE id = ?1";
-            if change(db, sql, params![record.0, objects])? == 0 {
+        for (record, under) in self.records {
+            let sql = "UPDATE records SET objects = objects + ?2, bytes = bytes + ?3 WHERE id = ?1";
+            if change(db, sql, params![record.0, under.objects, under.bytes])? == 0 {
                 return Err(LedgerError::NoSuchRecord(record));
             }
         }

@@ -5,11 +5,11 @@ use rusqlite::Connection;
 use super::{catalog_at, journal_at};
 use crate::{
     Catalog, Commit, Examined, Journal, LedgerError, MarkKind, NewMark, Settlement, SqliteJournal,
-    TransferOutcome, UploadPart, UploadRow,
+    TransferOutcome, UploadPart, UploadRow, VersionKind,
     conformance::sample::{
         TestSealer, at, checksum, facts, name, order, peer, put, receipt, record, session, version,
     },
-    examine_catalog, examine_journal,
+    examine_catalog, examine_journal, key_use_in,
 };
 use sealift_terms::{ObjectUid, PartIndex, PartSize};
 
@@ -209,6 +209,38 @@ async fn no_metadata_tag_or_checksum_lies_in_the_clear() {
             String::from_utf8_lossy(secret)
         );
     }
+}
+
+/// As every release before this one left it.
+fn without_bytes_of_records(path: &Path) {
+    let db = Connection::open(path).unwrap();
+    let sql = "ALTER TABLE records DROP COLUMN bytes; PRAGMA user_version = 3";
+    db.execute_batch(sql).unwrap();
+}
+
+#[tokio::test]
+async fn bytes_of_key_versions_are_counted_in_a_catalog_of_an_older_release() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("catalog.db");
+    let catalog = catalog_at(&path);
+    let mut deleted = version("c", 3);
+    deleted.kind = VersionKind::DeleteMarker;
+    let commit = Commit {
+        records: vec![record()],
+        versions: vec![version("a", 1), version("b", 2), deleted],
+        ..Commit::default()
+    };
+    catalog.commit(commit).await.unwrap();
+    let counted = catalog.key_use().await.unwrap();
+    assert_eq!((counted[0].objects, counted[0].bytes), (3, 200));
+    drop(catalog);
+    without_bytes_of_records(&path);
+    // Looked at before anything has migrated it.
+    let seen = key_use_in(&path).unwrap();
+    assert_eq!((seen[0].objects, seen[0].bytes), (3, 0));
+    let catalog = catalog_at(&path);
+    assert_eq!(catalog.key_use().await.unwrap(), counted);
+    assert_eq!(key_use_in(&path).unwrap(), counted);
 }
 
 #[tokio::test]
