@@ -119,7 +119,12 @@ async fn slow_way(world: &World, site: usize) {
         is_blocked: false,
     };
     world.network.set_way(site, way);
-    sleep(chance.millis(100..30_000)).await;
+    sleep(chance.millis(100..20_000)).await;
+    // In the middle of a part, as likely as not.
+    if chance.one_in(2) {
+        world.network.lose_one(chance.one_in(2));
+    }
+    sleep(chance.millis(100..10_000)).await;
     world.network.set_way(site, world.plan.way.clone());
 }
 
