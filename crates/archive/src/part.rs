@@ -39,6 +39,10 @@ pub struct PartWriter {
     mode: Mode,
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one per part in flight, almost always the smaller one"
+)]
 enum Mode {
     /// Seals what comes.
     Seal {

@@ -1,6 +1,7 @@
 //! A part whose link is lost goes on over another one, where the receiver says.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[allow(dead_code, reason = "not every test uses all of it")]
 mod stage;
 
 use std::time::Duration;

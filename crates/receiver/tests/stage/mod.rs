@@ -1,5 +1,5 @@
 //! A session over a real archive, and a peer that says whatever a test wants.
-#![allow(dead_code, unreachable_pub, reason = "not every test uses all of it")]
+#![allow(unreachable_pub)]
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
