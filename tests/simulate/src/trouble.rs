@@ -10,6 +10,7 @@ use tokio::{
 use crate::{
     disk::{DiskFaults, Full, Reason},
     net::Way,
+    rounds,
     site::FAR,
     world::{How, Order, World},
 };
@@ -23,6 +24,7 @@ pub(crate) async fn make(world: &Arc<World>, end: Instant) {
         if Instant::now() >= end {
             break;
         }
+        rounds::look_for_continued(world);
         let (world, chance) = (world.clone(), chance.fork());
         let site = usize::from(chance.below(3) > 0);
         let kind = chance.below(17);

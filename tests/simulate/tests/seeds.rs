@@ -22,7 +22,7 @@ fn links_are_lost_within_parts_and_these_go_on() {
         let arguments = ["--seed", &seed, "--rounds", "1"];
         let ran = Command::new(program).args(arguments).output().unwrap();
         assert!(ran.status.success(), "{ran:?}");
-        String::from_utf8_lossy(&ran.stdout).contains("rounds with parts that went on")
+        String::from_utf8_lossy(&ran.stdout).contains("looks at parts that went on")
     };
     assert!((1..=20).any(went_on), "in none of twenty seeds");
 }
