@@ -12,6 +12,7 @@ mod denying;
 mod destinations;
 mod enrolment;
 mod forwarding;
+mod interrupted;
 mod keys;
 mod layers;
 mod limits;

@@ -26,6 +26,10 @@ struct Shared {
     rate: AtomicU64,
     /// Bytes passed on, from those who dial.
     passed: AtomicU64,
+    /// A connection is cut when it passed so many of them; 0 for never.
+    cut_after: AtomicU64,
+    /// How often that was done.
+    cuts: AtomicU64,
     /// One for each connection: whether it swallows what comes.
     swallows: Mutex<Vec<Arc<AtomicBool>>>,
     /// Both ends of each connection.
@@ -55,6 +59,16 @@ impl Proxy {
     /// Lets only so many bytes a second pass.
     pub(crate) fn slow_down(&self, bytes_per_sec: u64) {
         self.shared.rate.store(bytes_per_sec, Ordering::Relaxed);
+    }
+
+    /// Cuts each connection, as soon as so many bytes passed over it from who dialled.
+    pub(crate) fn cut_each_after(&self, bytes: u64) {
+        self.shared.cut_after.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How many connections were cut for that.
+    pub(crate) fn cuts(&self) -> u64 {
+        self.shared.cuts.load(Ordering::Relaxed)
     }
 
     /// Bytes that it has passed on, from those who dial.
@@ -104,7 +118,7 @@ impl Shared {
     }
 
     fn pass(&self, mut from: TcpStream, mut to: TcpStream, dials: bool, swallows: &AtomicBool) {
-        let mut piece = [0; PIECE_BYTES];
+        let (mut piece, mut passed) = ([0; PIECE_BYTES], 0);
         while let Ok(length @ 1..) = from.read(&mut piece) {
             // What is swallowed is neither passed on nor read: as a line that is cut.
             while swallows.load(Ordering::Relaxed) {
@@ -117,7 +131,13 @@ impl Shared {
                 break;
             }
             if dials {
+                passed += length as u64;
                 self.passed.fetch_add(length as u64, Ordering::Relaxed);
+                let cut_after = self.cut_after.load(Ordering::Relaxed);
+                if cut_after > 0 && passed >= cut_after {
+                    self.cuts.fetch_add(1, Ordering::Relaxed);
+                    break;
+                }
             }
             let rate = self.rate.load(Ordering::Relaxed);
             if rate > 0 {

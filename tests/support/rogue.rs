@@ -82,6 +82,7 @@ impl Rogue {
             policy: None,
             remembered: None,
             decompresses: None,
+            cuts: None,
         }
     }
 

@@ -56,6 +56,8 @@ metrics! {
     SentObjects = counter "sealift_sent_objects_total" ["peer"] "Objects acknowledged by a peer.";
     SentBytes = counter "sealift_sent_bytes_total" ["peer"] "Plaintext bytes sent to a peer, repeated ones included.";
     PartsInterrupted = counter "sealift_parts_interrupted_total" ["peer"] "Parts that were begun on a connection which was gone before they were stored.";
+    BytesContinued = counter "sealift_part_bytes_continued_total" ["peer"] "Bytes of interrupted parts that were not sent again, because the peer had kept them.";
+    PartBytes = gauge "sealift_part_bytes" ["peer"] "Bytes of a part of what is offered to a peer now: less where the line is slow; missing without a session.";
     Compressed = counter "sealift_compressed_bytes_total" ["peer"] "Plaintext bytes that were compressed on their way to a peer.";
     CompressionSaved = counter "sealift_compression_saved_bytes_total" ["peer"] "Bytes that did not have to be sent to a peer because of that.";
     SendLimit = gauge "sealift_send_limit_bytes_per_second" ["peer"] "Bytes a second that may leave for a peer now; missing where there is no limit.";
@@ -214,6 +216,8 @@ mod tests {
             "sealift_sent_objects_total[peer]",
             "sealift_sent_bytes_total[peer]",
             "sealift_parts_interrupted_total[peer]",
+            "sealift_part_bytes_continued_total[peer]",
+            "sealift_part_bytes[peer]",
             "sealift_compressed_bytes_total[peer]",
             "sealift_compression_saved_bytes_total[peer]",
             "sealift_send_limit_bytes_per_second[peer]",

@@ -19,6 +19,7 @@ use crate::{
     ArchiveError, Begin, Budget, Offer, OutcomesTo, Result, Upload,
     commit::Item,
     committer,
+    interrupted::Interrupted,
     layers::BucketKey,
     leftovers::Leftovers,
     limits::{COMMIT_QUEUE_MAX, PARTS_QUEUE_MAX},
@@ -88,6 +89,7 @@ pub(crate) struct Core {
     pub(crate) budget: Budget,
     pub(crate) durable_records: DurableRecords,
     pub(crate) uploads: Registry,
+    pub(crate) interrupted: Interrupted,
     pub(crate) shares: Shares,
     /// Held while packs are compacted.
     pub(crate) compacting: tokio::sync::Mutex<()>,
@@ -198,6 +200,12 @@ impl Archive {
         self.core.sweep().await
     }
 
+    /// Lets go of what was kept of interrupted parts for long enough. Called now and then.
+    pub fn let_go_of_interrupted(&self) {
+        let now = self.core.clock.monotonic();
+        self.core.interrupted.sweep(now);
+    }
+
     /// Takes over other buckets, or other keys for them.
     pub fn set_buckets(&self, buckets: Buckets) {
         *self.core.buckets.write() = Arc::new(buckets);
@@ -255,6 +263,7 @@ impl Archive {
         end(recorder).await;
         let committer = self.committer.lock().take();
         end(committer).await;
+        self.core.interrupted.clear();
         self.core.uploads.clear();
     }
 }
@@ -268,6 +277,7 @@ impl Drop for Archive {
             task.task.abort();
         }
         // They hold the archive that holds them.
+        self.core.interrupted.clear();
         self.core.uploads.clear();
     }
 }
@@ -296,6 +306,7 @@ impl Core {
             budget: parts.budget,
             durable_records: DurableRecords::default(),
             uploads: Registry::default(),
+            interrupted: Interrupted::default(),
             shares: Shares::new(parts.files_max),
             compacting: tokio::sync::Mutex::default(),
             changing_records: tokio::sync::Mutex::default(),

@@ -32,6 +32,13 @@ pub struct Lease {
     _of_share: Option<OwnedSemaphorePermit>,
 }
 
+impl Share {
+    /// Bytes in all.
+    pub(crate) fn total(&self) -> usize {
+        self.total
+    }
+}
+
 impl Budget {
     /// A budget of `bytes`.
     #[must_use]
@@ -73,6 +80,12 @@ impl Budget {
             free: Arc::new(Semaphore::new(total)),
             total,
         }
+    }
+
+    /// What of a whole of `bytes` may wait for an interrupted part to go on: the rest is for
+    /// those that come.
+    pub(crate) fn for_interrupted(bytes: usize) -> usize {
+        bytes / 4
     }
 
     /// As [`take`](Self::take), within a peer's share: who used that up waits for

@@ -102,6 +102,12 @@ pub enum ArchiveError {
         /// The part.
         part: u32,
     },
+    /// What was kept of an interrupted part is gone: its time or the room for it was over.
+    #[error("nothing is kept any more of part {part}: it has to come from its first byte")]
+    NotKept {
+        /// The part.
+        part: u32,
+    },
     /// The upload's file was given up after its disk failed: it has to begin again.
     #[error("the upload was given up: its file could not be made durable")]
     Abandoned,
@@ -169,7 +175,9 @@ impl ArchiveError {
             Self::TooLarge { .. } | Self::Facts(_) => Reason::DstObjectTooLarge,
             Self::ClockAhead { .. } => Reason::ClockSkew,
             Self::ReserveReached { .. } => Reason::DstStoreFull,
-            Self::TooManyUploads { .. } | Self::TooManyFiles { .. } => Reason::DstQuotaExceeded,
+            Self::TooManyUploads { .. } | Self::TooManyFiles { .. } | Self::NotKept { .. } => {
+                Reason::DstQuotaExceeded
+            }
             Self::Conflict { .. } | Self::ChecksumMismatch { .. } => Reason::ChecksumMismatch,
             Self::PartsMissing { .. } | Self::Fenced { .. } | Self::Misuse(_) => {
                 Reason::PeerProtocolMismatch

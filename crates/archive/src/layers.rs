@@ -127,7 +127,7 @@ impl OpenLayers {
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Arc<OpenRecord>> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<OpenRecord>> {
         [&self.first].into_iter().chain(&self.second)
     }
 }

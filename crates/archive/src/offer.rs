@@ -13,6 +13,8 @@ pub struct Offer {
     pub change: Change,
     /// How the object will be cut.
     pub part_size: PartSize,
+    /// The sender goes on in the cut of an earlier try, whatever it offers now.
+    pub any_cut: bool,
     /// The checksum of the object, when the sender knows it already.
     pub checksum: Option<Checksum>,
     /// Over which session it comes; goes into the receipt.

@@ -130,6 +130,7 @@ impl Core {
             checksum: row.checksum.clone(),
             origin: here(session),
             session: session.clone(),
+            any_cut: false,
             data_follows: true,
             reseals: Some(Reseals {
                 uid: row.object_uid,

@@ -85,6 +85,7 @@ impl Core {
     pub(crate) fn open_file(&self, peer: &Identity) -> Result<OpenFile> {
         let share = self.shares.of(peer, &self.budget);
         share.open(&self.shares).or_else(|_| {
+            self.interrupted.clear();
             self.uploads.close_idle();
             share.open(&self.shares)
         })

@@ -2,6 +2,7 @@
 
 mod canaries;
 mod compacting;
+mod continuing;
 mod damage;
 mod failing;
 mod layers;

@@ -1,11 +1,14 @@
 //! An object on its way in.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Weak},
+};
 
 use parking_lot::Mutex;
-use sealift_ledger::{UploadPart, UploadRow};
+use sealift_ledger::UploadRow;
 use sealift_seal::{Commitments, ObjectSealer, Salts};
-use sealift_store::{StoreError, StoreName, blocking};
 use sealift_terms::{
     ChangeKind, ObjectUid, PartIndex, PartSize, VersionName, limits::PACKED_OBJECT_BYTES_MAX,
 };
@@ -13,8 +16,9 @@ use sealift_terms::{
 use crate::{
     ArchiveError, Lease, Offer, PartWriter, Result,
     archive::Core,
-    layers::{OpenLayers, commitments_of},
-    limits::PAGE_ROWS,
+    interrupted::Whose,
+    layers::OpenLayers,
+    part::Sealing,
     reserve::{self, Claim},
     share::PeerShare,
     staging::{self, Counted, StagedFile},
@@ -33,6 +37,8 @@ pub struct Upload {
 /// What tries at one sealing share.
 pub(crate) struct UploadState {
     pub(crate) core: Arc<Core>,
+    /// Who sends it and what it is, where parts of it may be interrupted.
+    pub(crate) whose: Option<Whose>,
     pub(crate) uid: ObjectUid,
     pub(crate) open: OpenLayers,
     pub(crate) sealer: ObjectSealer,
@@ -86,6 +92,10 @@ pub(crate) struct Slot {
     /// Held during each write, so that a writer fenced off is out before the next begins.
     pub(crate) writing: Arc<tokio::sync::Mutex<()>>,
     pub(crate) done: Option<PartDone>,
+    /// Where that writer has its sealing, as long as it is there.
+    pub(crate) sealing: Weak<tokio::sync::Mutex<Option<Sealing>>>,
+    /// What it left.
+    pub(crate) kept: Option<Sealing>,
 }
 
 impl Parts {
@@ -104,6 +114,15 @@ impl Parts {
             *word |= 1 << (index % 64);
         }
         self.slots.remove(&index);
+    }
+
+    /// Parts that are not whole, of which something is there.
+    fn open(&self) -> Vec<PartIndex> {
+        let is_open = |slot: &Slot| slot.kept.is_some() || slot.sealing.strong_count() > 0;
+        let open = self.slots.iter().filter(|(_, slot)| is_open(slot));
+        let mut open: Vec<_> = open.map(|(index, _)| PartIndex(*index)).collect();
+        open.sort_unstable();
+        open
     }
 
     pub(crate) fn is_done(&self, index: u32) -> bool {
@@ -138,7 +157,9 @@ impl Upload {
         let parts = offer.part_size.parts_of(size);
         let parts = parts.ok_or(ArchiveError::TooLarge { size })?;
         let bytes = reserve::sealed_bytes(size, offer.part_size);
-        let (state, claim) = if offer.change.kind != ChangeKind::Put {
+        let (state, claim) = if let Some(earlier) = UploadState::earlier(&core, &offer).await? {
+            earlier
+        } else if offer.change.kind != ChangeKind::Put {
             let claim = core.claim(bytes).await?;
             let state = UploadState::begin(&core, &offer, 0, |_| Ok(Body::Mark)).await?;
             (Arc::new(state), claim)
@@ -154,7 +175,7 @@ impl Upload {
                 claim,
             )
         } else {
-            UploadState::begin_or_resume(&core, &offer).await?
+            UploadState::begin_with_row(&core, &offer).await?
         };
         let claim = Arc::new(claim);
         Ok(Self {
@@ -212,25 +233,56 @@ impl Upload {
     /// [`ArchiveError::Misuse`] for a part or a length that the object has not,
     /// [`ArchiveError::Key`] when its key may not be used any more.
     pub async fn part(&self, index: PartIndex, plain_len: u32) -> Result<PartWriter> {
+        self.hold_part(index, plain_len)?;
+        PartWriter::begin(self.state.clone(), self.claim.clone(), index, plain_len).await
+    }
+
+    /// Goes on with a part of `plain_len` bytes that was interrupted when `from` had come.
+    ///
+    /// # Errors
+    /// As [`part`](Self::part); [`ArchiveError::NotKept`] when it has to begin anew.
+    pub async fn part_from(
+        &self,
+        index: PartIndex,
+        plain_len: u32,
+        from: u32,
+    ) -> Result<PartWriter> {
+        self.hold_part(index, plain_len)?;
+        let (state, claim) = (self.state.clone(), self.claim.clone());
+        PartWriter::go_on(state, claim, index, plain_len, from).await
+    }
+
+    /// Takes a part from whoever writes it for this one who took up the offer, once that
+    /// writer is out of it. Says how many bytes of it are kept, behind which it may
+    /// [go on](Self::part_from).
+    pub async fn interrupt(&self, index: PartIndex) -> Option<u32> {
+        self.state.interrupt(index, Some(&self.claim)).await
+    }
+
+    /// Does that with all parts that are begun and not whole, whoever writes them.
+    pub async fn interrupt_all(&self) -> Vec<(PartIndex, u32)> {
+        let open = self.state.parts.lock().open();
+        let mut kept = Vec::with_capacity(open.len());
+        for index in open {
+            if let Some(bytes) = self.state.interrupt(index, None).await {
+                kept.push((index, bytes));
+            }
+        }
+        kept
+    }
+
+    fn hold_part(&self, index: PartIndex, plain_len: u32) -> Result<()> {
         let wanted = self.state.part_size.part_bytes(self.state.size, index);
         if index.0 >= self.state.part_count || wanted != Some(plain_len) {
             return Err(ArchiveError::Misuse(
                 "the object has no such part of this length",
             ));
         }
-        PartWriter::begin(self.state.clone(), self.claim.clone(), index, plain_len).await
+        Ok(())
     }
 }
 
 impl UploadState {
-    /// Plaintext of the parts that are here.
-    fn done_bytes(&self) -> u64 {
-        let parts = self.parts.lock();
-        let done = (0..self.part_count).filter(|index| parts.is_done(*index));
-        let bytes = |index| self.part_size.part_bytes(self.size, PartIndex(index));
-        done.filter_map(bytes).map(u64::from).sum()
-    }
-
     /// Begins a sealing under the bucket's current records.
     async fn begin(
         core: &Arc<Core>,
@@ -240,26 +292,28 @@ impl UploadState {
     ) -> Result<Self> {
         let uid = ObjectUid::random(&*core.rng);
         let open = core.layers_for(&offer.change.name.bucket, uid).await?;
-        Self::assemble(core, offer, open, uid, part_count, body(uid)?)
+        let cut = (offer.part_size, part_count);
+        Self::assemble(core, offer, open, uid, cut, body(uid)?)
     }
 
-    fn assemble(
+    pub(crate) fn assemble(
         core: &Arc<Core>,
         offer: &Offer,
         open: OpenLayers,
         uid: ObjectUid,
-        part_count: u32,
+        (part_size, part_count): (PartSize, u32),
         body: Body,
     ) -> Result<Self> {
-        let header = open.header(offer.part_size, uid);
+        let header = open.header(part_size, uid);
         Ok(Self {
             core: core.clone(),
+            whose: (!offer.data_follows).then(|| whose(offer)),
             uid,
             share: core.shares.of(&offer.origin, &core.budget),
             sealer: ObjectSealer::new(open.keys(), header)?,
             open,
             size: offer.change.facts.size,
-            part_size: offer.part_size,
+            part_size,
             part_count,
             body,
             parts: Mutex::default(),
@@ -277,39 +331,16 @@ impl UploadState {
         let name = staging::file_name(uid)?;
         let file = core.store.create(&name).await?;
         let staged = StagedFile::new(core.store.clone(), uid, name, file, None, counted);
-        let state = Self::assemble(core, offer, open, uid, 1, Body::File(staged))?;
+        let cut = (offer.part_size, 1);
+        let state = Self::assemble(core, offer, open, uid, cut, Body::File(staged))?;
         state.write_header().await?;
         Ok(state)
     }
 
-    /// An object of several parts goes on where an earlier try ended.
-    async fn begin_or_resume(core: &Arc<Core>, offer: &Offer) -> Result<(Arc<Self>, Claim)> {
+    /// An object of several parts, which survives a restart.
+    async fn begin_with_row(core: &Arc<Core>, offer: &Offer) -> Result<(Arc<Self>, Claim)> {
         let bytes = reserve::sealed_bytes(offer.change.facts.size, offer.part_size);
-        let whose = (offer.origin.clone(), offer.change.name.clone());
-        if let Some(open) = core.uploads.find(&whose) {
-            let ended = open.body.staged().is_none_or(StagedFile::has_ended);
-            if !ended && open.fits(offer) {
-                let claim = core.claim(bytes.saturating_sub(open.done_bytes())).await?;
-                return Ok((open, claim));
-            }
-            // Another cut or size of the same version, or the bucket is sealed in another
-            // number of layers by now: what there is does not fit.
-            if let Some(staged) = open.body.staged().filter(|staged| !staged.has_ended()) {
-                core.give_up(staged).await?;
-            }
-        } else if let Some(row) = core.catalog.upload_of(&offer.change.name).await?
-            && row.origin == offer.origin
-        {
-            match Self::resume(core, offer, &row).await? {
-                Some(state) => {
-                    let state = Arc::new(state);
-                    core.uploads.keep(whose, state.clone());
-                    let claim = core.claim(bytes.saturating_sub(state.done_bytes())).await?;
-                    return Ok((state, claim));
-                }
-                None => core.remove_upload(&row).await?,
-            }
-        }
+        let whose = whose(offer);
         let claim = core.claim(bytes).await?;
         let counted = core.open_file(&offer.origin)?.into();
         let uid = ObjectUid::random(&*core.rng);
@@ -354,130 +385,28 @@ impl UploadState {
         };
         core.catalog.begin_uploads(vec![row]).await?;
         let file = core.store.create(&name).await?;
-        let whose = (offer.origin.clone(), change.name.clone());
+        let whose = whose(offer);
         let staged = StagedFile::new(core.store.clone(), uid, name, file, Some(whose), counted);
         let count = offer.part_size.parts_of(change.facts.size).unwrap_or(0);
-        let state = Self::assemble(core, offer, open, uid, count, Body::File(staged))?;
+        let cut = (offer.part_size, count);
+        let state = Self::assemble(core, offer, open, uid, cut, Body::File(staged))?;
         state.write_header().await?;
         Ok(state)
     }
 
-    /// Opens a staged file again and keeps every part that opens under the
-    /// commitments recorded for it. `None` when there is nothing to go on with.
-    async fn resume(core: &Arc<Core>, offer: &Offer, row: &UploadRow) -> Result<Option<Self>> {
-        let layers = core.key_of(&row.name.bucket)?.second.is_some();
-        if row.part_size != offer.part_size
-            || row.facts.size != offer.change.facts.size
-            || row.second_record.is_some() != layers
-        {
-            return Ok(None);
-        }
-        let counted = core.open_file(&offer.origin)?.into();
-        let name = StoreName::new(&row.file).map_err(StoreError::from)?;
-        let file = match core.store.reopen(&name).await {
-            Ok(file) => file,
-            Err(StoreError::NoSuchFile { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let open = core.open_layers(row.records(), &row.name.bucket).await?;
-        let whose = (row.origin.clone(), row.name.clone());
-        let staged = StagedFile::new(
-            core.store.clone(),
-            row.uid,
-            name,
-            file,
-            Some(whose),
-            counted,
-        );
-        let count = row.part_size.parts_of(row.facts.size).unwrap_or(0);
-        let state = Self::assemble(core, offer, open, row.uid, count, Body::File(staged))?;
-        // Was cut off before its header was written, or is another's: begin anew.
-        if !state.header_is_there() {
-            return Ok(None);
-        }
-        // It was read, and is not durable for that: a sync that failed before the
-        // restart has lost it, and the next writes only what was written since.
-        state.write_header().await?;
-        let state = Arc::new(state);
-        let bad = state.check_kept_parts().await?;
-        if !bad.is_empty() {
-            tracing::warn!(version = %row.name, parts = bad.len(), "staged parts did not open again");
-            core.catalog.forget_parts(row.uid, bad).await?;
-        }
-        Ok(Arc::into_inner(state))
-    }
-
-    /// Reads the ledger's parts page by page and opens each in the file.
-    async fn check_kept_parts(self: &Arc<Self>) -> Result<Vec<PartIndex>> {
-        let (mut bad, mut from) = (Vec::new(), PartIndex(0));
-        loop {
-            let page = self.core.catalog.parts(self.uid, from, PAGE_ROWS).await?;
-            let Some(last) = page.last() else {
-                return Ok(bad);
-            };
-            from = PartIndex(last.index.0.saturating_add(1));
-            let state = self.clone();
-            let page = blocking(self.core.store.calls(), move || {
-                let opens = |part: &UploadPart| state.part_opens(part);
-                let (good, bad): (Vec<_>, Vec<_>) = page.into_iter().partition(opens);
-                (
-                    good,
-                    bad.into_iter().map(|part| part.index).collect::<Vec<_>>(),
-                )
-            });
-            let (good, page_bad) = page.await.map_err(|_| ArchiveError::Closed)?;
-            let mut parts = self.parts.lock();
-            good.iter()
-                .for_each(|part| parts.set_recorded(part.index.0));
-            bad.extend(page_bad);
-        }
-    }
-
-    fn part_opens(&self, part: &UploadPart) -> bool {
-        let (Some(staged), Some(len)) = (
-            self.body.staged(),
-            self.part_size.part_bytes(self.size, part.index),
-        ) else {
-            return false;
-        };
-        let mut crc = sealift_wire::checksum::Crc64::new();
-        let reader = crate::read::StagedBytes(&*staged.file);
-        let commitments = commitments_of(part);
-        let opened = self
-            .sealer
-            .open_part(&reader, part.index, len, &commitments, |bytes| {
-                crc.update(bytes);
-                Ok(())
-            });
-        opened.is_ok() && crc.value() == part.crc64
-    }
-
-    async fn write_header(&self) -> Result<()> {
+    pub(crate) async fn write_header(&self) -> Result<()> {
         if let Some(staged) = self.body.staged() {
             staged.file.write_at(self.sealer.header_bytes(), 0).await?;
         }
         Ok(())
     }
 
-    fn header_is_there(&self) -> bool {
-        let mut bytes = [0; 96];
-        let read = self
-            .body
-            .staged()
-            .map(|s| s.file.read_exact_at(&mut bytes, 0));
-        matches!(read, Some(Ok(()))) && bytes == *self.sealer.header_bytes()
-    }
-
-    /// Whether a new offer of the same version can go on with this sealing.
-    fn fits(&self, offer: &Offer) -> bool {
-        let keys = self.core.key_of(&offer.change.name.bucket);
-        let same_layers =
-            keys.is_ok_and(|keys| keys.second.is_some() == self.open.ids().second.is_some());
-        same_layers && self.part_size == offer.part_size && self.size == offer.change.facts.size
-    }
-
     /// Fresh salts; none is ever used twice.
     pub(crate) fn salts(&self) -> Salts {
         self.sealer.salts(&*self.core.rng)
     }
+}
+
+pub(crate) fn whose(offer: &Offer) -> Whose {
+    (offer.origin.clone(), offer.change.name.clone())
 }

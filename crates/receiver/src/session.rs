@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 use sealift_archive::{ArchiveError, Begin, Offer, Outcomes, OutcomesTo, Upload, in_words};
-use sealift_terms::{BucketName, Checksum, Identity, Reason, SessionFacts, Status};
+use sealift_terms::{BucketName, Checksum, Identity, PartIndex, Reason, SessionFacts, Status};
 use sealift_tunnel::{Link, LinkWriter};
 use sealift_wire::{
     Carries, Close, Evidence, Limits, LinkEvent, LinkId, OfferId, Parts, ReceiveEvent,
@@ -62,6 +62,8 @@ pub struct Session {
     pub(crate) patience: Patience,
     /// Whether the peer was told that it may compress.
     packs: AtomicBool,
+    /// Whether the peer goes on in the cut that it is told.
+    any_cut: AtomicBool,
     taken: Mutex<HashMap<OfferId, Taken>>,
     /// Where the archive says what became of commits.
     outcomes: OutcomesTo,
@@ -105,6 +107,7 @@ impl Session {
             machine: Mutex::new(ReceiveSession::new(limits)),
             patience,
             packs: AtomicBool::new(false),
+            any_cut: AtomicBool::new(false),
             taken: Mutex::default(),
             outcomes,
             links: Mutex::default(),
@@ -123,6 +126,12 @@ impl Session {
     /// so: a frame of that sort ends the session then.
     pub fn let_pack(&self, packs: bool) {
         self.packs.store(packs, Ordering::Relaxed);
+    }
+
+    /// Says whether the peer's HELLO told that it goes on in the cut that an answer to its
+    /// offer names, whatever it offered. Otherwise what was begun in another one is given up.
+    pub fn let_cut(&self, any: bool) {
+        self.any_cut.store(any, Ordering::Relaxed);
     }
 
     pub(crate) fn packs(&self) -> bool {
@@ -186,9 +195,10 @@ impl Session {
         self.links.lock().insert(id, signals.clone());
         self.machine.lock().linked(id, carries);
         let (mut reader, mut writer) = link.split();
-        let end = LinkTask::new(self, id, signals)
-            .run(&mut reader, &mut writer)
-            .await;
+        let mut task = LinkTask::new(self, id, signals);
+        let end = task.run(&mut reader, &mut writer).await;
+        // Before anyone is told that they are abandoned: another may go on with them then.
+        task.leave_parts().await;
         self.links.lock().remove(&id);
         let ((), events) = self.with_machine(|machine| machine.lost(id));
         events.into_iter().for_each(|event| self.take(event));
@@ -332,6 +342,11 @@ impl Session {
                     });
                 }
             }
+            ReceiveEvent::PartAbandoned { offer, part } => {
+                let session = self.clone();
+                // Its last writer may be in the middle of a write.
+                tokio::spawn(async move { session.settle(offer, part).await });
+            }
             // The peer lost it: nothing more will come on it that counts.
             ReceiveEvent::GivenUp(link) => self.end_link(link),
             ReceiveEvent::Link(LinkEvent::Answered { number, body }) => {
@@ -376,6 +391,7 @@ impl Session {
         let offer = Offer {
             change: what.change,
             part_size: what.part_size,
+            any_cut: self.any_cut.load(Ordering::Relaxed),
             checksum: what.checksum,
             session: self.peer.facts.clone(),
             origin: self.peer.identity.clone(),
@@ -387,7 +403,7 @@ impl Session {
     }
 
     async fn accept(&self, offer: OfferId, what: &sealift_wire::Offer, upload: Upload) {
-        let Some(mut have) = Parts::none_of(what.bytes(), what.part_size) else {
+        let Some(mut have) = Parts::none_of(what.bytes(), upload.part_size()) else {
             return;
         };
         match upload.kept_parts().await {
@@ -396,14 +412,30 @@ impl Session {
             }),
             Err(error) => return self.fail(offer, &error),
         }
+        // An earlier session's writers, if it is not noticed yet that it is gone, are fenced.
+        let begun = upload.interrupt_all().await;
         let upload = Arc::new(upload);
         let mut taken = self.taken.lock();
         let free = self.door.archive().budget().free();
-        let credit = credit(free, taken.len() + 1, what.part_size);
-        if self.machine.lock().accept(offer, have, credit) {
+        let credit = credit(free, taken.len() + 1, upload.part_size());
+        let mut machine = self.machine.lock();
+        for (part, bytes) in begun {
+            machine.kept(offer, part, Some(bytes));
+        }
+        if machine.accept(offer, have, credit) {
             taken.insert(offer, Taken { upload, credit });
         }
-        drop(taken);
+        drop((machine, taken));
+        self.wake_links();
+    }
+
+    /// Finds out what is kept of a part that its link left, and lets its offer be answered.
+    async fn settle(&self, offer: OfferId, part: PartIndex) {
+        let kept = match self.upload(offer) {
+            Some(upload) => upload.interrupt(part).await,
+            None => None,
+        };
+        self.machine.lock().kept(offer, part, kept);
         self.wake_links();
     }
 

@@ -105,6 +105,11 @@ impl LinkTask<'_> {
         }
     }
 
+    /// Leaves what is not whole to other links, when this one has ended.
+    pub(crate) async fn leave_parts(&mut self) {
+        self.writers.leave_parts().await;
+    }
+
     /// Passes time. Says whether the link is to end.
     fn tick(&mut self) -> Result<bool, ReceiverError> {
         let session = self.session;
@@ -210,11 +215,11 @@ impl LinkTask<'_> {
             Place::Part {
                 offer,
                 part,
+                offset,
                 begins,
-                ..
             } => {
                 if begins && let Some(upload) = self.session.upload(offer) {
-                    match self.begin_part(&upload, part).await {
+                    match self.begin_part(&upload, part, offset).await {
                         Ok(writer) => self.writers.begin(offer, part, writer),
                         Err(refusal) => return self.session.refuse(offer, &refusal),
                     }
@@ -233,12 +238,17 @@ impl LinkTask<'_> {
 
     /// Begins a part. Memory is waited for, but not for ever: the peer's other parts
     /// on this link wait meanwhile, and it may be they that hold the memory.
-    async fn begin_part(&self, upload: &Upload, part: PartIndex) -> Result<PartWriter, Refusal> {
+    async fn begin_part(
+        &self,
+        upload: &Upload,
+        part: PartIndex,
+        from: u32,
+    ) -> Result<PartWriter, Refusal> {
         let session = self.session;
         let mut over = session.over.subscribe();
         let lease = session.patience.lease;
         let begun = tokio::select! {
-            begun = tokio::time::timeout(lease, begin_part(upload, part)) => begun,
+            begun = tokio::time::timeout(lease, begin_part(upload, part, from)) => begun,
             () = async { drop(over.wait_for(|over| *over).await) } => {
                 return Err(Refusal::new(Reason::PeerUnreachable, "the session is over"));
             }
@@ -272,7 +282,10 @@ impl LinkTask<'_> {
                 self.part_end(offer, part, bytes, crc64).await;
             }
             ReceiveEvent::PartAbandoned { offer, part } => {
-                self.writers.take_part(offer, part);
+                if let Some(writer) = self.writers.take_part(offer, part) {
+                    writer.leave().await;
+                }
+                self.session.take(event);
             }
             ReceiveEvent::Abandoned { offer } => {
                 self.writers.inline.take_if(|inline| inline.offer == offer);
@@ -316,7 +329,7 @@ impl LinkTask<'_> {
         };
         let writer = match upload.parts() {
             0 => None,
-            _ => Some(self.begin_part(&upload, PartIndex(0)).await?),
+            _ => Some(self.begin_part(&upload, PartIndex(0), 0).await?),
         };
         Ok(Some(Inline {
             offer,
@@ -351,7 +364,7 @@ impl LinkTask<'_> {
         let writer = match self.writers.take_part(offer, part) {
             Some(writer) => Ok(Some(writer)),
             None if bytes == 0 => match session.upload(offer) {
-                Some(upload) => self.begin_part(&upload, part).await.map(Some),
+                Some(upload) => self.begin_part(&upload, part, 0).await.map(Some),
                 None => Ok(None),
             },
             None => Ok(None),

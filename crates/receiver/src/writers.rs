@@ -82,6 +82,13 @@ impl Writers {
         self.parts.remove(&(offer, part)).map(|open| open.writer)
     }
 
+    /// Leaves all parts: what came of them is kept for another link.
+    pub(crate) async fn leave_parts(&mut self) {
+        for (_, open) in self.parts.drain() {
+            open.writer.leave().await;
+        }
+    }
+
     /// Lets go of what belongs to offers that are over.
     pub(crate) fn keep_only(&mut self, is_open: impl Fn(OfferId) -> bool) {
         self.parts.retain(|(offer, _), _| is_open(*offer));
@@ -105,14 +112,19 @@ impl Writers {
     }
 }
 
-/// Begins a part of the length that the object's size makes it have.
+/// Begins a part of the length that the object's size makes it have, or goes on with it
+/// behind its first `from` bytes.
 pub(crate) async fn begin_part(
     upload: &Upload,
     part: PartIndex,
+    from: u32,
 ) -> Result<PartWriter, ArchiveError> {
     let bytes = upload
         .part_size()
         .part_bytes(upload.size(), part)
         .unwrap_or_default();
-    upload.part(part, bytes).await
+    match from {
+        0 => upload.part(part, bytes).await,
+        from => upload.part_from(part, bytes, from).await,
+    }
 }

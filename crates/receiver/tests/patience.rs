@@ -1,6 +1,7 @@
 //! A peer that sends rubbish, too much or too slowly costs itself, and no other.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[allow(dead_code, reason = "not every test uses all of it")]
 mod stage;
 
 use std::time::Duration;

@@ -20,6 +20,7 @@ mod changes;
 mod dispatch;
 mod error;
 mod limit;
+mod line;
 mod orders;
 mod press;
 mod rules;

@@ -3,6 +3,7 @@
 //!
 //! What the line carries is seen from how long writes wait for it. Where they do not wait,
 //! as between machines that stand side by side, nothing is ever tried and it costs a load.
+//! The same measure says how objects are cut.
 
 use std::{
     sync::{
@@ -16,8 +17,8 @@ use parking_lot::Mutex;
 use sealift_terms::Clock;
 use sealift_wire::Packer;
 
-/// The line is judged by what it carried in this time.
-const WINDOW: Duration = Duration::from_millis(250);
+use crate::line::{Line, Proven, per_second};
+
 /// A line that carries a quarter of what one core compresses, or less, is slow: the rest
 /// of the processor's time is for everything else.
 const MARGIN: u64 = 4;
@@ -50,44 +51,21 @@ impl Taste {
 
 /// What is known of the line and of the processor.
 #[derive(Debug)]
-struct Line {
-    since: Duration,
-    bytes: u64,
-    waited: Duration,
-    /// Bytes a second that it carries, once writes had to wait for it.
-    carries: Option<u64>,
+struct Known {
+    line: Line,
+    /// Over sessions.
+    proven: Proven,
     /// Bytes a second that one core compresses.
     packs: u64,
 }
 
-impl Line {
+impl Known {
     fn new(now: Duration) -> Self {
         Self {
-            since: now,
-            bytes: 0,
-            waited: Duration::ZERO,
-            carries: None,
+            line: Line::new(now),
+            proven: Proven::default(),
             packs: PACKS_BYTES_PER_SEC,
         }
-    }
-
-    /// Takes a write that ended `now`. Says whether a window came to its end.
-    fn wrote(&mut self, now: Duration, bytes: u64, waited: Duration) -> bool {
-        self.bytes += bytes;
-        self.waited += waited;
-        let elapsed = now.saturating_sub(self.since);
-        if elapsed < WINDOW {
-            return false;
-        }
-        let rate = per_second(self.bytes, elapsed);
-        self.carries = match (self.waited >= elapsed / 2, self.carries) {
-            // It was full: this is what it carries.
-            (true, _) => Some(rate),
-            // It carries this at least.
-            (false, known) => known.map(|known| known.max(rate)),
-        };
-        (self.since, self.bytes, self.waited) = (now, 0, Duration::ZERO);
-        true
     }
 
     fn packed(&mut self, bytes: u64, took: Duration) {
@@ -101,11 +79,6 @@ impl Line {
     }
 }
 
-fn per_second(bytes: u64, time: Duration) -> u64 {
-    let micros = time.as_micros().max(1);
-    u64::try_from(u128::from(bytes) * 1_000_000 / micros).unwrap_or(u64::MAX)
-}
-
 /// Decides for the sending to one peer, over all its links, and counts.
 #[derive(Debug)]
 pub(crate) struct Press {
@@ -114,7 +87,7 @@ pub(crate) struct Press {
     may: AtomicBool,
     /// Whether the line was seen to be slow.
     slow: AtomicBool,
-    line: Mutex<Line>,
+    known: Mutex<Known>,
     packed: AtomicU64,
     saved: AtomicU64,
 }
@@ -122,7 +95,7 @@ pub(crate) struct Press {
 impl Press {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
-            line: Mutex::new(Line::new(clock.monotonic())),
+            known: Mutex::new(Known::new(clock.monotonic())),
             clock,
             may: AtomicBool::new(false),
             slow: AtomicBool::new(false),
@@ -133,8 +106,9 @@ impl Press {
 
     /// A session begins in which it may be done, or not.
     pub(crate) fn begin(&self, may: bool) {
-        let mut line = self.line.lock();
-        *line = Line::new(self.clock.monotonic());
+        let mut known = self.known.lock();
+        known.line = Line::new(self.clock.monotonic());
+        known.packs = PACKS_BYTES_PER_SEC;
         self.may.store(may, Ordering::Relaxed);
         self.slow.store(false, Ordering::Relaxed);
     }
@@ -143,7 +117,7 @@ impl Press {
     pub(crate) fn is_on(&self, limit: Option<u64>) -> bool {
         self.may.load(Ordering::Relaxed)
             && (self.slow.load(Ordering::Relaxed)
-                || limit.is_some_and(|limit| self.line.lock().is_slow(limit)))
+                || limit.is_some_and(|limit| self.known.lock().is_slow(limit)))
     }
 
     /// Compresses a piece, and notes how long that took. Whether it got shorter.
@@ -162,7 +136,7 @@ impl Press {
         let begun = self.clock.monotonic();
         let shorter = packer.pack(plain, out);
         let took = self.clock.monotonic().saturating_sub(begun);
-        self.line.lock().packed(plain.len() as u64, took);
+        self.known.lock().packed(plain.len() as u64, took);
         if shorter {
             let saved = plain.len().saturating_sub(out.len());
             self.packed.fetch_add(plain.len() as u64, Ordering::Relaxed);
@@ -171,22 +145,27 @@ impl Press {
         shorter
     }
 
-    /// A write begins. None when nobody wants to know how long it takes.
-    pub(crate) fn begun(&self) -> Option<Duration> {
-        self.may
-            .load(Ordering::Relaxed)
-            .then(|| self.clock.monotonic())
+    /// A write begins.
+    pub(crate) fn begun(&self) -> Duration {
+        self.clock.monotonic()
     }
 
-    /// A write ended.
-    pub(crate) fn wrote(&self, begun: Option<Duration>, bytes: usize) {
-        let Some(begun) = begun else { return };
+    /// A write ended that began then.
+    pub(crate) fn wrote(&self, begun: Duration, bytes: usize) {
         let now = self.clock.monotonic();
-        let mut line = self.line.lock();
-        if line.wrote(now, bytes as u64, now.saturating_sub(begun)) {
-            let slow = line.carries.is_some_and(|carries| line.is_slow(carries));
+        let mut known = self.known.lock();
+        let waited = now.saturating_sub(begun);
+        if let Some(window) = known.line.wrote(now, bytes as u64, waited) {
+            known.proven.take(window);
+            let carries = known.line.carries;
+            let slow = carries.is_some_and(|carries| known.is_slow(carries));
             self.slow.store(slow, Ordering::Relaxed);
         }
+    }
+
+    /// Bytes a second that the line has proven to carry, in this session or an earlier one.
+    pub(crate) fn carries(&self) -> Option<u64> {
+        self.known.lock().proven.bytes_per_sec()
     }
 
     /// Plaintext bytes that were compressed.
@@ -208,22 +187,26 @@ mod tests {
 
     /// Writes pieces over a line that carries `rate` for two seconds, waiting for it all
     /// of the time or `waits` of a hundred parts of it.
-    fn after(line: &mut Line, rate: u64, waits: u32) -> bool {
+    fn after((known, now): &mut (Known, Duration), rate: u64, waits: u32) -> bool {
         let each = Duration::from_secs_f64(PIECE as f64 / rate as f64);
-        let mut now = line.since;
-        let end = now + Duration::from_secs(2);
-        while now < end {
-            now += each;
-            line.wrote(now, PIECE, each * waits / 100);
+        let end = *now + Duration::from_secs(2);
+        while *now < end {
+            *now += each;
+            known.line.wrote(*now, PIECE, each * waits / 100);
         }
-        line.carries.is_some_and(|carries| line.is_slow(carries))
+        let carries = known.line.carries;
+        carries.is_some_and(|carries| known.is_slow(carries))
+    }
+
+    fn fresh() -> (Known, Duration) {
+        (Known::new(Duration::ZERO), Duration::ZERO)
     }
 
     #[test]
     fn a_line_that_makes_writes_wait_is_slow_and_one_that_does_not_is_not() {
-        let mut line = Line::new(Duration::ZERO);
+        let mut line = fresh();
         assert!(!after(&mut line, 10 << 20, 10), "there is little to send");
-        assert_eq!(line.carries, None);
+        assert_eq!(line.0.line.carries, None);
         assert!(after(&mut line, 10 << 20, 90));
         assert!(
             !after(&mut line, 400 << 20, 90),
@@ -233,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_line_that_became_faster_is_noticed_although_nothing_waits_for_it() {
-        let mut line = Line::new(Duration::ZERO);
+        let mut line = fresh();
         assert!(after(&mut line, 10 << 20, 90));
         // A pause, and a little, say nothing.
         assert!(after(&mut line, 2 << 20, 0));
@@ -242,16 +225,16 @@ mod tests {
 
     #[test]
     fn a_processor_that_compresses_slowly_makes_a_slow_line_of_fewer() {
-        let mut line = Line::new(Duration::ZERO);
+        let mut line = fresh();
         assert!(after(&mut line, 30 << 20, 90));
         for _ in 0..100 {
-            line.packed(PIECE, Duration::from_millis(20));
+            line.0.packed(PIECE, Duration::from_millis(20));
         }
         assert!(!after(&mut line, 30 << 20, 90));
         assert!(after(&mut line, 10 << 20, 90));
         // A clock that stands still says nothing.
-        line.packed(PIECE, Duration::ZERO);
-        assert!(line.packs < 60 << 20);
+        line.0.packed(PIECE, Duration::ZERO);
+        assert!(line.0.packs < 60 << 20);
     }
 
     #[test]

@@ -198,6 +198,10 @@ pub struct SenderStatus {
     pub parts_resumed: u64,
     /// Parts that were begun on a link which was gone before they were stored.
     pub parts_interrupted: u64,
+    /// Bytes of those that were not sent again, because the peer had kept them.
+    pub bytes_continued: u64,
+    /// Bytes of a part of what is offered now; none without a session.
+    pub part_bytes: Option<u32>,
     /// Offers without an outcome yet.
     pub under_way: u64,
     /// Objects and parts of objects that the peer said are stored.

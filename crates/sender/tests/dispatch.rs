@@ -10,12 +10,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use far::{Deed, Far};
 use late::Late;
 use near::{Near, Records, Zeros, all, bucket, journal, peer, rules, until, with_status};
+use parking_lot::Mutex;
 use sealift_host::OsClock;
 use sealift_ledger::{Journal, Requeue};
 use sealift_sender::{NoAnswers, PeerSender, SenderError, Settings, Timetable};
 use sealift_store::{Listed, MemorySource, Scan, Source, SourceObject, StoreError, Watch};
 use sealift_terms::{Clock, Epoch, ObjectFacts, ObjectKey, PartSize, Reason, Status, VersionId};
-use sealift_wire::{Offer, Refusal};
+use sealift_wire::{Cuts, Offer, Refusal};
 use tokio::{sync::watch, time::timeout};
 
 struct Site {
@@ -323,6 +324,57 @@ async fn a_lost_link_costs_the_parts_on_it_and_nothing_else() {
         );
     }
     running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_its_link_was_lost_in_is_not_sent_from_its_beginning() {
+    let site = Site::new().await;
+    let part = PartSize::MIN.bytes() as usize;
+    site.source.put("k", content(10 * part)).unwrap();
+    let far = Far {
+        cut_within_part: Some(part / 2),
+        ..takes_all()
+    };
+    let running = site.run(&far);
+    site.completed(1).await;
+    assert_eq!(far.store.lock().objects["k"], content(10 * part));
+    running.end().await;
+    let status = site.sender.status();
+    assert!(status.bytes_continued >= part as u64 / 2, "{status:?}");
+    assert!(status.parts_interrupted >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_are_cut_as_the_peer_lets_them_be_and_as_configured_for_one_that_does_not_say() {
+    let size = 5 << 20;
+    for (cuts, expected) in [
+        (None, PartSize::MIN.bytes()),
+        (Some(Cuts::default()), PartSize::MIN.bytes()),
+        (
+            Some(Cuts {
+                part_bytes_min: 1 << 20,
+                ..Cuts::default()
+            }),
+            1 << 20,
+        ),
+    ] {
+        let site = Site::new().await;
+        site.source.put("k", content(size)).unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let of_script = seen.clone();
+        let far = Far::new(move |what| {
+            of_script.lock().push(what.part_size.bytes());
+            Deed::Take
+        });
+        let far = Far { cuts, ..far };
+        let running = site.run(&far);
+        site.completed(1).await;
+        running.end().await;
+        assert!(
+            seen.lock().iter().all(|bytes| *bytes == expected),
+            "{seen:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

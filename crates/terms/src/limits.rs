@@ -44,6 +44,18 @@ pub const PENDING_HANDSHAKES_MAX: usize = 128;
 pub const PENDING_HANDSHAKES_PER_SOURCE_MAX: usize = 16;
 /// Parts in flight on one connection.
 pub const PARTS_IN_FLIGHT_PER_CONNECTION: usize = 2;
+/// What a part should take on its way: it is cut smaller where the line is slow, so that a
+/// line that is lost, or a certificate that ends, costs no more than this.
+pub const PART_TIME_WANTED: Duration = Duration::from_secs(5);
+/// Parts of one object that an answer to its offer says are begun.
+pub const BEGUN_PARTS_TOLD_MAX: usize = 1024;
+/// How long what came of an interrupted part is kept for the rest, in memory: as long as a
+/// record key.
+pub const INTERRUPTED_KEPT_MAX: Duration = RECORD_KEY_CACHED_MAX;
+/// Bytes of buffers that interrupted parts of one peer keep.
+pub const INTERRUPTED_BYTES_PER_PEER_MAX: usize = 4 << 20;
+/// The same of all peers together.
+pub const INTERRUPTED_BYTES_MAX: usize = 16 << 20;
 /// Offers without an answer on one connection.
 pub const OFFERS_OUTSTANDING_MAX: usize = 4096;
 /// Offers of one session that were asked about before their bytes were sent, and are not over.

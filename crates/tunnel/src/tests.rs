@@ -59,6 +59,7 @@ fn hello() -> Hello {
         policy: None,
         remembered: None,
         decompresses: None,
+        cuts: None,
     }
 }
 

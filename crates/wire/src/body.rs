@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use minicbor::{Decode, Encode};
 use sealift_terms::{
-    BucketName, Change, ChangeKind, Checksum, ObjectFacts, ObjectKey, Order, PartSize, Reason,
-    Region, Timestamp, VersionId, VersionName, limits,
+    BucketName, Change, ChangeKind, Checksum, ObjectFacts, ObjectKey, Order, PartIndex, PartSize,
+    Reason, Region, Timestamp, VersionId, VersionName, limits,
 };
 
 use crate::{
@@ -220,6 +220,20 @@ pub(crate) struct AcceptBody {
     have: Vec<RunBody>,
     #[n(1)]
     pub(crate) credit: u64,
+    /// How the object is cut here, where that is not as it was offered.
+    #[n(2)]
+    part_size: Option<u32>,
+    #[n(3)]
+    begun: Option<Vec<BegunBody>>,
+}
+
+/// A part of which the first bytes are there.
+#[derive(Clone, Copy, Encode, Decode)]
+struct BegunBody {
+    #[n(0)]
+    part: u32,
+    #[n(1)]
+    bytes: u32,
 }
 
 #[derive(Clone, Copy, Encode, Decode)]
@@ -236,7 +250,14 @@ struct RunBody {
 const RUNS_MAX: usize = 40_000;
 
 impl AcceptBody {
-    pub(crate) fn new(have: &Parts, credit: u64) -> Self {
+    /// What is there of an object that was offered in parts of `offered`, and what of parts
+    /// that are not whole.
+    pub(crate) fn new(
+        have: &Parts,
+        begun: &BTreeMap<PartIndex, u32>,
+        credit: u64,
+        offered: PartSize,
+    ) -> Self {
         let runs = have.runs().map(
             |Run {
                  first,
@@ -248,19 +269,29 @@ impl AcceptBody {
                 crc64,
             },
         );
+        let begun = begun.iter().map(|(part, bytes)| BegunBody {
+            part: part.0,
+            bytes: *bytes,
+        });
+        let begun: Vec<_> = begun.take(limits::BEGUN_PARTS_TOLD_MAX).collect();
         Self {
             have: runs.take(RUNS_MAX).collect(),
             credit,
+            part_size: Some(have.part_size())
+                .filter(|cut| *cut != offered)
+                .map(PartSize::bytes),
+            begun: Some(begun).filter(|begun| !begun.is_empty()),
         }
     }
 
-    /// The parts of the object that it says are there.
+    /// The parts of the object that it says are there, in the cut that it says they have.
     pub(crate) fn parts(&self, offer: &Offer) -> Result<Parts, WireError> {
-        let bad = || {
-            let what = "parts that the offered object has not";
-            WireError::bad(FrameType::Accept, FrameFault::Inconsistent { what })
+        let cut = match self.part_size {
+            None => offer.part_size,
+            Some(bytes) => PartSize::new(bytes)
+                .map_err(|error| WireError::bad(FrameType::Accept, FrameFault::Value(error)))?,
         };
-        let mut parts = Parts::none_of(offer.bytes(), offer.part_size).ok_or_else(bad)?;
+        let mut parts = Parts::none_of(offer.bytes(), cut).ok_or_else(bad_parts)?;
         for &RunBody {
             first,
             count,
@@ -272,11 +303,31 @@ impl AcceptBody {
                 count,
                 crc64,
             }) {
-                return Err(bad());
+                return Err(bad_parts());
             }
         }
         Ok(parts)
     }
+
+    /// The parts that it says are begun, each with the bytes of it that are there: at least
+    /// one, and fewer than all.
+    pub(crate) fn begun(&self, have: &Parts) -> Result<BTreeMap<PartIndex, u32>, WireError> {
+        let mut begun = BTreeMap::new();
+        for &BegunBody { part, bytes } in self.begun.iter().flatten() {
+            let part = PartIndex(part);
+            let all = have.part_bytes(part).ok_or_else(bad_parts)?;
+            let is_new = !have.contains(part) && begun.insert(part, bytes).is_none();
+            if bytes == 0 || bytes >= all || !is_new {
+                return Err(bad_parts());
+            }
+        }
+        Ok(begun)
+    }
+}
+
+fn bad_parts() -> WireError {
+    let what = "parts that the offered object has not";
+    WireError::bad(FrameType::Accept, FrameFault::Inconsistent { what })
 }
 
 #[derive(Encode, Decode)]

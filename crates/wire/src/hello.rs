@@ -1,7 +1,9 @@
 //! HELLO: who speaks, in which session, and within which limits.
 
 use minicbor::{Decode, Encode};
-use sealift_terms::{Epoch, Region, SessionId, SiteId, SiteName, Timestamp, limits};
+use sealift_terms::{
+    CHUNK_BYTES, Epoch, PartSize, Region, SessionId, SiteId, SiteName, Timestamp, limits,
+};
 
 use crate::{
     cbor,
@@ -141,6 +143,42 @@ pub struct Hello {
     /// ([`DECOMPRESSES_ZSTD`](crate::DECOMPRESSES_ZSTD)).
     #[n(15)]
     pub decompresses: Option<u8>,
+    /// Of one that receives: how objects may be cut for it, and that an upload goes on in
+    /// the cut that it began with, whatever is offered later. Of one that sends: that it
+    /// goes on in the cut which an ACCEPT names. Neither does so without.
+    #[n(16)]
+    pub cuts: Option<Cuts>,
+}
+
+/// The part sizes that one end takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Cuts {
+    /// Bytes of the smallest part.
+    #[n(0)]
+    pub part_bytes_min: u32,
+    /// Bytes of the largest part.
+    #[n(1)]
+    pub part_bytes_max: u32,
+}
+
+impl Default for Cuts {
+    fn default() -> Self {
+        Self {
+            part_bytes_min: PartSize::MIN.bytes(),
+            part_bytes_max: PartSize::MAX.bytes(),
+        }
+    }
+}
+
+impl Cuts {
+    /// The part size that is nearest to the one wanted; nothing when none is allowed.
+    #[must_use]
+    pub fn nearest(self, wanted: PartSize) -> Option<PartSize> {
+        let bytes = wanted.bytes().max(self.part_bytes_min);
+        let bytes = bytes.min(self.part_bytes_max) / CHUNK_BYTES * CHUNK_BYTES;
+        PartSize::new(bytes).ok()
+    }
 }
 
 /// How far a sender has seen its peer come.

@@ -43,6 +43,12 @@ impl Parts {
         })
     }
 
+    /// How the object is cut.
+    #[must_use]
+    pub fn part_size(&self) -> PartSize {
+        self.part_size
+    }
+
     /// How many parts the object has.
     #[must_use]
     pub fn of(&self) -> u32 {

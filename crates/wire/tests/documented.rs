@@ -128,6 +128,7 @@ fn the_hello_of_the_example_is_what_is_sent() {
         policy: None,
         remembered: None,
         decompresses: None,
+        cuts: None,
     };
     let mut out = Vec::new();
     hello.append_to(&mut out);

@@ -28,6 +28,7 @@ fn hello(min: u16, max: u16, role: Role) -> Hello {
         policy: None,
         remembered: None,
         decompresses: None,
+        cuts: None,
     }
 }
 

@@ -7,7 +7,7 @@ mod two;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use sealift_terms::{ChangeKind, limits};
+use sealift_terms::{ChangeKind, PartSize, limits};
 use sealift_wire::*;
 use two::{Archive, PART, Two, offer};
 
@@ -75,6 +75,70 @@ fn loss_of_any_link_at_every_frame_ends_with_all_completed() {
             }
         }
     }
+}
+
+#[test]
+fn a_part_that_a_link_was_lost_in_goes_on_behind_the_bytes_that_came() {
+    let part = PART as usize;
+    let sent_with = |keeps: bool, notices: bool| {
+        let mut two = Two::new(Limits::default(), Archive::default());
+        two.keeps = keeps;
+        two.open(Carries::Control);
+        let mut link = two.open(Carries::Data);
+        let size = 10 * u64::from(PART) + 5;
+        two.offer(
+            offer("x", ChangeKind::Put, size, false),
+            HowToOffer::AskFirst,
+        );
+        // Each link carries one and a half parts of those that are written to it.
+        for _ in 0..6 {
+            let sent = two.bytes_sent;
+            while two.bytes_sent == sent && two.round().unwrap() {}
+            for _ in 0..3 {
+                two.deliver(link, true).unwrap();
+            }
+            two.lose(link, notices);
+            link = two.open(Carries::Data);
+        }
+        two.run().unwrap();
+        two.assert_all_completed();
+        (two.bytes_sent, two.sender.continued())
+    };
+    for notices in [true, false] {
+        let (kept, continued) = sent_with(true, notices);
+        let (whole, none) = sent_with(false, notices);
+        assert!(continued > 0 && none == 0);
+        assert!(kept < whole, "{kept} bytes sent, {whole} without keeping");
+        assert!(kept >= 10 * part + 5);
+    }
+}
+
+#[test]
+fn what_is_kept_over_sessions_is_offered_in_the_cut_that_it_has() {
+    let mut whole = three_links(Limits::default());
+    work(&mut whole);
+    whole.run().unwrap();
+    let mut continued = 0;
+    for frame in 0..whole.frames {
+        let mut first = three_links(Limits::default());
+        work(&mut first);
+        while first.frames < frame && first.round().unwrap() {}
+        let unfinished: Vec<_> = first.sender.unfinished().collect();
+        let offers = first.offers.clone();
+        let mut second = Two::new(Limits::default(), first.into_archive());
+        second.open(Carries::Control);
+        second.open(Carries::Data);
+        for id in unfinished {
+            let mut again = offers[&id].clone();
+            // The line became faster meanwhile.
+            again.part_size = PartSize::new(2 * PART).unwrap();
+            second.offer(again, HowToOffer::AskFirst);
+        }
+        second.run().unwrap();
+        second.assert_all_completed();
+        continued += second.sender.continued();
+    }
+    assert!(continued > 0);
 }
 
 #[test]
@@ -273,9 +337,11 @@ proptest! {
     fn any_schedule_with_any_losses_completes(
         steps in proptest::collection::vec((0u8..12, 0u32..8, any::<bool>()), 0..400),
         credit in 1u64..4,
+        keeps in any::<bool>(),
     ) {
         let mut two = three_links(Limits { inline_bytes_max: 80_000, offers_max: 4, parts_max: 2, open_offers_max: 2 });
         two.credit = credit * u64::from(PART);
+        two.keeps = keeps;
         work(&mut two);
         for (what, pick, flag) in steps {
             let links: Vec<_> = two.links.keys().copied().collect();

@@ -198,7 +198,10 @@ fn sessions(
         let mut out = Vec::new();
         let work = sender.next(LINK, &mut out);
         to_sender.push(0x17);
-        if let Some(Work::Part { offer, part, range }) = work {
+        if let Some(Work::Part {
+            offer, part, range, ..
+        }) = work
+        {
             let bytes = (range.end - range.start) as u32;
             out.extend(FrameHeader::data(offer, part, 0, bytes).encode());
             sender.part_sent(LINK, offer, part, 0, &mut out);
@@ -286,6 +289,7 @@ fn hello() -> Result<Vec<u8>, Box<dyn Error>> {
         policy: None,
         remembered: None,
         decompresses: None,
+        cuts: None,
     };
     let mut out = Vec::new();
     hello.append_to(&mut out);

@@ -203,7 +203,7 @@ impl Receiver {
                 let bytes = known.what.part_size.part_bytes(known.what.bytes(), part);
                 let bytes = bytes.unwrap();
                 if begins && piece > 0 {
-                    let before = known.open.insert(part, (link, 0, bytes));
+                    let before = known.open.insert(part, (link, offset, bytes));
                     assert!(before.is_none_or(|(_, got, _)| got == 0));
                 }
                 if let Some((on, got, bytes)) = known.open.get_mut(&part) {
@@ -246,9 +246,12 @@ impl Receiver {
                     assert_eq!(*got, bytes);
                 }
                 ReceiveEvent::PartAbandoned { offer, part } => {
-                    if let Some(known) = self.offers.get_mut(&offer) {
-                        known.open.remove(&part);
-                    }
+                    let known = self.offers.get_mut(&offer);
+                    let open = known.and_then(|known| known.open.remove(&part));
+                    // Some of them go on, as those of which memory is left.
+                    let kept = open.filter(|(_, got, bytes)| *got > 0 && got < bytes);
+                    let kept = kept.map(|(_, got, _)| got).filter(|got| got % 3 > 0);
+                    self.session.kept(offer, part, kept);
                 }
                 ReceiveEvent::Abandoned { offer } | ReceiveEvent::Cancelled { offer, .. } => {
                     assert!(self.offers.remove(&offer).is_some());

@@ -183,7 +183,13 @@ impl Sender {
             Some(Work::Inline { offer, bytes }) => {
                 assert_eq!(u64::from(bytes), self.offers[&offer].size);
             }
-            Some(Work::Part { offer, part, range }) => {
+            Some(Work::Part {
+                offer,
+                part,
+                range,
+                there,
+            }) => {
+                assert!(u64::from(there) <= range.end - range.start);
                 let made = self.offers.get_mut(&offer).unwrap();
                 let begin = u64::from(part.0) * u64::from(script::PART);
                 assert_eq!(range.start, begin);

@@ -9,6 +9,7 @@ use sealift_ledger::{
 };
 use sealift_terms::{
     AuditKind, ChangeKind, Epoch, Reason, Receipt, SiteId, Status, VersionId, VersionName,
+    limits::INTERRUPTED_KEPT_MAX,
 };
 
 use crate::{
@@ -58,6 +59,9 @@ pub(crate) async fn at_rest(world: &World) -> Held {
     everything_opens(&far).await?;
     source_is_replicated(world, &far).await?;
     audit_is_whole(&near, &far).await?;
+    // What is kept of parts that nobody goes on with is let go of in time.
+    tokio::time::sleep(INTERRUPTED_KEPT_MAX).await;
+    far.archive.let_go_of_interrupted();
     for running in [&near, &far] {
         let (free, total) = (running.budget.free(), running.budget.total());
         if free != total {

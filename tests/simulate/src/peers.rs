@@ -12,7 +12,8 @@ use sealift_sender::{Joining, Session as Sending};
 use sealift_terms::{Clock, Rng, SessionId, SiteName};
 use sealift_tunnel::{Connection, Link, LinkKind, Transport};
 use sealift_wire::{
-    Agreed, Carries, DECOMPRESSES_ZSTD, Hello, Limits, LinkId, PROTOCOL_MAX, PROTOCOL_MIN, Role,
+    Agreed, Carries, Cuts, DECOMPRESSES_ZSTD, Hello, Limits, LinkId, PROTOCOL_MAX, PROTOCOL_MIN,
+    Role,
 };
 use tokio::{
     sync::mpsc,
@@ -58,6 +59,7 @@ impl Running {
             policy: None,
             remembered: None,
             decompresses: Some(DECOMPRESSES_ZSTD),
+            cuts: Some(Cuts::default()),
         }
     }
 
@@ -73,6 +75,7 @@ impl Running {
         };
         let session = Receiving::new(self.door.clone(), peer, agreed.limits);
         session.let_pack(true);
+        session.let_cut(true);
         session
     }
 

@@ -69,9 +69,19 @@ async fn rest(world: &World) -> Result<(), String> {
             Err(_) => {}
         }
     }
+    look_for_continued(world);
     // Connections that died silently are noticed after a minute.
     sleep(Duration::from_secs(90)).await;
     check::at_rest(world).await
+}
+
+/// Notes whether the near site's process went on with a part that a link was lost in.
+pub(crate) fn look_for_continued(world: &World) {
+    let near = world.sites[NEAR].running();
+    let sending = near.as_ref().and_then(|near| near.sending.as_ref());
+    if sending.is_some_and(|sending| sending.sender.status().bytes_continued > 0) {
+        world.count("looks at parts that went on");
+    }
 }
 
 /// The one who removed them says that it was meant.

@@ -360,6 +360,7 @@ async fn upkeep(running: Arc<Running>) {
         }
         // What fails now is done the next time.
         let _ = running.archive.sweep().await;
+        running.archive.let_go_of_interrupted();
         running.archive.ring().expire();
     }
 }

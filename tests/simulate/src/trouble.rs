@@ -10,6 +10,7 @@ use tokio::{
 use crate::{
     disk::{DiskFaults, Full, Reason},
     net::Way,
+    rounds,
     site::FAR,
     world::{How, Order, World},
 };
@@ -23,6 +24,7 @@ pub(crate) async fn make(world: &Arc<World>, end: Instant) {
         if Instant::now() >= end {
             break;
         }
+        rounds::look_for_continued(world);
         let (world, chance) = (world.clone(), chance.fork());
         let site = usize::from(chance.below(3) > 0);
         let kind = chance.below(17);
@@ -119,7 +121,12 @@ async fn slow_way(world: &World, site: usize) {
         is_blocked: false,
     };
     world.network.set_way(site, way);
-    sleep(chance.millis(100..30_000)).await;
+    sleep(chance.millis(100..20_000)).await;
+    // In the middle of a part, as likely as not.
+    if chance.one_in(2) {
+        world.network.lose_one(chance.one_in(2));
+    }
+    sleep(chance.millis(100..10_000)).await;
     world.network.set_way(site, world.plan.way.clone());
 }
 

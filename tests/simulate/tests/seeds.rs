@@ -15,6 +15,19 @@ fn a_few_seeds_hold_and_are_the_same_twice() {
 }
 
 #[test]
+fn links_are_lost_within_parts_and_these_go_on() {
+    let program = env!("CARGO_BIN_EXE_sealift-simulate");
+    let went_on = |seed: u64| {
+        let seed = seed.to_string();
+        let arguments = ["--seed", &seed, "--rounds", "1"];
+        let ran = Command::new(program).args(arguments).output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        String::from_utf8_lossy(&ran.stdout).contains("looks at parts that went on")
+    };
+    assert!((1..=20).any(went_on), "in none of twenty seeds");
+}
+
+#[test]
 #[ignore = "takes minutes: cargo xtask test"]
 fn seeds_hold_and_are_the_same_twice() {
     let full = std::env::var("SEALIFT_TEST_FULL").is_ok_and(|full| full == "1");

@@ -394,6 +394,7 @@ const TAIL: &str = r#"# Allow-lists in order of preference. TLS 1.3 only; an emp
 
 # compression: "auto" where a line is slower than compressing and it pays, or "off" in both directions.
 # Without connections_per_peer a peer has 2 connections for data, and up to 8 over a long line.
+# part_bytes is the largest part; where a line moves less in five seconds, parts are smaller.
 # [limits]
 # part_bytes = 8388608
 # connections_per_peer = 2

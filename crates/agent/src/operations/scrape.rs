@@ -190,6 +190,12 @@ fn fill_sender(metrics: &Metrics, sender: &SenderStatus) {
         .series(Metric::PartsInterrupted, &labels)
         .set(sender.parts_interrupted);
     metrics
+        .series(Metric::BytesContinued, &labels)
+        .set(sender.bytes_continued);
+    if let Some(bytes) = sender.part_bytes {
+        metrics.series(Metric::PartBytes, &labels).set(bytes.into());
+    }
+    metrics
         .series(Metric::Compressed, &labels)
         .set(sender.compressed);
     metrics

@@ -146,6 +146,7 @@ async fn put(site: &Site, key: &str, number: u64, plain: Option<&[u8]>) -> Recei
         checksum: None,
         session: session().into(),
         origin: session().sender,
+        any_cut: false,
         data_follows: false,
         reseals: None,
     };

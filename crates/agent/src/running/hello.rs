@@ -2,7 +2,8 @@
 
 use sealift_terms::{PeerName, SessionId};
 use sealift_wire::{
-    DECOMPRESSES_ZSTD, Hello, Limits, PROTOCOL_MAX, PROTOCOL_MIN, Remembered, Role, checksum::Crc64,
+    Cuts, DECOMPRESSES_ZSTD, Hello, Limits, PROTOCOL_MAX, PROTOCOL_MIN, Remembered, Role,
+    checksum::Crc64,
 };
 
 use crate::{config::Config, site::Site};
@@ -32,6 +33,7 @@ pub(super) fn hello(site: &Site, session: SessionId, link: u32, role: Role) -> H
         remembered: None,
         decompresses: (role == Role::Receive && site.config.limits.compression.is_on())
             .then_some(DECOMPRESSES_ZSTD),
+        cuts: Some(Cuts::default()),
     }
 }
 

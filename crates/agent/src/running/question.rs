@@ -131,6 +131,7 @@ impl Visit<'_> {
             policy: None,
             remembered: None,
             decompresses: None,
+            cuts: None,
         }
     }
 

@@ -278,6 +278,8 @@ impl Running {
         let session = Receiving::new(self.door.clone(), peer, greeted.agreed.limits);
         // As our HELLO said.
         session.let_pack(self.site.config.limits.compression.is_on());
+        // As theirs did.
+        session.let_cut(greeted.theirs.cuts.is_some());
         session
     }
 

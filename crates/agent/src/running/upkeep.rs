@@ -124,6 +124,7 @@ impl Running {
             ticks.tick().await;
             self.show_certificate();
             self.site.ring.expire();
+            self.site.archive.let_go_of_interrupted();
             if let Err(error) = self.raise_alarms(&mut alarmed).await {
                 tracing::error!(%error, "how long transfers wait is not known");
             }

@@ -119,6 +119,7 @@ pub(crate) fn tags_again(
         checksum: None,
         origin: session.sender.clone(),
         session,
+        any_cut: false,
         data_follows: true,
         reseals: None,
     }

@@ -136,6 +136,7 @@ pub(super) fn offer(key: &str, version: &str, clock: u64, size: usize) -> Offer 
         checksum: None,
         session: session().into(),
         origin: origin(),
+        any_cut: false,
         data_follows: false,
         reseals: None,
     }

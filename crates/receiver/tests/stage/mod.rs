@@ -41,7 +41,9 @@ impl Audit for NoLog {
 }
 
 pub struct Stage {
-    _dir: tempfile::TempDir,
+    _dir: Arc<tempfile::TempDir>,
+    door: Arc<Door>,
+    patience: Patience,
     pub budget: Budget,
     pub session: Arc<Session>,
 }
@@ -126,10 +128,28 @@ impl Stage {
             identity: identity(),
             facts: facts().into(),
         };
-        let session = Session::with_patience(door, peer, Limits::default(), patience);
+        let session = Session::with_patience(door.clone(), peer, Limits::default(), patience);
+        session.let_cut(true);
         Self {
-            _dir: dir,
+            _dir: Arc::new(dir),
+            door,
+            patience,
             budget,
+            session,
+        }
+    }
+
+    /// Another session of the same peer with the same archive.
+    pub fn again(&self) -> Self {
+        let (door, patience) = (self.door.clone(), self.patience);
+        let peer = self.session.peer().clone();
+        let session = Session::with_patience(door.clone(), peer, Limits::default(), patience);
+        session.let_cut(true);
+        Self {
+            _dir: self._dir.clone(),
+            door,
+            patience,
+            budget: self.budget.clone(),
             session,
         }
     }
@@ -195,36 +215,58 @@ impl Far {
 
     /// Offers an object first.
     pub async fn offers(&mut self, id: u64, key: &str, size: usize, part: PartSize) {
-        let offer = Offer {
-            change: Change {
-                name: VersionName {
-                    bucket: bucket(),
-                    key: ObjectKey::new(key).unwrap(),
-                    version: VersionId::new("v1").unwrap(),
-                },
-                order: Order {
-                    clock: id << 16,
-                    region: Region::new("a").unwrap(),
-                    change: id,
-                },
-                kind: ChangeKind::Put,
-                facts: ObjectFacts {
-                    size: size as u64,
-                    metadata: BTreeMap::new(),
-                    ..ObjectFacts::default()
-                },
-            },
-            part_size: part,
-            checksum: None,
-        };
-        let mut sender = SendSession::new(Limits::default());
-        sender.linked(LinkId(0), Carries::Control);
-        sender.offer(offer, HowToOffer::AskFirst).unwrap();
-        let mut out = Vec::new();
-        sender.next(LinkId(0), &mut out);
-        let mut header = Header::decode(&out).unwrap();
-        header.number = id;
-        self.says(header, &out[FRAME_HEADER_BYTES..]).await;
+        self.offers_again(id, 1, key, size, part).await;
+    }
+
+    /// Offers it in some round.
+    pub async fn offers_again(
+        &mut self,
+        id: u64,
+        round: u32,
+        key: &str,
+        size: usize,
+        part: PartSize,
+    ) {
+        let (header, payload) = offered(id, round, key, size, part);
+        self.says(header, &payload).await;
+    }
+
+    /// Offers it in some round, and says that a link is lost.
+    pub async fn gives_up(
+        &mut self,
+        id: u64,
+        round: u32,
+        key: &str,
+        size: usize,
+        part: PartSize,
+        link: u8,
+    ) {
+        let (header, mut payload) = offered(id, round, key, size, part);
+        // One more entry of the map: {17: [link]}.
+        payload[0] += 1;
+        payload.extend([17, 0x81, link]);
+        self.says(header, &payload).await;
+    }
+
+    /// Sends bytes of a part in frames.
+    pub async fn sends_all(&mut self, id: u64, part: u32, from: usize, bytes: &[u8]) {
+        let mut offset = from;
+        for piece in bytes.chunks(MIB) {
+            self.sends(id, part, offset, piece).await;
+            offset += piece.len();
+        }
+    }
+
+    /// Ends the stream in order of bytes, and waits for the near end to hear it.
+    pub async fn end_of_stream(mut self) -> Result<(), ReceiverError> {
+        self.stream.shutdown().await.unwrap();
+        timeout(TIME_MAX, self.task).await.unwrap().unwrap()
+    }
+
+    /// Sends a whole part and its end.
+    pub async fn sends_part(&mut self, id: u64, part: u32, bytes: &[u8]) {
+        self.sends_all(id, part, 0, bytes).await;
+        self.ends_part(id, part, bytes).await;
     }
 
     pub async fn sends(&mut self, id: u64, part: u32, offset: usize, bytes: &[u8]) {
@@ -233,13 +275,8 @@ impl Far {
         self.says(header, bytes).await;
     }
 
-    /// Sends a whole part and its end.
-    pub async fn sends_part(&mut self, id: u64, part: u32, bytes: &[u8]) {
-        let mut offset = 0;
-        for piece in bytes.chunks(MIB) {
-            self.sends(id, part, offset, piece).await;
-            offset += piece.len();
-        }
+    /// Says that a part of these bytes is all sent.
+    pub async fn ends_part(&mut self, id: u64, part: u32, bytes: &[u8]) {
         // PART_END {0: crc64}
         let mut end = vec![0xa1, 0, 0x1b];
         end.extend_from_slice(&crc64(bytes).to_be_bytes());
@@ -280,4 +317,39 @@ impl Far {
         drop(stream);
         end.expect("the link does not end").unwrap()
     }
+}
+
+/// An OFFER as an honest sender makes it.
+fn offered(id: u64, round: u32, key: &str, size: usize, part: PartSize) -> (Header, Vec<u8>) {
+    let offer = Offer {
+        change: Change {
+            name: VersionName {
+                bucket: bucket(),
+                key: ObjectKey::new(key).unwrap(),
+                version: VersionId::new("v1").unwrap(),
+            },
+            order: Order {
+                clock: id << 16,
+                region: Region::new("a").unwrap(),
+                change: id,
+            },
+            kind: ChangeKind::Put,
+            facts: ObjectFacts {
+                size: size as u64,
+                metadata: BTreeMap::new(),
+                ..ObjectFacts::default()
+            },
+        },
+        part_size: part,
+        checksum: None,
+    };
+    let mut sender = SendSession::new(Limits::default());
+    sender.linked(LinkId(0), Carries::Control);
+    sender.offer(offer, HowToOffer::AskFirst).unwrap();
+    let mut out = Vec::new();
+    sender.next(LinkId(0), &mut out);
+    let mut header = Header::decode(&out).unwrap();
+    header.number = id;
+    header.part = PartIndex(round);
+    (header, out[FRAME_HEADER_BYTES..].to_vec())
 }

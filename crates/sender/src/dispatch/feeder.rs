@@ -164,7 +164,7 @@ async fn prepare_all(
             Box::pin(prepare(
                 transfer,
                 &settings.sources,
-                settings.part_size,
+                (settings.part_size, || shared.cut()),
                 &room,
             ))
         })

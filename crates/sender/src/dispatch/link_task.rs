@@ -175,7 +175,12 @@ impl LinkTask {
         }
         self.queue();
         match work {
-            Some(Work::Part { offer, part, range }) => self.part(offer, part, range),
+            Some(Work::Part {
+                offer,
+                part,
+                range,
+                there,
+            }) => self.part(offer, part, range, there),
             _ => return Ok(false),
         }
         Ok(true)
@@ -225,8 +230,8 @@ impl LinkTask {
         Ok(())
     }
 
-    /// Begins to read a part; its pieces come by the pipe.
-    fn part(&mut self, offer: OfferId, part: PartIndex, range: Range<u64>) {
+    /// Begins to read a part; its pieces, behind those that are there, come by the pipe.
+    fn part(&mut self, offer: OfferId, part: PartIndex, range: Range<u64>, there: u32) {
         // If it is gone, its offer was withdrawn, and the peer is told.
         let Some(sending) = self.shared.sending(offer) else {
             return;
@@ -234,8 +239,13 @@ impl LinkTask {
         if range.is_empty() {
             return self.part_end(offer, part, CRC64_EMPTY);
         }
-        self.readers
-            .spawn(read_part(sending, offer, part, range, self.pipe.clone()));
+        self.readers.spawn(read_part(
+            sending,
+            offer,
+            part,
+            (range, there),
+            self.pipe.clone(),
+        ));
     }
 
     async fn take(&mut self, read: Read) -> Result<(), TunnelError> {

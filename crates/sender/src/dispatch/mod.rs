@@ -171,6 +171,8 @@ impl PeerSender {
             bytes_written: counts.written,
             parts_resumed: counts.resumed,
             parts_interrupted: counts.interrupted,
+            bytes_continued: counts.continued,
+            part_bytes: session.as_deref().map(|s| s.cut().bytes()),
             under_way: session.as_deref().map_or(0, |s| s.under_way() as u64),
             acknowledgements,
             answers,
@@ -251,6 +253,7 @@ impl PeerSender {
         let shared = Arc::new(Shared::new(
             self.settings.clone(),
             (self.pace.clone(), self.press.clone()),
+            session.hello.cuts,
             memory,
             machine,
             events,
@@ -301,13 +304,16 @@ struct Counts {
     written: u64,
     resumed: u64,
     interrupted: u64,
+    continued: u64,
 }
 
 impl Counts {
     fn add(&mut self, session: &Shared) {
         self.written += session.bytes_written.load(Ordering::Relaxed);
         self.resumed += session.parts_resumed.load(Ordering::Relaxed);
-        self.interrupted += session.machine.lock().interrupted();
+        let machine = session.machine.lock();
+        self.interrupted += machine.interrupted();
+        self.continued += machine.continued();
     }
 }
 

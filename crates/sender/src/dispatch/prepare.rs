@@ -71,18 +71,29 @@ pub(super) fn is_large(transfer: &Transfer, part_size: PartSize) -> bool {
         && (size > INLINE_OBJECT_BYTES_MAX || size >= u64::from(part_size.bytes()))
 }
 
-/// Prepares a transfer, or says why it cannot be.
+/// Prepares a transfer, or says why it cannot be. `part_size` is the one that is wanted,
+/// `cut` gives what the line makes of it at the moment.
 pub(super) async fn prepare(
     transfer: Transfer,
     sources: &BTreeMap<BucketName, Arc<dyn Source>>,
-    part_size: PartSize,
+    (part_size, cut): (PartSize, impl Fn() -> PartSize),
     room: &Room,
 ) -> Result<Prepared, (Transfer, Refusal)> {
-    let how = how(&transfer);
+    let mut how = how(&transfer);
     match content(&transfer, how, sources, part_size, room).await {
         Ok((content, checksum, permit)) => {
-            let size = transfer.change.facts.size;
-            let part_size = PartSize::fitting(size, part_size).unwrap_or(PartSize::MAX);
+            let (size, cut) = (transfer.change.facts.size, cut());
+            // One that takes longer than a part should is not put behind its offer: what
+            // came of it is kept when its link is lost.
+            if size > u64::from(cut.bytes()) {
+                how = HowToOffer::AskFirst;
+            }
+            // Small ones stay whole: they rest in packs.
+            let wanted = match size <= INLINE_OBJECT_BYTES_MAX {
+                true => part_size,
+                false => cut,
+            };
+            let part_size = PartSize::fitting(size, wanted).unwrap_or(PartSize::MAX);
             let offer = Offer {
                 change: transfer.change.clone(),
                 part_size,

@@ -5,6 +5,7 @@
 
 use std::{ops::Range, sync::Arc};
 
+use sealift_store::StoreError;
 use sealift_terms::PartIndex;
 use sealift_wire::{Header, OfferId, Refusal, checksum::Crc64};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -54,12 +55,12 @@ pub(super) struct Pipe {
     pub(super) turns: Arc<Turns>,
 }
 
-/// Reads a part that is not empty.
+/// Reads a part that is not empty, of which the peer has the first bytes.
 pub(super) async fn read_part(
     sending: Arc<Sending>,
     offer: OfferId,
     part: PartIndex,
-    range: Range<u64>,
+    (range, there): (Range<u64>, u32),
     pipe: Pipe,
 ) {
     // Under a limit parts take turns piece by piece.
@@ -72,7 +73,11 @@ pub(super) async fn read_part(
     let wanted = usize::try_from(ahead.min(range.end - range.start)).unwrap_or(usize::MAX);
     let memory = pipe.room.pieces(wanted).await;
     let mut crc = Crc64::new();
-    let mut at = range.start;
+    let mut at = (range.start + u64::from(there)).min(range.end);
+    if let Err(error) = read_again(&sending, range.start..at, &pipe, &mut crc).await {
+        let _ = pipe.pieces.send(Read::Failed(offer, refusal(&error))).await;
+        return;
+    }
     let mut packer = None;
     while at < range.end {
         // Under a limit other parts of the link take turns with this one more often.
@@ -121,4 +126,26 @@ pub(super) async fn read_part(
             return;
         }
     }
+}
+
+/// Reads what the peer has already. The checksum of the part is of what the source has now:
+/// if that is something else, the part is not taken.
+async fn read_again(
+    sending: &Sending,
+    range: Range<u64>,
+    pipe: &Pipe,
+    crc: &mut Crc64,
+) -> Result<(), StoreError> {
+    let mut at = range.start;
+    let mut bytes = pipe.used.lock().pop().unwrap_or_default();
+    while at < range.end {
+        let length = (range.end - at).min(PIECE_BYTES.into());
+        bytes.resize(usize::try_from(length).unwrap_or_default(), 0);
+        sending.read(at, &mut bytes).await?;
+        crc.update(&bytes);
+        pipe.turns.went_on();
+        at += length;
+    }
+    pipe.used.lock().push(bytes);
+    Ok(())
 }

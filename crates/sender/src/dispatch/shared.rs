@@ -10,8 +10,8 @@ use std::{
 
 use parking_lot::Mutex;
 use sealift_ledger::{Settlement, Transfer};
-use sealift_terms::{RuleName, TransferId};
-use sealift_wire::{Close, LinkId, OfferId, Refusal, SendEvent, SendSession};
+use sealift_terms::{PartSize, RuleName, TransferId};
+use sealift_wire::{Close, Cuts, LinkId, OfferId, Refusal, SendEvent, SendSession};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
     rollback::Memory,
     sending::Sending,
 };
-use crate::{Current, SenderError, dispatch::Settings, limit::Pace, press::Press};
+use crate::{Current, SenderError, dispatch::Settings, limit::Pace, line, press::Press};
 
 /// Transfers that are leased and not settled, for one peer.
 pub(super) const WINDOW_TRANSFERS: usize = 2048;
@@ -38,6 +38,8 @@ pub(super) struct Shared {
     /// The limit of all links together.
     pub(super) pace: Arc<Pace>,
     pub(super) press: Arc<Press>,
+    /// How objects may be cut for the peer, if it minds at all.
+    cuts: Option<Cuts>,
     pub(super) machine: Mutex<SendSession>,
     pub(super) offers: Mutex<HashMap<OfferId, Arc<Sending>>>,
     links: Mutex<BTreeMap<LinkId, Arc<LinkSignals>>>,
@@ -90,6 +92,7 @@ impl Shared {
     pub(super) fn new(
         settings: Arc<Settings>,
         (pace, press): (Arc<Pace>, Arc<Press>),
+        cuts: Option<Cuts>,
         memory: Memory,
         machine: SendSession,
         events: mpsc::UnboundedSender<SendEvent>,
@@ -100,6 +103,7 @@ impl Shared {
             settings,
             pace,
             press,
+            cuts,
             room,
             machine: Mutex::new(machine),
             offers: Mutex::default(),
@@ -120,6 +124,18 @@ impl Shared {
             failed: Mutex::new(None),
             over: Notify::new(),
         }
+    }
+
+    /// The part size for what is offered now: what the line moves in a few seconds, for a
+    /// peer that goes on with an upload in the cut that it began with.
+    pub(super) fn cut(&self) -> PartSize {
+        let wanted = self.settings.part_size;
+        let Some(cuts) = self.cuts else {
+            return wanted;
+        };
+        let rates = [self.press.carries(), self.pace.rate()];
+        let cut = line::cut(rates.into_iter().flatten().min(), wanted);
+        cuts.nearest(cut).unwrap_or(wanted)
     }
 
     /// Offers what was prepared.

@@ -16,7 +16,7 @@ use sealift_terms::{
 };
 use sealift_tunnel::{Connection, Incoming, Link, LinkKind};
 use sealift_wire::{
-    Agreed, Carries, Header, Hello, Limits, LinkEvent, LinkId, Offer, OfferId, PROTOCOL_MAX,
+    Agreed, Carries, Cuts, Header, Hello, Limits, LinkEvent, LinkId, Offer, OfferId, PROTOCOL_MAX,
     PROTOCOL_MIN, Parts, Place, ReceiveEvent, ReceiveSession, Refusal, Role, checksum::crc64,
 };
 use tokio::sync::mpsc;
@@ -128,10 +128,14 @@ pub struct Far {
     pub script: Arc<dyn Fn(&Offer) -> Deed + Send + Sync>,
     /// A link is cut when this many parts were stored, once.
     pub cut_after_parts: Option<u64>,
+    /// A link is cut when so many bytes of a part came over it, once.
+    pub cut_within_part: Option<usize>,
     /// The near side is asked to begin nothing new when this many parts were stored.
     pub drain_after_parts: Option<u64>,
     /// When the certificates of its links end.
     pub ends: Timestamp,
+    /// How it lets objects be cut for it, if it says so.
+    pub cuts: Option<Cuts>,
 }
 
 struct Under {
@@ -149,8 +153,10 @@ impl Far {
             policy: None,
             script,
             cut_after_parts: None,
+            cut_within_part: None,
             drain_after_parts: None,
             ends: Timestamp::from_secs(1 << 40),
+            cuts: None,
         }
     }
 
@@ -172,6 +178,7 @@ impl Far {
             policy: self.policy,
             remembered: None,
             decompresses: None,
+            cuts: self.cuts,
         }
     }
 
@@ -190,6 +197,7 @@ impl Far {
             epoch: self.epoch,
             under: HashMap::new(),
             cut_after_parts: self.cut_after_parts,
+            cut_within_part: self.cut_within_part,
             drain_after_parts: self.drain_after_parts,
         };
         let ends = self.ends;
@@ -248,6 +256,7 @@ struct Driver {
     epoch: Epoch,
     under: HashMap<OfferId, Under>,
     cut_after_parts: Option<u64>,
+    cut_within_part: Option<usize>,
     drain_after_parts: Option<u64>,
 }
 
@@ -272,11 +281,15 @@ impl Driver {
             } => {
                 let under = self.under.get_mut(&offer).unwrap();
                 let bytes = under.open.entry(part).or_default();
-                if begins {
+                if begins && offset == 0 {
                     bytes.clear();
                 }
                 assert_eq!(bytes.len(), offset as usize);
                 bytes.extend_from_slice(&payload);
+                if self.cut_within_part.is_some_and(|cut| bytes.len() >= cut) {
+                    self.cut_within_part = None;
+                    self.links.remove(&link);
+                }
             }
             Place::Inline { offer, .. } => {
                 self.under
@@ -354,9 +367,19 @@ impl Driver {
                 self.done(offer, &under.offer, bytes);
             }
             ReceiveEvent::PartAbandoned { offer, part } => {
-                if let Some(under) = self.under.get_mut(&offer) {
-                    under.open.remove(&part);
-                }
+                let kept = self.under.get_mut(&offer).and_then(|under| {
+                    let all = under
+                        .offer
+                        .part_size
+                        .part_bytes(under.offer.bytes(), part)?;
+                    let came = under.open.get(&part).map_or(0, Vec::len);
+                    let keeps = came > 0 && came < all as usize;
+                    if !keeps {
+                        under.open.remove(&part);
+                    }
+                    keeps.then(|| u32::try_from(came).unwrap())
+                });
+                self.machine.kept(offer, part, kept);
             }
             ReceiveEvent::Abandoned { offer } | ReceiveEvent::Cancelled { offer, .. } => {
                 self.under.remove(&offer);

@@ -166,5 +166,6 @@ pub fn hello(role: Role) -> Hello {
         policy: None,
         remembered: None,
         decompresses: None,
+        cuts: None,
     }
 }

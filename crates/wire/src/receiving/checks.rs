@@ -176,8 +176,9 @@ impl ReceiveSession {
         if end.is_none_or(|end| end > bytes) {
             return Err(wrong("bytes beyond its end").into());
         }
-        if header.offset == 0 {
-            self.begin_part(link, offer, part, bytes)?;
+        let goes_on = incoming.begun.get(&part) == Some(&header.offset);
+        if header.offset == 0 || goes_on {
+            self.begin_part(link, offer, part, (header.offset, bytes))?;
         } else {
             let open = incoming
                 .open
@@ -191,13 +192,14 @@ impl ReceiveSession {
         Ok(true)
     }
 
-    /// Opens a part on a link, within what was granted.
+    /// Opens a part of so many bytes on a link, within what was granted, at its first byte
+    /// or where what is kept of it ends.
     pub(super) fn begin_part(
         &mut self,
         link: LinkId,
         offer: OfferId,
         part: PartIndex,
-        bytes: u32,
+        (from, bytes): (u32, u32),
     ) -> Result<(), WireError> {
         let allowed = self.limits.parts_max;
         if self.usage.get(&link).is_some_and(|u| u.parts >= allowed) {
@@ -222,7 +224,7 @@ impl ReceiveSession {
         if incoming.stored.contains(part) {
             return wrong("it is stored already");
         }
-        if incoming.open.contains_key(&part) {
+        if incoming.open.contains_key(&part) || incoming.unsettled.contains(&part) {
             return wrong("it was begun and not given up");
         }
         let open = incoming
@@ -242,11 +244,13 @@ impl ReceiveSession {
         if let Some(usage) = self.usage.get_mut(&link) {
             usage.parts += 1;
         }
+        incoming.begun.remove(&part);
         incoming.open.insert(
             part,
             OpenPart {
                 link,
-                got: 0,
+                from,
+                got: from,
                 bytes,
                 ended: None,
             },
@@ -306,7 +310,7 @@ impl ReceiveSession {
         };
         // The last part of an object may be empty: then its end is all there is of it.
         if incoming.stored.part_bytes(part) == Some(0) {
-            self.begin_part(link, offer, part, 0)?;
+            self.begin_part(link, offer, part, (0, 0))?;
         }
         let incoming = self.offers.get_mut(&offer);
         let open = incoming.and_then(|i| i.open.get_mut(&part));
@@ -393,6 +397,7 @@ impl ReceiveSession {
         let uncertain = |o: &OpenPart| o.ended.is_some() && !links.contains(o.link);
         if !incoming.unanswered
             || incoming.stage != Stage::Accepted
+            || !incoming.unsettled.is_empty()
             || incoming.open.values().any(uncertain)
         {
             return;
@@ -401,7 +406,8 @@ impl ReceiveSession {
             part: PartIndex(incoming.round),
             ..Header::of(FrameType::Accept, offer.0, 0)
         };
-        let body = AcceptBody::new(&incoming.stored, incoming.credit);
+        let offered = incoming.offer.part_size;
+        let body = AcceptBody::new(&incoming.stored, &incoming.begun, incoming.credit, offered);
         let home = incoming.home;
         self.uncount(offer);
         // Without its home there is nobody to answer: the offer will come again.
@@ -447,7 +453,7 @@ impl ReceiveSession {
         // for parts it begins again after a loss.
         let begun = incoming
             .credit_max
-            .max(u64::from(incoming.offer.part_size.bytes()));
+            .max(u64::from(incoming.stored.part_size().bytes()));
         self.may_discard = self.may_discard.saturating_add(begun.saturating_mul(2));
         Some(incoming)
     }

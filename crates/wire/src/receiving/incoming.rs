@@ -1,6 +1,6 @@
 //! One offer on its way in: what of it is stored, and what is under way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sealift_terms::{Checksum, PartIndex};
 
@@ -20,6 +20,8 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct OpenPart {
     pub(super) link: LinkId,
+    /// The byte from which it was begun on this link.
+    pub(super) from: u32,
     pub(super) got: u32,
     pub(super) bytes: u32,
     pub(super) ended: Option<u64>,
@@ -41,6 +43,10 @@ pub(super) struct Incoming {
     pub(super) asked: bool,
     pub(super) stored: Parts,
     pub(super) open: BTreeMap<PartIndex, OpenPart>,
+    /// Parts whose link was lost, of which the driver has not said yet what is kept.
+    pub(super) unsettled: BTreeSet<PartIndex>,
+    /// How many bytes are kept of parts that nobody writes now.
+    pub(super) begun: BTreeMap<PartIndex, u32>,
     pub(super) credit: u64,
     pub(super) credit_max: u64,
     pub(super) commit: Option<Checksum>,
@@ -61,6 +67,8 @@ impl Incoming {
             asked: stage == Stage::Offered,
             stored,
             open: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
+            begun: BTreeMap::new(),
             credit: 0,
             credit_max: 0,
             commit: None,

@@ -43,7 +43,8 @@ pub enum Place {
         part: PartIndex,
         /// Where in the part, in bytes.
         offset: u32,
-        /// Whether the part begins with this piece.
+        /// Whether the part begins on this link with this piece: at its first byte, or where
+        /// [what is kept of it](ReceiveSession::kept) ends.
         begins: bool,
     },
     /// Into a small object.
@@ -89,7 +90,9 @@ pub enum ReceiveEvent {
         /// The CRC-64/NVME that the sending side computed.
         crc64: u64,
     },
-    /// A part will not be ended by the one who began it: forget its bytes.
+    /// A part will not be ended by the one who began it. Answer with
+    /// [`kept`](ReceiveSession::kept), once nobody writes to it any more: until then the
+    /// offer is not accepted anew.
     PartAbandoned {
         /// Which offer.
         offer: OfferId,
@@ -190,6 +193,7 @@ impl ReceiveSession {
             incoming.open.retain(|&part, open| {
                 let keep = open.link != link || open.ended.is_some();
                 if !keep {
+                    incoming.unsettled.insert(part);
                     events.push_back(ReceiveEvent::PartAbandoned { offer, part });
                 }
                 keep
@@ -303,12 +307,12 @@ impl ReceiveSession {
             offer,
             part,
             offset,
-            begins: offset == 0,
+            begins: offset == open.from,
         })
     }
 
-    /// Takes an offer: `have` are the parts that are there from earlier tries.
-    /// False when the offer is over, or its bytes come inline.
+    /// Takes an offer: `have` are the parts that are there from earlier tries, in the cut
+    /// that they have. False when the offer is over, or its bytes come inline.
     pub fn accept(&mut self, offer: OfferId, have: Parts, credit: u64) -> bool {
         let Some(incoming) = self.offers.get_mut(&offer) else {
             return false;
@@ -322,6 +326,22 @@ impl ReceiveSession {
         incoming.credit_max = credit;
         self.answer_offer(offer);
         true
+    }
+
+    /// Says what is there of a part that nobody writes: after it was
+    /// [abandoned](ReceiveEvent::PartAbandoned), and of parts of earlier tries before the
+    /// offer is accepted. It may go on behind these bytes; without any it begins anew.
+    pub fn kept(&mut self, offer: OfferId, part: PartIndex, bytes: Option<u32>) {
+        let Some(incoming) = self.offers.get_mut(&offer) else {
+            return;
+        };
+        let settles = incoming.unsettled.remove(&part);
+        if settles || incoming.stage == Stage::Offered {
+            if let Some(bytes) = bytes {
+                incoming.begun.insert(part, bytes);
+            }
+            self.answer_offer(offer);
+        }
     }
 
     /// Ends an offer with a reason. False when it was over.

@@ -51,8 +51,8 @@ pub enum Work {
         /// All bytes of the object.
         bytes: u32,
     },
-    /// Write this range of the object as DATA frames ([`Header::data`]), then
-    /// call [`SendSession::part_sent`].
+    /// Write this range of the object as DATA frames ([`Header::data`]), less what is
+    /// there, then call [`SendSession::part_sent`].
     Part {
         /// Which offer.
         offer: OfferId,
@@ -60,6 +60,9 @@ pub enum Work {
         part: PartIndex,
         /// Its bytes within the object; empty for an empty last part.
         range: Range<u64>,
+        /// How many of them the peer has: the first frame follows these. They are in the
+        /// checksum of the part as all others.
+        there: u32,
     },
 }
 
@@ -129,6 +132,8 @@ pub struct SendSession {
     is_resting: bool,
     /// Parts that were begun on a link which was gone before they were stored.
     interrupted: u64,
+    /// Bytes of such parts that the peer kept, so that they were not sent again.
+    continued: u64,
 }
 
 /// What a link has under way, against the limits of the peer.
@@ -157,6 +162,7 @@ impl SendSession {
             inline_next: false,
             is_resting: false,
             interrupted: 0,
+            continued: 0,
         }
     }
 
@@ -420,6 +426,12 @@ impl SendSession {
     #[must_use]
     pub fn interrupted(&self) -> u64 {
         self.interrupted
+    }
+
+    /// Bytes of interrupted parts that were not sent again, because the peer kept them.
+    #[must_use]
+    pub fn continued(&self) -> u64 {
+        self.continued
     }
 
     /// Bytes of parts that are begun and not stored.

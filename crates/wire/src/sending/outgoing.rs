@@ -54,6 +54,10 @@ pub(super) struct Outgoing {
     /// Parts lost with their link. They keep the credit they had: the peer may
     /// not know yet that they are lost.
     pub(super) again: BTreeSet<PartIndex>,
+    /// How many bytes the peer keeps of parts that are not whole.
+    pub(super) begun: BTreeMap<PartIndex, u32>,
+    /// Whether the peer has said how the object is cut there.
+    pub(super) is_cut: bool,
     /// The links it was lost on, for the peer to give up as well.
     pub(super) lost_on: BTreeSet<LinkId>,
     /// How often it was offered without its bytes: the answer repeats it.
@@ -73,7 +77,8 @@ pub(super) enum Lost {
 
 /// What [`Outgoing::begin`] found to do.
 pub(super) enum Begun {
-    Part(PartIndex, Range<u64>),
+    /// This part, its bytes in the object, and how many of them are there.
+    Part(PartIndex, Range<u64>, u32),
     NoCredit,
     Nothing,
 }
@@ -91,6 +96,8 @@ impl Outgoing {
             late: Vec::new(),
             flying: BTreeMap::new(),
             again: BTreeSet::new(),
+            begun: BTreeMap::new(),
+            is_cut: false,
             lost_on: BTreeSet::new(),
             round: 0,
             next_new: 0,
@@ -141,8 +148,10 @@ impl Outgoing {
 
     /// Takes the peer's word for what is there. It knows of every part it
     /// reported before the offer came; those reported since are in `late`.
-    pub(super) fn accept(&mut self, have: Parts, credit: u64) {
+    pub(super) fn accept(&mut self, have: Parts, begun: BTreeMap<PartIndex, u32>, credit: u64) {
         self.stored = have;
+        self.is_cut = true;
+        self.begun = begun;
         for (part, crc64) in std::mem::take(&mut self.late) {
             self.stored.insert(part, crc64);
         }
@@ -154,13 +163,15 @@ impl Outgoing {
         self.stage = Stage::Accepted;
     }
 
-    /// Begins the next part on `link`, lost ones first.
+    /// Begins the next part on `link`: lost ones first, then those that the peer keeps
+    /// something of.
     pub(super) fn begin(&mut self, link: LinkId) -> Begun {
         if self.stage != Stage::Accepted {
             return Begun::Nothing;
         }
         let again = self.again.first().copied();
-        let Some(part) = again.or_else(|| self.next_unsent()) else {
+        let next = again.or_else(|| self.next_begun());
+        let Some(part) = next.or_else(|| self.next_unsent()) else {
             return Begun::Nothing;
         };
         let Some(bytes) = self.stored.part_bytes(part) else {
@@ -170,9 +181,12 @@ impl Outgoing {
             if self.under_way() + u64::from(bytes) > self.credit {
                 return Begun::NoCredit;
             }
-            self.next_new = part.0 + 1;
+            if next.is_none() {
+                self.next_new = part.0 + 1;
+            }
         }
         self.again.remove(&part);
+        let there = self.begun.remove(&part).unwrap_or_default();
         self.flying.insert(
             part,
             Flight {
@@ -181,8 +195,13 @@ impl Outgoing {
                 crc64: None,
             },
         );
-        let start = u64::from(part.0) * u64::from(self.offer.part_size.bytes());
-        Begun::Part(part, start..start + u64::from(bytes))
+        let start = self.stored.part_size().offset_of(part);
+        Begun::Part(part, start..start + u64::from(bytes), there)
+    }
+
+    fn next_begun(&self) -> Option<PartIndex> {
+        let is_free = |part: &&PartIndex| !self.flying.contains_key(part);
+        self.begun.keys().find(is_free).copied()
     }
 
     pub(super) fn next_unsent(&self) -> Option<PartIndex> {

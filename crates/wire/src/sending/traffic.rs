@@ -9,7 +9,7 @@ use super::{
 use crate::{
     body::{AcceptBody, OfferBody},
     cbor,
-    error::{Misbehaviour, WireError},
+    error::{FrameFault, Misbehaviour, WireError},
     header::{FrameType, Header, OfferId},
     links::LinkId,
     receipts,
@@ -98,11 +98,15 @@ impl SendSession {
         let mut at = 0;
         while let Some(id) = self.ready.get(at).copied() {
             let begun = match self.offers.get_mut(&id).map(|out| out.begin(link)) {
-                Some(Begun::Part(part, range)) => Work::Part {
-                    offer: id,
-                    part,
-                    range,
-                },
+                Some(Begun::Part(part, range, there)) => {
+                    self.continued += u64::from(there);
+                    Work::Part {
+                        offer: id,
+                        part,
+                        range,
+                        there,
+                    }
+                }
                 Some(Begun::NoCredit) => {
                     at += 1;
                     continue;
@@ -131,6 +135,7 @@ impl SendSession {
             return Ok(());
         };
         let have = body.parts(&out.offer)?;
+        let begun = body.begun(&have)?;
         if out.inline || !out.offer.is_put() || round > out.round {
             return Err(Misbehaviour::AnswerUnasked {
                 found: FrameType::Accept,
@@ -141,7 +146,14 @@ impl SendSession {
         if out.stage != Stage::Offered || round < out.round {
             return Ok(()); // It answers an offer that was made again since.
         }
-        out.accept(have, body.credit);
+        if out.is_cut && have.part_size() != out.stored.part_size() {
+            let what = "another cut than before";
+            return Err(WireError::bad(
+                FrameType::Accept,
+                FrameFault::Inconsistent { what },
+            ));
+        }
+        out.accept(have, begun, body.credit);
         let parts = out.stored.count();
         self.answered(offer);
         self.ready.push(offer);

@@ -87,6 +87,10 @@ pub fn receipt(name: &VersionName, size: u64) -> Receipt {
 pub struct Archive {
     pub done: BTreeMap<ObjectKey, Vec<u8>>,
     pub parts: BTreeMap<ObjectKey, BTreeMap<u32, Vec<u8>>>,
+    /// Beginnings of parts whose session is gone, while the process lives.
+    pub begun: BTreeMap<ObjectKey, BTreeMap<u32, Vec<u8>>>,
+    /// The cut that an object was begun in.
+    pub cuts: BTreeMap<ObjectKey, PartSize>,
 }
 
 /// Frames on their way over one link.
@@ -105,7 +109,10 @@ pub struct Two {
     pub completed: BTreeMap<OfferId, Receipt>,
     pub frames: usize,
     pub parts_sent: usize,
+    pub bytes_sent: usize,
     pub credit: u64,
+    /// Whether the receiver keeps what came of parts that were cut off.
+    pub keeps: bool,
     /// Bytes coming in, by offer and part; inline ones as part 0.
     coming: BTreeMap<(OfferId, u32), Vec<u8>>,
     known: BTreeMap<OfferId, Offer>,
@@ -125,6 +132,8 @@ impl Two {
             completed: BTreeMap::new(),
             frames: 0,
             parts_sent: 0,
+            bytes_sent: 0,
+            keeps: true,
             credit: 2 * u64::from(PART),
             coming: BTreeMap::new(),
             known: BTreeMap::new(),
@@ -174,8 +183,13 @@ impl Two {
                     assert_eq!(header.length, bytes);
                     *payload = content(self.key(offer).as_str(), 0..u64::from(bytes));
                 }
-                Some(Work::Part { offer, part, range }) => {
-                    frames.extend(self.part(link, offer, part, range));
+                Some(Work::Part {
+                    offer,
+                    part,
+                    range,
+                    there,
+                }) => {
+                    frames.extend(self.part(link, offer, part, range, there));
                 }
                 None => {}
             }
@@ -198,6 +212,7 @@ impl Two {
         offer: OfferId,
         part: PartIndex,
         range: std::ops::Range<u64>,
+        there: u32,
     ) -> Vec<(Header, Vec<u8>)> {
         self.parts_sent += 1;
         let key = self.key(offer);
@@ -209,9 +224,12 @@ impl Two {
         assert!(!stored, "{key} {part:?} is sent again though it is stored");
         let bytes = content(key.as_str(), range);
         let mut frames = Vec::new();
-        for (i, piece) in bytes.chunks(40_000).enumerate() {
+        let mut offset = there;
+        for piece in bytes[there as usize..].chunks(40_000) {
             assert!(self.sender.wants(link, offer, part));
-            let header = Header::data(offer, part, i as u32 * 40_000, piece.len() as u32);
+            let header = Header::data(offer, part, offset, piece.len() as u32);
+            offset += piece.len() as u32;
+            self.bytes_sent += piece.len();
             frames.push((header, piece.to_vec()));
         }
         let mut end = Vec::new();
@@ -268,7 +286,7 @@ impl Two {
                 offset,
                 begins,
             } => {
-                assert_eq!(begins, offset == 0);
+                assert!(begins || offset > 0);
                 ((offer, part.0), offset)
             }
             Place::Inline { offer, offset } => ((offer, 0), offset),
@@ -355,7 +373,11 @@ impl Two {
                     self.storing.push_back((offer, part));
                 }
                 ReceiveEvent::PartAbandoned { offer, part } => {
-                    self.coming.remove(&(offer, part.0));
+                    let kept = self.kept_of(offer, part.0);
+                    if kept.is_none() {
+                        self.coming.remove(&(offer, part.0));
+                    }
+                    self.receiver.kept(offer, part, kept);
                 }
                 ReceiveEvent::Commit {
                     offer,
@@ -381,12 +403,47 @@ impl Two {
         if !inline && self.archive.done.contains_key(&name.key) {
             self.receiver.receipt(offer, receipt(&name, what.bytes()));
         } else if !inline {
-            let mut have = Parts::none_of(what.bytes(), what.part_size).unwrap();
+            let cut = *self
+                .archive
+                .cuts
+                .entry(name.key.clone())
+                .or_insert(what.part_size);
+            let mut have = Parts::none_of(what.bytes(), cut).unwrap();
+            for (part, bytes) in self.archive.begun.remove(&name.key).unwrap_or_default() {
+                let kept = Some(bytes.len() as u32);
+                self.coming.insert((offer, part), bytes);
+                self.receiver.kept(offer, PartIndex(part), kept);
+            }
             for (part, bytes) in self.archive.parts.get(&name.key).into_iter().flatten() {
                 assert!(have.insert(PartIndex(*part), crc64(bytes)));
             }
             assert!(self.receiver.accept(offer, have, self.credit));
         }
+    }
+
+    /// How many bytes of a part that was cut off are kept.
+    fn kept_of(&self, offer: OfferId, part: u32) -> Option<u32> {
+        let what = self.known.get(&offer)?;
+        let cut = self.archive.cuts.get(&what.change.name.key)?;
+        let all = cut.part_bytes(what.bytes(), PartIndex(part))?;
+        let came = self.coming.get(&(offer, part))?.len() as u32;
+        (self.keeps && came > 0 && came < all).then_some(came)
+    }
+
+    /// The session is gone, and what was begun in it is kept.
+    pub fn into_archive(mut self) -> Archive {
+        let coming: Vec<_> = self.coming.keys().copied().collect();
+        for (offer, part) in coming {
+            if let Some(what) = self.known.get(&offer)
+                && self.kept_of(offer, part).is_some()
+                && let Some(bytes) = self.coming.remove(&(offer, part))
+            {
+                let key = what.change.name.key.clone();
+                let begun = self.archive.begun.entry(key).or_default();
+                begun.insert(part, bytes);
+            }
+        }
+        self.archive
     }
 
     fn finish(&mut self, offer: OfferId, bytes: Vec<u8>) {
