@@ -12,6 +12,7 @@ mod denying;
 mod destinations;
 mod enrolment;
 mod forwarding;
+mod key_services;
 mod layers;
 mod limits;
 mod links;

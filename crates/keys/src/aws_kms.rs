@@ -70,6 +70,10 @@ impl AwsKmsSettings {
     }
 }
 
+/// The operations that sealing, opening and checking ask for, and the agent's right to each is
+/// needed: what a policy has to allow. Another, Encrypt, wraps a key that is there already.
+pub const AWS_KMS_OPERATIONS: [&str; 3] = ["DescribeKey", "GenerateDataKey", "Decrypt"];
+
 /// Keys in AWS KMS.
 pub struct AwsKms {
     settings: AwsKmsSettings,

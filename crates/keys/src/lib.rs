@@ -40,7 +40,10 @@ mod transit;
 mod wraps;
 mod xaes;
 
-pub use aws_kms::{AwsCredentials, AwsKms, AwsKmsSettings, ContainerCredentials, CredentialsFrom};
+pub use aws_kms::{
+    AWS_KMS_OPERATIONS, AwsCredentials, AwsKms, AwsKmsSettings, ContainerCredentials,
+    CredentialsFrom,
+};
 pub use context::EncryptionContext;
 pub use error::KeyError;
 pub use facts::FactsKey;
