@@ -11,7 +11,7 @@ use std::{
 use sealift_fake_kms::{FakeKms, FakeTransit, OWNER, Trouble};
 use serde_json::{Value, json};
 
-use crate::support::{BUCKET, Pair, Site, wait_until, write_file};
+use crate::support::{BUCKET, Pair, Site, run_program, wait_until, write_file};
 
 const TIME_MAX: Duration = Duration::from_secs(90);
 const TOKEN: &str = "hvs.a-token-of-a-test";
@@ -125,8 +125,7 @@ fn objects_under_keys_of_several_providers_rest_in_one_store_and_all_open() {
     transit.rotate("photos");
     pair.b.stop();
     pair.b.edit(
-        "
-key = \"transit/photos\"",
+        "\nkey = \"transit/photos\"",
         &format!(
             "
 key = \"alias/{BUCKET}\""
@@ -303,15 +302,105 @@ fn a_key_service_that_is_away_at_the_start_is_waited_for() {
     pair.wait_completed(1, TIME_MAX);
 }
 
+/// A token of a test in the system's SoftHSM, gone when dropped.
+struct SoftHsm(String);
+
+impl SoftHsm {
+    const PIN: &str = "123456";
+
+    fn new() -> Self {
+        let label = format!("sealift-scenario-{}", std::process::id());
+        let pins = ["--pin", Self::PIN, "--so-pin", Self::PIN];
+        let init = [&["--init-token", "--free", "--label", &label][..], &pins].concat();
+        run_program("softhsm2-util", &init, &[0]);
+        Self(label)
+    }
+
+    /// Makes a key with this label and id.
+    fn make(&self, label: &str, id: &str) {
+        let module = "/usr/lib/softhsm/libsofthsm2.so";
+        let token = [
+            "--module",
+            module,
+            "--token-label",
+            &self.0,
+            "--login",
+            "--pin",
+            Self::PIN,
+        ];
+        let key = [
+            "--keygen",
+            "--key-type",
+            "aes:32",
+            "--sensitive",
+            "--label",
+            label,
+            "--id",
+            id,
+        ];
+        run_program("pkcs11-tool", &[&token[..], &key].concat(), &[0]);
+    }
+}
+
+impl Drop for SoftHsm {
+    fn drop(&mut self) {
+        run_program(
+            "softhsm2-util",
+            &["--delete-token", "--token", &self.0],
+            &[0],
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs softhsm2 and opensc, which cargo xtask test installs"]
+fn a_bucket_rests_under_a_key_of_a_token_and_under_its_next_version() {
+    let token = SoftHsm::new();
+    token.make("photos", "01");
+    let pair = Pair::new();
+    secret(&pair.b.dir.join("hsm-pin"), SoftHsm::PIN);
+    pair.b.configure(&format!(
+        "[keys.pkcs11]\nmodule = \"/usr/lib/softhsm/libsofthsm2.so\"\ntoken = \"{}\"\npin_file = \"hsm-pin\"\n\
+         directories = [\"/var/lib/softhsm/tokens\"]\nstate_known_secs = 0\n",
+        token.0
+    ));
+    name_key(&pair.b, "pkcs11/photos");
+    write_file(&pair.source.join("one"), "under the token");
+    pair.start();
+    pair.wait_completed(1, TIME_MAX);
+    assert_eq!(sealing(&pair.b, "one")["cmk_version"], "01");
+    let told = pair.b.run(&["check"]).said();
+    assert!(
+        told.contains("wraps and unwraps (token sealift-scenario"),
+        "{told}"
+    );
+    token.make("photos", "02");
+    wait_until("the next version wraps", TIME_MAX, || {
+        write_file(&pair.source.join("two"), format!("{:?}", Instant::now()));
+        std::thread::sleep(Duration::from_secs(1));
+        let ran = pair.b.run(&["inspect", "--json", &format!("{BUCKET}/two")]);
+        ran.code == 0 && ran.rows()[0]["sealing"]["cmk_version"] == "02"
+    });
+    let got = pair.get("one", "got-one");
+    assert_eq!(fs::read_to_string(got).unwrap(), "under the token");
+    pair.verify_both(TIME_MAX);
+}
+
 /// What is asked of AWS for an object is what `sealift policy` lets the agent do, and all of it.
 #[test]
 fn the_policy_that_is_printed_allows_exactly_the_calls_that_are_made() {
     let pair = Pair::new();
-    let (server, key) = with_aws(&pair.b);
-    write_file(&pair.source.join("one"), "1");
+    write_file(&pair.source.join("zero"), "under the keystore");
     pair.start();
     pair.wait_completed(1, TIME_MAX);
-    pair.b.run(&["check"]).exits(0);
+    pair.b.stop();
+    let (server, key) = with_aws(&pair.b);
+    pair.b.start();
+    write_file(&pair.source.join("one"), "1");
+    pair.wait_completed(2, TIME_MAX);
+    let name = format!("aws-kms/{key}");
+    pair.b.run(&["keys", "rewrap", "--to", &name]).exits(0);
+    assert_eq!(sealing(&pair.b, "zero")["cmk"], key.as_str());
     pair.stop();
     pair.b.run(&["get", &format!("{BUCKET}/one")]).exits(0);
     let mut made: Vec<String> = server.asked().into_iter().map(|asked| asked.call).collect();
@@ -350,4 +439,19 @@ fn the_policy_that_is_printed_allows_exactly_the_calls_that_are_made() {
         key.as_str()
     );
     pair.a.run(&["policy"]).exits(10);
+}
+
+#[test]
+#[ignore = "needs boto3, which cargo xtask test installs"]
+fn boto3_finds_the_service_of_these_tests_to_be_as_the_models_of_aws_say() {
+    let server = FakeKms::start(None);
+    let folder = std::env::var("SEALIFT_BOTO3").unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kms_shapes.py");
+    let python = format!("PYTHONPATH={folder}");
+    let ran = run_program(
+        "env",
+        &[&python, "python3", script, &server.url(), OWNER.0, OWNER.1],
+        &[0],
+    );
+    ran.tells(&["as the models say"]);
 }

@@ -70,9 +70,9 @@ impl AwsKmsSettings {
     }
 }
 
-/// The operations that sealing, opening and checking ask for, and the agent's right to each is
-/// needed: what a policy has to allow. Another, Encrypt, wraps a key that is there already.
-pub const AWS_KMS_OPERATIONS: [&str; 3] = ["DescribeKey", "GenerateDataKey", "Decrypt"];
+/// The operations that are asked for: what a policy has to allow. Encrypt wraps a record that
+/// is there already (`sealift keys rewrap`); everything else does with the other three.
+pub const AWS_KMS_OPERATIONS: [&str; 4] = ["DescribeKey", "GenerateDataKey", "Decrypt", "Encrypt"];
 
 /// Keys in AWS KMS.
 pub struct AwsKms {

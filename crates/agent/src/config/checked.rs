@@ -218,6 +218,8 @@ pub enum RootKeySource {
 pub struct KeyServices {
     /// `[keys.aws_kms]`.
     pub aws_kms: Option<AwsKmsService>,
+    /// `[keys.pkcs11]`.
+    pub pkcs11: Option<Pkcs11Token>,
     /// `[keys.transit]`.
     pub transit: Option<TransitService>,
 }
@@ -229,7 +231,7 @@ impl KeyServices {
         match provider {
             ProviderKind::Transit => ("[keys.transit]", self.transit.is_some()),
             ProviderKind::AwsKms => ("[keys.aws_kms]", self.aws_kms.is_some()),
-            ProviderKind::Pkcs11 => ("[keys.pkcs11]", false),
+            ProviderKind::Pkcs11 => ("[keys.pkcs11]", self.pkcs11.is_some()),
             _ => ("[keys]", true),
         }
     }
@@ -246,6 +248,21 @@ pub struct AwsKmsService {
     pub credentials: CredentialsFrom,
     /// The roots that vouch for it, PEM; those of the system without it.
     pub roots_file: Option<PathBuf>,
+    /// How it may be asked.
+    pub pace: Pace,
+}
+
+/// `[keys.pkcs11]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pkcs11Token {
+    /// The module, a library.
+    pub module: PathBuf,
+    /// The token's label.
+    pub token: String,
+    /// The user's PIN.
+    pub pin_file: PathBuf,
+    /// What the module reads and writes.
+    pub directories: Vec<PathBuf>,
     /// How it may be asked.
     pub pace: Pace,
 }

@@ -7,12 +7,14 @@ use sealift_terms::limits;
 use toml::Spanned;
 
 use super::{
-    checked::{AwsKmsService, KeyServices, Site, TransitService},
+    checked::{AwsKmsService, KeyServices, Pkcs11Token, Site, TransitService},
     checker::Checker,
     named::Wanted,
     raw::{self, Number, Text},
 };
 
+/// CK_TOKEN_INFO has so much room.
+const TOKEN_LABEL_BYTES_MAX: usize = 32;
 /// The roots of a service that is known by a file of them.
 const ROOTS_REMEDY: &str = "write the roots that vouch for the service into it, PEM";
 
@@ -23,10 +25,52 @@ pub(super) fn key_services(
 ) -> KeyServices {
     let transit = raw.transit.as_ref();
     let aws_kms = raw.aws_kms.as_ref().zip(site);
+    let pkcs11 = raw.pkcs11.as_ref();
     KeyServices {
+        pkcs11: pkcs11.and_then(|raw| self::pkcs11(c, raw.get_ref())),
         aws_kms: aws_kms.and_then(|(raw, site)| self::aws_kms(c, raw, site)),
         transit: transit.and_then(|transit| self::transit(c, transit.get_ref())),
     }
+}
+
+fn pkcs11(c: &mut Checker<'_>, raw: &raw::Pkcs11) -> Option<Pkcs11Token> {
+    let remedy = "install the module, or name another";
+    let module = c.named("keys.pkcs11.module", &raw.module, Wanted::File, remedy);
+    let token = raw.token.get_ref();
+    if token.is_empty() || token.len() > TOKEN_LABEL_BYTES_MAX {
+        return c.refuse(
+            "keys.pkcs11.token",
+            &raw.token.span(),
+            format!("{token:?}"),
+            "the label of a token: 1 to 32 bytes",
+            "write one that `pkcs11-tool --list-slots` shows",
+        );
+    }
+    let remedy = "write the PIN of the token's user into it";
+    let pin_file = c.named(
+        "keys.pkcs11.pin_file",
+        &raw.pin_file,
+        Wanted::Secret,
+        remedy,
+    );
+    let remedy = "write where the module keeps its tokens";
+    let setting = "keys.pkcs11.directories";
+    let directories = raw.directories.iter();
+    let directories = directories.map(|text| c.named(setting, text, Wanted::Directory, remedy));
+    let directories = directories.collect();
+    let pace = pace(
+        c,
+        ["keys.pkcs11.calls_per_sec", "keys.pkcs11.state_known_secs"],
+        raw.calls_per_sec.as_ref(),
+        raw.state_known_secs.as_ref(),
+    );
+    Some(Pkcs11Token {
+        module,
+        token: token.clone(),
+        pin_file,
+        directories,
+        pace,
+    })
 }
 
 fn aws_kms(
@@ -284,6 +328,19 @@ mod tests {
             "credentials_from = \"instance\"",
         );
         assert!(check(&instance, "alias/photos").is_ok());
+    }
+
+    #[test]
+    fn a_token_is_named_by_its_label() {
+        let section = "[keys.pkcs11]\nmodule = \"/m.so\"\ntoken = \"sealift\"\npin_file = \"pin\"\n\
+                       directories = [\"/var/lib/softhsm/tokens\"]\n";
+        let config = check(section, "pkcs11/photos").unwrap();
+        assert_eq!(config.key_services.pkcs11.unwrap().directories.len(), 1);
+        let long = "x".repeat(33);
+        for label in ["", long.as_str()] {
+            let told = refused(&section.replace("sealift", label), "alias/a");
+            assert!(told.contains("keys.pkcs11.token"), "{told}");
+        }
     }
 
     #[test]

@@ -353,6 +353,11 @@ const KEY_SERVICES: &str = r#"# Key services beside the keystore: a bucket's key
 # endpoint = "https://kms.eu-west-1.amazonaws.com"
 # credentials_file = "aws-credentials"       # or credentials_from = "instance" or "container"
 # calls_per_sec = 100
+# [keys.pkcs11]                              # a hardware module, or SoftHSM
+# module = "/usr/lib/softhsm/libsofthsm2.so"
+# token = "sealift"                          # its label; keys are known by theirs, versions by their ids
+# pin_file = "hsm-pin"
+# directories = ["/var/lib/softhsm/tokens"]  # what the module reads and writes
 "#;
 
 const EXAMPLE_BUCKET: &str = r#"# [[bucket]]
