@@ -17,10 +17,11 @@ const ANY_ACCOUNT: &str = "*";
 pub fn aws_policies(config: &Config, principal: &str) -> Option<Value> {
     let service = config.key_services.aws_kms.as_ref()?;
     let region = service.aws_region.as_str();
-    let mut buckets: Vec<(&Bucket, &str)> = config
-        .buckets
-        .iter()
-        .map(|bucket| (bucket, KeyName::parse(&bucket.key)))
+    let named = config.buckets.iter().flat_map(|bucket| {
+        let keys = bucket.keys();
+        keys.map(move |(_, key)| (bucket, KeyName::parse(&key.name)))
+    });
+    let mut buckets: Vec<(&Bucket, &str)> = named
         .filter(|(_, name)| name.provider == ProviderKind::AwsKms)
         .map(|(bucket, name)| (bucket, name.key))
         .collect();

@@ -33,9 +33,9 @@ use std::{
 use sealift_terms::limits;
 
 pub use checked::{
-    Acme, AwsKmsService, Bucket, Ca, CertificatesFrom, Challenge, Compression, Config, DialFor, ExternalAccount,
-    IdentityFiles, Issuer, KeyServices, Limits, Listen, Log, LogFormat, Memory, NamedKey, Peer,
-    Pkcs11Token, RootKeySource, Rule, Scrub, Site, SourceDirectory, TransitService,
+    Acme, AwsKmsService, Bucket, Ca, CertificatesFrom, Challenge, Compression, Config, DialFor,
+    ExternalAccount, IdentityFiles, Issuer, KeyServices, Limits, Listen, Log, LogFormat, Memory,
+    NamedKey, Peer, Pkcs11Token, RootKeySource, Rule, Scrub, Site, SourceDirectory, TransitService,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;
