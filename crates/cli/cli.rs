@@ -116,6 +116,8 @@ pub(crate) enum Command {
     /// The certificates of this site and of its peers
     #[command(subcommand)]
     Certs(commands::certs::Certs),
+    /// Print the least that AWS has to allow for the keys of this configuration
+    Policy(commands::policy::Policy),
     /// Print a configuration, the manual, or completions for a shell
     #[command(subcommand)]
     Generate(commands::generate::Generate),

@@ -13,6 +13,7 @@ mod destinations;
 mod enrolment;
 mod forwarding;
 mod interrupted;
+mod key_services;
 mod keys;
 mod layers;
 mod limits;

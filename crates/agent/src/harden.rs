@@ -110,6 +110,14 @@ pub fn confine(config: &Config) -> Result<Confined, Error> {
     if let Some(credentials) = std::env::var_os("CREDENTIALS_DIRECTORY") {
         sandbox.read(Path::new(&credentials));
     }
+    for directory in config
+        .key_services
+        .pkcs11
+        .iter()
+        .flat_map(|token| &token.directories)
+    {
+        sandbox.own(directory);
+    }
     for source in &config.sources {
         sandbox.read(&source.directory);
     }

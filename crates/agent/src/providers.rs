@@ -7,14 +7,14 @@ use std::{
 
 use sealift_identity::https_client;
 use sealift_keys::{
-    KeyProvider, LocalKeystore, Pace, Paced, Providers, Transit, TransitSettings, WRAPS_FILE,
-    WrapCounter,
+    AwsKms, AwsKmsSettings, CredentialsFrom, KeyProvider, LocalKeystore, Pace, Paced, Pkcs11,
+    Pkcs11Settings, Providers, Transit, TransitSettings, WRAPS_FILE, WrapCounter,
 };
 use tokio_rustls::rustls::ClientConfig;
 
 use crate::{
     Error, World,
-    config::{Config, TransitService},
+    config::{AwsKmsService, Config, Pkcs11Token, TransitService},
 };
 
 /// Where systems keep the roots of public authorities.
@@ -48,11 +48,21 @@ pub(crate) fn open_providers(
 ) -> Result<Arc<Providers>, Error> {
     let mut providers: Vec<Arc<dyn KeyProvider>> = vec![keystore];
     let services = &config.key_services;
-    if let Some(service) = &services.transit {
+    if let Some(service) = &services.aws_kms {
+        let aws_kms = aws_kms(config, world, service)?;
+        providers.push(paced(world, Arc::new(aws_kms), service.pace));
+    }
+    if services.transit.is_some() || services.pkcs11.is_some() {
         let counts = config.site.data_dir.join(WRAPS_FILE);
         let counts = Arc::new(WrapCounter::open(Arc::clone(&world.disk), &counts)?);
-        let transit = transit(config, world, service, counts)?;
-        providers.push(paced(world, Arc::new(transit), service.pace));
+        if let Some(service) = &services.transit {
+            let transit = transit(config, world, service, Arc::clone(&counts))?;
+            providers.push(paced(world, Arc::new(transit), service.pace));
+        }
+        if let Some(token) = &services.pkcs11 {
+            let pkcs11 = pkcs11(config, world, token, counts);
+            providers.push(paced(world, Arc::new(pkcs11), token.pace));
+        }
     }
     Ok(Arc::new(Providers::new(providers)))
 }
@@ -60,6 +70,31 @@ pub(crate) fn open_providers(
 fn paced(world: &World, provider: Arc<dyn KeyProvider>, pace: Pace) -> Arc<dyn KeyProvider> {
     let (clock, rng) = (Arc::clone(&world.clock), Arc::clone(&world.rng));
     Arc::new(Paced::new(provider, pace, clock, rng))
+}
+
+fn aws_kms(config: &Config, world: &World, service: &AwsKmsService) -> Result<AwsKms, Error> {
+    let settings = AwsKmsSettings {
+        aws_region: service.aws_region.clone(),
+        region: config.site.region.clone(),
+        endpoint: service.endpoint.clone(),
+        credentials: service.credentials.clone(),
+    };
+    let tls = client(
+        world,
+        service.roots_file.as_deref(),
+        service.endpoint.is_tls(),
+    )?;
+    Ok(AwsKms::new(settings, tls, Arc::clone(&world.clock)))
+}
+
+fn pkcs11(config: &Config, world: &World, token: &Pkcs11Token, counts: Arc<WrapCounter>) -> Pkcs11 {
+    let settings = Pkcs11Settings {
+        module: token.module.clone(),
+        token: token.token.clone(),
+        pin_file: token.pin_file.clone(),
+        region: config.site.region.clone(),
+    };
+    Pkcs11::new(settings, counts, Arc::clone(&world.rng))
 }
 
 fn transit(
@@ -100,6 +135,19 @@ fn client(
 /// The files that key services need while the agent runs.
 pub(crate) fn files_of_services(config: &Config) -> Vec<PathBuf> {
     let mut files = Vec::new();
+    if let Some(aws_kms) = &config.key_services.aws_kms {
+        match &aws_kms.credentials {
+            CredentialsFrom::File(file) => files.push(file.clone()),
+            CredentialsFrom::Container(container) => {
+                files.extend(container.token_file().map(Path::to_owned));
+            }
+            CredentialsFrom::Instance => {}
+        }
+        files.push(roots_or_system(aws_kms.roots_file.as_deref()));
+    }
+    if let Some(pkcs11) = &config.key_services.pkcs11 {
+        files.extend([pkcs11.module.clone(), pkcs11.pin_file.clone()]);
+    }
     if let Some(transit) = &config.key_services.transit {
         files.push(transit.token_file.clone());
         files.push(roots_or_system(transit.roots_file.as_deref()));

@@ -14,6 +14,7 @@ pub(crate) mod inspect;
 pub(crate) mod keys;
 pub(crate) mod ls;
 mod object;
+pub(crate) mod policy;
 pub(crate) mod reload;
 pub(crate) mod restore;
 pub(crate) mod retry;
@@ -57,6 +58,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Audit(command) => block_on(command.run(global)),
         Command::Ca(command) => command.run(global),
         Command::Certs(command) => block_on(command.run(global)),
+        Command::Policy(command) => command.run(global),
         Command::Generate(command) => command.run(),
     }
 }

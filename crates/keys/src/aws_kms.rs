@@ -70,6 +70,10 @@ impl AwsKmsSettings {
     }
 }
 
+/// The operations that are asked for: what a policy has to allow. Encrypt wraps a record that
+/// is there already (`sealift keys rewrap`); everything else does with the other three.
+pub const AWS_KMS_OPERATIONS: [&str; 4] = ["DescribeKey", "GenerateDataKey", "Decrypt", "Encrypt"];
+
 /// Keys in AWS KMS.
 pub struct AwsKms {
     settings: AwsKmsSettings,

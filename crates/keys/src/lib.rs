@@ -30,6 +30,7 @@ mod keystore;
 mod life;
 mod material;
 mod paced;
+mod pkcs11;
 mod provider;
 mod providers;
 mod record;
@@ -41,7 +42,10 @@ mod transit;
 mod wraps;
 mod xaes;
 
-pub use aws_kms::{AwsCredentials, AwsKms, AwsKmsSettings, ContainerCredentials, CredentialsFrom};
+pub use aws_kms::{
+    AWS_KMS_OPERATIONS, AwsCredentials, AwsKms, AwsKmsSettings, ContainerCredentials,
+    CredentialsFrom,
+};
 pub use context::EncryptionContext;
 pub use error::KeyError;
 pub use facts::FactsKey;
@@ -51,6 +55,7 @@ pub use keystore::{Backup, Import, KEYSTORE_FILE, LocalKeystore, Restored};
 pub use life::{Held, KeyChange, KeyLife, KeyOrigin, NewKey, VersionLife};
 pub use material::ImportedMaterial;
 pub use paced::{Pace, Paced};
+pub use pkcs11::{Pkcs11, Pkcs11Settings};
 pub use provider::{KeyDescription, KeyProvider, KeyVersion, ProviderKind, Wrapped};
 pub use providers::Providers;
 pub use record::{KeyRecord, RecordKind};

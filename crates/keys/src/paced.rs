@@ -51,7 +51,7 @@ pub struct Paced {
     pace: Pace,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
-    /// When the next call is due, by the monotonic clock.
+    /// When the next call is due, by the monotonic clock, and a second more.
     next: Mutex<Duration>,
     pause: Mutex<Pause>,
     known: Mutex<HashMap<String, (KeyDescription, Duration)>>,
@@ -90,9 +90,10 @@ impl Paced {
         let each = Duration::from_secs(1) / self.pace.calls_per_sec.max(1);
         let wait = {
             let mut next = self.next.lock();
-            // A second's calls may come at once.
-            let due = (*next).max(now.saturating_sub(Duration::from_secs(1)));
-            let wait = (due + each).saturating_sub(now);
+            // A second's calls may come at once: dues are kept a second late, so that there
+            // is one before the clock's own beginning, too.
+            let due = (*next).max(now);
+            let wait = (due + each).saturating_sub(now + Duration::from_secs(1));
             if wait > KEY_CALL_PATIENCE_MAX {
                 let key = key.to_owned();
                 return Err(KeyError::Throttled { key });

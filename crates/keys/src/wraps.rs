@@ -30,6 +30,9 @@ struct Counts {
     wraps: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
+/// By key and version.
+type Left = BTreeMap<(String, String), u64>;
+
 /// Counts wraps under random 96-bit nonces, of which one key stands 2^32 (NIST SP
 /// 800-38D, section 8.3); half of that are allowed.
 ///
@@ -39,7 +42,7 @@ pub struct WrapCounter {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     /// What the file says, and how many of each are left before it has to say more.
-    state: Mutex<(Counts, BTreeMap<(String, String), u64>)>,
+    state: Mutex<(Counts, Left)>,
 }
 
 impl fmt::Debug for WrapCounter {

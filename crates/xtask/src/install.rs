@@ -23,6 +23,8 @@ pub(crate) const TESTED: Programs = &[
     ("pip3", "python3-pip"),
     ("testssl", "testssl.sh"),
     ("pebble", "pebble"),
+    ("softhsm2-util", "softhsm2"),
+    ("pkcs11-tool", "opensc"),
 ];
 
 /// What the comparison starts.
@@ -63,16 +65,26 @@ pub(crate) fn debian_packages(programs: Programs) -> Result<(), String> {
     )
 }
 
-/// A scanner that the tests start.
-const SSLYZE: &str = "sslyze==6.3.1";
+/// Python packages that the tests use, each with the variable that says where it lies: a
+/// scanner, and the client of AWS that the fake key service is held to.
+const PYTHON: [(&str, &str, &str); 2] = [
+    ("SEALIFT_SSLYZE", "sslyze", "sslyze==6.3.1"),
+    ("SEALIFT_BOTO3", "boto3", "boto3==1.44.8"),
+];
 
-/// Installs [`SSLYZE`]; where it lies.
-pub(crate) fn sslyze() -> Result<PathBuf, String> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/sslyze");
-    match python_package(SSLYZE, &folder) {
-        true => Ok(folder),
-        false => Err(format!("{SSLYZE} cannot be installed")),
-    }
+/// Installs the Python packages; variables that say where they lie.
+pub(crate) fn python_packages() -> Result<Vec<(&'static str, PathBuf)>, String> {
+    let tools = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/tools");
+    PYTHON
+        .into_iter()
+        .map(|(variable, name, package)| {
+            let folder = tools.join(name);
+            match python_package(package, &folder) {
+                true => Ok((variable, folder)),
+                false => Err(format!("{package} cannot be installed")),
+            }
+        })
+        .collect()
 }
 
 /// Installs a Python package, and what it needs, below `folder`; says whether it is there.

@@ -1,7 +1,7 @@
 //! The test suites, each with a budget of minutes, printed beside the time taken.
 
 use std::{
-    path::Path,
+    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
@@ -90,10 +90,10 @@ const SUITES: &[Suite] = &[
 /// Installs what the suites need and runs them in order; the first failure ends it.
 pub(crate) fn run_all(count: Count) -> Result<(), String> {
     install::debian_packages(install::TESTED)?;
-    let sslyze = install::sslyze()?;
+    let python = install::python_packages()?;
     let mut lines = Vec::new();
     for suite in SUITES {
-        let taken = suite.run(count, &sslyze)?;
+        let taken = suite.run(count, &python)?;
         lines.push(suite.report(taken));
         println!("{}", lines.last().map_or("", String::as_str));
     }
@@ -103,7 +103,7 @@ pub(crate) fn run_all(count: Count) -> Result<(), String> {
 }
 
 impl Suite {
-    fn run(&self, count: Count, sslyze: &Path) -> Result<Duration, String> {
+    fn run(&self, count: Count, python: &[(&str, PathBuf)]) -> Result<Duration, String> {
         println!(
             "== suite {} (budget {} min)",
             self.name, self.budget_minutes
@@ -114,7 +114,7 @@ impl Suite {
             let status = Command::new("sh")
                 .args(["-c", command])
                 .env("SEALIFT_TEST_FULL", full)
-                .env("SEALIFT_SSLYZE", sslyze)
+                .envs(python.iter().map(|(variable, folder)| (variable, folder)))
                 .status()
                 .map_err(|error| format!("no shell: {error}"))?;
             if !status.success() {

@@ -9,6 +9,8 @@
 //!
 //! They are for tests alone: keys are in memory, and whoever reaches them may use them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// An answer is an outcome here, whether it is an error or not.
+#![allow(clippy::result_large_err)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod aws;

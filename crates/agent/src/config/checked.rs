@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use sealift_forward::{Forward, Target};
 use sealift_identity::{Demands, DnsAgent, Grants, Operators, OwnDemands, TlsPolicy};
-use sealift_keys::{Endpoint, Pace, ProviderKind};
+use sealift_keys::{CredentialsFrom, Endpoint, Pace, ProviderKind};
 use sealift_sender::Timetable;
 use sealift_terms::{
     BucketName, Identity, Networks, PartSize, PeerName, Region, RuleName, SiteName,
@@ -216,6 +216,10 @@ pub enum RootKeySource {
 /// The key services of a site, one of a sort.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyServices {
+    /// `[keys.aws_kms]`.
+    pub aws_kms: Option<AwsKmsService>,
+    /// `[keys.pkcs11]`.
+    pub pkcs11: Option<Pkcs11Token>,
     /// `[keys.transit]`.
     pub transit: Option<TransitService>,
 }
@@ -226,11 +230,41 @@ impl KeyServices {
     pub fn section(&self, provider: ProviderKind) -> (&'static str, bool) {
         match provider {
             ProviderKind::Transit => ("[keys.transit]", self.transit.is_some()),
-            ProviderKind::AwsKms => ("[keys.aws_kms]", false),
-            ProviderKind::Pkcs11 => ("[keys.pkcs11]", false),
+            ProviderKind::AwsKms => ("[keys.aws_kms]", self.aws_kms.is_some()),
+            ProviderKind::Pkcs11 => ("[keys.pkcs11]", self.pkcs11.is_some()),
             _ => ("[keys]", true),
         }
     }
+}
+
+/// `[keys.aws_kms]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwsKmsService {
+    /// AWS's name of the site's region.
+    pub aws_region: Region,
+    /// Where it is asked.
+    pub endpoint: Endpoint,
+    /// Whose credentials sign.
+    pub credentials: CredentialsFrom,
+    /// The roots that vouch for it, PEM; those of the system without it.
+    pub roots_file: Option<PathBuf>,
+    /// How it may be asked.
+    pub pace: Pace,
+}
+
+/// `[keys.pkcs11]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pkcs11Token {
+    /// The module, a library.
+    pub module: PathBuf,
+    /// The token's label.
+    pub token: String,
+    /// The user's PIN.
+    pub pin_file: PathBuf,
+    /// What the module reads and writes.
+    pub directories: Vec<PathBuf>,
+    /// How it may be asked.
+    pub pace: Pace,
 }
 
 /// `[keys.transit]`.

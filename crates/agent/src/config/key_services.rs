@@ -2,23 +2,152 @@
 
 use std::time::Duration;
 
-use sealift_keys::{Endpoint, Pace};
+use sealift_keys::{AwsKmsSettings, ContainerCredentials, CredentialsFrom, Endpoint, Pace};
 use sealift_terms::limits;
+use toml::Spanned;
 
 use super::{
-    checked::{KeyServices, TransitService},
+    checked::{AwsKmsService, KeyServices, Pkcs11Token, Site, TransitService},
     checker::Checker,
     named::Wanted,
     raw::{self, Number, Text},
 };
 
+/// CK_TOKEN_INFO has so much room.
+const TOKEN_LABEL_BYTES_MAX: usize = 32;
 /// The roots of a service that is known by a file of them.
 const ROOTS_REMEDY: &str = "write the roots that vouch for the service into it, PEM";
 
-pub(super) fn key_services(c: &mut Checker<'_>, raw: &raw::Keys) -> KeyServices {
+pub(super) fn key_services(
+    c: &mut Checker<'_>,
+    raw: &raw::Keys,
+    site: Option<&Site>,
+) -> KeyServices {
     let transit = raw.transit.as_ref();
+    let aws_kms = raw.aws_kms.as_ref().zip(site);
+    let pkcs11 = raw.pkcs11.as_ref();
     KeyServices {
+        pkcs11: pkcs11.and_then(|raw| self::pkcs11(c, raw.get_ref())),
+        aws_kms: aws_kms.and_then(|(raw, site)| self::aws_kms(c, raw, site)),
         transit: transit.and_then(|transit| self::transit(c, transit.get_ref())),
+    }
+}
+
+fn pkcs11(c: &mut Checker<'_>, raw: &raw::Pkcs11) -> Option<Pkcs11Token> {
+    let remedy = "install the module, or name another";
+    let module = c.named("keys.pkcs11.module", &raw.module, Wanted::File, remedy);
+    let token = raw.token.get_ref();
+    if token.is_empty() || token.len() > TOKEN_LABEL_BYTES_MAX {
+        return c.refuse(
+            "keys.pkcs11.token",
+            &raw.token.span(),
+            format!("{token:?}"),
+            "the label of a token: 1 to 32 bytes",
+            "write one that `pkcs11-tool --list-slots` shows",
+        );
+    }
+    let remedy = "write the PIN of the token's user into it";
+    let pin_file = c.named(
+        "keys.pkcs11.pin_file",
+        &raw.pin_file,
+        Wanted::Secret,
+        remedy,
+    );
+    let remedy = "write where the module keeps its tokens";
+    let setting = "keys.pkcs11.directories";
+    let directories = raw.directories.iter();
+    let directories = directories.map(|text| c.named(setting, text, Wanted::Directory, remedy));
+    let directories = directories.collect();
+    let pace = pace(
+        c,
+        ["keys.pkcs11.calls_per_sec", "keys.pkcs11.state_known_secs"],
+        raw.calls_per_sec.as_ref(),
+        raw.state_known_secs.as_ref(),
+    );
+    Some(Pkcs11Token {
+        module,
+        token: token.clone(),
+        pin_file,
+        directories,
+        pace,
+    })
+}
+
+fn aws_kms(
+    c: &mut Checker<'_>,
+    section: &Spanned<raw::AwsKms>,
+    site: &Site,
+) -> Option<AwsKmsService> {
+    let raw = section.get_ref();
+    let aws_region = match &raw.region {
+        Some(text) => c.name("keys.aws_kms.region", text)?,
+        None => site.region.clone(),
+    };
+    let endpoint = match &raw.endpoint {
+        Some(text) => endpoint(c, "keys.aws_kms.endpoint", text)?,
+        None => Endpoint::parse(&AwsKmsSettings::usual_endpoint(&aws_region)).ok()?,
+    };
+    let credentials = credentials(c, section);
+    let setting = "keys.aws_kms.roots_file";
+    let roots = raw.roots_file.as_ref();
+    let roots_file = roots.map(|file| c.named(setting, file, Wanted::File, ROOTS_REMEDY));
+    let pace = pace(
+        c,
+        [
+            "keys.aws_kms.calls_per_sec",
+            "keys.aws_kms.state_known_secs",
+        ],
+        raw.calls_per_sec.as_ref(),
+        raw.state_known_secs.as_ref(),
+    );
+    Some(AwsKmsService {
+        aws_region,
+        endpoint,
+        credentials: credentials?,
+        roots_file,
+        pace,
+    })
+}
+
+/// Said, and not guessed: an agent that takes whatever it finds may be somebody else.
+fn credentials(c: &mut Checker<'_>, section: &Spanned<raw::AwsKms>) -> Option<CredentialsFrom> {
+    let raw = section.get_ref();
+    let allowed = "credentials_file, or credentials_from = \"instance\" or \"container\"";
+    match (&raw.credentials_file, &raw.credentials_from) {
+        (Some(file), None) => Some(CredentialsFrom::File(c.named(
+            "keys.aws_kms.credentials_file",
+            file,
+            Wanted::Secret,
+            "write aws_access_key_id and aws_secret_access_key into it",
+        ))),
+        (None, Some(from)) if from.get_ref() == "instance" => Some(CredentialsFrom::Instance),
+        (None, Some(from)) if from.get_ref() == "container" => {
+            let found = ContainerCredentials::from_environment(|name| std::env::var(name).ok());
+            match found {
+                Ok(container) => Some(CredentialsFrom::Container(container)),
+                Err(missing) => c.refuse(
+                    "keys.aws_kms.credentials_from",
+                    &from.span(),
+                    "\"container\", and no container of ECS or EKS",
+                    missing,
+                    "give the task or the pod a role, or name a credentials_file",
+                ),
+            }
+        }
+        (None, Some(from)) => c.refuse(
+            "keys.aws_kms.credentials_from",
+            &from.span(),
+            format!("{:?}", from.get_ref()),
+            allowed,
+            "write one of them",
+        ),
+        _ => c.refuse(
+            "keys.aws_kms",
+            &section.span(),
+            "none or two sources of credentials",
+            allowed,
+            "keep one of them",
+        ),
     }
 }
 
@@ -156,6 +285,62 @@ mod tests {
             assert!(refused("", key).contains(section), "{key}");
         }
         assert!(check("", "alias/photos").is_ok());
+    }
+
+    const AWS: &str =
+        "[keys.aws_kms]\nregion = \"eu-west-1\"\ncredentials_file = \"credentials\"\n";
+
+    #[test]
+    fn aws_kms_is_asked_in_its_region_as_whom_the_file_says() {
+        let config = check(AWS, "aws-kms/alias/photos").unwrap();
+        let service = config.key_services.aws_kms.unwrap();
+        assert_eq!(
+            service.endpoint.to_string(),
+            "https://kms.eu-west-1.amazonaws.com"
+        );
+        let own = check(&AWS.replace("region = \"eu-west-1\"\n", ""), "alias/a").unwrap();
+        let service = own.key_services.aws_kms.unwrap();
+        assert_eq!(service.aws_region, own.site.region);
+        for (from, to, setting) in [
+            (
+                "credentials_file",
+                "endpoint = \"http://kms\"\ncredentials_file",
+                "keys.aws_kms.endpoint",
+            ),
+            (
+                "credentials_file",
+                "credentials_from = \"instance\"\ncredentials_file",
+                "keys.aws_kms",
+            ),
+            (
+                "credentials_file",
+                "credentials_from",
+                "keys.aws_kms.credentials_from",
+            ),
+            ("credentials_file = \"credentials\"", "", "keys.aws_kms"),
+            ("eu-west-1", "EU", "keys.aws_kms.region"),
+        ] {
+            let told = refused(&AWS.replace(from, to), "alias/photos");
+            assert!(told.contains(setting), "{told}");
+        }
+        let instance = AWS.replace(
+            "credentials_file = \"credentials\"",
+            "credentials_from = \"instance\"",
+        );
+        assert!(check(&instance, "alias/photos").is_ok());
+    }
+
+    #[test]
+    fn a_token_is_named_by_its_label() {
+        let section = "[keys.pkcs11]\nmodule = \"/m.so\"\ntoken = \"sealift\"\npin_file = \"pin\"\n\
+                       directories = [\"/var/lib/softhsm/tokens\"]\n";
+        let config = check(section, "pkcs11/photos").unwrap();
+        assert_eq!(config.key_services.pkcs11.unwrap().directories.len(), 1);
+        let long = "x".repeat(33);
+        for label in ["", long.as_str()] {
+            let told = refused(&section.replace("sealift", label), "alias/a");
+            assert!(told.contains("keys.pkcs11.token"), "{told}");
+        }
     }
 
     #[test]

@@ -33,9 +33,9 @@ use std::{
 use sealift_terms::limits;
 
 pub use checked::{
-    Acme, Bucket, Ca, CertificatesFrom, Challenge, Compression, Config, DialFor, ExternalAccount,
-    IdentityFiles, Issuer, KeyServices, Limits, Listen, Log, LogFormat, Memory, NamedKey, Peer,
-    RootKeySource, Rule, Scrub, Site, SourceDirectory, TransitService,
+    Acme, AwsKmsService, Bucket, Ca, CertificatesFrom, Challenge, Compression, Config, DialFor,
+    ExternalAccount, IdentityFiles, Issuer, KeyServices, Limits, Listen, Log, LogFormat, Memory,
+    NamedKey, Peer, Pkcs11Token, RootKeySource, Rule, Scrub, Site, SourceDirectory, TransitService,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;
@@ -187,7 +187,7 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
     let site = check::site(c, &raw.site);
     let identity = identity::identity(c, raw, &data_dir);
     let root_key = check::root_key(c, raw.keys.get_ref(), &raw.keys.span());
-    let key_services = key_services::key_services(c, raw.keys.get_ref());
+    let key_services = key_services::key_services(c, raw.keys.get_ref(), site.as_ref());
     let listen = check::listen(c, &raw.listen);
     let admin = check::admin(c, &raw.admin);
     let operators_socket = operators::socket(c, raw);

@@ -105,7 +105,33 @@ pub(crate) struct Keys {
     pub(crate) root_key_file: Option<Text>,
     pub(crate) root_key_credential: Option<Text>,
     pub(crate) root_key_passphrase_file: Option<Text>,
+    pub(crate) aws_kms: Option<Spanned<AwsKms>>,
+    pub(crate) pkcs11: Option<Spanned<Pkcs11>>,
     pub(crate) transit: Option<Spanned<Transit>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pkcs11 {
+    pub(crate) module: Text,
+    pub(crate) token: Text,
+    pub(crate) pin_file: Text,
+    #[serde(default)]
+    pub(crate) directories: Vec<Text>,
+    pub(crate) calls_per_sec: Option<Number>,
+    pub(crate) state_known_secs: Option<Number>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AwsKms {
+    pub(crate) region: Option<Text>,
+    pub(crate) endpoint: Option<Text>,
+    pub(crate) credentials_file: Option<Text>,
+    pub(crate) credentials_from: Option<Text>,
+    pub(crate) roots_file: Option<Text>,
+    pub(crate) calls_per_sec: Option<Number>,
+    pub(crate) state_known_secs: Option<Number>,
 }
 
 #[derive(Debug, Deserialize)]

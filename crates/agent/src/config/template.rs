@@ -114,7 +114,8 @@ impl Template {
              # What opens the keystore. Keep a copy elsewhere: without it nothing archived here opens.\n\
              # Instead: root_key_credential = \"NAME\" (systemd) or root_key_passphrase_file = \"FILE\".\n\
              [keys]\n\
-             root_key_file = {}\n",
+             root_key_file = {}\n\
+             {KEY_SERVICES}",
             quote(&self.name),
             quote(&self.region),
             quote(&self.data_dir),
@@ -335,6 +336,28 @@ const EXAMPLE_SENDING: &str = r#"# [[source]]
 # prefix = ""
 # peers = ["b1"]
 
+"#;
+
+const KEY_SERVICES: &str = r#"# Key services beside the keystore: a bucket's key is one of theirs with their word in front, as in
+# key = "transit/photos" or key = "aws-kms/alias/photos".
+# [keys.transit]                             # Vault or OpenBao
+# address = "https://vault.example.org:8200" # http:// on loopback alone
+# mount = "transit"
+# namespace = "team"
+# token_file = "vault-token"                 # read for every call, renewed by itself
+# roots_file = "vault-roots.pem"             # those of the system without it
+# calls_per_sec = 100
+# state_known_secs = 30                      # a key that is disabled is used for that much longer at most
+# [keys.aws_kms]
+# region = "eu-west-1"                       # AWS's name of this site's region
+# endpoint = "https://kms.eu-west-1.amazonaws.com"
+# credentials_file = "aws-credentials"       # or credentials_from = "instance" or "container"
+# calls_per_sec = 100
+# [keys.pkcs11]                              # a hardware module, or SoftHSM
+# module = "/usr/lib/softhsm/libsofthsm2.so"
+# token = "sealift"                          # its label; keys are known by theirs, versions by their ids
+# pin_file = "hsm-pin"
+# directories = ["/var/lib/softhsm/tokens"]  # what the module reads and writes
 "#;
 
 const EXAMPLE_BUCKET: &str = r#"# [[bucket]]

@@ -1,0 +1,119 @@
+//! The least that AWS has to allow for the keys of a configuration: a policy for the agent's
+//! role, and one for each key.
+
+use sealift_keys::{AWS_KMS_OPERATIONS, KeyName, ProviderKind};
+use serde_json::{Map, Value, json};
+
+use crate::config::{Bucket, Config};
+
+/// Stands where the configuration does not know an account.
+const ANY_ACCOUNT: &str = "*";
+
+/// What `sealift policy` prints, or nothing where no bucket has a key of AWS KMS.
+///
+/// The role may describe each key, and use it for one bucket's context alone: a key that
+/// serves two buckets has a statement for each.
+#[must_use]
+pub fn aws_policies(config: &Config, principal: &str) -> Option<Value> {
+    let service = config.key_services.aws_kms.as_ref()?;
+    let region = service.aws_region.as_str();
+    let named = config.buckets.iter().flat_map(|bucket| {
+        let keys = bucket.keys();
+        keys.map(move |(_, key)| (bucket, KeyName::parse(&key.name)))
+    });
+    let mut buckets: Vec<(&Bucket, &str)> = named
+        .filter(|(_, name)| name.provider == ProviderKind::AwsKms)
+        .map(|(bucket, name)| (bucket, name.key))
+        .collect();
+    buckets.sort_by_key(|(bucket, key)| (*key, bucket.name.clone()));
+    if buckets.is_empty() {
+        return None;
+    }
+    let mut of_role = Vec::new();
+    let mut of_keys = Map::new();
+    for (bucket, key) in buckets {
+        for (operation, with_context) in statements() {
+            let conditions = conditions(config, bucket, with_context);
+            let mut statement = allow(bucket, &operation, &conditions);
+            statement.insert("Resource".to_owned(), resource(key, region).into());
+            if let Some(alias) = key.strip_prefix("alias/") {
+                let condition = statement.entry("Condition").or_insert_with(|| json!({}));
+                condition["ForAnyValue:StringEquals"] =
+                    json!({ "kms:ResourceAliases": format!("alias/{alias}") });
+            }
+            of_role.push(Value::Object(statement));
+            let mut statement = allow(bucket, &operation, &conditions);
+            statement.insert("Principal".to_owned(), json!({ "AWS": principal }));
+            statement.insert("Resource".to_owned(), "*".into());
+            let policy = of_keys
+                .entry(key)
+                .or_insert_with(|| json!({ "Version": VERSION, "Statement": [] }));
+            if let Some(statements) = policy["Statement"].as_array_mut() {
+                statements.push(Value::Object(statement));
+            }
+        }
+    }
+    Some(json!({
+        "iam_policy": { "Version": VERSION, "Statement": of_role },
+        "key_policies": of_keys,
+    }))
+}
+
+/// The version of the policy language.
+const VERSION: &str = "2012-10-17";
+
+/// Operations by whether they are asked with a context.
+fn statements() -> [(Vec<String>, bool); 2] {
+    let (describing, using): (Vec<&str>, Vec<&str>) = AWS_KMS_OPERATIONS
+        .into_iter()
+        .partition(|operation| *operation == "DescribeKey");
+    let named = |operations: Vec<&str>| {
+        operations
+            .iter()
+            .map(|name| format!("kms:{name}"))
+            .collect()
+    };
+    [(named(describing), false), (named(using), true)]
+}
+
+fn conditions(config: &Config, bucket: &Bucket, with_context: bool) -> Option<Value> {
+    with_context.then(|| {
+        json!({ "StringEquals": {
+            "kms:EncryptionContext:sealift:bucket": bucket.name,
+            "kms:EncryptionContext:sealift:region": config.site.region,
+        }})
+    })
+}
+
+fn allow(bucket: &Bucket, operations: &[String], condition: &Option<Value>) -> Map<String, Value> {
+    let word = if condition.is_some() {
+        "Use"
+    } else {
+        "Describe"
+    };
+    let letters = bucket
+        .name
+        .as_str()
+        .chars()
+        .filter(char::is_ascii_alphanumeric);
+    let mut statement = Map::new();
+    statement.insert(
+        "Sid".to_owned(),
+        format!("{word}{}", letters.collect::<String>()).into(),
+    );
+    statement.insert("Effect".to_owned(), "Allow".into());
+    statement.insert("Action".to_owned(), json!(operations));
+    if let Some(condition) = condition {
+        statement.insert("Condition".to_owned(), condition.clone());
+    }
+    statement
+}
+
+/// The key as a policy of a role names it: an alias is held by its condition.
+fn resource(key: &str, region: &str) -> String {
+    match key {
+        arn if arn.starts_with("arn:") => arn.to_owned(),
+        alias if alias.starts_with("alias/") => format!("arn:aws:kms:{region}:{ANY_ACCOUNT}:key/*"),
+        id => format!("arn:aws:kms:{region}:{ANY_ACCOUNT}:key/{id}"),
+    }
+}
