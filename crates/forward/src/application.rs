@@ -24,6 +24,7 @@ impl Application {
     pub(crate) fn of_tcp(stream: TcpStream) -> io::Result<Self> {
         // What came in one piece goes on in one.
         stream.set_nodelay(true)?;
+        sealift_host::suit_way(&stream);
         let socket = stream.as_fd().try_clone_to_owned()?;
         Ok(Self::of(stream, Some(socket)))
     }

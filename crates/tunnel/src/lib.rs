@@ -51,5 +51,7 @@ pub use link::{Link, LinkKind};
 pub use listener::{Accepted, Listener, OnRefused};
 pub use reader::{Incoming, LinkReader};
 pub use sealift_host::TcpFacts;
-pub use transport::{Accept, Connection, Meter, OnInterface, TcpTransport, Transport};
+pub use transport::{
+    Accept, Connection, Meter, OnInterface, TcpTransport, Transport, connect, listen,
+};
 pub use writer::LinkWriter;
