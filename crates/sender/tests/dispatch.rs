@@ -12,9 +12,10 @@ use late::Late;
 use near::{Near, Records, Zeros, all, bucket, journal, peer, rules, until, with_status};
 use sealift_host::OsClock;
 use sealift_ledger::{Journal, Requeue};
-use sealift_sender::{NoAnswers, PeerSender, SenderError, Settings, Timetable};
+use sealift_sender::{NoAnswers, PeerSender, SenderError, Settings};
 use sealift_store::{Listed, MemorySource, Scan, Source, SourceObject, StoreError, Watch};
 use sealift_terms::{Clock, Epoch, ObjectFacts, ObjectKey, PartSize, Reason, Status, VersionId};
+use sealift_tunnel::{Pace, Timetable};
 use sealift_wire::{Offer, Refusal};
 use tokio::{sync::watch, time::timeout};
 
@@ -23,6 +24,7 @@ struct Site {
     source: MemorySource,
     near: Near,
     sender: Arc<PeerSender>,
+    pace: Arc<Pace>,
     audit: Arc<Records>,
 }
 
@@ -50,6 +52,7 @@ impl Site {
         )
         .await;
         let audit = Arc::new(Records::default());
+        let pace = Arc::new(Pace::new(Arc::new(OsClock), Timetable::default()));
         let sender = PeerSender::new(Settings {
             peer: peer(),
             journal: near.journal.clone(),
@@ -57,7 +60,7 @@ impl Site {
             work: near.work.clone(),
             part_size: PartSize::MIN,
             memory_bytes: 16 << 20,
-            limit: Default::default(),
+            pace: pace.clone(),
             compresses: true,
             drain_time: Duration::from_secs(5),
             clock: Arc::new(OsClock),
@@ -70,6 +73,7 @@ impl Site {
             source,
             near,
             sender: Arc::new(sender),
+            pace,
             audit,
         }
     }
@@ -588,7 +592,7 @@ async fn a_question_outside_of_any_offer_is_answered() {
 async fn ends_in_the_middle_and_goes_on(mut first: Far, limit: Timetable) {
     let site = Site::new().await;
     let part = PartSize::MIN.bytes() as usize;
-    site.sender.limit(limit);
+    site.pace.set(limit);
     site.source.put("k", content(400 * part)).unwrap();
     let running = site.run(&first);
     let ended = timeout(Duration::from_secs(20), running.near).await; // by itself
@@ -600,7 +604,7 @@ async fn ends_in_the_middle_and_goes_on(mut first: Far, limit: Timetable) {
     };
     assert!((20..=400).contains(&stored), "{stored} parts");
     assert_eq!(closed, 3, "each link is closed in order");
-    site.sender.limit(Timetable::default());
+    site.pace.set(Timetable::default());
     (first.ends, first.drain_after_parts) = (takes_all().ends, None);
     let running = site.run(&first);
     site.completed(1).await;

@@ -11,6 +11,7 @@ use std::{
 use parking_lot::Mutex;
 use sealift_ledger::{Settlement, Transfer};
 use sealift_terms::{RuleName, TransferId};
+use sealift_tunnel::Pace;
 use sealift_wire::{Close, LinkId, OfferId, Refusal, SendEvent, SendSession};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
@@ -21,7 +22,7 @@ use super::{
     rollback::Memory,
     sending::Sending,
 };
-use crate::{Current, SenderError, dispatch::Settings, limit::Pace, press::Press};
+use crate::{Current, SenderError, dispatch::Settings, press::Press};
 
 /// Transfers that are leased and not settled, for one peer.
 pub(super) const WINDOW_TRANSFERS: usize = 2048;
