@@ -21,6 +21,9 @@ use crate::{
     tally::Tally,
 };
 
+/// A window holds at least what comes in this time: more than is under way on any line.
+const WINDOW_TIME: Duration = Duration::from_millis(500);
+
 /// One end of a stream.
 pub(crate) struct Shared {
     inner: Mutex<Inner>,
@@ -47,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) peer_done: bool,
     kept_lease: Lease,
     waiting_lease: Lease,
+    /// A moment, and how much had come by then.
+    came: (Duration, u64),
 }
 
 /// What goes out next.
@@ -83,6 +88,7 @@ impl Shared {
                 peer_done: false,
                 kept_lease,
                 waiting_lease,
+                came: (now, 0),
             }),
             news: Notify::new(),
             clock,
@@ -171,6 +177,7 @@ impl Shared {
             return Ok(Next::Close);
         }
         let must = inner.pulse.beat(now) == Beat::Say;
+        inner.grow(now);
         let next = inner.say(must, link, bytes_max)?;
         if matches!(next, Next::Small | Next::Data) {
             inner.pulse.said(now);
@@ -205,7 +212,6 @@ impl Inner {
         link: &mut LinkWriter,
         bytes_max: u32,
     ) -> Result<Next, TunnelError> {
-        self.grow();
         let from = self.stream.kept_from();
         let said = self.stream.say(bytes_max);
         // What goes out anyway takes the news with it.
@@ -236,8 +242,8 @@ impl Inner {
     }
 
     /// Takes more memory where that makes a stream faster.
-    fn grow(&mut self) {
-        if self.stream.wants_larger_window()
+    fn grow(&mut self, now: Duration) {
+        if (self.comes_fast(now) || self.stream.wants_larger_window())
             && let Some(bytes) = self.waiting_lease.double()
         {
             self.stream.enlarge_window(bytes);
@@ -247,6 +253,18 @@ impl Inner {
         {
             self.stream.keep_more(bytes);
         }
+    }
+
+    /// Whether a whole window came in a short time, and our application took it.
+    fn comes_fast(&mut self, now: Duration) -> bool {
+        let (since, before) = self.came;
+        let (received, window) = (self.stream.moved().1, self.stream.sizes().1);
+        let is_whole = received.saturating_sub(before) >= u64::from(window);
+        let is_over = now.saturating_sub(since) >= WINDOW_TIME;
+        if is_whole || is_over {
+            self.came = (now, received);
+        }
+        is_whole && !is_over && self.stream.waiting() < window as usize / 2
     }
 
     fn forget(&mut self) {

@@ -25,6 +25,8 @@
 //! | a peer that sends faster than we handle | reading waits; TCP slows it down |
 //! | frames of any size the header can name | checked before their payload is awaited |
 //!
+//! [`Pace`] is the bandwidth limit of one peer, which those who write keep.
+//!
 //! What frames mean is `sealift-wire`'s, who may speak is `sealift-identity`'s.
 //! Which links there should be, and what to do without them, is decided above.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]

@@ -208,3 +208,30 @@ async fn the_limit_of_a_peer_holds_for_its_streams_and_can_be_taken_away() {
     drop((client, served));
     stage.settled().await;
 }
+
+#[tokio::test]
+async fn a_window_grows_with_what_comes_and_stays_small_for_what_carries_little() {
+    let stage = Stage::new().await;
+    let (mut client, mut served) = stage.connected().await;
+    let least = stage.memory.used();
+    for _ in 0..200 {
+        client.write_all(&[7; 1000]).await.unwrap();
+        served.read_exact(&mut [0; 1000]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(4)).await;
+    }
+    assert_eq!(stage.memory.used(), least);
+    let sending = tokio::spawn(async move {
+        client.write_all(&pattern(32 << 20, 3)).await.unwrap();
+        client
+    });
+    let mut most = 0;
+    for _ in 0..32 {
+        served.read_exact(&mut vec![0; 1 << 20]).await.unwrap();
+        most = most.max(stage.memory.used());
+    }
+    // An eighth of all for the window, which is what one direction may have.
+    assert!(most >= least + (1 << 20), "{most} of {least}");
+    drop((sending.await.unwrap(), served));
+    stage.settled().await;
+    assert_eq!(stage.memory.used(), 0);
+}
