@@ -5,7 +5,8 @@ use std::{fs, thread::sleep, time::Duration};
 use sealift_identity::{EnrolmentToken, new_private_key};
 
 use crate::support::{
-    Pair, forget_site, init, init_again, serial, token, wait_until, with_issuer, write_file,
+    Intruder, Pair, forget_site, init, init_again, serial, token, wait_until, with_issuer,
+    write_file,
 };
 
 const TIME_MAX: Duration = Duration::from_secs(60);
@@ -106,4 +107,19 @@ fn a_token_that_is_over_and_an_issuer_that_is_another_give_nothing() {
     wait_until("nothing was issued", TIME_MAX, || {
         !pair.b.log().contains("a certificate was issued")
     });
+}
+
+#[test]
+fn a_handshake_that_comes_to_nothing_at_the_issuer_is_told_counted_and_on_record() {
+    let (pair, issuer) = with_issuer(3600);
+    pair.b.start();
+    let request = b"POST /enrol HTTP/1.1\r\nhost: example.org\r\ncontent-length: 2\r\n\r\n{}";
+    let answer = Intruder::sends(&issuer, request);
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    pair.b.logs(&["refused", "not_tls", "127.0.0.1"]);
+    pair.b.audits("session.refused", &["not_tls"]);
+    let counted = "sealift_connections_refused_total{cause=\"not_tls\"}";
+    assert_eq!(pair.b.metric(counted), Some(1));
+    // The one who may come still does.
+    init(&pair, &token(&pair, "a", &issuer, "1h")).exits(0);
 }

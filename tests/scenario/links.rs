@@ -31,14 +31,9 @@ fn connections_are_seen_while_they_stand_and_when_they_are_lost() {
     assert_eq!(peer["links"], 3, "{peer}");
     assert!(peer["rtt_micros"].as_u64() > Some(0), "{peer}");
     assert!(peer["retransmits"].is_u64(), "{peer}");
-    let available = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control");
-    if available
-        .unwrap()
-        .split_whitespace()
-        .any(|name| name == "bbr")
-    {
-        assert_eq!(peer["congestion"][0], "bbr", "{peer}");
-    }
+    // Within a machine nothing is paced.
+    let congestion = peer["congestion"][0].as_str().unwrap();
+    assert!(["cubic", "reno"].contains(&congestion), "{peer}");
     pair.a
         .run(&["status"])
         .exits(0)

@@ -7,7 +7,7 @@ use std::{
     str::FromStr,
 };
 
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::application::Application;
 
@@ -80,7 +80,7 @@ impl Address {
     /// What the network says.
     pub async fn connect(&self) -> io::Result<Application> {
         match self {
-            Self::Tcp(address) => Application::of_tcp(TcpStream::connect(address).await?),
+            Self::Tcp(address) => Application::of_tcp(sealift_tunnel::connect(address).await?),
             Self::Unix(path) => Application::of_unix(UnixStream::connect(path).await?),
         }
     }
@@ -91,7 +91,7 @@ impl Address {
     /// What the system says.
     pub async fn listen(&self, mode: u32) -> io::Result<Listening> {
         match self {
-            Self::Tcp(address) => Ok(Listening::Tcp(TcpListener::bind(address).await?)),
+            Self::Tcp(address) => Ok(Listening::Tcp(sealift_tunnel::listen(address).await?)),
             Self::Unix(path) => {
                 make_way(path).await?;
                 let socket = UnixListener::bind(path)?;

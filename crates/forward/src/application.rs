@@ -12,10 +12,16 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-/// The connection of an application, in two halves.
+/// What bytes of an application come from and go to.
+pub(crate) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Bytes for S {}
+
+/// The connection of an application.
 pub struct Application {
-    pub(crate) reader: Box<dyn AsyncRead + Send + Unpin>,
-    pub(crate) writer: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Its end does not shut the socket: one that is reset must not look as if it had
+    /// come to its end first.
+    pub(crate) stream: Box<dyn Bytes>,
     /// The same socket.
     socket: Option<OwnedFd>,
 }
@@ -24,6 +30,7 @@ impl Application {
     pub(crate) fn of_tcp(stream: TcpStream) -> io::Result<Self> {
         // What came in one piece goes on in one.
         stream.set_nodelay(true)?;
+        sealift_host::suit_way(&stream);
         let socket = stream.as_fd().try_clone_to_owned()?;
         Ok(Self::of(stream, Some(socket)))
     }
@@ -32,16 +39,9 @@ impl Application {
         Ok(Self::of(stream, None))
     }
 
-    /// Halves whose end does not shut the socket: one that is reset must not look as if
-    /// it had come to its end first.
-    fn of(
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        socket: Option<OwnedFd>,
-    ) -> Self {
-        let (reader, writer) = tokio::io::split(stream);
+    fn of(stream: impl Bytes + 'static, socket: Option<OwnedFd>) -> Self {
         Self {
-            reader: Box::new(reader),
-            writer: Box::new(writer),
+            stream: Box::new(stream),
             socket,
         }
     }

@@ -1,19 +1,35 @@
 //! A stream on one link: both directions, until the link or the stream ends.
+//!
+//! ```text
+//!   application ─▶ kept ─▶ sealed where it lies ─▶ link      one task, woken by whichever of
+//!   application ◀─ opened, or what waits for it ◀─ link      the two sockets has something
+//! ```
+//!
+//! Both directions are one piece of work: between two sockets nobody is woken, and of
+//! what is small nothing waits for a timer or for company.
 
 use std::{
     future::poll_fn,
     io,
-    pin::Pin,
-    task::{Poll, ready},
+    pin::{Pin, pin},
+    sync::atomic::Ordering,
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use sealift_terms::Identity;
-use sealift_tunnel::{Incoming, LinkReader, LinkWriter};
+use sealift_terms::{
+    Identity,
+    limits::{FORWARD_HEARTBEAT, WRITE_TIME_MAX},
+};
+use sealift_tunnel::{Incoming, LinkReader, LinkWriter, Pace, TunnelError};
 use sealift_wire::{FrameType, Header, Misbehaviour, forward};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::{
+    io::ReadBuf,
+    time::{Instant, Sleep, sleep},
+};
 
 use crate::{
-    application::Application,
+    application::{Application, Bytes},
     ended::{Ended, Lost},
     link::ForwardLink,
     state::{Next, Shared},
@@ -21,6 +37,8 @@ use crate::{
 
 /// Taken from an application at a time.
 const READ_BYTES_MAX: usize = 128 * 1024;
+/// Between two looks at the time.
+const LOOK_EVERY: Duration = Duration::from_millis(FORWARD_HEARTBEAT.as_millis() as u64 / 2);
 
 /// Carries the stream until it is over, in order, or has to do without this link. May be
 /// cancelled; the link is of no more use then.
@@ -30,275 +48,312 @@ pub(crate) async fn drive(
     shared: &Shared,
 ) -> Result<(), Lost> {
     let peer = link.peer().clone();
-    let (reader, writer) = (&mut link.reader, &mut link.writer);
-    tokio::select! {
-        end = outward(&mut application.reader, writer, shared, &peer) => end,
-        end = inward_or_end(&mut application.writer, reader, shared, &peer) => end,
-    }
-}
-
-/// What ends the stream from this direction is said by the other one, between its
-/// frames.
-async fn inward_or_end(
-    application: &mut (dyn AsyncWrite + Send + Unpin),
-    reader: &mut LinkReader,
-    shared: &Shared,
-    peer: &Identity,
-) -> Result<(), Lost> {
-    match inward(application, reader, shared, peer).await {
-        Err(Lost::Stream(ended @ (Ended::Application(_) | Ended::Misbehaved(_)))) => {
-            shared.end(ended);
-            std::future::pending().await
+    let mut pump = Pump {
+        application: &mut *application.stream,
+        reader: &mut link.reader,
+        writer: &mut link.writer,
+        shared,
+        peer: &peer,
+        pace: &link.pace,
+        turn: None,
+        blocked: None,
+        closes: false,
+        is_deaf: false,
+    };
+    let mut look = pin!(sleep(LOOK_EVERY));
+    let mut news = pin!(shared.news.notified());
+    loop {
+        tokio::select! {
+            biased;
+            end = poll_fn(|cx| pump.poll(cx)) => return end,
+            () = news.as_mut() => news.set(shared.news.notified()),
+            () = look.as_mut() => {
+                pump.look()?;
+                look.as_mut().reset(Instant::now() + LOOK_EVERY);
+            }
         }
-        end => end,
     }
 }
 
 /// Gives the application what still waits for it, without any link.
 pub(crate) async fn finish(application: &mut Application, shared: &Shared) -> Result<(), Lost> {
-    let writer = &mut application.writer;
-    while !shared.is_done() {
-        settle(writer, shared).await?;
-        if shared.lock().waiting.is_empty() {
-            break;
-        }
-        deliver(writer, shared).await?;
-    }
-    settle(writer, shared).await
+    let stream = &mut *application.stream;
+    poll_fn(|cx| {
+        while !shared.is_done() && ready!(deliver(stream, shared, cx))? {}
+        Poll::Ready(Ok(()))
+    })
+    .await
 }
 
-/// From our application to the link.
-async fn outward(
-    application: &mut (dyn AsyncRead + Send + Unpin),
-    writer: &mut LinkWriter,
-    shared: &Shared,
-    peer: &Identity,
-) -> Result<(), Lost> {
-    let lost = |error| Lost::of(error, peer);
-    let (mut small, mut piece) = (Vec::new(), Vec::new());
-    loop {
-        small.clear();
-        let wait = match shared.next(&mut small, &mut piece) {
-            Next::Data(header) => {
-                writer.queue(&small);
-                writer.data(&header, &piece).await.map_err(lost)?;
-                // More of it may be there.
-                if !shared.lock().stream.has_data() {
-                    writer.flush().await.map_err(lost)?;
+/// One stream on one link.
+struct Pump<'a> {
+    application: &'a mut dyn Bytes,
+    reader: &'a mut LinkReader,
+    writer: &'a mut LinkWriter,
+    shared: &'a Shared,
+    peer: &'a Identity,
+    pace: &'a Pace,
+    /// Under a limit: the bytes that go next, once this has passed.
+    turn: Option<(usize, Pin<Box<Sleep>>)>,
+    /// Since when the link takes nothing, and how much it was to take.
+    blocked: Option<(Duration, usize)>,
+    /// What ends the stream was said.
+    closes: bool,
+    /// Nothing is heard any more, as what was heard last ends the stream.
+    is_deaf: bool,
+}
+
+impl Pump<'_> {
+    /// Does what can be done now.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
+        loop {
+            let inward = self.inward(cx)?;
+            match self.outward(cx)? {
+                Poll::Ready(true) => return Poll::Ready(Ok(())),
+                Poll::Ready(false) => {}
+                Poll::Pending if inward.is_ready() => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// What only passing time tells.
+    fn look(&mut self) -> Result<(), Lost> {
+        if self.shared.is_silent() {
+            return Err(Lost::Silent);
+        }
+        let (now, unwritten) = (self.shared.now(), self.writer.unwritten());
+        match self.blocked {
+            Some((since, before)) if unwritten == before => {
+                if now.saturating_sub(since) >= WRITE_TIME_MAX {
+                    return Err(self.lost(TunnelError::Stalled));
                 }
-                continue;
+            }
+            _ => self.blocked = (unwritten > 0).then_some((now, unwritten)),
+        }
+        Ok(())
+    }
+
+    fn lost(&self, error: TunnelError) -> Lost {
+        Lost::of(error, self.peer)
+    }
+
+    /// A step from our application to the link; whether the stream is over with it.
+    fn outward(&mut self, cx: &mut Context<'_>) -> Result<Poll<bool>, Lost> {
+        match self.writer.poll_flush(cx) {
+            Poll::Ready(written) => written.map_err(|error| self.lost(error))?,
+            Poll::Pending => return Ok(Poll::Pending),
+        }
+        self.blocked = None;
+        if self.closes {
+            return Err(Lost::Stream(
+                self.shared.ending().unwrap_or(Ended::Stopping),
+            ));
+        }
+        let bytes_max = self.allowed(cx);
+        let next = self.shared.next(self.writer, bytes_max);
+        match next.map_err(|error| self.lost(error))? {
+            Next::Data => {
+                self.turn = None;
+                return Ok(Poll::Ready(false));
             }
             Next::Small => {
-                writer.queue(&small);
-                writer.flush().await.map_err(lost)?;
-                continue;
+                self.pace.frames(self.writer.queued());
+                return Ok(Poll::Ready(false));
             }
             Next::Close => {
-                writer.queue(&small);
-                writer.flush().await.map_err(lost)?;
-                return Err(Lost::Stream(shared.ending().unwrap_or(Ended::Stopping)));
+                self.closes = true;
+                return Ok(Poll::Ready(false));
             }
-            Next::Silent => return Err(Lost::Silent),
-            Next::Nothing(wait) => wait,
+            Next::Nothing if self.shared.is_over() => return Ok(Poll::Ready(true)),
+            Next::Nothing => {}
+        }
+        Ok(match take(self.application, self.shared, cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(false),
+            Poll::Ready(Err(error)) => {
+                self.shared.end(Ended::Application(error));
+                Poll::Ready(false)
+            }
+            Poll::Pending => Poll::Pending,
+        })
+    }
+
+    /// Bytes that may leave now under the limit of the peer. Those that have to wait keep
+    /// nothing else waiting.
+    fn allowed(&mut self, cx: &mut Context<'_>) -> u32 {
+        let Some(slice) = self.pace.slice() else {
+            self.turn = None;
+            return u32::MAX;
         };
-        if shared.is_over() {
-            return Ok(());
+        let bytes = self.shared.sayable().min(slice);
+        if bytes == 0 {
+            return 0;
         }
-        let has_room = shared.lock().stream.room() > 0;
-        tokio::select! {
-            took = take(application, shared), if has_room => {
-                if let Err(error) = took {
-                    shared.end(Ended::Application(error));
-                }
+        let pace = self.pace;
+        let wait = || (bytes, Box::pin(sleep(pace.data(bytes))));
+        let (bytes, wait) = self.turn.get_or_insert_with(wait);
+        match wait.as_mut().poll(cx) {
+            Poll::Ready(()) => u32::try_from(*bytes).unwrap_or(u32::MAX),
+            Poll::Pending => 0,
+        }
+    }
+
+    /// A step from the link to our application. What ends the stream from this direction
+    /// is said by the other one, between its frames.
+    fn inward(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Lost> {
+        if self.is_deaf {
+            return Ok(Poll::Pending);
+        }
+        match self.hear(cx) {
+            Err(Lost::Stream(ended @ (Ended::Application(_) | Ended::Misbehaved(_)))) => {
+                self.shared.end(ended);
+                self.is_deaf = true;
+                Ok(Poll::Ready(()))
             }
-            () = shared.news.notified() => {}
-            () = tokio::time::sleep(wait) => {}
+            heard => heard,
         }
+    }
+
+    fn hear(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Lost> {
+        let delivered = deliver(self.application, self.shared, cx)?;
+        if self.shared.lock().peer_done {
+            return Ok(match delivered {
+                Poll::Ready(true) => Poll::Ready(()),
+                _ => Poll::Pending,
+            });
+        }
+        let incoming = match self.reader.poll_next(cx) {
+            Poll::Ready(incoming) => incoming.map_err(|error| Lost::of(error, self.peer))?,
+            Poll::Pending if delivered == Poll::Ready(true) => return Ok(Poll::Ready(())),
+            Poll::Pending => return Ok(Poll::Pending),
+        };
+        match incoming {
+            Some(Incoming::Data {
+                header,
+                done,
+                bytes,
+            }) => data((&header, done, bytes), self.application, self.shared, cx)?,
+            Some(Incoming::Frame { header, payload }) => frame(&header, payload, self.shared)?,
+            None => return Err(Lost::Link(TunnelError::CutOff)),
+        }
+        Ok(Poll::Ready(()))
     }
 }
 
-/// Takes bytes from our application.
-async fn take(application: &mut (dyn AsyncRead + Send + Unpin), shared: &Shared) -> io::Result<()> {
-    use std::sync::atomic::Ordering;
-    let count = poll_fn(|cx| {
-        let mut inner = shared.lock();
-        let wanted = inner.stream.room().min(READ_BYTES_MAX);
-        let mut room = ReadBuf::new(inner.kept.room(wanted));
-        ready!(Pin::new(&mut *application).poll_read(cx, &mut room))?;
-        let count = room.filled().len();
-        inner.kept.fill(count);
-        match count {
-            0 => inner.stream.ended(),
-            _ => inner.stream.took(count),
-        }
-        inner.moved = shared.now();
-        Poll::Ready(Ok::<_, io::Error>(count))
-    })
-    .await?;
-    shared
-        .tally
-        .bytes_out
-        .fetch_add(count as u64, Ordering::Relaxed);
-    Ok(())
-}
-
-/// From the link to our application.
-async fn inward(
-    application: &mut (dyn AsyncWrite + Send + Unpin),
-    reader: &mut LinkReader,
+/// Takes bytes from our application, if there is room for any.
+fn take(
+    application: &mut dyn Bytes,
     shared: &Shared,
-    peer: &Identity,
-) -> Result<(), Lost> {
-    loop {
-        settle(application, shared).await?;
-        let (waits, done) = {
-            let inner = shared.lock();
-            (!inner.waiting.is_empty(), inner.peer_done)
-        };
-        tokio::select! {
-            incoming = reader.next(), if !done => {
-                match incoming.map_err(|error| Lost::of(error, peer))? {
-                    Some(incoming) => hear(incoming, application, shared).await?,
-                    None => return Err(Lost::Link(sealift_tunnel::TunnelError::CutOff)),
-                }
-            }
-            delivered = deliver(application, shared), if waits => delivered?,
-            else => std::future::pending::<()>().await,
-        }
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    let mut inner = shared.lock();
+    let wanted = inner.stream.room().min(READ_BYTES_MAX);
+    if wanted == 0 {
+        return Poll::Pending;
     }
+    let mut room = ReadBuf::new(inner.kept.room(wanted));
+    ready!(Pin::new(application).poll_read(cx, &mut room))?;
+    let count = room.filled().len();
+    inner.kept.fill(count);
+    match count {
+        0 => inner.stream.ended(),
+        _ => inner.stream.took(count),
+    }
+    inner.moved = shared.now();
+    let counted = &shared.tally.bytes_out;
+    counted.fetch_add(count as u64, Ordering::Relaxed);
+    Poll::Ready(Ok(()))
 }
 
-async fn hear(
-    incoming: Incoming<'_>,
-    application: &mut (dyn AsyncWrite + Send + Unpin),
-    shared: &Shared,
-) -> Result<(), Lost> {
+/// A frame that is no DATA.
+fn frame(header: &Header, payload: &[u8], shared: &Shared) -> Result<(), Lost> {
     let broken = |error| Lost::Stream(Ended::Misbehaved(error));
-    match incoming {
-        Incoming::Data {
-            header,
-            done,
-            bytes,
-        } => data(&header, done, bytes, application, shared).await,
-        Incoming::Frame { header, payload } if header.frame == FrameType::Close => {
-            let close = forward::closed(payload).map_err(broken)?;
-            if let Some(ended) = Ended::of(close) {
-                return Err(Lost::Stream(ended));
-            }
-            let mut inner = shared.lock();
-            if !inner.stream.other_may_be_done() {
-                let (found, what) = (FrameType::Close, "it says that all is done, which is not");
-                return Err(broken(
-                    Misbehaviour::StreamOutOfOrder { found, what }.into(),
-                ));
-            }
-            inner.peer_done = true;
-            drop(inner);
-            shared.news.notify_one();
-            Ok(())
-        }
-        Incoming::Frame { header, .. } => match shared.heard(&header).map_err(broken)? {
-            true => {
-                shared.news.notify_one();
-                Ok(())
-            }
-            false => {
-                let (found, what) = (header.frame, "it is not said within a stream");
-                Err(broken(
-                    Misbehaviour::StreamOutOfOrder { found, what }.into(),
-                ))
-            }
-        },
+    let out_of_order = |what| {
+        let found = header.frame;
+        Err(broken(
+            Misbehaviour::StreamOutOfOrder { found, what }.into(),
+        ))
+    };
+    if header.frame != FrameType::Close {
+        return match shared.heard(header).map_err(broken)? {
+            true => Ok(()),
+            false => out_of_order("it is not said within a stream"),
+        };
     }
+    let close = forward::closed(payload).map_err(broken)?;
+    if let Some(ended) = Ended::of(close) {
+        return Err(Lost::Stream(ended));
+    }
+    let mut inner = shared.lock();
+    if !inner.stream.other_may_be_done() {
+        return out_of_order("it says that all is done, which is not");
+    }
+    inner.peer_done = true;
+    Ok(())
 }
 
 /// Bytes go straight to an application that takes them, and wait for one that does not.
-async fn data(
-    header: &Header,
-    done: u32,
-    bytes: &[u8],
-    application: &mut (dyn AsyncWrite + Send + Unpin),
+fn data(
+    (header, done, bytes): (&Header, u32, &[u8]),
+    application: &mut dyn Bytes,
     shared: &Shared,
+    cx: &mut Context<'_>,
 ) -> Result<(), Lost> {
-    let none_waits = {
-        let now = shared.now();
-        let mut inner = shared.lock();
-        let counted = inner.stream.data(header, done, bytes.len());
-        counted.map_err(|error| Lost::Stream(Ended::Misbehaved(error)))?;
-        inner.pulse.heard(now);
-        inner.waiting.is_empty()
-    };
-    let written = match none_waits {
-        true => write_now(application, bytes)
-            .await
-            .map_err(application_gone)?,
-        false => 0,
-    };
+    let now = shared.now();
     let mut inner = shared.lock();
-    shared.delivered(&mut inner, written);
-    inner.waiting.push(bytes.get(written..).unwrap_or_default());
-    tell_if_due(shared, &inner.stream);
+    let counted = inner.stream.data(header, done, bytes.len());
+    counted.map_err(|error| Lost::Stream(Ended::Misbehaved(error)))?;
+    inner.pulse.heard(now);
+    let mut left = bytes;
+    while inner.waiting.is_empty() && !left.is_empty() {
+        let Poll::Ready(written) = give(application, left, cx)? else {
+            break;
+        };
+        shared.delivered(&mut inner, written);
+        left = left.get(written..).unwrap_or_default();
+    }
+    inner.waiting.push(left);
     Ok(())
 }
 
-/// Wakes the other direction when the peer should hear how far we are.
-fn tell_if_due(shared: &Shared, stream: &forward::Stream) {
-    if stream.ack_is_due() {
-        shared.news.notify_one();
-    }
+fn give(
+    application: &mut dyn Bytes,
+    bytes: &[u8],
+    cx: &mut Context<'_>,
+) -> Poll<Result<usize, Lost>> {
+    Poll::Ready(match ready!(Pin::new(application).poll_write(cx, bytes)) {
+        Ok(0) => Err(application_gone(io::ErrorKind::WriteZero.into())),
+        written => written.map_err(application_gone),
+    })
 }
 
 fn application_gone(error: io::Error) -> Lost {
     Lost::Stream(Ended::Application(error))
 }
 
-/// Writes what goes without waiting.
-async fn write_now(
-    application: &mut (dyn AsyncWrite + Send + Unpin),
-    bytes: &[u8],
-) -> io::Result<usize> {
-    poll_fn(|cx| {
-        Poll::Ready(match Pin::new(&mut *application).poll_write(cx, bytes) {
-            Poll::Ready(written) => written,
-            Poll::Pending => Ok(0),
-        })
-    })
-    .await
-}
-
-/// Gives our application some of what waits for it.
-async fn deliver(
-    application: &mut (dyn AsyncWrite + Send + Unpin),
+/// Gives our application some of what waits for it, and tells it that there is no more
+/// once it has everything. Whether there was anything to do.
+fn deliver(
+    application: &mut dyn Bytes,
     shared: &Shared,
-) -> Result<(), Lost> {
-    poll_fn(|cx| {
-        let mut inner = shared.lock();
-        let written = Pin::new(&mut *application).poll_write(cx, inner.waiting.front());
-        let count = ready!(written)?;
+    cx: &mut Context<'_>,
+) -> Poll<Result<bool, Lost>> {
+    let mut inner = shared.lock();
+    if !inner.waiting.is_empty() {
+        let count = ready!(give(application, inner.waiting.front(), cx))?;
         inner.waiting.drop_front(count);
         shared.delivered(&mut inner, count);
-        tell_if_due(shared, &inner.stream);
-        Poll::Ready(Ok::<_, io::Error>(()))
-    })
-    .await
-    .map_err(application_gone)
-}
-
-/// Tells our application that there is no more, once it has everything.
-async fn settle(
-    application: &mut (dyn AsyncWrite + Send + Unpin),
-    shared: &Shared,
-) -> Result<(), Lost> {
-    if !shared.lock().stream.owes_end() {
-        return Ok(());
+        return Poll::Ready(Ok(true));
     }
-    match application.shutdown().await {
+    if !inner.stream.owes_end() {
+        return Poll::Ready(Ok(false));
+    }
+    match ready!(Pin::new(application).poll_shutdown(cx)) {
         // It is closed already: it did not wait for our end.
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
-        Err(error) => return Err(application_gone(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotConnected => {
+            return Poll::Ready(Err(application_gone(error)));
+        }
+        _ => inner.stream.end_delivered(),
     }
-    shared.lock().stream.end_delivered();
-    shared.news.notify_one();
-    Ok(())
+    Poll::Ready(Ok(true))
 }

@@ -1,29 +1,33 @@
 //! Links of streams, and who makes them.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sealift_identity::{Direction, Session};
 use sealift_terms::{Identity, PeerName, Reason, SessionFacts, Timestamp};
-use sealift_tunnel::{Link, LinkReader, LinkWriter};
+use sealift_tunnel::{Link, LinkReader, LinkWriter, Pace};
 
 /// A link of a stream, greeted by both ends.
 pub struct ForwardLink {
     pub(crate) reader: LinkReader,
     pub(crate) writer: LinkWriter,
     session: Session,
+    /// The limit of all that leaves for the peer.
+    pub(crate) pace: Arc<Pace>,
 }
 
 impl ForwardLink {
-    /// Of a link whose HELLOs were exchanged.
+    /// Of a link whose HELLOs were exchanged. `pace` is the limit of all that leaves for
+    /// the peer.
     #[must_use]
-    pub fn of(link: Link) -> Self {
+    pub fn of(link: Link, pace: Arc<Pace>) -> Self {
         let session = link.session().clone();
         let (reader, writer) = link.split();
         Self {
             reader,
             writer,
             session,
+            pace,
         }
     }
 

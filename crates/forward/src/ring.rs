@@ -74,21 +74,25 @@ impl Ring {
         }
     }
 
-    /// Copies `count` bytes from `offset` on behind those of `to`.
-    pub(crate) fn copy(&self, offset: usize, count: usize, to: &mut Vec<u8>) {
+    /// Where `count` bytes from `offset` on lie: in one piece, or in two.
+    pub(crate) fn pieces(&self, offset: usize, count: usize) -> [&[u8]; 2] {
         let front = self.front();
         let back = self.bytes.get(..self.len.saturating_sub(front.len()));
-        for (part, skipped) in [(front, 0), (back.unwrap_or_default(), front.len())] {
+        let parts = [(front, 0), (back.unwrap_or_default(), front.len())];
+        parts.map(|(part, skipped)| {
             let from = offset.saturating_sub(skipped).min(part.len());
             let until = (offset + count).saturating_sub(skipped).min(part.len());
-            to.extend_from_slice(part.get(from..until).unwrap_or_default());
-        }
+            part.get(from..until).unwrap_or_default()
+        })
     }
 
     fn grow(&mut self) {
         let size = (self.bytes.len() * 2).max(BYTES_MIN);
         let mut bytes = Vec::with_capacity(size);
-        self.copy(0, self.len, &mut bytes);
+        let pieces = self.pieces(0, self.len);
+        pieces
+            .iter()
+            .for_each(|piece| bytes.extend_from_slice(piece));
         bytes.resize(size, 0);
         (self.bytes, self.start) = (bytes, 0);
     }
@@ -116,9 +120,8 @@ mod tests {
             queue.extend(&pushed);
             let count = next() % 5200 % (queue.len() + 1);
             let offset = next() % (queue.len() - count + 1);
-            let mut copied = Vec::new();
-            ring.copy(offset, count, &mut copied);
-            assert!(queue.range(offset..offset + count).eq(copied.iter()));
+            let pieces = ring.pieces(offset, count).concat();
+            assert!(queue.range(offset..offset + count).eq(pieces.iter()));
             ring.drop_front(count);
             queue.drain(..count);
             assert_eq!(ring.len(), queue.len());

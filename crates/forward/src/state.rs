@@ -7,6 +7,7 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 use sealift_terms::Clock;
+use sealift_tunnel::{LinkWriter, TunnelError};
 use sealift_wire::{
     Header, WireError,
     forward::{self, Beat, Position, Pulse, Say, Stream},
@@ -19,6 +20,9 @@ use crate::{
     ring::Ring,
     tally::Tally,
 };
+
+/// A window holds at least what comes in this time: more than is under way on any line.
+const WINDOW_TIME: Duration = Duration::from_millis(500);
 
 /// One end of a stream.
 pub(crate) struct Shared {
@@ -46,20 +50,20 @@ pub(crate) struct Inner {
     pub(crate) peer_done: bool,
     kept_lease: Lease,
     waiting_lease: Lease,
+    /// A moment, and how much had come by then.
+    came: (Duration, u64),
 }
 
 /// What goes out next.
 pub(crate) enum Next {
-    /// The small frames that were appended.
+    /// The small frames that the link has got.
     Small,
-    /// Those, and a DATA frame with the bytes that were copied.
-    Data(Header),
-    /// Nothing now; look again after this.
-    Nothing(Duration),
-    /// The CLOSE that ends the stream was appended.
+    /// The DATA frame that it has got.
+    Data,
+    /// Nothing now.
+    Nothing,
+    /// The CLOSE that ends the stream, which the link has got.
     Close,
-    /// The link is lost.
-    Silent,
 }
 
 impl Shared {
@@ -84,6 +88,7 @@ impl Shared {
                 peer_done: false,
                 kept_lease,
                 waiting_lease,
+                came: (now, 0),
             }),
             news: Notify::new(),
             clock,
@@ -144,29 +149,40 @@ impl Shared {
         inner.peer_done && inner.close_said && inner.stream.is_done()
     }
 
-    /// What goes out next: small frames are appended to `small`, bytes of a DATA frame
-    /// copied to `piece`.
-    pub(crate) fn next(&self, small: &mut Vec<u8>, piece: &mut Vec<u8>) -> Next {
+    /// Whether nothing came over the link for too long.
+    pub(crate) fn is_silent(&self) -> bool {
+        let now = self.now();
+        self.lock().pulse.beat(now) == Beat::Lost
+    }
+
+    /// Bytes that may be said now.
+    pub(crate) fn sayable(&self) -> usize {
+        usize::try_from(self.lock().stream.sayable()).unwrap_or(usize::MAX)
+    }
+
+    /// Gives the link what goes out next, of bytes at most so many. They are sealed where
+    /// they are kept.
+    pub(crate) fn next(&self, link: &mut LinkWriter, bytes_max: u32) -> Result<Next, TunnelError> {
         let now = self.now();
         let mut inner = self.lock();
-        let beat = inner.pulse.beat(now);
-        if beat == Beat::Lost {
-            return Next::Silent;
-        }
         let quiet = now.saturating_sub(inner.moved);
         if quiet >= self.idle && inner.ending.is_none() {
             let secs = quiet.as_secs();
             inner.ending = Some(Ended::Idle { secs });
         }
         if let Some(ended) = &inner.ending {
-            forward::close(&ended.close(), small);
-            return Next::Close;
+            let mut frame = Vec::new();
+            forward::close(&ended.close(), &mut frame);
+            link.queue(&frame);
+            return Ok(Next::Close);
         }
-        let next = inner.frames(beat == Beat::Say, small, piece);
-        if !matches!(next, Next::Nothing(_)) {
+        let must = inner.pulse.beat(now) == Beat::Say;
+        inner.grow(now);
+        let next = inner.say(must, link, bytes_max)?;
+        if matches!(next, Next::Small | Next::Data) {
             inner.pulse.said(now);
         }
-        next
+        Ok(next)
     }
 
     /// Lets go of what the other end has.
@@ -190,38 +206,44 @@ impl Shared {
 }
 
 impl Inner {
-    fn frames(&mut self, must: bool, small: &mut Vec<u8>, piece: &mut Vec<u8>) -> Next {
-        self.grow();
+    fn say(
+        &mut self,
+        must: bool,
+        link: &mut LinkWriter,
+        bytes_max: u32,
+    ) -> Result<Next, TunnelError> {
         let from = self.stream.kept_from();
-        let said = self.stream.say();
+        let said = self.stream.say(bytes_max);
         // What goes out anyway takes the news with it.
         let with_it = said.is_some() && self.stream.has_news();
         if let Some(ack) = self.stream.ack(must || with_it) {
-            small.extend(ack.encode());
+            link.queue(&ack.encode());
         }
         match said {
-            Some(Say::Data { position, length }) => {
+            Some(data @ Say::Data { position, length }) => {
                 let offset = usize::try_from(position - from).unwrap_or(usize::MAX);
-                piece.clear();
-                self.kept.copy(offset, length as usize, piece);
-                return Next::Data(Say::Data { position, length }.header());
+                let bytes = self.kept.pieces(offset, length as usize);
+                link.seal(&data.header(), bytes)?;
+                return Ok(Next::Data);
             }
-            Some(end) => small.extend(end.header().encode()),
+            Some(end) => link.queue(&end.header().encode()),
             None => {}
         }
         if self.stream.is_done() && !self.close_said {
             self.close_said = true;
-            forward::close(&Ended::InOrder.close(), small);
+            let mut frame = Vec::new();
+            forward::close(&Ended::InOrder.close(), &mut frame);
+            link.queue(&frame);
         }
-        match small.is_empty() {
-            true => Next::Nothing(sealift_terms::limits::FORWARD_HEARTBEAT / 2),
-            false => Next::Small,
-        }
+        Ok(match link.queued() {
+            0 => Next::Nothing,
+            _ => Next::Small,
+        })
     }
 
     /// Takes more memory where that makes a stream faster.
-    fn grow(&mut self) {
-        if self.stream.wants_larger_window()
+    fn grow(&mut self, now: Duration) {
+        if (self.comes_fast(now) || self.stream.wants_larger_window())
             && let Some(bytes) = self.waiting_lease.double()
         {
             self.stream.enlarge_window(bytes);
@@ -231,6 +253,18 @@ impl Inner {
         {
             self.stream.keep_more(bytes);
         }
+    }
+
+    /// Whether a whole window came in a short time, and our application took it.
+    fn comes_fast(&mut self, now: Duration) -> bool {
+        let (since, before) = self.came;
+        let (received, window) = (self.stream.moved().1, self.stream.sizes().1);
+        let is_whole = received.saturating_sub(before) >= u64::from(window);
+        let is_over = now.saturating_sub(since) >= WINDOW_TIME;
+        if is_whole || is_over {
+            self.came = (now, received);
+        }
+        is_whole && !is_over && self.stream.waiting() < window as usize / 2
     }
 
     fn forget(&mut self) {

@@ -9,7 +9,7 @@
 //!   world::Rng   ◀── OsRng    the system's generator
 //!   data_dir/LOCK ── DataDirLock (flock)
 //!   every other file ── Sandbox (Landlock)
-//!   a connection ── tcp_facts (TCP_INFO), prefer_bbr (TCP_CONGESTION)
+//!   a connection ── tcp_facts (TCP_INFO), begin_plain, suit_way (TCP_CONGESTION)
 //! ```
 //!
 //! It leaves to others what is written where: it knows no file of sealift but
@@ -31,4 +31,4 @@ pub use lock::{DataDirLock, LOCK_FILE, LockError};
 pub use rng::OsRng;
 pub use sandbox::{Enforced, Sandbox};
 pub use secret::{SecretFileError, read_credential_file, read_secret_file};
-pub use tcp::{TcpFacts, prefer_bbr, tcp_facts};
+pub use tcp::{TcpFacts, begin_plain, suit_way, tcp_facts};

@@ -12,6 +12,12 @@ use nix::{
 
 /// Fills links of high bandwidth and delay, and does not take loss for congestion.
 const BBR: &str = "bbr";
+/// For a way so short that there is nothing for BBR to find out: its pacing costs timers,
+/// a quarter of a forwarded stream's processor time on loopback. The second is allowed to
+/// every process.
+const PLAIN: [&str; 2] = ["cubic", "reno"];
+/// A way is short up to this round-trip time.
+const SHORT_RTT: Duration = Duration::from_millis(1);
 /// The beginning of `struct tcp_info` (`linux/tcp.h`), up to and with what is read here.
 /// The kernel only ever appends to it.
 const TCP_INFO_BYTES: usize = 168;
@@ -71,9 +77,27 @@ pub fn tcp_facts(socket: impl AsFd) -> io::Result<TcpFacts> {
 
 /// Gives a socket BBR, where this kernel has it and lets this process choose it. It keeps
 /// what it had otherwise; [`tcp_facts`] says which.
-pub fn prefer_bbr(socket: impl AsFd) {
+fn prefer_bbr(socket: impl AsFd) {
     // Nothing depends on it but speed.
     let _ = rustix::net::sockopt::set_tcp_congestion(socket, BBR);
+}
+
+/// Gives a socket that is not connected yet, or listens, a congestion control that does
+/// not pace. A connection that has begun with one that does is paced for ever, whatever
+/// takes its place.
+pub fn begin_plain(socket: impl AsFd) {
+    let set = |name: &&str| rustix::net::sockopt::set_tcp_congestion(&socket, name).is_ok();
+    // Nothing depends on it but speed.
+    let _ = PLAIN.iter().any(set);
+}
+
+/// Gives a connection that [began plain](begin_plain) BBR, unless the round-trip time of
+/// its handshake says that both ends are in one machine or room.
+pub fn suit_way(connection: impl AsFd) {
+    let is_short = |facts: TcpFacts| facts.rtt < SHORT_RTT;
+    if !tcp_facts(&connection).is_ok_and(is_short) {
+        prefer_bbr(connection);
+    }
 }
 
 fn knows_delivery_rates() -> bool {
@@ -145,6 +169,20 @@ mod tests {
             false => "reno",
         };
         assert_eq!(tcp_facts(&near).unwrap().congestion, expected);
+    }
+
+    #[test]
+    fn a_short_way_stays_plain() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        begin_plain(&listener);
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (far, _) = listener.accept().unwrap();
+        suit_way(&far);
+        let facts = tcp_facts(&far).unwrap();
+        let is_plain = PLAIN.contains(&&*facts.congestion);
+        assert!(is_plain || facts.rtt >= SHORT_RTT, "{facts:?}");
+        drop(near);
+        suit_way(std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
     }
 
     #[test]

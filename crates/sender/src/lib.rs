@@ -19,7 +19,6 @@
 mod changes;
 mod dispatch;
 mod error;
-mod limit;
 mod line;
 mod orders;
 mod press;
@@ -29,7 +28,6 @@ mod status;
 pub use changes::{SourceSettings, SourceTask};
 pub use dispatch::{BACKOFF_MAX, Joining, NoAnswers, PeerSender, Questions, Session, Settings};
 pub use error::SenderError;
-pub use limit::{BURST_TIME, Day, InForce, TimeOfDay, Times, Timetable};
 pub use orders::Orders;
 pub use rules::{Rule, Rules};
 pub use status::{Current, Held, SenderStatus, Sent, SourceHandle, SourceStatus, WorkSignal};

@@ -13,9 +13,10 @@ use near::{Near, Records, Zeros, all, bucket, journal, peer, rules, until, with_
 use parking_lot::Mutex;
 use sealift_host::OsClock;
 use sealift_ledger::{Journal, Requeue};
-use sealift_sender::{NoAnswers, PeerSender, SenderError, Settings, Timetable};
+use sealift_sender::{NoAnswers, PeerSender, SenderError, Settings};
 use sealift_store::{Listed, MemorySource, Scan, Source, SourceObject, StoreError, Watch};
 use sealift_terms::{Clock, Epoch, ObjectFacts, ObjectKey, PartSize, Reason, Status, VersionId};
+use sealift_tunnel::{Pace, Timetable};
 use sealift_wire::{Cuts, Offer, Refusal};
 use tokio::{sync::watch, time::timeout};
 
@@ -24,6 +25,7 @@ struct Site {
     source: MemorySource,
     near: Near,
     sender: Arc<PeerSender>,
+    pace: Arc<Pace>,
     audit: Arc<Records>,
 }
 
@@ -51,6 +53,7 @@ impl Site {
         )
         .await;
         let audit = Arc::new(Records::default());
+        let pace = Arc::new(Pace::new(Arc::new(OsClock), Timetable::default()));
         let sender = PeerSender::new(Settings {
             peer: peer(),
             journal: near.journal.clone(),
@@ -58,7 +61,7 @@ impl Site {
             work: near.work.clone(),
             part_size: PartSize::MIN,
             memory_bytes: 16 << 20,
-            limit: Default::default(),
+            pace: pace.clone(),
             compresses: true,
             drain_time: Duration::from_secs(5),
             clock: Arc::new(OsClock),
@@ -71,6 +74,7 @@ impl Site {
             source,
             near,
             sender: Arc::new(sender),
+            pace,
             audit,
         }
     }
@@ -640,7 +644,7 @@ async fn a_question_outside_of_any_offer_is_answered() {
 async fn ends_in_the_middle_and_goes_on(mut first: Far, limit: Timetable) {
     let site = Site::new().await;
     let part = PartSize::MIN.bytes() as usize;
-    site.sender.limit(limit);
+    site.pace.set(limit);
     site.source.put("k", content(400 * part)).unwrap();
     let running = site.run(&first);
     let ended = timeout(Duration::from_secs(20), running.near).await; // by itself
@@ -652,7 +656,7 @@ async fn ends_in_the_middle_and_goes_on(mut first: Far, limit: Timetable) {
     };
     assert!((20..=400).contains(&stored), "{stored} parts");
     assert_eq!(closed, 3, "each link is closed in order");
-    site.sender.limit(Timetable::default());
+    site.pace.set(Timetable::default());
     (first.ends, first.drain_after_parts) = (takes_all().ends, None);
     let running = site.run(&first);
     site.completed(1).await;

@@ -4,7 +4,9 @@
 use std::{
     any::Any,
     fmt,
+    pin::Pin,
     sync::{Arc, OnceLock, Weak},
+    task::{Context, Poll},
 };
 
 use sealift_host::TcpFacts;
@@ -121,14 +123,49 @@ impl Ended {
 
     /// Waits until the link is ended.
     pub(crate) async fn over(&mut self) -> TunnelError {
-        let cause = match self.cause.wait_for(Option::is_some).await {
-            Ok(cause) => cause.clone(),
-            // Nobody is left who could.
-            Err(_) => None,
-        };
-        match cause {
-            Some(refusal) => TunnelError::Refused(refusal),
-            None => std::future::pending().await,
+        until_ended(&mut self.cause).await
+    }
+
+    /// The same, to be asked again and again by one who waits for other things too.
+    pub(crate) fn waiting(&self) -> Over {
+        Over {
+            cause: self.cause.clone(),
+            waits: wait(self.cause.clone()),
         }
+    }
+}
+
+async fn until_ended(cause: &mut watch::Receiver<Option<Refusal>>) -> TunnelError {
+    let cause = match cause.wait_for(Option::is_some).await {
+        Ok(cause) => cause.clone(),
+        // Nobody is left who could.
+        Err(_) => None,
+    };
+    match cause {
+        Some(refusal) => TunnelError::Refused(refusal),
+        None => std::future::pending().await,
+    }
+}
+
+type Waits = Pin<Box<dyn Future<Output = TunnelError> + Send>>;
+
+fn wait(mut cause: watch::Receiver<Option<Refusal>>) -> Waits {
+    Box::pin(async move { until_ended(&mut cause).await })
+}
+
+/// Waits for the end of a link. It is registered once, however often it is asked.
+pub(crate) struct Over {
+    cause: watch::Receiver<Option<Refusal>>,
+    waits: Waits,
+}
+
+impl Over {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<TunnelError> {
+        let polled = self.waits.as_mut().poll(cx);
+        if polled.is_ready() {
+            // Whoever asks again hears the same.
+            self.waits = wait(self.cause.clone());
+        }
+        polled
     }
 }

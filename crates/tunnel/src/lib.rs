@@ -25,6 +25,8 @@
 //! | a peer that sends faster than we handle | reading waits; TCP slows it down |
 //! | frames of any size the header can name | checked before their payload is awaited |
 //!
+//! [`Pace`] is the bandwidth limit of one peer, which those who write keep.
+//!
 //! What frames mean is `sealift-wire`'s, who may speak is `sealift-identity`'s.
 //! Which links there should be, and what to do without them, is decided above.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
@@ -34,6 +36,7 @@ mod dialer;
 mod ender;
 mod error;
 mod handshake;
+mod limit;
 mod link;
 mod listener;
 mod reader;
@@ -47,9 +50,12 @@ mod tests;
 pub use dialer::Dialer;
 pub use ender::{Fate, LinkEnder};
 pub use error::{Cause, Refused, TunnelError};
+pub use limit::{BURST_TIME, Day, InForce, Pace, TimeOfDay, Times, Timetable};
 pub use link::{Link, LinkKind};
 pub use listener::{Accepted, Listener, OnRefused};
 pub use reader::{Incoming, LinkReader};
 pub use sealift_host::TcpFacts;
-pub use transport::{Accept, Connection, Meter, OnInterface, TcpTransport, Transport};
+pub use transport::{
+    Accept, Connection, Meter, OnInterface, TcpTransport, Transport, connect, listen,
+};
 pub use writer::LinkWriter;

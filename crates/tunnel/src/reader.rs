@@ -1,17 +1,23 @@
 //! The reading half of a link.
 
 use std::{
-    fmt, io,
+    fmt,
+    future::poll_fn,
     pin::Pin,
     sync::Arc,
-    task::{Poll, ready},
+    task::{Context, Poll, ready},
 };
 
 use parking_lot::Mutex;
 use sealift_wire::{FRAME_HEADER_BYTES, FrameType, Header};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::{buffer::Buffer, ender::Ended, error::TunnelError, records::Core};
+use crate::{
+    buffer::Buffer,
+    ender::{Ended, Over},
+    error::TunnelError,
+    records::Core,
+};
 
 /// Plaintext opened at a time: small enough to stay in the processor's cache
 /// until it is sealed, large enough for several chunks.
@@ -67,21 +73,25 @@ pub struct LinkReader {
     place: Place,
     read_bytes: usize,
     ended: Ended,
+    over: Over,
 }
 
 impl LinkReader {
     pub(crate) fn new(core: Arc<Mutex<Core>>, stream: Box<dyn AsyncRead + Send + Unpin>) -> Self {
+        let ended = Ended::never();
         Self {
             core,
             stream,
             plain: Buffer::default(),
             place: Place::BetweenFrames,
             read_bytes: READ_BYTES_MIN,
-            ended: Ended::never(),
+            over: ended.waiting(),
+            ended,
         }
     }
 
     pub(crate) fn listen_to(&mut self, ended: Ended) {
+        self.over = ended.waiting();
         self.ended = ended;
     }
 
@@ -92,17 +102,34 @@ impl LinkReader {
     /// # Errors
     /// [`TunnelError`]: the link is of no more use.
     pub async fn next(&mut self) -> Result<Option<Incoming<'_>>, TunnelError> {
-        match self.advance().await {
-            Ok(Some(piece)) => Ok(Some(self.hand_out(piece))),
-            Ok(None) => {
-                self.ended.closed();
-                Ok(None)
-            }
-            Err(error) => {
-                self.ended.lost(&error);
-                Err(error)
-            }
+        let piece = poll_fn(|cx| self.poll_piece(cx)).await?;
+        Ok(piece.map(|piece| self.hand_out(piece)))
+    }
+
+    /// [`next`](Self::next), for one who waits for other things in the same place.
+    ///
+    /// # Errors
+    /// [`TunnelError`]: the link is of no more use.
+    pub fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Incoming<'_>>, TunnelError>> {
+        let piece = ready!(self.poll_piece(cx))?;
+        Poll::Ready(Ok(piece.map(|piece| self.hand_out(piece))))
+    }
+
+    /// What comes next, or why nothing will.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Piece>, TunnelError>> {
+        let advanced = match self.poll_advance(cx) {
+            Poll::Ready(advanced) => advanced,
+            Poll::Pending => Err(ready!(self.over.poll(cx))),
+        };
+        match &advanced {
+            Ok(Some(_)) => {}
+            Ok(None) => self.ended.closed(),
+            Err(error) => self.ended.lost(error),
         }
+        Poll::Ready(advanced)
     }
 
     /// The next frame or piece of one, if it is opened already: nothing is read for it.
@@ -138,22 +165,21 @@ impl LinkReader {
     }
 
     /// Reads until something can be handed out.
-    async fn advance(&mut self) -> Result<Option<Piece>, TunnelError> {
+    fn poll_advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Piece>, TunnelError>> {
         loop {
             if let Some(piece) = self.piece()? {
-                return Ok(Some(piece));
+                return Poll::Ready(Ok(Some(piece)));
             }
             if self.open()? {
                 continue;
             }
             let closed = self.core.lock().closed;
-            if closed || self.read().await? == 0 {
+            if closed || ready!(self.poll_read(cx))? == 0 {
                 let whole = self.plain.is_empty() && matches!(self.place, Place::BetweenFrames);
-                return if closed && whole {
-                    Ok(None)
-                } else {
-                    Err(TunnelError::CutOff)
-                };
+                return Poll::Ready(match closed && whole {
+                    true => Ok(None),
+                    false => Err(TunnelError::CutOff),
+                });
             }
         }
     }
@@ -217,32 +243,19 @@ impl LinkReader {
     }
 
     /// Reads from the peer; 0 at the end.
-    async fn read(&mut self) -> Result<usize, TunnelError> {
-        let Self {
-            core,
-            stream,
-            read_bytes,
-            ended,
-            ..
-        } = self;
-        let reading = std::future::poll_fn(|cx| {
-            let mut core = core.lock();
-            let room = core.raw.room(*read_bytes);
-            let whole = room.len();
-            let mut room = ReadBuf::new(room);
-            ready!(Pin::new(&mut *stream).poll_read(cx, &mut room))?;
-            let count = room.filled().len();
-            core.raw.fill(count);
-            if count == whole {
-                *read_bytes = (*read_bytes * 2).min(READ_BYTES_MAX);
-            }
-            Poll::Ready(Ok::<_, io::Error>(count))
-        });
-        tokio::select! {
-            biased;
-            count = reading => count.map_err(TunnelError::io("reading from the peer")),
-            error = ended.over() => Err(error),
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, TunnelError>> {
+        let mut core = self.core.lock();
+        let room = core.raw.room(self.read_bytes);
+        let whole = room.len();
+        let mut room = ReadBuf::new(room);
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room));
+        read.map_err(TunnelError::io("reading from the peer"))?;
+        let count = room.filled().len();
+        core.raw.fill(count);
+        if count == whole {
+            self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
         }
+        Poll::Ready(Ok(count))
     }
 }
 

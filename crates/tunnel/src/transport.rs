@@ -8,10 +8,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use sealift_host::{TcpFacts, prefer_bbr, tcp_facts};
+use sealift_host::{TcpFacts, begin_plain, suit_way, tcp_facts};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream, lookup_host},
 };
 
 /// Connections that wait to be accepted, as tokio has it where nothing is said.
@@ -92,16 +92,13 @@ pub struct TcpTransport;
 #[async_trait]
 impl Transport for TcpTransport {
     async fn dial(&self, address: &str) -> io::Result<Connection> {
-        let stream = TcpStream::connect(address).await?;
+        let stream = connect(address).await?;
         let peer = stream.peer_addr()?;
         of_tcp(stream, peer)
     }
 
     async fn listen(&self, address: &str) -> io::Result<Box<dyn Accept>> {
-        let listener = TcpListener::bind(address).await?;
-        // What it accepts has it from the first segment on.
-        prefer_bbr(&listener);
-        Ok(Box::new(listener))
+        Ok(Box::new(listen(address).await?))
     }
 }
 
@@ -120,15 +117,12 @@ impl Transport for OnInterface {
 
     async fn listen(&self, address: &str) -> io::Result<Box<dyn Accept>> {
         let address: SocketAddr = address.parse().map_err(io::Error::other)?;
-        let socket = match address {
-            SocketAddr::V4(_) => TcpSocket::new_v4(),
-            SocketAddr::V6(_) => TcpSocket::new_v6(),
-        }?;
+        let socket = socket_for(address)?;
         socket.set_reuseaddr(true)?;
         socket.bind_device(Some(self.name.as_bytes()))?;
         socket.bind(address)?;
+        begin_plain(&socket);
         let listener = socket.listen(BACKLOG)?;
-        prefer_bbr(&listener);
         Ok(Box::new(listener))
     }
 }
@@ -145,10 +139,45 @@ impl Accept for TcpListener {
     }
 }
 
+/// Listens on `address`; what is accepted there has no congestion control that paces.
+///
+/// # Errors
+/// What the network says.
+pub async fn listen(address: &str) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await?;
+    begin_plain(&listener);
+    Ok(listener)
+}
+
+/// Connects to `address`, a host or IP address and a port, without a congestion control
+/// that paces.
+///
+/// # Errors
+/// What the network says of the last address that was tried.
+pub async fn connect(address: &str) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in lookup_host(address).await? {
+        let socket = socket_for(address)?;
+        begin_plain(&socket);
+        match socket.connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn socket_for(address: SocketAddr) -> io::Result<TcpSocket> {
+    match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }
+}
+
 fn of_tcp(stream: TcpStream, peer: SocketAddr) -> io::Result<Connection> {
     // Small frames are coalesced by us; what we write shall go.
     stream.set_nodelay(true)?;
-    prefer_bbr(&stream);
+    suit_way(&stream);
     let socket = stream.as_fd().try_clone_to_owned()?;
     let (reader, writer) = stream.into_split();
     Ok(Connection {

@@ -1,6 +1,11 @@
 //! The writing half of a link.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use parking_lot::Mutex;
 use sealift_terms::limits::WRITE_TIME_MAX;
@@ -10,7 +15,12 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{buffer::Buffer, ender::Ended, error::TunnelError, records::Core};
+use crate::{
+    buffer::Buffer,
+    ender::{Ended, Over},
+    error::TunnelError,
+    records::{Core, RECORD_BYTES},
+};
 
 /// Bytes sealed before they are written: a few system calls a mebibyte, and no
 /// more than this waits for a peer that reads slowly.
@@ -24,20 +34,24 @@ pub struct LinkWriter {
     small: Vec<u8>,
     sealed: Buffer,
     ended: Ended,
+    over: Over,
 }
 
 impl LinkWriter {
     pub(crate) fn new(core: Arc<Mutex<Core>>, stream: Box<dyn AsyncWrite + Send + Unpin>) -> Self {
+        let ended = Ended::never();
         Self {
             core,
             stream,
             small: Vec::new(),
             sealed: Buffer::default(),
-            ended: Ended::never(),
+            over: ended.waiting(),
+            ended,
         }
     }
 
     pub(crate) fn listen_to(&mut self, ended: Ended) {
+        self.over = ended.waiting();
         self.ended = ended;
     }
 
@@ -79,13 +93,74 @@ impl LinkWriter {
                 self.write().await?;
             }
             let room = SEALED_BYTES.saturating_sub(self.sealed.len());
-            let records = (room / crate::records::RECORD_BYTES).max(1);
-            let count = rest.len().min(records * crate::records::RECORD_BYTES);
+            let records = (room / RECORD_BYTES).max(1);
+            let count = rest.len().min(records * RECORD_BYTES);
             let (now, later) = rest.split_at(count);
             self.core.lock().seal(now, &mut self.sealed)?;
             rest = later;
         }
         Ok(())
+    }
+
+    /// Seals a DATA frame whose payload lies in two pieces, behind what was queued
+    /// before: in one record where all of that fits. It goes with the next
+    /// [`poll_flush`](Self::poll_flush), and has all its room until then.
+    ///
+    /// # Errors
+    /// [`TunnelError`]: the link is of no more use.
+    pub fn seal(&mut self, header: &Header, payload: [&[u8]; 2]) -> Result<(), TunnelError> {
+        debug_assert_eq!(header.length as usize, payload[0].len() + payload[1].len());
+        self.small.extend_from_slice(&header.encode());
+        let fits = self.small.len() + header.length as usize <= RECORD_BYTES;
+        if fits {
+            payload
+                .iter()
+                .for_each(|part| self.small.extend_from_slice(part));
+        }
+        self.seal_small()?;
+        if !fits {
+            let mut core = self.core.lock();
+            for part in payload.into_iter().filter(|part| !part.is_empty()) {
+                core.seal(part, &mut self.sealed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// [`flush`](Self::flush), for one who waits for other things in the same place,
+    /// and who looks how long that takes.
+    ///
+    /// # Errors
+    /// [`TunnelError`]: the link is of no more use.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TunnelError>> {
+        self.seal_small()?;
+        let written = match self.poll_write(cx) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Err(ready!(self.over.poll(cx))),
+        };
+        if let Err(error) = &written {
+            self.ended.lost(error);
+        }
+        Poll::Ready(written)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TunnelError>> {
+        let failed = || TunnelError::io("writing to the peer");
+        while !self.sealed.is_empty() {
+            let written = Pin::new(&mut self.stream).poll_write(cx, self.sealed.filled());
+            match ready!(written).map_err(failed())? {
+                0 => return Poll::Ready(Err(TunnelError::CutOff)),
+                count => self.sealed.consume(count),
+            }
+        }
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        flushed.map_err(failed())
+    }
+
+    /// Bytes that are sealed and not written yet.
+    #[must_use]
+    pub fn unwritten(&self) -> usize {
+        self.sealed.len()
     }
 
     /// Writes everything that was queued.

@@ -5,11 +5,14 @@
 mod stage;
 
 use std::{
+    future::poll_fn,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    task::Poll,
     time::Duration,
 };
 
+use sealift_identity::Refusal;
 use sealift_terms::{Networks, PartIndex, Reason};
 use sealift_tunnel::*;
 use sealift_wire::{FRAME_HEADER_BYTES, FrameType, Header, OfferId, Role};
@@ -108,6 +111,51 @@ async fn sixty_four_mebibytes_in_any_cuts_arrive_as_they_were() {
             reader.next().await.unwrap().is_none(),
             "{kind:?}: not closed in order"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_that_are_sealed_where_they_lie_arrive_as_they_were_whatever_their_pieces() {
+    let (dialled, answered) = Pair::new().linked(LinkKind::Forward).await;
+    let bytes = pattern(8 * MIB);
+    let sent = bytes.clone();
+    let writing = tokio::spawn(async move {
+        let (_reader, mut writer) = dialled.split();
+        let (mut at, mut step) = (0, 1);
+        while at < sent.len() {
+            // Some share a record with their header, most do not.
+            let length = (step * 7919 % 40_000 + 1).min(sent.len() - at);
+            let payload = &sent[at..at + length];
+            let (one, other) = payload.split_at(step * 31 % (length + 1));
+            writer.seal(&data(at, length), [one, other]).unwrap();
+            if step % 3 == 0 {
+                poll_fn(|cx| writer.poll_flush(cx)).await.unwrap();
+                assert_eq!(writer.unwritten(), 0);
+            }
+            at += length;
+            step += 1;
+        }
+        writer.close().await.unwrap();
+    });
+    let (mut reader, _writer) = answered.split();
+    assert!(read(&mut reader, bytes.len()).await == bytes);
+    writing.await.unwrap();
+    assert!(reader.next().await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_polls_a_link_that_is_ended_hears_of_it_each_time() {
+    let (_dialled, mut answered) = Pair::new().linked(LinkKind::Forward).await;
+    let ender = answered.ender(());
+    let (mut reader, _writer) = answered.split();
+    let waits = poll_fn(|cx| Poll::Ready(reader.poll_next(cx).is_pending()));
+    assert!(waits.await);
+    ender.end(Refusal::BadTls {
+        what: "ended by a test".to_owned(),
+    });
+    for _ in 0..2 {
+        let ended = poll_fn(|cx| reader.poll_next(cx).map(|next| next.map(drop)));
+        assert!(matches!(ended.await, Err(TunnelError::Refused(_))));
     }
 }
 

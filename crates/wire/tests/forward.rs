@@ -91,7 +91,7 @@ impl End {
     fn say(&mut self, line: &mut VecDeque<Frame>) {
         self.grow();
         line.extend(self.stream.ack(false).map(|header| (header, Vec::new())));
-        while let Some(say) = self.stream.say() {
+        while let Some(say) = self.stream.say(u32::MAX) {
             let bytes = match say {
                 Say::Data { position, length } => {
                     let from = (position - self.stream.kept_from()) as usize;
@@ -312,7 +312,7 @@ fn what_does_not_fit_is_refused() {
     let mut stream = fresh();
     stream.took(10);
     assert_eq!(
-        stream.say(),
+        stream.say(u32::MAX),
         Some(Say::Data {
             position: 0,
             length: 10
@@ -333,13 +333,13 @@ fn what_does_not_fit_is_refused() {
     };
     stream.attach(theirs).unwrap();
     assert_eq!(
-        stream.say(),
+        stream.say(u32::MAX),
         Some(Say::Data {
             position: 8,
             length: 1
         })
     );
-    assert_eq!(stream.say(), None, "no window left");
+    assert_eq!(stream.say(u32::MAX), None, "no window left");
 }
 
 proptest! {

@@ -7,17 +7,8 @@
 #[path = "../../../crates/agent/src/config/mod.rs"]
 mod config;
 
-/// The one part of the sender that a configuration has; the sender comes with databases.
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../../crates/sender/src/limit/timetable.rs"]
-mod timetable;
-
-extern crate self as sealift_sender;
-
 use config::{Config, Place, Source};
 use libfuzzer_sys::fuzz_target;
-
-pub use timetable::{Day, TimeOfDay, Times, Timetable};
 
 const SOCKET_FILE: &str = "agent.sock";
 const RENEWED_FILE: &str = "identity.pem";

@@ -77,7 +77,7 @@ impl End {
         if let Some(ack) = self.stream.ack(false) {
             self.tell(ack.number, ack.offset);
         }
-        while let Some(say) = self.stream.say() {
+        while let Some(say) = self.stream.say(u32::MAX) {
             match say {
                 Say::Data { position, length } => {
                     assert_eq!(position, self.sent);

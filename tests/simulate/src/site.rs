@@ -19,6 +19,7 @@ use sealift_store::{DirectoryStore, Source};
 use sealift_terms::{
     BucketName, Clock, Disk, Epoch, Identity, PeerName, Region, Rng, RuleName, SiteId, Timestamp,
 };
+use sealift_tunnel::Pace;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
@@ -285,7 +286,7 @@ impl Site {
             work,
             part_size: world.plan.part_size,
             memory_bytes: world.plan.budget_bytes,
-            limit: Default::default(),
+            pace: Arc::new(Pace::new(clock.clone(), Default::default())),
             compresses: true,
             drain_time: Duration::from_secs(10),
             clock,

@@ -6,10 +6,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use sealift_forward::{Forward, Target};
 use sealift_identity::{Demands, DnsAgent, Grants, Operators, OwnDemands, TlsPolicy};
 use sealift_keys::{CredentialsFrom, Endpoint, Pace, ProviderKind};
-use sealift_sender::Timetable;
 use sealift_terms::{
     BucketName, Identity, Networks, PartSize, PeerName, Region, RuleName, SiteName,
 };
+use sealift_tunnel::Timetable;
 
 use super::{error::Place, named::Named};
 

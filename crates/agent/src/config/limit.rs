@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use sealift_sender::{Day, TimeOfDay, Times, Timetable};
 use sealift_terms::limits::{LIMIT_RATE_MAX, LIMIT_RATE_MIN, LIMIT_TIMES_MAX};
+use sealift_tunnel::{Day, TimeOfDay, Times, Timetable};
 use toml::Spanned;
 
 use super::{

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use sealift_forward::StreamCounts;
 use sealift_keys::{KeyDescription, KeyError, KeyProvider};
 use sealift_ledger::{BucketCount, Count as Counted};
-use sealift_sender::{InForce, SenderStatus, SourceStatus};
+use sealift_sender::{SenderStatus, SourceStatus};
 use sealift_terms::{
     BucketName, PeerName, RuleName, Status, Timestamp, limits::INLINE_OBJECT_BYTES_MAX,
 };
+use sealift_tunnel::InForce;
 
 use super::{PeerState, SiteOperations, key_reports};
 use crate::{

@@ -102,7 +102,7 @@ async fn admit(
             join(running, joins, LinkId(number), link, &hello, permits).await;
             Ok(())
         }
-        (LinkKind::Forward, 0) => forwarding::take(running, link, hello, permits).await,
+        (LinkKind::Forward, 0) => forwarding::take(running, &peer.name, link, hello, permits).await,
         (kind, number) => Err(format!("it is link {number} of a session, as {kind:?}")),
     }
 }

@@ -27,7 +27,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Running, hello::hello, quota::Permits};
+use super::{Running, hello::hello, paces::Paces, quota::Permits};
 use crate::{
     Error,
     config::{Config, Peer},
@@ -60,6 +60,7 @@ pub(super) struct Makes {
     tls: Arc<TlsContext>,
     dialer: Dialer,
     standing: Standing,
+    paces: Paces,
     room: Arc<Semaphore>,
     dialling: Mutex<BTreeMap<PeerName, Arc<Semaphore>>>,
     waiting: Mutex<BTreeMap<Identity, VecDeque<(Instant, ForwardLink)>>>,
@@ -93,7 +94,12 @@ impl Standing {
 }
 
 impl Forwarding {
-    pub(super) fn new(config: &Config, site: &Arc<Site>, tls: &Arc<TlsContext>) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        site: &Arc<Site>,
+        tls: &Arc<TlsContext>,
+        paces: &Paces,
+    ) -> Self {
         let world = &site.world;
         let (clock, rng) = (world.clock.clone(), world.rng.clone());
         let memory = Memory::new(config.memory().forwarding);
@@ -103,6 +109,7 @@ impl Forwarding {
             tls: tls.clone(),
             dialer: Dialer::new(Arc::new(TcpTransport), tls.clone()),
             standing: Standing::default(),
+            paces: paces.clone(),
             room: Arc::new(Semaphore::new(FORWARD_LINKS_MAX)),
             dialling: Mutex::default(),
             waiting: Mutex::default(),
@@ -193,6 +200,7 @@ impl Forwarding {
 /// Takes a greeted link that a peer made for a stream.
 pub(super) async fn take(
     running: &Arc<Running>,
+    peer: &PeerName,
     mut link: Link,
     theirs: Hello,
     permits: Permits,
@@ -207,7 +215,7 @@ pub(super) async fn take(
         tracing::info!(%error, "a link of a stream is gone");
         return Ok(());
     }
-    let link = ForwardLink::of(link);
+    let link = ForwardLink::of(link, forwarding.makes.paces.of(peer));
     match theirs.role {
         // It opens a stream.
         Role::Send => {
@@ -301,7 +309,7 @@ impl Makes {
         ours.policy = None;
         let (theirs, _) = link.greet(&ours).await.map_err(seen)?;
         match theirs.region == *peer.identity.region() {
-            true => Ok(ForwardLink::of(link)),
+            true => Ok(ForwardLink::of(link, self.paces.of(&peer.name))),
             false => Err(NoLink {
                 reason: Reason::PeerIdentityRefused,
                 evidence: format!("it says region {}", theirs.region),

@@ -1,6 +1,6 @@
 //! `[ca]`: this agent gives certificates to others, against tokens and renewals.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -14,6 +14,7 @@ use sealift_identity::{
     issuing_server,
 };
 use sealift_terms::{AuditKind, AuditRecord};
+use sealift_tunnel::{self as tunnel, Cause, TunnelError};
 use serde::Serialize;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -80,10 +81,11 @@ pub(super) async fn serve(running: Arc<Running>, listening: Listening) {
             return;
         };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 let issuing = issuing.clone();
                 tokio::spawn(async move {
-                    let served = timeout(CONNECTION_TIME_MAX, issuing.connection(stream)).await;
+                    let serving = issuing.connection(stream, from);
+                    let served = timeout(CONNECTION_TIME_MAX, serving).await;
                     if let Ok(Err(error)) = served {
                         tracing::debug!(
                             error = error.in_one_line(),
@@ -102,7 +104,7 @@ pub(super) async fn serve(running: Arc<Running>, listening: Listening) {
 }
 
 impl Issuing {
-    async fn connection(self: Arc<Self>, stream: TcpStream) -> Result<(), Error> {
+    async fn connection(self: Arc<Self>, stream: TcpStream, from: SocketAddr) -> Result<(), Error> {
         let site = &self.running.site;
         let config = site.current();
         // Commands change it.
@@ -111,9 +113,15 @@ impl Issuing {
         let clock = site.world.clock.clone();
         let tls = issuing_server(&config.tls, &credentials, &roots, clock)?;
         let handshake = timeout(HANDSHAKE_TIME_MAX, TlsAcceptor::from(tls).accept(stream)).await;
-        let stream = handshake
-            .map_err(Error::failed("the handshake"))?
-            .map_err(Error::failed("the handshake"))?;
+        let handshake = handshake.map_err(|_late| TunnelError::TooSlow);
+        let stream = match handshake.and_then(|shaken| shaken.map_err(not_shaken)) {
+            Ok(stream) => stream,
+            Err(error) => {
+                let cause = Cause::Handshake(error);
+                (self.running.refused)(tunnel::Refused { from, cause });
+                return Ok(());
+            }
+        };
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let shown = chain.first().and_then(|leaf| Leaf::parse(leaf).ok());
         let shown = shown.map(|leaf| Shown {
@@ -291,6 +299,18 @@ impl Issuing {
             Ok(()) => IdentityError::Enrolment(refusal).into(),
             Err(error) => error,
         }
+    }
+}
+
+/// Why a handshake came to nothing: in TLS, or below it.
+fn not_shaken(error: io::Error) -> TunnelError {
+    match error.downcast::<tokio_rustls::rustls::Error>() {
+        Ok(error) => error.into(),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => TunnelError::CutOff,
+        Err(source) => TunnelError::Io {
+            what: "the handshake",
+            source,
+        },
     }
 }
 

@@ -12,14 +12,7 @@ use sealift_terms::{
     AuditKind, AuditRecord, BucketName, Identity, PeerName, Timestamp, TransferId,
 };
 
-use super::{
-    Running,
-    canary::Canary,
-    difference,
-    hello::policy_of,
-    question,
-    start::{limit_of, rules_of},
-};
+use super::{Running, canary::Canary, difference, hello::policy_of, question, start::rules_of};
 use crate::{
     CheckLine, Error,
     admin::{Actor, Alarm, Check, Readiness},
@@ -241,21 +234,14 @@ impl Running {
         keys_fit_to_begin(&after, &*self.site.providers).await?;
         let (grants, rules) = (after.grants.clone(), rules_of(&after));
         let policy = policy_of(&after);
-        let limits: Vec<_> = self
-            .senders
-            .keys()
-            .map(|peer| limit_of(&after, peer))
-            .collect();
         let record = AuditRecord::new(self.site.world.clock.now(), AuditKind::ConfigLoaded, actor)
             .with("file", after.path.display());
         self.site.record(record)?;
+        self.paces.put_in_force(&after);
         self.site.take_up(after);
         self.tls.put_in_force(identity);
         self.door.set_grants(grants.into());
         self.rules.send_replace(rules.into());
-        for (one, limit) in self.senders.values().zip(limits) {
-            one.sender.limit(limit);
-        }
         self.forwarding.near.put_in_force(forwards);
         self.forwarding.far.set_targets(targets);
         self.sweep_links();

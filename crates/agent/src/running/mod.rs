@@ -19,6 +19,7 @@ mod hello;
 mod issuing;
 mod links;
 mod live;
+mod paces;
 mod peers;
 mod question;
 mod quota;
@@ -54,6 +55,7 @@ pub use start::up;
 
 use forwarding::Forwarding;
 use links::Standing;
+use paces::Paces;
 use peers::PeerStates;
 use quota::Quota;
 use spreading::Spread;
@@ -89,6 +91,7 @@ pub(crate) struct Running {
     stop: watch::Sender<bool>,
     quota: Quota,
     forwarding: Forwarding,
+    paces: Paces,
     refused: OnRefused,
     sessions: Mutex<session::Registry>,
     listening: Option<std::net::SocketAddr>,

@@ -10,8 +10,7 @@ use sealift_host::{DataDirLock, LockError};
 use sealift_identity::TlsContext;
 use sealift_receiver::Door;
 use sealift_sender::{
-    Orders, PeerSender, Rule, Rules, Settings, SourceHandle, SourceSettings, SourceTask, Timetable,
-    WorkSignal,
+    Orders, PeerSender, Rule, Rules, Settings, SourceHandle, SourceSettings, SourceTask, WorkSignal,
 };
 use sealift_store::{DirectorySource, Source};
 use sealift_terms::{AuditKind, BucketName};
@@ -21,8 +20,8 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     OneSender, Running, accepting, authority, dialling, forwarding::Forwarding, hello::policy_of,
-    issuing, links::Standing, peers::PeerStates, quota::Quota, repair::Answers, scrubbing,
-    spreading::Spread, upkeep::Health, watchdog::Watchdog,
+    issuing, links::Standing, paces::Paces, peers::PeerStates, quota::Quota, repair::Answers,
+    scrubbing, spreading::Spread, upkeep::Health, watchdog::Watchdog,
 };
 use crate::{
     Confined, Error, Lifecycle, Outcome, Phase, World,
@@ -139,7 +138,8 @@ async fn start(
         site.audit.clone(),
         clock.clone(),
     ));
-    let forwarding = Forwarding::new(&config, &site, &tls);
+    let paces = Paces::new(&config, clock.clone());
+    let forwarding = Forwarding::new(&config, &site, &tls, &paces);
     let forwards = forwarding.prepare(&config.forwards).await?;
     let refused = accepting::on_refused(&site);
     let listener = listen(&config, &refused, &tls).await?;
@@ -164,7 +164,8 @@ async fn start(
         asked: Default::default(),
         scrubbing: Default::default(),
         door,
-        senders: senders(&config, &site, &sources, &work),
+        senders: senders(&config, &site, &sources, &work, &paces),
+        paces,
         sources: handles,
         rules,
         work,
@@ -332,14 +333,6 @@ pub(super) fn rules_of(config: &Config) -> Rules {
     Rules::new(config.rules.iter().map(rule).collect())
 }
 
-/// The bandwidth limit of a peer.
-pub(super) fn limit_of(config: &Config, peer: &sealift_terms::PeerName) -> Timetable {
-    config
-        .peer(peer)
-        .map(|peer| peer.limit.clone())
-        .unwrap_or_default()
-}
-
 type Sources = BTreeMap<BucketName, Arc<dyn Source>>;
 
 /// A source that is away now holds up its own bucket and nothing else.
@@ -357,6 +350,7 @@ fn senders(
     site: &Site,
     sources: &Sources,
     work: &WorkSignal,
+    paces: &Paces,
 ) -> BTreeMap<sealift_terms::PeerName, Arc<OneSender>> {
     let named = config
         .rules
@@ -373,7 +367,7 @@ fn senders(
             work: work.clone(),
             part_size: config.limits.part_bytes,
             memory_bytes,
-            limit: limit_of(config, &peer),
+            pace: paces.of(&peer),
             compresses: config.limits.compression.is_on(),
             drain_time: config.limits.drain,
             clock: site.world.clock.clone(),

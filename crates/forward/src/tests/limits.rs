@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use sealift_terms::Reason;
+use sealift_tunnel::Timetable;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::Instant,
 };
 
-use super::stage::{Stage, identity};
+use super::stage::{Stage, identity, pattern};
 
 /// Whether this connection was closed or reset.
 async fn is_closed(mut client: TcpStream) -> bool {
@@ -171,4 +172,66 @@ async fn a_forward_that_is_taken_out_closes_its_streams_and_its_socket_and_other
     assert!(client.read(&mut byte).await.is_err());
     stage.settled().await;
     assert_eq!(stage.near.counts()[0].ended.get("removed"), Some(&1));
+}
+
+#[tokio::test]
+async fn the_limit_of_a_peer_holds_for_its_streams_and_can_be_taken_away() {
+    let stage = Stage::new().await;
+    let (rate, bytes) = (4 << 20, 24 << 20);
+    stage.way.pace.set(Timetable::new(Some(rate), &[]).unwrap());
+    let (mut client, mut served) = stage.connected().await;
+    let sent = pattern(bytes, 9);
+    let begun = Instant::now();
+    let sending = tokio::spawn(async move {
+        client.write_all(&sent).await.unwrap();
+        (client, sent)
+    });
+    let mut heard = vec![0; bytes];
+    let (first, rest) = heard.split_at_mut(4 << 20);
+    served.read_exact(first).await.unwrap();
+    let taken = begun.elapsed().as_secs_f64();
+    // What may leave at once after a rest is a tenth of a second's.
+    assert!(
+        (0.85..3.0).contains(&taken),
+        "{taken} s for one second's bytes"
+    );
+    stage.way.pace.set(Timetable::default());
+    let begun = Instant::now();
+    served.read_exact(rest).await.unwrap();
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+    let (client, sent) = sending.await.unwrap();
+    assert!(heard == sent);
+    drop((client, served));
+    stage.settled().await;
+}
+
+#[tokio::test]
+async fn a_window_grows_with_what_comes_and_stays_small_for_what_carries_little() {
+    let stage = Stage::new().await;
+    let (mut client, mut served) = stage.connected().await;
+    let least = stage.memory.used();
+    for _ in 0..200 {
+        client.write_all(&[7; 1000]).await.unwrap();
+        served.read_exact(&mut [0; 1000]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(4)).await;
+    }
+    assert_eq!(stage.memory.used(), least);
+    let sending = tokio::spawn(async move {
+        client.write_all(&pattern(32 << 20, 3)).await.unwrap();
+        client
+    });
+    let mut most = 0;
+    for _ in 0..32 {
+        served.read_exact(&mut vec![0; 1 << 20]).await.unwrap();
+        most = most.max(stage.memory.used());
+    }
+    // An eighth of all for the window, which is what one direction may have.
+    assert!(most >= least + (1 << 20), "{most} of {least}");
+    drop((sending.await.unwrap(), served));
+    stage.settled().await;
+    assert_eq!(stage.memory.used(), 0);
 }

@@ -10,7 +10,7 @@ use sealift_identity::{Leaf, Refusal, Session};
 use sealift_terms::{
     Audit, AuditRecord, AuditUnavailable, Clock, ForwardName, Identity, PeerName, Reason, Timestamp,
 };
-use sealift_tunnel::{Connection, Link, LinkEnder, LinkKind};
+use sealift_tunnel::{Connection, Link, LinkEnder, LinkKind, Pace, Timetable};
 use sealift_wire::forward::{self, Position};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
@@ -76,6 +76,8 @@ pub(super) struct Way {
     /// For how long certificates of links that are made now live.
     pub(super) life: Mutex<Duration>,
     clock: Arc<dyn Clock>,
+    /// Of both ends together.
+    pub(super) pace: Arc<Pace>,
 }
 
 #[async_trait]
@@ -148,7 +150,7 @@ impl Way {
         };
         let mut link = Link::clear(connection, LinkKind::Forward, session);
         self.enders.lock().push(link.ender(()));
-        ForwardLink::of(link)
+        ForwardLink::of(link, self.pace.clone())
     }
 
     /// Cuts every link that stands; how many ends that were.
@@ -229,6 +231,7 @@ impl Stage {
             is_silent: Mutex::default(),
             life: Mutex::new(Duration::from_secs(86_400)),
             clock: clock.clone(),
+            pace: Arc::new(Pace::new(clock.clone(), Timetable::default())),
         });
         let near = Arc::new(Near::new(world(), way.clone()));
         let ready = near.prepare(std::slice::from_ref(&forward)).await.unwrap();

@@ -23,6 +23,11 @@ const PREPARED_AT_ONCE_MAX: usize = 64;
 const PREPARED_TOGETHER_MAX: usize = 16;
 /// Large objects that wait for one of the large ones under way to end.
 const LARGE_WAITING_MAX: usize = 512;
+/// Below this rate a larger object is asked about before it is sent: inside its offer it
+/// would keep the parts behind it on its link waiting for too long.
+const SLOW_BYTES_PER_SEC: u64 = 16 << 20;
+/// See [`SLOW_BYTES_PER_SEC`].
+const SLOW_INLINE_BYTES_MAX: u64 = 64 * 1024;
 /// How long the journal is not asked, whatever else happens.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -33,6 +38,12 @@ pub(super) struct Feeder {
     at_once: Arc<Semaphore>,
     preparing: JoinSet<()>,
     large: VecDeque<Transfer>,
+}
+
+/// Whether an object of this size may travel inside its offer, at this rate if there is a
+/// limit.
+fn travels_inline(bytes: u64, rate: Option<u64>) -> bool {
+    bytes <= SLOW_INLINE_BYTES_MAX || rate.is_none_or(|rate| rate >= SLOW_BYTES_PER_SEC)
 }
 
 async fn lease(shared: Arc<Shared>) -> Result<Vec<Transfer>, SenderError> {
@@ -190,7 +201,7 @@ async fn prepare_all(
         for one in ready {
             match one {
                 Ok(mut prepared) => {
-                    if !shared.pace.takes_inline(prepared.offer.change.facts.size) {
+                    if !travels_inline(prepared.offer.change.facts.size, shared.pace.rate()) {
                         prepared.how = HowToOffer::AskFirst;
                     }
                     offers.push(prepared);
@@ -199,5 +210,18 @@ async fn prepare_all(
             }
         }
         shared.offer(offers);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::travels_inline;
+
+    #[test]
+    fn a_slow_line_is_asked_before_a_larger_object_is_sent() {
+        assert!(travels_inline(1 << 20, None));
+        assert!(!travels_inline(1 << 20, Some(1 << 20)));
+        assert!(travels_inline(4096, Some(1 << 20)));
+        assert!(travels_inline(1 << 20, Some(16 << 20)));
     }
 }

@@ -27,14 +27,14 @@ use parking_lot::Mutex;
 use sealift_ledger::Journal;
 use sealift_store::Source;
 use sealift_terms::{Audit, BucketName, Clock, Epoch, PartSize, PeerName, Rng, TransferId};
-use sealift_tunnel::Link;
+use sealift_tunnel::{Link, Pace};
 use sealift_wire::{Agreed, Carries, DECOMPRESSES_ZSTD, Hello, LinkId, SendSession};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
 
-use crate::{SenderError, SenderStatus, Timetable, WorkSignal, limit::Pace, press::Press, stopped};
+use crate::{SenderError, SenderStatus, WorkSignal, press::Press, stopped};
 pub use backoff::BACKOFF_MAX;
 use link_task::LinkEnd;
 use moving::Life;
@@ -82,8 +82,8 @@ pub struct Settings {
     pub part_size: PartSize,
     /// Bytes of objects that may be in memory at once for this peer.
     pub memory_bytes: usize,
-    /// How many bytes a second may leave for this peer, over all its links together.
-    pub limit: Timetable,
+    /// How many bytes a second may leave for this peer, whatever they are.
+    pub pace: Arc<Pace>,
     /// Whether to compress where the line is slower than compressing, and the peer takes it.
     pub compresses: bool,
     /// How long a stop waits for what is under way.
@@ -138,7 +138,7 @@ impl PeerSender {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
-            pace: Arc::new(Pace::new(settings.clock.clone(), settings.limit.clone())),
+            pace: settings.pace.clone(),
             press: Arc::new(Press::new(settings.clock.clone())),
             settings: Arc::new(settings),
             tally: Arc::default(),
@@ -186,11 +186,6 @@ impl PeerSender {
                 .map(|s| s.current(CURRENT_MAX))
                 .unwrap_or_default(),
         }
-    }
-
-    /// Puts another limit in force, for what is under way, too.
-    pub fn limit(&self, limit: Timetable) {
-        self.pace.set(limit);
     }
 
     /// Bytes that the peer has of a transfer which is on its way now.

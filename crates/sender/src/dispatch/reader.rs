@@ -7,10 +7,11 @@ use std::{ops::Range, sync::Arc};
 
 use sealift_store::StoreError;
 use sealift_terms::PartIndex;
+use sealift_tunnel::Pace;
 use sealift_wire::{Header, OfferId, Refusal, checksum::Crc64};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use crate::{limit::Pace, press::Press};
+use crate::press::Press;
 
 use super::{
     prepare::{Room, refusal},

@@ -11,6 +11,7 @@ use std::{
 use parking_lot::Mutex;
 use sealift_ledger::{Settlement, Transfer};
 use sealift_terms::{PartSize, RuleName, TransferId};
+use sealift_tunnel::Pace;
 use sealift_wire::{Close, Cuts, LinkId, OfferId, Refusal, SendEvent, SendSession};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
@@ -21,7 +22,7 @@ use super::{
     rollback::Memory,
     sending::Sending,
 };
-use crate::{Current, SenderError, dispatch::Settings, limit::Pace, line, press::Press};
+use crate::{Current, SenderError, dispatch::Settings, line, press::Press};
 
 /// Transfers that are leased and not settled, for one peer.
 pub(super) const WINDOW_TRANSFERS: usize = 2048;

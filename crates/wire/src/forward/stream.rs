@@ -233,14 +233,14 @@ impl Stream {
         Ok(())
     }
 
-    /// What is to be said next on the link; it counts as said.
-    pub fn say(&mut self) -> Option<Say> {
+    /// What is to be said next on the link, of bytes at most so many; it counts as said.
+    pub fn say(&mut self, bytes_max: u32) -> Option<Say> {
         let out = &mut self.out;
         let position = out.sent;
         if position < out.taken {
             let until = out.taken.min(out.limit);
             let length = u32::try_from(until.saturating_sub(position)).unwrap_or(u32::MAX);
-            let length = length.min(FORWARD_FRAME_BYTES_MAX);
+            let length = length.min(bytes_max).min(FORWARD_FRAME_BYTES_MAX);
             out.sent += u64::from(length);
             out.sent_ever = out.sent_ever.max(out.sent);
             return (length > 0).then_some(Say::Data { position, length });
@@ -253,10 +253,11 @@ impl Stream {
         None
     }
 
-    /// Whether there are bytes that may be said now.
+    /// Bytes that may be said now.
     #[must_use]
-    pub fn has_data(&self) -> bool {
-        self.out.sent < self.out.taken.min(self.out.limit)
+    pub fn sayable(&self) -> u64 {
+        let until = self.out.taken.min(self.out.limit);
+        until.saturating_sub(self.out.sent)
     }
 
     /// Whether the other end should know by now how far we are.

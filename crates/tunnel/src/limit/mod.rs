@@ -1,5 +1,5 @@
-//! The bandwidth limit of one peer, over all its links: which rate holds when, and the
-//! waits that keep it.
+//! The bandwidth limit of one peer, over all its links and streams: which rate holds
+//! when, and the waits that keep it.
 
 mod bucket;
 mod timetable;
@@ -27,14 +27,9 @@ const SLICE_TIMES_PER_SEC: u64 = 20;
 const SLICE_BYTES_MIN: u64 = 16 * 1024;
 /// What a TLS record adds to its payload: header, tag, content type.
 const RECORD_OVERHEAD_BYTES: u64 = 22;
-/// Below this rate a larger object is asked about before it is sent: inside its offer it
-/// would keep the parts behind it on its link waiting for too long.
-const SLOW_BYTES_PER_SEC: u64 = 16 << 20;
-/// See [`SLOW_BYTES_PER_SEC`].
-const SLOW_INLINE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Holds what leaves for one peer to its timetable. Without a limit it costs one load.
-pub(crate) struct Pace {
+pub struct Pace {
     clock: Arc<dyn Clock>,
     /// Whether there is a limit at any time.
     limits: AtomicBool,
@@ -50,7 +45,9 @@ struct State {
 }
 
 impl Pace {
-    pub(crate) fn new(clock: Arc<dyn Clock>, timetable: Timetable) -> Self {
+    /// One that holds what leaves to this timetable.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, timetable: Timetable) -> Self {
         let now = clock.now();
         Self {
             clock,
@@ -65,7 +62,7 @@ impl Pace {
     }
 
     /// Puts another timetable in force.
-    pub(crate) fn set(&self, timetable: Timetable) {
+    pub fn set(&self, timetable: Timetable) {
         let now = self.clock.now();
         let mut state = self.state.lock();
         self.limits
@@ -76,7 +73,8 @@ impl Pace {
     }
 
     /// Bytes a second that may leave now; none: as many as will go.
-    pub(crate) fn rate(&self) -> Option<u64> {
+    #[must_use]
+    pub fn rate(&self) -> Option<u64> {
         if !self.limits.load(Ordering::Relaxed) {
             return None;
         }
@@ -84,26 +82,23 @@ impl Pace {
     }
 
     /// Bytes of a part that are written at once now; none without a limit.
-    pub(crate) fn slice(&self) -> Option<usize> {
+    #[must_use]
+    pub fn slice(&self) -> Option<usize> {
         let bytes = self.rate()? / SLICE_TIMES_PER_SEC / SLICE_BYTES_MIN * SLICE_BYTES_MIN;
         let bytes = bytes.clamp(SLICE_BYTES_MIN, FRAME_BYTES_MAX.into());
         usize::try_from(bytes).ok()
     }
 
-    /// Whether an object of this size may travel inside its offer now.
-    pub(crate) fn takes_inline(&self, bytes: u64) -> bool {
-        bytes <= SLOW_INLINE_BYTES_MAX || self.rate().is_none_or(|rate| rate >= SLOW_BYTES_PER_SEC)
-    }
-
     /// Takes room for bytes that leave as a DATA frame; says how long to wait first.
-    pub(crate) fn data(&self, bytes: usize) -> Duration {
+    #[must_use]
+    pub fn data(&self, bytes: usize) -> Duration {
         let bytes = bytes as u64;
         let records = bytes.div_ceil(SLICE_BYTES_MIN) + 1;
         self.reserve(bytes + FRAME_HEADER_BYTES as u64 + records * RECORD_OVERHEAD_BYTES)
     }
 
     /// Counts frames that wait for nobody: the bytes behind them wait instead.
-    pub(crate) fn frames(&self, bytes: usize) {
+    pub fn frames(&self, bytes: usize) {
         if bytes > 0 {
             self.reserve(bytes as u64);
         }
@@ -228,12 +223,10 @@ mod tests {
         let pace = Pace::new(clock, Timetable::default());
         assert_eq!((pace.rate(), pace.slice()), (None, None));
         assert_eq!(pace.data(1 << 30), Duration::ZERO);
-        assert!(pace.takes_inline(1 << 20));
         pace.set(Timetable::new(Some(1 << 20), &[]).unwrap());
         assert_eq!(pace.rate(), Some(1 << 20));
         assert_eq!(pace.slice(), Some(48 << 10));
-        assert!(!pace.takes_inline(1 << 20) && pace.takes_inline(4096));
-        pace.data(1 << 20);
+        let _ = pace.data(1 << 20);
         assert!(pace.data(1) > Duration::from_millis(800));
         pace.set(Timetable::default());
         assert_eq!(pace.data(1 << 30), Duration::ZERO);
