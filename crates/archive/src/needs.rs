@@ -114,8 +114,12 @@ impl Core {
             };
             after = Some(last.uid);
             for upload in page {
-                let record = self.catalog.record(upload.record).await?;
-                let is_wanted = record.is_none_or(|row| wanted.is(&row.cmk, &row.cmk_version));
+                // The outer layer's, too.
+                let mut is_wanted = false;
+                for id in [upload.record].into_iter().chain(upload.second_record) {
+                    let record = self.catalog.record(id).await?;
+                    is_wanted |= record.is_none_or(|row| wanted.is(&row.cmk, &row.cmk_version));
+                }
                 needs.uploads += u64::from(is_wanted);
             }
         }

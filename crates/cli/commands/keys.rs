@@ -71,12 +71,11 @@ pub(crate) struct Create {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true, args = ["alias", "description", "rotate_every_days"])]
 pub(crate) struct Set {
     /// Id or alias
     key: String,
     /// Another human name; buckets are configured with it
-    #[arg(long)]
+    #[arg(long, required_unless_present_any = ["description", "rotate_every_days"])]
     alias: Option<KeyAlias>,
     /// What it is for
     #[arg(long, value_name = "TEXT")]

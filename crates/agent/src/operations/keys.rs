@@ -13,7 +13,7 @@ use super::SiteOperations;
 use crate::{
     Error,
     admin::{Actor, Answer, Keys, NewRootKey, RootKeyChanged},
-    config::Bucket,
+    config::NamedKey,
     site::about_key,
 };
 
@@ -266,11 +266,8 @@ impl SiteOperations {
         };
         let named = KeyName::new(ProviderKind::Local, alias.as_str());
         let mut buckets = config.buckets.iter();
-        let names_it = |bucket: &&Bucket| {
-            let mut keys = bucket.keys();
-            keys.any(|(_, key)| KeyName::parse(&key.name) == named)
-        };
-        match buckets.find(names_it) {
+        let uses = |key: &NamedKey| KeyName::parse(&key.name) == named;
+        match buckets.find(|bucket| bucket.keys().any(|(_, key)| uses(key))) {
             None => Ok(()),
             Some(bucket) => {
                 let what = format!("alias {alias}");
