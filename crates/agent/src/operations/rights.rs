@@ -121,12 +121,23 @@ impl SiteOperations {
     }
 
     async fn of_keys(&self, keys: &Keys) -> Vec<(OperatorAction, Subject)> {
-        use OperatorAction::{Backup, Create, Look, Retire, Rotate};
+        use OperatorAction::{Administer, Backup, Create, Look, Retire, Rotate};
         match keys {
             Keys::List => vec![(Look, Subject::Site)],
             Keys::Describe { key } => vec![(Look, self.key(key).await)],
             Keys::Create { alias, .. } => vec![(Create, Subject::Key(vec![alias.to_string()]))],
-            Keys::Import { key, .. } => vec![(Create, self.key(key.as_str()).await)],
+            Keys::Import {
+                key, new_version, ..
+            } => {
+                let rotates = new_version.then_some(Rotate);
+                let key = self.key(key.as_str()).await;
+                let actions = [Create].into_iter().chain(rotates);
+                actions.map(|action| (action, key.clone())).collect()
+            }
+            // Grants name keys by their aliases: another one would give more than that.
+            Keys::Set { change, .. } if change.alias.is_some() => {
+                vec![(Administer, Subject::Site)]
+            }
             Keys::Rotate { key, .. } | Keys::Set { key, .. } => {
                 vec![(Rotate, self.key(key).await)]
             }

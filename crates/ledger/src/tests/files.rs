@@ -214,7 +214,7 @@ async fn no_metadata_tag_or_checksum_lies_in_the_clear() {
 /// As every release before this one left it.
 fn without_bytes_of_records(path: &Path) {
     let db = Connection::open(path).unwrap();
-    let sql = "ALTER TABLE records DROP COLUMN bytes; PRAGMA user_version = 3";
+    let sql = "ALTER TABLE records DROP COLUMN bytes; PRAGMA user_version = 4";
     db.execute_batch(sql).unwrap();
 }
 
@@ -279,6 +279,7 @@ fn set_back_to_one_layer(path: &Path) {
         ("marks", "second_record"),
         ("uploads", "second_record"),
         ("parts", "outer_commitment"),
+        ("records", "bytes"),
     ] {
         let sql = format!("ALTER TABLE {table} DROP COLUMN {column}");
         db.execute_batch(&sql).unwrap();
