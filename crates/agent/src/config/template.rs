@@ -339,7 +339,7 @@ const EXAMPLE_SENDING: &str = r#"# [[source]]
 "#;
 
 const KEY_SERVICES: &str = r#"# Key services beside the keystore: a bucket's key is one of theirs with their word in front, as in
-# key = "transit/KEY" or key = "aws-kms/alias/KEY".
+# transit/KEY or aws-kms/alias/KEY.
 # [keys.transit]                             # Vault or OpenBao
 # address = "https://vault.example.org:8200" # http:// on loopback alone
 # mount = "transit"

@@ -215,8 +215,8 @@ async fn a_window_grows_with_what_comes_and_stays_small_for_what_carries_little(
     let (mut client, mut served) = stage.connected().await;
     let least = stage.memory.used();
     for _ in 0..200 {
-        client.write_all(&[7; 1000]).await.unwrap();
-        served.read_exact(&mut [0; 1000]).await.unwrap();
+        client.write_all(&[7; 200]).await.unwrap();
+        served.read_exact(&mut [0; 200]).await.unwrap();
         tokio::time::sleep(Duration::from_millis(4)).await;
     }
     assert_eq!(stage.memory.used(), least);
