@@ -85,9 +85,7 @@ impl Archive {
             size,
         })
     }
-}
 
-impl Archive {
     /// Whether a version is here and not known to be damaged, and the keys that it is
     /// opened and sealed under can be used: what a dry run looks at.
     ///
@@ -95,12 +93,8 @@ impl Archive {
     /// As [`reseal`](Self::reseal).
     pub async fn could_reseal(&self, name: &VersionName) -> Result<VersionRow> {
         let core = &self.core;
-        let row = core.catalog.known(name).await?;
-        let row = row.ok_or_else(|| ArchiveError::NotFound {
-            bucket: name.bucket.clone(),
-            key: name.key.clone(),
-            version: Some(name.version.to_string()),
-        })?;
+        let (bucket, key) = (&name.bucket, &name.key);
+        let row = self.find(bucket, key, Some(&name.version)).await?;
         if row.quarantined {
             return Err(ArchiveError::Quarantined(Box::new(row.name)));
         }

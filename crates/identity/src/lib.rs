@@ -39,6 +39,7 @@ mod chain;
 mod context;
 mod credentials;
 mod demands;
+mod denials;
 mod enrolment;
 mod error;
 mod files;
@@ -60,6 +61,7 @@ pub use certificate::Leaf;
 pub use context::{ALPN_CONTROL, ALPN_DATA, ALPN_FORWARD, Accepted, Own, Prepared, TlsContext};
 pub use credentials::Credentials;
 pub use demands::{Demands, DnsAgent, Issuers, OwnDemands, is_dns_name};
+pub use denials::Denials;
 pub use enrolment::{
     Acknowledgement, Enrolled, EnrolmentRefusal, EnrolmentToken, Enrolments, enrolling_client,
     issuing_server, new_private_key, signing_request,

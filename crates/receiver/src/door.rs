@@ -1,18 +1,14 @@
 //! Who may bring what in: the one place on the receiving side that asks the grants.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use sealift_archive::{Archive, in_words};
-use sealift_identity::{Action, Grants};
+use sealift_identity::{Action, Denials, Grants};
 use sealift_terms::{
     Audit, AuditKind, AuditRecord, BucketName, ChangeKind, Clock, Identity, Reason, Timestamp,
 };
@@ -24,18 +20,13 @@ use crate::{
     rollback::Remembered,
 };
 
-/// Denials of one identity, action and bucket go on record once in this time.
-const DENIAL_RECORDED_EVERY: Duration = Duration::from_secs(60);
-/// Denials remembered for that.
-const DENIALS_MAX: usize = 1024;
-
 /// What every session of a receiver shares.
 pub struct Door {
     archive: Arc<Archive>,
     grants: ArcSwap<Grants>,
     audit: Arc<dyn Audit>,
     clock: Arc<dyn Clock>,
-    denials: Mutex<HashMap<String, Timestamp>>,
+    denials: Mutex<Denials>,
     /// When a new epoch last began because a peer remembered more than is here.
     renewed: tokio::sync::Mutex<Option<Timestamp>>,
     /// Every session that may still stand.
@@ -199,16 +190,8 @@ impl Door {
         decision: &str,
     ) -> Result<(), String> {
         let now = self.clock.now();
-        {
-            let mut denials = self.denials.lock();
-            let recent = |at: &Timestamp| now.since(*at) < DENIAL_RECORDED_EVERY;
-            if denials.get(decision).is_some_and(recent) {
-                return Ok(());
-            }
-            denials.retain(|_, at| recent(at));
-            if denials.len() < DENIALS_MAX {
-                denials.insert(decision.to_owned(), now);
-            }
+        if !self.denials.lock().is_due(decision, now) {
+            return Ok(());
         }
         tracing::warn!(peer = %identity, %reason, decision, "access denied");
         let record = AuditRecord::new(now, AuditKind::AccessDenied, identity.as_str())

@@ -32,11 +32,11 @@ mod status;
 mod tests;
 mod verifying;
 
-pub(crate) use rights::NotAllowed;
-
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
+use sealift_identity::Denials;
 use sealift_terms::{AuditKind, AuditRecord, BucketName};
 use tokio::sync::Semaphore;
 
@@ -48,6 +48,7 @@ use crate::{
 
 pub(crate) use certificates::Leaves;
 pub(crate) use live::{Direction, Live, Path, PeerState, SessionState, Trouble};
+pub(crate) use rights::NotAllowed;
 pub(crate) use verifying::in_words;
 
 /// Objects being read for commands at once: each holds bytes of the budget for as
@@ -64,7 +65,8 @@ pub(crate) struct SiteOperations {
     readings: Semaphore,
     /// Scrapes clear and fill: one at a time.
     scraping: tokio::sync::Mutex<()>,
-    denials: rights::Denials,
+    /// What operators were denied lately.
+    denials: Mutex<Denials>,
 }
 
 impl SiteOperations {
@@ -85,7 +87,7 @@ impl SiteOperations {
             live,
             readings,
             scraping: tokio::sync::Mutex::default(),
-            denials: rights::Denials::default(),
+            denials: Mutex::default(),
         }
     }
 

@@ -1,42 +1,15 @@
 //! Who may ask for what: the one place in which a request is held against the rows for
 //! operators.
 
-use std::collections::HashMap;
-
-use parking_lot::Mutex;
 use sealift_identity::{OperatorAction, OperatorDecision, Subject};
 use sealift_keys::KeyProvider;
-use sealift_terms::{AuditKind, AuditRecord, Reason, Timestamp};
+use sealift_terms::{AuditKind, AuditRecord, Reason};
 
 use super::SiteOperations;
 use crate::{
     Error,
     admin::{Actor, Keys, Request},
 };
-
-/// A denial that is repeated is on record once a minute.
-const DENIAL_RECORDED_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
-/// Denials that are remembered for that; of more each is on record.
-const DENIALS_MAX: usize = 1024;
-
-/// When each denial was last put on record.
-#[derive(Debug, Default)]
-pub(super) struct Denials(Mutex<HashMap<String, Timestamp>>);
-
-impl Denials {
-    fn is_new(&self, decision: &str, now: Timestamp) -> bool {
-        let mut told = self.0.lock();
-        let recent = |at: &Timestamp| now.since(*at) < DENIAL_RECORDED_EVERY;
-        if told.get(decision).is_some_and(recent) {
-            return false;
-        }
-        told.retain(|_, at| recent(at));
-        if told.len() < DENIALS_MAX {
-            told.insert(decision.to_owned(), now);
-        }
-        true
-    }
-}
 
 /// Why an operator is refused.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +33,7 @@ impl SiteOperations {
                 continue;
             }
             let (now, told) = (self.site.world.clock.now(), decision.to_string());
-            if self.denials.is_new(&told, now) {
+            if self.denials.lock().is_due(&told, now) {
                 tracing::warn!(decision = told, command = request.word(), "access denied");
                 let record = AuditRecord::new(now, AuditKind::AccessDenied, actor.to_string())
                     .with("command", request.word())

@@ -16,6 +16,18 @@ fn other_key(site: &Site) {
     site.keystore.create_key(Some(alias), region()).unwrap();
 }
 
+/// Three starts, each with an object under a record of its own: `k0` to `k2`.
+async fn with_three_records() -> Site {
+    let site = Site::new();
+    for n in 0..3 {
+        let running = site.open().await;
+        let key = format!("k{n}");
+        running.store(&key, "v1", n + 1, &plain(n as u8, 100)).await;
+        running.archive.close().await;
+    }
+    site
+}
+
 fn to(key: &str) -> Rewrap {
     Rewrap {
         bucket: None,
@@ -143,13 +155,7 @@ async fn after_a_rotation_a_rewrap_takes_the_records_of_the_old_version_alone() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rewrap_that_was_cut_off_goes_on_and_the_scrub_agrees_meanwhile() {
-    let site = Site::new();
-    for n in 0..3 {
-        let running = site.open().await;
-        let key = format!("k{n}");
-        running.store(&key, "v1", n + 1, &plain(n as u8, 100)).await;
-        running.archive.close().await;
-    }
+    let site = with_three_records().await;
     other_key(&site);
     let running = site.open().await;
     // As after a crash in between: the store has the new one, the catalog the old.
@@ -172,13 +178,7 @@ async fn a_rewrap_that_was_cut_off_goes_on_and_the_scrub_agrees_meanwhile() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_does_not_open_is_told_and_the_others_go_on() {
-    let site = Site::new();
-    for n in 0..3 {
-        let running = site.open().await;
-        let key = format!("k{n}");
-        running.store(&key, "v1", n + 1, &plain(n as u8, 100)).await;
-        running.archive.close().await;
-    }
+    let site = with_three_records().await;
     other_key(&site);
     let running = site.open().await;
     let mut bad = records(&running).await[1].clone();
