@@ -70,6 +70,28 @@ fn sealing(site: &Site, object: &str) -> Value {
     rows[0]["sealing"].clone()
 }
 
+/// Writes objects without a pause until one that has settled is put off for `reason`; gives
+/// back what is told of it.
+#[track_caller]
+fn wait_put_off(pair: &Pair, reason: &str, mut write: impl FnMut() -> String) -> String {
+    let begun = Instant::now();
+    let mut objects = Vec::new();
+    loop {
+        objects.push(write());
+        // The last ones are young: a file is left alone while it may still be written to.
+        let old = objects
+            .get(objects.len().saturating_sub(YOUNG))
+            .filter(|_| objects.len() > YOUNG);
+        let told = old.map(|object| pair.a.run(&["explain", object]).said());
+        let told = told.unwrap_or_default();
+        if told.contains(reason) {
+            return told;
+        }
+        assert!(begun.elapsed() < TIME_MAX, "{reason}: {told}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
 /// Objects come without a pause while `begin` makes trouble; some are put off for `reason`
 /// until `end` ends it, and then all arrive by themselves.
 #[track_caller]
@@ -95,23 +117,8 @@ fn put_off_until_it_is_over(
         pair.a.transfers("COMPLETED").0 == before + 10
     });
     begin();
-    let begun = Instant::now();
-    let mut objects = Vec::new();
-    loop {
-        objects.push(write());
-        // The last ones are young: a file is left alone while it may still be written to.
-        let old = objects
-            .get(objects.len().saturating_sub(YOUNG))
-            .filter(|_| objects.len() > YOUNG);
-        let told = old.map(|object| pair.a.run(&["explain", object]).said());
-        let told = told.unwrap_or_default();
-        if told.contains(reason) {
-            assert!(told.contains("PENDING"), "{told}");
-            break;
-        }
-        assert!(begun.elapsed() < TIME_MAX, "{round}: {told}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    let told = wait_put_off(pair, reason, &mut write);
+    assert!(told.contains("PENDING"), "{told}");
     let (code, _) = pair.b.get("/ready").unwrap_or_default();
     assert_ne!(code, 0, "the receiver lives");
     end();
@@ -211,10 +218,12 @@ fn what_goes_wrong_at_transit_puts_objects_off_with_its_reason_until_it_is_right
     }
     // A key that is gone is gone, and objects wait for another.
     server.delete("photos");
-    wait_until("the key is missed", TIME_MAX, || {
-        write_file(&pair.source.join("late"), format!("{:?}", Instant::now()));
-        let told = pair.a.run(&["explain", &format!("{BUCKET}/late")]).said();
-        told.contains("DstKmsKeyMissing")
+    let mut written = 0_u32;
+    wait_put_off(&pair, "DstKmsKeyMissing", || {
+        let object = format!("late/{written}");
+        write_file(&pair.source.join(&object), "late");
+        written += 1;
+        format!("{BUCKET}/{object}")
     });
 }
 
