@@ -155,8 +155,12 @@ impl Outgoing {
         for (part, crc64) in std::mem::take(&mut self.late) {
             self.stored.insert(part, crc64);
         }
-        let stored = &self.stored;
+        // The answer may have left before pieces arrived that are on their way by now: what is
+        // stored or flies goes on by itself.
+        let (stored, flying) = (&self.stored, &self.flying);
         self.again.retain(|part| !stored.contains(*part));
+        self.begun
+            .retain(|part, _| !stored.contains(*part) && !flying.contains_key(part));
         self.lost_on.clear();
         self.next_new = 0;
         self.credit = credit;
