@@ -86,6 +86,15 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// As [`Source::scan`]; [`StoreError::SourceUnsupported`] for what is there but no object.
     async fn look(&self, key: &ObjectKey) -> Result<Option<Listed>, StoreError>;
 
+    /// Looks at several keys, each as [`Source::look`] does, in their order.
+    async fn look_at_all(&self, keys: &[ObjectKey]) -> Vec<Result<Option<Listed>, StoreError>> {
+        let mut looked = Vec::with_capacity(keys.len());
+        for key in keys {
+            looked.push(self.look(key).await);
+        }
+        looked
+    }
+
     /// Opens one version for reading.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use sealift_terms::{Clock, ObjectKey, Rng, VersionId};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_rustls::rustls::ClientConfig;
 
 use crate::{HINTS_QUEUED_MAX, Hint, Listed, Scan, Source, SourceObject, StoreError, Watch, Whole};
@@ -52,6 +52,9 @@ pub const S3_SOURCE_ACTIONS: [&str; 4] = [
     "s3:GetObjectVersion",
     "s3:GetObjectVersionTagging",
 ];
+
+/// Keys that are looked at side by side.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// A bucket that keeps versions, as a source.
 #[derive(Debug)]
@@ -85,10 +88,6 @@ impl S3Source {
         }
     }
 
-    fn covers(&self, key: &ObjectKey) -> bool {
-        key.as_str().starts_with(&self.client.settings.prefix)
-    }
-
     /// The tags of a version. Where a store was seen to tell how many there are, one that
     /// tells of none has none; until then it is asked.
     async fn with_tags(
@@ -112,6 +111,21 @@ impl S3Source {
     }
 }
 
+async fn look(client: &S3Client, key: &ObjectKey) -> Result<Option<Listed>, StoreError> {
+    if !key.as_str().starts_with(&client.settings.prefix) {
+        return Ok(None);
+    }
+    let Latest::Version(found) = client.latest(key).await? else {
+        return Ok(None);
+    };
+    let listed = listed(*found);
+    listed
+        .map(Some)
+        .map_err(|skipped| StoreError::SourceUnsupported {
+            evidence: skipped.evidence,
+        })
+}
+
 fn unsupported(error: &dyn std::error::Error) -> StoreError {
     StoreError::SourceUnsupported {
         evidence: error.to_string(),
@@ -126,18 +140,35 @@ impl Source for S3Source {
     }
 
     async fn look(&self, key: &ObjectKey) -> Result<Option<Listed>, StoreError> {
-        if !self.covers(key) {
-            return Ok(None);
+        look(&self.client, key).await
+    }
+
+    /// A store is far away: several are asked for at once.
+    async fn look_at_all(&self, keys: &[ObjectKey]) -> Vec<Result<Option<Listed>, StoreError>> {
+        let mut looked: Vec<_> = keys.iter().map(|_| None).collect();
+        for (place, keys) in keys.chunks(LOOKS_AT_ONCE).enumerate() {
+            let mut looks = JoinSet::new();
+            for (number, key) in keys.iter().cloned().enumerate() {
+                let client = self.client.clone();
+                let number = place * LOOKS_AT_ONCE + number;
+                looks.spawn(async move { (number, look(&client, &key).await) });
+            }
+            while let Some(done) = looks.join_next().await {
+                if let Ok((number, done)) = done
+                    && let Some(looked) = looked.get_mut(number)
+                {
+                    *looked = Some(done);
+                }
+            }
         }
-        let Latest::Version(found) = self.client.latest(key).await? else {
-            return Ok(None);
+        let lost = || StoreError::SourceUnavailable {
+            path: self.client.settings.bucket.to_string(),
+            source: std::io::Error::other("a look at it was broken off"),
         };
-        let listed = listed(*found);
-        listed
-            .map(Some)
-            .map_err(|skipped| StoreError::SourceUnsupported {
-                evidence: skipped.evidence,
-            })
+        let looked = looked.into_iter();
+        looked
+            .map(|one| one.unwrap_or_else(|| Err(lost())))
+            .collect()
     }
 
     async fn open(

@@ -68,7 +68,9 @@ pub(super) fn versioning(body: &[u8]) -> Result<String, S3Error> {
     let what = "no versioning configuration";
     let document = parse(body).ok_or(S3Error::Shape { what })?;
     let root = document.root_element();
-    match is(&root, "VersioningConfiguration") {
+    // GetBucketVersioningResponse at moto.
+    let names = ["VersioningConfiguration", "GetBucketVersioningResponse"];
+    match names.iter().any(|name| is(&root, name)) {
         true => Ok(text(root, "Status").unwrap_or_default().to_owned()),
         false => Err(S3Error::Shape { what }),
     }

@@ -172,6 +172,20 @@ async fn only_keys_below_the_prefix_are_of_the_source() {
 }
 
 #[tokio::test]
+async fn many_keys_are_looked_at_together_and_told_in_their_order() {
+    let stage = Stage::new(false);
+    let keys: Vec<_> = (0..100).map(|number| key(&format!("k{number}"))).collect();
+    for (number, key) in keys.iter().enumerate().filter(|(number, _)| number % 3 > 0) {
+        stage.put(key.as_str(), &vec![0; number]);
+    }
+    let looked = stage.source(|_| {}).look_at_all(&keys).await;
+    for (number, looked) in looked.into_iter().enumerate() {
+        let size = looked.unwrap().map(|listed| listed.facts.size);
+        assert_eq!(size, (number % 3 > 0).then_some(number as u64));
+    }
+}
+
+#[tokio::test]
 async fn a_delete_marker_has_the_id_that_the_store_gave_it() {
     let stage = Stage::new(false);
     stage.put("a", b"x");
