@@ -17,6 +17,7 @@ use crate::{
     certifying::roots_of,
     config::{CertificatesFrom, Config, RootKeySource},
     providers::files_of_services,
+    sources::files_of_sources,
 };
 
 /// No core dump, and no other process of this user may read our memory: keys
@@ -119,7 +120,11 @@ pub fn confine(config: &Config) -> Result<Confined, Error> {
         sandbox.own(directory);
     }
     for source in &config.sources {
-        sandbox.read(&source.directory);
+        source
+            .from
+            .directory()
+            .into_iter()
+            .for_each(|directory| sandbox.read(directory));
     }
     for directory in sockets_of(config) {
         sandbox.own(directory);
@@ -158,6 +163,7 @@ fn files_of(config: &Config) -> Vec<PathBuf> {
         files.push(roots_of(acme));
     }
     files.extend(files_of_services(config));
+    files.extend(files_of_sources(config));
     match &config.root_key {
         RootKeySource::File(path) | RootKeySource::PassphraseFile(path) => files.push(path.clone()),
         RootKeySource::Credential(_) => {}

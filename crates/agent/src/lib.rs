@@ -35,6 +35,7 @@ mod running;
 mod setup;
 mod signals;
 mod site;
+mod sources;
 mod told;
 mod world;
 

@@ -7,6 +7,7 @@ mod databases;
 mod forwards;
 mod keys;
 mod receiving;
+mod sources;
 
 use std::{
     fs::{self, DirBuilder},
@@ -16,20 +17,19 @@ use std::{
 };
 
 use sealift_identity::Demands;
-use sealift_terms::{DiskFile, Reason, RecordId, limits, world::Open};
+use sealift_terms::{DiskFile, RecordId, limits, world::Open};
 
 use crate::{
     CheckLine, World,
     bundles::own_bundle,
-    config::{CertificatesFrom, Config, Place, Refusal, SourceDirectory},
+    config::{CertificatesFrom, Config, Place, Refusal},
     harden::may_lock_memory,
     load_credentials, load_peers,
 };
 
 pub(crate) use keys::KEY_BACKUP;
+pub(crate) use sources::{SOURCE, is_source};
 
-/// How the check of a source is called, its bucket behind it.
-pub(crate) const SOURCE: &str = "source of bucket ";
 /// A certificate with less than this part of its life left is warned of.
 const LIFE_LEFT_WARNED: u32 = 5;
 
@@ -61,7 +61,7 @@ pub async fn check_offline(config: &Config, world: &World) -> Vec<CheckLine> {
     }
     lines.extend(config.ca.as_ref().map(|ca| authority::check(ca, world)));
     lines.extend(receiving::check(config));
-    lines.extend(config.sources.iter().map(|one| source(config, one)));
+    lines.extend(sources::check(config, world).await);
     lines.extend(forwards::check(config).await);
     lines.push(memory());
     lines
@@ -252,28 +252,6 @@ pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
     match count {
         1 => format!("1 {one}"),
         _ => format!("{count} {many}"),
-    }
-}
-
-/// Whether a line is about a source.
-pub(crate) fn is_source(line: &CheckLine) -> bool {
-    line.check.starts_with(SOURCE)
-}
-
-fn source(config: &Config, source: &SourceDirectory) -> CheckLine {
-    let check = format!("{SOURCE}{}", source.bucket);
-    let path = source.directory.display();
-    match fs::read_dir(&source.directory).and_then(|mut entries| entries.next().transpose()) {
-        Ok(_) => CheckLine::pass(check, format!("{path} can be read")),
-        Err(error) => CheckLine::fail(
-            check,
-            place(
-                config,
-                &source.place,
-                &format!("source.directory: {path}: {error}"),
-            ),
-            Reason::SrcUnavailable.remedy(),
-        ),
     }
 }
 

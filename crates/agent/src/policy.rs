@@ -1,5 +1,7 @@
-//! The least that AWS has to allow for the keys of a configuration: a policy for the agent's
-//! role, and one for each key.
+//! The least that AWS has to allow for the keys and buckets of a configuration: a policy for
+//! the agent's role, and one for each key and each bucket.
+
+mod buckets;
 
 use sealift_keys::{AWS_KMS_OPERATIONS, KeyName, ProviderKind};
 use serde_json::{Map, Value, json};
@@ -9,13 +11,31 @@ use crate::config::{Bucket, Config};
 /// Stands where the configuration does not know an account.
 const ANY_ACCOUNT: &str = "*";
 
-/// What `sealift policy` prints, or nothing where no bucket has a key of AWS KMS.
+/// What `sealift policy` prints, or nothing where no bucket has a key of AWS KMS, and no
+/// source is a bucket of S3.
 ///
 /// The role may describe each key, and use it for one bucket's context alone: a key that
 /// serves two buckets has a statement for each.
 #[must_use]
 pub fn aws_policies(config: &Config, principal: &str) -> Option<Value> {
-    let service = config.key_services.aws_kms.as_ref()?;
+    let (mut of_role, of_keys) = of_keys(config, principal);
+    let of_buckets = buckets::policies(config, &mut of_role);
+    if of_role.is_empty() {
+        return None;
+    }
+    Some(json!({
+        "iam_policy": { "Version": VERSION, "Statement": of_role },
+        "key_policies": of_keys,
+        "bucket_policies": of_buckets,
+    }))
+}
+
+/// The statements of a role that uses keys, and the policies of those.
+fn of_keys(config: &Config, principal: &str) -> (Vec<Value>, Map<String, Value>) {
+    let (mut of_role, mut of_keys) = (Vec::new(), Map::new());
+    let Some(service) = config.key_services.aws_kms.as_ref() else {
+        return (of_role, of_keys);
+    };
     let region = service.aws_region.as_str();
     let named = config.buckets.iter().flat_map(|bucket| {
         let keys = bucket.keys();
@@ -26,11 +46,6 @@ pub fn aws_policies(config: &Config, principal: &str) -> Option<Value> {
         .map(|(bucket, name)| (bucket, name.key))
         .collect();
     buckets.sort_by_key(|(bucket, key)| (*key, bucket.name.clone()));
-    if buckets.is_empty() {
-        return None;
-    }
-    let mut of_role = Vec::new();
-    let mut of_keys = Map::new();
     for (bucket, key) in buckets {
         for (operation, with_context) in statements() {
             let conditions = conditions(config, bucket, with_context);
@@ -53,10 +68,7 @@ pub fn aws_policies(config: &Config, principal: &str) -> Option<Value> {
             }
         }
     }
-    Some(json!({
-        "iam_policy": { "Version": VERSION, "Statement": of_role },
-        "key_policies": of_keys,
-    }))
+    (of_role, of_keys)
 }
 
 /// The version of the policy language.

@@ -7,9 +7,10 @@ use std::{
 
 use sealift_identity::https_client;
 use sealift_keys::{
-    AwsKms, AwsKmsSettings, CredentialsFrom, KeyProvider, LocalKeystore, Pace, Paced, Pkcs11,
-    Pkcs11Settings, Providers, Transit, TransitSettings, WRAPS_FILE, WrapCounter,
+    AwsKms, AwsKmsSettings, KeyProvider, LocalKeystore, Pace, Paced, Pkcs11, Pkcs11Settings,
+    Providers, Transit, TransitSettings, WRAPS_FILE, WrapCounter,
 };
+use sealift_outside::CredentialsFrom;
 use tokio_rustls::rustls::ClientConfig;
 
 use crate::{
@@ -120,7 +121,7 @@ fn transit(
 }
 
 /// TLS for a service. One that is asked in the clear, on loopback, needs no roots.
-fn client(
+pub(crate) fn client(
     world: &World,
     roots: Option<&Path>,
     is_tls: bool,

@@ -25,6 +25,7 @@ impl Explain {
             bucket,
             key,
             version: None,
+            facts: false,
         });
         let (_site, answers) = ask(global, request).await?;
         let mut seen = 0;

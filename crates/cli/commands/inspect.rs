@@ -14,6 +14,7 @@ use sealift_agent::{
     admin::{Named, ObjectRow, Request},
 };
 use sealift_seal::{Expected, Found, Inspected, ReadAt, Scanner, SealError, Tail, pack::EntryKind};
+use sealift_terms::ObjectFacts;
 use serde::Serialize;
 
 use super::{ask, object::object, rows};
@@ -27,6 +28,9 @@ pub(crate) struct Inspect {
     /// Sealed files, packs, or objects as BUCKET/KEY
     #[arg(required = true, value_name = "FILE|BUCKET/KEY")]
     what: Vec<String>,
+    /// With what the source said of an object: content type, metadata, tags and the like
+    #[arg(long)]
+    facts: bool,
 }
 
 /// One sealed object in a file.
@@ -62,7 +66,7 @@ impl Inspect {
             let path = Path::new(what);
             match path.is_file() {
                 true => damaged |= file(global.json, path)?,
-                false => versions(global, what).await?,
+                false => versions(global, what, self.facts).await?,
             }
         }
         Ok(match damaged {
@@ -72,7 +76,7 @@ impl Inspect {
     }
 }
 
-async fn versions(global: &Global, what: &str) -> Result<(), Error> {
+async fn versions(global: &Global, what: &str, facts: bool) -> Result<(), Error> {
     // No bucket is called so: a path was meant.
     if what.starts_with(['/', '.']) || !what.contains('/') {
         return Err(Error::NotFound {
@@ -84,12 +88,36 @@ async fn versions(global: &Global, what: &str) -> Result<(), Error> {
         bucket,
         key,
         version: None,
+        facts,
     });
     let (_site, answers) = ask(global, request).await?;
     rows(answers, |row: ObjectRow| {
         output::row(global.json, &row, version(&row))
     })
     .await
+}
+
+fn of_facts(facts: &ObjectFacts) -> String {
+    let single = [
+        ("content type", &facts.content_type),
+        ("entity tag", &facts.etag),
+    ];
+    let single = single.into_iter().filter_map(|(name, value)| {
+        let value = output::safe(value.as_deref()?);
+        Some(format!("\n  {name:<12} {value}"))
+    });
+    let maps = [
+        ("metadata", &facts.metadata),
+        ("system", &facts.system),
+        ("tag", &facts.tags),
+    ];
+    let maps = maps.into_iter().flat_map(|(of, map)| {
+        map.iter().map(move |(name, value)| {
+            let (name, value) = (output::safe(name), output::safe(value));
+            format!("\n  {of:<12} {name} = {value}")
+        })
+    });
+    single.chain(maps).collect()
 }
 
 fn version(row: &ObjectRow) -> String {
@@ -101,6 +129,9 @@ fn version(row: &ObjectRow) -> String {
         row.size,
         row.status
     );
+    if let Some(facts) = &row.facts {
+        text.push_str(&of_facts(facts));
+    }
     if let Some(sealing) = &row.sealing {
         text.push_str(&format!(
             "\n  object uid   {}\n  key record   {}\n  key          {} version {}",

@@ -7,15 +7,13 @@
 //!   unwrap ───▶ Decrypt            the encryption context is the map that AWS logs
 //! ```
 //!
-//! Over our own client and Signature Version 4 (`signature`), as four calls of a JSON
+//! Over our own client and Signature Version 4 (`sealift-outside`), as four calls of a JSON
 //! protocol are less than the SDK's fifty crates. A CMK's id is its ARN, its versions are
 //! the ids of its key material. Where there is none, as in a custom key store, it has the
 //! one version `unversioned`.
 
 mod answers;
-mod credentials;
 mod metadata;
-mod signature;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -24,20 +22,17 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, header::HeaderValue};
+use sealift_outside::{
+    Bounds, CredentialsError, CredentialsFrom, Endpoint, HttpClient, HttpError, Keychain, Signed,
+    date, signed,
+};
 use sealift_seal::RecordKey;
 use sealift_terms::{Clock, KeyId, Region, Rng, limits::WRAPPED_BYTES_MAX};
 use serde_json::{Value, json};
 use tokio_rustls::rustls::ClientConfig;
 use zeroize::Zeroizing;
 
-use crate::{
-    EncryptionContext, KeyDescription, KeyError, KeyProvider, ProviderKind, Wrapped,
-    https::{Endpoint, HttpClient, HttpError},
-};
-
-use credentials::Keychain;
-pub use credentials::{AwsCredentials, ContainerCredentials, CredentialsFrom};
-use signature::{Signed, signed};
+use crate::{EncryptionContext, KeyDescription, KeyError, KeyProvider, ProviderKind, Wrapped};
 
 /// What a key without ids of its material has for a version.
 const UNVERSIONED: &str = "unversioned";
@@ -98,7 +93,7 @@ impl AwsKms {
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
-            http: HttpClient::new(settings.endpoint.clone(), tls),
+            http: HttpClient::new(settings.endpoint.clone(), tls, Bounds::USUAL),
             keychain: Keychain::new(settings.credentials.clone(), clock.clone()),
             settings,
             clock,
@@ -113,21 +108,23 @@ impl AwsKms {
         context: Option<&EncryptionContext>,
     ) -> Result<Value, KeyError> {
         self.is_of_this_region(key)?;
-        let credentials = self.keychain.credentials(key).await?;
+        let credentials = self.keychain.credentials().await;
+        let credentials = credentials.map_err(|error| no_credentials(key, error))?;
         let body = Zeroizing::new(body.to_string().into_bytes());
         let now = self.clock.now();
         let mut headers = BTreeMap::from([
             ("content-type", "application/x-amz-json-1.1".to_owned()),
             ("host", self.settings.endpoint.authority().to_owned()),
-            ("x-amz-date", signature::date(now)),
+            ("x-amz-date", date(now)),
             ("x-amz-target", format!("TrentService.{operation}")),
         ]);
-        if let Some(token) = &credentials.session_token {
-            headers.insert("x-amz-security-token", token.to_string());
+        if let Some(token) = credentials.session_token() {
+            headers.insert("x-amz-security-token", token.to_owned());
         }
         let what = Signed {
             method: "POST",
             path: "/",
+            query: "",
             headers: &headers,
             body: &body,
             region: self.settings.aws_region.as_str(),
@@ -314,6 +311,17 @@ fn region_of(key: &str) -> Option<&str> {
 fn missing(key: &str) -> KeyError {
     KeyError::Missing {
         key: key.to_owned(),
+    }
+}
+
+fn no_credentials(key: &str, error: CredentialsError) -> KeyError {
+    match error {
+        CredentialsError::File(error) => error.into(),
+        CredentialsError::Http(error) => unavailable(key, error),
+        other => KeyError::Unavailable {
+            key: key.to_owned(),
+            source: other.into(),
+        },
     }
 }
 

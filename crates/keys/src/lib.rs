@@ -24,7 +24,6 @@ mod context;
 mod envelope;
 mod error;
 mod facts;
-mod https;
 mod key_name;
 mod keystore;
 mod life;
@@ -42,14 +41,10 @@ mod transit;
 mod wraps;
 mod xaes;
 
-pub use aws_kms::{
-    AWS_KMS_OPERATIONS, AwsCredentials, AwsKms, AwsKmsSettings, ContainerCredentials,
-    CredentialsFrom,
-};
+pub use aws_kms::{AWS_KMS_OPERATIONS, AwsKms, AwsKmsSettings};
 pub use context::EncryptionContext;
 pub use error::KeyError;
 pub use facts::FactsKey;
-pub use https::Endpoint;
 pub use key_name::KeyName;
 pub use keystore::{Backup, Import, KEYSTORE_FILE, LocalKeystore, Restored};
 pub use life::{Held, KeyChange, KeyLife, KeyOrigin, NewKey, VersionLife};

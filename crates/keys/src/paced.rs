@@ -16,10 +16,10 @@ use sealift_terms::{
     limits::{KEY_CALL_PATIENCE_MAX, KEY_DESCRIPTIONS_MAX, KEY_TROUBLE_PAUSE_MAX},
 };
 
-use crate::{
-    EncryptionContext, KeyDescription, KeyError, KeyProvider, ProviderKind, Wrapped,
-    https::RETRY_AFTER_MIN,
-};
+use crate::{EncryptionContext, KeyDescription, KeyError, KeyProvider, ProviderKind, Wrapped};
+
+/// How long a service that is asked again and again is waited for between two tries.
+const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
 
 /// How a provider may be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

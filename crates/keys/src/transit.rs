@@ -20,6 +20,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Request, Response, header::HeaderValue};
+use sealift_outside::{Bounds, Endpoint, HttpClient, HttpError};
 use sealift_seal::RecordKey;
 use sealift_terms::{Clock, KeyId, Region, limits::WRAPPED_BYTES_MAX};
 use serde_json::{Value, json};
@@ -28,7 +29,6 @@ use zeroize::Zeroizing;
 
 use crate::{
     EncryptionContext, KeyDescription, KeyError, KeyProvider, ProviderKind, Wrapped,
-    https::{Endpoint, HttpClient, HttpError},
     transit::{answers::Operation, token::Token},
     wraps::WrapCounter,
 };
@@ -78,7 +78,7 @@ impl Transit {
         wraps: Arc<WrapCounter>,
     ) -> Self {
         Self {
-            http: HttpClient::new(settings.endpoint.clone(), tls),
+            http: HttpClient::new(settings.endpoint.clone(), tls, Bounds::USUAL),
             token: Token::new(settings.token_file.clone(), clock),
             settings,
             wraps,

@@ -11,7 +11,7 @@ use std::future::Future;
 
 use sealift_terms::ObjectKey;
 
-use crate::{Source, Store, StoreError, StoreName};
+use crate::{Listed, Source, Store, StoreError, StoreName};
 
 /// Runs the suite for stores; `make` gives an empty one.
 ///
@@ -187,6 +187,7 @@ pub async fn source(source: &dyn Source, put: impl Fn(&str, &[u8]), remove: impl
     an_opened_version_reads_back_and_ends(source, &put).await;
     an_overwritten_version_is_noticed(source, &put).await;
     a_removed_key_is_gone(source, &put, &remove).await;
+    a_small_version_is_read_whole(source, &put).await;
 }
 
 async fn keys(source: &dyn Source, prefix: &str, limit: usize) -> Vec<String> {
@@ -262,6 +263,10 @@ async fn an_overwritten_version_is_noticed(source: &dyn Source, put: impl Fn(&st
     put("over", b"two");
     let second = source.look(&key("over")).await.unwrap().unwrap();
     assert_ne!(first.version, second.version);
+    if source.keeps_versions() {
+        object.finish().await.unwrap();
+        return is_still_read(source, &first, b"one").await;
+    }
     let finished = object.finish().await;
     assert!(
         matches!(finished, Err(StoreError::SourceChanged { .. })),
@@ -274,6 +279,26 @@ async fn an_overwritten_version_is_noticed(source: &dyn Source, put: impl Fn(&st
     );
 }
 
+/// A version that has another above it, or a delete marker, is what it was.
+async fn is_still_read(source: &dyn Source, version: &Listed, content: &[u8]) {
+    let object = source.open(&version.key, &version.version).await.unwrap();
+    assert_eq!(object.facts().size, content.len() as u64);
+    let mut bytes = vec![0; content.len()];
+    object.read_exact_at(&mut bytes, 0).await.unwrap();
+    object.finish().await.unwrap();
+    assert_eq!(bytes, content);
+}
+
+async fn a_small_version_is_read_whole(source: &dyn Source, put: impl Fn(&str, &[u8])) {
+    for content in [&b"whole"[..], b""] {
+        put("whole", content);
+        let listed = source.look(&key("whole")).await.unwrap().unwrap();
+        let (key, version) = (&listed.key, &listed.version);
+        let read = source.read_whole(key, version, content.len()).await;
+        assert_eq!(read.unwrap().bytes, content);
+    }
+}
+
 async fn a_removed_key_is_gone(
     source: &dyn Source,
     put: impl Fn(&str, &[u8]),
@@ -283,6 +308,9 @@ async fn a_removed_key_is_gone(
     let listed = source.look(&key("gone")).await.unwrap().unwrap();
     remove("gone");
     assert_eq!(source.look(&key("gone")).await.unwrap(), None);
+    if source.keeps_versions() {
+        return is_still_read(source, &listed, b"x").await;
+    }
     let opened = source.open(&listed.key, &listed.version).await.map(drop);
     assert!(matches!(opened, Err(StoreError::SourceGone)), "{opened:?}");
 }

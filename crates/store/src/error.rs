@@ -37,6 +37,14 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// The source does not give a version, or nothing at all, for a reason of its own.
+    #[error("the source does not give it: {evidence}")]
+    SourceRefused {
+        /// The reason.
+        reason: Reason,
+        /// What was seen.
+        evidence: String,
+    },
     /// The source names something that cannot be sent.
     #[error("cannot be an object: {evidence}")]
     SourceUnsupported {
@@ -119,6 +127,7 @@ impl StoreError {
             Self::SourceDenied { .. } => Reason::SrcGetDenied,
             Self::SourceUnavailable { .. } => Reason::SrcUnavailable,
             Self::SourceUnsupported { .. } => Reason::SkippedUnreadable,
+            Self::SourceRefused { reason, .. } => *reason,
             Self::StoreFull { .. } => Reason::DstStoreFull,
             Self::StoreDenied { .. } => Reason::DstPutDenied,
             Self::NoSuchFile { .. }

@@ -5,8 +5,8 @@
 //! opaque names: staged, synced, published.
 //!
 //! ```text
-//!   directory ──▶ Source ── scan · watch · look ──▶ Listed, Hint     (sender)
-//!                        ── open ── read ── finish ──▶ plaintext
+//!   directory, bucket ──▶ Source ── scan · watch · look ──▶ Listed, Hint     (sender)
+//!                                ── open ── read ── finish ──▶ plaintext
 //!
 //!   sealed bytes ──▶ Store ── create · write · sync · publish ──▶ directory   (archive)
 //!                          ◀─ open ── read
@@ -27,6 +27,7 @@ mod faulty;
 mod memory_source;
 mod memory_store;
 mod name;
+mod s3;
 mod source;
 mod store;
 mod throttled;
@@ -39,6 +40,7 @@ pub use faulty::{Call, Faults, Faulty};
 pub use memory_source::MemorySource;
 pub use memory_store::MemoryStore;
 pub use name::StoreName;
-pub use source::{Hint, Listed, Page, Scan, Skipped, Source, SourceObject, Watch};
+pub use s3::{EventQueue, Probe, S3_SOURCE_ACTIONS, S3Error, S3Settings, S3Source, Webhook};
+pub use source::{Hint, Listed, Page, Scan, Skipped, Source, SourceObject, Watch, Whole};
 pub use store::{Store, StoreEntry, StoreFile, StoreObject};
 pub use throttled::Throttled;

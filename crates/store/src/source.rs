@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use sealift_terms::{ObjectFacts, ObjectKey, Reason, VersionId};
+use sealift_terms::{Checksum, ObjectFacts, ObjectKey, Reason, VersionId};
 use tokio::sync::mpsc;
 
 use crate::StoreError;
@@ -47,6 +47,29 @@ pub struct Page {
     pub last: bool,
 }
 
+/// A small version, read as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whole {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// What the source says of it, where a listing does not tell all of that.
+    pub facts: Option<Box<ObjectFacts>>,
+    /// What the source says its checksum is.
+    pub checksum: Option<Checksum>,
+}
+
+impl Whole {
+    /// Of a source that says nothing more than its listing.
+    #[must_use]
+    pub fn plain(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes,
+            facts: None,
+            checksum: None,
+        }
+    }
+}
+
 /// A source of objects: a directory, a bucket.
 #[async_trait]
 pub trait Source: Send + Sync + fmt::Debug {
@@ -63,11 +86,20 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// As [`Source::scan`]; [`StoreError::SourceUnsupported`] for what is there but no object.
     async fn look(&self, key: &ObjectKey) -> Result<Option<Listed>, StoreError>;
 
+    /// Looks at several keys, each as [`Source::look`] does, in their order.
+    async fn look_at_all(&self, keys: &[ObjectKey]) -> Vec<Result<Option<Listed>, StoreError>> {
+        let mut looked = Vec::with_capacity(keys.len());
+        for key in keys {
+            looked.push(self.look(key).await);
+        }
+        looked
+    }
+
     /// Opens one version for reading.
     ///
     /// # Errors
     /// [`StoreError::SourceGone`] or [`StoreError::SourceChanged`] when that
-    /// version is not there any more, and as [`Source::scan`].
+    /// version is not there any more, [`StoreError::SourceRefused`], and as [`Source::scan`].
     async fn open(
         &self,
         key: &ObjectKey,
@@ -84,12 +116,31 @@ pub trait Source: Send + Sync + fmt::Debug {
         key: &ObjectKey,
         version: &VersionId,
         size: usize,
-    ) -> Result<Vec<u8>, StoreError> {
+    ) -> Result<Whole, StoreError> {
         let object = self.open(key, version).await?;
         let mut bytes = vec![0; size];
         object.read_exact_at(&mut bytes, 0).await?;
         object.finish().await?;
-        Ok(bytes)
+        Ok(Whole {
+            bytes,
+            facts: Some(Box::new(object.facts().clone())),
+            checksum: object.checksum(),
+        })
+    }
+
+    /// The version id of the delete marker that is the latest version of a key, where the
+    /// source keeps such.
+    ///
+    /// # Errors
+    /// As [`Source::scan`].
+    async fn delete_marker(&self, key: &ObjectKey) -> Result<Option<VersionId>, StoreError> {
+        let _ = key;
+        Ok(None)
+    }
+
+    /// Whether a version can still be read when another took its place.
+    fn keeps_versions(&self) -> bool {
+        false
     }
 
     /// Begins to watch for changes. Hints only save time: what they miss, the next scan finds.
@@ -119,6 +170,11 @@ pub trait Scan: Send {
 pub trait SourceObject: Send + Sync + fmt::Debug {
     /// What the source says of it, seen when it was opened.
     fn facts(&self) -> &ObjectFacts;
+
+    /// What the source says its checksum is.
+    fn checksum(&self) -> Option<Checksum> {
+        None
+    }
 
     /// Fills `bytes` from `offset`.
     ///

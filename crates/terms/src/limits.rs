@@ -342,3 +342,38 @@ pub const WRAPPED_BYTES_MAX: usize = 6_144;
 pub const WRAPS_PER_VERSION_MAX: u64 = 1 << 31;
 /// The file that counts them.
 pub const WRAP_COUNTS_BYTES_MAX: usize = 1 << 20;
+/// A request to an object store: from connecting to the head of the answer, and from one
+/// piece of its body to the next.
+pub const S3_TIME_MAX: Duration = Duration::from_secs(20);
+/// An answer of an object store that is no object: a page of a listing, events of a queue.
+pub const S3_ANSWER_BYTES_MAX: usize = 8 << 20;
+/// Nodes of the XML in one.
+pub const S3_ANSWER_NODES_MAX: u32 = 100_000;
+/// Connections to one bucket that are kept for the next request.
+pub const S3_CONNECTIONS_IDLE_MAX: usize = 32;
+/// Tries of one request that the store throttles or fails; then its object waits.
+pub const S3_TRIES_MAX: u32 = 5;
+/// The longest wait between two of them.
+pub const S3_RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
+/// Versions that are listed in one request.
+pub const S3_LISTED_AT_ONCE: usize = 1000;
+/// Bytes of an object that one request asks for.
+pub const S3_WINDOW_BYTES: u64 = 8 << 20;
+/// Answers of one bucket that are read on later, when the next bytes are wanted.
+pub const S3_STREAMS_KEPT_MAX: usize = 16;
+/// Keys of a key service that a source names.
+pub const S3_KMS_KEYS_MAX: usize = 100;
+/// How long the check of a bucket takes.
+pub const S3_PROBE_TIME_MAX: Duration = Duration::from_secs(15);
+/// How often a bucket is scanned unless the configuration says otherwise: 15 minutes.
+pub const S3_SCAN_INTERVAL_DEFAULT: Duration = Duration::from_secs(900);
+/// The body of a webhook's request.
+pub const EVENTS_BODY_BYTES_MAX: usize = 1 << 20;
+/// Connections of a webhook that are answered at once; more wait.
+pub const EVENTS_CONNECTIONS_MAX: usize = 16;
+/// A webhook's request, from its head to the end of its body, and until its hints are taken.
+pub const EVENTS_TIME_MAX: Duration = Duration::from_secs(10);
+/// The bearer token of a webhook, as its file.
+pub const EVENTS_TOKEN_BYTES_MAX: usize = 4096;
+/// How long a queue is asked to wait for a message (SQS: 20 s at most).
+pub const QUEUE_WAIT: Duration = Duration::from_secs(20);

@@ -66,10 +66,11 @@ pub(crate) fn debian_packages(programs: Programs) -> Result<(), String> {
 }
 
 /// Python packages that the tests use, each with the variable that says where it lies: a
-/// scanner, and the client of AWS that the fake key service is held to.
-const PYTHON: [(&str, &str, &str); 2] = [
+/// scanner, the client of AWS that the fake key service is held to, and a store that is not ours.
+const PYTHON: [(&str, &str, &str); 3] = [
     ("SEALIFT_SSLYZE", "sslyze", "sslyze==6.3.1"),
     ("SEALIFT_BOTO3", "boto3", "boto3==1.44.8"),
+    ("SEALIFT_MOTO", "moto", "moto[s3,sqs,server]==5.2.5"),
 ];
 
 /// Installs the Python packages; variables that say where they lie.

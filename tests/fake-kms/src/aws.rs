@@ -3,7 +3,6 @@
 
 mod keys;
 mod life;
-mod signature;
 mod using;
 
 use std::{
@@ -22,16 +21,18 @@ use serde_json::{Value, json};
 use crate::{
     Asked, Trouble,
     server::{Server, Service, respond},
+    signature::{self, Caller, Exception, Scope},
 };
 use keys::Key;
 
 /// Whose keys these are.
 const ACCOUNT: &str = "111122223333";
+const SCOPE: Scope = Scope {
+    service: "kms",
+    needed: signature::JSON,
+};
 /// What signs for the account's owner.
 pub const OWNER: (&str, &str) = ("AKIDOWNER", "a secret of a test");
-
-/// An exception, and what it says.
-type Exception = (&'static str, String);
 
 #[derive(Debug)]
 struct State {
@@ -46,12 +47,6 @@ struct State {
     asked: Vec<Asked>,
     /// How far the test has moved the clock.
     ahead: Duration,
-}
-
-/// Who asks, and where.
-struct Caller {
-    region: String,
-    access_key_id: String,
 }
 
 struct Kms(Mutex<State>);
@@ -156,7 +151,7 @@ fn exception(status: u16, (name, message): Exception) -> Answer {
 impl Service for Kms {
     fn answer(&self, parts: &Parts, body: &[u8]) -> Answer {
         let mut state = self.0.lock();
-        let caller = match signature::caller(parts, body, &state.principals) {
+        let caller = match signature::caller(SCOPE, parts, body, &state.principals) {
             Ok(caller) => caller,
             Err(refused) => return exception(400, refused),
         };

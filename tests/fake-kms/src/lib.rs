@@ -1,10 +1,11 @@
-//! Key services as the tests of sealift want them: they answer as the real ones do, as far
+//! Key services and buckets as the tests of sealift want them: they answer as the real ones do, as far
 //! as sealift asks, and are in trouble when a test says so.
 //!
 //! ```text
-//!   test ──▶ FakeKms, FakeTransit ──▶ keys, versions, clock, trouble   (in this process, on loopback)
+//!   test ──▶ FakeKms, FakeTransit, FakeS3 ──▶ keys, objects, clock, trouble   (in this process, on loopback)
 //!                    ▲
-//!   sealift ──HTTP───┘  JSON 1.1 (TrentService.*), signed; /v1/transit/…, /v1/auth/token/…
+//!   sealift ──HTTP───┘  JSON 1.1 (TrentService.*), signed; /v1/transit/…, /v1/auth/token/…;
+//!                       /BUCKET/KEY, signed; a queue of events (AmazonSQS.*)
 //! ```
 //!
 //! They are for tests alone: keys are in memory, and whoever reaches them may use them.
@@ -15,11 +16,14 @@
 
 mod aws;
 mod crypto;
+mod s3;
 mod server;
+mod signature;
 mod transit;
 mod trouble;
 
 pub use aws::{FakeKms, OWNER};
+pub use s3::{FakeS3, Put};
 pub use server::Asked;
 pub use transit::FakeTransit;
 pub use trouble::Trouble;

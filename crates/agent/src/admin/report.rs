@@ -2,9 +2,9 @@
 
 use sealift_keys::KeyState;
 use sealift_terms::{
-    BucketName, ChangeKind, Epoch, ForwardName, Identity, KeyAlias, KeyId, ObjectKey, ObjectUid,
-    PeerName, Reason, RecordId, Region, RuleName, SecondKey, SessionFacts, SiteId, SiteName,
-    Status, Timestamp, VersionId,
+    BucketName, ChangeKind, Epoch, ForwardName, Identity, KeyAlias, KeyId, ObjectFacts, ObjectKey,
+    ObjectUid, PeerName, Reason, RecordId, Region, RuleName, SecondKey, SessionFacts, SiteId,
+    SiteName, Status, Timestamp, VersionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -434,6 +434,9 @@ pub struct ObjectRow {
     /// The source has it no more, and that is held until it is said to be meant.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removal_held: bool,
+    /// What its source said of it, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<Box<ObjectFacts>>,
 }
 
 /// How a version rests.

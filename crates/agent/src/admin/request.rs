@@ -117,6 +117,9 @@ pub struct Named {
     /// The version; all of them when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionId>,
+    /// With what its source said of it, which rests sealed. `inspect` alone shows it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub facts: bool,
 }
 
 /// What to try again.
@@ -322,6 +325,7 @@ mod tests {
             bucket: BucketName::new("b").unwrap(),
             key: ObjectKey::new("ä/\n").unwrap(),
             version: None,
+            facts: false,
         };
         let get = Get {
             bucket: named.bucket.clone(),

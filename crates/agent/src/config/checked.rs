@@ -1,11 +1,17 @@
 //! The configuration after it was checked: nothing in here can be refused by its
 //! form any more.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use sealift_forward::{Forward, Target};
 use sealift_identity::{Demands, DnsAgent, Grants, Operators, OwnDemands, TlsPolicy};
-use sealift_keys::{CredentialsFrom, Endpoint, Pace, ProviderKind};
+use sealift_keys::{Pace, ProviderKind};
+use sealift_outside::{CredentialsFrom, Endpoint};
+use sealift_store::S3Settings;
 use sealift_terms::{
     BucketName, Identity, Networks, PartSize, PeerName, Region, RuleName, SiteName,
 };
@@ -51,7 +57,7 @@ pub struct Config {
     /// `[[bucket]]`: what is archived here.
     pub buckets: Vec<Bucket>,
     /// `[[source]]`: what is replicated from here.
-    pub sources: Vec<SourceDirectory>,
+    pub sources: Vec<BucketSource>,
     /// `[[rule]]`.
     pub rules: Vec<Rule>,
     /// `[[grant]]`.
@@ -429,15 +435,44 @@ pub struct NamedKey {
 
 /// `[[source]]`.
 #[derive(Debug, Clone)]
-pub struct SourceDirectory {
-    /// The bucket its files are objects of.
+pub struct BucketSource {
+    /// The bucket its objects are of.
     pub bucket: BucketName,
-    /// The directory.
-    pub directory: PathBuf,
+    /// Where they are.
+    pub from: SourceFrom,
     /// Where it is named, for a later refusal.
     pub place: Place,
     /// How often it is scanned whatever the watch says.
     pub scan_interval: Duration,
+}
+
+/// Where the objects of a source are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceFrom {
+    /// The files of a directory.
+    Directory(PathBuf),
+    /// `[source.s3]`.
+    S3(Box<S3Bucket>),
+}
+
+impl SourceFrom {
+    /// The directory, where it is one.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Directory(directory) => Some(directory),
+            Self::S3(_) => None,
+        }
+    }
+}
+
+/// `[source.s3]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Bucket {
+    /// Where it is, as whom it is asked, and what of it is sent.
+    pub settings: S3Settings,
+    /// The roots that vouch for it, PEM; those of the system without it.
+    pub roots_file: Option<PathBuf>,
 }
 
 /// `[[rule]]`.

@@ -1,8 +1,9 @@
 //! `[keys.transit]` and the like: key services beside the embedded keystore.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
-use sealift_keys::{AwsKmsSettings, ContainerCredentials, CredentialsFrom, Endpoint, Pace};
+use sealift_keys::{AwsKmsSettings, Pace};
+use sealift_outside::{ContainerCredentials, CredentialsFrom, Endpoint};
 use sealift_terms::limits;
 use toml::Spanned;
 
@@ -16,7 +17,7 @@ use super::{
 /// CK_TOKEN_INFO has so much room.
 const TOKEN_LABEL_BYTES_MAX: usize = 32;
 /// The roots of a service that is known by a file of them.
-const ROOTS_REMEDY: &str = "write the roots that vouch for the service into it, PEM";
+pub(super) const ROOTS_REMEDY: &str = "write the roots that vouch for the service into it, PEM";
 
 pub(super) fn key_services(
     c: &mut Checker<'_>,
@@ -87,7 +88,17 @@ fn aws_kms(
         Some(text) => endpoint(c, "keys.aws_kms.endpoint", text)?,
         None => Endpoint::parse(&AwsKmsSettings::usual_endpoint(&aws_region)).ok()?,
     };
-    let credentials = credentials(c, section);
+    let credentials = credentials(
+        c,
+        [
+            "keys.aws_kms",
+            "keys.aws_kms.credentials_file",
+            "keys.aws_kms.credentials_from",
+        ],
+        &section.span(),
+        raw.credentials_file.as_ref(),
+        raw.credentials_from.as_ref(),
+    );
     let setting = "keys.aws_kms.roots_file";
     let roots = raw.roots_file.as_ref();
     let roots_file = roots.map(|file| c.named(setting, file, Wanted::File, ROOTS_REMEDY));
@@ -110,12 +121,17 @@ fn aws_kms(
 }
 
 /// Said, and not guessed: an agent that takes whatever it finds may be somebody else.
-fn credentials(c: &mut Checker<'_>, section: &Spanned<raw::AwsKms>) -> Option<CredentialsFrom> {
-    let raw = section.get_ref();
+pub(super) fn credentials(
+    c: &mut Checker<'_>,
+    [section, file_setting, from_setting]: [&'static str; 3],
+    span: &Range<usize>,
+    file: Option<&Text>,
+    from: Option<&Text>,
+) -> Option<CredentialsFrom> {
     let allowed = "credentials_file, or credentials_from = \"instance\" or \"container\"";
-    match (&raw.credentials_file, &raw.credentials_from) {
+    match (file, from) {
         (Some(file), None) => Some(CredentialsFrom::File(c.named(
-            "keys.aws_kms.credentials_file",
+            file_setting,
             file,
             Wanted::Secret,
             "write aws_access_key_id and aws_secret_access_key into it",
@@ -126,7 +142,7 @@ fn credentials(c: &mut Checker<'_>, section: &Spanned<raw::AwsKms>) -> Option<Cr
             match found {
                 Ok(container) => Some(CredentialsFrom::Container(container)),
                 Err(missing) => c.refuse(
-                    "keys.aws_kms.credentials_from",
+                    from_setting,
                     &from.span(),
                     "\"container\", and no container of ECS or EKS",
                     missing,
@@ -135,15 +151,15 @@ fn credentials(c: &mut Checker<'_>, section: &Spanned<raw::AwsKms>) -> Option<Cr
             }
         }
         (None, Some(from)) => c.refuse(
-            "keys.aws_kms.credentials_from",
+            from_setting,
             &from.span(),
             format!("{:?}", from.get_ref()),
             allowed,
             "write one of them",
         ),
         _ => c.refuse(
-            "keys.aws_kms",
-            &section.span(),
+            section,
+            span,
             "none or two sources of credentials",
             allowed,
             "keep one of them",
@@ -188,7 +204,7 @@ fn transit(c: &mut Checker<'_>, raw: &raw::Transit) -> Option<TransitService> {
     })
 }
 
-fn endpoint(c: &mut Checker<'_>, setting: &str, text: &Text) -> Option<Endpoint> {
+pub(super) fn endpoint(c: &mut Checker<'_>, setting: &str, text: &Text) -> Option<Endpoint> {
     match Endpoint::parse(text.get_ref()) {
         Ok(endpoint) => Some(endpoint),
         Err(allowed) => c.refuse(

@@ -6,6 +6,7 @@
 //!                                   refused)           what refers to what)
 //! ```
 
+mod buckets;
 mod check;
 mod checked;
 mod checker;
@@ -33,9 +34,10 @@ use std::{
 use sealift_terms::limits;
 
 pub use checked::{
-    Acme, AwsKmsService, Bucket, Ca, CertificatesFrom, Challenge, Compression, Config, DialFor,
-    ExternalAccount, IdentityFiles, Issuer, KeyServices, Limits, Listen, Log, LogFormat, Memory,
-    NamedKey, Peer, Pkcs11Token, RootKeySource, Rule, Scrub, Site, SourceDirectory, TransitService,
+    Acme, AwsKmsService, Bucket, BucketSource, Ca, CertificatesFrom, Challenge, Compression,
+    Config, DialFor, ExternalAccount, IdentityFiles, Issuer, KeyServices, Limits, Listen, Log,
+    LogFormat, Memory, NamedKey, Peer, Pkcs11Token, RootKeySource, Rule, S3Bucket, Scrub, Site,
+    SourceFrom, TransitService,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;

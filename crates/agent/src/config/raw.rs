@@ -248,8 +248,26 @@ pub(crate) struct Bucket {
 #[serde(deny_unknown_fields)]
 pub(crate) struct SourceEntry {
     pub(crate) bucket: Text,
-    pub(crate) directory: Text,
+    pub(crate) directory: Option<Text>,
+    pub(crate) s3: Option<Spanned<S3>>,
     pub(crate) scan_interval_secs: Option<Number>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct S3 {
+    pub(crate) endpoint: Option<Text>,
+    pub(crate) region: Text,
+    pub(crate) bucket: Option<Text>,
+    pub(crate) prefix: Option<Text>,
+    pub(crate) path_style: Option<Spanned<bool>>,
+    pub(crate) credentials_file: Option<Text>,
+    pub(crate) credentials_from: Option<Text>,
+    pub(crate) roots_file: Option<Text>,
+    pub(crate) kms_keys: Option<Spanned<Vec<String>>>,
+    pub(crate) webhook_listen: Option<Text>,
+    pub(crate) webhook_token_file: Option<Text>,
+    pub(crate) queue_url: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -196,7 +196,7 @@ impl Template {
 
     fn sending(&self) -> String {
         let mut text =
-            "# What is replicated from here: a directory is the source of one bucket.\n".to_owned();
+            "# What is replicated from here: a directory, or a bucket of an S3 store, is the source of one bucket.\n".to_owned();
         let peers: Vec<_> = self.peers.iter().map(|peer| quote(&peer.name)).collect();
         for (bucket, directory) in &self.sources {
             let _ = writeln!(text, "[[source]]");
@@ -212,6 +212,7 @@ impl Template {
         if self.sources.is_empty() {
             text.push_str(EXAMPLE_SENDING);
         }
+        text.push_str(EXAMPLE_S3);
         text
     }
 
@@ -335,6 +336,26 @@ const EXAMPLE_SENDING: &str = r#"# [[source]]
 # bucket = "photos"
 # prefix = ""
 # peers = ["b1"]
+
+"#;
+
+const EXAMPLE_S3: &str = r#"# A bucket that keeps versions, of AWS or of what speaks its protocol. Changes are found by scans, and at
+# once where the store tells of them: by a queue of SQS, or by posting to a webhook.
+# [[source]]
+# bucket = "documents"
+# scan_interval_secs = 900
+# [source.s3]
+# region = "eu-west-1"
+# endpoint = "https://s3.eu-west-1.amazonaws.com"  # http:// on loopback alone
+# bucket = "documents-of-eu-west"            # its name there; without it the source's
+# prefix = "in/"                             # only keys that begin so; it stays part of them
+# path_style = false                         # the bucket in the host (AWS), or in the path (the rest)
+# credentials_file = "aws-credentials"       # or credentials_from = "instance" or "container"
+# roots_file = "s3-roots.pem"                # those of the system without it
+# kms_keys = ["arn:aws:kms:eu-west-1:111122223333:key/4b1f"]  # objects under other keys are SKIPPED; any without it
+# webhook_listen = "127.0.0.1:7480"
+# webhook_token_file = "webhook-token"       # the bearer token that the store shows
+# queue_url = "https://sqs.eu-west-1.amazonaws.com/111122223333/documents"
 
 "#;
 

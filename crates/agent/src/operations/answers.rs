@@ -25,6 +25,7 @@ pub(super) fn replica(row: &VersionRow, latest: bool) -> ObjectRow {
         stored_at: Some(row.stored_at),
         sealing: None,
         removal_held: false,
+        facts: None,
     }
 }
 
@@ -64,5 +65,6 @@ pub(super) fn sent(transfer: &Transfer, latest: bool) -> ObjectRow {
         stored_at: transfer.receipt.as_ref().map(|receipt| receipt.stored_at),
         sealing: None,
         removal_held: false,
+        facts: None,
     }
 }

@@ -1,10 +1,10 @@
 //! `verify` on the sending side: the source as it is now against what the receipts
 //! say is stored.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
 use sealift_ledger::{KnownKey, Transfer};
-use sealift_store::{DirectorySource, Listed, Scan, Source, StoreError};
+use sealift_store::{Listed, Scan, Source, StoreError};
 use sealift_terms::{
     BucketName, Checksum, ChecksumAlgorithm, ObjectKey, Receipt, Status, VersionId, VersionName,
 };
@@ -18,7 +18,8 @@ use super::{
 use crate::{
     Error,
     admin::{Finding, Verify},
-    config::SourceDirectory,
+    config::BucketSource,
+    sources::open_source,
 };
 
 /// Bytes read of a source at once.
@@ -34,7 +35,7 @@ impl SiteOperations {
         work: &mut Verification<'_>,
     ) -> Result<(), Error> {
         let config = self.site.current();
-        let covered = |source: &&SourceDirectory| {
+        let covered = |source: &&BucketSource| {
             let bucket = verify.bucket.as_ref();
             bucket.is_none_or(|bucket| *bucket == source.bucket)
         };
@@ -47,12 +48,11 @@ impl SiteOperations {
     /// Walks the listing of the source and what is known of it side by side.
     async fn compare_source(
         &self,
-        source: &SourceDirectory,
+        source: &BucketSource,
         verify: &Verify,
         work: &mut Verification<'_>,
     ) -> Result<(), Error> {
-        let clock = Arc::clone(&self.site.world.clock);
-        let opened = DirectorySource::new(&source.directory, clock).map_err(unreadable)?;
+        let opened = open_source(&self.site.world, source)?;
         let mut there = Listing {
             scan: opened.scan(&verify.prefix).await.map_err(unreadable)?,
             page: VecDeque::new(),
@@ -66,7 +66,7 @@ impl SiteOperations {
         let comparison = Comparison {
             operations: self,
             bucket: &source.bucket,
-            source: &opened,
+            source: &*opened,
             deep: verify.deep,
         };
         loop {
@@ -153,7 +153,7 @@ impl KnownKeys {
 struct Comparison<'a> {
     operations: &'a SiteOperations,
     bucket: &'a BucketName,
-    source: &'a DirectorySource,
+    source: &'a dyn Source,
     deep: bool,
 }
 

@@ -3,7 +3,6 @@
 use sealift_archive::Finding;
 use sealift_keys::KeyError;
 use sealift_ledger::{Transfer, VersionKind, VersionRow};
-use sealift_store::{DirectorySource, Source};
 use sealift_terms::{PeerName, Reason, Receipt, SecondKey, Status};
 
 use super::{Live, SiteOperations, Trouble, answers, failing, listing};
@@ -12,6 +11,7 @@ use crate::{
     admin::{Answer, Explanation, Named, ObjectRow},
     config::{Bucket, NamedKey},
     error::with_key,
+    sources::open_source,
 };
 
 /// Transfers of the key that are looked at.
@@ -245,11 +245,8 @@ impl SiteOperations {
         let Some(source) = source else {
             return Ok(false);
         };
-        let clock = self.site.world.clock.clone();
-        let looked = match DirectorySource::new(&source.directory, clock) {
-            Ok(source) => source.look(&named.key).await,
-            Err(error) => Err(error),
-        };
+        let opened = open_source(&self.site.world, source)?;
+        let looked = opened.look(&named.key).await;
         let row = listing::left_out(&named.bucket, name, Reason::SkippedUnreadable);
         let (Some(mut row), false) = (row, named.version.is_some()) else {
             return Ok(false);

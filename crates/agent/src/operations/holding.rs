@@ -1,13 +1,15 @@
 //! Removals that a source task holds: which keys they are of.
 
-use sealift_store::{DirectorySource, Source};
+use std::sync::Arc;
+
+use sealift_store::Source;
 use sealift_terms::{BucketName, ChangeKind, ObjectKey};
 
 use super::SiteOperations;
-use crate::admin::ObjectRow;
+use crate::{admin::ObjectRow, sources::open_source};
 
 /// A source with held removals: what is not in it any more is held.
-pub(super) struct Holding(DirectorySource);
+pub(super) struct Holding(Arc<dyn Source>);
 
 impl SiteOperations {
     /// The source of a bucket, if removals of it are held now. Only a running agent
@@ -19,8 +21,8 @@ impl SiteOperations {
         status.held?;
         let config = self.site.current();
         let source = config.sources.iter().find(|s| s.bucket == *bucket)?;
-        let clock = self.site.world.clock.clone();
-        Some(Holding(DirectorySource::awaited(&source.directory, clock)))
+        let opened = open_source(&self.site.world, source);
+        opened.ok().map(Holding)
     }
 }
 

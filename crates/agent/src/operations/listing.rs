@@ -163,7 +163,9 @@ impl SiteOperations {
                 let wanted = named.version.as_ref();
                 if wanted.is_none_or(|version| *version == row.name.version) {
                     shown += 1;
-                    answer.row(&self.rests(&row, seen == 1).await?).await?;
+                    answer
+                        .row(&self.rests(&row, seen == 1, named.facts).await?)
+                        .await?;
                 }
             }
         }
@@ -178,7 +180,7 @@ impl SiteOperations {
         }
     }
 
-    async fn rests(&self, row: &VersionRow, latest: bool) -> Result<ObjectRow, Error> {
+    async fn rests(&self, row: &VersionRow, latest: bool, facts: bool) -> Result<ObjectRow, Error> {
         let record = self.key_record(row.record).await?;
         let second = match row.second_record {
             None => None,
@@ -186,6 +188,7 @@ impl SiteOperations {
         };
         Ok(ObjectRow {
             sealing: Some(answers::sealing(row, &record, second)),
+            facts: facts.then(|| Box::new(row.facts.clone())),
             ..answers::replica(row, latest)
         })
     }
@@ -242,6 +245,7 @@ pub(super) fn uncovered(bucket: &BucketName, known: &KnownKey) -> ObjectRow {
         stored_at: None,
         sealing: None,
         removal_held: false,
+        facts: None,
     }
 }
 
@@ -264,6 +268,7 @@ pub(super) fn left_out(bucket: &BucketName, name: &str, reason: Reason) -> Optio
         stored_at: None,
         sealing: None,
         removal_held: false,
+        facts: None,
     })
 }
 

@@ -55,6 +55,8 @@ impl SiteOperations {
         match request {
             Request::Status | Request::Certs => vec![(Look, Subject::Site)],
             Request::Ls(ls) => vec![(Look, Subject::Bucket(ls.bucket.clone()))],
+            // What rests sealed is shown to who may open it.
+            Request::Inspect(named) if named.facts => vec![(Open, bucket(&named.bucket))],
             Request::Inspect(named) | Request::Explain(named) => {
                 vec![(Look, bucket(&named.bucket))]
             }

@@ -455,6 +455,7 @@ async fn inspect_shows_where_and_under_which_key_versions_rest() {
             bucket,
             key,
             version,
+            facts: false,
         })
     };
     let (rows, end) = asked.rows::<ObjectRow>(named("k")).await;
@@ -547,6 +548,7 @@ async fn the_sending_side_lists_and_explains_every_status() {
             bucket,
             key,
             version,
+            facts: false,
         });
         let (rows, end) = asked.rows::<Explanation>(request).await;
         end.unwrap();
@@ -762,6 +764,7 @@ async fn what_rests_in_two_layers_is_shown_with_both_keys() {
         bucket,
         key,
         version,
+        facts: false,
     };
     let (rows, _) = asked
         .rows::<ObjectRow>(Request::Inspect(named.clone()))

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     CheckLine, Error,
-    config::{Bucket, Config, Peer, Rule, SourceDirectory},
+    config::{Bucket, BucketSource, Config, Peer, Rule},
 };
 
 /// Something that differs.
@@ -156,14 +156,14 @@ fn limits(config: &Config) -> impl PartialEq {
 }
 
 fn sources(config: &Config) -> impl PartialEq {
-    let of = |source: &SourceDirectory| {
-        let SourceDirectory {
+    let of = |source: &BucketSource| {
+        let BucketSource {
             bucket,
-            directory,
+            from,
             scan_interval,
             ..
         } = source.clone();
-        (bucket, directory, scan_interval)
+        (bucket, from, scan_interval)
     };
     config.sources.iter().map(of).collect::<Vec<_>>()
 }

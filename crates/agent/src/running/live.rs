@@ -169,7 +169,8 @@ impl Live for Running {
             None => check_offline(&config, world).await,
         };
         for source in &config.sources {
-            if !self.confined.covers(&source.directory) {
+            let directory = source.from.directory();
+            if directory.is_some_and(|directory| !self.confined.covers(directory)) {
                 let check = format!("{SOURCE}{}", source.bucket);
                 lines.retain(|line| line.check != check);
                 let why = "the running agent may not look there: `sealift check --offline` does";

@@ -12,7 +12,7 @@ use sealift_receiver::Door;
 use sealift_sender::{
     Orders, PeerSender, Rule, Rules, Settings, SourceHandle, SourceSettings, SourceTask, WorkSignal,
 };
-use sealift_store::{DirectorySource, Source};
+use sealift_store::Source;
 use sealift_terms::{AuditKind, BucketName};
 use sealift_tunnel::{Dialer, Listener, OnInterface, OnRefused, TcpTransport, Transport};
 use sealift_wire::Role;
@@ -29,11 +29,12 @@ use crate::{
     bundles::{own_bundle, remember_files},
     certifying::get_first,
     check_offline,
-    config::{Config, Override},
+    config::{BucketSource, Config, Override},
     load_credentials,
     offline::{KEY_BACKUP, is_source},
     operations::SiteOperations,
     site::Site,
+    sources::open_source,
     watch_signals,
 };
 
@@ -146,7 +147,7 @@ async fn start(
     let issuer = issuing::listen(&config).await?;
     let work = WorkSignal::new();
     let (rules, rules_in_force) = watch::channel(Arc::new(rules_of(&config)));
-    let sources = open_sources(&config, &site);
+    let sources = open_sources(&config, &site)?;
     let (stop, stopping) = watch::channel(false);
     let changes = Changes {
         rules: rules_in_force,
@@ -336,10 +337,10 @@ pub(super) fn rules_of(config: &Config) -> Rules {
 type Sources = BTreeMap<BucketName, Arc<dyn Source>>;
 
 /// A source that is away now holds up its own bucket and nothing else.
-fn open_sources(config: &Config, site: &Site) -> Sources {
-    let opened = |source: &crate::config::SourceDirectory| {
-        let opened = DirectorySource::awaited(&source.directory, site.world.clock.clone());
-        (source.bucket.clone(), Arc::new(opened) as Arc<dyn Source>)
+fn open_sources(config: &Config, site: &Site) -> Result<Sources, Error> {
+    let opened = |source: &BucketSource| {
+        let opened = open_source(&site.world, source)?;
+        Ok((source.bucket.clone(), opened))
     };
     config.sources.iter().map(opened).collect()
 }

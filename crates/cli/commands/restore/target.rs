@@ -212,6 +212,7 @@ mod tests {
             stored_at: None,
             sealing: None,
             removal_held: false,
+            facts: None,
         }
     }
 

@@ -3,12 +3,10 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use hyper::Response;
+use sealift_outside::{HttpError, told};
 use serde_json::Value;
 
-use crate::{
-    EncryptionContext, KeyError, KeyState,
-    https::{HttpError, told},
-};
+use crate::{EncryptionContext, KeyError, KeyState};
 
 /// The answer as JSON, or the error that its exception is.
 pub(super) fn of(

@@ -1,10 +1,11 @@
 //! A key as `DescribeKey` tells it.
 
+use sealift_outside::told;
 use sealift_terms::{KeyAlias, KeyId, Region, Timestamp};
 use serde_json::Value;
 
 use super::{UNVERSIONED, answers::text, missing};
-use crate::{KeyDescription, KeyError, KeyState, KeyVersion, ProviderKind, https::told};
+use crate::{KeyDescription, KeyError, KeyState, KeyVersion, ProviderKind};
 
 pub(super) fn description(
     key: &str,

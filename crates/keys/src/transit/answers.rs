@@ -2,13 +2,11 @@
 
 use bytes::Bytes;
 use hyper::Response;
+use sealift_outside::{HttpError, told};
 use sealift_terms::{KeyId, Region, Timestamp};
 use serde_json::Value;
 
-use crate::{
-    EncryptionContext, KeyDescription, KeyError, KeyState, KeyVersion, ProviderKind,
-    https::{HttpError, told},
-};
+use crate::{EncryptionContext, KeyDescription, KeyError, KeyState, KeyVersion, ProviderKind};
 
 /// The one type of key whose wraps are AES-256-GCM with associated data.
 const KEY_TYPE: &str = "aes256-gcm96";

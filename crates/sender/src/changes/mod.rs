@@ -25,6 +25,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(10);
 const SCAN_GAP: Duration = Duration::from_secs(1);
 /// Hints taken at once.
 const HINTS_TAKEN_MAX: usize = 1000;
+/// Keys that a source looks at together.
+const LOOKED_AT_TOGETHER_MAX: usize = 64;
 /// Vanished keys held in memory by one scan; more need a second one.
 const VANISHED_HELD_MAX: usize = 10_000;
 /// How long the first scan waits for the watch to stand.
@@ -196,29 +198,43 @@ impl SourceTask {
 
     /// Looks at keys that were hinted at: they have settled.
     async fn look_at(&mut self, keys: BTreeSet<ObjectKey>) -> Result<(), SenderError> {
-        for key in keys {
-            let known = self
-                .recorder
-                .journal
-                .known(&self.recorder.bucket, &key)
-                .await?;
-            match self.recorder.look(&key).await {
-                Ok(Some(listed)) => {
-                    let is_known = known.as_ref().is_some_and(|known| {
-                        !known.deleted && version::is_version_of(&known.version, &listed.version)
-                    });
-                    if !is_known {
-                        self.put(listed, known.as_ref()).await?;
-                    }
-                }
-                Ok(None) if known.is_some_and(|known| !known.deleted) => self.leaves(key),
-                Ok(None) => {}
-                // It is there and may not be looked at: no reason to keep the others waiting.
-                Err(SenderError::Source(StoreError::SourceDenied { .. })) => {}
-                Err(error) => return Err(error),
+        let keys: Vec<_> = keys.into_iter().collect();
+        for keys in keys.chunks(LOOKED_AT_TOGETHER_MAX) {
+            let looked = self.recorder.source.look_at_all(keys).await;
+            for (key, looked) in keys.iter().zip(looked) {
+                self.looked_at(key, looked).await?;
             }
         }
         self.recorder.flush().await
+    }
+
+    async fn looked_at(
+        &mut self,
+        key: &ObjectKey,
+        looked: Result<Option<Listed>, StoreError>,
+    ) -> Result<(), SenderError> {
+        let (journal, bucket) = (&self.recorder.journal, &self.recorder.bucket);
+        let known = journal.known(bucket, key).await?;
+        match looked {
+            Ok(Some(listed)) => {
+                let is_known = known.as_ref().is_some_and(|known| {
+                    !known.deleted && version::is_version_of(&known.version, &listed.version)
+                });
+                if !is_known {
+                    self.put(listed, known.as_ref()).await?;
+                }
+            }
+            // What is no object counts as not there.
+            Ok(None) | Err(StoreError::SourceUnsupported { .. }) => {
+                if known.is_some_and(|known| !known.deleted) {
+                    self.leaves(key.clone());
+                }
+            }
+            // It is there and may not be looked at: no reason to keep the others waiting.
+            Err(StoreError::SourceDenied { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     async fn put(&mut self, listed: Listed, known: Option<&KnownKey>) -> Result<(), SenderError> {

@@ -79,7 +79,10 @@ impl Recorder {
             return Ok(false);
         }
         let order = self.orders.next();
-        let version = version::delete_marker(&order).map_err(StoreError::from)?;
+        let version = match self.source.delete_marker(key).await? {
+            Some(own) if !self.was_sent(key, &own).await? => own,
+            _ => version::delete_marker(&order).map_err(StoreError::from)?,
+        };
         let source_region = Some(self.orders.region().clone());
         let facts = ObjectFacts {
             source_region,

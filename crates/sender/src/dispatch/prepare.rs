@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use sealift_ledger::Transfer;
 use sealift_store::{Source, StoreError};
 use sealift_terms::{
-    BucketName, ChangeKind, Checksum, PartSize, Reason, VersionName,
+    BucketName, ChangeKind, Checksum, ObjectFacts, PartSize, Reason, VersionName,
     limits::{self, INLINE_OBJECT_BYTES_MAX},
 };
 use sealift_wire::{HowToOffer, Offer, Refusal, checksum::crc64};
@@ -81,7 +81,12 @@ pub(super) async fn prepare(
 ) -> Result<Prepared, (Transfer, Refusal)> {
     let mut how = how(&transfer);
     match content(&transfer, how, sources, part_size, room).await {
-        Ok((content, checksum, permit)) => {
+        Ok(Ready {
+            content,
+            checksum,
+            facts,
+            permit,
+        }) => {
             let (size, cut) = (transfer.change.facts.size, cut());
             // One that takes longer than a part should is not put behind its offer: what
             // came of it is kept when its link is lost.
@@ -94,8 +99,15 @@ pub(super) async fn prepare(
                 false => cut,
             };
             let part_size = PartSize::fitting(size, wanted).unwrap_or(PartSize::MAX);
+            let mut change = transfer.change.clone();
+            if let Some(facts) = facts {
+                change.facts = ObjectFacts {
+                    source_region: change.facts.source_region,
+                    ..*facts
+                };
+            }
             let offer = Offer {
-                change: transfer.change.clone(),
+                change,
                 part_size,
                 checksum,
             };
@@ -126,7 +138,25 @@ fn how(transfer: &Transfer) -> HowToOffer {
     }
 }
 
-type Ready = (Content, Option<Checksum>, Option<OwnedSemaphorePermit>);
+/// What is to be sent, and what the source says of it where a listing does not tell all.
+struct Ready {
+    content: Content,
+    checksum: Option<Checksum>,
+    facts: Option<Box<ObjectFacts>>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Ready {
+    /// Nothing was opened or read.
+    fn without(content: Content) -> Self {
+        Self {
+            content,
+            checksum: None,
+            facts: None,
+            permit: None,
+        }
+    }
+}
 
 async fn content(
     transfer: &Transfer,
@@ -140,7 +170,7 @@ async fn content(
         Err(Unread::Source(error)) => match Gone::of(&error) {
             // The receipt of an earlier try may have been lost, or the peer have lost
             // its place: it says whether it has it all the same.
-            Some(gone) if how == HowToOffer::AskFirst => Ok((Content::Gone(gone), None, None)),
+            Some(gone) if how == HowToOffer::AskFirst => Ok(Ready::without(Content::Gone(gone))),
             _ => Err(refusal(&error)),
         },
         Err(Unread::Refused(refusal)) => Err(refusal),
@@ -173,7 +203,7 @@ async fn read(
     } = &transfer.change.name;
     let size = transfer.change.facts.size;
     if transfer.change.kind != ChangeKind::Put {
-        return Ok((Content::Nothing, None, None));
+        return Ok(Ready::without(Content::Nothing));
     }
     if size > limits::OBJECT_BYTES_MAX {
         let evidence = format!("{size} bytes");
@@ -189,7 +219,13 @@ async fn read(
     if is_large(transfer, part_size) {
         let permit = room.large.clone().acquire_owned().await.ok();
         let object = source.open(key, &own).await?;
-        return Ok((Content::Large(object), None, permit));
+        same_size(size, object.facts().size)?;
+        return Ok(Ready {
+            checksum: object.checksum(),
+            facts: Some(Box::new(object.facts().clone())),
+            content: Content::Large(object),
+            permit,
+        });
     }
     // Small enough for 32 bits, and at least one so that the empty are bounded too.
     let bytes = u32::try_from(size).unwrap_or(u32::MAX).max(1);
@@ -200,9 +236,29 @@ async fn read(
         .await
         .ok();
     let size = usize::try_from(size).unwrap_or_default();
-    let bytes = source.read_whole(key, &own, size).await?;
-    let checksum = Checksum::crc64nvme(crc64(&bytes));
-    Ok((Content::Small(bytes), Some(checksum), permit))
+    let whole = source.read_whole(key, &own, size).await?;
+    let checksum = Checksum::crc64nvme(crc64(&whole.bytes));
+    if let Some(told) = whole.checksum.filter(|told| *told != checksum) {
+        let evidence = format!("the source says {told}, what it gave has {checksum}");
+        let refusal = Refusal::new(Reason::ChecksumMismatch, evidence);
+        return Err(Unread::Refused(refusal));
+    }
+    Ok(Ready {
+        content: Content::Small(whole.bytes),
+        checksum: Some(checksum),
+        facts: whole.facts,
+        permit,
+    })
+}
+
+/// One version has one size: what the journal has of it is of the bytes that come.
+fn same_size(recorded: u64, there: u64) -> Result<(), StoreError> {
+    match recorded == there {
+        true => Ok(()),
+        false => Err(StoreError::SourceChanged {
+            evidence: format!("{recorded} bytes were listed, {there} are there"),
+        }),
+    }
 }
 
 /// A failure of the source as the reason why nothing is sent.

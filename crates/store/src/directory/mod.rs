@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use sealift_terms::{Clock, ObjectKey, VersionId};
 use tokio::sync::mpsc;
 
-use crate::{Hint, Listed, Page, Scan, Source, SourceObject, StoreError, Watch};
+use crate::{Hint, Listed, Page, Scan, Source, SourceObject, StoreError, Watch, Whole};
 use object::{DirectoryObject, TooYoung};
 use readers::{HeldRoot, Readers};
 use root::Root;
@@ -107,14 +107,14 @@ impl Source for DirectorySource {
         key: &ObjectKey,
         version: &VersionId,
         size: usize,
-    ) -> Result<Vec<u8>, StoreError> {
+    ) -> Result<Whole, StoreError> {
         loop {
             let (root, key, version) = (self.root.clone(), key.clone(), version.clone());
             let read = move |held: &mut HeldRoot| {
                 DirectoryObject::read_whole(&root, held, &key, &version, size)
             };
             match self.readers.run(read).await? {
-                Ok(bytes) => return Ok(bytes),
+                Ok(bytes) => return Ok(Whole::plain(bytes)),
                 // Not on one of the few threads.
                 Err(TooYoung(wait)) => tokio::time::sleep(wait).await,
             }

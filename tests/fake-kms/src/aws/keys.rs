@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::{ACCOUNT, Caller, Exception, State};
-use crate::crypto;
+use crate::{crypto, signature::hex};
 
 /// What a key is made of: multi-region keys share it.
 #[derive(Debug)]
@@ -111,10 +111,6 @@ impl Key {
 
 pub(super) fn text<'a>(body: &'a Value, member: &str) -> &'a str {
     body.get(member).and_then(Value::as_str).unwrap_or_default()
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl State {

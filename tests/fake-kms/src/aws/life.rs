@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::{
     Caller, Exception, State,
-    keys::{Grant, Key, KeyState, Material, Regions, hex, text},
+    keys::{Grant, Key, KeyState, Material, Regions, text},
 };
-use crate::crypto;
+use crate::{crypto, signature::hex};
 
 const DAY: u64 = 86_400;
 /// Rotations on demand of one key.

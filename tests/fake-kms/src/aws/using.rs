@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::{
     Caller, Exception, State,
-    keys::{Key, hex, text},
+    keys::{Key, text},
 };
-use crate::crypto;
+use crate::{crypto, signature::hex};
 
 const MATERIAL_ID_BYTES: usize = 32;
 const PLAINTEXT_BYTES_MAX: usize = 4096;

@@ -11,16 +11,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Request};
 use parking_lot::Mutex;
-use sealift_host::read_secret_file;
+use sealift_host::{SecretFileError, read_secret_file};
 use sealift_terms::{Clock, Timestamp, limits::KEY_SERVICE_TOKEN_BYTES_MAX};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::unavailable;
-use crate::{
-    KeyError,
-    https::{Endpoint, HttpClient, HttpError},
-};
+use crate::https::{Bounds, Endpoint, HttpClient, HttpError};
 
 /// The service on every EC2 machine that tells it who it is.
 const INSTANCE: &str = "http://169.254.169.254";
@@ -30,6 +26,18 @@ const CONTAINER: &str = "http://169.254.170.2";
 const RENEWED_BEFORE: Duration = Duration::from_secs(300);
 /// A role's name, as the instance tells it.
 const ROLE_BYTES_MAX: usize = 128;
+
+/// Why there are no credentials.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// Their file cannot be read, or others can.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+    /// Who gives them does not, or their file has none.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
 
 /// Whose credentials sign what is asked of AWS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +110,7 @@ impl ContainerCredentials {
 pub struct AwsCredentials {
     pub(super) access_key_id: String,
     pub(super) secret_key: Zeroizing<String>,
-    pub(super) session_token: Option<Zeroizing<String>>,
+    session_token: Option<Zeroizing<String>>,
     ends: Option<Timestamp>,
 }
 
@@ -122,6 +130,12 @@ impl AwsCredentials {
             session_token: session_token.map(|token| Zeroizing::new(token.to_owned())),
             ends: None,
         }
+    }
+
+    /// What goes into `x-amz-security-token`, where they are of a session.
+    #[must_use]
+    pub fn session_token(&self) -> Option<&str> {
+        self.session_token.as_ref().map(|token| token.as_str())
     }
 
     /// Reads the section `[default]` of a file as the AWS tools keep one.
@@ -155,7 +169,8 @@ struct Given {
 }
 
 /// Gets credentials, and keeps those that end until they nearly do.
-pub(super) struct Keychain {
+#[derive(Debug)]
+pub struct Keychain {
     from: CredentialsFrom,
     clock: Arc<dyn Clock>,
     http: Option<HttpClient>,
@@ -163,7 +178,9 @@ pub(super) struct Keychain {
 }
 
 impl Keychain {
-    pub(super) fn new(from: CredentialsFrom, clock: Arc<dyn Clock>) -> Self {
+    /// A keychain that has none yet.
+    #[must_use]
+    pub fn new(from: CredentialsFrom, clock: Arc<dyn Clock>) -> Self {
         let endpoint = match &from {
             CredentialsFrom::File(_) => None,
             CredentialsFrom::Instance => Endpoint::of_credentials(INSTANCE).ok(),
@@ -172,22 +189,26 @@ impl Keychain {
         Self {
             from,
             clock,
-            http: endpoint.map(|endpoint| HttpClient::new(endpoint, None)),
+            http: endpoint.map(|endpoint| HttpClient::new(endpoint, None, Bounds::USUAL)),
             kept: Mutex::default(),
         }
     }
 
     /// Those that were kept are not taken again: AWS refuses them.
-    pub(super) fn doubt(&self) {
+    pub fn doubt(&self) {
         *self.kept.lock() = None;
     }
 
-    pub(super) async fn credentials(&self, key: &str) -> Result<AwsCredentials, KeyError> {
+    /// Those that sign the next request.
+    ///
+    /// # Errors
+    /// [`CredentialsError`] when there are none.
+    pub async fn credentials(&self) -> Result<AwsCredentials, CredentialsError> {
         if let CredentialsFrom::File(path) = &self.from {
             let text = read_secret_file(path, KEY_SERVICE_TOKEN_BYTES_MAX)?;
             let read = str::from_utf8(&text).ok().and_then(AwsCredentials::parse);
             let what = "the credentials file has no [default] with aws_access_key_id and aws_secret_access_key";
-            return read.ok_or_else(|| unavailable(key, HttpError::Shape { what }));
+            return read.ok_or_else(|| HttpError::Shape { what }.into());
         }
         let until = self.clock.now().plus(RENEWED_BEFORE);
         let kept = self.kept.lock().clone();
@@ -200,7 +221,7 @@ impl Keychain {
             CredentialsFrom::Container(container) => self.of_container(container).await,
             _ => self.of_instance().await,
         };
-        let given = given.map_err(|error| unavailable(key, error))?;
+        let given = given?;
         *self.kept.lock() = Some(given.clone());
         Ok(given)
     }

@@ -6,18 +6,34 @@ use std::collections::BTreeMap;
 use hyper::http::request::Parts;
 use ring::{digest, hmac};
 
-use super::{Caller, Exception, keys::hex};
+/// An exception, and what it says.
+pub(crate) type Exception = (&'static str, String);
+
+/// Who asks, and where.
+pub(crate) struct Caller {
+    pub(crate) region: String,
+    pub(crate) access_key_id: String,
+}
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// Headers that have to be signed.
-const NEEDED: [&str; 3] = ["host", "x-amz-date", "x-amz-target"];
+
+/// A service, and the headers that have to be signed for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope {
+    pub(crate) service: &'static str,
+    pub(crate) needed: [&'static str; 3],
+}
+
+/// Services with a JSON protocol.
+pub(crate) const JSON: [&str; 3] = ["host", "x-amz-date", "x-amz-target"];
 
 fn refused(told: &str) -> Exception {
     ("InvalidSignatureException", told.to_owned())
 }
 
 /// Who signed a request, and for which region.
-pub(super) fn caller(
+pub(crate) fn caller(
+    scope_wanted: Scope,
     parts: &Parts,
     body: &[u8],
     principals: &BTreeMap<String, String>,
@@ -54,17 +70,18 @@ pub(super) fn caller(
         }
     };
     let (id, scope) = credential.split_once('/').ok_or_else(missing)?;
-    let [day, region, "kms", "aws4_request"] = scope.split('/').collect::<Vec<_>>()[..] else {
-        return Err(refused(
-            "Credential should be scoped to correct service: 'kms'.",
-        ));
+    let service = scope_wanted.service;
+    let (day, region) = match scope.split('/').collect::<Vec<_>>()[..] {
+        [day, region, found, "aws4_request"] if found == service => (day, region),
+        _ => return Err(refused("Credential should be scoped to correct service.")),
     };
     let unknown = || {
         let told = "The security token included in the request is invalid.";
         ("UnrecognizedClientException", told.to_owned())
     };
     let secret = principals.get(id).ok_or_else(unknown)?;
-    if !NEEDED
+    if !scope_wanted
+        .needed
         .iter()
         .all(|needed| names.split(';').any(|name| name == *needed))
     {
@@ -88,7 +105,7 @@ pub(super) fn caller(
         sha256(canonical.as_bytes())
     );
     let mut key = format!("AWS4{secret}").into_bytes();
-    for part in [day, region, "kms", "aws4_request", &to_sign] {
+    for part in [day, region, service, "aws4_request", &to_sign] {
         let signing = hmac::Key::new(hmac::HMAC_SHA256, &key);
         key = hmac::sign(&signing, part.as_bytes()).as_ref().to_vec();
     }
@@ -103,6 +120,10 @@ pub(super) fn caller(
     }
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -9,19 +9,29 @@ use super::AwsCredentials;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// What is signed. The query is empty in every call that we make.
-pub(super) struct Signed<'a> {
-    pub(super) method: &'a str,
-    pub(super) path: &'a str,
+/// What is signed.
+#[derive(Debug, Clone, Copy)]
+pub struct Signed<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The path, percent-encoded as it is sent.
+    pub path: &'a str,
+    /// The query as it is sent: names and values percent-encoded, sorted by name, each
+    /// with its `=`.
+    pub query: &'a str,
     /// Names in lower case. Every header here is signed.
-    pub(super) headers: &'a BTreeMap<&'static str, String>,
-    pub(super) body: &'a [u8],
-    pub(super) region: &'a str,
-    pub(super) service: &'a str,
+    pub headers: &'a BTreeMap<&'static str, String>,
+    /// The body.
+    pub body: &'a [u8],
+    /// The region of the service.
+    pub region: &'a str,
+    /// The service, as in `kms`.
+    pub service: &'a str,
 }
 
 /// The moment as `x-amz-date` wants it: `20150830T123600Z`.
-pub(super) fn date(now: Timestamp) -> String {
+#[must_use]
+pub fn date(now: Timestamp) -> String {
     let text = now.to_string();
     let whole = text.split('.').next().unwrap_or_default();
     let digits: String = whole
@@ -32,7 +42,8 @@ pub(super) fn date(now: Timestamp) -> String {
 }
 
 /// The `authorization` header.
-pub(super) fn signed(what: &Signed<'_>, credentials: &AwsCredentials, now: Timestamp) -> String {
+#[must_use]
+pub fn signed(what: &Signed<'_>, credentials: &AwsCredentials, now: Timestamp) -> String {
     let date = date(now);
     let day = date.get(..8).unwrap_or_default();
     let scope = format!("{day}/{}/{}/aws4_request", what.region, what.service);
@@ -44,9 +55,10 @@ pub(super) fn signed(what: &Signed<'_>, credentials: &AwsCredentials, now: Times
         .map(|(name, value)| format!("{name}:{}\n", value.trim()))
         .collect();
     let canonical = format!(
-        "{}\n{}\n\n{headers}\n{names}\n{}",
+        "{}\n{}\n{}\n{headers}\n{names}\n{}",
         what.method,
         what.path,
+        what.query,
         sha256(what.body)
     );
     let to_sign = format!(
@@ -68,6 +80,7 @@ pub(super) fn signed(what: &Signed<'_>, credentials: &AwsCredentials, now: Times
     )
 }
 
+/// A digest in hex, as signatures and `x-amz-content-sha256` have it.
 fn sha256(bytes: &[u8]) -> String {
     hex::encode(digest::digest(&digest::SHA256, bytes))
 }
@@ -76,7 +89,7 @@ fn sha256(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// `get-vanilla` and `post-vanilla` of AWS's own test suite for Signature Version 4.
+    /// `get-vanilla`, `get-vanilla-query-order-key-case` and `post-vanilla` of AWS's own test suite for Signature Version 4.
     #[test]
     fn the_signatures_of_the_published_suite_come_out() {
         let credentials = AwsCredentials::new(
@@ -90,19 +103,27 @@ mod tests {
             ("host", "example.amazonaws.com".to_owned()),
             ("x-amz-date", date(now)),
         ]);
-        for (method, signature) in [
+        for (method, query, signature) in [
             (
                 "GET",
+                "",
                 "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31",
             ),
             (
+                "GET",
+                "Param1=value1&Param2=value2",
+                "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
+            ),
+            (
                 "POST",
+                "",
                 "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b",
             ),
         ] {
             let what = Signed {
                 method,
                 path: "/",
+                query,
                 headers: &headers,
                 body: b"",
                 region: "us-east-1",

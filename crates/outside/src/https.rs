@@ -1,4 +1,4 @@
-//! HTTP to a key service: TLS 1.3 under given roots, in the clear on loopback alone,
+//! HTTP to a service outside: TLS 1.3 under given roots, in the clear on loopback alone,
 //! bounded in time and bytes.
 
 use std::{fmt, io, sync::Arc, time::Duration};
@@ -7,8 +7,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Request, Response,
+    body::Incoming,
     client::conn::http1::{self, SendRequest},
     header::{HOST, HeaderValue},
+    http::response::Parts,
 };
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -29,40 +31,92 @@ use tokio_rustls::{
 /// An answer without more than this is told; what is longer is cut.
 const TOLD_BYTES_MAX: usize = 512;
 
-/// Why a key service gave no answer that can be used.
+/// What a service may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// From connecting to the end of an answer; of one that is taken piece by piece, to its
+    /// head and for each piece.
+    pub time: Duration,
+    /// Bytes of an answer that is taken whole.
+    pub answer_bytes: usize,
+    /// Connections that are kept for the next call.
+    pub idle: usize,
+}
+
+impl Bounds {
+    /// Of key services.
+    pub const USUAL: Self = Self {
+        time: KEY_SERVICE_TIME_MAX,
+        answer_bytes: KEY_SERVICE_ANSWER_BYTES_MAX,
+        idle: KEY_SERVICE_CONNECTIONS_IDLE_MAX,
+    };
+}
+
+/// Why a service gave no answer that can be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum HttpError {
+#[non_exhaustive]
+pub enum HttpError {
+    /// There is no connection.
     #[error("cannot connect to {address}")]
     Connect {
+        /// Where.
         address: String,
+        /// What the operating system said.
         #[source]
         source: io::Error,
     },
+    /// It is not who it should be, or speaks no TLS that we do.
     #[error("the TLS handshake with {address} failed")]
     Handshake {
+        /// Where.
         address: String,
+        /// What was wrong.
         #[source]
         source: io::Error,
     },
+    /// It would be asked in the clear over a network.
     #[error("{address} is not loopback, and it is to be asked in the clear")]
-    InTheClear { address: String },
+    InTheClear {
+        /// Where.
+        address: String,
+    },
+    /// The connection was lost, or it does not speak HTTP.
     #[error("HTTP with {address} failed")]
     Http {
+        /// Where.
         address: String,
+        /// What went wrong.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    #[error("{address} did not answer within {} s", KEY_SERVICE_TIME_MAX.as_secs())]
-    Late { address: String },
+    /// It takes too long.
+    #[error("{address} did not answer within {} s", time.as_secs())]
+    Late {
+        /// Where.
+        address: String,
+        /// What it may take.
+        time: Duration,
+    },
+    /// It answered with an error.
     #[error("it answered {status}: {told}")]
-    Answered { status: u16, told: String },
+    Answered {
+        /// The HTTP status.
+        status: u16,
+        /// What it said, in one bounded line.
+        told: String,
+    },
+    /// It answered something that was not asked for.
     #[error("its answer has another shape: {what}")]
-    Shape { what: &'static str },
+    Shape {
+        /// What is wrong with it.
+        what: &'static str,
+    },
 }
 
 impl HttpError {
     /// An answer that nothing more is known of.
-    pub(crate) fn answered(status: u16, body: &[u8]) -> Self {
+    #[must_use]
+    pub fn answered(status: u16, body: &[u8]) -> Self {
         Self::Answered {
             status,
             told: told(body),
@@ -71,7 +125,8 @@ impl HttpError {
 }
 
 /// Text of a service that is told to a person: bounded and of one line.
-pub(crate) fn told(body: &[u8]) -> String {
+#[must_use]
+pub fn told(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body.get(..TOLD_BYTES_MAX).unwrap_or(body));
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -128,6 +183,25 @@ impl Endpoint {
         })
     }
 
+    /// The same service by a name below its own: a bucket that has its own host.
+    ///
+    /// # Errors
+    /// What is allowed.
+    pub fn below(&self, label: &str) -> Result<Self, &'static str> {
+        const ALLOWED: &str = "a service that is known by a DNS name";
+        let is_address =
+            self.host.starts_with('[') || self.host.parse::<std::net::Ipv4Addr>().is_ok();
+        let of = |text: &str| format!("{label}.{text}");
+        match is_address {
+            true => Err(ALLOWED),
+            false => Ok(Self {
+                host: of(&self.host),
+                authority: of(&self.authority),
+                ..self.clone()
+            }),
+        }
+    }
+
     /// Where AWS tells a machine or a container who it is: in the clear, on addresses that
     /// the machine's own hypervisor or host answers and no network carries.
     pub(crate) fn of_credentials(url: &str) -> Result<Self, &'static str> {
@@ -146,7 +220,8 @@ impl Endpoint {
     }
 
     /// Host and port as in its URL.
-    pub(crate) fn authority(&self) -> &str {
+    #[must_use]
+    pub fn authority(&self) -> &str {
         &self.authority
     }
 
@@ -173,10 +248,14 @@ fn bare(host: &str) -> &str {
 }
 
 /// A client of one service. Connections are used again while the service keeps them.
-pub(crate) struct HttpClient {
+#[derive(Clone)]
+pub struct HttpClient(Arc<Shared>);
+
+struct Shared {
     endpoint: Endpoint,
     /// Whom to trust; nothing where it is asked in the clear.
     tls: Option<Arc<ClientConfig>>,
+    bounds: Bounds,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
     /// What the last handshake gave.
     negotiated: Mutex<Option<String>>,
@@ -184,75 +263,169 @@ pub(crate) struct HttpClient {
 
 impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HttpClient({})", self.endpoint)
+        write!(f, "HttpClient({})", self.0.endpoint)
+    }
+}
+
+/// An answer whose head came; its body is still to be taken.
+pub struct Answer {
+    /// Status and headers.
+    pub head: Parts,
+    body: Incoming,
+    /// The connection, which is kept when the body was taken to its end.
+    sender: Option<SendRequest<Full<Bytes>>>,
+    of: Arc<Shared>,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Answer({}, {})", self.of.endpoint, self.head.status)
+    }
+}
+
+impl Answer {
+    /// The next bytes of the body; none at its end.
+    ///
+    /// # Errors
+    /// [`HttpError::Http`] when the connection is lost before its end, [`HttpError::Late`].
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, HttpError> {
+        loop {
+            let frame = timeout(self.of.bounds.time, self.body.frame()).await;
+            match frame.map_err(|_| self.of.late())? {
+                None => {
+                    self.of.keep(self.sender.take());
+                    return Ok(None);
+                }
+                Some(Err(error)) => return Err(self.of.http(error)),
+                // Trailers say nothing that is asked for.
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+        }
+    }
+
+    /// All of it, if it is no longer than an answer may be.
+    ///
+    /// # Errors
+    /// As [`Self::piece`].
+    pub async fn whole(self) -> Result<Response<Bytes>, HttpError> {
+        let Self {
+            head,
+            body,
+            sender,
+            of,
+        } = self;
+        let body = Limited::new(body, of.bounds.answer_bytes).collect();
+        let body = timeout(of.bounds.time, body).await;
+        let body = body.map_err(|_| of.late())?;
+        let body = body.map_err(|error| of.http(error))?.to_bytes();
+        of.keep(sender);
+        Ok(Response::from_parts(head, body))
     }
 }
 
 impl HttpClient {
-    pub(crate) fn new(endpoint: Endpoint, tls: Option<Arc<ClientConfig>>) -> Self {
-        Self {
+    /// A client that has no connection yet.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, tls: Option<Arc<ClientConfig>>, bounds: Bounds) -> Self {
+        Self(Arc::new(Shared {
             endpoint,
             tls,
+            bounds,
             idle: Mutex::default(),
             negotiated: Mutex::default(),
-        }
+        }))
+    }
+
+    /// Where it asks.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.0.endpoint
     }
 
     /// Its address, and version and suite of the last handshake.
-    pub(crate) fn reached(&self) -> String {
-        match &*self.negotiated.lock() {
-            Some(negotiated) => format!("{}, {negotiated}", self.endpoint),
-            None => format!("{}, in the clear on this machine", self.endpoint),
+    #[must_use]
+    pub fn reached(&self) -> String {
+        match &*self.0.negotiated.lock() {
+            Some(negotiated) => format!("{}, {negotiated}", self.0.endpoint),
+            None => format!("{}, in the clear on this machine", self.0.endpoint),
         }
     }
 
-    /// Asks, within the time that a key service may take. A connection that was kept and
-    /// turns out to be gone is replaced by a new one, once: what is asked here can be
-    /// asked twice.
-    pub(crate) async fn ask(
-        &self,
-        mut request: Request<Full<Bytes>>,
-    ) -> Result<Response<Bytes>, HttpError> {
-        let host = HeaderValue::try_from(&self.endpoint.authority);
-        let host = host.map_err(|error| self.http(error))?;
-        request.headers_mut().insert(HOST, host);
-        let asked = timeout(KEY_SERVICE_TIME_MAX, self.ask_once_or_twice(request)).await;
-        let address = self.endpoint.address();
-        asked.unwrap_or(Err(HttpError::Late { address }))
+    /// Asks, within the time that the service may take.
+    ///
+    /// # Errors
+    /// [`HttpError`], but for answers of any status.
+    pub async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, HttpError> {
+        let asked = async { self.begin(request).await?.whole().await };
+        let asked = timeout(self.0.bounds.time, asked).await;
+        asked.unwrap_or_else(|_| Err(self.0.late()))
     }
 
-    async fn ask_once_or_twice(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Bytes>, HttpError> {
+    /// Asks, and waits for the head of the answer. A connection that was kept and turns
+    /// out to be gone is replaced by a new one, once: what is asked here can be asked twice.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn begin(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, HttpError> {
+        let host = HeaderValue::try_from(&self.0.endpoint.authority);
+        let host = host.map_err(|error| self.0.http(error))?;
+        request.headers_mut().insert(HOST, host);
+        let begun = timeout(self.0.bounds.time, self.0.begin(request)).await;
+        let (head, body, sender) = begun.map_err(|_| self.0.late())??;
+        Ok(Answer {
+            head,
+            body,
+            sender: Some(sender),
+            of: Arc::clone(&self.0),
+        })
+    }
+}
+
+type Begun = (Parts, Incoming, SendRequest<Full<Bytes>>);
+
+impl Shared {
+    async fn begin(&self, request: Request<Full<Bytes>>) -> Result<Begun, HttpError> {
         let kept = self.idle.lock().pop();
         if let Some(kept) = kept
             && !kept.is_closed()
         {
-            match self.ask_over(kept, request.clone()).await {
+            match self.begin_over(kept, request.clone()).await {
                 Err(HttpError::Http { .. }) => {}
                 answered => return answered,
             }
         }
         let fresh = self.connect().await?;
-        self.ask_over(fresh, request).await
+        self.begin_over(fresh, request).await
     }
 
-    async fn ask_over(
+    async fn begin_over(
         &self,
         mut sender: SendRequest<Full<Bytes>>,
         request: Request<Full<Bytes>>,
-    ) -> Result<Response<Bytes>, HttpError> {
+    ) -> Result<Begun, HttpError> {
         sender.ready().await.map_err(|error| self.http(error))?;
         let response = sender.send_request(request).await;
-        let (parts, body) = response.map_err(|error| self.http(error))?.into_parts();
-        let body = Limited::new(body, KEY_SERVICE_ANSWER_BYTES_MAX).collect();
-        let body = body.await.map_err(|error| self.http(error))?.to_bytes();
+        let (head, body) = response.map_err(|error| self.http(error))?.into_parts();
+        Ok((head, body, sender))
+    }
+
+    /// Keeps a connection whose last answer was taken to its end.
+    fn keep(&self, sender: Option<SendRequest<Full<Bytes>>>) {
         let mut idle = self.idle.lock();
-        if idle.len() < KEY_SERVICE_CONNECTIONS_IDLE_MAX {
-            idle.push(sender);
+        if idle.len() < self.bounds.idle {
+            idle.extend(sender);
         }
-        Ok(Response::from_parts(parts, body))
+    }
+
+    fn late(&self) -> HttpError {
+        HttpError::Late {
+            address: self.endpoint.address(),
+            time: self.bounds.time,
+        }
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, HttpError> {
@@ -320,9 +493,6 @@ fn negotiated(connection: &ClientConnection) -> Option<String> {
     ))
 }
 
-/// How long a service that is asked again and again is waited for between two tries.
-pub(crate) const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,6 +520,17 @@ mod tests {
             "",
         ] {
             assert!(Endpoint::parse(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_may_have_a_host_of_its_own_where_hosts_have_names() {
+        let endpoint = Endpoint::parse("https://s3.example.org:9000").unwrap();
+        let below = endpoint.below("photos").unwrap();
+        assert_eq!(below.address(), "photos.s3.example.org:9000");
+        assert_eq!(below.authority(), "photos.s3.example.org:9000");
+        for url in ["http://127.0.0.1:9000", "https://[::1]:9000"] {
+            assert!(Endpoint::parse(url).unwrap().below("photos").is_err());
         }
     }
 

@@ -1,0 +1,87 @@
+//! Whether sources can be read: a directory is listed, of a bucket each action is tried.
+
+use std::{fs, path::Path};
+
+use sealift_store::{Probe, StoreError};
+use sealift_terms::Reason;
+
+use super::{chain, place};
+use crate::{
+    CheckLine, World,
+    config::{BucketSource, Config, S3Bucket, SourceFrom},
+    sources::open_bucket,
+};
+
+/// How the check of a source is called, its bucket behind it.
+pub(crate) const SOURCE: &str = "source of bucket ";
+
+/// Whether a line is about a source.
+pub(crate) fn is_source(line: &CheckLine) -> bool {
+    line.check.starts_with(SOURCE)
+}
+
+pub(super) async fn check(config: &Config, world: &World) -> Vec<CheckLine> {
+    let mut lines = Vec::new();
+    for source in &config.sources {
+        match &source.from {
+            SourceFrom::Directory(path) => lines.push(directory(config, source, path)),
+            SourceFrom::S3(bucket) => lines.extend(s3(config, world, source, bucket).await),
+        }
+    }
+    lines
+}
+
+fn directory(config: &Config, source: &BucketSource, path: &Path) -> CheckLine {
+    let check = format!("{SOURCE}{}", source.bucket);
+    let shown = path.display();
+    match fs::read_dir(path).and_then(|mut entries| entries.next().transpose()) {
+        Ok(_) => CheckLine::pass(check, format!("{shown} can be read")),
+        Err(error) => CheckLine::fail(
+            check,
+            place(
+                config,
+                &source.place,
+                &format!("source.directory: {shown}: {error}"),
+            ),
+            Reason::SrcUnavailable.remedy(),
+        ),
+    }
+}
+
+/// A line for each action, so that the one that is missing is named.
+async fn s3(
+    config: &Config,
+    world: &World,
+    source: &BucketSource,
+    bucket: &S3Bucket,
+) -> Vec<CheckLine> {
+    let name = format!("{SOURCE}{}", source.bucket);
+    let opened = match open_bucket(world, bucket) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let found = place(config, &source.place, &chain(&error));
+            let remedy = "write the roots that vouch for the store into roots_file, PEM";
+            return vec![CheckLine::fail(name, found, remedy)];
+        }
+    };
+    let line = |Probe { action, outcome }| {
+        let check = format!("{name}: {action}");
+        match outcome {
+            Ok(found) => CheckLine::pass(check, found),
+            Err(error) => {
+                let found = place(config, &source.place, &chain(&error));
+                CheckLine::fail(check, found, remedy(action, &error))
+            }
+        }
+    };
+    opened.probe().await.into_iter().map(line).collect()
+}
+
+fn remedy(action: &str, error: &StoreError) -> String {
+    match error {
+        StoreError::SourceDenied { .. } => {
+            format!("allow {action} to whom the credentials are of, on the bucket and below it")
+        }
+        error => error.reason().remedy().to_owned(),
+    }
+}

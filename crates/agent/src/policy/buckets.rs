@@ -1,0 +1,100 @@
+//! What a source that is a bucket has to be allowed, and what its own policy denies.
+
+use sealift_store::{EventQueue, S3_SOURCE_ACTIONS, S3Settings};
+use serde_json::{Map, Value, json};
+
+use super::VERSION;
+use crate::config::{Config, SourceFrom};
+
+/// The policies of buckets; what the role needs is added to its statements.
+pub(super) fn policies(config: &Config, of_role: &mut Vec<Value>) -> Map<String, Value> {
+    let mut of_buckets = Map::new();
+    for source in &config.sources {
+        let SourceFrom::S3(bucket) = &source.from else {
+            continue;
+        };
+        let settings = &bucket.settings;
+        of_role.extend(reading(settings));
+        of_role.extend(settings.queue.as_ref().and_then(taking));
+        of_role.extend(opening(settings));
+        of_buckets.insert(settings.bucket.to_string(), over_tls_alone(settings));
+    }
+    of_buckets
+}
+
+fn arn(settings: &S3Settings) -> String {
+    format!("arn:aws:s3:::{}", settings.bucket)
+}
+
+/// Actions on the bucket, and those on its objects.
+fn reading(settings: &S3Settings) -> [Value; 2] {
+    let (of_objects, of_bucket): (Vec<&str>, Vec<&str>) = S3_SOURCE_ACTIONS
+        .into_iter()
+        .partition(|action| action.starts_with("s3:GetObject"));
+    [
+        json!({ "Effect": "Allow", "Action": of_bucket, "Resource": arn(settings) }),
+        json!({
+            "Effect": "Allow", "Action": of_objects,
+            "Resource": format!("{}/{}*", arn(settings), settings.prefix),
+        }),
+    ]
+}
+
+/// `https://HOST/ACCOUNT/NAME` is `arn:aws:sqs:REGION:ACCOUNT:NAME`.
+fn taking(queue: &EventQueue) -> Option<Value> {
+    let mut parts = queue.url.rsplit('/');
+    let (name, account) = (parts.next()?, parts.next()?);
+    Some(json!({
+        "Effect": "Allow", "Action": ["sqs:ReceiveMessage", "sqs:DeleteMessage"],
+        "Resource": format!("arn:aws:sqs:{}:{account}:{name}", queue.region),
+    }))
+}
+
+/// The keys under which objects are that are sent.
+fn opening(settings: &S3Settings) -> Option<Value> {
+    let keys = settings.kms_keys.as_ref().filter(|keys| !keys.is_empty())?;
+    Some(json!({ "Effect": "Allow", "Action": ["kms:Decrypt"], "Resource": keys }))
+}
+
+/// Who asks in the clear is refused by the bucket, whoever it is.
+fn over_tls_alone(settings: &S3Settings) -> Value {
+    let arn = arn(settings);
+    json!({ "Version": VERSION, "Statement": [{
+        "Sid": "DenyInTheClear", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
+        "Resource": [arn, format!("{arn}/*")],
+        "Condition": { "Bool": { "aws:SecureTransport": "false" } },
+    }]})
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        aws_policies,
+        config::{Config, Source, Template},
+    };
+
+    #[test]
+    fn a_bucket_is_read_below_its_prefix_with_the_actions_that_are_asked_for() {
+        let text = format!(
+            "{}\n[[source]]\nbucket = \"photos\"\n[source.s3]\nregion = \"eu-west-1\"\nprefix = \"in/\"\n\
+             credentials_file = \"c\"\nkms_keys = [\"arn:key\"]\n\
+             queue_url = \"https://sqs.eu-west-1.amazonaws.com/111122223333/events\"\n",
+            Template::example().render()
+        );
+        let config = Config::check(&Source {
+            path: "/etc/sealift/sealift.toml".into(),
+            text,
+            overrides: Vec::new(),
+        });
+        let printed = aws_policies(&config.unwrap(), "arn:role").unwrap();
+        let statements = printed["iam_policy"]["Statement"].as_array().unwrap();
+        let resources: Vec<_> = statements.iter().map(|one| &one["Resource"]).collect();
+        assert_eq!(resources[0], "arn:aws:s3:::photos");
+        assert_eq!(resources[1], "arn:aws:s3:::photos/in/*");
+        assert_eq!(resources[2], "arn:aws:sqs:eu-west-1:111122223333:events");
+        assert_eq!(resources[3][0], "arn:key");
+        assert_eq!(statements[1]["Action"][0], "s3:GetObjectVersion");
+        let denied = &printed["bucket_policies"]["photos"]["Statement"][0];
+        assert_eq!(denied["Condition"]["Bool"]["aws:SecureTransport"], "false");
+    }
+}

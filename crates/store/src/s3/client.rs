@@ -1,0 +1,415 @@
+//! Requests to one bucket: signed, tried again where that may help, and understood.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response,
+    header::{CONTENT_LENGTH, HeaderValue},
+    http::response::Parts,
+};
+use sealift_outside::{
+    Answer, AwsCredentials, Bounds, HttpClient, HttpError, Keychain, Signed, date, signed,
+};
+use sealift_terms::{
+    Clock, ObjectKey, Reason, Rng, VersionId,
+    limits::{
+        S3_ANSWER_BYTES_MAX, S3_CONNECTIONS_IDLE_MAX, S3_RETRY_AFTER_MAX, S3_TIME_MAX, S3_TRIES_MAX,
+    },
+};
+use tokio_rustls::rustls::ClientConfig;
+
+use super::{
+    error::S3Error,
+    settings::S3Settings,
+    uri::{encoded, query},
+    version,
+    xml::{self, ListedVersion, VersionsPage},
+};
+use crate::StoreError;
+
+const SERVICE: &str = "s3";
+/// SHA-256 of no bytes: what every request here has for a body.
+const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+/// The first wait between two tries.
+const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
+
+/// What is there of a key.
+pub(super) enum Latest {
+    /// A version with content.
+    Version(Box<ListedVersion>),
+    /// A delete marker, by its id.
+    Removed(String),
+    /// Nothing.
+    Nothing,
+}
+
+/// What is asked.
+struct Ask<'a> {
+    method: Method,
+    /// Of which key; none for the bucket itself.
+    key: Option<&'a str>,
+    query: Vec<(&'a str, &'a str)>,
+    headers: Vec<(&'static str, String)>,
+}
+
+impl<'a> Ask<'a> {
+    fn new(method: Method, key: Option<&'a str>) -> Self {
+        Self {
+            method,
+            key,
+            query: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    fn query(mut self, name: &'a str, value: &'a str) -> Self {
+        self.query.push((name, value));
+        self
+    }
+
+    fn header(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// With the store's checksum among the headers of the answer.
+    fn with_checksum(self) -> Self {
+        self.header("x-amz-checksum-mode", "ENABLED".to_owned())
+    }
+}
+
+/// One bucket.
+pub(super) struct S3Client {
+    pub(super) settings: S3Settings,
+    http: HttpClient,
+    keychain: Keychain,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    /// Whether the store was seen to tell how many tags an object has.
+    tells_of_tags: AtomicBool,
+}
+
+impl fmt::Debug for S3Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "S3Client({}, {})",
+            self.settings.endpoint, self.settings.bucket
+        )
+    }
+}
+
+impl S3Client {
+    pub(super) fn new(
+        settings: S3Settings,
+        tls: Option<Arc<ClientConfig>>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Self {
+        let bounds = Bounds {
+            time: S3_TIME_MAX,
+            answer_bytes: S3_ANSWER_BYTES_MAX,
+            idle: S3_CONNECTIONS_IDLE_MAX,
+        };
+        Self {
+            http: HttpClient::new(settings.endpoint.clone(), tls, bounds),
+            keychain: Keychain::new(settings.credentials.clone(), clock.clone()),
+            settings,
+            clock,
+            rng,
+            tells_of_tags: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn tells_of_tags(&self) {
+        self.tells_of_tags.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_told_of_tags(&self) -> bool {
+        self.tells_of_tags.load(Ordering::Relaxed)
+    }
+
+    /// The bucket's address, and version and suite of the last handshake.
+    pub(super) fn reached(&self) -> String {
+        format!("bucket {} of {}", self.settings.bucket, self.http.reached())
+    }
+
+    /// `GetBucketVersioning`: what is asked of it here is that it is on.
+    pub(super) async fn hold_versioning(&self) -> Result<(), StoreError> {
+        let ask = Ask::new(Method::GET, None).query("versioning", "");
+        let answer = self.whole(&ask).await;
+        let state = answer.and_then(|answer| xml::versioning(answer.body()));
+        match state.map_err(|error| self.of_bucket(error))?.as_str() {
+            "Enabled" => Ok(()),
+            state => Err(StoreError::SourceRefused {
+                reason: Reason::SrcVersioningDisabled,
+                evidence: format!(
+                    "versioning of bucket {} is {}",
+                    self.settings.bucket,
+                    if state.is_empty() { "off" } else { state }
+                ),
+            }),
+        }
+    }
+
+    /// `ListObjectVersions`: so many at most, behind a key and version.
+    pub(super) async fn versions(
+        &self,
+        prefix: &str,
+        after: Option<&(String, Option<String>)>,
+        count: usize,
+    ) -> Result<VersionsPage, StoreError> {
+        let at_once = count.to_string();
+        let mut ask = Ask::new(Method::GET, None)
+            .query("versions", "")
+            .query("encoding-type", "url")
+            .query("max-keys", &at_once);
+        if !prefix.is_empty() {
+            ask = ask.query("prefix", prefix);
+        }
+        if let Some((key, version)) = after {
+            ask = ask.query("key-marker", key);
+            if let Some(version) = version {
+                ask = ask.query("version-id-marker", version);
+            }
+        }
+        let answer = self.whole(&ask).await;
+        let page = answer.and_then(|answer| xml::versions(answer.body()));
+        page.map_err(|error| self.of_bucket(error))
+    }
+
+    /// The latest version of a key, or the delete marker that is that: the first of all that
+    /// begins so. It takes no other right than a listing does, and a key that is not there
+    /// cannot be taken for one that is denied.
+    pub(super) async fn latest(&self, key: &ObjectKey) -> Result<Latest, StoreError> {
+        let page = self.versions(key.as_str(), None, 1).await?;
+        let mut versions = page.versions.into_iter();
+        if let Some(found) = versions.find(|one| one.is_latest && one.key == key.as_str()) {
+            return Ok(Latest::Version(Box::new(found)));
+        }
+        let mut removed = page.removed.into_iter();
+        let removed = removed.find(|(removed, _)| removed == key.as_str());
+        Ok(removed.map_or(Latest::Nothing, |(_, id)| Latest::Removed(id)))
+    }
+
+    /// `HeadObject` of a version. Where its answer does not say why, `GetObject` does.
+    pub(super) async fn head(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+    ) -> Result<Parts, StoreError> {
+        let of =
+            |method| Ask::new(method, Some(key.as_str())).query("versionId", version::own(version));
+        let answer = match self.begin(&of(Method::HEAD).with_checksum()).await {
+            Err(error) if error.says_little() => {
+                let first = of(Method::GET).header("range", "bytes=0-0".to_owned());
+                self.begin(&first).await.and(Err(error))
+            }
+            answer => answer,
+        };
+        let answer = answer.map_err(|error| error.of_source(key.as_str()))?;
+        Ok(answer.head)
+    }
+
+    /// `GetObjectTagging`.
+    pub(super) async fn tags(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+    ) -> Result<BTreeMap<String, String>, StoreError> {
+        let ask = Ask::new(Method::GET, Some(key.as_str()))
+            .query("tagging", "")
+            .query("versionId", version::own(version));
+        let tags = match self.whole(&ask).await {
+            Ok(answer) => xml::tags(answer.body()),
+            Err(S3Error::Answered { code, .. }) if code == "NoSuchTagSet" => {
+                return Ok(BTreeMap::new());
+            }
+            Err(error) => Err(error),
+        };
+        tags.map_err(|error| error.of_source(key.as_str()))
+    }
+
+    /// `GetObject` of a version of `size` bytes, which are few.
+    pub(super) async fn read_whole(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+        size: usize,
+    ) -> Result<(Parts, Vec<u8>), StoreError> {
+        let ask = Ask::new(Method::GET, Some(key.as_str()))
+            .query("versionId", version::own(version))
+            .with_checksum();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let read = async {
+                let mut answer = self.begin(&ask).await?;
+                let mut bytes = Vec::with_capacity(size);
+                while let Some(piece) = answer.piece().await? {
+                    if bytes.len() + piece.len() > size {
+                        return Err(S3Error::Shape { what: MORE });
+                    }
+                    bytes.extend_from_slice(&piece);
+                }
+                Ok((answer.head, bytes))
+            };
+            match read.await {
+                Ok((_, bytes)) if bytes.len() < size => {
+                    return Err(another_size(bytes.len(), size));
+                }
+                Ok(read) => return Ok(read),
+                Err(S3Error::Shape { what: MORE }) => return Err(another_size(size + 1, size)),
+                // Lost in the middle of its body: what came before that is asked for again.
+                Err(S3Error::Http(_)) if tries < S3_TRIES_MAX => self.pause(tries).await,
+                Err(error) => return Err(error.of_source(key.as_str())),
+            }
+        }
+    }
+
+    /// `GetObject` of a range of a version that has this entity tag.
+    pub(super) async fn range(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+        etag: Option<&str>,
+        (from, to): (u64, u64),
+    ) -> Result<Answer, S3Error> {
+        let mut ask = Ask::new(Method::GET, Some(key.as_str()))
+            .query("versionId", version::own(version))
+            .header("range", format!("bytes={from}-{}", to.saturating_sub(1)));
+        if let Some(etag) = etag {
+            ask = ask.header("if-match", etag.to_owned());
+        }
+        self.begin(&ask).await
+    }
+
+    /// An error that is about the bucket.
+    pub(super) fn of_bucket(&self, error: S3Error) -> StoreError {
+        // A bucket that does not answer is no object that is gone.
+        match error.of_source(self.settings.bucket.as_str()) {
+            StoreError::SourceGone => StoreError::SourceUnavailable {
+                path: self.settings.bucket.to_string(),
+                source: std::io::ErrorKind::NotFound.into(),
+            },
+            error => error,
+        }
+    }
+
+    async fn whole(&self, ask: &Ask<'_>) -> Result<Response<Bytes>, S3Error> {
+        Ok(self.begin(ask).await?.whole().await?)
+    }
+
+    /// Asks until there is an answer that is no passing failure, at most so many times.
+    async fn begin(&self, ask: &Ask<'_>) -> Result<Answer, S3Error> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.once(ask).await {
+                Err(error) if error.is_passing() && tries < S3_TRIES_MAX => self.pause(tries).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Waits twice as long after each try, of which a random half is taken off.
+    pub(super) async fn pause(&self, tries: u32) {
+        let longest = RETRY_AFTER_MIN * 2_u32.saturating_pow(tries.saturating_sub(1).min(16));
+        let longest = longest.min(S3_RETRY_AFTER_MAX);
+        let mut byte = [0];
+        self.rng.fill(&mut byte);
+        let [byte] = byte;
+        tokio::time::sleep(longest / 2 + longest * u32::from(byte) / 512).await;
+    }
+
+    async fn once(&self, ask: &Ask<'_>) -> Result<Answer, S3Error> {
+        let credentials = self.keychain.credentials().await?;
+        let answer = self.http.begin(self.request(ask, &credentials)?).await?;
+        if answer.head.status.is_success() {
+            return Ok(answer);
+        }
+        let head = answer.head.clone();
+        let has_body = head
+            .headers
+            .get(CONTENT_LENGTH)
+            .is_none_or(|length| length != "0");
+        let body = match ask.method != Method::HEAD && has_body {
+            true => answer.whole().await?.into_body(),
+            false => Bytes::new(),
+        };
+        let error = S3Error::of(&head, &body);
+        if error.is_denied() {
+            self.keychain.doubt();
+        }
+        Err(error)
+    }
+
+    fn request(
+        &self,
+        ask: &Ask<'_>,
+        credentials: &AwsCredentials,
+    ) -> Result<Request<Full<Bytes>>, S3Error> {
+        let (now, key) = (self.clock.now(), ask.key.unwrap_or_default());
+        let path = match self.settings.path_style {
+            true if ask.key.is_none() => format!("/{}", self.settings.bucket),
+            true => format!("/{}/{}", self.settings.bucket, encoded(key, true)),
+            false => format!("/{}", encoded(key, true)),
+        };
+        let query = query(&ask.query);
+        let mut headers = BTreeMap::from([
+            ("host", self.http.endpoint().authority().to_owned()),
+            ("x-amz-content-sha256", EMPTY.to_owned()),
+            ("x-amz-date", date(now)),
+        ]);
+        headers.extend(ask.headers.iter().cloned());
+        if let Some(token) = credentials.session_token() {
+            headers.insert("x-amz-security-token", token.to_owned());
+        }
+        let what = Signed {
+            method: ask.method.as_str(),
+            path: &path,
+            query: &query,
+            headers: &headers,
+            body: b"",
+            region: self.settings.region.as_str(),
+            service: SERVICE,
+        };
+        let authorization = signed(&what, credentials, now);
+        let uri = match query.is_empty() {
+            true => path,
+            false => format!("{path}?{query}"),
+        };
+        let shape = |what| S3Error::Http(HttpError::Shape { what });
+        let request = Request::builder().method(ask.method.clone()).uri(uri);
+        let mut request = request.header("authorization", authorization);
+        for (name, value) in headers {
+            let value = HeaderValue::try_from(value);
+            let value = value.map_err(|_| shape("a header would hold what none may"))?;
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::default());
+        request.map_err(|_| shape("the request cannot be written"))
+    }
+}
+
+const MORE: &str = "more bytes than were listed";
+
+fn another_size(came: usize, listed: usize) -> StoreError {
+    let than = if came > listed { "more than " } else { "" };
+    StoreError::SourceChanged {
+        evidence: format!(
+            "{listed} bytes were listed, {than}{} came",
+            came.min(listed)
+        ),
+    }
+}

@@ -1,0 +1,232 @@
+//! What a store answers in place of what was asked, and what that means.
+
+use std::io;
+
+use hyper::http::response::Parts;
+use sealift_outside::{CredentialsError, HttpError, told};
+use sealift_terms::Reason;
+
+use super::xml;
+use crate::StoreError;
+
+/// Why there is no answer that can be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum S3Error {
+    /// The store is not reached, or the connection was lost.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// There is nobody to ask as.
+    #[error("there are no credentials")]
+    Credentials(#[from] CredentialsError),
+    /// The store answered with an error.
+    #[error("it answered {status}{code}: {told}", code = words(code))]
+    Answered {
+        /// The HTTP status.
+        status: u16,
+        /// The error's code; empty where the answer has none, as that of a HEAD.
+        code: String,
+        /// What it said, in one bounded line.
+        told: String,
+    },
+    /// The store answered something else than was asked.
+    #[error("its answer has another shape: {what}")]
+    Shape {
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+fn words(code: &str) -> String {
+    match code {
+        "" => String::new(),
+        code => format!(" {code}"),
+    }
+}
+
+impl S3Error {
+    /// The error that an answer is.
+    pub(super) fn of(head: &Parts, body: &[u8]) -> Self {
+        let (code, message) = xml::error(body).unwrap_or_default();
+        Self::Answered {
+            status: head.status.as_u16(),
+            code: told(code.as_bytes()),
+            told: match message.is_empty() {
+                true => told(body),
+                false => told(message.as_bytes()),
+            },
+        }
+    }
+
+    /// Whether the same request may be answered otherwise a little later.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Http(
+                HttpError::Connect { .. } | HttpError::Http { .. } | HttpError::Late { .. },
+            ) => true,
+            Self::Answered { status, code, .. } => {
+                matches!(status, 429 | 500 | 502 | 503 | 504) || is_throttling(code)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the store asks for fewer requests.
+    fn is_throttled(&self) -> bool {
+        matches!(self, Self::Answered { status, code, .. }
+            if matches!(status, 429 | 503) || is_throttling(code))
+    }
+
+    /// Whether there is no such key, or version of it.
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Answered { status: 404, code, .. }
+            if matches!(code.as_str(), "" | "NoSuchKey" | "NoSuchVersion" | "NotFound"))
+    }
+
+    /// Whether an answer to a HEAD says less than that to a GET would.
+    pub(super) fn says_little(&self) -> bool {
+        matches!(self, Self::Answered { status: 400 | 403, code, .. } if code.is_empty())
+    }
+
+    /// Whether credentials may be what is wrong.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(
+            self,
+            Self::Answered {
+                status: 401 | 403,
+                ..
+            }
+        )
+    }
+
+    /// As the failure of a source, at `what`.
+    pub(super) fn of_source(self, what: &str) -> StoreError {
+        let Self::Answered {
+            status, code, told, ..
+        } = &self
+        else {
+            return self.unavailable(what);
+        };
+        let refused = |reason| StoreError::SourceRefused {
+            reason,
+            evidence: self.to_string(),
+        };
+        let says = |words: &[&str]| words.iter().any(|words| told.contains(words));
+        let is_of_kms = code.starts_with("KMS.") || says(&["kms:", "KMS key", "KMS master key"]);
+        match code.as_str() {
+            _ if is_of_kms && self.is_throttled() => refused(Reason::SrcKmsThrottled),
+            "KMS.ThrottlingException" => refused(Reason::SrcKmsThrottled),
+            _ if is_of_kms && matches!(status, 400 | 403) => refused(Reason::SrcKmsDecryptDenied),
+            "RequestTimeTooSkewed" => refused(Reason::ClockSkew),
+            "InvalidObjectState" => StoreError::SourceUnsupported {
+                evidence: format!("{self}; restore it from its archive class first"),
+            },
+            "NoSuchBucket" => self.unavailable(what),
+            _ if self.is_missing() || *status == 405 => StoreError::SourceGone,
+            _ if matches!(status, 409 | 412) => StoreError::SourceChanged {
+                evidence: self.to_string(),
+            },
+            "InvalidRange" => StoreError::SourceChanged {
+                evidence: self.to_string(),
+            },
+            _ if self.is_denied() => StoreError::SourceDenied {
+                path: what.to_owned(),
+                source: io::Error::other(self),
+            },
+            _ => self.unavailable(what),
+        }
+    }
+
+    fn unavailable(self, what: &str) -> StoreError {
+        StoreError::SourceUnavailable {
+            path: what.to_owned(),
+            source: io::Error::other(self),
+        }
+    }
+}
+
+fn is_throttling(code: &str) -> bool {
+    matches!(
+        code,
+        "SlowDown"
+            | "SlowDownRead"
+            | "Throttling"
+            | "ThrottlingException"
+            | "TooManyRequests"
+            | "RequestLimitExceeded"
+            | "RequestTimeout"
+            | "ServiceUnavailable"
+            | "KMS.ThrottlingException"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(status: u16, code: &str, told: &str) -> Reason {
+        let error = S3Error::Answered {
+            status,
+            code: code.to_owned(),
+            told: told.to_owned(),
+        };
+        error.of_source("key").reason()
+    }
+
+    #[test]
+    fn every_answer_has_its_reason() {
+        for (status, code, told, wanted) in [
+            (403, "AccessDenied", "Access Denied", Reason::SrcGetDenied),
+            (403, "", "", Reason::SrcGetDenied),
+            (
+                403,
+                "InvalidAccessKeyId",
+                "no such key",
+                Reason::SrcGetDenied,
+            ),
+            (403, "SignatureDoesNotMatch", "", Reason::SrcGetDenied),
+            (
+                403,
+                "AccessDenied",
+                "User: x is not authorized to perform: kms:Decrypt on this resource",
+                Reason::SrcKmsDecryptDenied,
+            ),
+            (
+                400,
+                "KMS.DisabledException",
+                "is disabled.",
+                Reason::SrcKmsDecryptDenied,
+            ),
+            (
+                503,
+                "KMS.ThrottlingException",
+                "Rate exceeded",
+                Reason::SrcKmsThrottled,
+            ),
+            (
+                400,
+                "KMS.ThrottlingException",
+                "Rate exceeded",
+                Reason::SrcKmsThrottled,
+            ),
+            (403, "RequestTimeTooSkewed", "too large", Reason::ClockSkew),
+            (
+                403,
+                "InvalidObjectState",
+                "storage class",
+                Reason::SkippedUnreadable,
+            ),
+            (404, "NoSuchVersion", "", Reason::SrcObjectGone),
+            (404, "", "", Reason::SrcObjectGone),
+            (405, "MethodNotAllowed", "", Reason::SrcObjectGone),
+            (404, "NoSuchBucket", "", Reason::SrcUnavailable),
+            (412, "PreconditionFailed", "", Reason::SrcObjectChanged),
+            (416, "InvalidRange", "", Reason::SrcObjectChanged),
+            (503, "SlowDown", "", Reason::SrcUnavailable),
+            (301, "PermanentRedirect", "", Reason::SrcUnavailable),
+            (418, "Surprise", "", Reason::SrcUnavailable),
+        ] {
+            assert_eq!(reason(status, code, told), wanted, "{status} {code}");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! A bucket of an S3-compatible store as a source.
+//!
+//! ```text
+//!   scan ─▶ GetBucketVersioning, ListObjectVersions   the latest versions, page by page
+//!   look ─▶ ListObjectVersions of one                 one key
+//!   read ─▶ GetObject versionId If-Match              a small object in one request,
+//!           HeadObject, GetObject Range …             a large one in windows of 8 MiB that parts go on in
+//!           GetObjectTagging                          unless the store told of no tags
+//!   watch ◀─ webhook, queue                           hints; what they miss the next scan finds
+//! ```
+//!
+//! The bucket has to keep versions: a version id then stands for bytes that do not change,
+//! and one that was overwritten can still be read. Over our own client and signer
+//! (`sealift-outside`); ARCHITECTURE.md has why.
+
+mod client;
+mod error;
+mod events;
+mod facts;
+mod object;
+mod probe;
+mod scan;
+mod settings;
+mod uri;
+mod version;
+mod xml;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use async_trait::async_trait;
+use sealift_terms::{Clock, ObjectKey, Rng, VersionId};
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_rustls::rustls::ClientConfig;
+
+use crate::{HINTS_QUEUED_MAX, Hint, Listed, Scan, Source, SourceObject, StoreError, Watch, Whole};
+use client::{Latest, S3Client};
+use facts::Seen;
+use object::{S3Object, Streams};
+use scan::{S3Scan, listed};
+
+pub use error::S3Error;
+pub use probe::Probe;
+pub use settings::{EventQueue, S3Settings, Webhook};
+
+/// The actions that a source asks for: what a policy has to allow.
+pub const S3_SOURCE_ACTIONS: [&str; 4] = [
+    "s3:GetBucketVersioning",
+    "s3:ListBucketVersions",
+    "s3:GetObjectVersion",
+    "s3:GetObjectVersionTagging",
+];
+
+/// Keys that are looked at side by side.
+const LOOKS_AT_ONCE: usize = 16;
+
+/// A bucket that keeps versions, as a source.
+#[derive(Debug)]
+pub struct S3Source {
+    client: Arc<S3Client>,
+    streams: Arc<Streams>,
+    opened: AtomicU64,
+    /// Whom to trust, for the queue as well.
+    tls: Option<Arc<ClientConfig>>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+}
+
+impl S3Source {
+    /// Takes a bucket as source. Nothing is asked of it yet.
+    #[must_use]
+    pub fn new(
+        settings: S3Settings,
+        tls: Option<Arc<ClientConfig>>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Self {
+        let client = S3Client::new(settings, tls.clone(), clock.clone(), rng.clone());
+        Self {
+            client: Arc::new(client),
+            streams: Arc::default(),
+            opened: AtomicU64::new(0),
+            tls,
+            clock,
+            rng,
+        }
+    }
+
+    /// The tags of a version. Where a store was seen to tell how many there are, one that
+    /// tells of none has none; until then it is asked.
+    async fn with_tags(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+        mut seen: Seen,
+    ) -> Result<Seen, StoreError> {
+        if seen.tags.is_some() {
+            self.client.tells_of_tags();
+        }
+        let has_none = match seen.tags {
+            Some(count) => count == 0,
+            None => self.client.is_told_of_tags(),
+        };
+        if !has_none {
+            seen.facts.tags = self.client.tags(key, version).await?;
+        }
+        seen.facts.check().map_err(|error| unsupported(&error))?;
+        Ok(seen)
+    }
+}
+
+async fn look(client: &S3Client, key: &ObjectKey) -> Result<Option<Listed>, StoreError> {
+    if !key.as_str().starts_with(&client.settings.prefix) {
+        return Ok(None);
+    }
+    let Latest::Version(found) = client.latest(key).await? else {
+        return Ok(None);
+    };
+    let listed = listed(*found);
+    listed
+        .map(Some)
+        .map_err(|skipped| StoreError::SourceUnsupported {
+            evidence: skipped.evidence,
+        })
+}
+
+fn unsupported(error: &dyn std::error::Error) -> StoreError {
+    StoreError::SourceUnsupported {
+        evidence: error.to_string(),
+    }
+}
+
+#[async_trait]
+impl Source for S3Source {
+    async fn scan(&self, prefix: &str) -> Result<Box<dyn Scan>, StoreError> {
+        self.client.hold_versioning().await?;
+        Ok(Box::new(S3Scan::new(self.client.clone(), prefix)))
+    }
+
+    async fn look(&self, key: &ObjectKey) -> Result<Option<Listed>, StoreError> {
+        look(&self.client, key).await
+    }
+
+    /// A store is far away: several are asked for at once.
+    async fn look_at_all(&self, keys: &[ObjectKey]) -> Vec<Result<Option<Listed>, StoreError>> {
+        let mut looked: Vec<_> = keys.iter().map(|_| None).collect();
+        for (place, keys) in keys.chunks(LOOKS_AT_ONCE).enumerate() {
+            let mut looks = JoinSet::new();
+            for (number, key) in keys.iter().cloned().enumerate() {
+                let client = self.client.clone();
+                let number = place * LOOKS_AT_ONCE + number;
+                looks.spawn(async move { (number, look(&client, &key).await) });
+            }
+            while let Some(done) = looks.join_next().await {
+                if let Ok((number, done)) = done
+                    && let Some(looked) = looked.get_mut(number)
+                {
+                    *looked = Some(done);
+                }
+            }
+        }
+        let lost = || StoreError::SourceUnavailable {
+            path: self.client.settings.bucket.to_string(),
+            source: std::io::Error::other("a look at it was broken off"),
+        };
+        let looked = looked.into_iter();
+        looked
+            .map(|one| one.unwrap_or_else(|| Err(lost())))
+            .collect()
+    }
+
+    async fn open(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+    ) -> Result<Arc<dyn SourceObject>, StoreError> {
+        let seen = Seen::of(&self.client.head(key, version).await?)?;
+        seen.hold(version)?;
+        self.client.settings.hold_key(&seen.facts)?;
+        let seen = self.with_tags(key, version, seen).await?;
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let (client, streams) = (self.client.clone(), self.streams.clone());
+        let object = S3Object::new(client, streams, number, (key, version), seen);
+        Ok(Arc::new(object))
+    }
+
+    async fn read_whole(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+        size: usize,
+    ) -> Result<Whole, StoreError> {
+        let (head, bytes) = self.client.read_whole(key, version, size).await?;
+        let seen = Seen::of(&head)?;
+        seen.hold(version)?;
+        self.client.settings.hold_key(&seen.facts)?;
+        let seen = self.with_tags(key, version, seen).await?;
+        Ok(Whole {
+            bytes,
+            checksum: seen.checksum(),
+            facts: Some(Box::new(seen.facts)),
+        })
+    }
+
+    async fn delete_marker(&self, key: &ObjectKey) -> Result<Option<VersionId>, StoreError> {
+        Ok(match self.client.latest(key).await? {
+            // What cannot be a version id is told by one of ours.
+            Latest::Removed(id) => version::of(&id, "").ok(),
+            Latest::Version(_) | Latest::Nothing => None,
+        })
+    }
+
+    fn keeps_versions(&self) -> bool {
+        true
+    }
+
+    fn watch(&self) -> Result<Watch, StoreError> {
+        let (sender, hints) = mpsc::channel::<Hint>(HINTS_QUEUED_MAX);
+        let settings = &self.client.settings;
+        if let Some(webhook) = &settings.webhook {
+            tokio::spawn(events::webhook::listen(
+                webhook.clone(),
+                events::Wanted::of(settings),
+                sender.clone(),
+            ));
+        }
+        if let Some(queue) = &settings.queue {
+            let queue = events::queue::Queue::new(queue, settings, self.tls.clone(), &self.clock);
+            let wanted = events::Wanted::of(settings);
+            tokio::spawn(queue.take(wanted, self.rng.clone(), sender.clone()));
+        }
+        // Without either there are scans alone, as often as the configuration says.
+        tokio::spawn(async move { sender.closed().await });
+        Ok(Watch { hints })
+    }
+}
+
+#[cfg(test)]
+mod tests;

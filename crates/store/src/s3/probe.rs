@@ -1,0 +1,83 @@
+//! Tries each of the actions that a source needs, so that a check can name what is missing.
+
+use sealift_terms::limits::S3_PROBE_TIME_MAX;
+
+use super::{S3Source, events::queue::Queue, scan::S3Scan};
+use crate::{Scan, StoreError};
+
+/// One action, and how it went.
+#[derive(Debug)]
+pub struct Probe {
+    /// The action, as a policy names it.
+    pub action: &'static str,
+    /// What was found, or why it does not work.
+    pub outcome: Result<String, StoreError>,
+}
+
+impl S3Source {
+    /// Tries each action once, on the first object that there is; what cannot be tried for
+    /// what failed before it is left out.
+    pub async fn probe(&self) -> Vec<Probe> {
+        let mut probes = Vec::new();
+        let probing = self.probe_all(&mut probes);
+        if tokio::time::timeout(S3_PROBE_TIME_MAX, probing)
+            .await
+            .is_err()
+        {
+            probes.push(Probe {
+                action: "the bucket's answer",
+                outcome: Err(StoreError::SourceUnavailable {
+                    path: self.client.settings.bucket.to_string(),
+                    source: std::io::ErrorKind::TimedOut.into(),
+                }),
+            });
+        }
+        probes
+    }
+
+    async fn probe_all(&self, probes: &mut Vec<Probe>) {
+        let versioning = self.client.hold_versioning().await;
+        let reached = || format!("versioning of {} is on", self.client.reached());
+        probes.push(Probe {
+            action: "s3:GetBucketVersioning",
+            outcome: versioning.map(|()| reached()),
+        });
+        let page = S3Scan::new(self.client.clone(), "").page(1).await;
+        let (first, outcome) = match page.map(|page| page.objects.into_iter().next()) {
+            Ok(Some(first)) => {
+                let found = format!("the first key is {}", first.key);
+                (Some(first), Ok(found))
+            }
+            Ok(None) => (
+                None,
+                Ok("there is no object to try the rest with".to_owned()),
+            ),
+            Err(error) => (None, Err(error)),
+        };
+        probes.push(Probe {
+            action: "s3:ListBucketVersions",
+            outcome,
+        });
+        if let Some(first) = first {
+            let (key, version) = (&first.key, &first.version);
+            let opened = self.client.head(key, version).await;
+            probes.push(Probe {
+                action: "s3:GetObjectVersion",
+                outcome: opened.map(|_| format!("{key} can be read")),
+            });
+            let tags = self.client.tags(key, version).await;
+            probes.push(Probe {
+                action: "s3:GetObjectVersionTagging",
+                outcome: tags.map(|tags| format!("{key} has {} tags", tags.len())),
+            });
+        }
+        let settings = &self.client.settings;
+        if let Some(queue) = &settings.queue {
+            let queue = Queue::new(queue, settings, self.tls.clone(), &self.clock);
+            probes.push(Probe {
+                action: "sqs:ReceiveMessage",
+                outcome: queue.probe().await,
+            });
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Hints by a webhook and by a queue.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::*;
+
+const TIME_MAX: Duration = Duration::from_secs(20);
+const TOKEN: &str = "a long random text";
+
+fn free() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+async fn next(watch: &mut Watch) -> Hint {
+    timeout(TIME_MAX, watch.hints.recv())
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+/// Posts to a webhook; the status of the answer.
+async fn post(to: SocketAddr, how: &str, authorization: &str, body: &str) -> u16 {
+    let mut stream = loop {
+        match TcpStream::connect(to).await {
+            Ok(stream) => break stream,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    let request = format!(
+        "{how} /any HTTP/1.1\r\nhost: here\r\nauthorization: {authorization}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    // One that is refused for its length may be cut off.
+    let _ = stream.write_all(body.as_bytes()).await;
+    let mut answer = String::new();
+    timeout(TIME_MAX, stream.read_to_string(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+    answer[9..12].parse().unwrap()
+}
+
+fn event(key: &str) -> String {
+    format!(
+        "{{\"Records\":[{{\"s3\":{{\"bucket\":{{\"name\":\"{BUCKET}\"}},\"object\":{{\"key\":\"{key}\"}}}}}}]}}"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_takes_events_from_who_shows_the_token_and_from_nobody_else() {
+    let stage = Stage::new(false);
+    let (listen, token_file) = (free(), stage.dir.path().join("token"));
+    secret(&token_file, &format!("{TOKEN}\n"));
+    let webhook = Webhook {
+        listen,
+        token_file: token_file.clone(),
+    };
+    let source = stage.source(|settings| settings.webhook = Some(webhook));
+    let mut watch = source.watch().unwrap();
+    let bearer = format!("Bearer {TOKEN}");
+    assert_eq!(post(listen, "POST", &bearer, &event("a+b")).await, 204);
+    assert_eq!(
+        next(&mut watch).await,
+        Hint::Rescan,
+        "what came before it listened"
+    );
+    assert_eq!(next(&mut watch).await, Hint::Changed(key("a b")));
+    for (how, shown, body, status) in [
+        ("POST", "Bearer another", event("x"), 401),
+        ("POST", "Bearer ", event("x"), 401),
+        ("POST", TOKEN, event("x"), 401),
+        ("GET", &bearer, event("x"), 405),
+        ("POST", &bearer, "no event".to_owned(), 400),
+        (
+            "POST",
+            &bearer,
+            " ".repeat(sealift_terms::limits::EVENTS_BODY_BYTES_MAX + 1),
+            413,
+        ),
+    ] {
+        assert_eq!(
+            post(listen, how, shown, &body).await,
+            status,
+            "{how} {shown}"
+        );
+    }
+    // A token that others can read, or that is empty, lets nobody in.
+    secret(&token_file, "\n");
+    assert_eq!(post(listen, "POST", "Bearer ", &event("x")).await, 401);
+    secret(&token_file, TOKEN);
+    fs::set_permissions(&token_file, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(post(listen, "POST", &bearer, &event("x")).await, 401);
+    secret(&token_file, "another");
+    assert_eq!(
+        post(listen, "POST", "Bearer another", &event("c")).await,
+        204
+    );
+    assert_eq!(next(&mut watch).await, Hint::Changed(key("c")));
+    drop(watch);
+    let closed = async {
+        while TcpStream::connect(listen).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(TIME_MAX, closed).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queues_messages_become_hints_and_are_deleted_when_those_are_taken() {
+    let stage = Stage::new(true);
+    let queue = EventQueue {
+        url: stage.server.queue_url(),
+        endpoint: Endpoint::parse(&stage.server.url()).unwrap(),
+        region: Region::new("eu-west-1").unwrap(),
+    };
+    for number in 0..25 {
+        stage.put(&format!("k {number:02}"), b"x");
+    }
+    stage.server.remove("k 03");
+    let source = stage.source(|settings| settings.queue = Some(queue));
+    let probes = source.probe().await;
+    let queue = probes
+        .iter()
+        .find(|probe| probe.action == "sqs:ReceiveMessage")
+        .unwrap();
+    queue.outcome.as_ref().unwrap();
+    assert_eq!(stage.server.events(), 26, "a check takes no message");
+    let mut watch = source.watch().unwrap();
+    let mut hints = std::collections::BTreeSet::new();
+    for _ in 0..26 {
+        let Hint::Changed(key) = next(&mut watch).await else {
+            panic!("another hint");
+        };
+        hints.insert(key.to_string());
+    }
+    assert_eq!(hints.len(), 25);
+    assert!(hints.contains("k 03"));
+    let emptied = async {
+        while stage.server.events() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(TIME_MAX, emptied).await.unwrap();
+    stage.put("later", b"x");
+    assert_eq!(next(&mut watch).await, Hint::Changed(key("later")));
+}

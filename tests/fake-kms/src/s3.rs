@@ -1,0 +1,269 @@
+//! A bucket that keeps versions, in memory, as far as sealift asks one: listings of versions
+//! in pages, reads of a version and of ranges of it, tags; and a queue that its events go to.
+
+mod answers;
+mod bucket;
+mod queue;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Method, Response, http::request::Parts};
+use parking_lot::Mutex;
+
+use crate::{
+    OWNER, Trouble,
+    server::{Server, Service},
+    signature::{self, Scope},
+};
+use answers::{Query, error};
+use bucket::Bucket;
+use queue::Queue;
+
+const S3: Scope = Scope {
+    service: "s3",
+    needed: ["host", "x-amz-date", "x-amz-content-sha256"],
+};
+const SQS: Scope = Scope {
+    service: "sqs",
+    needed: signature::JSON,
+};
+
+/// An object to be put.
+#[derive(Debug, Clone, Default)]
+pub struct Put {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// Headers of its answers: `content-type`, `x-amz-meta-…` and the like.
+    pub headers: Vec<(String, String)>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// The id of the KMS key that it is encrypted under.
+    pub kms_key: Option<String>,
+}
+
+struct Bucketful {
+    name: String,
+    principals: BTreeMap<String, String>,
+    bucket: Mutex<Bucket>,
+    queue: Mutex<Queue>,
+    /// Actions that nobody may do.
+    denied: Mutex<BTreeSet<String>>,
+    /// Keys of the key service that nobody may use.
+    kms_denied: Mutex<BTreeSet<String>>,
+    asked: Mutex<Vec<String>>,
+}
+
+/// A store with one bucket.
+pub struct FakeS3 {
+    server: Server,
+    of: Arc<Bucketful>,
+    is_tls: bool,
+}
+
+impl FakeS3 {
+    /// Starts one; over TLS when there is a file to write its root to.
+    #[must_use]
+    pub fn start(bucket: &str, roots: Option<&Path>) -> Self {
+        let of = Arc::new(Bucketful {
+            name: bucket.to_owned(),
+            principals: BTreeMap::from([(OWNER.0.to_owned(), OWNER.1.to_owned())]),
+            bucket: Mutex::default(),
+            queue: Mutex::default(),
+            denied: Mutex::default(),
+            kms_denied: Mutex::default(),
+            asked: Mutex::default(),
+        });
+        Self {
+            server: Server::start(of.clone(), roots),
+            of,
+            is_tls: roots.is_some(),
+        }
+    }
+
+    /// Its address, as a URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.server.address)
+    }
+
+    /// The URL of the queue that the bucket's events go to.
+    #[must_use]
+    pub fn queue_url(&self) -> String {
+        format!("{}/111122223333/events", self.url())
+    }
+
+    /// What is wrong with it from now on.
+    pub fn trouble(&self, trouble: Trouble) {
+        *self.server.trouble.lock() = trouble;
+    }
+
+    /// Lets nobody do an action, such as `s3:GetObjectVersion`, or lets everyone again.
+    pub fn deny(&self, action: &str, is_denied: bool) {
+        switch(&self.of.denied, action, is_denied);
+    }
+
+    /// Lets nobody use a key of the key service, or lets everyone again.
+    pub fn deny_key(&self, key: &str, is_denied: bool) {
+        switch(&self.of.kms_denied, key, is_denied);
+    }
+
+    /// Whether the bucket keeps versions.
+    pub fn set_versioning(&self, state: &str) {
+        self.of.bucket.lock().set_versioning(state);
+    }
+
+    /// Puts an object, as a new version, whose id is given back.
+    pub fn put(&self, key: &str, put: Put) -> String {
+        let id = self.of.bucket.lock().put(key, put);
+        self.event("ObjectCreated:Put", key, &id);
+        id
+    }
+
+    /// Puts a delete marker, whose id is given back.
+    pub fn remove(&self, key: &str) -> String {
+        let id = self.of.bucket.lock().remove(key);
+        self.event("ObjectRemoved:DeleteMarkerCreated", key, &id);
+        id
+    }
+
+    /// Takes a version away for good.
+    pub fn purge(&self, key: &str, id: &str) {
+        self.of.bucket.lock().purge(key, id);
+    }
+
+    fn event(&self, name: &str, key: &str, id: &str) {
+        self.of.queue.lock().event(&self.of.name, name, key, id);
+    }
+
+    /// Events that nobody took yet.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        self.of.queue.lock().len()
+    }
+
+    /// Every action that was asked for with a good signature since the last time.
+    pub fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.of.asked.lock())
+    }
+}
+
+fn switch(set: &Mutex<BTreeSet<String>>, what: &str, is_in: bool) {
+    match is_in {
+        true => set.lock().insert(what.to_owned()),
+        false => set.lock().remove(what),
+    };
+}
+
+type Answered = Response<Full<Bytes>>;
+
+impl Bucketful {
+    fn allowed(&self, action: &str) -> Result<(), Answered> {
+        self.asked.lock().push(action.to_owned());
+        match self.denied.lock().contains(action) {
+            true => Err(error(
+                403,
+                "AccessDenied",
+                &format!("not authorized to perform: {action}"),
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn of_bucket(&self, query: &Query) -> Result<Answered, Answered> {
+        if query.has("versioning") {
+            self.allowed("s3:GetBucketVersioning")?;
+            return Ok(self.bucket.lock().versioning());
+        }
+        if query.has("versions") {
+            self.allowed("s3:ListBucketVersions")?;
+            return Ok(self.bucket.lock().versions(query));
+        }
+        Err(error(501, "NotImplemented", "it is not asked for"))
+    }
+
+    fn of_key(&self, parts: &Parts, key: &str, query: &Query) -> Result<Answered, Answered> {
+        let id = query.get("versionId");
+        if query.has("tagging") {
+            self.allowed("s3:GetObjectVersionTagging")?;
+            return self.bucket.lock().tags(key, id);
+        }
+        self.allowed(match id {
+            Some(_) => "s3:GetObjectVersion",
+            None => "s3:GetObject",
+        })?;
+        let is_head = parts.method == Method::HEAD;
+        let denied = self.kms_denied.lock();
+        let mut answered = self.bucket.lock().read(parts, key, id, &denied);
+        if is_head && let Ok(answered) | Err(answered) = &mut answered {
+            // The length stays that of what GET would answer; of an error nothing is told.
+            *answered.body_mut() = Full::default();
+        }
+        answered
+    }
+
+    fn s3(&self, parts: &Parts, body: &[u8]) -> Result<Answered, Answered> {
+        signature::caller(S3, parts, body, &self.principals)
+            .map_err(|(code, told)| error(403, code, &told))?;
+        if parts
+            .headers
+            .get("x-amz-content-sha256")
+            .is_none_or(|told| *told != *signature::sha256(body))
+        {
+            return Err(error(400, "XAmzContentSHA256Mismatch", "another body"));
+        }
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let path = parts.uri.path();
+        let below = path
+            .strip_prefix('/')
+            .and_then(|path| path.strip_prefix(&self.name));
+        match below {
+            Some("" | "/") => self.of_bucket(&query),
+            Some(key) if key.starts_with('/') => {
+                let key = answers::decoded(&key[1..], false);
+                self.of_key(parts, &key, &query)
+            }
+            _ => Err(error(
+                404,
+                "NoSuchBucket",
+                "The specified bucket does not exist",
+            )),
+        }
+    }
+}
+
+impl Service for Bucketful {
+    fn answer(&self, parts: &Parts, body: &[u8]) -> Answered {
+        if parts.headers.contains_key("x-amz-target") {
+            let caller = signature::caller(SQS, parts, body, &self.principals);
+            return match caller {
+                Err((code, told)) => queue::refused(code, &told),
+                Ok(_) => self.queue.lock().answer(parts, body),
+            };
+        }
+        let answered = self.s3(parts, body);
+        answered.unwrap_or_else(|answered| answered)
+    }
+
+    fn throttled(&self) -> Answered {
+        error(503, "SlowDown", "Please reduce your request rate.")
+    }
+
+    fn denied(&self) -> Answered {
+        error(403, "AccessDenied", "Access Denied")
+    }
+
+    fn broken(&self) -> Answered {
+        error(
+            500,
+            "InternalError",
+            "We encountered an internal error. Please try again.",
+        )
+    }
+}

@@ -1,0 +1,273 @@
+//! Versions of objects, and what is answered of them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    ops::Bound,
+};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Method, Response, http::request::Parts};
+
+use super::{
+    Answered, Put,
+    answers::{Query, encoded, error, escaped, xml},
+};
+use crate::signature::sha256;
+
+const MODIFIED: &str = "2026-11-27T03:56:07.000Z";
+const MODIFIED_HTTP: &str = "Fri, 27 Nov 2026 03:56:07 GMT";
+
+struct Version {
+    id: String,
+    etag: String,
+    /// None for a delete marker.
+    put: Option<Put>,
+}
+
+#[derive(Default)]
+pub(super) struct Bucket {
+    /// By key, the oldest version first.
+    keys: BTreeMap<String, Vec<Version>>,
+    count: u64,
+    /// What was set in place of `Enabled`.
+    versioning: Option<String>,
+}
+
+impl Bucket {
+    pub(super) fn set_versioning(&mut self, state: &str) {
+        self.versioning = (state != "Enabled").then(|| state.to_owned());
+    }
+
+    /// The id of the next version: none while versions are not kept.
+    fn next(&mut self, key: &str) -> String {
+        self.count += 1;
+        if self.versioning.is_none() {
+            return format!("v{:08}", self.count);
+        }
+        if let Some(versions) = self.keys.get_mut(key) {
+            versions.retain(|version| version.id != "null");
+        }
+        "null".to_owned()
+    }
+
+    pub(super) fn put(&mut self, key: &str, put: Put) -> String {
+        let id = self.next(key);
+        let etag = format!("\"{}\"", &sha256(&put.bytes)[..32]);
+        let version = Version {
+            id: id.clone(),
+            etag,
+            put: Some(put),
+        };
+        self.keys.entry(key.to_owned()).or_default().push(version);
+        id
+    }
+
+    pub(super) fn remove(&mut self, key: &str) -> String {
+        let id = self.next(key);
+        let version = Version {
+            id: id.clone(),
+            etag: String::new(),
+            put: None,
+        };
+        self.keys.entry(key.to_owned()).or_default().push(version);
+        id
+    }
+
+    pub(super) fn purge(&mut self, key: &str, id: &str) {
+        if let Some(versions) = self.keys.get_mut(key) {
+            versions.retain(|version| version.id != id);
+            if versions.is_empty() {
+                self.keys.remove(key);
+            }
+        }
+    }
+
+    pub(super) fn versioning(&self) -> Answered {
+        let state = self.versioning.as_deref().unwrap_or("Enabled");
+        let inner = match state {
+            "" => String::new(),
+            state => format!("<Status>{state}</Status>"),
+        };
+        xml("VersioningConfiguration", &inner)
+    }
+
+    pub(super) fn versions(&self, query: &Query) -> Answered {
+        let get = |name| query.get(name).unwrap_or_default();
+        let (prefix, marker, id_marker) =
+            (get("prefix"), get("key-marker"), get("version-id-marker"));
+        let at_once = get("max-keys").parse().unwrap_or(1000).min(1000);
+        let is_encoded = get("encoding-type") == "url";
+        let key_of = |key: &str| match is_encoded {
+            true => encoded(key),
+            false => escaped(key),
+        };
+        let from = prefix.max(marker);
+        let mut inner = String::new();
+        let (mut count, mut last, mut is_truncated) = (0, (String::new(), String::new()), false);
+        let keys = self
+            .keys
+            .range::<str, _>((Bound::Included(from), Bound::Unbounded));
+        'keys: for (key, versions) in keys.take_while(|(key, _)| key.starts_with(prefix)) {
+            let mut skipping = !marker.is_empty() && key == marker;
+            for (place, version) in versions.iter().rev().enumerate() {
+                if skipping {
+                    // Behind a key alone nothing of it comes any more.
+                    skipping = id_marker.is_empty() || version.id != id_marker;
+                    continue;
+                }
+                if count == at_once {
+                    is_truncated = true;
+                    break 'keys;
+                }
+                count += 1;
+                last = (key_of(key), version.id.clone());
+                version.list(&mut inner, &last.0, place == 0);
+            }
+        }
+        if is_encoded {
+            inner += "<EncodingType>url</EncodingType>";
+        }
+        let _ = write!(inner, "<IsTruncated>{is_truncated}</IsTruncated>");
+        if is_truncated {
+            let (key, id) = last;
+            let _ = write!(
+                inner,
+                "<NextKeyMarker>{key}</NextKeyMarker><NextVersionIdMarker>{id}</NextVersionIdMarker>"
+            );
+        }
+        xml("ListVersionsResult", &inner)
+    }
+
+    fn version(&self, key: &str, id: Option<&str>) -> Result<&Version, Answered> {
+        let missing = |code| error(404, code, "it is not there");
+        let versions = self.keys.get(key).ok_or_else(|| missing("NoSuchKey"))?;
+        let version = match id {
+            None => versions.last(),
+            Some(id) => versions.iter().find(|version| version.id == id),
+        };
+        let version = version.ok_or_else(|| missing("NoSuchVersion"))?;
+        if version.put.is_some() {
+            return Ok(version);
+        }
+        let (status, code) = match id {
+            None => (404, "NoSuchKey"),
+            Some(_) => (405, "MethodNotAllowed"),
+        };
+        let mut marker = error(status, code, "it is a delete marker");
+        let headers = marker.headers_mut();
+        headers.insert("x-amz-delete-marker", "true".parse().unwrap());
+        headers.insert("x-amz-version-id", version.id.parse().unwrap());
+        Err(marker)
+    }
+
+    pub(super) fn tags(&self, key: &str, id: Option<&str>) -> Result<Answered, Answered> {
+        let version = self.version(key, id)?;
+        let tags = version.put.iter().flat_map(|put| &put.tags);
+        let of = |(name, value): (&String, &String)| {
+            format!(
+                "<Tag><Key>{}</Key><Value>{}</Value></Tag>",
+                escaped(name),
+                escaped(value)
+            )
+        };
+        let tags: String = tags.map(of).collect();
+        Ok(xml("Tagging", &format!("<TagSet>{tags}</TagSet>")))
+    }
+
+    pub(super) fn read(
+        &self,
+        parts: &Parts,
+        key: &str,
+        id: Option<&str>,
+        denied: &BTreeSet<String>,
+    ) -> Result<Answered, Answered> {
+        let version = self.version(key, id)?;
+        let put = version.put.clone().unwrap_or_default();
+        let header = |name: &str| {
+            parts
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        // A HEAD needs the key where it is to tell the checksum alone.
+        let needs_key = parts.method != Method::HEAD || header("x-amz-checksum-mode").is_some();
+        if needs_key && put.kms_key.as_ref().is_some_and(|key| denied.contains(key)) {
+            let told = "User: x is not authorized to perform: kms:Decrypt on the resource associated with this ciphertext";
+            return Err(error(403, "AccessDenied", told));
+        }
+        if header("if-match").is_some_and(|wanted| wanted != version.etag) {
+            return Err(error(412, "PreconditionFailed", "another entity tag"));
+        }
+        let size = put.bytes.len();
+        let range = match header("range") {
+            None => None,
+            Some(range) => {
+                let range = range
+                    .strip_prefix("bytes=")
+                    .and_then(|range| range.split_once('-'));
+                let (from, to) = range.unwrap_or_default();
+                let from: usize = from.parse().unwrap_or(0);
+                let to = to.parse().unwrap_or(usize::MAX).min(size.saturating_sub(1));
+                if from >= size {
+                    return Err(error(416, "InvalidRange", "beyond its end"));
+                }
+                Some((from, to))
+            }
+        };
+        let mut response = Response::builder()
+            .header("etag", &version.etag)
+            .header("last-modified", MODIFIED_HTTP)
+            .header("x-amz-version-id", &version.id);
+        if !put.tags.is_empty() {
+            response = response.header("x-amz-tagging-count", put.tags.len());
+        }
+        if let Some(key) = &put.kms_key {
+            response = response
+                .header("x-amz-server-side-encryption", "aws:kms")
+                .header("x-amz-server-side-encryption-aws-kms-key-id", key);
+        }
+        for (name, value) in &put.headers {
+            // Of a part of it no checksum is told.
+            if !(range.is_some() && name.starts_with("x-amz-checksum")) {
+                response = response.header(name, value);
+            }
+        }
+        let bytes: Bytes = match range {
+            None => put.bytes.clone(),
+            Some((from, to)) => {
+                let told = format!("bytes {from}-{to}/{size}");
+                response = response.status(206).header("content-range", told);
+                put.bytes.slice(from..=to)
+            }
+        };
+        let response = response.header("content-length", bytes.len());
+        Ok(response.body(Full::new(bytes)).unwrap())
+    }
+}
+
+impl Version {
+    fn list(&self, inner: &mut String, key: &str, is_latest: bool) {
+        let kind = if self.put.is_some() {
+            "Version"
+        } else {
+            "DeleteMarker"
+        };
+        let _ = write!(
+            inner,
+            "<{kind}><Key>{key}</Key><VersionId>{}</VersionId><IsLatest>{is_latest}</IsLatest>\
+             <LastModified>{MODIFIED}</LastModified>",
+            self.id
+        );
+        if let Some(put) = &self.put {
+            let _ = write!(
+                inner,
+                "<ETag>{}</ETag><Size>{}</Size><StorageClass>STANDARD</StorageClass>",
+                escaped(&self.etag),
+                put.bytes.len()
+            );
+        }
+        let _ = write!(inner, "</{kind}>");
+    }
+}

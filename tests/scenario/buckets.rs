@@ -1,0 +1,301 @@
+//! A bucket of an S3 store is replicated as a directory is: with its versions, what it says
+//! of them, and what goes wrong at it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use sealift_fake_kms::{FakeS3, OWNER, Put, Trouble};
+use serde_json::Value;
+
+use crate::support::{
+    BUCKET, Content, PART, Pair, Ran, free_address, run_program, text, wait_until,
+};
+
+const TIME_MAX: Duration = Duration::from_secs(120);
+
+fn secret(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Makes the source of `a` a bucket at `url`, with these settings of it as well.
+fn from_bucket(pair: &Pair, url: &str, more: &str) {
+    let (id, key) = OWNER;
+    let credentials = format!("[default]\naws_access_key_id={id}\naws_secret_access_key={key}\n");
+    secret(&pair.a.dir.join("aws-credentials"), &credentials);
+    pair.a.edit(
+        &format!("directory = \"{}\"", text(&pair.source)),
+        &format!(
+            "scan_interval_secs = 2\n[source.s3]\nregion = \"eu-west-1\"\nendpoint = \"{url}\"\n\
+             credentials_file = \"aws-credentials\"\n{more}"
+        ),
+    );
+}
+
+fn put(bytes: Vec<u8>) -> Put {
+    Put {
+        bytes: bytes.into(),
+        ..Put::default()
+    }
+}
+
+/// A version of a key at `b`, with what its source said of it; the latest first.
+fn versions(pair: &Pair, key: &str) -> Vec<Value> {
+    let object = format!("{BUCKET}/{key}");
+    let ran = pair.b.run(&["inspect", "--facts", "--json", &object]);
+    if ran.code == 10 {
+        Vec::new()
+    } else {
+        ran.exits(0).rows()
+    }
+}
+
+#[test]
+fn what_is_put_overwritten_and_removed_in_a_bucket_is_so_in_the_other_region() {
+    let pair = Pair::new();
+    let roots = pair.a.dir.join("s3-roots.pem");
+    let server = FakeS3::start(BUCKET, Some(&roots));
+    let queue = format!(
+        "roots_file = \"s3-roots.pem\"\nqueue_url = \"{}\"",
+        server.queue_url()
+    );
+    from_bucket(&pair, &server.url(), &queue);
+    let mut objects: BTreeMap<String, Content> = (0..40)
+        .map(|n| (format!("in/{n:02} ä+b"), Content::new(n, n * 40_000)))
+        .collect();
+    objects.insert("in/large".to_owned(), Content::new(99, 2 * PART + 12_345));
+    let mut ids = BTreeMap::new();
+    for (key, content) in &objects {
+        let object = Put {
+            headers: vec![
+                ("content-type".to_owned(), "text/x-test".to_owned()),
+                ("x-amz-meta-owner".to_owned(), "Zoë".to_owned()),
+            ],
+            tags: BTreeMap::from([("class".to_owned(), "a & b".to_owned())]),
+            ..put(content.bytes())
+        };
+        ids.insert(key.clone(), server.put(key, object));
+    }
+    pair.start();
+    pair.wait_completed(41, TIME_MAX);
+    for (n, (key, content)) in objects.iter().enumerate() {
+        assert!(content.is_in(&pair.get(key, &format!("out-{n}"))), "{key}");
+        let rows = versions(&pair, key);
+        assert_eq!(rows[0]["version"], ids[key].as_str());
+        let facts = &rows[0]["facts"];
+        assert_eq!(facts["content_type"], "text/x-test", "{facts}");
+        assert_eq!(facts["metadata"]["owner"], "Zoë");
+        assert_eq!(facts["tags"]["class"], "a & b");
+        assert_eq!(facts["source_region"], "region-a");
+    }
+    // Both are told by the queue, and by the next scan otherwise.
+    let key = "in/07 ä+b";
+    let second = server.put(key, put(b"the second".to_vec()));
+    wait_until("the second version is there", TIME_MAX, || {
+        versions(&pair, key)
+            .first()
+            .is_some_and(|row| row["version"] == second.as_str())
+    });
+    let marker = server.remove("in/08 ä+b");
+    wait_until("the delete marker is there", TIME_MAX, || {
+        versions(&pair, "in/08 ä+b")
+            .first()
+            .is_some_and(|row| row["version"] == marker.as_str())
+    });
+    let first = ids[key].as_str();
+    let object = format!("{BUCKET}/{key}");
+    let ran = pair.b.run(&[
+        "get",
+        "--version",
+        first,
+        "-o",
+        &text(&pair.dir().join("first")),
+        &object,
+    ]);
+    ran.exits(0);
+    assert!(objects[key].is_in(&pair.dir().join("first")));
+    assert_eq!(pair.b.run(&["get", &object]).exits(0).text(), "the second");
+    pair.b
+        .run(&["get", &format!("{BUCKET}/in/08 ä+b")])
+        .exits(10);
+    assert_eq!(pair.b.rows(&["ls", BUCKET]).len(), 40);
+    pair.verify_both(TIME_MAX);
+}
+
+#[test]
+fn a_bucket_in_trouble_puts_its_objects_off_with_the_reason_until_it_is_over() {
+    let pair = Pair::new();
+    let server = FakeS3::start(BUCKET, None);
+    from_bucket(&pair, &server.url(), "kms_keys = [\"arn:ours\"]");
+    let under = |key: &str| Put {
+        kms_key: Some(key.to_owned()),
+        ..put(b"encrypted there".to_vec())
+    };
+    server.put("plain", put(b"plain".to_vec()));
+    server.put("ours", under("arn:ours"));
+    server.put("other", under("arn:other"));
+    server.deny_key("arn:ours", true);
+    pair.start();
+    let told = |key: &str, words: &[&str]| {
+        wait_until(
+            &format!("{key} is explained by {words:?}"),
+            TIME_MAX,
+            || {
+                let said = pair.a.run(&["explain", &format!("{BUCKET}/{key}")]).said();
+                words.iter().all(|word| said.contains(word))
+            },
+        );
+    };
+    told("other", &["SKIPPED", "SkippedKmsNotSelected", "arn:other"]);
+    told("ours", &["PENDING", "SrcKmsDecryptDenied"]);
+    assert_eq!(pair.a.transfers("SKIPPED").0, 1);
+    let skipped = pair.a.rows(&["ls", BUCKET, "--status", "SKIPPED"]);
+    assert_eq!(skipped[0]["key"], "other", "{skipped:?}");
+    server.deny_key("arn:ours", false);
+    pair.wait_completed(2, TIME_MAX);
+
+    let source_says = |reason: Option<&str>| {
+        wait_until(&format!("the source says {reason:?}"), TIME_MAX, || {
+            pair.a.status()["sources"][0]["reason"].as_str() == reason
+        });
+    };
+    server.set_versioning("Suspended");
+    source_says(Some("SrcVersioningDisabled"));
+    let checked = pair.a.run(&["check"]);
+    assert_ne!(checked.code, 0);
+    assert!(
+        checked.said().contains("s3:GetBucketVersioning"),
+        "{checked}"
+    );
+    server.set_versioning("Enabled");
+    source_says(None);
+    for (trouble, reason) in [
+        (Trouble::Throttled, "SrcUnavailable"),
+        (Trouble::Denied, "SrcGetDenied"),
+        (Trouble::Unreachable, "SrcUnavailable"),
+    ] {
+        server.trouble(trouble);
+        source_says(Some(reason));
+    }
+    server.trouble(Trouble::None);
+    server.put("later", put(b"later".to_vec()));
+    pair.wait_completed(3, TIME_MAX);
+    pair.a.run(&["check"]).exits(0);
+}
+
+/// A store that is not ours: moto, driven by boto3.
+struct Moto {
+    process: Child,
+    url: String,
+}
+
+impl Moto {
+    fn start(dir: &Path) -> Self {
+        let address = free_address();
+        let (host, port) = address.split_once(':').unwrap();
+        let log = fs::File::create(dir.join("moto.log")).unwrap();
+        let process = Command::new("python3")
+            .args(["-m", "moto.server", "-H", host, "-p", port])
+            .env("PYTHONPATH", std::env::var("SEALIFT_MOTO").unwrap())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        wait_until("moto answers", TIME_MAX, || {
+            TcpStream::connect(&address).is_ok()
+        });
+        Self {
+            process,
+            url: format!("http://{address}"),
+        }
+    }
+
+    /// What the bucket's own client does to it, and says of it.
+    fn boto3(&self, what: &str) -> Ran {
+        let python = format!("PYTHONPATH={}", std::env::var("SEALIFT_BOTO3").unwrap());
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/s3_bucket.py");
+        let arguments = [
+            &python, "python3", script, &self.url, OWNER.0, OWNER.1, BUCKET, what,
+        ];
+        run_program("env", &arguments, &[0])
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Every version that the store's own client lists, at `b` as at the store.
+fn is_the_same(pair: &Pair, moto: &Moto, round: &str) {
+    for row in moto.boto3("list").rows() {
+        let key = row["key"].as_str().unwrap();
+        let found = versions(pair, key);
+        let Some(row_there) = found
+            .iter()
+            .find(|found| found["version"] == row["version"])
+        else {
+            panic!("{key} {} is not in {found:?}", row["version"]);
+        };
+        if row["kind"] == "delete-marker" {
+            assert_eq!(row_there["kind"], "delete-marker");
+            continue;
+        }
+        let facts = &row_there["facts"];
+        for fact in ["size", "etag", "content_type", "metadata", "tags"] {
+            let is_empty = row[fact].as_object().is_some_and(serde_json::Map::is_empty);
+            assert!(
+                is_empty || facts[fact] == row[fact],
+                "{key} {fact}: {row} {facts}"
+            );
+        }
+        let out = pair.dir().join(format!("{round}-out"));
+        let _ = fs::remove_file(&out);
+        let version = row["version"].as_str().unwrap();
+        let object = format!("{BUCKET}/{key}");
+        let get = ["get", "--version", version, "-o", &text(&out), &object];
+        pair.b.run(&get).exits(0);
+        let sum = run_program("sha256sum", &[&text(&out)], &[0]).text();
+        assert!(
+            sum.starts_with(row["sha256"].as_str().unwrap()),
+            "{key}: {sum} {row}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs moto and boto3, which cargo xtask test installs"]
+fn a_bucket_of_a_store_that_is_not_ours_arrives_version_by_version_and_tag_by_tag() {
+    let pair = Pair::new();
+    let moto = Moto::start(pair.dir());
+    let made: Value = moto.boto3("make").rows().remove(0);
+    let queue = format!("queue_url = \"{}\"", made["queue"].as_str().unwrap());
+    from_bucket(&pair, &moto.url, &queue);
+    moto.boto3("fill");
+    pair.start();
+    pair.wait_completed(30, TIME_MAX);
+    is_the_same(&pair, &moto, "filled");
+    moto.boto3("change");
+    // Three more versions, two delete markers.
+    pair.wait_completed(35, TIME_MAX);
+    is_the_same(&pair, &moto, "changed");
+    assert_eq!(
+        moto.boto3("left").text().trim(),
+        "0",
+        "messages left in the queue"
+    );
+    moto.boto3("suspend");
+    wait_until("the source says so", TIME_MAX, || {
+        pair.a.status()["sources"][0]["reason"] == "SrcVersioningDisabled"
+    });
+}
