@@ -19,7 +19,12 @@ const FLOORS: [&[&str]; 7] = [
         "sealift-keys",
     ],
     &["sealift-archive", "sealift-tunnel"],
-    &["sealift-sender", "sealift-receiver", "sealift-forward"],
+    &[
+        "sealift-sender",
+        "sealift-receiver",
+        "sealift-forward",
+        "sealift-endpoint",
+    ],
     &["sealift-agent", "sealift-simulate"],
     &["sealift"],
 ];

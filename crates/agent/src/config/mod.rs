@@ -9,6 +9,7 @@
 mod check;
 mod checked;
 mod checker;
+mod endpoint;
 mod entries;
 mod error;
 mod forwards;
@@ -33,9 +34,10 @@ use std::{
 use sealift_terms::limits;
 
 pub use checked::{
-    Acme, AwsKmsService, Bucket, Ca, CertificatesFrom, Challenge, Compression, Config, DialFor,
-    ExternalAccount, IdentityFiles, Issuer, KeyServices, Limits, Listen, Log, LogFormat, Memory,
-    NamedKey, Peer, Pkcs11Token, RootKeySource, Rule, Scrub, Site, SourceDirectory, TransitService,
+    AccessKey, Acme, AwsKmsService, Bucket, Ca, CertificatesFrom, Challenge, Compression, Config,
+    DialFor, EndpointSettings, ExternalAccount, IdentityFiles, Issuer, KeyServices, Limits, Listen,
+    Log, LogFormat, Memory, NamedKey, Peer, Pkcs11Token, RootKeySource, Rule, Scrub, Site,
+    SourceDirectory, TransitService,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;
@@ -198,6 +200,7 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
     let rules = entries::rules(c, &raw.rules, &declared, &peers);
     let grants = entries::grants(c, &raw.grants, &raw.buckets, &declared);
     let operators = operators::operators(c, &raw.operators, &declared);
+    let endpoint = endpoint::endpoint(c, raw.endpoint.as_ref(), &declared);
     let forwards = forwards::forwards(c, &raw.forwards, &declared, &peers);
     let forward_targets = forwards::targets(c, &raw.forward_targets, &declared);
     Some(Config {
@@ -221,6 +224,7 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
         sources,
         rules,
         grants,
+        endpoint,
         forwards,
         forward_targets,
         named: Vec::new(),
