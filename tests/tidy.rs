@@ -20,7 +20,12 @@ const FLOORS: [&[&str]; 8] = [
         "sealift-keys",
     ],
     &["sealift-archive", "sealift-tunnel"],
-    &["sealift-sender", "sealift-receiver", "sealift-forward"],
+    &[
+        "sealift-sender",
+        "sealift-receiver",
+        "sealift-forward",
+        "sealift-endpoint",
+    ],
     &["sealift-agent", "sealift-simulate"],
     &["sealift"],
 ];

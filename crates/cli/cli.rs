@@ -116,6 +116,9 @@ pub(crate) enum Command {
     /// The certificates of this site and of its peers
     #[command(subcommand)]
     Certs(commands::certs::Certs),
+    /// The access keys of applications that read here as they do from S3
+    #[command(subcommand)]
+    Endpoint(commands::endpoint::Endpoint),
     /// Print the least that AWS has to allow for the keys of this configuration
     Policy(commands::policy::Policy),
     /// Print a configuration, the manual, or completions for a shell

@@ -11,6 +11,7 @@ mod databases;
 mod demonstration;
 mod denying;
 mod destinations;
+mod endpoint;
 mod enrolment;
 mod forwarding;
 mod interrupted;

@@ -164,6 +164,8 @@ fn files_of(config: &Config) -> Vec<PathBuf> {
     }
     files.extend(files_of_services(config));
     files.extend(files_of_sources(config));
+    let keys = config.endpoint.iter().flat_map(|endpoint| &endpoint.keys);
+    files.extend(keys.map(|key| key.secret_file.clone()));
     match &config.root_key {
         RootKeySource::File(path) | RootKeySource::PassphraseFile(path) => files.push(path.clone()),
         RootKeySource::Credential(_) => {}

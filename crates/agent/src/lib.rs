@@ -51,7 +51,7 @@ pub use metrics::{Metric, Metrics, Series};
 pub use offline::check_offline;
 pub use policy::aws_policies;
 pub use running::{check_peers, up};
-pub use setup::{CreatedSite, NewSite, create_site, write_new};
+pub use setup::{CreatedSite, NewSite, create_site, new_access_secret, write_new};
 pub use signals::{Lifecycle, LifecycleHandle, Phase, watch_signals};
 pub use site::{Offline, Remnant, Restoring, rebuild_catalog};
 pub use world::{World, load_peers, open_keystore, root_secret};

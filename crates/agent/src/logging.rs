@@ -6,6 +6,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 
+const SILENT: &str = "s3s=off";
+
 /// Whether `level` can be a `log.level`.
 pub(crate) fn is_level(level: &str) -> bool {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
@@ -21,7 +23,7 @@ pub(crate) fn is_level(level: &str) -> bool {
 
 /// Sends the log lines of this process to standard error. A second call changes nothing.
 pub fn start(log: &Log) {
-    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter(&log.level);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -33,9 +35,32 @@ pub fn start(log: &Log) {
     };
 }
 
+/// The lines of `level`. The library behind the S3 endpoint has none of its own whatever that
+/// says: it would have an error for every key that is not there, and its lines for debugging
+/// have the signatures that would have been good.
+fn filter(level: &str) -> EnvFilter {
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    match SILENT.parse() {
+        Ok(silent) => filter.add_directive(silent),
+        Err(_) => filter,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::is_level;
+    use super::{SILENT, filter, is_level};
+
+    #[test]
+    fn the_library_behind_the_endpoint_is_silent_whatever_is_wanted() {
+        assert!(
+            SILENT
+                .parse::<tracing_subscriber::filter::Directive>()
+                .is_ok()
+        );
+        for level in ["info", "trace", "s3s=trace", "nonsense="] {
+            assert!(filter(level).to_string().contains(SILENT), "{level}");
+        }
+    }
 
     #[test]
     fn levels_are_words_or_words_by_module() {

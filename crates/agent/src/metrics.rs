@@ -111,6 +111,10 @@ metrics! {
     ForwardRefused = counter "sealift_forward_streams_refused_total" ["forward", "side", "reason"] "Connections of applications and streams of peers that were refused.";
     ForwardBytes = counter "sealift_forward_bytes_total" ["forward", "side", "direction"] "Bytes of applications in forwarded streams, to the peer and from it.";
     ForwardMoves = counter "sealift_forward_moves_total" ["forward", "side"] "How often forwarded streams went on over another connection.";
+    EndpointRequests = counter "sealift_endpoint_requests_total" ["call", "status"] "Requests to the S3 endpoint, by call and status of the answer.";
+    EndpointRefused = counter "sealift_endpoint_refused_total" ["cause"] "Requests to the S3 endpoint that were refused before they were a call.";
+    EndpointBytes = counter "sealift_endpoint_bytes_total" [] "Plaintext bytes of objects that the S3 endpoint gave out.";
+    EndpointConnections = gauge "sealift_endpoint_connections" [] "Connections to the S3 endpoint that are open.";
     AdminRequests = counter "sealift_admin_requests_total" ["command"] "Commands answered.";
 }
 
@@ -271,6 +275,10 @@ mod tests {
             "sealift_forward_streams_refused_total[forward,side,reason]",
             "sealift_forward_bytes_total[forward,side,direction]",
             "sealift_forward_moves_total[forward,side]",
+            "sealift_endpoint_requests_total[call,status]",
+            "sealift_endpoint_refused_total[cause]",
+            "sealift_endpoint_bytes_total[]",
+            "sealift_endpoint_connections[]",
             "sealift_admin_requests_total[command]",
         ];
         assert_eq!(names, documented);

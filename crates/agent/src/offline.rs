@@ -4,6 +4,7 @@
 
 mod authority;
 mod databases;
+mod endpoint;
 mod forwards;
 mod keys;
 mod receiving;
@@ -62,6 +63,7 @@ pub async fn check_offline(config: &Config, world: &World) -> Vec<CheckLine> {
     lines.extend(config.ca.as_ref().map(|ca| authority::check(ca, world)));
     lines.extend(receiving::check(config));
     lines.extend(sources::check(config, world).await);
+    lines.extend(endpoint::check(config));
     lines.extend(forwards::check(config).await);
     lines.push(memory());
     lines

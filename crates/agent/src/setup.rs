@@ -8,10 +8,12 @@ use std::{
     sync::Arc,
 };
 
+use sealift_endpoint::AccessSecret;
 use sealift_keys::{
     KEYSTORE_FILE, KeyDescription, KeyName, LocalKeystore, ProviderKind, RootSecret,
 };
 use sealift_terms::{KeyAlias, Region};
+use zeroize::Zeroizing;
 
 use crate::{
     Error, World,
@@ -122,6 +124,18 @@ fn make_keys(keystore: &LocalKeystore, config: &Config) -> Result<Vec<KeyDescrip
         }
     }
     Ok(keystore.list())
+}
+
+/// Makes the secret of an access key in a file that is not there yet.
+///
+/// # Errors
+/// What the operating system says.
+pub fn new_access_secret(path: &Path, world: &World) -> Result<(), Error> {
+    let secret = AccessSecret::generate(&*world.rng);
+    let mut line = Zeroizing::new(String::with_capacity(secret.expose().len() + 1));
+    line.push_str(secret.expose());
+    line.push('\n');
+    write_new(path, line.as_bytes(), 0o600)
 }
 
 /// Writes a file that is not there yet, and makes it durable.

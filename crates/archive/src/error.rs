@@ -166,6 +166,18 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
+    /// Whether what is stored is not what it should be.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Seal(error) => error.is_damage(),
+            Self::RecordMissing(_) | Self::Quarantined(_) | Self::ChecksumMismatch { .. } => true,
+            Self::Store(error) => matches!(error, StoreError::NoSuchFile { .. }),
+            Self::Group(error) => error.is_damage(),
+            _ => false,
+        }
+    }
+
     /// The reason code of an object that fails because of this.
     #[must_use]
     pub fn reason(&self) -> Reason {

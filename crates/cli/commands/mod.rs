@@ -6,6 +6,7 @@ pub(crate) mod ca;
 pub(crate) mod certs;
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod endpoint;
 pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod get;
@@ -58,6 +59,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Audit(command) => block_on(command.run(global)),
         Command::Ca(command) => command.run(global),
         Command::Certs(command) => block_on(command.run(global)),
+        Command::Endpoint(command) => command.run(global),
         Command::Policy(command) => command.run(global),
         Command::Generate(command) => command.run(),
     }

@@ -31,6 +31,7 @@
 //! the tunnel's and the agent's part. It keeps no object keys either.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod access;
 mod acme;
 mod authority;
 mod bundle;
@@ -54,6 +55,7 @@ mod session;
 mod signed;
 mod verifier;
 
+pub use access::{AccessDecision, AccessRight, AccessRow, AccessRows};
 pub use acme::{challenge_server, https_client, order_request};
 pub use authority::{Authority, Issued, IssuingAuthority, LeafRequest, Rollover, RootAuthority};
 pub use bundle::TrustBundle;

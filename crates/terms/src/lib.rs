@@ -40,8 +40,8 @@ pub use days::{DeletionDays, RotationDays};
 pub use id::{Epoch, ObjectUid, RecordId, RecordIds, SessionId, SiteId, TransferId};
 pub use identity::Identity;
 pub use name::{
-    BucketName, ForwardName, KeyAlias, KeyId, KeyNote, NameError, ObjectKey, PeerName, Region,
-    RuleName, SiteName, VersionId,
+    AccessKeyId, BucketName, ForwardName, KeyAlias, KeyId, KeyNote, NameError, ObjectKey, PeerName,
+    Region, RuleName, SiteName, VersionId,
 };
 pub use networks::{Network, Networks};
 pub use order::Order;

@@ -385,3 +385,31 @@ pub const EVENTS_TIME_MAX: Duration = Duration::from_secs(10);
 pub const EVENTS_TOKEN_BYTES_MAX: usize = 4096;
 /// How long a queue is asked to wait for a message (SQS: 20 s at most).
 pub const QUEUE_WAIT: Duration = Duration::from_secs(20);
+/// Access keys of the S3 endpoint.
+pub const ACCESS_KEYS_MAX: usize = 1_000;
+/// The shortest secret of an access key, in bytes.
+pub const ACCESS_SECRET_BYTES_MIN: usize = 16;
+/// The longest secret of an access key, in bytes.
+pub const ACCESS_SECRET_BYTES_MAX: usize = 128;
+/// How far the clock of who signs a request to the S3 endpoint may be from ours.
+pub const ENDPOINT_CLOCK_SKEW_MAX: Duration = Duration::from_secs(900);
+/// How long a presigned URL may be good for: 7 days.
+pub const ENDPOINT_PRESIGNED_LIFE_MAX: Duration = Duration::from_secs(7 * 86_400);
+/// Connections to the S3 endpoint that are answered at once; more wait.
+pub const ENDPOINT_CONNECTIONS_MAX: usize = 256;
+/// The head of a request to the S3 endpoint, in bytes.
+pub const ENDPOINT_HEAD_BYTES_MAX: usize = 64 << 10;
+/// The body of a request to the S3 endpoint, in bytes: it takes none that is long.
+pub const ENDPOINT_BODY_BYTES_MAX: usize = 64 << 10;
+/// The next request on a connection to the S3 endpoint, to the end of its head.
+pub const ENDPOINT_HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+/// From a request to the S3 endpoint to the head of its answer.
+pub const ENDPOINT_ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+/// In this time an application has to take [`ENDPOINT_PROGRESS_BYTES_MIN`] of an answer.
+pub const ENDPOINT_PROGRESS_TIME_MAX: Duration = Duration::from_secs(60);
+/// See [`ENDPOINT_PROGRESS_TIME_MAX`].
+pub const ENDPOINT_PROGRESS_BYTES_MIN: u64 = 64 << 10;
+/// Keys, versions and common prefixes in one answer of the S3 endpoint.
+pub const ENDPOINT_LISTED_MAX: usize = 1_000;
+/// Rows of the catalog that one listing of the S3 endpoint looks at, found or not.
+pub const ENDPOINT_ROWS_SEEN_MAX: usize = 50_000;

@@ -166,6 +166,12 @@ name!(
     |s| !s.is_empty() && s.len() <= limits::KEY_NOTE_BYTES_MAX && !s.chars().any(char::is_control)
 );
 name!(
+    /// The id of an access key at the S3 endpoint.
+    AccessKeyId, "access key id", "3 to 128 of A-Z, a-z, 0-9, '-', '_' and '.'",
+    |s| (3..=128).contains(&s.len())
+        && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+);
+name!(
     /// The key of an object: UTF-8, compared as bytes, never normalised.
     ObjectKey, "object key", "1 to 1,024 bytes of UTF-8 without NUL",
     |s| !s.is_empty() && s.len() <= limits::OBJECT_KEY_BYTES_MAX && !s.contains('\0')
@@ -202,6 +208,16 @@ mod tests {
         }
         for bad in ["", "-a", "a-", "A", "a..b", "a/b", "ä", &"x".repeat(64)] {
             assert!(BucketName::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_access_key_id_fits_into_a_credential_of_a_signature() {
+        for good in ["app", "AKIA.photo_app-1", &"x".repeat(128)] {
+            assert!(AccessKeyId::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "ab", "a/b", "a b c", "a,b,c", "ä€ö", &"x".repeat(129)] {
+            assert!(AccessKeyId::new(bad).is_err(), "{bad}");
         }
     }
 

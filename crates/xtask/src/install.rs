@@ -20,6 +20,7 @@ pub(crate) const TESTED: Programs = &[
     ("pg_createcluster", "postgresql"),
     ("redis-server", "redis-server"),
     ("redis-benchmark", "redis-tools"),
+    ("rclone", "rclone"),
     ("pip3", "python3-pip"),
     ("testssl", "testssl.sh"),
     ("pebble", "pebble"),

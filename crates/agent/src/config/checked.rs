@@ -8,12 +8,12 @@ use std::{
 };
 
 use sealift_forward::{Forward, Target};
-use sealift_identity::{Demands, DnsAgent, Grants, Operators, OwnDemands, TlsPolicy};
+use sealift_identity::{AccessRows, Demands, DnsAgent, Grants, Operators, OwnDemands, TlsPolicy};
 use sealift_keys::{Pace, ProviderKind};
 use sealift_outside::{CredentialsFrom, Endpoint};
 use sealift_store::S3Settings;
 use sealift_terms::{
-    BucketName, Identity, Networks, PartSize, PeerName, Region, RuleName, SiteName,
+    AccessKeyId, BucketName, Identity, Networks, PartSize, PeerName, Region, RuleName, SiteName,
 };
 use sealift_tunnel::Timetable;
 
@@ -62,6 +62,8 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// `[[grant]]`.
     pub grants: Grants,
+    /// `[endpoint]`: where applications read what is archived here, as S3.
+    pub endpoint: Option<EndpointSettings>,
     /// `[[forward]]`: services of peers that are reached here.
     pub forwards: Vec<Forward>,
     /// `[[forward_target]]`: services that peers reach through here.
@@ -486,6 +488,26 @@ pub struct Rule {
     pub prefix: String,
     /// Where to.
     pub peers: Vec<PeerName>,
+}
+
+/// `[endpoint]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointSettings {
+    /// Where applications come.
+    pub listen: SocketAddr,
+    /// `[[endpoint.key]]`: the keys that they come with.
+    pub keys: Vec<AccessKey>,
+    /// What each may do.
+    pub rows: AccessRows,
+}
+
+/// An access key of an application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessKey {
+    /// Its id.
+    pub id: AccessKeyId,
+    /// The file with its secret.
+    pub secret_file: PathBuf,
 }
 
 /// How the byte budget is divided. What is received never waits for memory that is held by

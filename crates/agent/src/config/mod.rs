@@ -10,6 +10,7 @@ mod buckets;
 mod check;
 mod checked;
 mod checker;
+mod endpoint;
 mod entries;
 mod error;
 mod forwards;
@@ -34,10 +35,10 @@ use std::{
 use sealift_terms::limits;
 
 pub use checked::{
-    Acme, AwsKmsService, Bucket, BucketSource, Ca, CertificatesFrom, Challenge, Compression,
-    Config, DialFor, ExternalAccount, IdentityFiles, Issuer, KeyServices, Limits, Listen, Log,
-    LogFormat, Memory, NamedKey, Peer, Pkcs11Token, RootKeySource, Rule, S3Bucket, Scrub, Site,
-    SourceFrom, TransitService,
+    AccessKey, Acme, AwsKmsService, Bucket, BucketSource, Ca, CertificatesFrom, Challenge,
+    Compression, Config, DialFor, EndpointSettings, ExternalAccount, IdentityFiles, Issuer,
+    KeyServices, Limits, Listen, Log, LogFormat, Memory, NamedKey, Peer, Pkcs11Token,
+    RootKeySource, Rule, S3Bucket, Scrub, Site, SourceFrom, TransitService,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;
@@ -200,6 +201,7 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
     let rules = entries::rules(c, &raw.rules, &declared, &peers);
     let grants = entries::grants(c, &raw.grants, &raw.buckets, &declared);
     let operators = operators::operators(c, &raw.operators, &declared);
+    let endpoint = endpoint::endpoint(c, raw.endpoint.as_ref(), &declared);
     let forwards = forwards::forwards(c, &raw.forwards, &declared, &peers);
     let forward_targets = forwards::targets(c, &raw.forward_targets, &declared);
     Some(Config {
@@ -223,6 +225,7 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
         sources,
         rules,
         grants,
+        endpoint,
         forwards,
         forward_targets,
         named: Vec::new(),

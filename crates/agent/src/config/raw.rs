@@ -40,6 +40,7 @@ pub(crate) struct Raw {
     pub(crate) grants: Vec<Spanned<Grant>>,
     #[serde(default, rename = "operator")]
     pub(crate) operators: Vec<Spanned<Operator>>,
+    pub(crate) endpoint: Option<Spanned<Endpoint>>,
     #[serde(default, rename = "forward")]
     pub(crate) forwards: Vec<Spanned<Forward>>,
     #[serde(default, rename = "forward_target")]
@@ -301,6 +302,24 @@ pub(crate) struct ForwardTarget {
     pub(crate) allow: Spanned<Vec<Text>>,
     pub(crate) streams_max: Option<Number>,
     pub(crate) idle_secs: Option<Number>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Endpoint {
+    pub(crate) listen: Text,
+    pub(crate) unsafe_listen: Option<bool>,
+    #[serde(default, rename = "key")]
+    pub(crate) keys: Vec<Spanned<EndpointKey>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EndpointKey {
+    pub(crate) id: Text,
+    pub(crate) secret_file: Text,
+    pub(crate) buckets: Spanned<Vec<Text>>,
+    pub(crate) rights: Spanned<Vec<Text>>,
 }
 
 #[derive(Debug, Deserialize)]

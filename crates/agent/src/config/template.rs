@@ -83,6 +83,7 @@ impl Template {
             self.peers(),
             self.sending(),
             self.receiving(),
+            ENDPOINT.to_owned(),
             FORWARDING.to_owned(),
             TAIL.to_owned(),
         ]
@@ -406,6 +407,18 @@ const EXAMPLE_OPERATOR: &str = r#"# What users of this machine may do besides th
 # actions = ["look", "read-audit"]
 # keys = ["alias/photos"]
 # buckets = ["*"]
+
+"#;
+
+const ENDPOINT: &str = r#"# What is archived here, for applications that speak S3: to be read. On loopback; any other address
+# needs unsafe_listen = true. `sealift endpoint key` makes access keys. Rights: get, list.
+# [endpoint]
+# listen = "127.0.0.1:9000"
+# [[endpoint.key]]
+# id = "photos-app"
+# secret_file = "photos-app.secret"
+# buckets = ["photos"]
+# rights = ["get", "list"]
 
 "#;
 

@@ -811,3 +811,64 @@ fn more_forwards_than_there_may_be_are_refused() {
     let error = Config::check(&source(&of(limits::FORWARDS_MAX + 1))).unwrap_err();
     assert_eq!(error.refusals[0].setting, "forward");
 }
+
+const ENDPOINT: &str = r#"
+[endpoint]
+listen = "127.0.0.1:9000"
+[[endpoint.key]]
+id = "photos-app"
+secret_file = "app.secret"
+buckets = ["mirror"]
+rights = ["get"]
+"#;
+
+#[test]
+fn an_endpoint_is_taken_with_its_keys_and_the_line_of_each() {
+    let text = format!("{GOOD}{ENDPOINT}");
+    let config = Config::check(&source(&text)).unwrap();
+    let endpoint = config.endpoint.unwrap();
+    let mirror = "mirror".parse().unwrap();
+    let decision = endpoint.rows.allows(
+        &endpoint.keys[0].id,
+        sealift_identity::AccessRight::Get,
+        Some(&mirror),
+    );
+    let line = text.lines().position(|line| line == "[[endpoint.key]]");
+    assert_eq!(decision.line, line.map(|line| line as u32 + 1));
+    assert!(
+        config
+            .named
+            .iter()
+            .any(|named| named.path.ends_with("app.secret"))
+    );
+    assert!(Config::check(&source(GOOD)).unwrap().endpoint.is_none());
+    for (from, to, setting) in [
+        ("127.0.0.1:9000", "0.0.0.0:9000", "endpoint.listen"),
+        ("127.0.0.1:9000", "localhost:9000", "endpoint.listen"),
+        ("\"photos-app\"", "\"a/b\"", "endpoint.key.id"),
+        ("[\"mirror\"]\nrights", "[]\nrights", "endpoint.key.buckets"),
+        (
+            "[\"mirror\"]\nrights",
+            "[\"nobodys\"]\nrights",
+            "endpoint.key.buckets",
+        ),
+        ("[\"get\"]", "[]", "endpoint.key.rights"),
+        ("[\"get\"]", "[\"put\"]", "endpoint.key.rights"),
+    ] {
+        let spoilt = text.replace(from, to);
+        assert_ne!(spoilt, text, "{from}");
+        let refused = Config::check(&source(&spoilt)).unwrap_err();
+        assert_eq!(refused.refusals[0].setting, setting, "{from} {to}");
+    }
+    let meant = text.replace(
+        "listen = \"127.0.0.1:9000\"",
+        "listen = \"0.0.0.0:9000\"\nunsafe_listen = true",
+    );
+    assert!(Config::check(&source(&meant)).is_ok());
+    let again = ENDPOINT.split_once("[[endpoint.key]]").unwrap().1;
+    let twice = Config::check(&source(&format!("{text}[[endpoint.key]]{again}")));
+    assert_eq!(twice.unwrap_err().refusals[0].setting, "endpoint.key.id");
+    let keyless = text.split_once("[[endpoint.key]]").unwrap().0;
+    let keyless = Config::check(&source(keyless)).unwrap_err();
+    assert_eq!(keyless.refusals[0].setting, "endpoint");
+}

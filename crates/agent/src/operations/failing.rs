@@ -4,7 +4,6 @@ use std::error::Error as StdError;
 
 use sealift_archive::ArchiveError;
 use sealift_ledger::LedgerError;
-use sealift_store::StoreError;
 use sealift_terms::Reason;
 
 use crate::Error;
@@ -29,7 +28,7 @@ impl From<ArchiveError> for Error {
                 what: error.to_string(),
                 reason: Some(Reason::AuditUnavailable),
             },
-            error if is_damage(&error) => Self::Verification {
+            error if error.is_damage() => Self::Verification {
                 what: in_words(&error),
             },
             error => Self::failed("reading the archive")(error),
@@ -40,19 +39,6 @@ impl From<ArchiveError> for Error {
 impl From<LedgerError> for Error {
     fn from(error: LedgerError) -> Self {
         Self::failed("reading the databases")(error)
-    }
-}
-
-/// Whether what is stored is not what it should be.
-pub(super) fn is_damage(error: &ArchiveError) -> bool {
-    match error {
-        ArchiveError::Seal(error) => error.is_damage(),
-        ArchiveError::RecordMissing(_)
-        | ArchiveError::Quarantined(_)
-        | ArchiveError::ChecksumMismatch { .. } => true,
-        ArchiveError::Store(error) => matches!(error, StoreError::NoSuchFile { .. }),
-        ArchiveError::Group(error) => is_damage(error),
-        _ => false,
     }
 }
 

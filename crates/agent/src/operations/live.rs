@@ -7,6 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use sealift_archive::ScrubState;
+use sealift_endpoint::EndpointCounts;
 use sealift_forward::StreamCounts;
 use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceStatus};
@@ -43,6 +44,9 @@ pub(crate) trait Live: Send + Sync {
 
     /// What was counted of each forward and each target.
     fn forwards(&self) -> Vec<StreamCounts>;
+
+    /// What was counted at the S3 endpoint, where there is one.
+    fn endpoint(&self) -> Option<EndpointCounts>;
 
     /// What came in since the start.
     fn usage(&self) -> Usage;

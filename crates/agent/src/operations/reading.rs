@@ -105,7 +105,7 @@ fn held(range: Option<(u64, Option<u64>)>, size: u64) -> Result<Range<u64>, Erro
 
 /// Damage goes on record wherever it is met.
 fn refused(site: &Site, error: ArchiveError, get: &Get) -> Error {
-    if !failing::is_damage(&error) {
+    if !error.is_damage() {
         return error.into();
     }
     let what = format!("{}/{}: {}", get.bucket, get.key, failing::in_words(&error));

@@ -1,5 +1,6 @@
 //! Gauges and sums, filled from what is known when a scrape asks.
 
+use sealift_endpoint::EndpointCounts;
 use sealift_forward::StreamCounts;
 use sealift_ledger::AuditLog;
 use sealift_sender::{SenderStatus, SourceStatus};
@@ -147,6 +148,26 @@ fn fill_live(metrics: &Metrics, live: &dyn Live) {
     live.forwards()
         .iter()
         .for_each(|counts| fill_forward(metrics, counts));
+    if let Some(counts) = live.endpoint() {
+        fill_endpoint(metrics, &counts);
+    }
+}
+
+fn fill_endpoint(metrics: &Metrics, counts: &EndpointCounts) {
+    for ((call, status), count) in &counts.requests {
+        let labels = [call.as_str(), &status.to_string()];
+        metrics
+            .series(Metric::EndpointRequests, &labels)
+            .set(*count);
+    }
+    for (cause, count) in &counts.refused {
+        metrics
+            .series(Metric::EndpointRefused, &[cause])
+            .set(*count);
+    }
+    let open = counts.connections;
+    metrics.series(Metric::EndpointConnections, &[]).set(open);
+    metrics.series(Metric::EndpointBytes, &[]).set(counts.bytes);
 }
 
 fn fill_forward(metrics: &Metrics, counts: &StreamCounts) {

@@ -1,7 +1,7 @@
 //! How a configuration differs from the one in force, and what a running agent can
 //! take up of that.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use crate::{
     CheckLine, Error,
@@ -71,6 +71,10 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
             "[[peer]] (who they are and where)",
             peers(before) == peers(after),
         ),
+        (
+            "[endpoint] (whether there is one, and where)",
+            listens(before) == listens(after),
+        ),
         ("[[source]]", sources(before) == sources(after)),
         (
             "[[forward]] and [[forward_target]] (the first, or the last)",
@@ -92,6 +96,7 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
         ("[[rule]]", rules(before) == rules(after)),
         ("[[operator]]", before.operators == after.operators),
         ("[[grant]]", before.grants.allow_the_same(&after.grants)),
+        ("[[endpoint.key]]", before.endpoint == after.endpoint),
         ("[[forward]]", before.forwards == after.forwards),
         (
             "[[forward_target]]",
@@ -110,6 +115,10 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
     settled
         .chain(reloaded.into_iter().filter_map(of(false)))
         .collect()
+}
+
+fn listens(config: &Config) -> Option<SocketAddr> {
+    config.endpoint.as_ref().map(|endpoint| endpoint.listen)
 }
 
 fn site(config: &Config) -> impl PartialEq {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use sealift_archive::ScrubState;
+use sealift_endpoint::{Endpoint, EndpointCounts};
 use sealift_forward::StreamCounts;
 use sealift_ledger::Requeue;
 use sealift_receiver::Usage;
@@ -12,7 +13,9 @@ use sealift_terms::{
     AuditKind, AuditRecord, BucketName, Identity, PeerName, Timestamp, TransferId,
 };
 
-use super::{Running, canary::Canary, difference, hello::policy_of, question, start::rules_of};
+use super::{
+    Running, canary::Canary, difference, endpoint, hello::policy_of, question, start::rules_of,
+};
 use crate::{
     CheckLine, Error,
     admin::{Actor, Alarm, Check, Readiness},
@@ -98,6 +101,10 @@ impl Live for Running {
         let mut counts = self.forwarding.near.counts();
         counts.extend(self.forwarding.far.counts());
         counts
+    }
+
+    fn endpoint(&self) -> Option<EndpointCounts> {
+        self.endpoint.as_ref().map(Endpoint::counts)
     }
 
     fn usage(&self) -> Usage {
@@ -233,6 +240,9 @@ impl Running {
         let forwards = self.forwarding.prepare(&after.forwards).await?;
         let targets = after.forward_targets.clone();
         keys_fit_to_begin(&after, &*self.site.providers).await?;
+        let access = after.endpoint.as_ref();
+        let access = access.map(|wanted| endpoint::settings(&after, wanted));
+        let access = access.transpose()?;
         let (grants, rules) = (after.grants.clone(), rules_of(&after));
         let policy = policy_of(&after);
         let record = AuditRecord::new(self.site.world.clock.now(), AuditKind::ConfigLoaded, actor)
@@ -243,6 +253,9 @@ impl Running {
         self.tls.put_in_force(identity);
         self.door.set_grants(grants.into());
         self.rules.send_replace(rules.into());
+        if let (Some(endpoint), Some(access)) = (&self.endpoint, access) {
+            endpoint.put_in_force(access);
+        }
         self.forwarding.near.put_in_force(forwards);
         self.forwarding.far.set_targets(targets);
         self.sweep_links();
@@ -259,7 +272,7 @@ impl Running {
         self.work.wake();
         Ok(vec![CheckLine::pass(
             "reload",
-            "certificate, peers and their limits, grants, buckets, rules and forwards",
+            "certificate, peers and their limits, grants, buckets, rules, forwards and access keys",
         )])
     }
 }

@@ -6,6 +6,7 @@
 //!                           ├─▶ session, by role ──┤
 //!   Dialer  ◀── dialling ───┘                      └─▶ sender::PeerSender ◀─ journal ◀─ SourceTask
 //!                           └─▶ forwarding ──▶ forward::Near, forward::Far
+//!   endpoint ──▶ endpoint::Endpoint ──▶ archive
 //! ```
 
 mod accepting;
@@ -14,6 +15,7 @@ mod canary;
 mod certificates;
 mod dialling;
 mod difference;
+mod endpoint;
 mod forwarding;
 mod hello;
 mod issuing;
@@ -36,6 +38,7 @@ mod watchdog;
 use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;
+use sealift_endpoint::Endpoint;
 use sealift_identity::TlsContext;
 use sealift_receiver::Door;
 use sealift_sender::{PeerSender, Rules, SourceHandle, WorkSignal};
@@ -91,6 +94,8 @@ pub(crate) struct Running {
     stop: watch::Sender<bool>,
     quota: Quota,
     forwarding: Forwarding,
+    /// The S3 endpoint, where there is one.
+    endpoint: Option<Endpoint>,
     paces: Paces,
     refused: OnRefused,
     sessions: Mutex<session::Registry>,

@@ -19,9 +19,9 @@ use sealift_wire::Role;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    OneSender, Running, accepting, authority, dialling, forwarding::Forwarding, hello::policy_of,
-    issuing, links::Standing, paces::Paces, peers::PeerStates, quota::Quota, repair::Answers,
-    scrubbing, spreading::Spread, upkeep::Health, watchdog::Watchdog,
+    OneSender, Running, accepting, authority, dialling, endpoint, forwarding::Forwarding,
+    hello::policy_of, issuing, links::Standing, paces::Paces, peers::PeerStates, quota::Quota,
+    repair::Answers, scrubbing, spreading::Spread, upkeep::Health, watchdog::Watchdog,
 };
 use crate::{
     Confined, Error, Lifecycle, Outcome, Phase, World,
@@ -51,7 +51,7 @@ const LOCK_RETRY: Duration = Duration::from_millis(50);
 /// What keeps it from starting, or made it stop.
 pub async fn up(config: Config, flags: Vec<Override>, confined: Confined) -> Result<(), Error> {
     let world = World::real();
-    config.look_at(&["site.", "identity.", "keys.", "peer."])?;
+    config.look_at(&["site.", "identity.", "keys.", "peer.", "endpoint."])?;
     let mut lifecycle =
         watch_signals(config.limits.drain).map_err(Error::failed("watching for signals"))?;
     let lock = lock(&config).await?;
@@ -143,8 +143,11 @@ async fn start(
     let forwarding = Forwarding::new(&config, &site, &tls, &paces);
     let forwards = forwarding.prepare(&config.forwards).await?;
     let refused = accepting::on_refused(&site);
-    let listener = listen(&config, &refused, &tls).await?;
-    let issuer = issuing::listen(&config).await?;
+    let doors = Doors {
+        peers: listen(&config, &refused, &tls).await?,
+        issuer: issuing::listen(&config).await?,
+        endpoint: endpoint::listen(&config, &site).await?,
+    };
     let work = WorkSignal::new();
     let (rules, rules_in_force) = watch::channel(Arc::new(rules_of(&config)));
     let sources = open_sources(&config, &site)?;
@@ -177,22 +180,39 @@ async fn start(
         stop,
         quota: Quota::new(),
         forwarding,
+        endpoint: doors.endpoint.as_ref().map(endpoint::Listening::endpoint),
         refused,
         sessions: Default::default(),
-        listening: listener.as_ref().map(Listener::address),
+        listening: doors.peers.as_ref().map(Listener::address),
         tls,
         site,
     });
     running.record_start()?;
-    begin_issuing(&running, issuer, tasks);
-    if let Some(listener) = listener {
-        tasks.spawn(accepting::accept(running.clone(), listener));
-    }
+    doors.let_in(&running, tasks);
     dial(&running, tasks);
     running.forwarding.near.put_in_force(forwards);
     Forwarding::keep_waiting(&running, tasks);
     tasks.spawn(scrubbing::run(running.clone()));
     Ok(running)
+}
+
+/// What others come to us by, opened and not served yet.
+struct Doors {
+    peers: Option<Listener>,
+    issuer: Option<issuing::Listening>,
+    endpoint: Option<endpoint::Listening>,
+}
+
+impl Doors {
+    fn let_in(self, running: &Arc<Running>, tasks: &mut JoinSet<()>) {
+        begin_issuing(running, self.issuer, tasks);
+        if let Some(listener) = self.peers {
+            tasks.spawn(accepting::accept(running.clone(), listener));
+        }
+        if let Some(listening) = self.endpoint {
+            listening.begin(running.stop.subscribe(), tasks);
+        }
+    }
 }
 
 /// Looks after the authority and issues certificates, where there is a `[ca]` section.

@@ -1,0 +1,154 @@
+//! Which key may make which call: the one place in which a call is held against the rows of
+//! the configuration.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use s3s::{
+    S3Error, S3ErrorCode, S3Result,
+    access::{S3Access, S3AccessContext},
+    auth::{S3Auth, SecretKey},
+    path::S3Path,
+};
+use sealift_identity::AccessRight;
+use sealift_terms::{AccessKeyId, BucketName};
+
+use crate::{core::Core, errors::READ_ONLY};
+
+/// What is known of a request, for whoever counts it.
+#[derive(Debug, Default)]
+pub(crate) struct Noted {
+    /// The call, once its signature was good.
+    pub(crate) call: OnceLock<String>,
+}
+
+/// Hands `s3s` the secrets of access keys.
+pub(crate) struct Secrets(pub(crate) Arc<Core>);
+
+#[async_trait]
+impl S3Auth for Secrets {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        let settings = self.0.settings.load();
+        let secret = settings.secrets.get(access_key);
+        match secret {
+            Some(secret) => Ok(secret.expose().into()),
+            None => Err(S3ErrorCode::InvalidAccessKeyId.into()),
+        }
+    }
+}
+
+/// Holds calls against the rows.
+pub(crate) struct Rights(pub(crate) Arc<Core>);
+
+/// What a call is to the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    /// It takes a right.
+    Takes(AccessRight),
+    /// It would change something.
+    Writes,
+    /// There is no answer for it here.
+    Other,
+}
+
+fn call_of(name: &str) -> Call {
+    /// How the names of calls begin that change something.
+    const WRITING: [&str; 13] = [
+        "Abort", "Complete", "Copy", "Create", "Delete", "Post", "Put", "Rename", "Restore",
+        "Submit", "Update", "Upload", "Write",
+    ];
+    match name {
+        "GetObject" | "HeadObject" | "GetObjectTagging" | "GetObjectAttributes" => {
+            Call::Takes(AccessRight::Get)
+        }
+        "ListBuckets"
+        | "HeadBucket"
+        | "GetBucketLocation"
+        | "GetBucketVersioning"
+        | "ListObjects"
+        | "ListObjectsV2"
+        | "ListObjectVersions" => Call::Takes(AccessRight::List),
+        name if WRITING.iter().any(|word| name.starts_with(word)) => Call::Writes,
+        _ => Call::Other,
+    }
+}
+
+#[async_trait]
+impl S3Access for Rights {
+    async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let call = cx.s3_op().name().to_owned();
+        let bucket = match cx.s3_path() {
+            S3Path::Root => None,
+            S3Path::Bucket { bucket } | S3Path::Object { bucket, .. } => Some(bucket.to_string()),
+        };
+        let id = cx.credentials().map(|known| known.access_key.clone());
+        if let Some(noted) = cx.extensions_mut().get::<Arc<Noted>>() {
+            let _ = noted.call.set(call.clone());
+        }
+        let denied = || S3Error::from(S3ErrorCode::AccessDenied);
+        let id: AccessKeyId = id.and_then(|id| id.parse().ok()).ok_or_else(denied)?;
+        match call_of(&call) {
+            Call::Takes(right) => self.hold(&id, &call, right, bucket.as_deref()),
+            Call::Writes => Err(S3Error::with_message(S3ErrorCode::AccessDenied, READ_ONLY)),
+            Call::Other => {
+                let what = format!("{call} is not implemented here");
+                Err(S3Error::with_message(S3ErrorCode::NotImplemented, what))
+            }
+        }
+    }
+}
+
+impl Rights {
+    fn hold(
+        &self,
+        id: &AccessKeyId,
+        call: &str,
+        right: AccessRight,
+        bucket: Option<&str>,
+    ) -> S3Result<()> {
+        let bucket: Option<BucketName> = match bucket.map(str::parse) {
+            None => None,
+            Some(Ok(bucket)) => Some(bucket),
+            // No row names it, and nothing is in it.
+            Some(Err(_)) => return Err(S3ErrorCode::AccessDenied.into()),
+        };
+        let settings = self.0.settings.load();
+        let decision = settings.rows.allows(id, right, bucket.as_ref());
+        if decision.is_allowed() {
+            tracing::debug!(call, "{decision}");
+            return Ok(());
+        }
+        self.0.deny(id, call, &decision);
+        let told = decision.to_string();
+        Err(S3Error::with_message(S3ErrorCode::AccessDenied, told))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_takes_a_right_or_is_refused() {
+        let get = Call::Takes(AccessRight::Get);
+        let list = Call::Takes(AccessRight::List);
+        for (call, is) in [
+            ("GetObject", get),
+            ("GetObjectTagging", get),
+            ("ListObjectVersions", list),
+            ("ListBuckets", list),
+            ("PutObject", Call::Writes),
+            ("DeleteObjects", Call::Writes),
+            ("CreateMultipartUpload", Call::Writes),
+            ("UploadPartCopy", Call::Writes),
+            ("PutBucketVersioning", Call::Writes),
+            ("WriteGetObjectResponse", Call::Writes),
+            ("GetObjectAcl", Call::Other),
+            ("GetBucketPolicy", Call::Other),
+            ("SelectObjectContent", Call::Other),
+            ("a call of tomorrow", Call::Other),
+        ] {
+            assert_eq!(call_of(call), is, "{call}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What every request of the endpoint needs, and what it tells.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use s3s::S3Error;
+use sealift_archive::{Archive, ArchiveError, Budget, Lease, Share, in_words};
+use sealift_identity::{AccessDecision, AccessRows, Denials};
+use sealift_ledger::{AuditLog, Refusal};
+use sealift_terms::{
+    AccessKeyId, Audit, AuditKind, AuditRecord, AuditUnavailable, BucketName, Clock, Reason,
+    Region, VersionName, limits::LEASE_TIME_MAX,
+};
+use tokio::time::timeout;
+
+use crate::{
+    AccessSecret, EndpointCounts,
+    errors::{Refused, of_archive, slow_down},
+    tally::Tally,
+};
+
+/// What an endpoint is made of.
+pub struct Parts {
+    /// What is read.
+    pub archive: Arc<Archive>,
+    /// The byte budget of everything that is received, and read, here.
+    pub budget: Budget,
+    /// Where reads and refusals are put on record.
+    pub audit: Arc<dyn AuditLog>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where this is.
+    pub region: Region,
+}
+
+/// What a reload changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Which access key may do what.
+    pub rows: AccessRows,
+    /// The secret of each.
+    pub secrets: BTreeMap<AccessKeyId, AccessSecret>,
+    /// The buckets that are configured here; those that hold something are known as well.
+    pub buckets: BTreeSet<BucketName>,
+}
+
+/// The S3 endpoint of a site.
+#[derive(Clone)]
+pub struct Endpoint(pub(crate) Arc<Core>);
+
+/// What is shared by all connections.
+pub(crate) struct Core {
+    pub(crate) archive: Arc<Archive>,
+    budget: Budget,
+    share: Share,
+    audit: Arc<dyn AuditLog>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) region: Region,
+    pub(crate) settings: ArcSwap<Settings>,
+    denials: Mutex<Denials>,
+    pub(crate) tally: Tally,
+}
+
+impl Endpoint {
+    /// An endpoint that is not listening yet.
+    #[must_use]
+    pub fn new(parts: Parts, settings: Settings) -> Self {
+        Self(Arc::new(Core {
+            share: parts.budget.share(),
+            archive: parts.archive,
+            budget: parts.budget,
+            audit: parts.audit,
+            clock: parts.clock,
+            region: parts.region,
+            settings: ArcSwap::from_pointee(settings),
+            denials: Mutex::default(),
+            tally: Tally::default(),
+        }))
+    }
+
+    /// Takes up other keys and buckets, from the next request on.
+    pub fn put_in_force(&self, settings: Settings) {
+        self.0.settings.store(Arc::new(settings));
+    }
+
+    /// What was counted since the start.
+    #[must_use]
+    pub fn counts(&self) -> EndpointCounts {
+        self.0.tally.counts()
+    }
+}
+
+/// Who reads, on record.
+pub(crate) fn actor(id: &AccessKeyId) -> String {
+    format!("access-key:{id}")
+}
+
+impl Core {
+    /// Room for a reading, from the endpoint's share of memory. It waits for others that
+    /// read here, and not for ever.
+    pub(crate) async fn lease(&self, bytes: usize) -> Result<Lease, S3Error> {
+        self.lease_within(bytes, LEASE_TIME_MAX).await
+    }
+
+    async fn lease_within(&self, bytes: usize, time_max: Duration) -> Result<Lease, S3Error> {
+        let lease = timeout(time_max, self.budget.take_of(&self.share, bytes)).await;
+        lease.map_err(|_late| slow_down())
+    }
+
+    /// Counts a request that was refused before it was a call, and puts it on record.
+    pub(crate) fn refuse(&self, from: IpAddr, refused: &Refused, claimed: Option<&AccessKeyId>) {
+        let cause = refused.cause();
+        self.tally.refused(cause);
+        tracing::warn!(%from, cause, "request to the S3 endpoint refused: {refused}");
+        let mut details = BTreeMap::from([
+            ("door".to_owned(), "endpoint".to_owned()),
+            ("reason".to_owned(), refused.reason().to_string()),
+            ("evidence".to_owned(), refused.to_string()),
+        ]);
+        if let Some(claimed) = claimed {
+            details.insert("claimed".to_owned(), claimed.to_string());
+        }
+        let refusal = Refusal {
+            at: self.clock.now(),
+            cause: format!("endpoint_{cause}"),
+            source: Some(from),
+            details,
+        };
+        if let Err(AuditUnavailable { cause }) = self.audit.refused(refusal) {
+            tracing::error!(cause, "a refused request cannot be put on record");
+        }
+    }
+
+    /// Puts on record that an access key was refused a call. Once a minute for each.
+    pub(crate) fn deny(&self, id: &AccessKeyId, call: &str, decision: &AccessDecision) {
+        let (now, told) = (self.clock.now(), decision.to_string());
+        if !self.denials.lock().is_due(&format!("{call}: {told}"), now) {
+            return;
+        }
+        tracing::warn!(decision = told, call, "access denied");
+        let record = AuditRecord::new(now, AuditKind::AccessDenied, actor(id))
+            .with("call", call)
+            .with("decision", told)
+            .with("reason", Reason::PolicyDenied);
+        self.keep(record);
+    }
+
+    /// An error of the archive as it is told, with what only the log is for. Damage goes on
+    /// record.
+    pub(crate) fn failed(&self, name: &VersionName, error: &ArchiveError) -> S3Error {
+        self.tell_trouble(name, error);
+        of_archive(error)
+    }
+
+    pub(crate) fn tell_trouble(&self, name: &VersionName, error: &ArchiveError) {
+        let finding = in_words(error);
+        if !error.is_damage() {
+            tracing::warn!(object = %name, reason = %error.reason(), "not read: {finding}");
+            return;
+        }
+        tracing::error!(object = %name, finding, "an archived object is damaged");
+        let record = AuditRecord::new(self.clock.now(), AuditKind::ObjectDamaged, "agent")
+            .with("bucket", &name.bucket)
+            .with("key", &name.key)
+            .with("version", &name.version)
+            .with("finding", finding);
+        self.keep(record);
+    }
+
+    fn keep(&self, record: AuditRecord) {
+        if let Err(AuditUnavailable { cause }) = Audit::record(&*self.audit, record) {
+            tracing::error!(cause, "what the S3 endpoint met cannot be put on record");
+        }
+    }
+
+    /// Refuses a bucket that is not here.
+    pub(crate) async fn hold_bucket(&self, name: &str) -> Result<BucketName, S3Error> {
+        let missing = || S3Error::new(s3s::S3ErrorCode::NoSuchBucket);
+        let bucket: BucketName = name.parse().map_err(|_| missing())?;
+        let is_configured = self.settings.load().buckets.contains(&bucket);
+        let is_here = is_configured || self.buckets().await?.contains(&bucket);
+        is_here.then_some(bucket).ok_or_else(missing)
+    }
+
+    /// The buckets that are configured here, and those that hold something.
+    pub(crate) async fn buckets(&self) -> Result<BTreeSet<BucketName>, S3Error> {
+        let held = self.archive.counts().await;
+        let held = held.map_err(|error| {
+            tracing::error!(%error, "the buckets cannot be read");
+            of_archive(&error)
+        })?;
+        let configured = self.settings.load().buckets.clone();
+        let held = held.into_iter().map(|count| count.bucket);
+        Ok(configured.into_iter().chain(held).collect())
+    }
+}

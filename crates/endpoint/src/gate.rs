@@ -1,0 +1,360 @@
+//! What is looked at before anything else of a request: whether it is signed, in the way
+//! that is taken here, now, and as a whole. Whether the signature is good `s3s` says.
+//!
+//! A signature of version 4 does not have to cover every header, and its date is but
+//! another header: both are held to here, with the agent's clock.
+
+use std::time::Duration;
+
+use hyper::{
+    Method,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap},
+    http::request::Parts,
+};
+use sealift_terms::{
+    AccessKeyId, Timestamp,
+    limits::{ENDPOINT_CLOCK_SKEW_MAX, ENDPOINT_PRESIGNED_LIFE_MAX},
+};
+
+use crate::{errors::Refused, percent};
+
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+const MULTIPART: &[u8] = b"multipart/";
+/// Headers of this sort say what is to be done, so all of them have to be signed.
+const MEANT: &str = "x-amz-";
+
+/// What a signature says of itself. Nothing of it is proven.
+struct Signed {
+    credential: String,
+    headers: String,
+    dated: Timestamp,
+    /// How long it is good for, of a presigned URL.
+    life: Option<Duration>,
+}
+
+/// Refuses what is not signed as it has to be; the access key that it claims to be of.
+pub(crate) fn claimed(request: &Parts, now: Timestamp) -> Result<AccessKeyId, Refused> {
+    let in_query = request.uri.query().unwrap_or_default();
+    hold_kind(request, in_query)?;
+    let is_presigned = pairs(in_query).any(|(name, _)| name.starts_with("X-Amz-Signature"));
+    let is_signed = request.headers.contains_key(AUTHORIZATION);
+    let signed = match (is_presigned, is_signed) {
+        (true, true) => return Err(Refused::Malformed("it is signed in two places")),
+        (true, false) => presigned(in_query)?,
+        (false, true) => in_header(&request.headers)?,
+        (false, false) => return Err(Refused::Unsigned),
+    };
+    hold_time(&signed, now)?;
+    hold_headers(&signed.headers, &request.headers)?;
+    hold_scope(&signed)
+}
+
+/// Refuses what may be in place of a signature or beside it: `s3s` would look at that first.
+fn hold_kind(request: &Parts, query: &str) -> Result<(), Refused> {
+    let old = |name: String| matches!(name.as_str(), "Signature" | "AWSAccessKeyId");
+    let mut names = pairs(query).map(|(name, _)| percent::decode(name).unwrap_or_default());
+    if names.any(old) {
+        return Err(Refused::OtherSignature);
+    }
+    let mut kinds = request.headers.get_all(CONTENT_TYPE).iter();
+    let is_form = kinds.any(|kind| {
+        let kind = kind.as_bytes().trim_ascii_start();
+        let start = kind.get(..MULTIPART.len()).unwrap_or_default();
+        start.eq_ignore_ascii_case(MULTIPART)
+    });
+    match is_form && request.method == Method::POST {
+        true => Err(Refused::Form),
+        false => Ok(()),
+    }
+}
+
+fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+fn presigned(query: &str) -> Result<Signed, Refused> {
+    let one = |wanted: &str| {
+        let mut found = pairs(query).filter(|(name, _)| *name == wanted);
+        match (found.next(), found.next()) {
+            (Some((_, value)), None) => percent::decode(value),
+            _ => None,
+        }
+    };
+    let lacks = || Refused::Malformed("a parameter of its signature is missing, or there twice");
+    if one("X-Amz-Algorithm").ok_or_else(lacks)? != ALGORITHM {
+        return Err(Refused::OtherSignature);
+    }
+    let life = one("X-Amz-Expires").ok_or_else(lacks)?;
+    let life = life
+        .parse()
+        .map_err(|_| Refused::Malformed("X-Amz-Expires"))?;
+    Ok(Signed {
+        credential: one("X-Amz-Credential").ok_or_else(lacks)?,
+        headers: one("X-Amz-SignedHeaders").ok_or_else(lacks)?,
+        dated: date(&one("X-Amz-Date").ok_or_else(lacks)?)?,
+        life: Some(Duration::from_secs(life)),
+    })
+}
+
+fn in_header(headers: &HeaderMap) -> Result<Signed, Refused> {
+    let text = only(headers, AUTHORIZATION.as_str())?;
+    let fields = match text.split_once(' ') {
+        Some((ALGORITHM, fields)) => fields,
+        _ => return Err(Refused::OtherSignature),
+    };
+    let field = |wanted: &str| {
+        let fields = fields
+            .split(',')
+            .filter_map(|field| field.trim().split_once('='));
+        let mut found = fields.filter(|(name, _)| *name == wanted);
+        match (found.next(), found.next()) {
+            (Some((_, value)), None) => Ok(value.to_owned()),
+            _ => Err(Refused::Malformed("its Authorization header")),
+        }
+    };
+    Ok(Signed {
+        credential: field("Credential")?,
+        headers: field("SignedHeaders")?,
+        dated: date(only(headers, "x-amz-date")?)?,
+        life: None,
+    })
+}
+
+/// A header that has to be there once.
+fn only<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Refused> {
+    let mut all = headers.get_all(name).iter();
+    match (all.next(), all.next()) {
+        (Some(value), None) => value.to_str().map_err(|_| Refused::Malformed(name)),
+        _ => Err(Refused::Malformed(name)),
+    }
+}
+
+/// A date as signatures have it: `20261127T040000Z`.
+fn date(text: &str) -> Result<Timestamp, Refused> {
+    let malformed = || Refused::Malformed("x-amz-date");
+    let (day, time) = text.split_once('T').ok_or_else(malformed)?;
+    let time = time.strip_suffix('Z').ok_or_else(malformed)?;
+    let digits = |text: &str, len| text.len() == len && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(day, 8) || !digits(time, 6) {
+        return Err(malformed());
+    }
+    let (year, day) = day.split_at(4);
+    let (month, day) = day.split_at(2);
+    let (hour, rest) = time.split_at(2);
+    let (minute, second) = rest.split_at(2);
+    let text = format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z");
+    text.parse().map_err(|_| malformed())
+}
+
+fn hold_time(signed: &Signed, now: Timestamp) -> Result<(), Refused> {
+    let (dated, here) = (signed.dated, now);
+    let Some(life) = signed.life else {
+        let skew = now.since(dated).max(dated.since(now));
+        return match skew <= ENDPOINT_CLOCK_SKEW_MAX {
+            true => Ok(()),
+            false => Err(Refused::Skewed { dated, here }),
+        };
+    };
+    if life > ENDPOINT_PRESIGNED_LIFE_MAX {
+        return Err(Refused::TooLong);
+    }
+    if dated.since(now) > ENDPOINT_CLOCK_SKEW_MAX {
+        return Err(Refused::Skewed { dated, here });
+    }
+    match now.since(dated) <= life {
+        true => Ok(()),
+        false => Err(Refused::Expired {
+            ended: dated.plus(life),
+            here,
+        }),
+    }
+}
+
+fn hold_headers(signed: &str, headers: &HeaderMap) -> Result<(), Refused> {
+    let is_signed = |name: &str| signed.split(';').any(|one| one == name);
+    let meant = headers.keys().map(|name| name.as_str());
+    let meant = meant.filter(|name| name.starts_with(MEANT));
+    match std::iter::once("host")
+        .chain(meant)
+        .find(|name| !is_signed(name))
+    {
+        None => Ok(()),
+        Some(header) => Err(Refused::NotCovered {
+            header: header.to_owned(),
+        }),
+    }
+}
+
+/// `ID/20261127/REGION/s3/aws4_request`, of the day that it is dated.
+fn hold_scope(signed: &Signed) -> Result<AccessKeyId, Refused> {
+    let malformed = || Refused::Malformed("the scope of its credential");
+    let mut scope = signed.credential.split('/');
+    let mut next = || scope.next().ok_or_else(malformed);
+    let (id, day, _region, service, end) = (next()?, next()?, next()?, next()?, next()?);
+    let dated = signed.dated.to_string().replace('-', "");
+    let is_good =
+        dated.starts_with(day) && day.len() == 8 && (service, end) == ("s3", "aws4_request");
+    if !is_good || scope.next().is_some() {
+        return Err(malformed());
+    }
+    id.parse().map_err(|_| Refused::UnknownKey)
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::Request;
+
+    use super::*;
+
+    const NOW: &str = "2026-11-27T04:00:00Z";
+
+    fn now() -> Timestamp {
+        NOW.parse().unwrap()
+    }
+
+    fn look(uri: &str, headers: &[(&str, &str)]) -> Result<AccessKeyId, Refused> {
+        let mut request = Request::get(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        claimed(&request.body(()).unwrap().into_parts().0, now())
+    }
+
+    fn authorization(credential: &str, headers: &str) -> String {
+        format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={headers}, Signature=00")
+    }
+
+    const GOOD: &str = "app/20261127/eu-west/s3/aws4_request";
+    const DATE: (&str, &str) = ("x-amz-date", "20261127T040000Z");
+
+    #[test]
+    fn a_signed_request_claims_its_key() {
+        let good = authorization(GOOD, "host;x-amz-date");
+        let headers = [("host", "h"), DATE, ("authorization", &good)];
+        assert_eq!(look("/photos/a", &headers).unwrap().as_str(), "app");
+        // As some clients write it, without spaces.
+        let tight = good.replace(", ", ",");
+        assert!(look("/", &[DATE, ("authorization", &tight)]).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_signed_so_is_refused_with_its_cause() {
+        let of = |headers: &[(&str, &str)]| look("/photos/a", headers).unwrap_err().cause();
+        assert_eq!(of(&[("host", "h")]), "unsigned");
+        assert_eq!(of(&[("authorization", "AWS app:00")]), "other_signature");
+        assert_eq!(of(&[("authorization", "Bearer x")]), "other_signature");
+        let old = look("/photos/a?AWSAccessKeyId=app&Signature=0&Expires=1", &[]);
+        assert_eq!(old.unwrap_err().cause(), "other_signature");
+        let both = format!("{}&Signature=0", presigned_url("20261127T040000Z", "60"));
+        assert_eq!(look(&both, &[]).unwrap_err().cause(), "other_signature");
+        let hidden = both.replace("&Signature", "&%53ignature");
+        assert_eq!(look(&hidden, &[]).unwrap_err().cause(), "other_signature");
+        let form =
+            Request::post("/photos").header("content-type", "Multipart/Form-Data; boundary=x");
+        let form = claimed(&form.body(()).unwrap().into_parts().0, now());
+        assert_eq!(form.unwrap_err().cause(), "form");
+        let good = authorization(GOOD, "host;x-amz-date");
+        assert_eq!(of(&[("authorization", &good)]), "malformed", "no date");
+        assert_eq!(of(&[DATE, DATE, ("authorization", &good)]), "malformed");
+        assert_eq!(
+            of(&[DATE, ("authorization", &good), ("authorization", &good)]),
+            "malformed"
+        );
+        let added = ("x-amz-security-token", "somebody's");
+        assert_eq!(of(&[DATE, added, ("authorization", &good)]), "not_covered");
+        let hostless = authorization(GOOD, "x-amz-date");
+        assert_eq!(of(&[DATE, ("authorization", &hostless)]), "not_covered");
+        for bad in [
+            "app/20261126/eu-west/s3/aws4_request",
+            "app/2026/eu-west/s3/aws4_request",
+            "app/20261127/eu-west/sts/aws4_request",
+            "app/20261127/eu-west/s3/aws4_request/more",
+            "app/20261127/s3/aws4_request",
+            "app",
+        ] {
+            let bad = authorization(bad, "host;x-amz-date");
+            assert_eq!(of(&[DATE, ("authorization", &bad)]), "malformed", "{bad}");
+        }
+        let nobody = authorization("ä/20261127/eu-west/s3/aws4_request", "host;x-amz-date");
+        let nobody = look("/", &[DATE, ("authorization", &nobody)]);
+        assert_eq!(nobody.unwrap_err().cause(), "malformed");
+    }
+
+    #[test]
+    fn clocks_may_differ_by_a_quarter_of_an_hour() {
+        let good = authorization(GOOD, "host;x-amz-date");
+        let at = |date: &str| {
+            let headers = [("x-amz-date", date), ("authorization", good.as_str())];
+            look("/", &headers).map_err(|refused| refused.cause())
+        };
+        assert!(at("20261127T034500Z").is_ok() && at("20261127T041500Z").is_ok());
+        assert_eq!(at("20261127T034459Z"), Err("skewed"));
+        assert_eq!(at("20261127T041501Z"), Err("skewed"));
+        for bad in [
+            "",
+            "2026",
+            "20261127T0400Z",
+            "20261327T040000Z",
+            "2026112ÄT040000Z",
+        ] {
+            assert_eq!(at(bad), Err("malformed"), "{bad}");
+        }
+    }
+
+    fn presigned_url(date: &str, expires: &str) -> String {
+        format!(
+            "/photos/a?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=\
+             app%2F20261127%2Feu-west%2Fs3%2Faws4_request&X-Amz-Date={date}&X-Amz-Expires={expires}\
+             &X-Amz-SignedHeaders=host&X-Amz-Signature=00"
+        )
+    }
+
+    #[test]
+    fn a_presigned_url_is_good_for_as_long_as_it_says_and_a_week_at_most() {
+        let at = |date: &str, expires: &str| {
+            let outcome = look(&presigned_url(date, expires), &[("host", "h")]);
+            outcome.map_err(|refused| refused.cause())
+        };
+        assert_eq!(at("20261127T030000Z", "3600").unwrap().as_str(), "app");
+        assert_eq!(at("20261127T030000Z", "3599"), Err("expired"));
+        assert_eq!(at("20261127T041501Z", "3600"), Err("skewed"));
+        assert!(at("20261127T030000Z", "604800").is_ok());
+        assert_eq!(at("20261127T030000Z", "604801"), Err("too_long"));
+        assert_eq!(at("20261127T030000Z", "-1"), Err("malformed"));
+        let twice = format!("{}&X-Amz-Expires=9", presigned_url("20261127T040000Z", "9"));
+        assert_eq!(look(&twice, &[]).unwrap_err().cause(), "malformed");
+        let both = [("authorization", "AWS4-HMAC-SHA256 x")];
+        let both = look(&presigned_url("20261127T040000Z", "9"), &both);
+        assert_eq!(both.unwrap_err().cause(), "malformed");
+    }
+
+    #[test]
+    fn heads_of_any_bytes_are_refused_and_nothing_else() {
+        let mut state = 7u64;
+        let mut next = |below: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) as usize % below
+        };
+        let good = authorization(GOOD, "host;x-amz-date");
+        let url = presigned_url("20261127T040000Z", "60");
+        for _ in 0..20_000 {
+            let mut spoilt = good.clone().into_bytes();
+            let mut path = url.clone().into_bytes();
+            for _ in 0..=next(4) {
+                let at = next(spoilt.len());
+                spoilt[at] = b' ' + next(95) as u8;
+                let at = 1 + next(path.len() - 1);
+                path[at] = b"%/&=;azAZ09~"[next(12)];
+            }
+            let spoilt = String::from_utf8(spoilt).unwrap();
+            let _ = look("/photos/a", &[DATE, ("authorization", &spoilt)]);
+            let path = String::from_utf8(path).unwrap();
+            if path.parse::<hyper::Uri>().is_ok() {
+                let _ = look(&path, &[]);
+            }
+        }
+    }
+}
