@@ -24,6 +24,7 @@ mod memory;
 mod misbehaving;
 mod readiness;
 mod refusals;
+mod regions;
 mod reloading;
 mod rollback;
 mod scanners;

@@ -21,6 +21,7 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{
     OneSender, Running, accepting, authority, dialling, endpoint, forwarding::Forwarding,
     hello::policy_of, issuing, links::Standing, paces::Paces, peers::PeerStates, quota::Quota,
+    regions,
     repair::Answers, scrubbing, spreading::Spread, upkeep::Health, watchdog::Watchdog,
 };
 use crate::{
@@ -33,6 +34,7 @@ use crate::{
     load_credentials,
     offline::{KEY_BACKUP, is_source},
     operations::SiteOperations,
+    regions::KeyDesk,
     site::Site,
     sources::open_source,
     watch_signals,
@@ -139,6 +141,8 @@ async fn start(
         site.audit.clone(),
         clock.clone(),
     ));
+    let desk = Arc::new(KeyDesk::new(site.clone()));
+    door.answer_others_by(desk.clone());
     let paces = Paces::new(&config, clock.clone());
     let forwarding = Forwarding::new(&config, &site, &tls, &paces);
     let forwards = forwarding.prepare(&config.forwards).await?;
@@ -166,9 +170,10 @@ async fn start(
         peers: PeerStates::default(),
         watchdog: Watchdog::default(),
         asked: Default::default(),
+        keeping: Default::default(),
         scrubbing: Default::default(),
         door,
-        senders: senders(&config, &site, &sources, &work, &paces),
+        senders: senders(&config, &site, &sources, &work, &paces, &desk),
         paces,
         sources: handles,
         rules,
@@ -193,6 +198,8 @@ async fn start(
     running.forwarding.near.put_in_force(forwards);
     Forwarding::keep_waiting(&running, tasks);
     tasks.spawn(scrubbing::run(running.clone()));
+    let keeping = regions::run(running.clone());
+    tasks.spawn(until_stopping(running.clone(), keeping));
     Ok(running)
 }
 
@@ -372,6 +379,7 @@ fn senders(
     sources: &Sources,
     work: &WorkSignal,
     paces: &Paces,
+    desk: &Arc<KeyDesk>,
 ) -> BTreeMap<sealift_terms::PeerName, Arc<OneSender>> {
     let named = config
         .rules
@@ -400,6 +408,7 @@ fn senders(
                 audit: site.audit.clone(),
                 clock: site.world.clock.clone(),
                 work: work.clone(),
+                keys: desk.clone(),
             }),
         });
         (
