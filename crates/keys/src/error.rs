@@ -162,6 +162,66 @@ pub enum KeyError {
         /// Why.
         what: &'static str,
     },
+    /// The CMK is of one region for good.
+    #[error("key {key} is of one region: it was not made with --multi-region")]
+    NotShared {
+        /// The CMK.
+        key: String,
+    },
+    /// Another region decides this.
+    #[error("key {key} is a replica here: its primary is in region {primary}")]
+    NotPrimary {
+        /// The CMK.
+        key: String,
+        /// The region that leads.
+        primary: Region,
+    },
+    /// A region that leads no more spoke for the key.
+    #[error("key {key} is led by region {primary} by now")]
+    PrimaryBefore {
+        /// The CMK.
+        key: String,
+        /// The region that leads.
+        primary: Region,
+    },
+    /// The key has no replica in that region.
+    #[error("key {key} has no replica in region {region}")]
+    NoReplica {
+        /// The CMK.
+        key: String,
+        /// The region.
+        region: Region,
+    },
+    /// The replica has not all that the primary has.
+    #[error("the replica of key {key} in region {region} is not as far as its primary")]
+    ReplicaBehind {
+        /// The CMK.
+        key: String,
+        /// The region of the replica.
+        region: Region,
+    },
+    /// The key must not be in that region.
+    #[error("key {key} is not allowed in region {region}")]
+    Residency {
+        /// The CMK.
+        key: String,
+        /// The region.
+        region: Region,
+    },
+    /// What two regions have of a key cannot both be right.
+    #[error("what the regions have of key {key} does not fit together: {what}")]
+    RegionsDiffer {
+        /// The CMK.
+        key: String,
+        /// What does not.
+        what: &'static str,
+    },
+    /// A key on its way between two regions did not open.
+    #[error("the key that came from another region does not open: {what}")]
+    Exchange {
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// Another key version would make a keystore that is too large to be opened again.
     #[error("the keystore is full: it has {} bytes at most", KEYSTORE_BYTES_MAX)]
     KeystoreFull,
@@ -297,6 +357,7 @@ impl KeyError {
             Self::ContextMismatch { .. } | Self::ContextDiffers { .. } => {
                 Reason::EncryptionContextMismatch
             }
+            Self::Residency { .. } => Reason::ResidencyDenied,
             Self::RecordDamaged { .. } => Reason::DstObjectDamaged,
             Self::Audit(_) => Reason::AuditUnavailable,
             Self::Unavailable { .. }
@@ -306,6 +367,13 @@ impl KeyError {
             | Self::AliasTaken { .. }
             | Self::InUse { .. }
             | Self::Imported { .. }
+            | Self::NotShared { .. }
+            | Self::NotPrimary { .. }
+            | Self::PrimaryBefore { .. }
+            | Self::NoReplica { .. }
+            | Self::ReplicaBehind { .. }
+            | Self::RegionsDiffer { .. }
+            | Self::Exchange { .. }
             | Self::KeystoreFull
             | Self::KeystoreHasCopy { .. }
             | Self::RootKeyBefore { .. }

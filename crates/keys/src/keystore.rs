@@ -33,10 +33,13 @@ mod cmk;
 mod copies;
 mod import;
 mod life;
+mod regions;
 mod rekey;
+mod replicas;
 
 pub use backup::{Backup, Restored};
 pub use import::Import;
+pub use replicas::Synchronized;
 
 /// The keystore's path within a data directory.
 pub const KEYSTORE_FILE: &str = "keys/keystore.json";
@@ -253,10 +256,16 @@ impl Body {
     }
 
     /// More than its JSON can take: a CMK is 256 bytes of alias, as many of description, of
-    /// which each may be written as two, and as much again; a version the same without alias.
+    /// which each may be written as two, and as much again; a version the same without alias;
+    /// a region of a key three names of 63 bytes and some numbers.
     fn json_len_max(&self) -> usize {
         let versions: usize = self.keys.iter().map(|cmk| cmk.versions.len()).sum();
-        512 + 2048 * self.keys.len() + 1024 * versions + 64 * self.destroyed.len()
+        let regions = self.keys.iter().filter_map(|cmk| cmk.regions.as_ref());
+        let regions: usize = regions
+            .map(|of| of.members.len() + of.allowed.len() + of.replicas.len() + 2)
+            .sum();
+        let keys = 2048 * self.keys.len() + 512 * regions;
+        512 + keys + 1024 * versions + 64 * self.destroyed.len()
     }
 }
 
@@ -388,6 +397,9 @@ fn parse(secret: &RootSecret, subject: &str, file: &[u8]) -> Result<Body, KeyErr
         serde_json::from_slice(&json).map_err(|_| format("its body has another shape"))?;
     if body.keys.iter().any(|cmk| cmk.versions.is_empty()) {
         return Err(format("a key has no version"));
+    }
+    if body.keys.iter().any(|cmk| cmk.current().is_none()) {
+        return Err(format("the version of a key that wraps is not there"));
     }
     Ok(body)
 }

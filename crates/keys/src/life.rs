@@ -1,5 +1,7 @@
 //! What the embedded keystore says of a key: everything but its material.
 
+use std::collections::BTreeSet;
+
 use sealift_terms::{KeyAlias, KeyId, KeyNote, Region, RotationDays, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +36,10 @@ pub struct NewKey {
     pub description: Option<KeyNote>,
     /// How often it gets a new version by itself.
     pub rotate_every_days: RotationDays,
+    /// Whether other regions may be given it. A key of one region never can be.
+    pub is_multi_region: bool,
+    /// The regions that may be given it then; any without one.
+    pub allowed_regions: BTreeSet<Region>,
 }
 
 impl NewKey {
@@ -45,6 +51,8 @@ impl NewKey {
             region,
             description: None,
             rotate_every_days: RotationDays::default(),
+            is_multi_region: false,
+            allowed_regions: BTreeSet::new(),
         }
     }
 }
@@ -103,6 +111,48 @@ pub struct KeyLife {
     /// Until when imported material may be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
+    /// How its regions stand, where it is a key of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regions: Option<KeyRegions>,
+}
+
+/// How the regions of a key stand, as one of them knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRegions {
+    /// The region that leads: it rotates, and gives the key to others.
+    pub primary: Region,
+    /// Those that have it, this one with them.
+    pub members: BTreeSet<Region>,
+    /// Those that may have it; any without one.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub allowed: BTreeSet<Region>,
+    /// How often another region became the primary, counted from 1.
+    pub term: u64,
+    /// The number of the last change of what is shared.
+    pub generation: u64,
+    /// The newest version, while it does not wrap yet because a replica lacks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<String>,
+    /// At the primary, how far each of the others is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<KeyReplica>,
+}
+
+/// A replica, as the primary knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyReplica {
+    /// Its region.
+    pub region: Region,
+    /// Versions that it said it has, counted from the first.
+    pub versions: u64,
+    /// The last change that it said it has taken up.
+    pub generation: u64,
+    /// When it was last as far as the primary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synchronized: Option<Timestamp>,
+    /// What keeps it from being brought up to date at present, where somebody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// One version of such a key.

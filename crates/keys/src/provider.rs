@@ -77,6 +77,9 @@ pub struct KeyDescription {
     pub versions: Vec<KeyVersion>,
     /// When it was made.
     pub created: Timestamp,
+    /// The other regions that have it, of a key that sealift keeps in several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_regions: Vec<Region>,
 }
 
 /// A wrapped record key, and what wrapped it.

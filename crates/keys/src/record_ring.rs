@@ -298,6 +298,7 @@ impl RecordRing {
         cmk: &str,
     ) -> Result<OpenRecord, KeyError> {
         let old = self.unwrap(record, bucket).await?;
+        // Wherever it was made, it is this site's from now on.
         let context = record.context_for(bucket, &self.region);
         self.calls_made.fetch_add(1, Ordering::Relaxed);
         let wrapped = self.provider.wrap(cmk, old.key(), &context).await?;
@@ -306,6 +307,7 @@ impl RecordRing {
             cmk: wrapped.cmk,
             cmk_version: wrapped.cmk_version,
             wrapped: wrapped.bytes,
+            region: self.region.clone(),
             ..record.clone()
         };
         let again = self.unwrap(&new, bucket).await?;
@@ -438,7 +440,8 @@ impl RecordRing {
         record: &KeyRecord,
         bucket: &BucketName,
     ) -> Result<OpenRecord, KeyError> {
-        let context = record.context_for(bucket, &self.region);
+        let region = self.region_of(record).await;
+        let context = record.context_for(bucket, &region);
         self.calls_made.fetch_add(1, Ordering::Relaxed);
         let unwrapped = self.provider.unwrap(&record.to_wrapped(), &context).await;
         let key = unwrapped.map_err(|error| match error {
@@ -456,6 +459,20 @@ impl RecordRing {
             record: record.clone(),
             key,
         })
+    }
+
+    /// The region for which a record was wrapped: this one, unless its key is of several and
+    /// the other one has it as well. The record is not believed: it does not open under
+    /// the name of a region that it was not wrapped for.
+    async fn region_of(&self, record: &KeyRecord) -> Region {
+        if record.region == self.region {
+            return self.region.clone();
+        }
+        let described = self.provider.describe(&record.key_name()).await;
+        match described {
+            Ok(key) if key.other_regions.contains(&record.region) => record.region.clone(),
+            _ => self.region.clone(),
+        }
     }
 
     /// Holds the two times: unwrapped again after five minutes, and the CMK's

@@ -102,6 +102,16 @@ kinds! {
     KeyDestroyed = "key.destroyed",
     /// A key, or a version of one, was not destroyed because something still needs it.
     KeyDestructionRefused = "key.destruction_refused",
+    /// A key is to be in another region as well.
+    KeyReplicated = "key.replicated",
+    /// A region of a key took up what the primary has.
+    KeySynchronized = "key.synchronized",
+    /// Another region leads a key.
+    KeyPromoted = "key.promoted",
+    /// A region has a key no more, or is not waited for any more.
+    KeyReplicaRemoved = "key.replica_removed",
+    /// What two regions have of a key differs.
+    KeyRegionsDiffer = "key.regions_differ",
     /// The keystore was sealed under another root key.
     RootKeyChanged = "keystore.root_key_changed",
     /// Keys were backed up or restored.

@@ -144,6 +144,14 @@ pub const KEY_DELETION_DAYS_MIN: u16 = 7;
 /// The longest time that a key waits for its deletion, in days; what it waits for unless
 /// something else is asked for.
 pub const KEY_DELETION_DAYS_MAX: u16 = 30;
+/// Regions that one key may be in.
+pub const KEY_REGIONS_MAX: usize = 16;
+/// Versions of a key that go to another region at once: they fit into a question's body.
+pub const KEY_VERSIONS_PER_EXCHANGE_MAX: usize = 128;
+/// Exchanges of keys that a site has begun for one peer and not ended.
+pub const KEY_EXCHANGES_OPEN_MAX: usize = 16;
+/// How long such an exchange is waited for.
+pub const KEY_EXCHANGE_TIME_MAX: Duration = Duration::from_secs(30);
 /// Copies of the keystore that are kept, one of each of the last changes.
 pub const KEYSTORE_COPIES_MAX: usize = 16;
 /// A version of a key is not destroyed before its successor is as old as this: what was

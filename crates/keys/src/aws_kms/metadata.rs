@@ -41,6 +41,7 @@ pub(super) fn description(
             backed_up: true,
         }],
         created,
+        other_regions: Vec::new(),
     })
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     KeyDescription, KeyError, KeyLife, KeyOrigin, KeyState, KeyVersion, NewKey, ProviderKind,
-    VersionLife, material::Material,
+    VersionLife, keystore::regions::Regions, material::Material,
 };
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub(super) struct Cmk {
     pub(super) region: Region,
     pub(super) state: KeyState,
     pub(super) created: Timestamp,
-    /// Oldest first; the last one wraps. Never empty.
+    /// Oldest first; the last one wraps, unless other regions lack it. Never empty.
     pub(super) versions: Vec<CmkVersion>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) description: Option<KeyNote>,
@@ -33,6 +33,9 @@ pub(super) struct Cmk {
     /// Until when imported material may be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) expires: Option<Timestamp>,
+    /// What it knows of its other regions, where it may have some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) regions: Option<Regions>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -100,6 +103,9 @@ impl Cmk {
         if origin == KeyOrigin::Imported {
             version.fingerprint = version.material.as_ref().map(Material::fingerprint);
         }
+        let regions = new
+            .is_multi_region
+            .then(|| Regions::first(new.region.clone(), new.allowed_regions, created));
         Ok(Self {
             id,
             alias: new.alias,
@@ -112,6 +118,7 @@ impl Cmk {
             rotate_every_days: new.rotate_every_days,
             delete_at: None,
             expires: None,
+            regions,
         })
     }
 
@@ -128,7 +135,15 @@ impl Cmk {
         }
     }
 
+    /// The version that wraps.
     pub(super) fn current(&self) -> Option<&CmkVersion> {
+        match &self.regions {
+            Some(regions) => self.version(&regions.active),
+            None => self.newest(),
+        }
+    }
+
+    pub(super) fn newest(&self) -> Option<&CmkVersion> {
         self.versions.last()
     }
 
@@ -150,17 +165,27 @@ impl Cmk {
         versions.find(|version| version.id == id).ok_or(missing)
     }
 
-    /// From when on a version may be destroyed: it has a successor, and that is old enough.
+    /// From when on a version may be destroyed: it has a successor, and that has wrapped for
+    /// long enough.
     pub(super) fn retirable_from(&self, id: &str) -> Option<Timestamp> {
         let mut versions = self.versions.iter().skip_while(|version| version.id != id);
         versions.next()?;
-        Some(versions.next()?.created.plus(KEY_VERSION_SETTLES))
+        let successor = versions.next()?.created;
+        let since = match &self.regions {
+            None => successor,
+            Some(regions) => {
+                let at = |id: &str| self.versions.iter().position(|version| version.id == id);
+                let wrapped_before = at(id) < at(&regions.active);
+                wrapped_before.then(|| successor.max(regions.active_since))?
+            }
+        };
+        Some(since.plus(KEY_VERSION_SETTLES))
     }
 
     /// When it gets its next version by itself.
     pub(super) fn next_rotation(&self) -> Option<Timestamp> {
-        let newest = self.current()?;
-        let rotates = self.origin.is_generated() && self.delete_at.is_none();
+        let newest = self.newest()?;
+        let rotates = self.origin.is_generated() && self.delete_at.is_none() && !self.is_replica();
         rotates.then(|| newest.created.plus(self.rotate_every_days.duration()))
     }
 
@@ -198,6 +223,8 @@ impl Cmk {
                     }
                 },
                 (Some(_), None) => {}
+                // What its regions have in common comes from its primary.
+                (None, Some(_)) if self.is_replica() => left_out += 1,
                 (None, held) => {
                     added += usize::from(held.is_some());
                     self.versions.push(version.clone());
@@ -225,7 +252,14 @@ impl Cmk {
             current: self.current().map(|v| v.id.clone()).unwrap_or_default(),
             versions: versions.collect(),
             created: self.created,
+            other_regions: self.other_regions(),
         }
+    }
+
+    fn other_regions(&self) -> Vec<Region> {
+        let members = self.regions.iter().flat_map(|regions| &regions.members);
+        let others = members.filter(|region| **region != self.region);
+        others.cloned().collect()
     }
 
     pub(super) fn life(&self, now: Timestamp) -> KeyLife {
@@ -247,6 +281,7 @@ impl Cmk {
             overdue: next_rotation.is_some_and(|due| due <= now),
             delete_at: self.delete_at,
             expires: self.expires,
+            regions: self.regions_life(),
         }
     }
 }

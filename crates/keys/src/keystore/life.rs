@@ -54,7 +54,11 @@ impl LocalKeystore {
             let cmk = body.find_mut(key)?;
             if let Some(days) = change.rotate_every_days {
                 cmk.hold_generated()?;
+                cmk.hold_primary()?;
                 cmk.rotate_every_days = days;
+                cmk.regions
+                    .iter_mut()
+                    .for_each(|regions| regions.changed(now));
             }
             cmk.alias = change.alias.or(cmk.alias.take());
             cmk.description = change.description.or(cmk.description.take());
@@ -62,7 +66,8 @@ impl LocalKeystore {
         })
     }
 
-    /// Gives a CMK a new version, which wraps from now on; older ones still unwrap.
+    /// Gives a CMK a new version, which wraps from now on, or once every replica has it;
+    /// older ones still unwrap.
     ///
     /// # Errors
     /// [`KeyError::Missing`], [`KeyError::StateForbids`] unless enabled,
@@ -87,8 +92,15 @@ impl LocalKeystore {
                 return Err(cmk.forbids("rotated", now));
             }
             cmk.hold_generated()?;
+            cmk.hold_primary()?;
+            cmk.hold_newest()?;
             let version = CmkVersion::new(cmk.versions.len(), now, Material::random(rng));
             cmk.versions.push(CmkVersion { reason, ..version });
+            cmk.regions
+                .iter_mut()
+                .for_each(|regions| regions.changed(now));
+            // It wraps at once, unless a replica has to have it first.
+            cmk.activate(now);
             Ok(cmk.describe(now))
         })
     }
@@ -128,7 +140,8 @@ impl LocalKeystore {
         })
     }
 
-    /// Stops all use of a CMK, and says when it may be destroyed.
+    /// Stops all use of a CMK, and says when it may be destroyed; of a primary, once its
+    /// replicas are gone.
     ///
     /// # Errors
     /// [`KeyError::Missing`], [`KeyError::StateForbids`], or what the disk says.
@@ -143,8 +156,18 @@ impl LocalKeystore {
             if !cmk.state.can_be_deleted() {
                 return Err(cmk.forbids("deleted once more", now));
             }
-            cmk.state = KeyState::PendingDeletion;
-            cmk.delete_at = Some(now.plus(days.duration()));
+            let regions = cmk.regions.as_mut();
+            match regions.filter(|regions| !regions.replicas.is_empty()) {
+                // The primary goes last.
+                Some(regions) => {
+                    regions.delete_after = Some(days);
+                    cmk.state = KeyState::PendingReplicaDeletion;
+                }
+                None => {
+                    cmk.state = KeyState::PendingDeletion;
+                    cmk.delete_at = Some(now.plus(days.duration()));
+                }
+            }
             Ok(cmk.describe(now))
         })
     }
@@ -157,10 +180,14 @@ impl LocalKeystore {
         let now = self.world.clock.now();
         self.change(|body| {
             let cmk = body.find_mut(key)?;
-            if cmk.state != KeyState::PendingDeletion {
+            let waits = [KeyState::PendingDeletion, KeyState::PendingReplicaDeletion];
+            if !waits.contains(&cmk.state) {
                 return Err(cmk.forbids("kept from a deletion", now));
             }
             cmk.delete_at = None;
+            cmk.regions
+                .iter_mut()
+                .for_each(|regions| regions.delete_after = None);
             let is_there = cmk.current().is_some_and(|one| one.material.is_some());
             cmk.state = match is_there {
                 true => KeyState::Disabled,
@@ -283,7 +310,7 @@ impl Cmk {
             });
         }
         let by = match self.retirable_from(version) {
-            None => "it is the one that wraps".to_owned(),
+            None => "it is the one that wraps, or will".to_owned(),
             Some(from) if from > now => {
                 format!("it wrapped until a moment ago; it can be destroyed from {from} on")
             }

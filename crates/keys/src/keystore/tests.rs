@@ -20,6 +20,7 @@ use crate::{
 mod crash;
 mod imports;
 mod life;
+mod regions;
 mod roots;
 
 struct Place {

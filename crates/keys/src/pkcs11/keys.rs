@@ -142,5 +142,6 @@ pub(super) fn description(
         current: current.name(),
         versions: versions.iter().map(told).collect(),
         created,
+        other_regions: Vec::new(),
     })
 }

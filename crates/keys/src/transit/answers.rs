@@ -137,6 +137,7 @@ pub(super) fn description(
         current,
         created: first.created,
         versions,
+        other_regions: Vec::new(),
     })
 }
 
