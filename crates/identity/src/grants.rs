@@ -7,17 +7,17 @@ use std::{
     str::FromStr,
 };
 
-use sealift_terms::{BucketName, Identity, Region, limits};
+use sealift_terms::{BucketName, Identity, KeyId, Region, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::error::IdentityError;
 
-/// The word for every bucket.
-const ANY_BUCKET: &str = "*";
+/// The word for every bucket and every key.
+const ANY: &str = "*";
 
 /// What may be granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Action {
     /// To store versions.
@@ -26,11 +26,19 @@ pub enum Action {
     Delete,
     /// To read what is stored.
     Read,
+    /// To bring a key of several regions here, to keep it up to date, and to take the lead
+    /// of it over.
+    ReplicateKeys,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 3] = [Self::Replicate, Self::Delete, Self::Read];
+    pub const ALL: [Self; 4] = [
+        Self::Replicate,
+        Self::Delete,
+        Self::Read,
+        Self::ReplicateKeys,
+    ];
 
     /// The word in the configuration.
     #[must_use]
@@ -39,6 +47,7 @@ impl Action {
             Self::Replicate => "replicate",
             Self::Delete => "delete",
             Self::Read => "read",
+            Self::ReplicateKeys => "replicate-keys",
         }
     }
 }
@@ -70,12 +79,15 @@ pub struct GrantRow {
     pub actions: Vec<String>,
     /// The buckets it allows them on; `*` for all.
     pub buckets: Vec<String>,
+    /// The keys, by id, that it allows to be replicated here; `*` for all.
+    pub keys: Vec<String>,
 }
 
 /// Every grant of a site.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
     by_identity: HashMap<Identity, Vec<Grant>>,
+    of_keys: HashMap<Identity, Vec<KeyGrant>>,
     /// The buckets that take in only what comes from some regions.
     residency: HashMap<BucketName, Residency>,
 }
@@ -110,7 +122,16 @@ impl Grants {
             all.map(|(bucket, within)| (bucket.clone(), within.regions.clone()))
                 .collect()
         };
-        said(self) == said(other) && regions(self) == regions(other)
+        let keys = |grants: &Self| -> BTreeSet<(Identity, Option<KeyId>)> {
+            let all = grants.of_keys.iter();
+            all.flat_map(|(identity, grants)| {
+                grants
+                    .iter()
+                    .map(|grant| (identity.clone(), grant.key.clone()))
+            })
+            .collect()
+        };
+        said(self) == said(other) && regions(self) == regions(other) && keys(self) == keys(other)
     }
 }
 
@@ -120,6 +141,45 @@ struct Grant {
     action: Action,
     /// None for every bucket.
     bucket: Option<BucketName>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct KeyGrant {
+    line: u32,
+    /// None for every key.
+    key: Option<KeyId>,
+}
+
+/// The answer to whether a key may be replicated here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyDecision {
+    /// The line of the configuration that allows it; none when nothing does.
+    pub line: Option<u32>,
+    identity: Identity,
+    key: KeyId,
+}
+
+impl KeyDecision {
+    /// Whether it is allowed.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.line.is_some()
+    }
+}
+
+impl fmt::Display for KeyDecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            line,
+            identity,
+            key,
+        } = self;
+        let action = Action::ReplicateKeys;
+        match line {
+            Some(line) => write!(f, "line {line} grants {identity} to {action}: {key}"),
+            None => write!(f, "no grant allows {identity} to {action}: {key}"),
+        }
+    }
 }
 
 /// The answer to whether something is granted.
@@ -172,6 +232,25 @@ impl Grants {
         self.residency.insert(bucket, Residency { line, regions });
     }
 
+    /// The regions that a bucket is kept within, and the line that says so.
+    #[must_use]
+    pub fn kept_within(&self, bucket: &BucketName) -> Option<(u32, &BTreeSet<Region>)> {
+        let within = self.residency.get(bucket)?;
+        Some((within.line, &within.regions))
+    }
+
+    /// Whether `identity` may replicate a key here, and which line says so.
+    #[must_use]
+    pub fn allows_key(&self, identity: &Identity, key: &KeyId) -> KeyDecision {
+        let covers = |grant: &&KeyGrant| grant.key.as_ref().is_none_or(|id| id == key);
+        let mut grants = self.of_keys.get(identity).into_iter().flatten();
+        KeyDecision {
+            line: grants.find(covers).map(|grant| grant.line),
+            identity: identity.clone(),
+            key: key.clone(),
+        }
+    }
+
     /// What is granted, a line each, in an order that does not change.
     #[must_use]
     pub fn rows(&self) -> BTreeSet<String> {
@@ -186,7 +265,14 @@ impl Grants {
             let regions: Vec<_> = within.regions.iter().map(Region::as_str).collect();
             format!("{bucket} from {}", regions.join(" "))
         });
-        rows.chain(within).collect()
+        let keys = self.of_keys.iter().flat_map(|(identity, grants)| {
+            let key = |grant: &KeyGrant| {
+                let key = grant.key.as_ref().map_or(ANY, |key| key.as_str());
+                format!("{identity} {} {key}", Action::ReplicateKeys)
+            };
+            grants.iter().map(key).collect::<Vec<_>>()
+        });
+        rows.chain(within).chain(keys).collect()
     }
 
     /// Takes the rows of a configuration.
@@ -206,10 +292,27 @@ impl Grants {
                 .parse()
                 .map_err(|error| refuse(format!("{error}")))?;
             let actions = parse_actions(row)?;
-            let buckets = parse_buckets(row)?;
-            count += actions.len() * buckets.len();
+            let of_keys = actions.contains(&Action::ReplicateKeys);
+            let actions: Vec<_> = actions
+                .into_iter()
+                .filter(|action| *action != Action::ReplicateKeys)
+                .collect();
+            let keys = parse_keys(row, of_keys)?;
+            let buckets = match actions.is_empty() && row.buckets.is_empty() {
+                true => Vec::new(),
+                false => parse_buckets(row)?,
+            };
+            count += actions.len() * buckets.len() + keys.len();
             if count > limits::GRANTS_MAX {
                 return Err(refuse(format!("more than {} grants", limits::GRANTS_MAX)));
+            }
+            if of_keys {
+                let of_identity = grants.of_keys.entry(identity.clone()).or_default();
+                let grant = |key| KeyGrant {
+                    line: row.line,
+                    key,
+                };
+                of_identity.extend(keys.into_iter().map(grant));
             }
             let of_identity = grants.by_identity.entry(identity).or_default();
             for &action in &actions {
@@ -259,7 +362,9 @@ impl Grants {
 fn parse_actions(row: &GrantRow) -> Result<Vec<Action>, IdentityError> {
     let refuse = |found: &str| IdentityError::Grant {
         line: row.line,
-        what: format!("{found} where one or more of replicate, delete, read are allowed"),
+        what: format!(
+            "{found} where one or more of replicate, delete, read, replicate-keys are allowed"
+        ),
     };
     if row.actions.is_empty() {
         return Err(refuse("no action"));
@@ -271,6 +376,27 @@ fn parse_actions(row: &GrantRow) -> Result<Vec<Action>, IdentityError> {
     row.actions.iter().map(parse).collect()
 }
 
+/// The keys of a row: those that grant to replicate keys name some, and no others do.
+fn parse_keys(row: &GrantRow, of_keys: bool) -> Result<Vec<Option<KeyId>>, IdentityError> {
+    let refuse = |what: String| IdentityError::Grant {
+        line: row.line,
+        what,
+    };
+    if of_keys == row.keys.is_empty() {
+        let action = Action::ReplicateKeys;
+        return Err(refuse(format!(
+            "{action} and keys go together; `*` stands for every key"
+        )));
+    }
+    let parse = |name: &String| match name.as_str() {
+        ANY => Ok(None),
+        name => KeyId::new(name)
+            .map(Some)
+            .map_err(|error| refuse(error.to_string())),
+    };
+    row.keys.iter().map(parse).collect()
+}
+
 fn parse_buckets(row: &GrantRow) -> Result<Vec<Option<BucketName>>, IdentityError> {
     let refuse = |what: String| IdentityError::Grant {
         line: row.line,
@@ -280,7 +406,7 @@ fn parse_buckets(row: &GrantRow) -> Result<Vec<Option<BucketName>>, IdentityErro
         return Err(refuse("no bucket; `*` stands for every bucket".to_owned()));
     }
     let parse = |name: &String| match name.as_str() {
-        ANY_BUCKET => Ok(None),
+        ANY => Ok(None),
         name => BucketName::new(name)
             .map(Some)
             .map_err(|error| refuse(error.to_string())),
@@ -301,6 +427,7 @@ mod tests {
             identity: identity.to_owned(),
             actions: owned(actions),
             buckets: owned(buckets),
+            keys: Vec::new(),
         }
     }
 
@@ -361,6 +488,49 @@ mod tests {
         assert!(grants.allows(&far, Action::Read, &logs).is_allowed());
         let docs = BucketName::new("docs").unwrap();
         assert!(grants.allows(&far, Action::Replicate, &docs).is_allowed());
+    }
+
+    #[test]
+    fn a_key_is_replicated_here_by_whom_a_row_names_for_it() {
+        let (one, two): (Identity, Identity) = (
+            A.parse().unwrap(),
+            "spiffe://d/region/a/agent/two".parse().unwrap(),
+        );
+        let (key, other) = (KeyId::new("key-1").unwrap(), KeyId::new("key-2").unwrap());
+        let of_keys = |line, identity: &Identity, keys: &[&str]| GrantRow {
+            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            ..row(line, identity.as_str(), &["replicate-keys"], &[])
+        };
+        let rows = [of_keys(7, &one, &["key-1"]), of_keys(8, &two, &["*"])];
+        let grants = Grants::new(&rows).unwrap();
+        assert_eq!(grants.allows_key(&one, &key).line, Some(7));
+        assert_eq!(grants.allows_key(&two, &other).line, Some(8));
+        let denied = grants.allows_key(&one, &other);
+        assert!(!denied.is_allowed());
+        let told = format!("no grant allows {A} to replicate-keys: key-2");
+        assert_eq!(denied.to_string(), told);
+        // Every action on every bucket is no right to bring keys.
+        let all = row(9, A, &["replicate", "delete", "read"], &["*"]);
+        let all = Grants::new(std::slice::from_ref(&all)).unwrap();
+        assert!(!all.allows_key(&one, &key).is_allowed());
+        assert!(!grants.allow_the_same(&all) && grants.rows().len() == 2);
+        // Nor is a right to bring keys one to bring anything else.
+        let logs = BucketName::new("logs").unwrap();
+        for action in Action::ALL {
+            assert!(!grants.allows(&two, action, &logs).is_allowed());
+        }
+        let without = row(3, A, &["replicate-keys"], &["logs"]);
+        let stray = GrantRow {
+            keys: vec!["*".to_owned()],
+            ..row(3, A, &["read"], &["*"])
+        };
+        for bad in [without, stray, of_keys(3, &one, &["no key"])] {
+            let error = Grants::new(std::slice::from_ref(&bad)).unwrap_err();
+            assert!(
+                error.to_string().starts_with("grant at line 3: "),
+                "{error}"
+            );
+        }
     }
 
     #[test]

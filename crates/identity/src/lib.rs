@@ -67,7 +67,7 @@ pub use enrolment::{
     issuing_server, new_private_key, signing_request,
 };
 pub use error::IdentityError;
-pub use grants::{Action, Decision, GrantRow, Grants};
+pub use grants::{Action, Decision, GrantRow, Grants, KeyDecision};
 pub use lists::{ListFacts, RevocationLists};
 pub use operators::{OperatorAction, OperatorDecision, OperatorRow, Operators, Principal, Subject};
 pub use peers::{PeerTrust, Peers};

@@ -206,6 +206,7 @@ impl Site {
             identity: identity(1 - self.index).to_string(),
             actions: vec!["replicate".to_owned(), "delete".to_owned()],
             buckets: vec!["*".to_owned()],
+            keys: Vec::new(),
         };
         let grants = Arc::new(Grants::new(&[row])?);
         let door = Arc::new(Door::new(archive.clone(), grants, audit.clone(), clock));

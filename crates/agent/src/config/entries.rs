@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Display, ops::Range, str::FromStr, time::D
 
 use sealift_identity::{Action, GrantRow, Grants};
 use sealift_keys::KeyName;
-use sealift_terms::{BucketName, Identity, KeyAlias, NameError, PeerName, limits};
+use sealift_terms::{BucketName, Identity, KeyAlias, KeyId, NameError, PeerName, limits};
 use toml::Spanned;
 
 use super::{
@@ -370,7 +370,7 @@ fn grant(
     entry: &Spanned<raw::Grant>,
     declared: &Declared,
 ) -> Option<GrantRow> {
-    let line = line_of(&c.place(&entry.span()));
+    let (span, line) = (entry.span(), line_of(&c.place(&entry.span())));
     let entry = entry.get_ref();
     let identity: Option<Identity> = used(
         c,
@@ -379,14 +379,61 @@ fn grant(
         &declared.identities,
         "[[peer]]",
     );
-    let bucket = declared_or_any(c, "grant.bucket", &entry.bucket, declared);
     let actions = grant_actions(c, &entry.actions);
+    let is_of_keys = |word: &&String| word.as_str() == Action::ReplicateKeys.as_str();
+    let of_keys = actions.iter().filter(is_of_keys).count();
+    let buckets: Option<Vec<String>> = match &entry.bucket {
+        Some(bucket) => declared_or_any(c, "grant.bucket", bucket, declared).map(|name| vec![name]),
+        None if of_keys == actions.len() => Some(Vec::new()),
+        None => c.refuse(
+            "grant.bucket",
+            &span,
+            "no bucket",
+            "the name of a [[bucket]], or \"*\"",
+            "name the bucket that the actions are for",
+        ),
+    };
+    let keys = granted_keys(c, entry, of_keys > 0, &span);
     Some(GrantRow {
         line,
         identity: identity?.to_string(),
         actions,
-        buckets: vec![bucket?],
+        buckets: buckets?,
+        keys: keys?,
     })
+}
+
+/// The keys, by id, that a grant is for: said where it is one to replicate keys, and only
+/// there.
+fn granted_keys(
+    c: &mut Checker<'_>,
+    entry: &raw::Grant,
+    is_of_keys: bool,
+    span: &Range<usize>,
+) -> Option<Vec<String>> {
+    let allowed = "the ids of keys, or \"*\", with the action replicate-keys";
+    let remedy = "`sealift keys list` at the key's primary shows its id";
+    let Some(listed) = &entry.keys else {
+        return match is_of_keys {
+            false => Some(Vec::new()),
+            true => c.refuse("grant.keys", span, "none", allowed, remedy),
+        };
+    };
+    if !is_of_keys || listed.get_ref().is_empty() {
+        let found = match is_of_keys {
+            true => "an empty list",
+            false => "keys without the action replicate-keys",
+        };
+        return c.refuse("grant.keys", &listed.span(), found, allowed, remedy);
+    }
+    let key = |c: &mut Checker<'_>, text: &Text| match text.get_ref().as_str() {
+        "*" => Some("*".to_owned()),
+        _ => c
+            .name::<KeyId>("grant.keys", text)
+            .map(|key| key.to_string()),
+    };
+    let names = listed.get_ref().iter();
+    names.map(|text| key(c, text)).collect()
 }
 
 /// A bucket of this file, or `*` for every one.

@@ -290,7 +290,8 @@ pub(crate) struct ForwardTarget {
 pub(crate) struct Grant {
     pub(crate) identity: Text,
     pub(crate) actions: Spanned<Vec<Text>>,
-    pub(crate) bucket: Text,
+    pub(crate) bucket: Option<Text>,
+    pub(crate) keys: Option<Spanned<Vec<Text>>>,
 }
 
 #[derive(Debug, Deserialize)]

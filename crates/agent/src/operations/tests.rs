@@ -805,6 +805,7 @@ async fn a_site_that_is_told_of_more_than_it_has_begins_a_new_epoch_and_puts_it_
         identity: peer.to_string(),
         actions: vec!["replicate".to_owned()],
         buckets: vec![bucket.to_owned()],
+        keys: Vec::new(),
     };
     let door = |bucket: &str| {
         let grants = Grants::new(&[grant(bucket)]).unwrap();

@@ -120,6 +120,7 @@ impl Stage {
             identity: identity().to_string(),
             actions: vec!["replicate".into()],
             buckets: vec!["photos".into()],
+            keys: Vec::new(),
             line: 1,
         }])
         .unwrap();
