@@ -99,10 +99,12 @@ fn an_operator_may_do_what_a_row_allows_and_nothing_else() {
     pair.wait_completed(1, TIME_MAX);
     let (object, alias) = (format!("{BUCKET}/one"), format!("alias/{BUCKET}"));
     pair.b.rows(&["keys", "create", "alias/other"]);
+    pair.b
+        .rows(&["keys", "create", "alias/shared", "--multi-region"]);
 
     // Each right alone, with what it allows.
     let (out, secret) = (desk.own("keys.backup"), desk.own("passphrase"));
-    let rights: [(&str, &[&str]); 9] = [
+    let rights: [(&str, &[&str]); 10] = [
         ("look", &["ls", BUCKET]),
         ("open", &["get", &object]),
         (
@@ -112,6 +114,8 @@ fn an_operator_may_do_what_a_row_allows_and_nothing_else() {
         ("create", &["keys", "create", "alias/made"]),
         ("rotate", &["keys", "rotate", &alias]),
         ("retire", &["keys", "enable", &alias]),
+        // Where it leads already there is nothing to do.
+        ("replicate", &["keys", "promote", "alias/shared"]),
         (
             "backup",
             &["keys", "backup", &out, "--passphrase-file", &secret],
@@ -132,7 +136,7 @@ fn an_operator_may_do_what_a_row_allows_and_nothing_else() {
             &pair,
             &format!(
                 "user = \"{USER}\"\nactions = [\"{right}\"{more}]\n\
-                 keys = [\"{alias}\", \"alias/made\"{every}]\nbuckets = [\"{BUCKET}\"]"
+                 keys = [\"{alias}\", \"alias/made\", \"alias/shared\"{every}]\nbuckets = [\"{BUCKET}\"]"
             ),
         );
         desk.run(command).exits(0);

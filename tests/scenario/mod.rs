@@ -22,6 +22,7 @@ mod memory;
 mod misbehaving;
 mod readiness;
 mod refusals;
+mod regions;
 mod reloading;
 mod rollback;
 mod scanners;

@@ -216,6 +216,7 @@ impl Pair {
 fn region_of(name: &str) -> &'static str {
     match name {
         "b" | "c" | "d" => "region-b",
+        "e" => "region-c",
         _ => "region-a",
     }
 }
@@ -224,7 +225,7 @@ fn identity(name: &str) -> String {
     format!("spiffe://{DOMAIN}/region/{}/agent/{name}", region_of(name))
 }
 
-/// Makes an authority for regions a and b.
+/// Makes an authority for regions a, b and c.
 pub(crate) fn authority(dir: &Path, domain: &str) {
     let passphrase = dir.with_extension("passphrase");
     fs::write(&passphrase, "a passphrase of a test\n").unwrap();
@@ -240,8 +241,8 @@ pub(crate) fn authority(dir: &Path, domain: &str) {
         "--passphrase-file",
         &passphrase,
     ];
-    let regions = ["--region", "region-a", "--region", "region-b"];
-    run(args.into_iter().chain(regions)).exits(0);
+    let regions = ["region-a", "region-b", "region-c"].map(|region| ["--region", region]);
+    run(args.into_iter().chain(regions.into_iter().flatten())).exits(0);
 }
 
 /// A loopback address that nobody listens on, below the ports that the kernel

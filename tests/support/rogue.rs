@@ -12,7 +12,8 @@ use sealift_tunnel::{
     Accepted, Dialer, Incoming, Link, LinkKind, LinkReader, LinkWriter, Listener, TcpTransport,
 };
 use sealift_wire::{
-    Carries, FrameType, Header, Hello, HowToOffer, Limits, LinkId, Offer, Role, SendSession,
+    Carries, FrameType, Header, Hello, HowToOffer, KEY_EXCHANGE, Limits, LinkId, Offer, Role,
+    SendSession,
 };
 
 use super::{BUCKET, Site};
@@ -83,6 +84,7 @@ impl Rogue {
             remembered: None,
             decompresses: None,
             cuts: None,
+            key_exchange: None,
         }
     }
 
@@ -103,6 +105,24 @@ impl Rogue {
     /// Begins a session, if it may.
     pub(crate) fn begins(&self) -> Option<RogueLink> {
         self.waits(self.link(LinkKind::Control, self.hello()))
+    }
+
+    /// The same as an agent that exchanges keys.
+    pub(crate) fn begins_with_keys(&self) -> RogueLink {
+        let hello = Hello {
+            key_exchange: Some(KEY_EXCHANGE),
+            ..self.hello()
+        };
+        self.waits(self.link(LinkKind::Control, hello)).unwrap()
+    }
+
+    /// Asks, and hears the answer.
+    pub(crate) fn asks(&self, link: &mut RogueLink, question: &str) -> String {
+        let length = u32::try_from(question.len()).unwrap();
+        let mut frame = Header::of(FrameType::Ask, 1, length).encode().to_vec();
+        frame.extend_from_slice(question.as_bytes());
+        self.says(link, &frame);
+        String::from_utf8(self.hears(link, FrameType::Answer)).unwrap()
     }
 
     /// Adds a data link to a session, if it may.

@@ -344,8 +344,12 @@ fn key_exit(error: &KeyError) -> Exit {
         KeyError::KeystoreIo { .. } | KeyError::KeystoreExists { .. } | KeyError::KeystoreFull => {
             Exit::Error
         }
-        KeyError::Throttled { .. } | KeyError::Unavailable { .. } => Exit::TryAgain,
-        KeyError::Missing { .. } | KeyError::VersionMissing { .. } => Exit::NotFound,
+        KeyError::Throttled { .. }
+        | KeyError::Unavailable { .. }
+        | KeyError::ReplicaBehind { .. } => Exit::TryAgain,
+        KeyError::Missing { .. } | KeyError::VersionMissing { .. } | KeyError::NoReplica { .. } => {
+            Exit::NotFound
+        }
         _ => Exit::Refused,
     }
 }

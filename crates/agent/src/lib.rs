@@ -31,6 +31,7 @@ mod offline;
 mod operations;
 mod policy;
 mod providers;
+mod regions;
 mod running;
 mod setup;
 mod signals;

@@ -2,6 +2,7 @@
 
 mod backup;
 mod import;
+mod regions;
 pub(crate) mod rewrap;
 mod root;
 mod show;
@@ -12,7 +13,7 @@ use sealift_agent::{
     admin::{Keys as Act, Request},
 };
 use sealift_keys::{KeyChange, KeyLife};
-use sealift_terms::{DeletionDays, KeyAlias, KeyNote, RotationDays};
+use sealift_terms::{DeletionDays, KeyAlias, KeyNote, Region, RotationDays};
 
 use super::{ask, rows};
 use crate::{
@@ -44,6 +45,14 @@ pub(crate) enum Keys {
     CancelDeletion(Named),
     /// Destroy the material of an old version that nothing needs any more
     Retire(Retire),
+    /// Give a key that was made with --multi-region to another region
+    Replicate(regions::Replicate),
+    /// Make this region the primary of a key of several regions
+    Promote(regions::Promote),
+    /// Wait no more for a region that will not come back
+    DropReplica(regions::DropReplica),
+    /// Show in what the regions of a key differ
+    Diff(regions::Diff),
     /// Bring material from a file into a key
     Import(import::Import),
     /// Seal the keystore under another root key
@@ -68,6 +77,12 @@ pub(crate) struct Create {
     /// How often it gets a new version by itself, 90 to 2560 days
     #[arg(long, value_name = "DAYS", default_value_t)]
     rotate_every_days: RotationDays,
+    /// Let `keys replicate` give it to other regions; otherwise it stays in this one for good
+    #[arg(long)]
+    multi_region: bool,
+    /// The regions that may be given it; any without one
+    #[arg(long, value_name = "REGION", requires = "multi_region")]
+    allowed_region: Vec<Region>,
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +152,8 @@ impl Create {
             alias,
             description: self.description.clone(),
             rotate_every_days: self.rotate_every_days,
+            multi_region: self.multi_region,
+            allowed_regions: self.allowed_region.iter().cloned().collect(),
         })
     }
 }
@@ -179,6 +196,10 @@ impl Keys {
                 version: retire.version.1.clone(),
             },
             Self::Import(import) => import.act()?,
+            Self::Replicate(replicate) => replicate.act(),
+            Self::Promote(promote) => promote.act(),
+            Self::DropReplica(drop) => drop.act(),
+            Self::Diff(diff) => return diff.run(global).await,
             Self::RekeyRoot(rekey) => return rekey.run(global).await,
             Self::Backup(backup) => return backup.run(global).await,
             Self::Restore(restore) => return restore.run(global).await,

@@ -1,17 +1,19 @@
 //! Who may bring what in: the one place on the receiving side that asks the grants.
 
 use std::sync::{
-    Arc, Weak,
+    Arc, OnceLock, Weak,
     atomic::{AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use parking_lot::Mutex;
 use sealift_archive::{Archive, in_words};
 use sealift_identity::{Action, Denials, Grants};
 use sealift_terms::{
     Audit, AuditKind, AuditRecord, BucketName, ChangeKind, Clock, Identity, Reason, Timestamp,
 };
+use sealift_tunnel::Binding;
 use sealift_wire::{Offer, Refusal};
 
 use crate::{
@@ -31,7 +33,16 @@ pub struct Door {
     renewed: tokio::sync::Mutex<Option<Timestamp>>,
     /// Every session that may still stand.
     sessions: Mutex<Vec<Weak<Session>>>,
+    /// Whoever answers what is not about objects.
+    others: OnceLock<Arc<dyn Questions>>,
     counters: Counters,
+}
+
+/// Answers what a peer asks and this crate knows nothing of.
+#[async_trait]
+pub trait Questions: Send + Sync {
+    /// The answer. `binding` is there when it came over a control link by which keys may go.
+    async fn answer(&self, question: &[u8], binding: Option<&Binding>) -> Vec<u8>;
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +90,7 @@ impl Door {
             denials,
             renewed: tokio::sync::Mutex::new(None),
             sessions: Mutex::default(),
+            others: OnceLock::new(),
             counters,
         }
     }
@@ -107,6 +119,11 @@ impl Door {
     /// Takes other grants from now on, for sessions that stand as well.
     pub fn set_grants(&self, grants: Arc<Grants>) {
         self.grants.store(grants);
+    }
+
+    /// Says who answers what this crate knows nothing of. The first who is named stays.
+    pub fn answer_others_by(&self, others: Arc<dyn Questions>) {
+        let _ = self.others.set(others);
     }
 
     /// What came in since the start.
@@ -201,7 +218,12 @@ impl Door {
     }
 
     /// Answers what a sending agent asks outside of any offer.
-    pub async fn answer(&self, identity: &Identity, body: &[u8]) -> Vec<u8> {
+    pub async fn answer(
+        &self,
+        identity: &Identity,
+        binding: Option<&Binding>,
+        body: &[u8],
+    ) -> Vec<u8> {
         let answer = match serde_json::from_slice(body) {
             Ok(Question::Bucket { bucket }) => self.bucket(identity, &bucket).await,
             Ok(Question::Remembered {
@@ -217,7 +239,10 @@ impl Door {
                 self.compare(identity, &remembered).await
             }
             Ok(Question::Canary { bucket, bytes }) => self.canary(identity, &bucket, &bytes).await,
-            Err(_) => Answer::Unknown,
+            Err(_) => match self.others.get() {
+                Some(others) => return others.answer(body, binding).await,
+                None => Answer::Unknown,
+            },
         };
         serde_json::to_vec(&answer).unwrap_or_default()
     }

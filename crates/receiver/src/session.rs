@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use sealift_archive::{ArchiveError, Begin, Offer, Outcomes, OutcomesTo, Upload, in_words};
 use sealift_terms::{BucketName, Checksum, Identity, PartIndex, Reason, SessionFacts, Status};
-use sealift_tunnel::{Link, LinkWriter};
+use sealift_tunnel::{Binding, Link, LinkWriter};
 use sealift_wire::{
     Carries, Close, Evidence, Limits, LinkEvent, LinkId, OfferId, Parts, ReceiveEvent,
     ReceiveSession, Refusal,
@@ -64,6 +64,10 @@ pub struct Session {
     packs: AtomicBool,
     /// Whether the peer goes on in the cut that it is told.
     any_cut: AtomicBool,
+    /// Whether the peer exchanges keys.
+    exchanges_keys: AtomicBool,
+    /// The control link, and what keys that go over it are bound to.
+    control: Mutex<Option<(LinkId, Binding)>>,
     taken: Mutex<HashMap<OfferId, Taken>>,
     /// Where the archive says what became of commits.
     outcomes: OutcomesTo,
@@ -108,6 +112,8 @@ impl Session {
             patience,
             packs: AtomicBool::new(false),
             any_cut: AtomicBool::new(false),
+            exchanges_keys: AtomicBool::new(false),
+            control: Mutex::default(),
             taken: Mutex::default(),
             outcomes,
             links: Mutex::default(),
@@ -134,6 +140,26 @@ impl Session {
         self.any_cut.store(any, Ordering::Relaxed);
     }
 
+    /// Says whether the peer's HELLO told that it exchanges keys over the control link.
+    pub fn let_exchange_keys(&self, exchanges: bool) {
+        self.exchanges_keys.store(exchanges, Ordering::Relaxed);
+    }
+
+    /// What keys that go over the control link are bound to, where they may go over it.
+    #[must_use]
+    pub fn binding(&self) -> Option<Binding> {
+        let control = self.control.lock();
+        control.as_ref().map(|(_, binding)| binding.clone())
+    }
+
+    /// Asks the peer something on the control link and no other. None without it, or when
+    /// too many questions wait.
+    #[must_use]
+    pub fn ask_on_control(&self, question: &[u8]) -> Option<oneshot::Receiver<Vec<u8>>> {
+        let link = self.control.lock().as_ref().map(|(link, _)| *link)?;
+        self.ask_on(link, question)
+    }
+
     pub(crate) fn packs(&self) -> bool {
         self.packs.load(Ordering::Relaxed)
     }
@@ -149,6 +175,10 @@ impl Session {
     #[must_use]
     pub fn ask(&self, question: &[u8]) -> Option<oneshot::Receiver<Vec<u8>>> {
         let link = self.links.lock().keys().min().copied()?;
+        self.ask_on(link, question)
+    }
+
+    fn ask_on(&self, link: LinkId, question: &[u8]) -> Option<oneshot::Receiver<Vec<u8>>> {
         let (answer, answered) = oneshot::channel();
         let mut questions = self.questions.lock();
         questions.retain(|_, waiting| !waiting.is_closed());
@@ -194,12 +224,16 @@ impl Session {
         let signals = Arc::new(LinkSignals::default());
         self.links.lock().insert(id, signals.clone());
         self.machine.lock().linked(id, carries);
+        if carries == Carries::Control && self.exchanges_keys.load(Ordering::Relaxed) {
+            *self.control.lock() = link.binding().map(|binding| (id, binding));
+        }
         let (mut reader, mut writer) = link.split();
         let mut task = LinkTask::new(self, id, signals);
         let end = task.run(&mut reader, &mut writer).await;
         // Before anyone is told that they are abandoned: another may go on with them then.
         task.leave_parts().await;
         self.links.lock().remove(&id);
+        self.control.lock().take_if(|(control, _)| *control == id);
         let ((), events) = self.with_machine(|machine| machine.lost(id));
         events.into_iter().for_each(|event| self.take(event));
         match &end {
@@ -358,7 +392,11 @@ impl Session {
             ReceiveEvent::Link(LinkEvent::Asked { link, number, body }) => {
                 let session = self.clone();
                 tokio::spawn(async move {
-                    let answer = session.door.answer(&session.peer.identity, &body).await;
+                    let control = session.control.lock().clone();
+                    let binding = control.filter(|(control, _)| *control == link);
+                    let binding = binding.as_ref().map(|(_, binding)| binding);
+                    let identity = &session.peer.identity;
+                    let answer = session.door.answer(identity, binding, &body).await;
                     session.machine.lock().answer(link, number, &answer);
                     session.wake_links();
                 });

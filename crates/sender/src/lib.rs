@@ -26,7 +26,9 @@ mod rules;
 mod status;
 
 pub use changes::{SourceSettings, SourceTask};
-pub use dispatch::{BACKOFF_MAX, Joining, NoAnswers, PeerSender, Questions, Session, Settings};
+pub use dispatch::{
+    BACKOFF_MAX, ControlLink, Joining, NoAnswers, PeerSender, Questions, Session, Settings,
+};
 pub use error::SenderError;
 pub use orders::Orders;
 pub use rules::{Rule, Rules};

@@ -51,7 +51,7 @@ pub use dialer::Dialer;
 pub use ender::{Fate, LinkEnder};
 pub use error::{Cause, Refused, TunnelError};
 pub use limit::{BURST_TIME, Day, InForce, Pace, TimeOfDay, Times, Timetable};
-pub use link::{Link, LinkKind};
+pub use link::{Binding, Link, LinkKind};
 pub use listener::{Accepted, Listener, OnRefused};
 pub use reader::{Incoming, LinkReader};
 pub use sealift_host::TcpFacts;

@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 use parking_lot::Mutex;
 use sealift_host::TcpFacts;
 use sealift_identity::{ALPN_CONTROL, ALPN_DATA, ALPN_FORWARD, Session};
-use sealift_terms::limits::HANDSHAKE_TIME_MAX;
+use sealift_terms::{Identity, limits::HANDSHAKE_TIME_MAX};
 use sealift_wire::{Agreed, Hello, Misbehaviour, WireError};
 use tokio::time::timeout;
 
@@ -44,6 +44,23 @@ impl LinkKind {
         [Self::Control, Self::Data, Self::Forward]
             .into_iter()
             .find(|kind| kind.alpn() == name)
+    }
+}
+
+/// What ties something to one control link: who is there, and what only both ends know.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// Who this end is.
+    pub own: Identity,
+    /// The authenticated peer.
+    pub peer: Identity,
+    /// The exporter of the connection (RFC 9266).
+    pub exporter: [u8; 32],
+}
+
+impl fmt::Debug for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Binding({})", self.peer)
     }
 }
 
@@ -121,6 +138,18 @@ impl Link {
     #[must_use]
     pub fn channel_binding(&self) -> Option<[u8; 32]> {
         self.binding
+    }
+
+    /// The same with who is at its other end: what an exchange of keys over it is bound to.
+    #[must_use]
+    pub fn binding(&self) -> Option<Binding> {
+        let exporter = self.binding?;
+        let (own, peer) = (&self.session.own.identity, &self.session.peer.identity);
+        Some(Binding {
+            own: own.clone(),
+            peer: peer.clone(),
+            exporter,
+        })
     }
 
     /// Greets the peer that was dialled and checks its answer, which has 10 seconds.

@@ -60,6 +60,7 @@ fn hello() -> Hello {
         remembered: None,
         decompresses: None,
         cuts: None,
+        key_exchange: None,
     }
 }
 

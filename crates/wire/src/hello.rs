@@ -148,7 +148,14 @@ pub struct Hello {
     /// goes on in the cut which an ACCEPT names. Neither does so without.
     #[n(16)]
     pub cuts: Option<Cuts>,
+    /// On a control link: how its author exchanges keys of several regions with the other
+    /// end, as a number ([`KEY_EXCHANGE`]). It is asked for none without, as of an older one.
+    #[n(17)]
+    pub key_exchange: Option<u8>,
 }
+
+/// The way in which keys of several regions are exchanged.
+pub const KEY_EXCHANGE: u8 = 1;
 
 /// The part sizes that one end takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]

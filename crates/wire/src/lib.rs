@@ -47,7 +47,9 @@ pub mod sending;
 pub use body::{Accept, Close, Evidence, Offer, Refusal};
 pub use error::{FrameFault, Misbehaviour, WireError};
 pub use header::{FRAME_HEADER_BYTES, FrameType, Header, OfferId};
-pub use hello::{Agreed, Cuts, Hello, Limits, PROTOCOL_MAX, PROTOCOL_MIN, Remembered, Role};
+pub use hello::{
+    Agreed, Cuts, Hello, KEY_EXCHANGE, Limits, PROTOCOL_MAX, PROTOCOL_MIN, Remembered, Role,
+};
 pub use links::{Carries, LinkEvent, LinkId};
 pub use packed::{DECOMPRESSES_ZSTD, Packer, Unpacker, announced};
 pub use parts::{Parts, Run};

@@ -129,6 +129,7 @@ fn the_hello_of_the_example_is_what_is_sent() {
         remembered: None,
         decompresses: None,
         cuts: None,
+        key_exchange: None,
     };
     let mut out = Vec::new();
     hello.append_to(&mut out);

@@ -29,6 +29,7 @@ fn hello(min: u16, max: u16, role: Role) -> Hello {
         remembered: None,
         decompresses: None,
         cuts: None,
+        key_exchange: None,
     }
 }
 
@@ -442,8 +443,11 @@ proptest! {
     }
 
     #[test]
-    fn hellos_survive_a_round_trip(link: u32, sequence: u64, clock: i64, versions: (u16, u16)) {
+    fn hellos_survive_a_round_trip(
+        link: u32, sequence: u64, clock: i64, versions: (u16, u16), key_exchange: Option<u8>,
+    ) {
         let mut made = hello(versions.0, versions.1, Role::Receive);
+        made.key_exchange = key_exchange;
         (made.link, made.commit_sequence, made.clock) = (link, sequence, Timestamp::from_millis(clock));
         let mut out = Vec::new();
         made.append_to(&mut out);

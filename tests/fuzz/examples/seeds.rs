@@ -290,6 +290,7 @@ fn hello() -> Result<Vec<u8>, Box<dyn Error>> {
         remembered: None,
         decompresses: None,
         cuts: None,
+        key_exchange: None,
     };
     let mut out = Vec::new();
     hello.append_to(&mut out);

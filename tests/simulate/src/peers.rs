@@ -60,6 +60,7 @@ impl Running {
             remembered: None,
             decompresses: Some(DECOMPRESSES_ZSTD),
             cuts: Some(Cuts::default()),
+            key_exchange: None,
         }
     }
 

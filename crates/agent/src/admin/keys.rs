@@ -1,9 +1,9 @@
 //! Asking for keys: what can be done with them, and what comes back.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use sealift_keys::{ImportedMaterial, KeyChange, StretchedPassphrase};
-use sealift_terms::{DeletionDays, KeyAlias, KeyId, KeyNote, RotationDays, Timestamp};
+use sealift_terms::{DeletionDays, KeyAlias, KeyId, KeyNote, Region, RotationDays, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What is to be done with the keys of the embedded keystore.
@@ -29,6 +29,12 @@ pub enum Keys {
         /// How often it gets a version by itself.
         #[serde(default)]
         rotate_every_days: RotationDays,
+        /// Whether other regions may be given it.
+        #[serde(default)]
+        multi_region: bool,
+        /// Which of them; any without one.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        allowed_regions: BTreeSet<Region>,
     },
     /// Another alias, description or time between rotations; the key's life.
     Set {
@@ -91,6 +97,38 @@ pub enum Keys {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         description: Option<KeyNote>,
     },
+    /// Gives a key to another region; its life.
+    Replicate {
+        /// Id or alias.
+        key: String,
+        /// The region.
+        to: Region,
+    },
+    /// Makes this region the primary of a key; its life.
+    Promote {
+        /// Id or alias.
+        key: String,
+        /// Why the primary that was is not asked, where it is not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        without_primary: Option<KeyNote>,
+    },
+    /// In what the regions of a key differ; [`KeyDiffRow`]s.
+    Diff {
+        /// Id or alias.
+        key: String,
+        /// The one to compare with; every one without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        with: Option<Region>,
+    },
+    /// Waits no more for a replica that will not come back; the key's life.
+    DropReplica {
+        /// Id or alias.
+        key: String,
+        /// The region.
+        of: Region,
+        /// Why.
+        reason: KeyNote,
+    },
     /// Seals the keystore under another root key; [`RootKeyChanged`].
     RekeyRoot(NewRootKey),
     /// The whole keystore, sealed; [`KeyVersions`], then the bytes of the file.
@@ -107,6 +145,23 @@ pub enum Keys {
         /// The file.
         backup: String,
     },
+}
+
+/// One thing in which a key differs between this region and another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyDiffRow {
+    /// The key.
+    pub key: KeyId,
+    /// The other region.
+    pub region: Region,
+    /// What differs; `reached` when the region could not be asked.
+    pub property: String,
+    /// Whether it ought to be the same.
+    pub shared: bool,
+    /// What it is here.
+    pub here: String,
+    /// What it is there.
+    pub there: String,
 }
 
 /// Where another root key is read from, by whoever has the keystore open.

@@ -28,7 +28,7 @@ pub use audit::{AuditReport, ReadAudit};
 pub use authority::{KnownRow, Revoke, RevokedRow, RolloverReport, RolloverStep, TakeStep};
 pub use batch::{Reseal, ResealResult, ResealRow, Rewrap, RewrapFailed, RewrapRow, RewrapSummary};
 pub use client::Client;
-pub use keys::{KeyVersions, Keys, KeysRestored, NewRootKey, RootKeyChanged};
+pub use keys::{KeyDiffRow, KeyVersions, Keys, KeysRestored, NewRootKey, RootKeyChanged};
 pub use operations::{Actor, Operations};
 pub use reach::{OpenSite, Reached};
 pub use report::{

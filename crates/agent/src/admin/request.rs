@@ -370,6 +370,16 @@ mod tests {
                 alias: "alias/a".parse().unwrap(),
                 description: "of the photos".parse().ok(),
                 rotate_every_days: RotationDays::default(),
+                multi_region: true,
+                allowed_regions: ["eu-west".parse().unwrap()].into(),
+            }),
+            Request::Keys(Keys::Replicate {
+                key: "alias/a".to_owned(),
+                to: "eu-west".parse().unwrap(),
+            }),
+            Request::Keys(Keys::Promote {
+                key: "alias/a".to_owned(),
+                without_primary: "it burnt".parse().ok(),
             }),
             Request::Keys(Keys::ScheduleDeletion {
                 key: "alias/a".to_owned(),

@@ -13,7 +13,7 @@ use crate::{
     error::of_key,
     open_keystore,
     providers::open_providers,
-    site::{CATALOG_FILE, is_same_key, key_fits, may_pass},
+    site::{CATALOG_FILE, is_same_key, key_crosses, key_fits, may_pass},
 };
 
 /// The check that fails without keeping an agent from its work: the keys in memory
@@ -37,6 +37,7 @@ pub(super) async fn check(config: &Config, world: &World, lines: &mut Vec<CheckL
     let found = counted(keystore.list().len(), "key", "keys");
     lines.push(CheckLine::pass("keystore", found));
     lines.extend(backup(config, &keystore));
+    lines.extend(regions(config, &keystore));
     let providers = match open_providers(config, world, Arc::new(keystore)) {
         Ok(providers) => providers,
         Err(error) => {
@@ -92,6 +93,43 @@ fn backup(config: &Config, keystore: &LocalKeystore) -> Option<CheckLine> {
             CheckLine::fail(KEY_BACKUP, found, remedy)
         }
     })
+}
+
+/// A key of several regions opens in each of them what it seals in one: also what a bucket
+/// is kept within.
+fn regions(config: &Config, keystore: &LocalKeystore) -> Vec<CheckLine> {
+    let mut lines = Vec::new();
+    for key in keystore.lives() {
+        let Some(regions) = &key.regions else {
+            continue;
+        };
+        let name = key
+            .alias
+            .as_ref()
+            .map_or(key.id.as_str(), |alias| alias.as_str());
+        let check = format!("regions of key {name}");
+        let outside: Vec<_> = regions
+            .members
+            .iter()
+            .filter_map(|region| key_crosses(config, &key, region))
+            .collect();
+        let members: Vec<_> = regions
+            .members
+            .iter()
+            .map(|region| region.as_str())
+            .collect();
+        let line = match outside.is_empty() {
+            true => CheckLine::pass(check, members.join(", ")),
+            false => CheckLine::warn(
+                check,
+                outside.join("; "),
+                "give the bucket a key of this region alone, or allow the region in its \
+                 allowed_regions",
+            ),
+        };
+        lines.push(line);
+    }
+    lines
 }
 
 /// The key is there, of this region, not the bucket's other key under another name, and

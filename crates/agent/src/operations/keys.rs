@@ -7,15 +7,18 @@ use sealift_keys::{
     RootSecret,
 };
 use sealift_ledger::KeyUse;
-use sealift_terms::{AuditKind, AuditRecord, KeyNote};
+use sealift_terms::{AuditKind, AuditRecord, KeyNote, Region};
 
 use super::SiteOperations;
 use crate::{
     Error,
-    admin::{Actor, Answer, Keys, NewRootKey, RootKeyChanged},
+    admin::{Actor, Answer, KeyDiffRow, Keys, NewRootKey, RootKeyChanged},
     config::NamedKey,
     site::about_key,
 };
+
+/// Why a stopped agent does nothing between regions.
+const OF_REGIONS: &str = "it speaks with other regions while it runs";
 
 impl SiteOperations {
     pub(super) async fn keys(
@@ -37,6 +40,26 @@ impl SiteOperations {
                 return self.take_back(passphrase, backup, actor, answer).await;
             }
             Keys::RekeyRoot(new) => return self.rekey_root(new, actor, answer).await,
+            Keys::Diff { key, with } => return self.diff(&key, with.as_ref(), answer).await,
+            Keys::Replicate { key, to } => {
+                self.live(OF_REGIONS)?
+                    .replicate_key(&key, &to, actor)
+                    .await?;
+                return self.tell_life(&key, answer).await;
+            }
+            Keys::Promote {
+                key,
+                without_primary,
+            } => {
+                let (live, without) = (self.live(OF_REGIONS)?, without_primary.as_ref());
+                live.promote_key(&key, without, actor).await?;
+                return self.tell_life(&key, answer).await;
+            }
+            Keys::DropReplica { key, of, reason } => {
+                let live = self.live(OF_REGIONS)?;
+                live.drop_replica(&key, &of, &reason, actor).await?;
+                return self.tell_life(&key, answer).await;
+            }
             Keys::ScheduleDeletion { key, days } => {
                 self.hold_no_bucket(&key)?;
                 let act = move |keystore: &LocalKeystore| keystore.schedule_deletion(&key, days);
@@ -53,8 +76,46 @@ impl SiteOperations {
             Keys::Rotate { key, reason } => self.rotate(key, reason, actor).await,
             simple => self.change_simply(simple, actor).await,
         };
-        let life = self.site.keystore.life(changed?.id.as_str())?;
+        let changed = changed?;
+        if let Some(live) = &self.live {
+            live.keys_changed();
+        }
+        self.tell_life(changed.id.as_str(), answer).await
+    }
+
+    async fn tell_life(&self, key: &str, answer: &Answer) -> Result<(), Error> {
+        let life = self.site.keystore.life(key)?;
         answer.row(&self.counted(life).await?).await
+    }
+
+    /// In what the regions of a key differ.
+    async fn diff(&self, key: &str, with: Option<&Region>, answer: &Answer) -> Result<(), Error> {
+        let live = self.live(OF_REGIONS)?;
+        let own = self.site.keystore.seen(key)?;
+        let id = self.site.keystore.life(key)?.id;
+        for (region, seen) in live.seen_elsewhere(key, with).await? {
+            let row = |property: String, shared: bool, here: String, there: String| KeyDiffRow {
+                key: id.clone(),
+                region: region.clone(),
+                property,
+                shared,
+                here,
+                there,
+            };
+            match seen {
+                Err(trouble) => {
+                    let reached = row("reached".to_owned(), false, String::new(), trouble);
+                    answer.row(&reached).await?;
+                }
+                Ok(seen) => {
+                    for one in own.differences(&seen) {
+                        let told = row(one.property, one.shared, one.here, one.there);
+                        answer.row(&told).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What needs no look at anything but the keystore.
@@ -69,10 +130,14 @@ impl SiteOperations {
                 alias,
                 description,
                 rotate_every_days,
+                multi_region,
+                allowed_regions,
             } => {
                 let new = NewKey {
                     description,
                     rotate_every_days,
+                    is_multi_region: multi_region,
+                    allowed_regions,
                     ..named(alias)
                 };
                 let act = move |keystore: &LocalKeystore| keystore.create_new(new);
@@ -119,14 +184,27 @@ impl SiteOperations {
     async fn list_keys(&self, answer: &Answer) -> Result<(), Error> {
         let used = self.site.catalog.key_use().await?;
         for key in self.site.keystore.lives() {
-            answer.row(&with_counts(key, &used)).await?;
+            answer
+                .row(&self.with_trouble(with_counts(key, &used)))
+                .await?;
         }
         Ok(())
     }
 
     /// A key with what rests under each of its versions.
     async fn counted(&self, key: KeyLife) -> Result<KeyLife, Error> {
-        Ok(with_counts(key, &self.site.catalog.key_use().await?))
+        let counted = with_counts(key, &self.site.catalog.key_use().await?);
+        Ok(self.with_trouble(counted))
+    }
+
+    /// A key with what keeps its replicas from being brought up to date.
+    fn with_trouble(&self, mut key: KeyLife) -> KeyLife {
+        let regions = key.regions.as_mut().into_iter();
+        for replica in regions.flat_map(|regions| &mut regions.replicas) {
+            let live = self.live.as_ref();
+            replica.trouble = live.and_then(|live| live.replica_trouble(&key.id, &replica.region));
+        }
+        key
     }
 
     /// Changes one key.

@@ -8,9 +8,13 @@ use std::{
 use async_trait::async_trait;
 use sealift_archive::ScrubState;
 use sealift_forward::StreamCounts;
+use sealift_keys::KeySeen;
 use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceStatus};
-use sealift_terms::{BucketName, Identity, PeerName, Reason, SessionFacts, Timestamp, TransferId};
+use sealift_terms::{
+    BucketName, Identity, KeyId, KeyNote, PeerName, Reason, Region, SessionFacts, Timestamp,
+    TransferId,
+};
 use sealift_tunnel::TcpFacts;
 
 use super::certificates::Leaves;
@@ -67,6 +71,54 @@ pub(crate) trait Live: Send + Sync {
 
     /// Lets these identities in no more, and ends their connections.
     fn deny(&self, denied: &BTreeSet<Identity>);
+
+    /// Gives a key to another region, and waits until it is there.
+    ///
+    /// # Errors
+    /// When it is not allowed, here or there, or the other region cannot be asked: nothing
+    /// is changed then.
+    async fn replicate_key(&self, key: &str, to: &Region, actor: &Actor) -> Result<(), Error>;
+
+    /// Makes this region the primary of a key; without asking the one that is, where
+    /// `without` says why.
+    ///
+    /// # Errors
+    /// When the primary refuses or cannot be asked.
+    async fn promote_key(
+        &self,
+        key: &str,
+        without: Option<&KeyNote>,
+        actor: &Actor,
+    ) -> Result<(), Error>;
+
+    /// How a key stands in other regions, or in one of them; an error in words of each that
+    /// cannot be asked.
+    ///
+    /// # Errors
+    /// When it is a key of one region.
+    async fn seen_elsewhere(
+        &self,
+        key: &str,
+        region: Option<&Region>,
+    ) -> Result<Vec<(Region, Result<KeySeen, String>)>, Error>;
+
+    /// Forgets a replica that will not come back.
+    ///
+    /// # Errors
+    /// When there is none, or another region leads the key.
+    async fn drop_replica(
+        &self,
+        key: &str,
+        of: &Region,
+        reason: &KeyNote,
+        actor: &Actor,
+    ) -> Result<(), Error>;
+
+    /// Why a replica is not kept up to date at present.
+    fn replica_trouble(&self, key: &KeyId, region: &Region) -> Option<String>;
+
+    /// Says that what the regions of a key share was changed.
+    fn keys_changed(&self);
 
     /// Says that transfers are due now.
     fn wake(&self);

@@ -94,10 +94,13 @@ impl SiteOperations {
     }
 
     async fn of_keys(&self, keys: &Keys) -> Vec<(OperatorAction, Subject)> {
-        use OperatorAction::{Administer, Backup, Create, Look, Retire, Rotate};
+        use OperatorAction::{Administer, Backup, Create, Look, Replicate, Retire, Rotate};
         match keys {
             Keys::List => vec![(Look, Subject::Site)],
-            Keys::Describe { key } => vec![(Look, self.key(key).await)],
+            Keys::Describe { key } | Keys::Diff { key, .. } => vec![(Look, self.key(key).await)],
+            Keys::Replicate { key, .. }
+            | Keys::Promote { key, .. }
+            | Keys::DropReplica { key, .. } => vec![(Replicate, self.key(key).await)],
             Keys::Create { alias, .. } => vec![(Create, Subject::Key(vec![alias.to_string()]))],
             Keys::Import {
                 key, new_version, ..

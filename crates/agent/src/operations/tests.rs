@@ -820,7 +820,7 @@ async fn a_site_that_is_told_of_more_than_it_has_begins_a_new_epoch_and_puts_it_
             last: last.map(|key| name("photos", key, "v1")),
         };
         let body = serde_json::to_vec(&question).unwrap();
-        let answer = door.answer(&peer, &body).await;
+        let answer = door.answer(&peer, None, &body).await;
         match serde_json::from_slice(&answer).unwrap() {
             Answer::Standing { epoch, renewed } => (epoch, renewed),
             other => panic!("{other:?}"),

@@ -2,8 +2,8 @@
 
 use sealift_terms::{PeerName, SessionId};
 use sealift_wire::{
-    Cuts, DECOMPRESSES_ZSTD, Hello, Limits, PROTOCOL_MAX, PROTOCOL_MIN, Remembered, Role,
-    checksum::Crc64,
+    Cuts, DECOMPRESSES_ZSTD, Hello, KEY_EXCHANGE, Limits, PROTOCOL_MAX, PROTOCOL_MIN, Remembered,
+    Role, checksum::Crc64,
 };
 
 use crate::{config::Config, site::Site};
@@ -34,6 +34,7 @@ pub(super) fn hello(site: &Site, session: SessionId, link: u32, role: Role) -> H
         decompresses: (role == Role::Receive && site.config.limits.compression.is_on())
             .then_some(DECOMPRESSES_ZSTD),
         cuts: Some(Cuts::default()),
+        key_exchange: (link == 0).then_some(KEY_EXCHANGE),
     }
 }
 

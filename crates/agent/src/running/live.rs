@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use sealift_archive::ScrubState;
 use sealift_forward::StreamCounts;
+use sealift_keys::KeySeen;
 use sealift_ledger::Requeue;
 use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceHandle, SourceStatus};
 use sealift_terms::{
-    AuditKind, AuditRecord, BucketName, Identity, PeerName, Timestamp, TransferId,
+    AuditKind, AuditRecord, BucketName, Identity, KeyId, KeyNote, PeerName, Region, Timestamp,
+    TransferId,
 };
 
 use super::{Running, canary::Canary, difference, hello::policy_of, question, start::rules_of};
@@ -132,6 +134,45 @@ impl Live for Running {
     fn deny(&self, denied: &BTreeSet<Identity>) {
         self.tls.set_denied(denied);
         self.sweep_links();
+    }
+
+    async fn replicate_key(&self, key: &str, to: &Region, actor: &Actor) -> Result<(), Error> {
+        Self::replicate_key(self, key, to, actor).await
+    }
+
+    async fn promote_key(
+        &self,
+        key: &str,
+        without: Option<&KeyNote>,
+        actor: &Actor,
+    ) -> Result<(), Error> {
+        Self::promote_key(self, key, without, actor).await
+    }
+
+    async fn seen_elsewhere(
+        &self,
+        key: &str,
+        region: Option<&Region>,
+    ) -> Result<Vec<(Region, Result<KeySeen, String>)>, Error> {
+        Self::seen_elsewhere(self, key, region).await
+    }
+
+    async fn drop_replica(
+        &self,
+        key: &str,
+        of: &Region,
+        reason: &KeyNote,
+        actor: &Actor,
+    ) -> Result<(), Error> {
+        Self::drop_replica(self, key, of, reason, actor).await
+    }
+
+    fn replica_trouble(&self, key: &KeyId, region: &Region) -> Option<String> {
+        self.keeping.trouble(key, region)
+    }
+
+    fn keys_changed(&self) {
+        self.keeping.wake();
     }
 
     fn wake(&self) {

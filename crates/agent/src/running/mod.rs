@@ -23,6 +23,7 @@ mod paces;
 mod peers;
 mod question;
 mod quota;
+mod regions;
 mod reminding;
 mod renewing;
 mod repair;
@@ -49,6 +50,7 @@ use crate::{
     site::Site,
 };
 
+pub(crate) use question::Asking;
 pub use question::check_peers;
 pub(crate) use renewing::renewal_due;
 pub use start::up;
@@ -74,6 +76,7 @@ pub(crate) struct Running {
     peers: PeerStates,
     watchdog: Watchdog,
     asked: repair::Asked,
+    keeping: regions::Keeping,
     scrubbing: scrubbing::Scrubbing,
     door: Arc<Door>,
     senders: BTreeMap<PeerName, Arc<OneSender>>,

@@ -132,6 +132,7 @@ impl Visit<'_> {
             remembered: None,
             decompresses: None,
             cuts: None,
+            key_exchange: None,
         }
     }
 
@@ -236,7 +237,7 @@ fn unanswered(check: String, found: String) -> CheckLine {
 }
 
 /// A link on which only questions are asked.
-struct Asking {
+pub(crate) struct Asking {
     reader: sealift_tunnel::LinkReader,
     writer: sealift_tunnel::LinkWriter,
     machine: SendSession,
@@ -245,7 +246,7 @@ struct Asking {
 const CONTROL: LinkId = LinkId(0);
 
 impl Asking {
-    fn new(link: Link) -> Self {
+    pub(super) fn new(link: Link) -> Self {
         let mut machine = SendSession::new(Default::default());
         machine.linked(CONTROL, Carries::Control);
         let (reader, writer) = link.split();
@@ -258,7 +259,13 @@ impl Asking {
 
     async fn ask(&mut self, question: &Question) -> Result<Answer, TunnelError> {
         let body = serde_json::to_vec(question).unwrap_or_default();
-        let asked = self.machine.question(CONTROL, &body);
+        let answer = self.ask_raw(&body).await?;
+        Ok(serde_json::from_slice(&answer).unwrap_or(Answer::Unknown))
+    }
+
+    /// A question and its answer as they are.
+    pub(crate) async fn ask_raw(&mut self, body: &[u8]) -> Result<Vec<u8>, TunnelError> {
+        let asked = self.machine.question(CONTROL, body);
         self.write().await?;
         loop {
             let Some(Incoming::Frame { header, payload }) = self.reader.next().await? else {
@@ -269,7 +276,7 @@ impl Asking {
                 if let SendEvent::Link(LinkEvent::Answered { number, body }) = event
                     && number == asked
                 {
-                    return Ok(serde_json::from_slice(&body).unwrap_or(Answer::Unknown));
+                    return Ok(body);
                 }
             }
             self.write().await?;
@@ -284,7 +291,7 @@ impl Asking {
     }
 
     /// Ends in order. Whether the peer hears it does not matter any more.
-    async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         self.machine.close(
             CONTROL,
             &Close {

@@ -6,14 +6,17 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use sealift_ledger::{Journal, Requeue};
+use sealift_receiver::Questions as _;
 use sealift_sender::{Questions, WorkSignal};
 use sealift_terms::{
     Audit, AuditKind, AuditRecord, Clock, PeerName, Status, VersionName,
     limits::{REPAIR_ASKED_AGAIN_AFTER, REPAIRS_PER_QUESTION_MAX},
 };
+use sealift_tunnel::Binding;
 use serde::{Deserialize, Serialize};
 
 use super::Running;
+use crate::regions::KeyDesk;
 
 /// How long an answer may take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
@@ -48,16 +51,19 @@ pub(super) struct Answers {
     pub(super) audit: Arc<dyn Audit>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) work: WorkSignal,
+    /// Answers what is about keys.
+    pub(super) keys: Arc<KeyDesk>,
 }
 
 #[async_trait]
 impl Questions for Answers {
-    async fn answer(&self, question: &[u8]) -> Vec<u8> {
+    async fn answer(&self, question: &[u8], binding: Option<&Binding>) -> Vec<u8> {
         let answer = match serde_json::from_slice(question) {
             Ok(Question::Repair { versions }) if versions.len() <= REPAIRS_PER_QUESTION_MAX => {
                 self.repair(versions).await
             }
-            _ => Answer::Unknown,
+            Ok(Question::Repair { .. }) => Answer::Unknown,
+            Err(_) => return self.keys.answer(question, binding).await,
         };
         serde_json::to_vec(&answer).unwrap_or_default()
     }

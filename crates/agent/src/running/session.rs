@@ -14,7 +14,7 @@ use sealift_terms::{
     limits::{CONNECTIONS_PER_PEER_MAX, SESSIONS_PER_PEER_MAX},
 };
 use sealift_tunnel::Link;
-use sealift_wire::{Agreed, Carries, Hello, LinkId, Role};
+use sealift_wire::{Agreed, Carries, Hello, KEY_EXCHANGE, LinkId, Role};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{Running, quota::Permits};
@@ -280,6 +280,7 @@ impl Running {
         session.let_pack(self.site.config.limits.compression.is_on());
         // As theirs did.
         session.let_cut(greeted.theirs.cuts.is_some());
+        session.let_exchange_keys(greeted.theirs.key_exchange == Some(KEY_EXCHANGE));
         session
     }
 

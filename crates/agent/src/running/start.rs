@@ -20,8 +20,8 @@ use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     OneSender, Running, accepting, authority, dialling, forwarding::Forwarding, hello::policy_of,
-    issuing, links::Standing, paces::Paces, peers::PeerStates, quota::Quota, repair::Answers,
-    scrubbing, spreading::Spread, upkeep::Health, watchdog::Watchdog,
+    issuing, links::Standing, paces::Paces, peers::PeerStates, quota::Quota, regions,
+    repair::Answers, scrubbing, spreading::Spread, upkeep::Health, watchdog::Watchdog,
 };
 use crate::{
     Confined, Error, Lifecycle, Outcome, Phase, World,
@@ -33,6 +33,7 @@ use crate::{
     load_credentials,
     offline::{KEY_BACKUP, is_source},
     operations::SiteOperations,
+    regions::KeyDesk,
     site::Site,
     watch_signals,
 };
@@ -138,6 +139,8 @@ async fn start(
         site.audit.clone(),
         clock.clone(),
     ));
+    let desk = Arc::new(KeyDesk::new(site.clone()));
+    door.answer_others_by(desk.clone());
     let paces = Paces::new(&config, clock.clone());
     let forwarding = Forwarding::new(&config, &site, &tls, &paces);
     let forwards = forwarding.prepare(&config.forwards).await?;
@@ -162,9 +165,10 @@ async fn start(
         peers: PeerStates::default(),
         watchdog: Watchdog::default(),
         asked: Default::default(),
+        keeping: Default::default(),
         scrubbing: Default::default(),
         door,
-        senders: senders(&config, &site, &sources, &work, &paces),
+        senders: senders(&config, &site, &sources, &work, &paces, &desk),
         paces,
         sources: handles,
         rules,
@@ -191,6 +195,8 @@ async fn start(
     running.forwarding.near.put_in_force(forwards);
     Forwarding::keep_waiting(&running, tasks);
     tasks.spawn(scrubbing::run(running.clone()));
+    let keeping = regions::run(running.clone());
+    tasks.spawn(until_stopping(running.clone(), keeping));
     Ok(running)
 }
 
@@ -351,6 +357,7 @@ fn senders(
     sources: &Sources,
     work: &WorkSignal,
     paces: &Paces,
+    desk: &Arc<KeyDesk>,
 ) -> BTreeMap<sealift_terms::PeerName, Arc<OneSender>> {
     let named = config
         .rules
@@ -379,6 +386,7 @@ fn senders(
                 audit: site.audit.clone(),
                 clock: site.world.clock.clone(),
                 work: work.clone(),
+                keys: desk.clone(),
             }),
         });
         (

@@ -3,12 +3,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use sealift_keys::{
-    KeyDescription, KeyError, KeyLife, KeyName, KeyState, LocalKeystore, ProviderKind,
-};
+use sealift_keys::{KeyDescription, KeyError, KeyLife, KeyState, LocalKeystore};
 use sealift_terms::{AuditKind, AuditRecord, KeyId, KeyNote};
 
-use super::Site;
+use super::{Site, residency::sealed_under};
 use crate::Error;
 
 /// For whom keys are rotated and destroyed by themselves.
@@ -141,14 +139,7 @@ impl Site {
     /// The bucket of the configuration that a key is named for.
     pub(crate) fn bucket_of(&self, key: &KeyLife) -> Option<String> {
         let config = self.current();
-        let alias = key.alias.as_ref().map(|alias| alias.as_str());
-        let names = |name: &str| {
-            let name = KeyName::parse(name);
-            let is_it = name.key == key.id.as_str() || Some(name.key) == alias;
-            name.provider == ProviderKind::Local && is_it
-        };
-        let mut buckets = config.buckets.iter();
-        let bucket = buckets.find(|bucket| bucket.keys().any(|(_, key)| names(&key.name)))?;
+        let bucket = sealed_under(&config, key).next()?;
         Some(format!("bucket {} is sealed under it", bucket.name))
     }
 }

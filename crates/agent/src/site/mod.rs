@@ -8,6 +8,7 @@ pub(crate) mod lost;
 mod offline;
 mod open;
 mod rebuilding;
+mod residency;
 
 use std::{fmt, sync::Arc};
 
@@ -32,6 +33,7 @@ pub use lost::Remnant;
 pub use offline::{Offline, Restoring};
 pub(crate) use open::{CATALOG_FILE, JOURNAL_FILE};
 pub use rebuilding::rebuild_catalog;
+pub(crate) use residency::crossing as key_crosses;
 
 /// An opened data directory. The lock on it is held as long as this lives.
 pub(crate) struct Site {

@@ -1,7 +1,7 @@
 //! Keys as a person reads them.
 
 use sealift_agent::Error;
-use sealift_keys::{Held, KeyLife, KeyState, VersionLife};
+use sealift_keys::{Held, KeyLife, KeyRegions, KeyState, VersionLife};
 use sealift_terms::Timestamp;
 
 use crate::output::{self, Table, bytes};
@@ -68,8 +68,50 @@ pub(super) fn one(key: &KeyLife) -> Result<(), Error> {
     if let (Some(days), Some(_)) = (key.rotate_every_days, key.next_rotation) {
         line("next rotation", format!("{}, every {days} days", next(key)))?;
     }
+    if let Some(regions) = &key.regions {
+        regions_lines(key, regions, &line)?;
+    }
     for version in key.versions.iter().rev() {
         line("version", version_line(key, version))?;
+    }
+    Ok(())
+}
+
+fn regions_lines(
+    key: &KeyLife,
+    regions: &KeyRegions,
+    line: &impl Fn(&str, String) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let here = if regions.primary == key.region {
+        ", here"
+    } else {
+        ""
+    };
+    line("primary", format!("region {}{here}", regions.primary))?;
+    if !regions.allowed.is_empty() {
+        let allowed: Vec<_> = regions
+            .allowed
+            .iter()
+            .map(|region| region.as_str())
+            .collect();
+        line("allowed in", allowed.join(", "))?;
+    }
+    if let Some(version) = &regions.waiting {
+        let waits = "wraps once every region has it";
+        line("waiting", format!("version {version} {waits}"))?;
+    }
+    for replica in &regions.replicas {
+        let at = replica.synchronized.map_or_else(
+            || "never as far as this one".to_owned(),
+            |at| format!("as far as this one at {at}"),
+        );
+        let (region, versions, all) = (&replica.region, replica.versions, key.versions.len());
+        let trouble = replica.trouble.iter().map(|trouble| format!("; {trouble}"));
+        let trouble: String = trouble.collect();
+        line(
+            "replica",
+            format!("region {region}, {versions} of {all} versions, {at}{trouble}"),
+        )?;
     }
     Ok(())
 }

@@ -130,7 +130,10 @@ async fn link_event(shared: &Arc<Shared>, event: LinkEvent) {
         LinkEvent::Asked { link, number, body } => {
             let shared = shared.clone();
             tokio::spawn(async move {
-                let answer = shared.settings.questions.answer(&body).await;
+                let control = shared.control.lock().clone();
+                let binding = control.filter(|(control, _)| *control == link);
+                let binding = binding.as_ref().map(|(_, binding)| binding);
+                let answer = shared.settings.questions.answer(&body, binding).await;
                 shared.machine.lock().answer(link, number, &answer);
                 shared.wake_links();
             });

@@ -27,10 +27,10 @@ use parking_lot::Mutex;
 use sealift_ledger::Journal;
 use sealift_store::Source;
 use sealift_terms::{Audit, BucketName, Clock, Epoch, PartSize, PeerName, Rng, TransferId};
-use sealift_tunnel::{Link, Pace};
-use sealift_wire::{Agreed, Carries, DECOMPRESSES_ZSTD, Hello, LinkId, SendSession};
+use sealift_tunnel::{Binding, Link, Pace};
+use sealift_wire::{Agreed, Carries, DECOMPRESSES_ZSTD, Hello, KEY_EXCHANGE, LinkId, SendSession};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 
@@ -53,8 +53,9 @@ const CURRENT_MAX: usize = 16;
 /// Answers what the peer asks outside of any offer.
 #[async_trait]
 pub trait Questions: Send + Sync {
-    /// The answer; empty when the question is not understood.
-    async fn answer(&self, question: &[u8]) -> Vec<u8>;
+    /// The answer; empty when the question is not understood. `binding` is there when it
+    /// came over a control link by which keys may go.
+    async fn answer(&self, question: &[u8], binding: Option<&Binding>) -> Vec<u8>;
 }
 
 /// Answers nothing.
@@ -63,7 +64,7 @@ pub struct NoAnswers;
 
 #[async_trait]
 impl Questions for NoAnswers {
-    async fn answer(&self, _question: &[u8]) -> Vec<u8> {
+    async fn answer(&self, _question: &[u8], _binding: Option<&Binding>) -> Vec<u8> {
         Vec::new()
     }
 }
@@ -107,6 +108,28 @@ pub struct Joining {
     pub carries: Carries,
     /// The link, greeted by both ends.
     pub link: Link,
+}
+
+/// The control link of a session in which we send.
+pub struct ControlLink {
+    session: Arc<Shared>,
+    link: LinkId,
+    binding: Binding,
+}
+
+impl ControlLink {
+    /// What goes over it is bound to.
+    #[must_use]
+    pub fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
+    /// Asks on it and no other link. None when too many questions wait. The answer does not
+    /// come once the link is gone: whoever asks waits for a while, not for ever.
+    #[must_use]
+    pub fn ask(&self, question: &[u8]) -> Option<oneshot::Receiver<Vec<u8>>> {
+        self.session.ask_on(self.link, question)
+    }
 }
 
 /// A session that was greeted, in which we send.
@@ -204,6 +227,19 @@ impl PeerSender {
         answer.await.ok()
     }
 
+    /// The control link of the open session, where keys may go over it: the peer's HELLO
+    /// said so.
+    #[must_use]
+    pub fn control(&self) -> Option<ControlLink> {
+        let session = self.session.lock().clone()?;
+        let (link, binding) = session.control.lock().clone()?;
+        Some(ControlLink {
+            session,
+            link,
+            binding,
+        })
+    }
+
     /// Gives the open session up, so that another is made: what is under way on it is
     /// sent again. Says whether there was one.
     pub fn give_up(&self, evidence: String) -> bool {
@@ -244,6 +280,7 @@ impl PeerSender {
         let (settle, settle_in) = mpsc::unbounded_channel();
         let takes = session.hello.decompresses.unwrap_or_default() & DECOMPRESSES_ZSTD != 0;
         self.press.begin(self.settings.compresses && takes);
+        let exchanges_keys = session.hello.key_exchange == Some(KEY_EXCHANGE);
         let machine = SendSession::new(session.agreed.limits);
         let shared = Arc::new(Shared::new(
             self.settings.clone(),
@@ -265,7 +302,7 @@ impl PeerSender {
         tasks.spawn(tick(shared.clone(), self.tally.clone()));
         let feeder = tokio::spawn(feeder::Feeder::new(shared.clone()).run(stop.clone()));
         tokio::select! {
-            () = carry(&shared, session.links, session.lost) => {}
+            () = carry(&shared, session.links, session.lost, exchanges_keys) => {}
             () = shared.over.notified() => {}
             () = drained(&shared, stop) => {}
             () = moving::moved(&shared) => {}
@@ -317,6 +354,7 @@ async fn carry(
     shared: &Arc<Shared>,
     mut joining: mpsc::Receiver<Joining>,
     lost: mpsc::Sender<LinkId>,
+    exchanges_keys: bool,
 ) {
     let mut links: JoinSet<(LinkId, LinkEnd)> = JoinSet::new();
     let mut more = true;
@@ -331,6 +369,9 @@ async fn carry(
                     let now = shared.settings.clock.now();
                     shared.lives.lock().insert(id, Life::of(&link, now));
                     shared.machine.lock().linked(id, carries);
+                    if carries == Carries::Control && exchanges_keys {
+                        *shared.control.lock() = link.binding().map(|binding| (id, binding));
+                    }
                     let task = link_task::run(id, link, shared.clone());
                     links.spawn(async move { (id, task.await) });
                 }

@@ -11,7 +11,7 @@ use std::{
 use parking_lot::Mutex;
 use sealift_ledger::{Settlement, Transfer};
 use sealift_terms::{PartSize, RuleName, TransferId};
-use sealift_tunnel::Pace;
+use sealift_tunnel::{Binding, Pace};
 use sealift_wire::{Close, Cuts, LinkId, OfferId, Refusal, SendEvent, SendSession};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
@@ -66,6 +66,8 @@ pub(super) struct Shared {
     /// When each link is to be left.
     pub(super) lives: Mutex<BTreeMap<LinkId, Life>>,
     questions: Mutex<HashMap<u64, oneshot::Sender<Vec<u8>>>>,
+    /// The control link, and what keys that go over it are bound to, if they may.
+    pub(super) control: Mutex<Option<(LinkId, Binding)>>,
     /// What is remembered of the peer. Held while it is written down.
     pub(super) memory: tokio::sync::Mutex<Memory>,
     failed: Mutex<Option<SenderError>>,
@@ -118,6 +120,7 @@ impl Shared {
             bytes_written: AtomicU64::new(0),
             parts_resumed: AtomicU64::new(0),
             draining: Mutex::default(),
+            control: Mutex::default(),
             is_closing: AtomicBool::new(false),
             lives: Mutex::default(),
             questions: Mutex::default(),
@@ -260,6 +263,7 @@ impl Shared {
         self.machine.lock().lost(link);
         self.draining.lock().remove(&link);
         self.lives.lock().remove(&link);
+        self.control.lock().take_if(|(control, _)| *control == link);
         self.links.lock().remove(&link);
         self.wake_links();
     }
@@ -317,6 +321,15 @@ impl Shared {
     /// Asks the peer something, on the control link or whichever is there.
     pub(super) fn ask(&self, question: &[u8]) -> Option<oneshot::Receiver<Vec<u8>>> {
         let link = *self.links.lock().keys().next()?;
+        self.ask_on(link, question)
+    }
+
+    /// Asks on this link and no other.
+    pub(super) fn ask_on(
+        &self,
+        link: LinkId,
+        question: &[u8],
+    ) -> Option<oneshot::Receiver<Vec<u8>>> {
         let (answer, answered) = oneshot::channel();
         let mut questions = self.questions.lock();
         questions.retain(|_, waiting| !waiting.is_closed());

@@ -179,6 +179,7 @@ impl Far {
             remembered: None,
             decompresses: None,
             cuts: self.cuts,
+            key_exchange: None,
         }
     }
 

@@ -167,5 +167,6 @@ pub fn hello(role: Role) -> Hello {
         remembered: None,
         decompresses: None,
         cuts: None,
+        key_exchange: None,
     }
 }
