@@ -115,6 +115,27 @@ fn key_hint(error: &KeyError) -> &'static str {
             "`sealift keys describe KEY` shows the fingerprints of what it had; `sealift keys import \
              --new-version` brings another version"
         }
+        KeyError::KeystoreFull => "retire old versions with `sealift keys retire KEY:VERSION`",
+        KeyError::KeystoreHasCopy { .. } => {
+            "stop the agent and copy that file over keystore.json, then see `sealift keys list`; it \
+             holds everything up to the last change that was kept"
+        }
+        KeyError::RootKeyBefore { .. } => {
+            "name the new root key in [keys]; the one before is good for nothing any more"
+        }
+        KeyError::RekeyUnsettled { .. } => {
+            "name the new root key in [keys] and start the agent again first"
+        }
+        KeyError::KeystoreExists { .. } => {
+            "move the keystore that is there elsewhere if another one is to take its place"
+        }
+        error => regions_hint(error),
+    }
+}
+
+/// The same of keys of several regions.
+fn regions_hint(error: &KeyError) -> &'static str {
+    match error {
         KeyError::NotShared { .. } => {
             "make another key with `sealift keys create --multi-region`, and wrap records anew \
              under it: `sealift keys rewrap --to KEY`"
@@ -131,20 +152,6 @@ fn key_hint(error: &KeyError) -> &'static str {
              it sealed"
         }
         KeyError::Exchange { .. } => "try again; the agent's log at the other end says more",
-        KeyError::KeystoreFull => "retire old versions with `sealift keys retire KEY:VERSION`",
-        KeyError::KeystoreHasCopy { .. } => {
-            "stop the agent and copy that file over keystore.json, then see `sealift keys list`; it \
-             holds everything up to the last change that was kept"
-        }
-        KeyError::RootKeyBefore { .. } => {
-            "name the new root key in [keys]; the one before is good for nothing any more"
-        }
-        KeyError::RekeyUnsettled { .. } => {
-            "name the new root key in [keys] and start the agent again first"
-        }
-        KeyError::KeystoreExists { .. } => {
-            "move the keystore that is there elsewhere if another one is to take its place"
-        }
         error => error.reason().remedy(),
     }
 }
