@@ -145,6 +145,29 @@ fn key_hint(error: &KeyError) -> &'static str {
         KeyError::KeystoreExists { .. } => {
             "move the keystore that is there elsewhere if another one is to take its place"
         }
+        error => regions_hint(error),
+    }
+}
+
+/// The same of keys of several regions.
+fn regions_hint(error: &KeyError) -> &'static str {
+    match error {
+        KeyError::NotShared { .. } => {
+            "make another key with `sealift keys create --multi-region`, and wrap records anew \
+             under it: `sealift keys rewrap --to KEY`"
+        }
+        KeyError::NotPrimary { .. } | KeyError::PrimaryBefore { .. } => {
+            "ask there, or lead from here: `sealift keys promote KEY`"
+        }
+        KeyError::NoReplica { .. } => "`sealift keys replicate KEY --to REGION` makes one",
+        KeyError::ReplicaBehind { .. } => {
+            "wait until it is: `sealift keys describe KEY` at the primary says what keeps it"
+        }
+        KeyError::RegionsDiffer { .. } => {
+            "compare with `sealift keys diff KEY`; nothing was replaced, and each region opens what \
+             it sealed"
+        }
+        KeyError::Exchange { .. } => "try again; the agent's log at the other end says more",
         error => error.reason().remedy(),
     }
 }
