@@ -304,7 +304,7 @@ fn a_reload_takes_up_other_keys_and_rights() {
     let elsewhere = free_address();
     b.edit(&s3.address, &elsewhere);
     b.run(&["reload"])
-        .exits(1)
+        .exits(78)
         .tells(&["restart", "[endpoint]"]);
     b.run(&["check"]).tells(&["S3 endpoint"]);
 }
