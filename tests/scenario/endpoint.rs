@@ -10,7 +10,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::support::{
-    Answered, BUCKET, Content, Pair, S3, free_address, mix, read_answer, run_program, wait_until,
+    Answered, BUCKET, Content, Pair, Ran, S3, free_address, mix, run_program, wait_until,
     write_file,
 };
 
@@ -55,6 +55,13 @@ impl Fronted {
     fn path(&self, key: &str) -> String {
         format!("/{BUCKET}/{key}")
     }
+}
+
+/// Runs rclone without what an environment may say of AWS: it cannot do with some of that.
+#[track_caller]
+fn rclone(arguments: &[&str], codes: &[i32]) -> Ran {
+    let alone = ["-u", "AWS_CA_BUNDLE", "rclone"];
+    run_program("env", &[&alone[..], arguments].concat(), codes)
 }
 
 /// Makes an access key as a person would; whoever has it.
@@ -365,8 +372,11 @@ fn readers_that_do_not_read_hold_little_and_keep_nobody_waiting() {
     assert!((1..=24 << 20).contains(&used), "{used}");
     assert!(b.metric("sealift_endpoint_connections").unwrap() >= 20);
     // One goes on after all, and gets all of it.
-    let slow = read_answer(&mut idle[0], false);
-    assert!(slow.body.len() > 63 << 20, "{}", slow.body.len());
+    let mut slow = 0;
+    let mut piece = vec![0; 1 << 20];
+    while slow < 64 << 20 {
+        slow += idle[0].read(&mut piece).unwrap();
+    }
     drop(idle);
     wait_until("what they held is given back", TIME_MAX, || {
         b.metric("sealift_memory_budget_used_bytes") == Some(0)
@@ -436,7 +446,10 @@ fn requests_of_any_bytes_are_answered_or_closed_and_the_next_is_served() {
             .clone()
             .into_bytes();
         for _ in 0..1 + next(6) {
-            let at = next(bytes.len());
+            let at = next(bytes.len().max(1));
+            if bytes.len() < 2 {
+                break;
+            }
             match next(4) {
                 0 => bytes[at] = next(256) as u8,
                 1 => drop(bytes.remove(at)),
@@ -508,13 +521,9 @@ fn rclone_and_curl_read_a_replica_too() {
     let source = text(&pair.source);
     // Byte by byte: there is no MD5 to compare.
     let args = ["check", "--download", "--retries", "1", &source, &remote];
-    run_program("rclone", &args, &[0]).tells(&["0 differences", "3 matching"]);
+    rclone(&args, &[0]).tells(&["0 differences", "3 matching"]);
     let out = pair.dir().join("copied");
-    run_program(
-        "rclone",
-        &["copy", "--retries", "1", &remote, &text(&out)],
-        &[0],
-    );
+    rclone(&["copy", "--retries", "1", &remote, &text(&out)], &[0]);
     assert!(content.is_in(&out.join("large")));
     let refused = [
         "copyto",
@@ -523,7 +532,7 @@ fn rclone_and_curl_read_a_replica_too() {
         &text(&out.join("c")),
         &format!("{remote}/new"),
     ];
-    run_program("rclone", &refused, &[1, 3, 4, 5, 6, 7]).tells(&["AccessDenied"]);
+    rclone(&refused, &[1, 3, 4, 5, 6, 7]).tells(&["AccessDenied"]);
     let user = format!("{}:{}", s3.id, s3.secret);
     let url = format!("http://{}/{BUCKET}/c", s3.address);
     let args = [

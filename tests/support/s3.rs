@@ -188,7 +188,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Reads one answer to the end that its head announces, or to that of its connection.
-pub(crate) fn read(stream: &mut TcpStream, is_bare: bool) -> Answered {
+fn read(stream: &mut TcpStream, is_bare: bool) -> Answered {
     let (mut bytes, mut piece) = (Vec::new(), vec![0; 1 << 20]);
     let end = loop {
         if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
