@@ -118,7 +118,7 @@ fn what_is_archived_is_read_whole_in_ranges_and_as_it_was() {
         assert_eq!(got.headers["content-range"], told);
     }
     s3.ask("GET", &large, &[("range", "bytes=99999999-")])
-        .is_error(416, "InvalidRange");
+        .fails(416, "InvalidRange");
     let head = s3.ask("HEAD", &large, &[]).is(200);
     assert_eq!(head.headers["content-length"], bytes.len().to_string());
     assert_eq!(head.headers["etag"], whole.headers["etag"]);
@@ -130,7 +130,7 @@ fn what_is_archived_is_read_whole_in_ranges_and_as_it_was() {
     let small = fronted.path("small");
     s3.ask("GET", &small, &[("if-none-match", tag)]).is(304);
     s3.ask("GET", &small, &[("if-match", "\"other\"")])
-        .is_error(412, "PreconditionFailed");
+        .fails(412, "PreconditionFailed");
     write_file(&pair.source.join("small"), "the second");
     pair.wait_completed(4, TIME_MAX);
     assert_eq!(s3.get(&small).is(200).text(), "the second");
@@ -139,14 +139,14 @@ fn what_is_archived_is_read_whole_in_ranges_and_as_it_was() {
     assert_ne!(s3.get(&small).headers["etag"], *tag);
     fs::remove_file(pair.source.join("small")).unwrap();
     pair.wait_completed(5, TIME_MAX);
-    let gone = s3.get(&small).is_error(404, "NoSuchKey");
+    let gone = s3.get(&small).fails(404, "NoSuchKey");
     assert_eq!(gone.headers["x-amz-delete-marker"], "true");
     let marker = format!("{small}?versionId={}", gone.headers["x-amz-version-id"]);
-    s3.get(&marker).is_error(405, "MethodNotAllowed");
+    s3.get(&marker).fails(405, "MethodNotAllowed");
     assert_eq!(s3.get(&old).is(200).text(), "the first");
-    s3.get(&fronted.path("never")).is_error(404, "NoSuchKey");
+    s3.get(&fronted.path("never")).fails(404, "NoSuchKey");
     s3.get(&format!("{small}?versionId=never"))
-        .is_error(404, "NoSuchVersion");
+        .fails(404, "NoSuchVersion");
     pair.b
         .audits("object.opened", &["access-key:app", "deep/large object"]);
     let served = pair.b.metric("sealift_endpoint_bytes_total").unwrap();
@@ -219,9 +219,9 @@ fn listings_tell_what_is_there_page_by_page() {
         (vec!["a".to_owned()], vec!["false".to_owned()])
     );
     s3.get(&format!("/{BUCKET}?list-type=2&max-keys=-1"))
-        .is_error(400, "InvalidArgument");
+        .fails(400, "InvalidArgument");
     s3.get(&format!("/{BUCKET}?continuation-token=made-up&list-type=2"))
-        .is_error(400, "InvalidArgument");
+        .fails(400, "InvalidArgument");
 }
 
 #[test]
@@ -229,46 +229,45 @@ fn whoever_is_not_allowed_is_refused_with_why_and_on_record() {
     let fronted = Fronted::running(1, |pair| write_file(&pair.source.join("a"), "secret"));
     let (s3, pair) = (&fronted.s3, &fronted.pair);
     let (path, b) = (fronted.path("a"), &pair.b);
-    s3.bare(&path).is_error(403, "AccessDenied");
+    s3.bare(&path).fails(403, "AccessDenied");
     let with = |change: fn(&mut S3)| {
         let mut other = s3.clone();
         change(&mut other);
         other
     };
     let wrong = with(|s3| s3.secret.replace_range(..1, "~"));
-    wrong.get(&path).is_error(403, "SignatureDoesNotMatch");
+    wrong.get(&path).fails(403, "SignatureDoesNotMatch");
     with(|s3| s3.id = "nobody".to_owned())
         .get(&path)
-        .is_error(403, "InvalidAccessKeyId");
+        .fails(403, "InvalidAccessKeyId");
     with(|s3| s3.ahead = 1000)
         .get(&path)
-        .is_error(403, "RequestTimeTooSkewed");
+        .fails(403, "RequestTimeTooSkewed");
     with(|s3| s3.ahead = -1000)
         .get(&path)
-        .is_error(403, "RequestTimeTooSkewed");
+        .fails(403, "RequestTimeTooSkewed");
     with(|s3| s3.ahead = 600).get(&path).is(200);
     s3.bare(&s3.presigned(&path, 60)).is(200);
     with(|s3| s3.ahead = -120)
         .bare(&with(|s3| s3.ahead = -120).presigned(&path, 60))
-        .is_error(403, "AccessDenied");
+        .fails(403, "AccessDenied");
     s3.bare(&wrong.presigned(&path, 60))
-        .is_error(403, "SignatureDoesNotMatch");
+        .fails(403, "SignatureDoesNotMatch");
     s3.bare(&s3.presigned(&path, 60).replace("/a?", "/b?"))
-        .is_error(403, "SignatureDoesNotMatch");
-    s3.get("/elsewhere/a").is_error(403, "AccessDenied");
+        .fails(403, "SignatureDoesNotMatch");
+    s3.get("/elsewhere/a").fails(403, "AccessDenied");
     for (method, query) in [("PUT", ""), ("DELETE", ""), ("POST", "?uploads")] {
         let refused = s3.ask(
             method,
             &format!("{path}{query}"),
             &[("content-length", "0")],
         );
-        let refused = refused.is_error(403, "AccessDenied");
+        let refused = refused.fails(403, "AccessDenied");
         assert!(refused.text().contains("replicas"), "{}", refused.text());
     }
     s3.ask("PUT", &path, &[("content-length", "1000000000")])
-        .is_error(403, "AccessDenied");
-    s3.get(&format!("{path}?acl"))
-        .is_error(501, "NotImplemented");
+        .fails(403, "AccessDenied");
+    s3.get(&format!("{path}?acl")).fails(501, "NotImplemented");
     b.audits(
         "session.refused",
         &["endpoint_wrong_signature", "PeerIdentityRefused", "app"],
@@ -295,10 +294,10 @@ fn a_reload_takes_up_other_keys_and_rights() {
     let other = key(&fronted.pair, "lister", &s3.address);
     other
         .get(&fronted.path("a"))
-        .is_error(403, "InvalidAccessKeyId");
+        .fails(403, "InvalidAccessKeyId");
     b.configure(&row("lister", BUCKET, "list"));
     b.run(&["reload"]).exits(0);
-    other.get(&fronted.path("a")).is_error(403, "AccessDenied");
+    other.get(&fronted.path("a")).fails(403, "AccessDenied");
     other.get(&format!("/{BUCKET}?list-type=2")).is(200);
     // Another secret under the same id.
     fs::remove_file(b.dir.join("app.secret")).unwrap();
@@ -306,7 +305,7 @@ fn a_reload_takes_up_other_keys_and_rights() {
     s3.get(&fronted.path("a")).is(200);
     b.run(&["reload"]).exits(0);
     s3.get(&fronted.path("a"))
-        .is_error(403, "SignatureDoesNotMatch");
+        .fails(403, "SignatureDoesNotMatch");
     renewed.get(&fronted.path("a")).is(200);
     let elsewhere = free_address();
     b.edit(&s3.address, &elsewhere);
@@ -330,7 +329,7 @@ fn a_key_that_cannot_be_used_is_told_as_s3_tells_it() {
         last = Some(answered);
         is_refused
     });
-    let last = last.unwrap().is_error(400, "KMS.DisabledException");
+    let last = last.unwrap().fails(400, "KMS.DisabledException");
     assert!(last.text().contains("DstKmsKeyDisabled"), "{}", last.text());
     s3.ask("HEAD", &fronted.path("a"), &[]).is(200);
     b.run(&["keys", "enable", &format!("alias/{BUCKET}")])

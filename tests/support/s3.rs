@@ -54,7 +54,7 @@ impl Answered {
 
     /// An error of S3 with this code.
     #[track_caller]
-    pub(crate) fn is_error(self, status: u16, code: &str) -> Self {
+    pub(crate) fn fails(self, status: u16, code: &str) -> Self {
         let answered = self.is(status);
         assert_eq!(answered.all("Code"), [code], "{}", answered.text());
         answered

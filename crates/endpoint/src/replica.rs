@@ -285,7 +285,6 @@ impl S3 for Replica {
             name: Some(bucket.to_string()),
             creation_date: Some(s3_time(sealift_terms::Timestamp::from_secs(0))),
             bucket_region: Some(self.0.region.to_string()),
-            ..Bucket::default()
         });
         Ok(S3Response::new(ListBucketsOutput {
             buckets: Some(told.collect()),
