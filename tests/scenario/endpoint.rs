@@ -10,7 +10,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::support::{
-    Answered, BUCKET, Content, Pair, S3, free_address, mix, read_answer, run_program, wait_until,
+    Answered, BUCKET, Content, Pair, Ran, S3, free_address, mix, run_program, wait_until,
     write_file,
 };
 
@@ -55,6 +55,13 @@ impl Fronted {
     fn path(&self, key: &str) -> String {
         format!("/{BUCKET}/{key}")
     }
+}
+
+/// Runs rclone without what an environment may say of AWS: it cannot do with some of that.
+#[track_caller]
+fn rclone(arguments: &[&str], codes: &[i32]) -> Ran {
+    let alone = ["-u", "AWS_CA_BUNDLE", "rclone"];
+    run_program("env", &[&alone[..], arguments].concat(), codes)
 }
 
 /// Makes an access key as a person would; whoever has it.
@@ -111,7 +118,7 @@ fn what_is_archived_is_read_whole_in_ranges_and_as_it_was() {
         assert_eq!(got.headers["content-range"], told);
     }
     s3.ask("GET", &large, &[("range", "bytes=99999999-")])
-        .is_error(416, "InvalidRange");
+        .fails(416, "InvalidRange");
     let head = s3.ask("HEAD", &large, &[]).is(200);
     assert_eq!(head.headers["content-length"], bytes.len().to_string());
     assert_eq!(head.headers["etag"], whole.headers["etag"]);
@@ -123,7 +130,7 @@ fn what_is_archived_is_read_whole_in_ranges_and_as_it_was() {
     let small = fronted.path("small");
     s3.ask("GET", &small, &[("if-none-match", tag)]).is(304);
     s3.ask("GET", &small, &[("if-match", "\"other\"")])
-        .is_error(412, "PreconditionFailed");
+        .fails(412, "PreconditionFailed");
     write_file(&pair.source.join("small"), "the second");
     pair.wait_completed(4, TIME_MAX);
     assert_eq!(s3.get(&small).is(200).text(), "the second");
@@ -132,14 +139,14 @@ fn what_is_archived_is_read_whole_in_ranges_and_as_it_was() {
     assert_ne!(s3.get(&small).headers["etag"], *tag);
     fs::remove_file(pair.source.join("small")).unwrap();
     pair.wait_completed(5, TIME_MAX);
-    let gone = s3.get(&small).is_error(404, "NoSuchKey");
+    let gone = s3.get(&small).fails(404, "NoSuchKey");
     assert_eq!(gone.headers["x-amz-delete-marker"], "true");
     let marker = format!("{small}?versionId={}", gone.headers["x-amz-version-id"]);
-    s3.get(&marker).is_error(405, "MethodNotAllowed");
+    s3.get(&marker).fails(405, "MethodNotAllowed");
     assert_eq!(s3.get(&old).is(200).text(), "the first");
-    s3.get(&fronted.path("never")).is_error(404, "NoSuchKey");
+    s3.get(&fronted.path("never")).fails(404, "NoSuchKey");
     s3.get(&format!("{small}?versionId=never"))
-        .is_error(404, "NoSuchVersion");
+        .fails(404, "NoSuchVersion");
     pair.b
         .audits("object.opened", &["access-key:app", "deep/large object"]);
     let served = pair.b.metric("sealift_endpoint_bytes_total").unwrap();
@@ -212,9 +219,9 @@ fn listings_tell_what_is_there_page_by_page() {
         (vec!["a".to_owned()], vec!["false".to_owned()])
     );
     s3.get(&format!("/{BUCKET}?list-type=2&max-keys=-1"))
-        .is_error(400, "InvalidArgument");
+        .fails(400, "InvalidArgument");
     s3.get(&format!("/{BUCKET}?continuation-token=made-up&list-type=2"))
-        .is_error(400, "InvalidArgument");
+        .fails(400, "InvalidArgument");
 }
 
 #[test]
@@ -222,46 +229,45 @@ fn whoever_is_not_allowed_is_refused_with_why_and_on_record() {
     let fronted = Fronted::running(1, |pair| write_file(&pair.source.join("a"), "secret"));
     let (s3, pair) = (&fronted.s3, &fronted.pair);
     let (path, b) = (fronted.path("a"), &pair.b);
-    s3.bare(&path).is_error(403, "AccessDenied");
+    s3.bare(&path).fails(403, "AccessDenied");
     let with = |change: fn(&mut S3)| {
         let mut other = s3.clone();
         change(&mut other);
         other
     };
     let wrong = with(|s3| s3.secret.replace_range(..1, "~"));
-    wrong.get(&path).is_error(403, "SignatureDoesNotMatch");
+    wrong.get(&path).fails(403, "SignatureDoesNotMatch");
     with(|s3| s3.id = "nobody".to_owned())
         .get(&path)
-        .is_error(403, "InvalidAccessKeyId");
+        .fails(403, "InvalidAccessKeyId");
     with(|s3| s3.ahead = 1000)
         .get(&path)
-        .is_error(403, "RequestTimeTooSkewed");
+        .fails(403, "RequestTimeTooSkewed");
     with(|s3| s3.ahead = -1000)
         .get(&path)
-        .is_error(403, "RequestTimeTooSkewed");
+        .fails(403, "RequestTimeTooSkewed");
     with(|s3| s3.ahead = 600).get(&path).is(200);
     s3.bare(&s3.presigned(&path, 60)).is(200);
     with(|s3| s3.ahead = -120)
         .bare(&with(|s3| s3.ahead = -120).presigned(&path, 60))
-        .is_error(403, "AccessDenied");
+        .fails(403, "AccessDenied");
     s3.bare(&wrong.presigned(&path, 60))
-        .is_error(403, "SignatureDoesNotMatch");
+        .fails(403, "SignatureDoesNotMatch");
     s3.bare(&s3.presigned(&path, 60).replace("/a?", "/b?"))
-        .is_error(403, "SignatureDoesNotMatch");
-    s3.get("/elsewhere/a").is_error(403, "AccessDenied");
+        .fails(403, "SignatureDoesNotMatch");
+    s3.get("/elsewhere/a").fails(403, "AccessDenied");
     for (method, query) in [("PUT", ""), ("DELETE", ""), ("POST", "?uploads")] {
         let refused = s3.ask(
             method,
             &format!("{path}{query}"),
             &[("content-length", "0")],
         );
-        let refused = refused.is_error(403, "AccessDenied");
+        let refused = refused.fails(403, "AccessDenied");
         assert!(refused.text().contains("replicas"), "{}", refused.text());
     }
     s3.ask("PUT", &path, &[("content-length", "1000000000")])
-        .is_error(403, "AccessDenied");
-    s3.get(&format!("{path}?acl"))
-        .is_error(501, "NotImplemented");
+        .fails(403, "AccessDenied");
+    s3.get(&format!("{path}?acl")).fails(501, "NotImplemented");
     b.audits(
         "session.refused",
         &["endpoint_wrong_signature", "PeerIdentityRefused", "app"],
@@ -288,10 +294,10 @@ fn a_reload_takes_up_other_keys_and_rights() {
     let other = key(&fronted.pair, "lister", &s3.address);
     other
         .get(&fronted.path("a"))
-        .is_error(403, "InvalidAccessKeyId");
+        .fails(403, "InvalidAccessKeyId");
     b.configure(&row("lister", BUCKET, "list"));
     b.run(&["reload"]).exits(0);
-    other.get(&fronted.path("a")).is_error(403, "AccessDenied");
+    other.get(&fronted.path("a")).fails(403, "AccessDenied");
     other.get(&format!("/{BUCKET}?list-type=2")).is(200);
     // Another secret under the same id.
     fs::remove_file(b.dir.join("app.secret")).unwrap();
@@ -299,12 +305,12 @@ fn a_reload_takes_up_other_keys_and_rights() {
     s3.get(&fronted.path("a")).is(200);
     b.run(&["reload"]).exits(0);
     s3.get(&fronted.path("a"))
-        .is_error(403, "SignatureDoesNotMatch");
+        .fails(403, "SignatureDoesNotMatch");
     renewed.get(&fronted.path("a")).is(200);
     let elsewhere = free_address();
     b.edit(&s3.address, &elsewhere);
     b.run(&["reload"])
-        .exits(1)
+        .exits(78)
         .tells(&["restart", "[endpoint]"]);
     b.run(&["check"]).tells(&["S3 endpoint"]);
 }
@@ -323,7 +329,7 @@ fn a_key_that_cannot_be_used_is_told_as_s3_tells_it() {
         last = Some(answered);
         is_refused
     });
-    let last = last.unwrap().is_error(400, "KMS.DisabledException");
+    let last = last.unwrap().fails(400, "KMS.DisabledException");
     assert!(last.text().contains("DstKmsKeyDisabled"), "{}", last.text());
     s3.ask("HEAD", &fronted.path("a"), &[]).is(200);
     b.run(&["keys", "enable", &format!("alias/{BUCKET}")])
@@ -365,8 +371,11 @@ fn readers_that_do_not_read_hold_little_and_keep_nobody_waiting() {
     assert!((1..=24 << 20).contains(&used), "{used}");
     assert!(b.metric("sealift_endpoint_connections").unwrap() >= 20);
     // One goes on after all, and gets all of it.
-    let slow = read_answer(&mut idle[0], false);
-    assert!(slow.body.len() > 63 << 20, "{}", slow.body.len());
+    let mut slow = 0;
+    let mut piece = vec![0; 1 << 20];
+    while slow < 64 << 20 {
+        slow += idle[0].read(&mut piece).unwrap();
+    }
     drop(idle);
     wait_until("what they held is given back", TIME_MAX, || {
         b.metric("sealift_memory_budget_used_bytes") == Some(0)
@@ -436,7 +445,10 @@ fn requests_of_any_bytes_are_answered_or_closed_and_the_next_is_served() {
             .clone()
             .into_bytes();
         for _ in 0..1 + next(6) {
-            let at = next(bytes.len());
+            let at = next(bytes.len().max(1));
+            if bytes.len() < 2 {
+                break;
+            }
             match next(4) {
                 0 => bytes[at] = next(256) as u8,
                 1 => drop(bytes.remove(at)),
@@ -508,13 +520,9 @@ fn rclone_and_curl_read_a_replica_too() {
     let source = text(&pair.source);
     // Byte by byte: there is no MD5 to compare.
     let args = ["check", "--download", "--retries", "1", &source, &remote];
-    run_program("rclone", &args, &[0]).tells(&["0 differences", "3 matching"]);
+    rclone(&args, &[0]).tells(&["0 differences", "3 matching"]);
     let out = pair.dir().join("copied");
-    run_program(
-        "rclone",
-        &["copy", "--retries", "1", &remote, &text(&out)],
-        &[0],
-    );
+    rclone(&["copy", "--retries", "1", &remote, &text(&out)], &[0]);
     assert!(content.is_in(&out.join("large")));
     let refused = [
         "copyto",
@@ -523,7 +531,7 @@ fn rclone_and_curl_read_a_replica_too() {
         &text(&out.join("c")),
         &format!("{remote}/new"),
     ];
-    run_program("rclone", &refused, &[1, 3, 4, 5, 6, 7]).tells(&["AccessDenied"]);
+    rclone(&refused, &[1, 3, 4, 5, 6, 7]).tells(&["AccessDenied"]);
     let user = format!("{}:{}", s3.id, s3.secret);
     let url = format!("http://{}/{BUCKET}/c", s3.address);
     let args = [

@@ -54,7 +54,7 @@ impl Answered {
 
     /// An error of S3 with this code.
     #[track_caller]
-    pub(crate) fn is_error(self, status: u16, code: &str) -> Self {
+    pub(crate) fn fails(self, status: u16, code: &str) -> Self {
         let answered = self.is(status);
         assert_eq!(answered.all("Code"), [code], "{}", answered.text());
         answered
@@ -188,7 +188,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Reads one answer to the end that its head announces, or to that of its connection.
-pub(crate) fn read(stream: &mut TcpStream, is_bare: bool) -> Answered {
+fn read(stream: &mut TcpStream, is_bare: bool) -> Answered {
     let (mut bytes, mut piece) = (Vec::new(), vec![0; 1 << 20]);
     let end = loop {
         if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {

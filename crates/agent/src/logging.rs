@@ -39,7 +39,12 @@ pub fn start(log: &Log) {
 /// says: it would have an error for every key that is not there, and its lines for debugging
 /// have the signatures that would have been good.
 fn filter(level: &str) -> EnvFilter {
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let directives = level.split(',');
+    let others: Vec<_> = directives
+        .filter(|one| !one.trim().starts_with("s3s"))
+        .collect();
+    let filter = EnvFilter::try_new(others.join(","));
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new("info"));
     match SILENT.parse() {
         Ok(silent) => filter.add_directive(silent),
         Err(_) => filter,
@@ -57,8 +62,10 @@ mod tests {
                 .parse::<tracing_subscriber::filter::Directive>()
                 .is_ok()
         );
-        for level in ["info", "trace", "s3s=trace", "nonsense="] {
-            assert!(filter(level).to_string().contains(SILENT), "{level}");
+        for level in ["info", "trace", "warn,s3s::ops=trace", "nonsense="] {
+            let filter = filter(level).to_string();
+            assert!(filter.contains(SILENT), "{level}: {filter}");
+            assert!(!filter.contains("s3s::ops"), "{level}: {filter}");
         }
     }
 

@@ -219,8 +219,10 @@ impl S3 for Replica {
             .find(&input.bucket, &input.key, version, conditions)
             .await?;
         let wanted = |word: &'static str| {
-            let mut asked = input.object_attributes.iter();
-            asked.any(|attribute| attribute.as_str() == word)
+            // One header has many, or there are many headers.
+            let asked = input.object_attributes.iter();
+            let mut asked = asked.flat_map(|one| one.as_str().split(','));
+            asked.any(|attribute| attribute.trim() == word)
         };
         let checksum = crc64nvme(row).filter(|_| wanted(ObjectAttributes::CHECKSUM));
         Ok(S3Response::new(GetObjectAttributesOutput {
@@ -283,7 +285,6 @@ impl S3 for Replica {
             name: Some(bucket.to_string()),
             creation_date: Some(s3_time(sealift_terms::Timestamp::from_secs(0))),
             bucket_region: Some(self.0.region.to_string()),
-            ..Bucket::default()
         });
         Ok(S3Response::new(ListBucketsOutput {
             buckets: Some(told.collect()),

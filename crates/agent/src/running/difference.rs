@@ -71,10 +71,7 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
             "[[peer]] (who they are and where)",
             peers(before) == peers(after),
         ),
-        (
-            "[endpoint] (whether there is one, and where)",
-            listens(before) == listens(after),
-        ),
+        ("[endpoint] listen", listens(before) == listens(after)),
         ("[[source]]", sources(before) == sources(after)),
         (
             "[[forward]] and [[forward_target]] (the first, or the last)",

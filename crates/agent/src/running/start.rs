@@ -147,11 +147,7 @@ async fn start(
     let forwarding = Forwarding::new(&config, &site, &tls, &paces);
     let forwards = forwarding.prepare(&config.forwards).await?;
     let refused = accepting::on_refused(&site);
-    let doors = Doors {
-        peers: listen(&config, &refused, &tls).await?,
-        issuer: issuing::listen(&config).await?,
-        endpoint: endpoint::listen(&config, &site).await?,
-    };
+    let doors = Doors::open(&config, &site, &refused, &tls).await?;
     let work = WorkSignal::new();
     let (rules, rules_in_force) = watch::channel(Arc::new(rules_of(&config)));
     let sources = open_sources(&config, &site)?;
@@ -185,7 +181,7 @@ async fn start(
         stop,
         quota: Quota::new(),
         forwarding,
-        endpoint: doors.endpoint.as_ref().map(endpoint::Listening::endpoint),
+        endpoint: doors.endpoint.as_ref().map(|open| open.endpoint()),
         refused,
         sessions: Default::default(),
         listening: doors.peers.as_ref().map(Listener::address),
@@ -211,6 +207,19 @@ struct Doors {
 }
 
 impl Doors {
+    async fn open(
+        config: &Config,
+        site: &Arc<Site>,
+        refused: &OnRefused,
+        tls: &Arc<TlsContext>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            peers: listen(config, refused, tls).await?,
+            issuer: issuing::listen(config).await?,
+            endpoint: endpoint::listen(config, site).await?,
+        })
+    }
+
     fn let_in(self, running: &Arc<Running>, tasks: &mut JoinSet<()>) {
         begin_issuing(running, self.issuer, tasks);
         if let Some(listener) = self.peers {
