@@ -30,3 +30,4 @@ mod secrecy;
 mod standing;
 mod stopping;
 mod upkeep;
+mod workload;

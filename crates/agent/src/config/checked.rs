@@ -115,6 +115,8 @@ pub enum CertificatesFrom {
     Issuer(Issuer),
     /// `[identity.acme]`: a server that speaks ACME.
     Acme(Box<Acme>),
+    /// `[identity.spiffe]`: the SPIFFE Workload API.
+    Spiffe(Spiffe),
 }
 
 impl CertificatesFrom {
@@ -125,6 +127,7 @@ impl CertificatesFrom {
             Self::Files => "files",
             Self::Issuer(_) => "issuer",
             Self::Acme(_) => "acme",
+            Self::Spiffe(_) => "spiffe",
         }
     }
 
@@ -178,6 +181,15 @@ pub struct ExternalAccount {
     pub key_id: String,
     /// The key, base64url, readable by its owner alone.
     pub key_file: PathBuf,
+}
+
+/// `[identity.spiffe]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spiffe {
+    /// The socket of the Workload API.
+    pub socket: PathBuf,
+    /// Who the certificate is for: of several the one that says this is taken.
+    pub agent: Identity,
 }
 
 /// `[identity.issuer]`.

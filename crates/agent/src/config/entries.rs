@@ -9,12 +9,9 @@ use sealift_terms::{BucketName, Identity, KeyAlias, NameError, PeerName, limits}
 use toml::Spanned;
 
 use super::{
-    checked::{Bucket, DialFor, KeyServices, NamedKey, Peer, Rule, SourceDirectory},
+    checked::{Bucket, KeyServices, NamedKey, Peer, Rule, SourceDirectory},
     checker::Checker,
     error::Place,
-    identity::peer_demands,
-    limit::limit,
-    named::Wanted,
     raw::{self, Text},
     residency,
 };
@@ -41,119 +38,6 @@ impl Declared {
             sources: sources.map(|source| text(&source.bucket)).collect(),
         }
     }
-}
-
-pub(super) fn peers(c: &mut Checker<'_>, raw: &[Spanned<raw::Peer>], listens: bool) -> Vec<Peer> {
-    let mut names = Seen::new("peer.name");
-    let mut identities = Seen::new("peer.identity");
-    if let Some(first_over) = raw.get(limits::PEERS_MAX) {
-        let (found, allowed) = (raw.len().to_string(), format!("{}", limits::PEERS_MAX));
-        c.refuse::<()>("peer", &first_over.span(), found, allowed, "remove peers");
-    }
-    let mut peers = Vec::new();
-    for entry in raw {
-        let span = entry.span();
-        let Some(peer) = peer(c, entry.get_ref(), &span, listens) else {
-            continue;
-        };
-        names.once(c, &peer.name, entry.get_ref().name.span());
-        identities.once(c, &peer.identity, entry.get_ref().identity.span());
-        peers.push(peer);
-    }
-    peers
-}
-
-fn peer(c: &mut Checker<'_>, raw: &raw::Peer, span: &Range<usize>, listens: bool) -> Option<Peer> {
-    let name = c.name("peer.name", &raw.name);
-    let identity = c.name("peer.identity", &raw.identity);
-    let remedy = "copy it from the other side: `sealift ca init` writes one for each authority";
-    let trust_bundle = c.named("peer.trust_bundle", &raw.trust_bundle, Wanted::File, remedy);
-    let remedy = "copy it from the authority, and keep it fresh: crl/REGION.pem in its directory";
-    let crl = raw.crl.as_ref();
-    let crl = crl.map(|crl| c.named("peer.crl", crl, Wanted::File, remedy));
-    let address = match &raw.address {
-        Some(text) => Some(host_and_port(c, "peer.address", text)?),
-        None if listens => None,
-        None => c.refuse(
-            "peer.address",
-            span,
-            "no address, and no [listen] either",
-            "an address to dial, or a [listen] section to be dialled at",
-            "add one of the two",
-        )?,
-    };
-    let limit = limit(c, raw.limit.as_ref());
-    let (demands, dns) = peer_demands(c, raw, identity.as_ref());
-    let dial_for = dial_for(c, raw.dial_for.as_ref(), address.is_some())?;
-    Some(Peer {
-        name: name?,
-        identity: identity?,
-        address,
-        trust_bundle,
-        crl,
-        demands,
-        dns,
-        dial_for,
-        limit: limit?,
-    })
-}
-
-pub(super) fn host_and_port(c: &mut Checker<'_>, setting: &str, text: &Text) -> Option<String> {
-    let well_formed = text.get_ref().rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
-    });
-    if well_formed {
-        return Some(text.get_ref().clone());
-    }
-    c.refuse(
-        setting,
-        &text.span(),
-        format!("{:?}", text.get_ref()),
-        "HOST:PORT, as in receiver.example.org:7443",
-        "write host and port",
-    )
-}
-
-fn dial_for(
-    c: &mut Checker<'_>,
-    raw: Option<&Spanned<Vec<Text>>>,
-    can_dial: bool,
-) -> Option<DialFor> {
-    let mut dial = DialFor {
-        send: false,
-        receive: false,
-        forward_target: false,
-    };
-    let Some(raw) = raw else {
-        dial.send = can_dial;
-        return Some(dial);
-    };
-    if !can_dial && !raw.get_ref().is_empty() {
-        let (found, allowed) = ("dial_for without an address", "an address beside it");
-        return c.refuse(
-            "peer.dial_for",
-            &raw.span(),
-            found,
-            allowed,
-            "add the address",
-        );
-    }
-    for word in raw.get_ref() {
-        match word.get_ref().as_str() {
-            "send" => dial.send = true,
-            "receive" => dial.receive = true,
-            "forward_target" => dial.forward_target = true,
-            other => {
-                let (found, allowed) = (
-                    format!("{other:?}"),
-                    "\"send\", \"receive\" and \"forward_target\"",
-                );
-                let remedy = "write what this agent does on connections it makes";
-                return c.refuse("peer.dial_for", &word.span(), found, allowed, remedy);
-            }
-        }
-    }
-    Some(dial)
 }
 
 pub(super) fn buckets(

@@ -18,6 +18,7 @@ mod limit;
 mod named;
 mod operators;
 mod overrides;
+mod peers;
 mod raw;
 mod residency;
 mod source;
@@ -35,7 +36,8 @@ use sealift_terms::limits;
 pub use checked::{
     Acme, AwsKmsService, Bucket, Ca, CertificatesFrom, Challenge, Compression, Config, DialFor,
     ExternalAccount, IdentityFiles, Issuer, KeyServices, Limits, Listen, Log, LogFormat, Memory,
-    NamedKey, Peer, Pkcs11Token, RootKeySource, Rule, Scrub, Site, SourceDirectory, TransitService,
+    NamedKey, Peer, Pkcs11Token, RootKeySource, Rule, Scrub, Site, SourceDirectory, Spiffe,
+    TransitService,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;
@@ -191,7 +193,7 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
     let listen = check::listen(c, &raw.listen);
     let admin = check::admin(c, &raw.admin);
     let operators_socket = operators::socket(c, raw);
-    let peers = entries::peers(c, &raw.peers, raw.listen.address.is_some());
+    let peers = peers::peers(c, raw, &data_dir);
     let buckets = entries::buckets(c, &raw.buckets, &key_services);
     let sources = entries::sources(c, &raw.sources, &data_dir);
     let declared = entries::Declared::new(raw);
