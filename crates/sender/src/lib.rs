@@ -29,7 +29,7 @@ pub use changes::{SourceSettings, SourceTask};
 pub use dispatch::{BACKOFF_MAX, Joining, NoAnswers, PeerSender, Questions, Session, Settings};
 pub use error::SenderError;
 pub use orders::Orders;
-pub use rules::{Rule, Rules};
+pub use rules::{Kind, Rule, Rules};
 pub use status::{Current, Held, SenderStatus, Sent, SourceHandle, SourceStatus, WorkSignal};
 
 /// Waits until `stop` turns true, or whoever could turn it is gone.

@@ -219,6 +219,9 @@ pub struct RuleReport {
     /// Age of the oldest one that is not acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_pending_secs: Option<u64>,
+    /// How old it may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpo_secs: Option<u64>,
     /// Objects acknowledged a second, lately.
     pub objects_per_second: f64,
     /// Bytes acknowledged a second, lately.

@@ -463,6 +463,14 @@ pub struct Rule {
     pub prefix: String,
     /// Where to.
     pub peers: Vec<PeerName>,
+    /// The higher it is, the sooner it counts; it sorts the rules and says no more.
+    pub priority: u64,
+    /// Whether delete markers are sent as well.
+    pub delete_markers: bool,
+    /// Whether what was there before the rule is sent as well.
+    pub existing_objects: bool,
+    /// How old the oldest change that waits may be: older ones raise an alarm.
+    pub rpo: Option<Duration>,
 }
 
 /// How the byte budget is divided. What is received never waits for memory that is held by

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, fmt::Display, ops::Range, str::FromStr, time::D
 
 use sealift_identity::{Action, GrantRow, Grants};
 use sealift_keys::KeyName;
-use sealift_terms::{BucketName, Identity, KeyAlias, NameError, PeerName, limits};
+use sealift_terms::{BucketName, Identity, KeyAlias, NameError, limits};
 use toml::Spanned;
 
 use super::{
-    checked::{Bucket, KeyServices, NamedKey, Peer, Rule, SourceDirectory},
+    checked::{Bucket, KeyServices, NamedKey, SourceDirectory},
     checker::Checker,
     error::Place,
     raw::{self, Text},
@@ -22,7 +22,7 @@ pub(super) struct Declared {
     pub(super) peers: Vec<String>,
     pub(super) identities: Vec<String>,
     buckets: Vec<String>,
-    sources: Vec<String>,
+    pub(super) sources: Vec<String>,
 }
 
 impl Declared {
@@ -142,76 +142,6 @@ pub(super) fn sources(
         });
     }
     sources
-}
-
-pub(super) fn rules(
-    c: &mut Checker<'_>,
-    raw: &[Spanned<raw::Rule>],
-    declared: &Declared,
-    known: &[Peer],
-) -> Vec<Rule> {
-    let mut seen = Seen::new("rule.name");
-    let mut rules = Vec::new();
-    for entry in raw.iter().map(Spanned::get_ref) {
-        let name = c.name("rule.name", &entry.name);
-        let bucket = used(
-            c,
-            "rule.bucket",
-            &entry.bucket,
-            &declared.sources,
-            "[[source]]",
-        );
-        let peers = rule_peers(c, &entry.peers, declared);
-        residency::hold(c, entry, &peers, known);
-        let prefix = rule_prefix(c, entry.prefix.as_ref());
-        let (Some(name), Some(bucket), Some(prefix)) = (name, bucket, prefix) else {
-            continue;
-        };
-        seen.once(c, &name, entry.name.span());
-        rules.push(Rule {
-            name,
-            bucket,
-            prefix,
-            peers,
-        });
-    }
-    rules
-}
-
-fn rule_prefix(c: &mut Checker<'_>, raw: Option<&Text>) -> Option<String> {
-    let Some(text) = raw else {
-        return Some(String::new());
-    };
-    let prefix = text.get_ref();
-    if prefix.len() <= limits::OBJECT_KEY_BYTES_MAX && !prefix.contains('\0') {
-        return Some(prefix.clone());
-    }
-    c.refuse(
-        "rule.prefix",
-        &text.span(),
-        format!("{} bytes", prefix.len()),
-        "at most 1,024 bytes of UTF-8 without NUL, as keys are",
-        "shorten it",
-    )
-}
-
-fn rule_peers(c: &mut Checker<'_>, raw: &Spanned<Vec<Text>>, declared: &Declared) -> Vec<PeerName> {
-    if raw.get_ref().is_empty() {
-        let (found, allowed) = ("an empty list", "at least one peer");
-        c.refuse::<()>(
-            "rule.peers",
-            &raw.span(),
-            found,
-            allowed,
-            "name a destination",
-        );
-    }
-    let mut peers = Vec::new();
-    for text in raw.get_ref() {
-        let peer = used(c, "rule.peers", text, &declared.peers, "[[peer]]");
-        peers.extend(peer.filter(|peer| !peers.contains(peer)));
-    }
-    peers
 }
 
 pub(super) fn grants(

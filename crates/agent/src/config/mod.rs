@@ -21,6 +21,7 @@ mod overrides;
 mod peers;
 mod raw;
 mod residency;
+mod rules;
 mod source;
 mod template;
 #[cfg(test)]
@@ -197,7 +198,7 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
     let buckets = entries::buckets(c, &raw.buckets, &key_services);
     let sources = entries::sources(c, &raw.sources, &data_dir);
     let declared = entries::Declared::new(raw);
-    let rules = entries::rules(c, &raw.rules, &declared, &peers);
+    let rules = rules::rules(c, &raw.rules, &declared, &peers);
     let grants = entries::grants(c, &raw.grants, &raw.buckets, &declared);
     let operators = operators::operators(c, &raw.operators, &declared);
     let forwards = forwards::forwards(c, &raw.forwards, &declared, &peers);

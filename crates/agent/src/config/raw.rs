@@ -266,6 +266,10 @@ pub(crate) struct Rule {
     pub(crate) bucket: Text,
     pub(crate) prefix: Option<Text>,
     pub(crate) peers: Spanned<Vec<Text>>,
+    pub(crate) priority: Option<Number>,
+    pub(crate) delete_markers: Option<bool>,
+    pub(crate) existing_objects: Option<bool>,
+    pub(crate) rpo_secs: Option<Number>,
     pub(crate) allowed_regions: Option<Spanned<Vec<Text>>>,
 }
 

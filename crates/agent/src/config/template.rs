@@ -337,6 +337,13 @@ const EXAMPLE_SENDING: &str = r#"# [[source]]
 # bucket = "photos"
 # prefix = ""
 # peers = ["b1"]
+# Of rules that name the same peer the one with the higher priority counts, then the first.
+# priority = 0
+# delete_markers = true
+# Whether what is there before the rule is sent, too; what is not is SKIPPED.
+# existing_objects = true
+# An alarm when a change waits for longer.
+# rpo_secs = 900
 
 "#;
 

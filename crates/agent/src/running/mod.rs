@@ -26,6 +26,7 @@ mod quota;
 mod reminding;
 mod renewing;
 mod repair;
+mod rpo;
 mod scrubbing;
 mod session;
 mod spreading;
@@ -51,6 +52,7 @@ use crate::{
 
 pub use question::check_peers;
 pub(crate) use renewing::renewal_due;
+pub(crate) use start::rules_of;
 pub use start::up;
 
 use forwarding::Forwarding;
@@ -58,6 +60,7 @@ use links::Standing;
 use paces::Paces;
 use peers::PeerStates;
 use quota::Quota;
+use rpo::Rpo;
 use spreading::Spread;
 use upkeep::Health;
 use watchdog::Watchdog;
@@ -73,6 +76,7 @@ pub(crate) struct Running {
     spread: Spread,
     peers: PeerStates,
     watchdog: Watchdog,
+    rpo: Rpo,
     asked: repair::Asked,
     scrubbing: scrubbing::Scrubbing,
     door: Arc<Door>,

@@ -144,8 +144,7 @@ async fn start(
     let refused = accepting::on_refused(&site);
     let listener = listen(&config, &refused, &tls).await?;
     let issuer = issuing::listen(&config).await?;
-    let work = WorkSignal::new();
-    let (rules, rules_in_force) = watch::channel(Arc::new(rules_of(&config)));
+    let (work, (rules, rules_in_force)) = begin_rules(&config);
     let sources = open_sources(&config, &site);
     let (stop, stopping) = watch::channel(false);
     let changes = Changes {
@@ -161,6 +160,7 @@ async fn start(
         spread: Spread::new(own_bundle(&config, &site.world)?),
         peers: PeerStates::default(),
         watchdog: Watchdog::default(),
+        rpo: Default::default(),
         asked: Default::default(),
         scrubbing: Default::default(),
         door,
@@ -193,6 +193,15 @@ async fn start(
     tasks.spawn(scrubbing::run(running.clone()));
     Ok(running)
 }
+
+/// What wakes senders, and the rules that sources listen to.
+fn begin_rules(config: &Config) -> (WorkSignal, InForce) {
+    let rules = watch::channel(Arc::new(rules_of(config)));
+    (WorkSignal::new(), rules)
+}
+
+/// Rules as they are put in force, and as they are listened to.
+type InForce = (watch::Sender<Arc<Rules>>, watch::Receiver<Arc<Rules>>);
 
 /// Looks after the authority and issues certificates, where there is a `[ca]` section.
 fn begin_issuing(
@@ -323,12 +332,14 @@ fn dial(running: &Arc<Running>, tasks: &mut JoinSet<()>) {
 }
 
 /// The rules of a configuration in the sender's shape.
-pub(super) fn rules_of(config: &Config) -> Rules {
+pub(crate) fn rules_of(config: &Config) -> Rules {
     let rule = |rule: &crate::config::Rule| Rule {
         name: rule.name.clone(),
         bucket: rule.bucket.clone(),
         prefix: rule.prefix.clone(),
         peers: rule.peers.clone(),
+        delete_markers: rule.delete_markers,
+        existing_objects: rule.existing_objects,
     };
     Rules::new(config.rules.iter().map(rule).collect())
 }
