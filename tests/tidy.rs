@@ -10,7 +10,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// From the bottom up. A crate uses crates of lower floors only.
 const FLOORS: [&[&str]; 8] = [
-    &["sealift-terms", "sealift-fake-kms"],
+    &["sealift-terms", "sealift-fake-kms", "sealift-fake-workload"],
     &["sealift-seal", "sealift-identity", "sealift-host"],
     &["sealift-outside"],
     &[

@@ -83,6 +83,10 @@ pub(crate) enum Command {
     Check(commands::check::Check),
     /// Say how everything stands
     Status(commands::status::Status),
+    /// Say what a change of the configuration would do, and change nothing
+    Plan(commands::plan::Plan),
+    /// Take up a change of the configuration, all of it or nothing
+    Apply(commands::apply::Apply),
     /// Read the configuration again
     Reload(commands::reload::Reload),
     /// List objects

@@ -11,4 +11,5 @@ mod keys;
 mod operators;
 mod reach;
 mod rebuild;
+mod rules;
 mod underway;

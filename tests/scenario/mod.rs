@@ -33,3 +33,4 @@ mod secrecy;
 mod standing;
 mod stopping;
 mod upkeep;
+mod workload;

@@ -10,10 +10,14 @@
 //! Bundles are of one authority when they have a root in common, or one that was in force
 //! before: an authority that took another root is still the same.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use sealift_identity::{IdentityError, TrustBundle};
 use sealift_terms::{
+    Identity,
     limits::{PEERS_MAX, RETIRED_ROOTS_MAX, TRUST_BUNDLE_BYTES_MAX},
     world::{read_file, replace_file},
 };
@@ -27,6 +31,21 @@ const BUNDLES_FILE: &str = "bundles.json";
 /// Those of the peers, and this site's own.
 const AUTHORITIES_MAX: usize = PEERS_MAX + 1;
 const FILE_BYTES_MAX: usize = AUTHORITIES_MAX * TRUST_BUNDLE_BYTES_MAX;
+
+/// What the Workload API gave last, in a data directory: a file for each trust domain.
+pub(crate) const WORKLOAD_DIR: &str = "workload";
+
+/// The file that has the Workload API's bundle for agents of the domain of `of`.
+pub(crate) fn workload_bundle(data_dir: &Path, of: &Identity) -> PathBuf {
+    data_dir
+        .join(WORKLOAD_DIR)
+        .join(format!("{}.json", of.domain()))
+}
+
+/// Whether it is the Workload API that gives what is in this file.
+pub(crate) fn is_workload_bundle(config: &Config, path: &Path) -> bool {
+    path.parent() == Some(&*config.site.data_dir.join(WORKLOAD_DIR))
+}
 
 /// Who hands a bundle over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,8 +171,32 @@ impl Bundles {
 /// # Errors
 /// [`IdentityError`] for what cannot be read or used.
 pub(crate) fn own_bundle(config: &Config, world: &World) -> Result<TrustBundle, IdentityError> {
-    let given = TrustBundle::load(&config.identity.trust_bundle)?;
-    Bundles::load(config, world)?.newest(given)
+    let path = &config.identity.trust_bundle;
+    let given = TrustBundle::load(path)?;
+    match is_workload_bundle(config, path) {
+        true => Ok(given),
+        false => Bundles::load(config, world)?.newest(given),
+    }
+}
+
+/// What vouches for a peer; none where the Workload API does not, now: nobody is let in
+/// then under what it said once.
+///
+/// # Errors
+/// [`IdentityError`] for what cannot be read or used.
+pub(crate) fn peer_bundle(
+    config: &Config,
+    bundles: &Bundles,
+    path: &Path,
+) -> Result<Option<TrustBundle>, IdentityError> {
+    // It says by itself which one counts, and has no numbers.
+    if is_workload_bundle(config, path) {
+        return match path.exists() {
+            true => TrustBundle::load(path).map(Some),
+            false => Ok(None),
+        };
+    }
+    bundles.newest(TrustBundle::load(path)?).map(Some)
 }
 
 /// Remembers what the files hold and is newer than everything before: one that is older
@@ -163,7 +206,7 @@ pub(crate) fn remember_files(config: &Config, world: &World) -> Result<(), Ident
     let peers = config.peers.iter().map(|peer| &peer.trust_bundle);
     let mut seen = Vec::new();
     for path in peers.chain([&config.identity.trust_bundle]) {
-        if seen.contains(&path) {
+        if seen.contains(&path) || is_workload_bundle(config, path) {
             continue;
         }
         seen.push(path);

@@ -53,6 +53,8 @@ metrics! {
     Transfers = gauge "sealift_transfers" ["rule", "peer", "status"] "Transfers by rule, destination and status.";
     TransferBytes = gauge "sealift_transfer_bytes" ["rule", "peer", "status"] "Plaintext bytes of transfers by rule, destination and status.";
     OldestPending = gauge "sealift_oldest_pending_seconds" ["rule", "peer"] "Age of the oldest transfer that is not yet acknowledged.";
+    RpoMissed = gauge "sealift_rpo_missed" ["rule", "peer"] "Whether something waits for longer than the RPO of its rule: 1 or 0; missing until it did once.";
+    RpoMissedTotal = counter "sealift_rpo_missed_total" ["rule", "peer"] "How often something began to wait for longer than the RPO of its rule.";
     SentObjects = counter "sealift_sent_objects_total" ["peer"] "Objects acknowledged by a peer.";
     SentBytes = counter "sealift_sent_bytes_total" ["peer"] "Plaintext bytes sent to a peer, repeated ones included.";
     PartsInterrupted = counter "sealift_parts_interrupted_total" ["peer"] "Parts that were begun on a connection which was gone before they were stored.";
@@ -217,6 +219,8 @@ mod tests {
             "sealift_transfers[rule,peer,status]",
             "sealift_transfer_bytes[rule,peer,status]",
             "sealift_oldest_pending_seconds[rule,peer]",
+            "sealift_rpo_missed[rule,peer]",
+            "sealift_rpo_missed_total[rule,peer]",
             "sealift_sent_objects_total[peer]",
             "sealift_sent_bytes_total[peer]",
             "sealift_parts_interrupted_total[peer]",

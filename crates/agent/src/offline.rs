@@ -22,7 +22,7 @@ use sealift_terms::{DiskFile, RecordId, limits, world::Open};
 
 use crate::{
     CheckLine, World,
-    bundles::own_bundle,
+    bundles::{is_workload_bundle, own_bundle},
     config::{CertificatesFrom, Config, Place, Refusal},
     harden::may_lock_memory,
     load_credentials, load_peers,
@@ -164,6 +164,10 @@ fn certificate(config: &Config, world: &World) -> CheckLine {
     let check = "certificate";
     let (remedy, awaited) = match &config.identity.source {
         CertificatesFrom::Acme(_) => ("see what the ACME server says in the agent's log", true),
+        CertificatesFrom::Spiffe(_) => (
+            "see what the Workload API gives to the agent's user, in the agent's log",
+            true,
+        ),
         _ => ("issue one for this site: `sealift ca issue`", false),
     };
     if awaited && !config.identity.certificate.exists() {
@@ -216,6 +220,11 @@ fn long_lives(config: &Config) -> Option<CheckLine> {
 /// What vouches for each peer, and what says which of its certificates are revoked.
 fn peers(config: &Config, world: &World) -> Vec<CheckLine> {
     let check = "trust bundles";
+    let own_path = &config.identity.trust_bundle;
+    if is_workload_bundle(config, own_path) && !own_path.exists() {
+        let found = "there are none yet: the Workload API gives them when the agent starts";
+        return vec![CheckLine::skip(check, found)];
+    }
     let loaded =
         load_peers(config, world).and_then(|peers| Ok((peers, own_bundle(config, world)?)));
     let (peers, own) = match loaded {
@@ -228,6 +237,18 @@ fn peers(config: &Config, world: &World) -> Vec<CheckLine> {
     let count = counted(config.peers.len(), "peer", "peers");
     let found = format!("{count}; number {} vouches for this site", own.sequence());
     let mut lines = vec![CheckLine::pass(check, found)];
+    for peer in &config.peers {
+        if peers.find(&peer.identity).is_none() {
+            lines.push(CheckLine::warn(
+                format!("trust bundle of {}", peer.name),
+                format!(
+                    "the Workload API has none for {}: the peer is not let in",
+                    peer.identity.domain()
+                ),
+                "federate with that trust domain, or name a file: trust_bundle",
+            ));
+        }
+    }
     for peer in peers.iter() {
         lines.extend(peers.lists(&peer.identity).map(|lists| {
             let (check, now) = (

@@ -4,12 +4,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use sealift_host::{OsClock, OsDisk, OsRng};
-use sealift_identity::{IdentityError, PeerTrust, Peers, RevocationLists, TrustBundle};
+use sealift_identity::{IdentityError, PeerTrust, Peers, RevocationLists};
 use sealift_keys::{KEYSTORE_FILE, KeyError, LocalKeystore, RootSecret};
 use sealift_terms::{Clock, Disk, Rng};
 
 use crate::{
-    bundles::Bundles,
+    bundles::{Bundles, peer_bundle},
     config::{Config, RootKeySource},
 };
 
@@ -62,7 +62,8 @@ pub fn open_keystore(config: &Config, world: &World) -> Result<LocalKeystore, Ke
     )
 }
 
-/// The configured peers, each with its own roots and revocation lists.
+/// The configured peers, each with its own roots and revocation lists. One that nothing
+/// vouches for is not among them.
 ///
 /// # Errors
 /// [`IdentityError`] for a bundle or a list that cannot be used for its peer.
@@ -70,11 +71,13 @@ pub fn load_peers(config: &Config, world: &World) -> Result<Peers, IdentityError
     let (mut peers, mut lists) = (Vec::new(), BTreeMap::new());
     let bundles = Bundles::load(config, world)?;
     for peer in &config.peers {
-        let given = TrustBundle::load(&peer.trust_bundle)?;
+        let Some(roots) = peer_bundle(config, &bundles, &peer.trust_bundle)? else {
+            continue;
+        };
         peers.push(PeerTrust {
             name: peer.name.clone(),
             identity: peer.identity.clone(),
-            roots: bundles.newest(given)?,
+            roots,
             demands: peer.demands,
             dns: peer.dns.clone(),
         });

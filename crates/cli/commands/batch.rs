@@ -1,7 +1,9 @@
 //! `sealift batch`: the same for many objects or records, with a report, and to be gone
 //! on with after an interruption.
 
+mod group;
 mod manifest;
+mod replicate;
 mod report;
 mod reseal;
 
@@ -16,6 +18,8 @@ pub(crate) enum Batch {
     Rewrap(Rewrap),
     /// Seal versions anew: another data key, wrapped by the key that the bucket has now
     Reseal(reseal::Reseal),
+    /// Send versions again, or after all, whatever became of them before
+    Replicate(replicate::Replicate),
 }
 
 impl Batch {
@@ -23,6 +27,7 @@ impl Batch {
         match self {
             Self::Rewrap(rewrap) => rewrap.run(global).await,
             Self::Reseal(reseal) => reseal.run(global).await,
+            Self::Replicate(replicate) => replicate.run(global).await,
         }
     }
 }

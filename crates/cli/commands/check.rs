@@ -97,7 +97,7 @@ impl Check {
 }
 
 /// Settings given here: the agent was not given them.
-fn set(global: &Global) -> Vec<(String, String)> {
+pub(super) fn set(global: &Global) -> Vec<(String, String)> {
     let given = global.set.iter();
     given
         .map(|given| (given.setting.clone(), given.value.clone()))

@@ -1,5 +1,7 @@
 //! `sealift generate`.
 
+mod rules;
+
 use std::io::{self, Write};
 
 use clap::{Command, CommandFactory, Subcommand};
@@ -10,7 +12,7 @@ use sealift_agent::{
 };
 
 use crate::{
-    cli::{Cli, EXIT_CODES},
+    cli::{Cli, EXIT_CODES, Global},
     output::{self, Outcome},
 };
 
@@ -25,10 +27,12 @@ pub(crate) enum Generate {
         /// The shell
         shell: Shell,
     },
+    /// Rules from the replication configuration of an S3 bucket
+    Rules(rules::Rules),
 }
 
 impl Generate {
-    pub(crate) fn run(&self) -> Outcome {
+    pub(crate) fn run(&self, global: &Global) -> Outcome {
         let mut text = Vec::new();
         match self {
             Self::Config => text.extend(Template::example().render().bytes()),
@@ -36,6 +40,7 @@ impl Generate {
             Self::Completions { shell } => {
                 clap_complete::generate(*shell, &mut Cli::command(), "sealift", &mut text);
             }
+            Self::Rules(rules) => return rules.run(global),
         }
         let written = io::stdout().write_all(&text);
         written.map_err(output::unwritten)?;

@@ -1,5 +1,6 @@
 //! One file a command: flags in, results out. What is done is done by the agent.
 
+pub(crate) mod apply;
 pub(crate) mod audit;
 pub(crate) mod batch;
 pub(crate) mod ca;
@@ -15,6 +16,7 @@ pub(crate) mod inspect;
 pub(crate) mod keys;
 pub(crate) mod ls;
 mod object;
+pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod reload;
 pub(crate) mod restore;
@@ -45,6 +47,8 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Up(command) => command.run(global),
         Command::Check(command) => block_on(command.run(global)),
         Command::Status(command) => block_on(command.run(global)),
+        Command::Plan(command) => block_on(command.run(global)),
+        Command::Apply(command) => block_on(command.run(global)),
         Command::Reload(command) => block_on(command.run(global)),
         Command::Ls(command) => block_on(command.run(global)),
         Command::Get(command) => block_on(command.run(global)),
@@ -61,7 +65,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Certs(command) => block_on(command.run(global)),
         Command::Endpoint(command) => command.run(global),
         Command::Policy(command) => command.run(global),
-        Command::Generate(command) => command.run(),
+        Command::Generate(command) => command.run(global),
     }
 }
 

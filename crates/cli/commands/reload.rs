@@ -1,12 +1,9 @@
 //! `sealift reload`: the running agent reads its configuration again.
 
 use clap::Args;
-use sealift_agent::{
-    Error,
-    admin::{Client, Request},
-};
+use sealift_agent::admin::Request;
 
-use super::{check_lines, rows};
+use super::{check_lines, plan::agent, rows};
 use crate::{cli::Global, output::Outcome};
 
 #[derive(Debug, Args)]
@@ -14,14 +11,7 @@ pub(crate) struct Reload {}
 
 impl Reload {
     pub(crate) async fn run(&self, global: &Global) -> Outcome {
-        let Some(agent) = Client::find(&global.config, &global.set).await else {
-            let dir = global.load()?.site.data_dir;
-            let what = format!(
-                "no agent runs on {}: it reads its configuration when it starts",
-                dir.display()
-            );
-            return Err(Error::Stopped { what }.into());
-        };
+        let agent = agent(global, "it reads its configuration when it starts").await?;
         let mut lines = Vec::new();
         rows(agent.ask(Request::Reload), |line| {
             lines.push(line);

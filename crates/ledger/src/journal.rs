@@ -139,6 +139,14 @@ pub enum Requeue {
         /// Which version.
         name: VersionName,
     },
+    /// One version to a peer, whatever became of it: what was completed is offered again,
+    /// what was given up or left out is sent after all.
+    Version {
+        /// The peer.
+        peer: PeerName,
+        /// Which version.
+        name: VersionName,
+    },
     /// What the peer had completed above this commit sequence: it came back from
     /// an older copy. 0 takes all it ever completed, which is right after a new
     /// epoch: what it still has, it answers without data.
@@ -318,6 +326,12 @@ pub trait Journal: Send + Sync {
         after: Option<&ObjectKey>,
         limit: usize,
     ) -> Result<Vec<KnownKey>>;
+
+    /// Whether a bucket's source was ever scanned from end to end.
+    async fn is_scanned(&self, bucket: &BucketName) -> Result<bool>;
+
+    /// Remembers that it was.
+    async fn mark_scanned(&self, bucket: &BucketName) -> Result<()>;
 
     /// Replaces the list of names of a bucket that cannot be keys; what is above
     /// [`limits::UNSUPPORTED_NAMES_MAX`](sealift_terms::limits::UNSUPPORTED_NAMES_MAX) is cut off.

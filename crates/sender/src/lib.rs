@@ -31,7 +31,7 @@ pub use dispatch::{
 };
 pub use error::SenderError;
 pub use orders::Orders;
-pub use rules::{Rule, Rules};
+pub use rules::{Kind, Rule, Rules};
 pub use status::{Current, Held, SenderStatus, Sent, SourceHandle, SourceStatus, WorkSignal};
 
 /// Waits until `stop` turns true, or whoever could turn it is gone.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use sealift_ledger::Destination;
-use sealift_terms::{BucketName, ObjectKey, PeerName, RuleName};
+use sealift_ledger::{Destination, Skip};
+use sealift_terms::{BucketName, ChangeKind, ObjectKey, PeerName, Reason, RuleName};
 
 /// One rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,39 @@ pub struct Rule {
     pub prefix: String,
     /// Where to.
     pub peers: Vec<PeerName>,
+    /// Whether delete markers are sent as well.
+    pub delete_markers: bool,
+    /// Whether what was there before the rule is sent as well.
+    pub existing_objects: bool,
+}
+
+/// What a rule is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// What happened.
+    pub change: ChangeKind,
+    /// Whether it was there before the rule, or before the first scan.
+    pub existed: bool,
+}
+
+impl Kind {
+    /// Something that happens now.
+    #[must_use]
+    pub const fn new(change: ChangeKind) -> Self {
+        Self {
+            change,
+            existed: false,
+        }
+    }
+
+    /// An object that was there already.
+    #[must_use]
+    pub const fn existing() -> Self {
+        Self {
+            change: ChangeKind::Put,
+            existed: true,
+        }
+    }
 }
 
 /// All rules, the first that fits first.
@@ -29,9 +62,15 @@ impl Rules {
         Self(rules)
     }
 
-    /// Where an object goes: once to each peer, by the first rule that names it.
+    /// Where something goes: once to each peer, by the first rule that names it. What that
+    /// rule leaves out is left out, and said to be.
     #[must_use]
-    pub fn destinations(&self, bucket: &BucketName, key: &ObjectKey) -> Vec<Destination> {
+    pub fn destinations(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        kind: Kind,
+    ) -> Vec<Destination> {
         let mut found: Vec<Destination> = Vec::new();
         for rule in self
             .of(bucket)
@@ -39,11 +78,10 @@ impl Rules {
         {
             for peer in &rule.peers {
                 if !found.iter().any(|destination| destination.peer == *peer) {
-                    let (rule, peer) = (rule.name.clone(), peer.clone());
                     found.push(Destination {
-                        rule,
-                        peer,
-                        skip: None,
+                        rule: rule.name.clone(),
+                        peer: peer.clone(),
+                        skip: rule.leaves_out(kind),
                     });
                 }
             }
@@ -64,13 +102,31 @@ impl Rules {
     }
 }
 
+impl Rule {
+    fn leaves_out(&self, kind: Kind) -> Option<Skip> {
+        let (setting, what) = match kind {
+            Kind {
+                change: ChangeKind::DeleteMarker,
+                ..
+            } if !self.delete_markers => ("delete_markers", "sends no delete markers"),
+            Kind { existed: true, .. } if !self.existing_objects => {
+                ("existing_objects", "sends nothing that was there before it")
+            }
+            _ => return None,
+        };
+        Some(Skip {
+            reason: Reason::SkippedFiltered,
+            evidence: format!("rule {} {what} ({setting} = false)", self.name),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_object_goes_once_to_each_peer_by_the_first_rule_that_fits() {
-        let rule = |name: &str, prefix: &str, peers: &[&str]| Rule {
+    fn rule(name: &str, prefix: &str, peers: &[&str]) -> Rule {
+        Rule {
             name: RuleName::new(name).unwrap(),
             bucket: BucketName::new("b").unwrap(),
             prefix: prefix.to_owned(),
@@ -78,24 +134,50 @@ mod tests {
                 .iter()
                 .map(|peer| PeerName::new(peer).unwrap())
                 .collect(),
-        };
+            delete_markers: true,
+            existing_objects: true,
+        }
+    }
+
+    fn to(rules: &Rules, bucket: &str, key: &str, kind: Kind) -> Vec<String> {
+        let (bucket, key) = (
+            BucketName::new(bucket).unwrap(),
+            ObjectKey::new(key).unwrap(),
+        );
+        let destinations = rules.destinations(&bucket, &key, kind);
+        let told = destinations.iter().map(|d| {
+            let skip = d.skip.as_ref().map_or("", |_| " skipped");
+            format!("{}:{}{skip}", d.rule, d.peer)
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn an_object_goes_once_to_each_peer_by_the_first_rule_that_fits() {
         let rules = Rules::new(vec![
             rule("logs", "logs/", &["x"]),
             rule("all", "", &["x", "y"]),
         ]);
-        let to = |bucket: &str, key: &str| -> Vec<String> {
-            let (bucket, key) = (
-                BucketName::new(bucket).unwrap(),
-                ObjectKey::new(key).unwrap(),
-            );
-            let destinations = rules.destinations(&bucket, &key);
-            destinations
-                .iter()
-                .map(|d| format!("{}:{}", d.rule, d.peer))
-                .collect()
+        let put = Kind::new(ChangeKind::Put);
+        assert_eq!(to(&rules, "b", "logs/1", put), ["logs:x", "all:y"]);
+        assert_eq!(to(&rules, "b", "other", put), ["all:x", "all:y"]);
+        assert!(to(&rules, "c", "logs/1", put).is_empty());
+    }
+
+    #[test]
+    fn the_rule_that_counts_for_a_peer_says_what_is_left_out_there() {
+        let logs = Rule {
+            delete_markers: false,
+            existing_objects: false,
+            ..rule("logs", "logs/", &["x"])
         };
-        assert_eq!(to("b", "logs/1"), ["logs:x", "all:y"]);
-        assert_eq!(to("b", "other"), ["all:x", "all:y"]);
-        assert!(to("c", "logs/1").is_empty());
+        let rules = Rules::new(vec![logs, rule("all", "", &["x", "y"])]);
+        let marker = Kind::new(ChangeKind::DeleteMarker);
+        for kind in [marker, Kind::existing()] {
+            assert_eq!(to(&rules, "b", "logs/1", kind), ["logs:x skipped", "all:y"]);
+            assert_eq!(to(&rules, "b", "other", kind), ["all:x", "all:y"]);
+        }
+        let put = Kind::new(ChangeKind::Put);
+        assert_eq!(to(&rules, "b", "logs/1", put), ["logs:x", "all:y"]);
     }
 }

@@ -144,6 +144,10 @@ kinds! {
     ReplicaRolledBack = "replica.rolled_back",
     /// Transfers wait for longer than a day.
     TransfersOverdue = "transfers.overdue",
+    /// A change waits for longer than the RPO of its rule.
+    RpoMissed = "rpo.missed",
+    /// Nothing waits for longer than the RPO of its rule any more.
+    RpoRecovered = "rpo.recovered",
     /// The catalog was rebuilt from the store.
     CatalogRebuilt = "catalog.rebuilt",
     /// A journal was made anew beside an older catalog: the one before it is lost.

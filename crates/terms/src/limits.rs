@@ -244,6 +244,8 @@ pub const CERTIFICATE_CHAIN_MAX: usize = 4;
 pub const CERTIFICATE_FILE_BYTES_MAX: usize = 64 * 1024;
 /// Roots in one trust bundle.
 pub const TRUST_ROOTS_MAX: usize = 16;
+/// Documents that a Workload API may give to one process; the one that is wanted is among them.
+pub const WORKLOAD_DOCUMENTS_MAX: usize = 32;
 /// Regions of one certificate authority.
 pub const AUTHORITY_REGIONS_MAX: usize = 64;
 /// A list of roots that vouch for servers outside, such as a system's.

@@ -123,8 +123,8 @@ reasons! {
     SkippedKmsNotSelected => Skipped, "let a rule select the key";
     /// Is itself a replica.
     SkippedReplica => Skipped, "nothing: replicas are not replicated again";
-    /// No rule covers it.
-    SkippedFiltered => Skipped, "widen the prefix of a [[rule]] if it should be sent";
+    /// No rule covers it, or the one that does leaves it out.
+    SkippedFiltered => Skipped, "let a [[rule]] cover it (prefix, existing_objects, delete_markers) if it should be sent";
     /// Is not a readable file.
     SkippedUnreadable => Skipped, "make it a plain, readable file with a UTF-8 name of at most 1,024 bytes";
 }

@@ -262,6 +262,8 @@ impl Site {
             bucket: bucket(),
             prefix: String::new(),
             peers: vec![peer()],
+            delete_markers: true,
+            existing_objects: true,
         };
         let (rules, rules_in) = watch::channel(Arc::new(Rules::new(vec![rule])));
         let source: Arc<dyn Source> = Arc::new(world.source.clone());

@@ -1,6 +1,9 @@
-//! Asking for many records or versions to be wrapped or sealed anew.
+//! Asking for many records or versions to be wrapped, sealed or sent anew.
 
-use sealift_terms::{BucketName, KeyId, ObjectUid, Reason, RecordId, VersionName};
+use sealift_terms::{
+    BucketName, KeyId, ObjectKey, ObjectUid, PeerName, Reason, RecordId, RuleName, Status,
+    Timestamp, VersionId, VersionName,
+};
 use serde::{Deserialize, Serialize};
 
 /// Key records to be wrapped anew; no object is touched.
@@ -118,6 +121,122 @@ impl ResealResult {
         match self {
             Self::Resealed => "resealed",
             Self::Planned => "planned",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Versions to be sent again, or after all, whatever became of them before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replicate {
+    /// What is to be done.
+    pub act: ReplicateAct,
+}
+
+/// A step of replicating a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplicateAct {
+    /// Names what a filter selects.
+    Find(ReplicateFilter),
+    /// Says what queueing these would do.
+    Plan(Vec<ReplicateObject>),
+    /// Queues these.
+    Queue(Vec<ReplicateObject>),
+    /// Says how these stand now.
+    Look(Vec<ReplicateObject>),
+}
+
+/// An object, or one version of it, to every destination or to one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ReplicateObject {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// The key.
+    pub key: ObjectKey,
+    /// The version; the latest without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionId>,
+    /// The destination; each of them without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PeerName>,
+}
+
+/// Which transfers are meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReplicateFilter {
+    /// Only of this bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketName>,
+    /// Only keys that begin so.
+    pub prefix: String,
+    /// Only to this peer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PeerName>,
+    /// Only of this rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleName>,
+    /// Only with one of these; with any where there is none.
+    pub statuses: Vec<Status>,
+    /// Older versions, too: of a directory they are gone.
+    pub versions: bool,
+    /// Only those whose status changed at this time or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Only those whose status changed before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// How one version stands at one destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicateRow {
+    /// The version and the destination; without those, what goes nowhere.
+    #[serde(flatten)]
+    pub object: ReplicateObject,
+    /// The rule that sends it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleName>,
+    /// What became of it, or would.
+    pub result: ReplicateResult,
+    /// Whether it is a delete marker.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delete_marker: bool,
+    /// Bytes of plaintext.
+    pub size: u64,
+    /// Why it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// What was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+}
+
+/// What became of a version at a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ReplicateResult {
+    /// It would be queued.
+    Planned,
+    /// It is on its way.
+    Queued,
+    /// It is there: the receipt is in the journal.
+    Replicated,
+    /// It is not sent, or cannot be.
+    Failed,
+}
+
+impl ReplicateResult {
+    /// Its word, in reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Queued => "queued",
+            Self::Replicated => "replicated",
             Self::Failed => "failed",
         }
     }

@@ -16,6 +16,7 @@ mod codec;
 mod handler;
 mod keys;
 mod operations;
+mod plan;
 mod reach;
 mod report;
 mod request;
@@ -26,10 +27,16 @@ mod tests;
 pub use answer::{Answer, Answers, Piece};
 pub use audit::{AuditReport, ReadAudit};
 pub use authority::{KnownRow, Revoke, RevokedRow, RolloverReport, RolloverStep, TakeStep};
-pub use batch::{Reseal, ResealResult, ResealRow, Rewrap, RewrapFailed, RewrapRow, RewrapSummary};
+pub use batch::{
+    Replicate, ReplicateAct, ReplicateFilter, ReplicateObject, ReplicateResult, ReplicateRow,
+    Reseal, ResealResult, ResealRow, Rewrap, RewrapFailed, RewrapRow, RewrapSummary,
+};
 pub use client::Client;
 pub use keys::{KeyDiffRow, KeyVersions, Keys, KeysRestored, NewRootKey, RootKeyChanged};
 pub use operations::{Actor, Operations};
+pub use plan::{
+    Plan, PlanChange, PlanObject, PlanRow, PlanRule, PlanSection, PlanSummary, PlanWay,
+};
 pub use reach::{OpenSite, Reached};
 pub use report::{
     Alarm, BucketReport, CertificateFacts, CertificateRow, Count, DeniedRow, Explanation, Finding,

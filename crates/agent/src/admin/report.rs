@@ -149,7 +149,7 @@ pub struct CertificateRow {
     /// Until when the revocation lists are good that it is held to; none where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crl_until: Option<Timestamp>,
-    /// Where the site's own comes from: `files`, `issuer` or `acme`.
+    /// Where the site's own comes from: `files`, `issuer`, `acme` or `spiffe`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// When the site's own is to be renewed.
@@ -219,6 +219,9 @@ pub struct RuleReport {
     /// Age of the oldest one that is not acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_pending_secs: Option<u64>,
+    /// How old it may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpo_secs: Option<u64>,
     /// Objects acknowledged a second, lately.
     pub objects_per_second: f64,
     /// Bytes acknowledged a second, lately.

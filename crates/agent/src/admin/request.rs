@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use sealift_terms::{BucketName, Identity, ObjectKey, PeerName, Reason, Status, VersionId, limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Keys, ReadAudit, Reseal, Revoke, Rewrap, TakeStep};
+use super::{Keys, Plan, ReadAudit, Replicate, Reseal, Revoke, Rewrap, TakeStep};
 use crate::{
     Error,
     config::{Override, Place},
@@ -34,6 +34,8 @@ pub enum Request {
     Reload,
     /// Everything that `check` looks at on a running agent; [`CheckLine`](crate::CheckLine)s.
     Check(Check),
+    /// What a change of the configuration would do; [`PlanRow`](super::PlanRow)s.
+    Plan(Plan),
     /// Scans the sources now; one [`Count`](super::Count).
     Scan,
     /// How what rests here is looked after; a [`ScrubReport`](super::ScrubReport), then what is in
@@ -45,6 +47,8 @@ pub enum Request {
     Rewrap(Rewrap),
     /// Seals versions anew; [`ResealRow`](super::ResealRow)s, in their order.
     Reseal(Reseal),
+    /// Sends versions again, or after all; [`ReplicateRow`](super::ReplicateRow)s.
+    Replicate(Replicate),
     /// Reads the audit log.
     Audit(ReadAudit),
     /// The site's certificate and those of its peers;
@@ -200,11 +204,13 @@ impl Request {
             Self::Retry(_) => "retry",
             Self::Reload => "reload",
             Self::Check(_) => "check",
+            Self::Plan(_) => "plan",
             Self::Scan => "scan",
             Self::Scrub(_) => "scrub",
             Self::Keys(_) => "keys",
             Self::Rewrap(_) => "rewrap",
             Self::Reseal(_) => "reseal",
+            Self::Replicate(_) => "replicate",
             Self::Audit(_) => "audit",
             Self::Certs => "certs",
             Self::Renew => "renew",
@@ -248,11 +254,13 @@ impl Request {
             "retry" => Self::Retry(json(body)?),
             "reload" => Self::Reload,
             "check" => Self::Check(json(body)?),
+            "plan" => Self::Plan(json(body)?),
             "scan" => Self::Scan,
             "scrub" => Self::Scrub(json(body)?),
             "keys" => Self::Keys(json(body)?),
             "rewrap" => Self::Rewrap(json(body)?),
             "reseal" => Self::Reseal(json(body)?),
+            "replicate" => Self::Replicate(json(body)?),
             "audit" => Self::Audit(json(body)?),
             "certs" => Self::Certs,
             "renew" => Self::Renew,
@@ -280,8 +288,10 @@ impl Request {
             Self::Keys(it) => serde_json::to_vec(it),
             Self::Rewrap(it) => serde_json::to_vec(it),
             Self::Reseal(it) => serde_json::to_vec(it),
+            Self::Replicate(it) => serde_json::to_vec(it),
             Self::Audit(it) => serde_json::to_vec(it),
             Self::Check(it) => serde_json::to_vec(it),
+            Self::Plan(it) => serde_json::to_vec(it),
             Self::Scrub(it) => serde_json::to_vec(it),
             Self::Deny(it) => serde_json::to_vec(it),
             Self::Revoke(it) => serde_json::to_vec(it),
@@ -317,7 +327,7 @@ mod tests {
     use sealift_terms::{DeletionDays, KeyId, RotationDays};
 
     use super::*;
-    use crate::admin::{KeyVersions, NewRootKey};
+    use crate::admin::{KeyVersions, NewRootKey, ReplicateAct, ReplicateFilter};
 
     #[test]
     fn requests_survive_a_round_trip() {
@@ -347,6 +357,16 @@ mod tests {
             Request::Check(Check {
                 file: Some("/etc/sealift.toml".into()),
                 set: vec![("log.level".to_owned(), "debug".to_owned())],
+            }),
+            Request::Plan(Plan {
+                of: Check::default(),
+                objects: true,
+            }),
+            Request::Replicate(Replicate {
+                act: ReplicateAct::Find(ReplicateFilter {
+                    statuses: vec![Status::Failed],
+                    ..ReplicateFilter::default()
+                }),
             }),
             Request::Scan,
             Request::Certs,

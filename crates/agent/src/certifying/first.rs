@@ -19,6 +19,8 @@ struct Nobody;
 #[async_trait]
 impl TakesBundles for Nobody {
     async fn take(&self, _: &str) {}
+
+    async fn files_changed(&self) {}
 }
 
 /// Gets a certificate where there is none that can be used and the configuration says

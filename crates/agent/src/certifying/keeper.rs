@@ -10,12 +10,14 @@ use tokio::time::{sleep, timeout};
 use super::{
     Advice, CertificateSource, TakesBundles,
     plan::{
-        ADVICE_AGAIN_MAX, ADVICE_AGAIN_MIN, Plan, look_every, try_time, wait_after_failure,
-        wait_after_success,
+        ADVICE_AGAIN_MAX, ADVICE_AGAIN_MIN, Plan, due_by_others, look_every, try_time,
+        wait_after_failure, wait_after_success,
     },
 };
-use crate::{Error, Metric, Metrics, World};
+use crate::{Error, Metric, Metrics, World, told::Told};
 
+/// A source that was lost is looked for this often, at least.
+const FIND_AGAIN_MAX: Duration = Duration::from_secs(5);
 /// One look at a source that does not renew.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -44,9 +46,67 @@ pub(crate) trait Desk: TakesBundles {
     async fn publish(&self, credentials: Credentials, from: &'static str) -> Result<(), Error>;
 }
 
-/// Renews the credentials of a desk in time until the agent ends. Files are followed with the
+/// Keeps the credentials of a desk fresh until the agent ends. Files are followed with the
 /// trust bundles, by the agent itself.
 pub(crate) async fn keep(desk: &dyn Desk) {
+    match desk.source().renews() {
+        true => renew_in_time(desk).await,
+        false => follow(desk).await,
+    }
+}
+
+/// Takes up what a source has whenever it says that it has something else. When it is gone,
+/// what is in force stays, and readiness tells when that is late.
+async fn follow(desk: &dyn Desk) {
+    let mut told = Told::default();
+    loop {
+        if let Err(lost) = follow_once(desk, &mut told).await {
+            let error = lost.in_one_line();
+            if told.is_news(&error) {
+                tracing::error!(
+                    error,
+                    "the source of certificates is lost: it is looked for"
+                );
+            }
+        }
+        let (shown, world) = (desk.shown(), desk.world());
+        show_renewal(desk.metrics(), shown.leaf(), due_by_others(shown.leaf()));
+        let wait = wait_after_failure(shown.leaf(), world.clock.now(), &*world.rng);
+        sleep(wait.min(FIND_AGAIN_MAX)).await;
+    }
+}
+
+/// Until the source is lost.
+async fn follow_once(desk: &dyn Desk, told: &mut Told) -> Result<(), Error> {
+    let mut watch = desk.source().watch().await?;
+    loop {
+        let leaf = desk.shown().leaf().clone();
+        show_renewal(desk.metrics(), &leaf, due_by_others(&leaf));
+        // It is asked now and then all the same.
+        let again = look_every(&leaf, desk.world().clock.now());
+        match &mut watch {
+            Some(watch) => match timeout(again, watch.changed()).await {
+                Ok(changed) => changed?,
+                Err(_nothing) => {}
+            },
+            None => sleep(again).await,
+        }
+        match turn(desk).await {
+            Ok(_) => told.is_over(),
+            Err(error) => {
+                let error = error.in_one_line();
+                if told.is_news(&error) {
+                    tracing::error!(
+                        error,
+                        "there is no new certificate: the old one stays in force"
+                    );
+                }
+            }
+        }
+    }
+}
+
+async fn renew_in_time(desk: &dyn Desk) {
     let (mut plan, mut ask_at) = (Plan::default(), Timestamp::default());
     let (dir, world) = (desk.data_dir(), desk.world());
     loop {

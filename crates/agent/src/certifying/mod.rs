@@ -3,8 +3,9 @@
 //! ```text
 //!   files ───────┐                        checked as a peer would
 //!   issuer ──────┤  CertificateSource ──▶ Credentials ──▶ Desk::publish ──▶ TlsContext
-//!   ACME ────────┘        ▲
-//!                         └── keeper: when it is time (plan, advice), and again after a failure
+//!   ACME ────────┤        ▲
+//!   SPIFFE ──────┘        └── keeper: when it is time (plan, advice) or something changed (watch),
+//!                             and again after a failure
 //! ```
 //!
 //! A source gives [`Credentials`] and nothing less: there is no way to make them but with
@@ -20,6 +21,7 @@ mod plan;
 mod renewed;
 #[cfg(test)]
 mod tests;
+mod workload;
 
 use async_trait::async_trait;
 use sealift_identity::Credentials;
@@ -52,6 +54,19 @@ pub(crate) struct Advice {
 pub(crate) trait TakesBundles: Send + Sync {
     /// A bundle that may not take the place of the one in force is told, and left.
     async fn take(&self, bundle: &str);
+
+    /// Files of bundles hold something else than before.
+    async fn files_changed(&self);
+}
+
+/// Tells when a source has something else.
+#[async_trait]
+pub(crate) trait Watch: Send {
+    /// Waits until there may be something else. The first time that is at once.
+    ///
+    /// # Errors
+    /// The source is lost: it has to be watched anew.
+    async fn changed(&mut self) -> Result<(), Error>;
 }
 
 /// Somewhere that certificates come from.
@@ -77,6 +92,11 @@ pub(crate) trait CertificateSource: Send + Sync {
         let _ = shown;
         Ok(None)
     }
+
+    /// What tells that there is something else; none for a source that has to be asked.
+    async fn watch(&self) -> Result<Option<Box<dyn Watch>>, Error> {
+        Ok(None)
+    }
 }
 
 /// The source that a configuration names. What it keeps of its own is sealed with `facts`.
@@ -96,5 +116,8 @@ pub(crate) fn source_of(
             (**acme).clone(),
             facts.clone(),
         )),
+        CertificatesFrom::Spiffe(spiffe) => {
+            Box::new(workload::Workload::new(config, world, spiffe.clone()))
+        }
     }
 }

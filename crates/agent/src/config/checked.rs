@@ -123,6 +123,8 @@ pub enum CertificatesFrom {
     Issuer(Issuer),
     /// `[identity.acme]`: a server that speaks ACME.
     Acme(Box<Acme>),
+    /// `[identity.spiffe]`: the SPIFFE Workload API.
+    Spiffe(Spiffe),
 }
 
 impl CertificatesFrom {
@@ -133,6 +135,7 @@ impl CertificatesFrom {
             Self::Files => "files",
             Self::Issuer(_) => "issuer",
             Self::Acme(_) => "acme",
+            Self::Spiffe(_) => "spiffe",
         }
     }
 
@@ -186,6 +189,15 @@ pub struct ExternalAccount {
     pub key_id: String,
     /// The key, base64url, readable by its owner alone.
     pub key_file: PathBuf,
+}
+
+/// `[identity.spiffe]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spiffe {
+    /// The socket of the Workload API.
+    pub socket: PathBuf,
+    /// Who the certificate is for: of several the one that says this is taken.
+    pub agent: Identity,
 }
 
 /// `[identity.issuer]`.
@@ -488,6 +500,14 @@ pub struct Rule {
     pub prefix: String,
     /// Where to.
     pub peers: Vec<PeerName>,
+    /// The higher it is, the sooner it counts; it sorts the rules and says no more.
+    pub priority: u64,
+    /// Whether delete markers are sent as well.
+    pub delete_markers: bool,
+    /// Whether what was there before the rule is sent as well.
+    pub existing_objects: bool,
+    /// How old the oldest change that waits may be: older ones raise an alarm.
+    pub rpo: Option<Duration>,
 }
 
 /// `[endpoint]`.

@@ -5,17 +5,14 @@ use std::{collections::BTreeMap, fmt::Display, ops::Range, str::FromStr, time::D
 
 use sealift_identity::{Action, GrantRow, Grants};
 use sealift_keys::KeyName;
-use sealift_terms::{BucketName, Identity, KeyAlias, KeyId, NameError, PeerName, limits};
+use sealift_terms::{BucketName, Identity, KeyAlias, KeyId, NameError, limits};
 use toml::Spanned;
 
 use super::{
     buckets,
-    checked::{Bucket, BucketSource, DialFor, KeyServices, NamedKey, Peer, Rule, SourceFrom},
+    checked::{Bucket, BucketSource, KeyServices, NamedKey, SourceFrom},
     checker::Checker,
     error::Place,
-    identity::peer_demands,
-    limit::limit,
-    named::Wanted,
     raw::{self, Text},
     residency,
 };
@@ -26,7 +23,7 @@ pub(super) struct Declared {
     pub(super) peers: Vec<String>,
     pub(super) identities: Vec<String>,
     buckets: Vec<String>,
-    sources: Vec<String>,
+    pub(super) sources: Vec<String>,
 }
 
 impl Declared {
@@ -42,119 +39,6 @@ impl Declared {
             sources: sources.map(|source| text(&source.bucket)).collect(),
         }
     }
-}
-
-pub(super) fn peers(c: &mut Checker<'_>, raw: &[Spanned<raw::Peer>], listens: bool) -> Vec<Peer> {
-    let mut names = Seen::new("peer.name");
-    let mut identities = Seen::new("peer.identity");
-    if let Some(first_over) = raw.get(limits::PEERS_MAX) {
-        let (found, allowed) = (raw.len().to_string(), format!("{}", limits::PEERS_MAX));
-        c.refuse::<()>("peer", &first_over.span(), found, allowed, "remove peers");
-    }
-    let mut peers = Vec::new();
-    for entry in raw {
-        let span = entry.span();
-        let Some(peer) = peer(c, entry.get_ref(), &span, listens) else {
-            continue;
-        };
-        names.once(c, &peer.name, entry.get_ref().name.span());
-        identities.once(c, &peer.identity, entry.get_ref().identity.span());
-        peers.push(peer);
-    }
-    peers
-}
-
-fn peer(c: &mut Checker<'_>, raw: &raw::Peer, span: &Range<usize>, listens: bool) -> Option<Peer> {
-    let name = c.name("peer.name", &raw.name);
-    let identity = c.name("peer.identity", &raw.identity);
-    let remedy = "copy it from the other side: `sealift ca init` writes one for each authority";
-    let trust_bundle = c.named("peer.trust_bundle", &raw.trust_bundle, Wanted::File, remedy);
-    let remedy = "copy it from the authority, and keep it fresh: crl/REGION.pem in its directory";
-    let crl = raw.crl.as_ref();
-    let crl = crl.map(|crl| c.named("peer.crl", crl, Wanted::File, remedy));
-    let address = match &raw.address {
-        Some(text) => Some(host_and_port(c, "peer.address", text)?),
-        None if listens => None,
-        None => c.refuse(
-            "peer.address",
-            span,
-            "no address, and no [listen] either",
-            "an address to dial, or a [listen] section to be dialled at",
-            "add one of the two",
-        )?,
-    };
-    let limit = limit(c, raw.limit.as_ref());
-    let (demands, dns) = peer_demands(c, raw, identity.as_ref());
-    let dial_for = dial_for(c, raw.dial_for.as_ref(), address.is_some())?;
-    Some(Peer {
-        name: name?,
-        identity: identity?,
-        address,
-        trust_bundle,
-        crl,
-        demands,
-        dns,
-        dial_for,
-        limit: limit?,
-    })
-}
-
-pub(super) fn host_and_port(c: &mut Checker<'_>, setting: &str, text: &Text) -> Option<String> {
-    let well_formed = text.get_ref().rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
-    });
-    if well_formed {
-        return Some(text.get_ref().clone());
-    }
-    c.refuse(
-        setting,
-        &text.span(),
-        format!("{:?}", text.get_ref()),
-        "HOST:PORT, as in receiver.example.org:7443",
-        "write host and port",
-    )
-}
-
-fn dial_for(
-    c: &mut Checker<'_>,
-    raw: Option<&Spanned<Vec<Text>>>,
-    can_dial: bool,
-) -> Option<DialFor> {
-    let mut dial = DialFor {
-        send: false,
-        receive: false,
-        forward_target: false,
-    };
-    let Some(raw) = raw else {
-        dial.send = can_dial;
-        return Some(dial);
-    };
-    if !can_dial && !raw.get_ref().is_empty() {
-        let (found, allowed) = ("dial_for without an address", "an address beside it");
-        return c.refuse(
-            "peer.dial_for",
-            &raw.span(),
-            found,
-            allowed,
-            "add the address",
-        );
-    }
-    for word in raw.get_ref() {
-        match word.get_ref().as_str() {
-            "send" => dial.send = true,
-            "receive" => dial.receive = true,
-            "forward_target" => dial.forward_target = true,
-            other => {
-                let (found, allowed) = (
-                    format!("{other:?}"),
-                    "\"send\", \"receive\" and \"forward_target\"",
-                );
-                let remedy = "write what this agent does on connections it makes";
-                return c.refuse("peer.dial_for", &word.span(), found, allowed, remedy);
-            }
-        }
-    }
-    Some(dial)
 }
 
 pub(super) fn buckets(
@@ -292,76 +176,6 @@ fn source_from(
     }
     let place = c.place(&text.span());
     Some((SourceFrom::Directory(directory), place))
-}
-
-pub(super) fn rules(
-    c: &mut Checker<'_>,
-    raw: &[Spanned<raw::Rule>],
-    declared: &Declared,
-    known: &[Peer],
-) -> Vec<Rule> {
-    let mut seen = Seen::new("rule.name");
-    let mut rules = Vec::new();
-    for entry in raw.iter().map(Spanned::get_ref) {
-        let name = c.name("rule.name", &entry.name);
-        let bucket = used(
-            c,
-            "rule.bucket",
-            &entry.bucket,
-            &declared.sources,
-            "[[source]]",
-        );
-        let peers = rule_peers(c, &entry.peers, declared);
-        residency::hold(c, entry, &peers, known);
-        let prefix = rule_prefix(c, entry.prefix.as_ref());
-        let (Some(name), Some(bucket), Some(prefix)) = (name, bucket, prefix) else {
-            continue;
-        };
-        seen.once(c, &name, entry.name.span());
-        rules.push(Rule {
-            name,
-            bucket,
-            prefix,
-            peers,
-        });
-    }
-    rules
-}
-
-fn rule_prefix(c: &mut Checker<'_>, raw: Option<&Text>) -> Option<String> {
-    let Some(text) = raw else {
-        return Some(String::new());
-    };
-    let prefix = text.get_ref();
-    if prefix.len() <= limits::OBJECT_KEY_BYTES_MAX && !prefix.contains('\0') {
-        return Some(prefix.clone());
-    }
-    c.refuse(
-        "rule.prefix",
-        &text.span(),
-        format!("{} bytes", prefix.len()),
-        "at most 1,024 bytes of UTF-8 without NUL, as keys are",
-        "shorten it",
-    )
-}
-
-fn rule_peers(c: &mut Checker<'_>, raw: &Spanned<Vec<Text>>, declared: &Declared) -> Vec<PeerName> {
-    if raw.get_ref().is_empty() {
-        let (found, allowed) = ("an empty list", "at least one peer");
-        c.refuse::<()>(
-            "rule.peers",
-            &raw.span(),
-            found,
-            allowed,
-            "name a destination",
-        );
-    }
-    let mut peers = Vec::new();
-    for text in raw.get_ref() {
-        let peer = used(c, "rule.peers", text, &declared.peers, "[[peer]]");
-        peers.extend(peer.filter(|peer| !peers.contains(peer)));
-    }
-    peers
 }
 
 pub(super) fn grants(

@@ -9,13 +9,14 @@ use toml::Spanned;
 
 use super::{
     check::address,
-    checked::{Acme, CertificatesFrom, Challenge, ExternalAccount, IdentityFiles, Issuer},
+    checked::{Acme, CertificatesFrom, Challenge, ExternalAccount, IdentityFiles, Issuer, Spiffe},
     checker::Checker,
-    entries::host_and_port,
     named::Wanted,
+    peers::bundle,
+    peers::host_and_port,
     raw::{self, Number, Text},
 };
-use crate::RENEWED_FILE;
+use crate::{RENEWED_FILE, bundles::workload_bundle};
 
 /// Seconds of a day.
 const DAY: u64 = 86_400;
@@ -25,22 +26,25 @@ pub(super) fn identity(
     raw: &raw::Raw,
     data_dir: &Path,
 ) -> Option<IdentityFiles> {
-    let section = &raw.identity;
+    let (section, span) = (raw.identity.get_ref(), raw.identity.span());
     let agent: Option<Identity> = match &section.agent {
         Some(text) => Some(c.name("identity.agent", text)?),
         None => None,
     };
-    let files = files(c, section, data_dir);
-    let trust_bundle = c.named(
+    let files = files(c, section, &span, data_dir);
+    let awaited = section.spiffe.as_ref().and(agent.as_ref());
+    let trust_bundle = bundle(
+        c,
         "identity.trust_bundle",
-        &section.trust_bundle,
-        Wanted::File,
+        section.trust_bundle.as_ref(),
+        awaited.map(|agent| workload_bundle(data_dir, agent)),
+        &span,
         "copy it from the authority: `sealift ca init` writes bundle.json",
     );
     let dns = own_dns(c, section, agent.as_ref());
     let source = source(c, section, agent.as_ref());
     refuse_a_public_one_that_dials(c, raw);
-    let foreign = section.acme.is_some() || dns.is_some();
+    let foreign = section.acme.is_some() || section.spiffe.is_some() || dns.is_some();
     let demands = demands(
         c,
         "identity",
@@ -50,15 +54,12 @@ pub(super) fn identity(
     );
     refuse_longer_lives_of_the_embedded(c, section);
     let (certificate, private_key_file) = files?;
-    let place = section
-        .certificate
-        .as_ref()
-        .unwrap_or(&section.trust_bundle);
+    let place = section.certificate.as_ref().map_or(span, Spanned::span);
     Some(IdentityFiles {
         certificate,
-        certificate_place: c.place(&place.span()),
+        certificate_place: c.place(&place),
         private_key_file,
-        trust_bundle,
+        trust_bundle: trust_bundle?,
         agent,
         own: OwnDemands {
             demands,
@@ -76,9 +77,10 @@ pub(super) fn identity(
 fn files(
     c: &mut Checker<'_>,
     raw: &raw::Identity,
+    section: &Range<usize>,
     data_dir: &Path,
 ) -> Option<(std::path::PathBuf, std::path::PathBuf)> {
-    let gets = raw.acme.is_some();
+    let gets = raw.acme.is_some() || raw.spiffe.is_some();
     let remedy = "run `sealift ca issue`, which writes both files";
     match (&raw.certificate, &raw.private_key_file) {
         (Some(certificate), Some(key)) if !gets => Some((
@@ -90,15 +92,12 @@ fn files(
             Some((renewed.clone(), renewed))
         }
         (given, other) => {
-            let text = given
-                .as_ref()
-                .or(other.as_ref())
-                .unwrap_or(&raw.trust_bundle);
+            let text = given.as_ref().or(other.as_ref());
             c.refuse(
                 "identity.certificate",
-                &text.span(),
+                &text.map_or(section.clone(), Spanned::span),
                 "not what belongs together",
-                "certificate and private_key_file, or [identity.acme] in their place",
+                "certificate and private_key_file, or one of [identity.acme] and [identity.spiffe]",
                 "name both files, or none where the agent gets its certificates itself",
             )
         }
@@ -110,20 +109,27 @@ fn source(
     raw: &raw::Identity,
     agent: Option<&Identity>,
 ) -> Option<CertificatesFrom> {
-    match (&raw.issuer, &raw.acme) {
-        (None, None) => Some(CertificatesFrom::Files),
-        (Some(one), None) => issuer(c, one).map(CertificatesFrom::Issuer),
-        (None, Some(one)) => {
+    match (&raw.issuer, &raw.acme, &raw.spiffe) {
+        (None, None, None) => Some(CertificatesFrom::Files),
+        (Some(one), None, None) => issuer(c, one).map(CertificatesFrom::Issuer),
+        (None, Some(one), None) => {
             let acme = acme(c, one, raw.dns_name.as_ref(), agent)?;
             Some(CertificatesFrom::Acme(Box::new(acme)))
         }
-        (Some(_), Some(acme)) => c.refuse(
-            "identity",
-            &acme.span(),
-            "several sources of certificates",
-            "one of issuer and [identity.acme]",
-            "keep one of them",
-        ),
+        (None, None, Some(one)) => {
+            spiffe(c, one, raw.dns_name.as_ref(), agent).map(CertificatesFrom::Spiffe)
+        }
+        (_, acme, spiffe) => {
+            let acme = acme.as_ref().map(Spanned::span);
+            let span = acme.or(spiffe.as_ref().map(Spanned::span));
+            c.refuse(
+                "identity",
+                &span.unwrap_or_default(),
+                "several sources of certificates",
+                "one of issuer, [identity.acme] and [identity.spiffe]",
+                "keep one of them",
+            )
+        }
     }
 }
 
@@ -244,9 +250,36 @@ fn external(
     }
 }
 
+/// The Workload API says who is who by SPIFFE ids alone.
+fn spiffe(
+    c: &mut Checker<'_>,
+    section: &Spanned<raw::Spiffe>,
+    dns_name: Option<&Text>,
+    agent: Option<&Identity>,
+) -> Option<Spiffe> {
+    let setting = "identity.spiffe";
+    if let Some(name) = dns_name {
+        let (found, allowed) = ("a dns_name beside it", "agent alone: it gives SPIFFE ids");
+        return c.refuse(setting, &name.span(), found, allowed, "remove dns_name");
+    }
+    let Some(agent) = agent else {
+        return c.refuse(
+            setting,
+            &section.span(),
+            "no agent in [identity]",
+            "the SPIFFE id that this process gets: of several documents that one is taken",
+            "add agent = \"spiffe://DOMAIN/region/REGION/agent/NAME\"",
+        );
+    };
+    Some(Spiffe {
+        socket: c.source.resolve(section.get_ref().socket.get_ref()),
+        agent: agent.clone(),
+    })
+}
+
 /// Public authorities issue nothing that a client may show: such a site can only answer.
 fn refuse_a_public_one_that_dials(c: &mut Checker<'_>, raw: &raw::Raw) {
-    let acme = raw.identity.acme.as_ref();
+    let acme = raw.identity.get_ref().acme.as_ref();
     let Some(acme) = acme.filter(|acme| acme.get_ref().roots_file.is_none()) else {
         return;
     };
@@ -274,14 +307,14 @@ fn refuse_longer_lives_of_the_embedded(c: &mut Checker<'_>, raw: &raw::Identity)
     let Some(days) = &raw.life_days_max else {
         return;
     };
-    if raw.issuer.is_none() {
+    if raw.issuer.is_none() && raw.spiffe.is_none() {
         return;
     }
     c.refuse::<()>(
         "identity.life_days_max",
         &days.span(),
-        "beside an issuer",
-        "47 days at most for the embedded authority",
+        "beside an issuer or the Workload API",
+        "47 days at most for the embedded authority and SPIFFE",
         "remove it: ca.life_secs says how long certificates of the embedded authority live",
     );
 }
@@ -321,17 +354,19 @@ fn dns_agent(
     )
 }
 
-/// What is asked of a peer's certificates.
+/// What is asked of a peer's certificates. `from_workload`: the Workload API vouches for them.
 pub(super) fn peer_demands(
     c: &mut Checker<'_>,
     raw: &raw::Peer,
     identity: Option<&Identity>,
+    from_workload: bool,
 ) -> (Demands, Option<DnsAgent>) {
     let dns = match (&raw.dns_name, identity) {
         (Some(text), Some(identity)) => dns_agent(c, "peer.dns_name", text, identity),
         _ => None,
     };
-    let demands = demands(c, "peer", dns.is_some(), &raw.issuers, &raw.life_days_max);
+    let foreign = dns.is_some() || from_workload;
+    let demands = demands(c, "peer", foreign, &raw.issuers, &raw.life_days_max);
     (demands, dns)
 }
 
@@ -376,12 +411,16 @@ mod tests {
                         trust_bundle = \"b.pem\"\n";
 
     fn check(identity: &str, more: &str) -> Result<Config, ConfigError> {
+        check_all(&format!("trust_bundle = \"roots.pem\"\n{identity}"), more)
+    }
+
+    fn check_all(identity: &str, more: &str) -> Result<Config, ConfigError> {
         Config::check(&Source {
             path: "/etc/sealift/sealift.toml".into(),
             text: format!(
                 "[site]\nname = \"a1\"\nregion = \"eu-west\"\ndata_dir = \"data\"\n\
                  [keys]\nroot_key_file = \"root.key\"\n[listen]\naddress = \"127.0.0.1:1\"\n{more}\n\
-                 [identity]\ntrust_bundle = \"roots.pem\"\nagent = \"{AGENT}\"\n{identity}"
+                 [identity]\nagent = \"{AGENT}\"\n{identity}"
             ),
             overrides: Vec::new(),
         })
@@ -456,5 +495,47 @@ mod tests {
         let files = "certificate = \"a\"\nprivate_key_file = \"b\"\nlife_days_max = 90\n";
         let config = check(files, "").unwrap();
         assert_eq!(config.identity.own.demands.issuers, Issuers::Region);
+    }
+
+    #[test]
+    fn the_workload_api_gives_certificates_and_the_bundles_that_no_file_is_named_for() {
+        const SPIFFE: &str = "[identity.spiffe]\nsocket = \"/run/agent.sock\"\n";
+        let (own, peer) = (
+            "trust_bundle = \"roots.pem\"\n",
+            "trust_bundle = \"b.pem\"\n",
+        );
+        let dials = format!("{PEER}address = \"b:1\"\n");
+        let config = check_all(SPIFFE, &dials.replace(peer, "")).unwrap();
+        let data = config.site.data_dir.clone();
+        let bundle = data.join("workload/example.org.json");
+        assert_eq!(config.identity.trust_bundle, bundle);
+        assert_eq!(config.peers[0].trust_bundle, bundle);
+        assert_eq!(config.peers[0].demands.issuers, Issuers::Any);
+        assert_eq!(config.identity.certificate, data.join(RENEWED_FILE));
+        assert_eq!(config.identity.own.demands.issuers, Issuers::Any);
+        // Files that are named count.
+        let named = check_all(&format!("{own}{SPIFFE}"), &dials).unwrap();
+        assert!(named.identity.trust_bundle.ends_with("roots.pem"));
+        assert_eq!(named.peers[0].demands.issuers, Issuers::Region);
+        // Nobody else gives bundles.
+        let files = "certificate = \"a\"\nprivate_key_file = \"b\"\n";
+        let error = check_all(files, &dials.replace(peer, "")).unwrap_err();
+        let settings: Vec<_> = error.refusals.iter().map(|one| &*one.setting).collect();
+        assert_eq!(settings, ["peer.trust_bundle", "identity.trust_bundle"]);
+        for (identity, told) in [
+            (format!("{files}{SPIFFE}"), "identity.certificate"),
+            (
+                format!("dns_name = \"a.example.org\"\n{SPIFFE}"),
+                "identity.spiffe",
+            ),
+            (
+                format!("life_days_max = 90\n{SPIFFE}"),
+                "identity.life_days_max",
+            ),
+            (format!("{ACME}{SPIFFE}"), "several sources"),
+        ] {
+            let error = check_all(&format!("{own}{identity}"), "").unwrap_err();
+            assert!(error.to_string().contains(told), "{identity}: {error}");
+        }
     }
 }

@@ -20,8 +20,10 @@ mod limit;
 mod named;
 mod operators;
 mod overrides;
+mod peers;
 mod raw;
 mod residency;
+mod rules;
 mod source;
 mod template;
 #[cfg(test)]
@@ -38,7 +40,7 @@ pub use checked::{
     AccessKey, Acme, AwsKmsService, Bucket, BucketSource, Ca, CertificatesFrom, Challenge,
     Compression, Config, DialFor, EndpointSettings, ExternalAccount, IdentityFiles, Issuer,
     KeyServices, Limits, Listen, Log, LogFormat, Memory, NamedKey, Peer, Pkcs11Token,
-    RootKeySource, Rule, S3Bucket, Scrub, Site, SourceFrom, TransitService,
+    RootKeySource, Rule, S3Bucket, Scrub, Site, SourceFrom, Spiffe, TransitService,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;
@@ -194,11 +196,11 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
     let listen = check::listen(c, &raw.listen);
     let admin = check::admin(c, &raw.admin);
     let operators_socket = operators::socket(c, raw);
-    let peers = entries::peers(c, &raw.peers, raw.listen.address.is_some());
+    let peers = peers::peers(c, raw, &data_dir);
     let buckets = entries::buckets(c, &raw.buckets, &key_services);
     let sources = entries::sources(c, &raw.sources, &data_dir);
     let declared = entries::Declared::new(raw);
-    let rules = entries::rules(c, &raw.rules, &declared, &peers);
+    let rules = rules::rules(c, &raw.rules, &declared, &peers);
     let grants = entries::grants(c, &raw.grants, &raw.buckets, &declared);
     let operators = operators::operators(c, &raw.operators, &declared);
     let endpoint = endpoint::endpoint(c, raw.endpoint.as_ref(), &declared);

@@ -44,9 +44,11 @@ enum Slot<'a> {
 fn slot<'a>(raw: &'a mut Raw, setting: &str) -> Option<Slot<'a>> {
     Some(match setting {
         "site.data_dir" => Slot::Text(&mut raw.site.data_dir),
-        "identity.certificate" => Slot::MaybeText(&mut raw.identity.certificate),
-        "identity.private_key_file" => Slot::MaybeText(&mut raw.identity.private_key_file),
-        "identity.trust_bundle" => Slot::Text(&mut raw.identity.trust_bundle),
+        "identity.certificate" => Slot::MaybeText(&mut raw.identity.get_mut().certificate),
+        "identity.private_key_file" => {
+            Slot::MaybeText(&mut raw.identity.get_mut().private_key_file)
+        }
+        "identity.trust_bundle" => Slot::MaybeText(&mut raw.identity.get_mut().trust_bundle),
         "keys.root_key_file" => Slot::MaybeText(&mut raw.keys.get_mut().root_key_file),
         "keys.root_key_credential" => Slot::MaybeText(&mut raw.keys.get_mut().root_key_credential),
         "keys.root_key_passphrase_file" => {

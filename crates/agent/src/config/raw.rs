@@ -11,7 +11,7 @@ pub(crate) type Number = Spanned<u64>;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Raw {
     pub(crate) site: Site,
-    pub(crate) identity: Identity,
+    pub(crate) identity: Spanned<Identity>,
     pub(crate) keys: Spanned<Keys>,
     #[serde(default)]
     pub(crate) tls: Tls,
@@ -60,13 +60,14 @@ pub(crate) struct Site {
 pub(crate) struct Identity {
     pub(crate) certificate: Option<Text>,
     pub(crate) private_key_file: Option<Text>,
-    pub(crate) trust_bundle: Text,
+    pub(crate) trust_bundle: Option<Text>,
     pub(crate) agent: Option<Text>,
     pub(crate) dns_name: Option<Text>,
     pub(crate) issuers: Option<Text>,
     pub(crate) life_days_max: Option<Number>,
     pub(crate) issuer: Option<Issuer>,
     pub(crate) acme: Option<Spanned<Acme>>,
+    pub(crate) spiffe: Option<Spanned<Spiffe>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -82,6 +83,12 @@ pub(crate) struct Acme {
     pub(crate) contact: Option<Text>,
     pub(crate) eab_key_id: Option<Text>,
     pub(crate) eab_key_file: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Spiffe {
+    pub(crate) socket: Text,
 }
 
 #[derive(Debug, Deserialize)]
@@ -209,7 +216,7 @@ pub(crate) struct Peer {
     pub(crate) name: Text,
     pub(crate) identity: Text,
     pub(crate) address: Option<Text>,
-    pub(crate) trust_bundle: Text,
+    pub(crate) trust_bundle: Option<Text>,
     pub(crate) crl: Option<Text>,
     pub(crate) dns_name: Option<Text>,
     pub(crate) issuers: Option<Text>,
@@ -278,6 +285,10 @@ pub(crate) struct Rule {
     pub(crate) bucket: Text,
     pub(crate) prefix: Option<Text>,
     pub(crate) peers: Spanned<Vec<Text>>,
+    pub(crate) priority: Option<Number>,
+    pub(crate) delete_markers: Option<bool>,
+    pub(crate) existing_objects: Option<bool>,
+    pub(crate) rpo_secs: Option<Number>,
     pub(crate) allowed_regions: Option<Spanned<Vec<Text>>>,
 }
 

@@ -281,7 +281,7 @@ fn quote(value: &str) -> String {
 }
 
 const FOREIGN: &str = r#"# Certificates of another authority: agent says who this is, dns_name what its certificate says in
-# place of that; issuers = "any" lets CAs without a region pass (as it is with acme and dns_name).
+# place of that; issuers = "any" lets CAs without a region pass (as it is with acme, spiffe, dns_name).
 # agent = "spiffe://example.org/region/eu-west/agent/a1"
 # dns_name = "a1.example.org"
 # issuers = "any"
@@ -301,6 +301,8 @@ const FOREIGN: &str = r#"# Certificates of another authority: agent says who thi
 #   uri_in_request = false
 #   eab_key_id = "kid"
 #   eab_key_file = "eab.key"
+# Or from the SPIFFE Workload API, with agent beside it: [identity.spiffe] socket = "/run/spire/agent.sock".
+# It gives the trust bundles too, those of peers as well: leave trust_bundle out, here and in [[peer]].
 "#;
 
 const EXAMPLE_PEER: &str = r#"# [[peer]]
@@ -337,6 +339,13 @@ const EXAMPLE_SENDING: &str = r#"# [[source]]
 # bucket = "photos"
 # prefix = ""
 # peers = ["b1"]
+# Of rules that name the same peer the one with the higher priority counts, then the first.
+# priority = 0
+# delete_markers = true
+# Whether what is there before the rule is sent, too; what is not is SKIPPED.
+# existing_objects = true
+# An alarm when a change waits for longer.
+# rpo_secs = 900
 
 "#;
 

@@ -22,7 +22,11 @@ use super::certificates::Leaves;
 use crate::{
     CheckLine, Error,
     admin::{Actor, Alarm, Check, Readiness},
+    config::Config,
 };
+
+/// Sections that differ, and whether only a new start takes them up.
+pub(crate) type Sections = Vec<(&'static str, bool)>;
 
 /// A running agent, as the operations of its site see it.
 #[async_trait]
@@ -145,6 +149,13 @@ pub(crate) trait Live: Send + Sync {
     /// # Errors
     /// [`Error::Config`] when the form of the configuration is refused.
     async fn check(&self, check: &Check) -> Result<Vec<CheckLine>, Error>;
+
+    /// A configuration, and which sections of it differ from what runs: whether only a new
+    /// start takes them up.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the form of the configuration is refused.
+    fn changed(&self, of: &Check) -> Result<(Config, Sections), Error>;
 }
 
 /// How things stand with one peer.

@@ -22,7 +22,9 @@ mod key_reports;
 mod keys;
 mod listing;
 mod live;
+mod planning;
 mod reading;
+mod replicating;
 mod retrying;
 mod rights;
 mod scrape;
@@ -47,7 +49,7 @@ use crate::{
 };
 
 pub(crate) use certificates::Leaves;
-pub(crate) use live::{Direction, Live, Path, PeerState, SessionState, Trouble};
+pub(crate) use live::{Direction, Live, Path, PeerState, Sections, SessionState, Trouble};
 pub(crate) use rights::NotAllowed;
 pub(crate) use verifying::in_words;
 
@@ -175,10 +177,12 @@ impl SiteOperations {
             Request::Reload => self.reload(actor, answer).await,
             Request::Check(check) => self.check(&check, answer).await,
             Request::Scrub(scrub) => self.scrub(scrub, actor, answer).await,
+            Request::Plan(plan) => self.plan(&plan, answer).await,
             Request::Scan => self.scan(actor, answer).await,
             Request::Keys(keys) => self.keys(keys, actor, answer).await,
             Request::Rewrap(rewrap) => self.rewrap(rewrap, actor, answer).await,
             Request::Reseal(reseal) => self.reseal(reseal, actor, answer).await,
+            Request::Replicate(replicate) => self.replicate(replicate, actor, answer).await,
             Request::Certs => self.certificates(answer).await,
             Request::Renew => self.renew(actor, answer).await,
             Request::Deny(deny) => self.deny(deny, actor, answer).await,

@@ -70,6 +70,8 @@ impl SiteOperations {
             Request::Retry(_)
             | Request::Reload
             | Request::Check(_)
+            | Request::Plan(_)
+            | Request::Replicate(_)
             | Request::Scan
             | Request::Scrub(_)
             | Request::Renew

@@ -68,9 +68,14 @@ impl SiteOperations {
             let of = (count.rule.clone(), count.peer.clone());
             rules.entry(of).or_default().push(count);
         }
-        let reports = rules
-            .into_iter()
-            .map(|((rule, peer), counts)| rule_report(rule, peer, &counts, &senders, now));
+        let reports = rules.into_iter().map(|((rule, peer), counts)| {
+            let rpo = config.rules.iter().find(|known| known.name == rule);
+            let rpo_secs = rpo.and_then(|known| known.rpo).map(|rpo| rpo.as_secs());
+            RuleReport {
+                rpo_secs,
+                ..rule_report(rule, peer, &counts, &senders, now)
+            }
+        });
         Ok(reports.collect())
     }
 
@@ -248,6 +253,7 @@ fn rule_report(
         peer,
         counts: counts.collect(),
         oldest_pending_secs: oldest.map(|oldest| now.since(oldest).as_secs()),
+        rpo_secs: None,
         objects_per_second,
         bytes_per_second,
         eta_secs: eta(pending, objects_per_second, bytes_per_second).filter(|_| connected),

@@ -10,6 +10,7 @@ use super::{Running, upkeep::every};
 use crate::{
     Error, Metric,
     bundles::{own_bundle, remember_files},
+    config::CertificatesFrom,
     load_credentials,
 };
 
@@ -64,7 +65,10 @@ impl Running {
             };
             let metrics = &self.site.metrics;
             metrics
-                .series(Metric::CertificateRefreshes, &["files", result])
+                .series(
+                    Metric::CertificateRefreshes,
+                    &[self.word_of_files(), result],
+                )
                 .add(1);
         }
     }
@@ -114,7 +118,7 @@ impl Running {
         if is_same {
             self.tls.put_in_force(accepted);
         } else {
-            self.put_in_force(accepted, &leaf, "files")?;
+            self.put_in_force(accepted, &leaf, self.word_of_files())?;
         }
         self.spread.put_in_force(bundle);
         self.show_bundles();
@@ -124,6 +128,15 @@ impl Running {
             "another certificate or other trust bundles are in force"
         );
         Ok(true)
+    }
+
+    /// Where that comes from which is found in files: what the Workload API gave last is in
+    /// some, too.
+    fn word_of_files(&self) -> &'static str {
+        match self.site.config.identity.source {
+            CertificatesFrom::Spiffe(_) => "spiffe",
+            _ => "files",
+        }
     }
 
     /// Puts other credentials in force, once that is on record.

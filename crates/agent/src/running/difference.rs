@@ -43,6 +43,12 @@ pub(super) fn line(before: &Config, after: &Config) -> Option<CheckLine> {
     Some(CheckLine::warn("running", told, remedy))
 }
 
+/// Every section that differs, and whether only a new start takes it up.
+pub(super) fn sections(before: &Config, after: &Config) -> Vec<(&'static str, bool)> {
+    let found = differences(before, after).into_iter();
+    found.map(|one| (one.what, one.needs_restart)).collect()
+}
+
 fn differences(before: &Config, after: &Config) -> Vec<Difference> {
     let settled = [
         ("[site]", site(before) == site(after)),
@@ -190,8 +196,13 @@ fn rules(config: &Config) -> impl PartialEq {
             bucket,
             prefix,
             peers,
+            priority: _,
+            delete_markers,
+            existing_objects,
+            rpo,
         } = rule.clone();
-        (name, bucket, prefix, peers)
+        let what = (delete_markers, existing_objects, rpo);
+        (name, bucket, prefix, peers, what)
     };
     config.rules.iter().map(of).collect::<Vec<_>>()
 }

@@ -26,7 +26,7 @@ use crate::{
     config::Config,
     load_credentials,
     offline::SOURCE,
-    operations::{Leaves, Live, PeerState, SessionState},
+    operations::{Leaves, Live, PeerState, Sections, SessionState},
     site::keys_fit_to_begin,
 };
 
@@ -114,7 +114,9 @@ impl Live for Running {
     }
 
     fn alarms(&self) -> Vec<Alarm> {
-        self.watchdog.alarms()
+        let mut alarms = self.watchdog.alarms();
+        alarms.extend(self.rpo.alarms());
+        alarms
     }
 
     fn scrub_state(&self) -> Option<ScrubState> {
@@ -201,11 +203,15 @@ impl Live for Running {
         Self::reload(self, &actor.to_string()).await
     }
 
+    fn changed(&self, of: &Check) -> Result<(Config, Sections), Error> {
+        let (running, config) = (self.site.current(), self.load(of)?);
+        let sections = difference::sections(&running, &config);
+        Ok((config, sections))
+    }
+
     async fn check(&self, check: &Check) -> Result<Vec<CheckLine>, Error> {
         let (running, world) = (self.site.current(), &self.site.world);
-        let path = check.file.as_deref().unwrap_or(&running.path);
-        let flags = self.flags.iter().cloned().chain(check.overrides());
-        let config = Config::load(path, flags.collect())?;
+        let config = self.load(check)?;
         let out_of_reach = self.confined.refuse_outside(&config).err();
         let mut lines = match out_of_reach {
             // What it may not look at it cannot say anything of.
@@ -242,6 +248,14 @@ impl Live for Running {
 }
 
 impl Running {
+    /// The configuration that is asked about, beside what this agent was given.
+    fn load(&self, of: &Check) -> Result<Config, Error> {
+        let running = self.site.current();
+        let path = of.file.as_deref().unwrap_or(&running.path);
+        let flags = self.flags.iter().cloned().chain(of.overrides());
+        Ok(Config::load(path, flags.collect())?)
+    }
+
     fn chosen_sources(&self, bucket: Option<&BucketName>) -> impl Iterator<Item = &SourceHandle> {
         let wanted =
             move |source: &&SourceHandle| bucket.is_none_or(|b| source.status().bucket == *b);

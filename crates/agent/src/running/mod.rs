@@ -29,6 +29,7 @@ mod regions;
 mod reminding;
 mod renewing;
 mod repair;
+mod rpo;
 mod scrubbing;
 mod session;
 mod spreading;
@@ -56,6 +57,7 @@ use crate::{
 pub(crate) use question::Asking;
 pub use question::check_peers;
 pub(crate) use renewing::renewal_due;
+pub(crate) use start::rules_of;
 pub use start::up;
 
 use forwarding::Forwarding;
@@ -63,6 +65,7 @@ use links::Standing;
 use paces::Paces;
 use peers::PeerStates;
 use quota::Quota;
+use rpo::Rpo;
 use spreading::Spread;
 use upkeep::Health;
 use watchdog::Watchdog;
@@ -78,6 +81,7 @@ pub(crate) struct Running {
     spread: Spread,
     peers: PeerStates,
     watchdog: Watchdog,
+    rpo: Rpo,
     asked: repair::Asked,
     keeping: regions::Keeping,
     scrubbing: scrubbing::Scrubbing,

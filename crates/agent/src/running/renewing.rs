@@ -19,6 +19,11 @@ impl TakesBundles for Running {
     async fn take(&self, bundle: &str) {
         self.take_up_given(bundle).await;
     }
+
+    async fn files_changed(&self) {
+        // What cannot be taken up is looked at again, and told, within seconds.
+        let _ = self.take_up_certificates().await;
+    }
 }
 
 #[async_trait]
@@ -57,7 +62,8 @@ impl Desk for Running {
 }
 
 impl Running {
-    /// Renews whenever it is time; files are followed elsewhere, with the trust bundles.
+    /// Renews whenever it is time, or follows what renews; files are followed elsewhere, with
+    /// the trust bundles.
     pub(super) async fn renew_in_time(&self) {
         if self.site.config.identity.source.writes() {
             keep(self).await;

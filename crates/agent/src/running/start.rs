@@ -21,8 +21,7 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{
     OneSender, Running, accepting, authority, dialling, endpoint, forwarding::Forwarding,
     hello::policy_of, issuing, links::Standing, paces::Paces, peers::PeerStates, quota::Quota,
-    regions,
-    repair::Answers, scrubbing, spreading::Spread, upkeep::Health, watchdog::Watchdog,
+    regions, repair::Answers, scrubbing, spreading::Spread, upkeep::Health, watchdog::Watchdog,
 };
 use crate::{
     Confined, Error, Lifecycle, Outcome, Phase, World,
@@ -148,8 +147,7 @@ async fn start(
     let forwards = forwarding.prepare(&config.forwards).await?;
     let refused = accepting::on_refused(&site);
     let doors = Doors::open(&config, &site, &refused, &tls).await?;
-    let work = WorkSignal::new();
-    let (rules, rules_in_force) = watch::channel(Arc::new(rules_of(&config)));
+    let (work, (rules, rules_in_force)) = begin_rules(&config);
     let sources = open_sources(&config, &site)?;
     let (stop, stopping) = watch::channel(false);
     let changes = Changes {
@@ -165,6 +163,7 @@ async fn start(
         spread: Spread::new(own_bundle(&config, &site.world)?),
         peers: PeerStates::default(),
         watchdog: Watchdog::default(),
+        rpo: Default::default(),
         asked: Default::default(),
         keeping: Default::default(),
         scrubbing: Default::default(),
@@ -230,6 +229,14 @@ impl Doors {
         }
     }
 }
+/// What wakes senders, and the rules that sources listen to.
+fn begin_rules(config: &Config) -> (WorkSignal, InForce) {
+    let rules = watch::channel(Arc::new(rules_of(config)));
+    (WorkSignal::new(), rules)
+}
+
+/// Rules as they are put in force, and as they are listened to.
+type InForce = (watch::Sender<Arc<Rules>>, watch::Receiver<Arc<Rules>>);
 
 /// Looks after the authority and issues certificates, where there is a `[ca]` section.
 fn begin_issuing(
@@ -360,12 +367,14 @@ fn dial(running: &Arc<Running>, tasks: &mut JoinSet<()>) {
 }
 
 /// The rules of a configuration in the sender's shape.
-pub(super) fn rules_of(config: &Config) -> Rules {
+pub(crate) fn rules_of(config: &Config) -> Rules {
     let rule = |rule: &crate::config::Rule| Rule {
         name: rule.name.clone(),
         bucket: rule.bucket.clone(),
         prefix: rule.prefix.clone(),
         peers: rule.peers.clone(),
+        delete_markers: rule.delete_markers,
+        existing_objects: rule.existing_objects,
     };
     Rules::new(config.rules.iter().map(rule).collect())
 }

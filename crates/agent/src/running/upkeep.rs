@@ -44,6 +44,7 @@ impl Running {
             self.look_at_senders(),
             self.look_at_health(),
             self.look_at_ages(),
+            self.hold_rpo(),
             self.follow_certificates(),
             self.renew_in_time(),
             self.follow_bundle(),

@@ -1,8 +1,8 @@
 //! Which versions a batch is about: a CSV file that names them.
 //!
 //! Columns `bucket`, `key`, `version`; a first line with these words may put them in
-//! another order, beside others. Where there is a column `result`, as in the report of a
-//! batch, only lines that say `failed` count.
+//! another order, beside others, and so may a schema. Where there is a column `result`, as in
+//! the report of a batch, only lines that say `failed` count.
 
 use std::{
     fs::File,
@@ -16,12 +16,32 @@ use sealift_terms::{BucketName, ObjectKey, VersionId, VersionName};
 /// A line is never longer than this: names are 63, 1,024 and 1,024 bytes, quoted.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
 
+/// How a manifest is to be read.
+#[derive(Debug, Default)]
+pub(super) struct Shape {
+    /// What its columns are, by name; a first line or the usual order says it otherwise.
+    pub(super) schema: Option<String>,
+    /// Whether its keys are URL-encoded.
+    pub(super) url_encoded: bool,
+    /// Whether each line has to name a version.
+    pub(super) versions: bool,
+}
+
+/// What a line names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Object {
+    pub(super) bucket: BucketName,
+    pub(super) key: ObjectKey,
+    /// None is the latest.
+    pub(super) version: Option<VersionId>,
+}
+
 /// Where the columns are.
 #[derive(Debug, Clone, Copy)]
 struct Columns {
     bucket: usize,
     key: usize,
-    version: usize,
+    version: Option<usize>,
     result: Option<usize>,
 }
 
@@ -29,36 +49,61 @@ struct Columns {
 pub(super) struct Manifest {
     path: PathBuf,
     lines: csv::StringRecordsIntoIter<Bounded<Box<dyn Read + Send>>>,
+    shape: Shape,
     columns: Option<Columns>,
     line: u64,
 }
 
 impl Manifest {
     /// Opens a manifest; `-` is standard input.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path, shape: Shape) -> Result<Self, Error> {
         let input: Box<dyn Read + Send> = match path == Path::new("-") {
             true => Box::new(io::stdin()),
             false => Box::new(File::open(path).map_err(Error::failed("opening the manifest"))?),
         };
-        Ok(Self::read(path, input))
+        Self::read(path, input, shape)
     }
 
-    fn read(path: &Path, input: Box<dyn Read + Send>) -> Self {
+    fn read(path: &Path, input: Box<dyn Read + Send>, shape: Shape) -> Result<Self, Error> {
         let lines = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
             .from_reader(Bounded::new(input))
             .into_records();
-        Self {
+        let mut manifest = Self {
             path: path.to_owned(),
             lines,
             columns: None,
+            shape,
             line: 0,
+        };
+        if let Some(schema) = &manifest.shape.schema {
+            let names: csv::StringRecord = schema.split(',').map(str::trim).collect();
+            let columns = named(&names);
+            manifest.columns = Some(columns.ok_or_else(|| Error::Request {
+                what: "--schema",
+                found: format!("{schema:?}"),
+                allowed: "names of columns, among them Bucket and Key".to_owned(),
+            })?);
         }
+        Ok(manifest)
     }
 
     /// The next version that is named.
     pub(super) fn next_name(&mut self) -> Result<Option<VersionName>, Error> {
+        let Some(object) = self.next_object()? else {
+            return Ok(None);
+        };
+        let version = object.version;
+        Ok(Some(VersionName {
+            bucket: object.bucket,
+            key: object.key,
+            version: version.ok_or_else(|| self.refused("a line without version".to_owned()))?,
+        }))
+    }
+
+    /// The next object that is named.
+    pub(super) fn next_object(&mut self) -> Result<Option<Object>, Error> {
         loop {
             let Some(record) = self.lines.next() else {
                 return Ok(None);
@@ -81,21 +126,32 @@ impl Manifest {
                 .result
                 .is_none_or(|at| record.get(at) == Some("failed"));
             if counts {
-                return self.name(&record, columns).map(Some);
+                return self.object(&record, columns).map(Some);
             }
         }
     }
 
-    fn name(&self, record: &csv::StringRecord, columns: Columns) -> Result<VersionName, Error> {
+    fn object(&self, record: &csv::StringRecord, columns: Columns) -> Result<Object, Error> {
         let field = |at: usize, what| {
             let field = record.get(at);
             field.ok_or_else(|| self.refused(format!("a line without {what}")))
         };
         let refused = |error: sealift_terms::NameError| self.refused(error.to_string());
-        Ok(VersionName {
+        let key = field(columns.key, "key")?;
+        let decoded = match self.shape.url_encoded {
+            true => decoded(key)
+                .ok_or_else(|| self.refused(format!("{key:?}, which is not URL-encoded")))?,
+            false => key.to_owned(),
+        };
+        let version = columns.version.and_then(|at| record.get(at));
+        let version = version.filter(|version| !version.is_empty());
+        if self.shape.versions && version.is_none() {
+            return Err(self.refused("a line without version".to_owned()));
+        }
+        Ok(Object {
             bucket: BucketName::new(field(columns.bucket, "bucket")?).map_err(refused)?,
-            key: ObjectKey::new(field(columns.key, "key")?).map_err(refused)?,
-            version: VersionId::new(field(columns.version, "version")?).map_err(refused)?,
+            key: ObjectKey::new(&decoded).map_err(refused)?,
+            version: version.map(VersionId::new).transpose().map_err(refused)?,
         })
     }
 
@@ -111,30 +167,50 @@ impl Manifest {
 
 /// The columns that a first line names, or the usual ones.
 fn head(record: &csv::StringRecord) -> (Columns, bool) {
-    let find = |word: &str| {
-        let mut fields = record.iter();
-        fields.position(|field| field.trim().eq_ignore_ascii_case(word))
-    };
-    match (find("bucket"), find("key"), find("version")) {
-        (Some(bucket), Some(key), Some(version)) => {
-            let columns = Columns {
-                bucket,
-                key,
-                version,
-                result: find("result"),
-            };
-            (columns, true)
-        }
-        _ => {
+    match named(record) {
+        Some(columns) => (columns, true),
+        None => {
             let columns = Columns {
                 bucket: 0,
                 key: 1,
-                version: 2,
+                version: Some(2),
                 result: None,
             };
             (columns, false)
         }
     }
+}
+
+/// The columns with these names, which have to be there but for the version.
+fn named(names: &csv::StringRecord) -> Option<Columns> {
+    let find = |words: &[&str]| {
+        let mut fields = names.iter();
+        let is_one = |field: &str| words.iter().any(|word| field.eq_ignore_ascii_case(word));
+        fields.position(|field| is_one(field.trim()))
+    };
+    Some(Columns {
+        bucket: find(&["bucket"])?,
+        key: find(&["key"])?,
+        version: find(&["version", "versionid", "version_id"]),
+        result: find(&["result"]),
+    })
+}
+
+/// Percent-encoded UTF-8, in which a plus is a space.
+fn decoded(text: &str) -> Option<String> {
+    let (mut bytes, mut decoded) = (text.bytes(), Vec::with_capacity(text.len()));
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => {
+                let mut digit = || (bytes.next()? as char).to_digit(16);
+                let (high, low) = (digit()?, digit()?);
+                u8::try_from(high << 4 | low).ok()?
+            }
+            b'+' => b' ',
+            other => other,
+        });
+    }
+    String::from_utf8(decoded).ok()
 }
 
 /// Reads on only while a line is not too long: what has no end is not held in memory.
@@ -175,9 +251,20 @@ impl<R: Read> Read for Bounded<R> {
 mod tests {
     use super::*;
 
-    fn names(text: &str) -> Result<Vec<String>, Error> {
+    fn read(text: &str, shape: Shape) -> Result<Manifest, Error> {
         let input = Box::new(io::Cursor::new(text.to_owned().into_bytes()));
-        let mut manifest = Manifest::read(Path::new("m.csv"), input);
+        Manifest::read(Path::new("m.csv"), input, shape)
+    }
+
+    fn names(text: &str) -> Result<Vec<String>, Error> {
+        let versions = true;
+        let mut manifest = read(
+            text,
+            Shape {
+                versions,
+                ..Shape::default()
+            },
+        )?;
         let mut names = Vec::new();
         while let Some(name) = manifest.next_name()? {
             names.push(name.to_string());
@@ -211,5 +298,37 @@ mod tests {
         let endless = format!("photos,\"{}", "x".repeat(1 << 20));
         let error = names(&endless).unwrap_err();
         assert!(format!("{error:?}").contains("more than"), "{error:?}");
+    }
+
+    #[test]
+    fn an_s3_inventory_is_read_by_its_schema_and_may_do_without_versions() {
+        let objects = |text: &str, schema: Option<&str>| -> Result<Vec<String>, Error> {
+            let shape = Shape {
+                schema: schema.map(str::to_owned),
+                url_encoded: true,
+                versions: false,
+            };
+            let mut manifest = read(text, shape)?;
+            let mut all = Vec::new();
+            while let Some(object) = manifest.next_object()? {
+                let version = object
+                    .version
+                    .map_or("latest".to_owned(), |it| it.to_string());
+                all.push(format!("{} {} {version}", object.bucket, object.key));
+            }
+            Ok(all)
+        };
+        let lines = "\"photos\",\"a+b%2Fc%C3%A4.jpg\",\"v1\",\"12\"\n\"photos\",\"d\",\"\",\"3\"\n";
+        let read = objects(lines, Some("Bucket, Key, VersionId, Size")).unwrap();
+        assert_eq!(read, ["photos a b/cä.jpg v1", "photos d latest"]);
+        let read = objects("photos,a,12\n", Some("Bucket, Key, Size")).unwrap();
+        assert_eq!(read, ["photos a latest"]);
+        assert_eq!(objects("photos,a\n", None).unwrap(), ["photos a latest"]);
+        let headed = "key,bucket\na,photos\n";
+        assert_eq!(objects(headed, None).unwrap(), ["photos a latest"]);
+        assert!(objects(lines, Some("Key, Size")).is_err());
+        for bad in ["photos,a%2\n", "photos,a%zz\n", "photos,%ff\n"] {
+            assert!(objects(bad, None).is_err(), "{bad}");
+        }
     }
 }

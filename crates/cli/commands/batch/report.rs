@@ -2,7 +2,7 @@
 //! was interrupted goes on from.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs::{File, OpenOptions},
     hash::{BuildHasher, RandomState},
     io::{self, BufWriter},
@@ -10,23 +10,22 @@ use std::{
     path::Path,
 };
 
-use sealift_agent::{Error, admin::ResealRow};
-use sealift_terms::VersionName;
-
-const HEAD: [&str; 9] = [
-    "bucket",
-    "key",
-    "version",
-    "result",
-    "size",
-    "object_uid",
-    "record",
-    "reason",
-    "evidence",
-];
+use sealift_agent::Error;
 
 const READING: &str = "reading the report";
 const WRITING: &str = "writing the report";
+
+/// A line of a report.
+pub(super) trait Line {
+    /// Its columns: `bucket`, `key`, `version`, `result` first. Where there is a `peer` it
+    /// is said of one version as often as that has destinations.
+    const HEAD: &'static [&'static str];
+    /// The result that needs nothing more.
+    const DONE: &'static str;
+
+    /// Its fields, in the order of the columns.
+    fn fields(&self) -> Vec<String>;
+}
 
 /// A report that is being written.
 pub(super) struct Report {
@@ -36,9 +35,9 @@ pub(super) struct Report {
 
 impl Report {
     /// Makes a new report, or goes on with one: what it says is done is not done again.
-    pub(super) fn open(path: &Path, resume: bool) -> Result<Self, Error> {
+    pub(super) fn open<L: Line>(path: &Path, resume: bool) -> Result<Self, Error> {
         let done = match resume {
-            true => Done::read(path)?,
+            true => Done::read::<L>(path)?,
             false => Done::default(),
         };
         let mut options = OpenOptions::new();
@@ -54,35 +53,22 @@ impl Report {
         })?;
         let mut writer = csv::WriterBuilder::new().from_writer(BufWriter::new(file));
         if !resume {
-            writer.write_record(HEAD).map_err(Error::failed(WRITING))?;
+            writer
+                .write_record(L::HEAD)
+                .map_err(Error::failed(WRITING))?;
         }
         Ok(Self { writer, done })
     }
 
-    /// Whether an earlier run did this one.
-    pub(super) fn has(&self, name: &VersionName) -> bool {
-        self.done.has([
-            name.bucket.as_str(),
-            name.key.as_str(),
-            name.version.as_str(),
-        ])
+    /// Whether an earlier run did this: bucket, key, version and destination. Without a
+    /// version or a destination any counts, and nothing of it may have failed.
+    pub(super) fn has(&self, name: &[&str; 4]) -> bool {
+        self.done.has(name)
     }
 
     /// Adds a line.
-    pub(super) fn add(&mut self, row: &ResealRow) -> Result<(), Error> {
-        let text = |value: Option<String>| value.unwrap_or_default();
-        let line = [
-            row.object.bucket.to_string(),
-            row.object.key.to_string(),
-            row.object.version.to_string(),
-            row.result.as_str().to_owned(),
-            row.size.to_string(),
-            text(row.object_uid.map(|uid| uid.to_string())),
-            text(row.record.map(|record| record.to_string())),
-            text(row.reason.map(|reason| reason.to_string())),
-            text(row.evidence.clone()),
-        ];
-        let written = self.writer.write_record(line);
+    pub(super) fn add(&mut self, line: &impl Line) -> Result<(), Error> {
+        let written = self.writer.write_record(line.fields());
         written.map_err(Error::failed(WRITING))
     }
 
@@ -92,18 +78,24 @@ impl Report {
     }
 }
 
-/// What was done: 16 bytes a version, whatever its name.
+/// What was done: some bytes a version, whatever its name.
 #[derive(Default)]
 struct Done {
     /// Nobody outside knows their keys, so that nobody makes two names fall together.
     hashers: [RandomState; 2],
+    /// What is done, by each way in which it may be named.
     names: HashSet<[u64; 2]>,
+    /// What failed and was not done since.
+    open: HashSet<[u64; 2]>,
+    /// How much of a version, or of an object, that is.
+    open_of: HashMap<[u64; 2], u32>,
 }
 
 impl Done {
-    fn read(path: &Path) -> Result<Self, Error> {
+    fn read<L: Line>(path: &Path) -> Result<Self, Error> {
         let file = File::open(path).map_err(Error::failed(READING))?;
         let mut lines = csv::ReaderBuilder::new().flexible(true).from_reader(file);
+        let peer = L::HEAD.iter().position(|name| *name == "peer");
         let mut done = Self::default();
         let mut line = csv::StringRecord::new();
         while lines
@@ -111,21 +103,51 @@ impl Done {
             .map_err(Error::failed(READING))?
         {
             // The last line may have been cut off; a failure is tried again.
-            if let (Some(bucket), Some(key), Some(version), Some("resealed")) =
-                (line.get(0), line.get(1), line.get(2), line.get(3))
+            let field = |at: usize| line.get(at).filter(|_| line.len() == L::HEAD.len());
+            if let (Some(bucket), Some(key), Some(version), Some(result)) =
+                (field(0), field(1), field(2), field(3))
             {
-                let name = done.hash([bucket, key, version]);
-                done.names.insert(name);
+                let peer = peer.and_then(field).unwrap_or_default();
+                done.take([bucket, key, version, peer], result == L::DONE);
             }
         }
         Ok(done)
     }
 
-    fn has(&self, name: [&str; 3]) -> bool {
-        self.names.contains(&self.hash(name))
+    fn take(&mut self, name: [&str; 4], is_done: bool) {
+        let [bucket, key, version, peer] = name;
+        let exact = self.hash(&name);
+        let wider = [
+            [bucket, key, version, ""],
+            [bucket, key, "", peer],
+            [bucket, key, "", ""],
+        ];
+        let wider = wider.map(|name| self.hash(&name));
+        if is_done {
+            self.names.insert(exact);
+            self.names.extend(wider);
+            if self.open.remove(&exact) {
+                for name in wider {
+                    let open = self.open_of.entry(name).or_default();
+                    *open = open.saturating_sub(1);
+                }
+            }
+        } else if self.open.insert(exact) {
+            self.names.remove(&exact);
+            for name in wider {
+                *self.open_of.entry(name).or_default() += 1;
+            }
+        }
     }
 
-    fn hash(&self, name: [&str; 3]) -> [u64; 2] {
+    fn has(&self, name: &[&str; 4]) -> bool {
+        let name = self.hash(name);
+        self.names.contains(&name)
+            && !self.open.contains(&name)
+            && self.open_of.get(&name).is_none_or(|open| *open == 0)
+    }
+
+    fn hash(&self, name: &[&str; 4]) -> [u64; 2] {
         let [first, second] = &self.hashers;
         [first.hash_one(name), second.hash_one(name)]
     }
@@ -133,25 +155,16 @@ impl Done {
 
 #[cfg(test)]
 mod tests {
-    use sealift_agent::admin::ResealResult;
-    use sealift_terms::{BucketName, ObjectKey, VersionId};
-
     use super::*;
 
-    fn row(key: &str, result: ResealResult) -> ResealRow {
-        ResealRow {
-            object: VersionName {
-                bucket: BucketName::new("photos").unwrap(),
-                key: ObjectKey::new(key).unwrap(),
-                version: VersionId::new("v1").unwrap(),
-            },
-            result,
-            size: 3,
-            object_uid: None,
-            record: None,
-            own_record: false,
-            reason: None,
-            evidence: Some("a \"quoted\", cause".to_owned()),
+    struct Row([&'static str; 5]);
+
+    impl Line for Row {
+        const HEAD: &'static [&'static str] = &["bucket", "key", "version", "result", "peer"];
+        const DONE: &'static str = "done";
+
+        fn fields(&self) -> Vec<String> {
+            self.0.map(str::to_owned).into()
         }
     }
 
@@ -159,26 +172,56 @@ mod tests {
     fn a_report_is_gone_on_with_and_failures_are_tried_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("report.csv");
-        let (a, b) = (
-            row("a", ResealResult::Resealed),
-            row("b, c", ResealResult::Failed),
-        );
-        let mut report = Report::open(&path, false).unwrap();
-        report.add(&a).unwrap();
-        report.add(&b).unwrap();
+        let mut report = Report::open::<Row>(&path, false).unwrap();
+        let rows = [
+            ["photos", "a", "v1", "done", "x"],
+            ["photos", "b, c", "v1", "failed", "x"],
+            ["photos", "d", "v1", "done", "x"],
+            ["photos", "d", "v1", "failed", "y"],
+        ];
+        for row in rows {
+            report.add(&Row(row)).unwrap();
+        }
         report.flush().unwrap();
         drop(report);
-        assert!(Report::open(&path, false).is_err(), "never written over");
+        assert!(
+            Report::open::<Row>(&path, false).is_err(),
+            "never written over"
+        );
 
-        let mut again = Report::open(&path, true).unwrap();
-        assert!(again.has(&a.object) && !again.has(&b.object));
-        again.add(&row("b, c", ResealResult::Resealed)).unwrap();
+        let mut again = Report::open::<Row>(&path, true).unwrap();
+        for (name, is_there) in [
+            (["photos", "a", "v1", "x"], true),
+            (["photos", "a", "v1", ""], true),
+            (["photos", "a", "", ""], true),
+            (["photos", "a", "v2", "x"], false),
+            (["photos", "a", "v1", "y"], false),
+            (["photos", "b, c", "v1", "x"], false),
+            (["photos", "d", "v1", "x"], true),
+            (["photos", "d", "v1", "y"], false),
+            (["photos", "d", "", "x"], true),
+            // One destination is missing.
+            (["photos", "d", "v1", ""], false),
+            (["photos", "d", "", ""], false),
+        ] {
+            assert_eq!(again.has(&name), is_there, "{name:?}");
+        }
+        again
+            .add(&Row(["photos", "b, c", "v1", "done", "x"]))
+            .unwrap();
+        again.add(&Row(["photos", "d", "v1", "done", "y"])).unwrap();
         again.flush().unwrap();
         drop(again);
-        let last = Report::open(&path, true).unwrap();
-        assert!(last.has(&a.object) && last.has(&b.object));
+        let last = Report::open::<Row>(&path, true).unwrap();
+        for key in ["a", "b, c", "d"] {
+            assert!(last.has(&["photos", key, "v1", ""]), "{key}");
+        }
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().count(), 4, "{text}");
-        assert_eq!(text.matches("object_uid").count(), 1, "{text}");
+        assert_eq!(text.lines().count(), 7, "{text}");
+        assert_eq!(text.matches("bucket").count(), 1, "{text}");
+        // A line that was cut off says nothing.
+        std::fs::write(&path, text + "photos,e,v1,done").unwrap();
+        let cut = Report::open::<Row>(&path, true).unwrap();
+        assert!(!cut.has(&["photos", "e", "v1", ""]));
     }
 }

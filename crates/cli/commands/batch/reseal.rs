@@ -13,17 +13,16 @@ use sealift_agent::{
 use sealift_terms::{BucketName, RecordId, Status, VersionName, limits::RECORD_OBJECTS_MAX};
 use serde::Serialize;
 
-use super::{manifest::Manifest, report::Report};
+use super::{
+    group::Group,
+    manifest::{Manifest, Shape},
+    report::{Line, Report},
+};
 use crate::{
     cli::Global,
     commands::{object::prefix, rows},
     output::{self, Outcome, bytes, counted},
 };
-
-/// Versions that are asked for at once, and the bytes of their names: a request has room
-/// for 64 KiB, and a byte of a name may take six in JSON.
-const ASKED_AT_ONCE: usize = 100;
-const NAME_BYTES_AT_ONCE: usize = 8 * 1024;
 
 #[derive(Debug, Args)]
 pub(crate) struct Reseal {
@@ -100,20 +99,25 @@ struct Run<'a> {
     dry_run: bool,
     site: &'a Reached,
     report: Option<Report>,
-    asked: Vec<VersionName>,
-    asked_bytes: usize,
+    group: Group<VersionName>,
     summary: Summary,
 }
 
 impl Reseal {
     pub(crate) async fn run(&self, global: &Global) -> Outcome {
         let report = match &self.report {
-            Some(path) => Some(Report::open(path, self.resume)?),
+            Some(path) => Some(Report::open::<ResealRow>(path, self.resume)?),
             None => None,
         };
         let site = global.reach(&sealift_agent::Offline).await?;
         let mut names = match &self.manifest {
-            Some(path) => Names::Manifest(Box::new(Manifest::open(path)?)),
+            Some(path) => {
+                let shape = Shape {
+                    versions: true,
+                    ..Shape::default()
+                };
+                Names::Manifest(Box::new(Manifest::open(path, shape)?))
+            }
             None => {
                 let (bucket, prefix) = prefix(self.prefix.as_deref())?;
                 Names::Listing(site.ask(Request::Ls(admin::Ls {
@@ -129,8 +133,7 @@ impl Reseal {
             dry_run: self.dry_run,
             site: &site,
             report,
-            asked: Vec::new(),
-            asked_bytes: 0,
+            group: Group::default(),
             summary: Summary::default(),
         };
         while let Some(name) = names.next().await? {
@@ -161,21 +164,25 @@ impl Names {
 
 impl Run<'_> {
     async fn take(&mut self, name: VersionName) -> Result<(), Error> {
-        if self.report.as_ref().is_some_and(|report| report.has(&name)) {
+        let (key, version) = (name.key.as_str(), name.version.as_str());
+        let parts = [name.bucket.as_str(), key, version, ""];
+        if self
+            .report
+            .as_ref()
+            .is_some_and(|report| report.has(&parts))
+        {
             self.summary.skipped += 1;
             return Ok(());
         }
-        self.asked_bytes += name.key.as_str().len() + name.version.as_str().len();
-        self.asked.push(name);
-        if self.asked.len() >= ASKED_AT_ONCE || self.asked_bytes >= NAME_BYTES_AT_ONCE {
+        let bytes = key.len() + version.len();
+        if self.group.add(name, bytes) {
             self.ask().await?;
         }
         Ok(())
     }
 
     async fn ask(&mut self) -> Result<(), Error> {
-        self.asked_bytes = 0;
-        let objects = std::mem::take(&mut self.asked);
+        let objects = self.group.take();
         if objects.is_empty() {
             return Ok(());
         }
@@ -254,5 +261,35 @@ impl Run<'_> {
             0 => Exit::Done,
             _ => Exit::Partly,
         })
+    }
+}
+
+impl Line for ResealRow {
+    const HEAD: &'static [&'static str] = &[
+        "bucket",
+        "key",
+        "version",
+        "result",
+        "size",
+        "object_uid",
+        "record",
+        "reason",
+        "evidence",
+    ];
+    const DONE: &'static str = "resealed";
+
+    fn fields(&self) -> Vec<String> {
+        let text = |value: Option<String>| value.unwrap_or_default();
+        vec![
+            self.object.bucket.to_string(),
+            self.object.key.to_string(),
+            self.object.version.to_string(),
+            self.result.as_str().to_owned(),
+            self.size.to_string(),
+            text(self.object_uid.map(|uid| uid.to_string())),
+            text(self.record.map(|record| record.to_string())),
+            text(self.reason.map(|reason| reason.to_string())),
+            text(self.evidence.clone()),
+        ]
     }
 }

@@ -192,6 +192,14 @@ pub(super) async fn small_memories_are_kept(journal: &dyn Journal) {
         assert_eq!(journal.peer(&peer("b")).await.unwrap(), Some(memory));
     }
 
+    assert!(!journal.is_scanned(&bucket()).await.unwrap());
+    for _ in 0..2 {
+        journal.mark_scanned(&bucket()).await.unwrap();
+        assert!(journal.is_scanned(&bucket()).await.unwrap());
+    }
+    let other = sealift_terms::BucketName::new("other").unwrap();
+    assert!(!journal.is_scanned(&other).await.unwrap());
+
     let names = |count: usize| {
         let name = |n| UnsupportedName {
             name: format!("bad-{n:05}"),

@@ -271,6 +271,45 @@ pub(super) async fn a_version_that_the_peer_found_damaged_is_sent_there_again(
     assert_eq!(counted(journal, Status::Completed).await, 2);
 }
 
+pub(super) async fn a_version_is_queued_again_whatever_became_of_it(journal: &dyn Journal) {
+    record(journal, 4).await;
+    let leased = journal.lease(&peer("b"), 3, at(1)).await.unwrap();
+    let skipped = TransferOutcome::Skipped {
+        reason: Reason::SkippedFiltered,
+        evidence: "by a rule".to_owned(),
+    };
+    let settled = |transfer: &Transfer, outcome| settlement(transfer.id, at(2), outcome);
+    let settlements = vec![
+        completed(&leased[0], 1, at(2)),
+        settled(&leased[1], skipped),
+        settled(&leased[2], failed()),
+    ];
+    journal.settle(settlements).await.unwrap();
+    let version = |to: &str, transfer: &Transfer| Requeue::Version {
+        peer: peer(to),
+        name: transfer.change.name.clone(),
+    };
+    for transfer in &leased {
+        for (to, queued) in [("c", 0), ("b", 1)] {
+            let which = version(to, transfer);
+            assert_eq!(journal.requeue(which, at(3)).await.unwrap(), queued);
+        }
+    }
+    for status in [Status::Completed, Status::Skipped, Status::Failed] {
+        assert_eq!(counted(journal, status).await, 0);
+    }
+    assert_eq!(counted(journal, Status::Pending).await, 4);
+    let again = journal.lease(&peer("b"), 9, at(3)).await.unwrap();
+    assert_eq!(again.len(), 4);
+    for transfer in &again {
+        assert_eq!((transfer.reason, &transfer.receipt), (None, &None));
+    }
+    // What waits already waits no longer, and is counted once.
+    let waiting = version("b", &again[0]);
+    assert_eq!(journal.requeue(waiting, at(4)).await.unwrap(), 1);
+    assert_eq!(counted(journal, Status::Pending).await, 4);
+}
+
 pub(super) async fn old_rows_fold_into_one_per_live_key(journal: &dyn Journal) {
     let changes = vec![
         put("live", 1, 10),

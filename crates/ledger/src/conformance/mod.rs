@@ -48,6 +48,7 @@ pub async fn journal(make: impl Fn() -> MadeJournal) {
     journal_queue::requeue_takes_what_it_names(&*make()).await;
     journal_queue::a_version_that_the_peer_found_damaged_is_sent_there_again(&*make()).await;
     journal_queue::a_peer_that_rolled_back_gets_the_later_ones_again(&*make()).await;
+    journal_queue::a_version_is_queued_again_whatever_became_of_it(&*make()).await;
     journal_queue::old_rows_fold_into_one_per_live_key(&*make()).await;
 }
 

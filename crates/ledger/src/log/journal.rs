@@ -167,6 +167,17 @@ impl Journal for LogJournal {
         }))
     }
 
+    async fn is_scanned(&self, bucket: &BucketName) -> Result<bool> {
+        Ok(self.0.with(|state| state.scanned.contains(bucket)))
+    }
+
+    async fn mark_scanned(&self, bucket: &BucketName) -> Result<()> {
+        self.0
+            .call(Command::Scanned(bucket.clone()))
+            .await
+            .map(drop)
+    }
+
     async fn replace_unsupported(
         &self,
         bucket: &BucketName,

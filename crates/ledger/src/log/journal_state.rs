@@ -21,6 +21,7 @@ pub(super) enum Command {
     Requeue(Requeue, Timestamp),
     Unsupported(BucketName, Vec<UnsupportedName>),
     Peer(PeerName, PeerMemory),
+    Scanned(BucketName),
     Fold(Timestamp, usize),
     /// Changes nothing: says whether anything can be written.
     Probe,
@@ -43,6 +44,7 @@ pub(super) struct JournalState {
     pub(super) transfers: BTreeMap<TransferId, Transfer>,
     pub(super) unsupported: BTreeMap<BucketName, Vec<UnsupportedName>>,
     pub(super) peers: BTreeMap<PeerName, PeerMemory>,
+    pub(super) scanned: BTreeSet<BucketName>,
     /// In memory only: they end with the process.
     pub(super) leases: BTreeSet<TransferId>,
     last_transfer: u64,
@@ -93,6 +95,7 @@ impl Kept for JournalState {
                 self.unsupported.insert(bucket, names);
             }
             Command::Peer(peer, memory) => drop(self.peers.insert(peer, memory)),
+            Command::Scanned(bucket) => drop(self.scanned.insert(bucket)),
             Command::Probe => {}
             Command::Fold(before, rows) => done.rows = self.fold(before, rows),
         }
@@ -220,6 +223,9 @@ impl JournalState {
                         && *name == *damaged
                         && row.change.kind != ChangeKind::Tags
                 }
+                Requeue::Version { peer, name: wanted } => {
+                    row.peer == *peer && *name == *wanted && row.change.kind != ChangeKind::Tags
+                }
                 Requeue::CompletedAfter { peer, sequence } => {
                     let later = row.receipt.as_ref().is_some_and(|r| r.sequence > *sequence);
                     row.status == Status::Completed && row.peer == *peer && later
@@ -229,6 +235,9 @@ impl JournalState {
                 row.status = Status::Pending;
                 (row.next_try, row.updated_at, row.attempts) = (now, now, 0);
                 row.receipt = None;
+                if let Requeue::Version { .. } = which {
+                    (row.reason, row.evidence) = (None, None);
+                }
                 if let Requeue::Damaged { .. } = which {
                     row.reason = Some(sealift_terms::Reason::DstObjectDamaged);
                     row.evidence = Some("the peer has found its copy damaged".to_owned());

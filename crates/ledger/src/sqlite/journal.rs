@@ -281,6 +281,26 @@ impl Journal for SqliteJournal {
             .await
     }
 
+    async fn is_scanned(&self, bucket: &BucketName) -> Result<bool> {
+        self.readers.point(|db| {
+            let sql = "SELECT 1 FROM scanned WHERE bucket = ?1";
+            let found = first(db, sql, [bucket.as_str()], |row| {
+                Columns::new("scanned", row).value::<i64>()
+            })?;
+            Ok(found.is_some())
+        })
+    }
+
+    async fn mark_scanned(&self, bucket: &BucketName) -> Result<()> {
+        let bucket = bucket.clone();
+        self.writer
+            .call(move |db, _| {
+                let sql = "INSERT INTO scanned VALUES (?1) ON CONFLICT DO NOTHING";
+                change(db, sql, [bucket.as_str()]).map(drop)
+            })
+            .await
+    }
+
     async fn replace_unsupported(
         &self,
         bucket: &BucketName,

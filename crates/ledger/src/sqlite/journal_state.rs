@@ -20,7 +20,7 @@ use crate::{HighWater, Result};
 pub(super) const SCHEMA: Schema = Schema {
     name: "journal",
     application_id: 0x534c_4a4e,
-    migrations: &[V1, V2],
+    migrations: &[V1, V2, V3],
 };
 
 const V1: &str = "
@@ -80,6 +80,13 @@ CREATE TABLE peers (
 
 /// What was refused is tried again once the peer allows something else.
 const V2: &str = "ALTER TABLE peers ADD COLUMN policy INTEGER;";
+
+/// What was there before the first scan is told from what came later. Older journals did
+/// not tell.
+const V3: &str = "
+CREATE TABLE scanned (bucket TEXT PRIMARY KEY) WITHOUT ROWID;
+INSERT INTO scanned SELECT DISTINCT bucket FROM known;
+";
 
 /// A status as it is stored.
 pub(super) fn status_code(status: Status) -> i64 {

@@ -2,8 +2,8 @@
 
 use rusqlite::{CachedStatement, Connection, params};
 use sealift_terms::{
-    BucketName, Change, ChangeKind, PeerName, Receipt, RuleName, Status, Timestamp, TransferId,
-    VersionName, limits,
+    BucketName, Change, ChangeKind, PeerName, Reason, Receipt, RuleName, Status, Timestamp,
+    TransferId, VersionName, limits,
 };
 
 use super::{
@@ -302,8 +302,14 @@ pub(super) fn requeue(
     which: &Requeue,
     now: Timestamp,
 ) -> Result<u64> {
-    if let Requeue::Damaged { peer, name } = which {
-        return requeue_damaged(db, state, peer, name, now);
+    if let Requeue::Damaged { peer, name } | Requeue::Version { peer, name } = which {
+        return requeue_version(
+            db,
+            state,
+            (peer, name),
+            matches!(which, Requeue::Damaged { .. }),
+            now,
+        );
     }
     // ?2, ?3 and ?4 are compared only where the condition names them.
     let (condition, a, b, c) = match which {
@@ -333,7 +339,7 @@ pub(super) fn requeue(
             above_prefix(prefix),
         ),
         // Queued above.
-        Requeue::Damaged { .. } => ("0", None, None, None),
+        Requeue::Damaged { .. } | Requeue::Version { .. } => ("0", None, None, None),
         Requeue::CompletedAfter { peer, sequence } => (
             "status = 1 AND peer = ?2 AND id IN (SELECT transfer FROM receipts
                  WHERE sequence > CAST(?3 AS INTEGER))",
@@ -357,46 +363,54 @@ pub(super) fn requeue(
     Ok(queued as u64)
 }
 
-/// The version's content and delete marker; tags stay where they are.
-fn requeue_damaged(
+/// The version's content and delete marker; tags stay where they are. Of what the peer found
+/// damaged only what it had, or was given up.
+fn requeue_version(
     db: &Connection,
     state: &mut JournalState,
-    peer: &PeerName,
-    name: &VersionName,
+    (peer, name): (&PeerName, &VersionName),
+    is_damaged: bool,
     now: Timestamp,
 ) -> Result<u64> {
-    let (completed, failed, pending) = (
-        status_code(Status::Completed),
-        status_code(Status::Failed),
-        status_code(Status::Pending),
-    );
     let sql = "SELECT id, rule, status, size FROM transfers
-         WHERE bucket = ?1 AND key = ?2 AND peer = ?3 AND version = ?4 AND kind <> 2
-             AND status IN (?5, ?6)";
+         WHERE bucket = ?1 AND key = ?2 AND peer = ?3 AND version = ?4 AND kind <> 2";
     let [bucket, key, version] = [
         name.bucket.as_str(),
         name.key.as_str(),
         name.version.as_str(),
     ];
-    let values = params![bucket, key, peer.as_str(), version, completed, failed];
-    let rows = all(db, sql, values, |row| {
-        let mut columns = Columns::new("transfers", row);
-        let (id, rule): (i64, RuleName) = (columns.value()?, columns.name()?);
-        Ok((id, rule, columns.value::<i64>()?, columns.value::<i64>()?))
-    })?;
+    let mut rows = all(
+        db,
+        sql,
+        params![bucket, key, peer.as_str(), version],
+        |row| {
+            let mut columns = Columns::new("transfers", row);
+            let (id, rule): (i64, RuleName) = (columns.value()?, columns.name()?);
+            Ok((id, rule, columns.value::<i64>()?, columns.value::<i64>()?))
+        },
+    )?;
+    if is_damaged {
+        let had = [Status::Completed, Status::Failed].map(status_code);
+        rows.retain(|(_, _, status, _)| had.contains(status));
+    }
+    let pending = status_code(Status::Pending);
+    let (reason, evidence) = is_damaged
+        .then_some((
+            Reason::DstObjectDamaged.as_str(),
+            "the peer has found its copy damaged",
+        ))
+        .unzip();
     for (id, rule, status, size) in &rows {
-        let reason = sealift_terms::Reason::DstObjectDamaged;
         let sql = "UPDATE transfers SET status = ?2, next_try = ?3, updated_at = ?3, attempts = 0,
                    reason = ?4, evidence = ?5 WHERE id = ?1";
-        let seen = "the peer has found its copy damaged";
         change(
             db,
             sql,
-            params![id, pending, now.as_millis(), reason.as_str(), seen],
+            params![id, pending, now.as_millis(), reason, evidence],
         )?;
         change(db, "DELETE FROM receipts WHERE transfer = ?1", [id])?;
-        state.count(&rule.clone(), peer, *status, -1, -size);
-        state.count(&rule.clone(), peer, pending, 1, *size);
+        state.count(rule, peer, *status, -1, -size);
+        state.count(rule, peer, pending, 1, *size);
     }
     Ok(rows.len() as u64)
 }

@@ -306,3 +306,22 @@ async fn a_catalog_from_before_two_layers_is_taken_up_as_it_is() {
     assert_eq!(row, before);
     assert_eq!(row.unwrap().second_record, None);
 }
+
+#[tokio::test]
+async fn a_journal_from_before_scans_were_remembered_knows_what_it_has_scanned() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let journal = journal_at(&path);
+    let changes = vec![put("k", 1, 1)];
+    journal.record(changes, at(1)).await.unwrap();
+    drop(journal);
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("DROP TABLE scanned").unwrap();
+    db.pragma_update(None, "user_version", 2).unwrap();
+    drop(db);
+    let journal = journal_at(&path);
+    let bucket = crate::conformance::sample::bucket();
+    assert!(journal.is_scanned(&bucket).await.unwrap());
+    let other = sealift_terms::BucketName::new("other").unwrap();
+    assert!(!journal.is_scanned(&other).await.unwrap());
+}

@@ -78,6 +78,7 @@ impl SourceTask {
             rules,
             work,
             batch,
+            first_scan: None,
         };
         let task = Self {
             recorder,
@@ -104,6 +105,11 @@ impl SourceTask {
             .await
         {
             self.vanishing = Vanishing::new(known.live);
+        }
+        // Hints come before the first scan is over, and are of what was there as well.
+        let scanned = self.recorder.journal.is_scanned(&self.recorder.bucket);
+        if let Ok(false) = scanned.await {
+            self.recorder.first_scan = Some(self.recorder.clock.now());
         }
         let mut watch = self.watch();
         let mut rules = self.recorder.rules.clone();
@@ -275,6 +281,17 @@ impl SourceTask {
 
     /// Scans everything, and makes up for new rules.
     async fn full_scan(&mut self) -> Result<(), SenderError> {
+        self.scan_all().await?;
+        // What was written just before is listed once it has settled.
+        if self.recorder.first_scan.is_some() && self.recorder.source.settling() == 0 {
+            let (journal, bucket) = (&self.recorder.journal, &self.recorder.bucket);
+            journal.mark_scanned(bucket).await?;
+            self.recorder.first_scan = None;
+        }
+        Ok(())
+    }
+
+    async fn scan_all(&mut self) -> Result<(), SenderError> {
         // As long as something is held it is held against what there was before.
         if !self.handle.is_holding() {
             self.count_live().await?;

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use sealift_ledger::{Journal, KnownKey, NewChange};
+use sealift_ledger::{Destination, Journal, KnownKey, ListTransfers, NewChange, Requeue};
 use sealift_store::{Listed, Source, StoreError};
 use sealift_terms::{
-    BucketName, Change, ChangeKind, Clock, ObjectFacts, ObjectKey, VersionId, VersionName,
+    BucketName, Change, ChangeKind, Clock, ObjectFacts, ObjectKey, PeerName, Reason, Status,
+    Timestamp, VersionId, VersionName,
 };
 use tokio::sync::watch;
 
 use super::version;
-use crate::{Orders, Rules, SenderError, WorkSignal};
+use crate::{Orders, Rules, SenderError, WorkSignal, rules::Kind};
 
 /// Earlier transfers of a key that are looked at for a version id already used.
 const TRANSFERS_OF_KEY_MAX: usize = 1000;
@@ -27,6 +28,9 @@ pub(super) struct Recorder {
     pub(super) rules: watch::Receiver<Arc<Rules>>,
     pub(super) work: WorkSignal,
     pub(super) batch: Vec<NewChange>,
+    /// When the source was first looked at, until it was scanned from end to end: what is older
+    /// than that was there before.
+    pub(super) first_scan: Option<Timestamp>,
 }
 
 impl Recorder {
@@ -63,13 +67,17 @@ impl Recorder {
             key,
             version,
         };
-        self.push(Change {
+        let existed = self.first_scan.is_some_and(|began| {
+            let modified = facts.last_modified;
+            modified.is_none_or(|modified| modified < began)
+        });
+        let change = Change {
             name,
             order,
             kind: ChangeKind::Put,
             facts,
-        })
-        .await
+        };
+        self.push(change, existed).await
     }
 
     /// Takes a key that vanished, if it really did: a scan is not one moment.
@@ -93,13 +101,13 @@ impl Recorder {
             key: key.clone(),
             version,
         };
-        self.push(Change {
+        let change = Change {
             name,
             order,
             kind: ChangeKind::DeleteMarker,
             facts,
-        })
-        .await?;
+        };
+        self.push(change, false).await?;
         Ok(true)
     }
 
@@ -127,11 +135,14 @@ impl Recorder {
             .any(|transfer| transfer.change.name.version == *version))
     }
 
-    async fn push(&mut self, change: Change) -> Result<(), SenderError> {
-        let destinations = self
-            .rules
-            .borrow()
-            .destinations(&change.name.bucket, &change.name.key);
+    async fn push(&mut self, change: Change, existed: bool) -> Result<(), SenderError> {
+        let (name, kind) = (&change.name, change.kind);
+        let kind = Kind {
+            change: kind,
+            existed,
+        };
+        let rules = self.rules.borrow().clone();
+        let destinations = rules.destinations(&name.bucket, &name.key, kind);
         self.batch.push(NewChange {
             change,
             destinations,
@@ -167,8 +178,7 @@ impl Recorder {
                 let Some(last) = unsent.last() else { break };
                 after = Some(last.key.clone());
                 for known in unsent {
-                    let mut destinations = rules.destinations(&self.bucket, &known.key);
-                    destinations.retain(|destination| destination.peer == peer);
+                    let destinations = existing_to(&rules, &self.bucket, &known.key, &peer);
                     if !destinations.is_empty()
                         && let Some(change) = self.again(known).await?
                     {
@@ -180,8 +190,45 @@ impl Recorder {
                 }
                 self.flush().await?;
             }
+            self.send_after_all(&rules, &peer).await?;
         }
         Ok(())
+    }
+
+    /// Queues what an earlier rule left out because it was there before, and a rule in force
+    /// sends.
+    async fn send_after_all(&self, rules: &Rules, peer: &PeerName) -> Result<(), SenderError> {
+        let mut list = ListTransfers {
+            status: Some(Status::Skipped),
+            peer: Some(peer.clone()),
+            bucket: Some(self.bucket.clone()),
+            limit: BATCH_CHANGES,
+            ..ListTransfers::default()
+        };
+        loop {
+            let page = self.journal.transfers(&list).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            list.after = Some(last.id);
+            for transfer in page {
+                let name = transfer.change.name;
+                let is_left_out = transfer.change.kind == ChangeKind::Put
+                    && transfer.reason == Some(Reason::SkippedFiltered);
+                let to = existing_to(rules, &self.bucket, &name.key, peer);
+                let is_sent = to.iter().any(|destination| destination.skip.is_none());
+                if !is_left_out || !is_sent {
+                    continue;
+                }
+                let known = self.journal.known(&self.bucket, &name.key).await?;
+                if known.is_some_and(|known| !known.deleted && known.version == name.version) {
+                    let peer = peer.clone();
+                    let which = Requeue::Version { peer, name };
+                    self.journal.requeue(which, self.clock.now()).await?;
+                    self.work.wake();
+                }
+            }
+        }
     }
 
     /// The change that made a known version, if the source still has it.
@@ -215,4 +262,16 @@ impl Recorder {
             facts,
         }))
     }
+}
+
+/// Where what was there before goes, of one peer.
+fn existing_to(
+    rules: &Rules,
+    bucket: &BucketName,
+    key: &ObjectKey,
+    peer: &PeerName,
+) -> Vec<Destination> {
+    let mut destinations = rules.destinations(bucket, key, Kind::existing());
+    destinations.retain(|destination| destination.peer == *peer);
+    destinations
 }

@@ -113,6 +113,14 @@ impl Journal for Late {
         self.journal.unsent_page(bucket, peer, after, limit).await
     }
 
+    async fn is_scanned(&self, bucket: &BucketName) -> Result<bool> {
+        self.journal.is_scanned(bucket).await
+    }
+
+    async fn mark_scanned(&self, bucket: &BucketName) -> Result<()> {
+        self.journal.mark_scanned(bucket).await
+    }
+
     async fn replace_unsupported(
         &self,
         bucket: &BucketName,

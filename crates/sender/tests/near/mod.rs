@@ -49,6 +49,8 @@ pub fn rules(rows: &[(&str, &str, &str)]) -> Arc<Rules> {
         bucket: bucket(),
         prefix: (*prefix).to_owned(),
         peers: vec![PeerName::new(peer).unwrap()],
+        delete_markers: true,
+        existing_objects: true,
     };
     Arc::new(Rules::new(rows.iter().map(rule).collect()))
 }

@@ -5,6 +5,7 @@ mod acme_server;
 mod conformance;
 mod days;
 mod stage;
+mod workload;
 
 /// An address that nobody listens on now.
 fn free_address() -> std::net::SocketAddr {

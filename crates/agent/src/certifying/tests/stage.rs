@@ -168,9 +168,15 @@ impl Stage {
 
     /// A configuration with this in its `[identity]`, and `more`.
     pub(super) fn config(&self, identity: &str, more: &str) -> Config {
+        let identity = format!("trust_bundle = \"bundle.json\"\n{identity}");
+        self.config_with(&identity, more)
+    }
+
+    /// The same without its trust bundle.
+    pub(super) fn config_with(&self, identity: &str, more: &str) -> Config {
         let text = format!(
             "[site]\nname = \"a1\"\nregion = \"eu-west\"\ndata_dir = \"data\"\n\
-             [identity]\ntrust_bundle = \"bundle.json\"\nagent = \"{AGENT}\"\n{identity}\n\
+             [identity]\nagent = \"{AGENT}\"\n{identity}\n\
              [keys]\nroot_key_file = \"root.key\"\n{more}"
         );
         let source = Source {
@@ -244,6 +250,7 @@ impl Stage {
             tls: tls.unwrap(),
             metrics: Metrics::default(),
             source,
+            files_changed: Mutex::default(),
         }
     }
 }
@@ -261,6 +268,9 @@ fn params(agent: &Identity, begin: Timestamp, life: Duration, given: Given) -> C
     params.use_authority_key_identifier_extension = true;
     let uri = SanType::URI(agent.as_str().try_into().unwrap());
     params.subject_alt_names.push(uri);
+    // As SPIFFE wants it.
+    params.is_ca = rcgen::IsCa::ExplicitNoCa;
+    params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = match given {
         Given::ServerOnly => vec![ServerAuth],
         _ => vec![ServerAuth, ClientAuth],
@@ -277,6 +287,8 @@ pub(super) struct TestDesk {
     pub(super) tls: TlsContext,
     pub(super) metrics: Metrics,
     source: Asked,
+    /// How often it was told that bundles are others.
+    pub(super) files_changed: Mutex<u64>,
 }
 
 impl TestDesk {
@@ -296,6 +308,10 @@ impl TestDesk {
 #[async_trait]
 impl TakesBundles for TestDesk {
     async fn take(&self, _: &str) {}
+
+    async fn files_changed(&self) {
+        *self.files_changed.lock() += 1;
+    }
 }
 
 #[async_trait]

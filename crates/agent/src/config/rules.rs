@@ -1,0 +1,161 @@
+//! `[[rule]]`: what of a source goes to whom.
+
+use std::time::Duration;
+
+use sealift_terms::{PeerName, limits};
+use toml::Spanned;
+
+use super::{
+    checked::{Peer, Rule},
+    checker::Checker,
+    entries::{Declared, Seen, used},
+    raw::{self, Text},
+    residency,
+};
+
+/// The highest `priority`.
+const PRIORITY_MAX: u64 = 1_000_000;
+/// The longest `rpo_secs`: 30 days.
+const RPO_SECS_MAX: u64 = 30 * 86_400;
+
+/// The rules in the order in which they count: the higher priority first, and those of one
+/// priority as they stand.
+pub(super) fn rules(
+    c: &mut Checker<'_>,
+    raw: &[Spanned<raw::Rule>],
+    declared: &Declared,
+    known: &[Peer],
+) -> Vec<Rule> {
+    let mut seen = Seen::new("rule.name");
+    let mut rules = Vec::new();
+    for entry in raw.iter().map(Spanned::get_ref) {
+        let name = c.name("rule.name", &entry.name);
+        let bucket = used(
+            c,
+            "rule.bucket",
+            &entry.bucket,
+            &declared.sources,
+            "[[source]]",
+        );
+        let peers = rule_peers(c, &entry.peers, declared);
+        residency::hold(c, entry, &peers, known);
+        let prefix = rule_prefix(c, entry.prefix.as_ref());
+        let (Some(name), Some(bucket), Some(prefix)) = (name, bucket, prefix) else {
+            continue;
+        };
+        seen.once(c, &name, entry.name.span());
+        rules.push(Rule {
+            name,
+            bucket,
+            prefix,
+            peers,
+            priority: c.number(
+                "rule.priority",
+                entry.priority.as_ref(),
+                0..=PRIORITY_MAX,
+                0,
+            ),
+            delete_markers: entry.delete_markers.unwrap_or(true),
+            existing_objects: entry.existing_objects.unwrap_or(true),
+            rpo: rpo(c, entry.rpo_secs.as_ref()),
+        });
+    }
+    rules.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
+    rules
+}
+
+fn rpo(c: &mut Checker<'_>, raw: Option<&raw::Number>) -> Option<Duration> {
+    let secs = c.number("rule.rpo_secs", Some(raw?), 1..=RPO_SECS_MAX, 900);
+    Some(Duration::from_secs(secs))
+}
+
+fn rule_prefix(c: &mut Checker<'_>, raw: Option<&Text>) -> Option<String> {
+    let Some(text) = raw else {
+        return Some(String::new());
+    };
+    let prefix = text.get_ref();
+    if prefix.len() <= limits::OBJECT_KEY_BYTES_MAX && !prefix.contains('\0') {
+        return Some(prefix.clone());
+    }
+    c.refuse(
+        "rule.prefix",
+        &text.span(),
+        format!("{} bytes", prefix.len()),
+        "at most 1,024 bytes of UTF-8 without NUL, as keys are",
+        "shorten it",
+    )
+}
+
+fn rule_peers(c: &mut Checker<'_>, raw: &Spanned<Vec<Text>>, declared: &Declared) -> Vec<PeerName> {
+    if raw.get_ref().is_empty() {
+        let (found, allowed) = ("an empty list", "at least one peer");
+        c.refuse::<()>(
+            "rule.peers",
+            &raw.span(),
+            found,
+            allowed,
+            "name a destination",
+        );
+    }
+    let mut peers = Vec::new();
+    for text in raw.get_ref() {
+        let peer = used(c, "rule.peers", text, &declared.peers, "[[peer]]");
+        peers.extend(peer.filter(|peer| !peers.contains(peer)));
+    }
+    peers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, ConfigError, Source};
+
+    fn check(rules: &str) -> Result<Config, ConfigError> {
+        Config::check(&Source {
+            path: "/etc/sealift/sealift.toml".into(),
+            text: format!(
+                "[site]\nname = \"a1\"\nregion = \"eu-west\"\ndata_dir = \"data\"\n\
+                 [keys]\nroot_key_file = \"root.key\"\n[listen]\naddress = \"127.0.0.1:1\"\n\
+                 [identity]\ntrust_bundle = \"r\"\ncertificate = \"c\"\nprivate_key_file = \"k\"\n\
+                 [[peer]]\nname = \"b\"\nidentity = \"spiffe://example.org/region/r/agent/b\"\n\
+                 trust_bundle = \"b\"\n[[source]]\nbucket = \"photos\"\ndirectory = \"/srv\"\n{rules}"
+            ),
+            overrides: Vec::new(),
+        })
+    }
+
+    fn rule(name: &str, more: &str) -> String {
+        format!("[[rule]]\nname = \"{name}\"\nbucket = \"photos\"\npeers = [\"b\"]\n{more}\n")
+    }
+
+    #[test]
+    fn the_higher_priority_comes_first_and_equals_stay_in_their_order() {
+        let rules = [
+            rule("one", ""),
+            rule("two", "priority = 5\nrpo_secs = 60\ndelete_markers = false"),
+            rule("three", "existing_objects = false"),
+            rule("four", "priority = 9"),
+        ];
+        let config = check(&rules.concat()).unwrap();
+        let names: Vec<_> = config.rules.iter().map(|rule| rule.name.as_str()).collect();
+        assert_eq!(names, ["four", "two", "one", "three"]);
+        let [four, two, one, three] = &config.rules[..] else {
+            panic!("{names:?}");
+        };
+        assert!(four.delete_markers && four.existing_objects && four.rpo.is_none());
+        assert!(!two.delete_markers && one.existing_objects && !three.existing_objects);
+        assert_eq!(two.rpo, Some(std::time::Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn numbers_out_of_range_and_what_is_no_setting_are_refused() {
+        for (more, told) in [
+            ("priority = 1000001", "rule.priority"),
+            ("rpo_secs = 0", "rule.rpo_secs"),
+            ("rpo_secs = 2592001", "rule.rpo_secs"),
+            ("tags = { a = \"1\" }", "tags"),
+        ] {
+            let error = check(&rule("one", more)).unwrap_err();
+            assert!(error.to_string().contains(told), "{more}: {error}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! `plan`: what a change of the configuration would do, without doing any of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sealift_ledger::{Destination, KnownKey};
+use sealift_sender::{Kind, Rules};
+use sealift_terms::{BucketName, ObjectKey, PeerName, RuleName, Status};
+
+use super::{PAGE_ROWS, SiteOperations};
+use crate::{
+    Error,
+    admin::{
+        Answer, Plan, PlanChange, PlanObject, PlanRow, PlanRule, PlanSection, PlanSummary, PlanWay,
+    },
+    config::{Config, Rule},
+    running::rules_of,
+};
+
+/// Transfers of a key that are looked through for its latest version.
+const TRANSFERS_OF_KEY_MAX: usize = 1000;
+
+/// What would become of objects, in numbers: how many and how many bytes.
+type Tally = BTreeMap<(PlanChange, RuleName, PeerName), (u64, u64)>;
+
+impl SiteOperations {
+    pub(super) async fn plan(&self, plan: &Plan, answer: &Answer) -> Result<(), Error> {
+        let live = self.live("it takes up its whole configuration when it starts")?;
+        let before = self.site.current();
+        let (after, sections) = live.changed(&plan.of)?;
+        for (section, needs_restart) in &sections {
+            let section = (*section).to_owned();
+            let needs_restart = *needs_restart;
+            let row = PlanSection {
+                section,
+                needs_restart,
+            };
+            answer.row(&PlanRow::Section(row)).await?;
+        }
+        for row in rules_that_differ(&before, &after) {
+            answer.row(&PlanRow::Rule(row)).await?;
+        }
+        let rules = (rules_of(&before), rules_of(&after));
+        let mut tally = Tally::new();
+        if rules.0 != rules.1 {
+            let named = before.rules.iter().chain(&after.rules);
+            let buckets: BTreeSet<&BucketName> = named.map(|rule| &rule.bucket).collect();
+            for bucket in buckets {
+                let told = plan.objects.then_some(answer);
+                self.plan_bucket(bucket, &rules, told, &mut tally).await?;
+            }
+        }
+        for ((change, rule, peer), (objects, bytes)) in tally {
+            let row = PlanWay {
+                rule,
+                peer,
+                change,
+                objects,
+                bytes,
+            };
+            answer.row(&PlanRow::Way(row)).await?;
+        }
+        let summary = PlanSummary {
+            differs: !sections.is_empty(),
+            needs_restart: sections.iter().any(|(_, needs_restart)| *needs_restart),
+            running_file: std::path::absolute(&before.path).unwrap_or(before.path.clone()),
+        };
+        answer.row(&PlanRow::Summary(summary)).await
+    }
+
+    async fn plan_bucket(
+        &self,
+        bucket: &BucketName,
+        (before, after): &(Rules, Rules),
+        told: Option<&Answer>,
+        tally: &mut Tally,
+    ) -> Result<(), Error> {
+        let mut behind: Option<ObjectKey> = None;
+        loop {
+            let journal = &self.site.journal;
+            let page = journal
+                .known_page(bucket, behind.as_ref(), PAGE_ROWS)
+                .await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            behind = Some(last.key.clone());
+            for known in page.iter().filter(|known| !known.deleted) {
+                let of = |rules: &Rules| rules.destinations(bucket, &known.key, Kind::existing());
+                for (change, to) in changes(&of(before), of(after)) {
+                    if change == PlanChange::Sent && self.is_sent(bucket, known, &to.peer).await? {
+                        continue;
+                    }
+                    let place = (change, to.rule.clone(), to.peer.clone());
+                    let (objects, bytes) = tally.entry(place).or_default();
+                    *objects += 1;
+                    *bytes += known.size;
+                    if let Some(answer) = told {
+                        let row = object(bucket, known, to, change);
+                        answer.row(&PlanRow::Object(row)).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the latest version is on its way to a peer, or there.
+    async fn is_sent(
+        &self,
+        bucket: &BucketName,
+        known: &KnownKey,
+        peer: &PeerName,
+    ) -> Result<bool, Error> {
+        let journal = &self.site.journal;
+        let transfers = journal.transfers_of(bucket, &known.key, TRANSFERS_OF_KEY_MAX);
+        Ok(transfers.await?.iter().any(|transfer| {
+            transfer.peer == *peer
+                && transfer.change.name.version == known.version
+                && transfer.status != Status::Skipped
+        }))
+    }
+}
+
+fn object(
+    bucket: &BucketName,
+    known: &KnownKey,
+    to: Destination,
+    change: PlanChange,
+) -> PlanObject {
+    PlanObject {
+        bucket: bucket.clone(),
+        key: known.key.clone(),
+        version: known.version.clone(),
+        size: known.size,
+        rule: to.rule,
+        peer: to.peer,
+        change,
+    }
+}
+
+/// Where an object would go and did not, and the other way round.
+fn changes(before: &[Destination], after: Vec<Destination>) -> Vec<(PlanChange, Destination)> {
+    let mut found = Vec::new();
+    for old in before {
+        if !after.iter().any(|new| new.peer == old.peer) {
+            found.push((PlanChange::Ended, old.clone()));
+        }
+    }
+    for new in after {
+        let old = before.iter().find(|old| old.peer == new.peer);
+        let change = match (old, &new.skip) {
+            (Some(old), None) if old.skip.is_some() => PlanChange::Sent,
+            (Some(old), _) if old.rule != new.rule => PlanChange::Moved,
+            (Some(_), _) => continue,
+            (None, None) => PlanChange::Sent,
+            (None, Some(_)) => PlanChange::LeftOut,
+        };
+        found.push((change, new));
+    }
+    found
+}
+
+fn rules_that_differ(before: &Config, after: &Config) -> Vec<PlanRule> {
+    let row = |rule: &Rule, differs: Vec<String>| PlanRule {
+        rule: rule.name.clone(),
+        differs,
+    };
+    let mut rows = Vec::new();
+    for old in &before.rules {
+        if !after.rules.iter().any(|new| new.name == old.name) {
+            rows.push(row(old, vec!["removed".to_owned()]));
+        }
+    }
+    for new in &after.rules {
+        let differs = match before.rules.iter().find(|old| old.name == new.name) {
+            None => vec!["added".to_owned()],
+            Some(old) => settings_that_differ(old, new),
+        };
+        if !differs.is_empty() {
+            rows.push(row(new, differs));
+        }
+    }
+    rows
+}
+
+fn settings_that_differ(old: &Rule, new: &Rule) -> Vec<String> {
+    let peers = |rule: &Rule| {
+        let names: Vec<_> = rule.peers.iter().map(PeerName::to_string).collect();
+        names.join(", ")
+    };
+    let secs = |rule: &Rule| {
+        rule.rpo
+            .map_or("none".to_owned(), |rpo| rpo.as_secs().to_string())
+    };
+    let both = |of: &dyn Fn(&Rule) -> String| (of(old), of(new));
+    let settings = [
+        ("bucket", both(&|rule| rule.bucket.to_string())),
+        ("prefix", both(&|rule| format!("{:?}", rule.prefix))),
+        ("peers", both(&peers)),
+        ("priority", both(&|rule| rule.priority.to_string())),
+        (
+            "delete_markers",
+            both(&|rule| rule.delete_markers.to_string()),
+        ),
+        (
+            "existing_objects",
+            both(&|rule| rule.existing_objects.to_string()),
+        ),
+        ("rpo_secs", both(&secs)),
+    ];
+    let differing = settings.into_iter().filter(|(_, (old, new))| old != new);
+    differing
+        .map(|(setting, (old, new))| format!("{setting}: {old} → {new}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use sealift_ledger::Skip;
+    use sealift_terms::Reason;
+
+    use super::*;
+
+    fn to(text: &str) -> Destination {
+        let mut words = text.split(' ');
+        let (rule, peer) = words.next().unwrap().split_once(':').unwrap();
+        Destination {
+            rule: RuleName::new(rule).unwrap(),
+            peer: PeerName::new(peer).unwrap(),
+            skip: words.next().map(|_| Skip {
+                reason: Reason::SkippedFiltered,
+                evidence: String::new(),
+            }),
+        }
+    }
+
+    #[test]
+    fn what_is_new_left_out_moved_and_over_is_told_apart() {
+        let cases: [(&[&str], &[&str], &[&str]); 8] = [
+            (&["a:x"], &["a:x"], &[]),
+            (&[], &["a:x"], &["sent a:x"]),
+            (&[], &["a:x skipped"], &["left-out a:x"]),
+            (&["a:x skipped"], &["a:x"], &["sent a:x"]),
+            (&["a:x"], &["a:x skipped"], &[]),
+            (&["a:x"], &["b:x", "b:y"], &["moved b:x", "sent b:y"]),
+            (&["a:x", "a:y"], &["a:y"], &["ended a:x"]),
+            (&["a:x"], &["b:y"], &["ended a:x", "sent b:y"]),
+        ];
+        for (before, after, expected) in cases {
+            let all = |texts: &[&str]| texts.iter().map(|text| to(text)).collect::<Vec<_>>();
+            let found: Vec<_> = changes(&all(before), all(after))
+                .iter()
+                .map(|(change, to)| format!("{} {}:{}", change.as_str(), to.rule, to.peer))
+                .collect();
+            assert_eq!(found, expected, "{before:?} → {after:?}");
+        }
+    }
+}

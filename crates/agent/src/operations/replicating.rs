@@ -1,0 +1,196 @@
+//! `batch replicate`: versions are sent again, or after all, whatever became of them.
+
+use sealift_ledger::{ListTransfers, Requeue, Transfer};
+use sealift_terms::{ChangeKind, Reason, Status};
+
+use super::{PAGE_ROWS, SiteOperations};
+use crate::{
+    Error,
+    admin::{
+        Actor, Answer, Replicate, ReplicateAct, ReplicateFilter, ReplicateObject, ReplicateResult,
+        ReplicateRow,
+    },
+};
+
+/// Transfers of a key that are looked through for one version.
+const TRANSFERS_OF_KEY_MAX: usize = 1000;
+
+impl SiteOperations {
+    pub(super) async fn replicate(
+        &self,
+        replicate: Replicate,
+        actor: &Actor,
+        answer: &Answer,
+    ) -> Result<(), Error> {
+        let (objects, result) = match &replicate.act {
+            ReplicateAct::Find(filter) => return self.find(filter, answer).await,
+            ReplicateAct::Plan(objects) => (objects, Some(ReplicateResult::Planned)),
+            ReplicateAct::Look(objects) => (objects, None),
+            ReplicateAct::Queue(objects) => {
+                let count = objects.len().to_string();
+                self.record(actor, "batch replicate", &[("objects", count)])?;
+                (objects, Some(ReplicateResult::Queued))
+            }
+        };
+        for object in objects {
+            for row in self.replicate_one(object, result).await? {
+                answer.row(&row).await?;
+            }
+        }
+        if result == Some(ReplicateResult::Queued)
+            && let Some(live) = self.live.as_deref()
+        {
+            live.wake();
+        }
+        Ok(())
+    }
+
+    /// How a version stands, or is queued, at each destination.
+    async fn replicate_one(
+        &self,
+        object: &ReplicateObject,
+        result: Option<ReplicateResult>,
+    ) -> Result<Vec<ReplicateRow>, Error> {
+        let (journal, key) = (&self.site.journal, &object.key);
+        let version = match &object.version {
+            Some(version) => Some(version.clone()),
+            None => {
+                let known = journal.known(&object.bucket, key).await?;
+                known.map(|known| known.version)
+            }
+        };
+        let transfers = journal.transfers_of(&object.bucket, key, TRANSFERS_OF_KEY_MAX);
+        let mut rows = Vec::new();
+        for transfer in transfers.await? {
+            let is_meant = Some(&transfer.change.name.version) == version.as_ref()
+                && transfer.change.kind != ChangeKind::Tags
+                && object
+                    .peer
+                    .as_ref()
+                    .is_none_or(|peer| transfer.peer == *peer);
+            if !is_meant {
+                continue;
+            }
+            if result == Some(ReplicateResult::Queued) {
+                let which = Requeue::Version {
+                    peer: transfer.peer.clone(),
+                    name: transfer.change.name.clone(),
+                };
+                journal.requeue(which, self.site.world.clock.now()).await?;
+            }
+            rows.push(row(transfer, result));
+        }
+        if rows.is_empty() {
+            rows.push(nowhere(object));
+        }
+        Ok(rows)
+    }
+
+    async fn find(&self, filter: &ReplicateFilter, answer: &Answer) -> Result<(), Error> {
+        if let Some(peer) = &filter.peer
+            && self.site.current().peer(peer).is_none()
+        {
+            return Err(Error::NotFound {
+                what: format!("peer {peer} at this site"),
+            });
+        }
+        if let Some(bucket) = &filter.bucket {
+            self.hold_bucket(bucket).await?;
+        }
+        let only = match &filter.statuses[..] {
+            [status] => Some(*status),
+            _ => None,
+        };
+        let mut list = ListTransfers {
+            status: only,
+            rule: filter.rule.clone(),
+            peer: filter.peer.clone(),
+            bucket: filter.bucket.clone(),
+            limit: PAGE_ROWS,
+            ..ListTransfers::default()
+        };
+        loop {
+            let page = self.site.journal.transfers(&list).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            list.after = Some(last.id);
+            for transfer in page {
+                if selects(filter, &transfer) && self.is_wanted(filter, &transfer).await? {
+                    answer.row(&row(transfer, None)).await?;
+                }
+            }
+        }
+    }
+}
+
+impl SiteOperations {
+    /// A source that keeps no versions has the latest alone, and a receipt that is there is
+    /// not given up for one that cannot be had.
+    async fn is_wanted(
+        &self,
+        filter: &ReplicateFilter,
+        transfer: &Transfer,
+    ) -> Result<bool, Error> {
+        if filter.versions {
+            return Ok(true);
+        }
+        let name = &transfer.change.name;
+        let known = self.site.journal.known(&name.bucket, &name.key).await?;
+        Ok(known.is_some_and(|known| known.version == name.version))
+    }
+}
+
+fn selects(filter: &ReplicateFilter, transfer: &Transfer) -> bool {
+    let at = transfer.updated_at;
+    transfer.change.kind != ChangeKind::Tags
+        && transfer
+            .change
+            .name
+            .key
+            .as_str()
+            .starts_with(&filter.prefix)
+        && (filter.statuses.is_empty() || filter.statuses.contains(&transfer.status))
+        && filter.since.is_none_or(|since| at >= since)
+        && filter.until.is_none_or(|until| at < until)
+}
+
+/// What a transfer says, or what is done with it.
+fn row(transfer: Transfer, result: Option<ReplicateResult>) -> ReplicateRow {
+    let stands = match transfer.status {
+        Status::Completed | Status::Replica => ReplicateResult::Replicated,
+        Status::Pending => ReplicateResult::Queued,
+        Status::Failed | Status::Skipped => ReplicateResult::Failed,
+    };
+    let (name, size) = (transfer.change.name, transfer.change.facts.size);
+    let tells = result.is_none();
+    ReplicateRow {
+        object: ReplicateObject {
+            bucket: name.bucket,
+            key: name.key,
+            version: Some(name.version),
+            peer: Some(transfer.peer),
+        },
+        rule: Some(transfer.rule),
+        result: result.unwrap_or(stands),
+        delete_marker: transfer.change.kind == ChangeKind::DeleteMarker,
+        size,
+        reason: transfer.reason.filter(|_| tells),
+        evidence: transfer.evidence.filter(|_| tells),
+    }
+}
+
+/// What no rule sends, or nobody knows.
+fn nowhere(object: &ReplicateObject) -> ReplicateRow {
+    ReplicateRow {
+        object: object.clone(),
+        rule: None,
+        result: ReplicateResult::Failed,
+        delete_marker: false,
+        size: 0,
+        reason: Some(Reason::SkippedFiltered),
+        evidence: Some(
+            "the journal has no transfer of it: no rule sends it, or it is not known".to_owned(),
+        ),
+    }
+}

@@ -1,0 +1,417 @@
+//! `sealift batch replicate`.
+//!
+//! ```text
+//!   manifest ─┐                         Queue            Look, until settled
+//!             ├─▶ group of versions ──▶ agent ──▶ groups under way ──▶ report, line by line
+//!   filter ───┘                                   (so many at most)
+//! ```
+//!
+//! A batch is paused by interrupting it: what is under way arrives, nothing else is queued.
+//! `--resume` goes on behind what the report says is there.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::Args;
+use indicatif::ProgressBar;
+use sealift_agent::{
+    Error, Exit,
+    admin::{
+        self, Answers, Reached, ReplicateAct, ReplicateFilter, ReplicateObject, ReplicateResult,
+        ReplicateRow, Request,
+    },
+};
+use sealift_terms::{PeerName, RuleName, Status, Timestamp};
+use serde::Serialize;
+
+use super::{
+    group::Group,
+    manifest::{Manifest, Shape},
+    report::{Line, Report},
+};
+use crate::{
+    cli::Global,
+    commands::{object::prefix, rows},
+    output::{self, Outcome, bytes, counted},
+};
+
+/// Groups that are under way at once: what is queued beyond what an interruption should leave
+/// to be sent.
+const GROUPS_MAX: usize = 8;
+/// How often it is looked whether they are there.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Args)]
+pub(crate) struct Replicate {
+    /// BUCKET or BUCKET/PREFIX: the latest version of every object that was to be sent, delete
+    /// markers included
+    #[arg(required_unless_present = "manifest")]
+    prefix: Option<String>,
+    /// A CSV file that names objects: bucket, key, and version or none for the latest; - is
+    /// standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "prefix")]
+    manifest: Option<PathBuf>,
+    /// What the columns of the manifest are, as the fileSchema of an S3 inventory says:
+    /// "Bucket, Key, VersionId, ..."
+    #[arg(long, value_name = "NAMES", requires = "manifest")]
+    schema: Option<String>,
+    /// Keys in the manifest are URL-encoded, as S3 writes them
+    #[arg(long, requires = "manifest")]
+    url_encoded: bool,
+    /// Older versions, too: a directory has none any more
+    #[arg(long, conflicts_with = "manifest")]
+    versions: bool,
+    /// Only what stands so, as in FAILED; may be given again
+    #[arg(long, conflicts_with = "manifest")]
+    status: Vec<Status>,
+    /// Only what this rule sends
+    #[arg(long, conflicts_with = "manifest")]
+    rule: Option<RuleName>,
+    /// Only what stands so since this time or later, as in 2026-11-23T15:04:05Z
+    #[arg(long, value_name = "TIME", conflicts_with = "manifest")]
+    since: Option<Timestamp>,
+    /// Only what stands so since before this time
+    #[arg(long, value_name = "TIME", conflicts_with = "manifest")]
+    until: Option<Timestamp>,
+    /// Only to this peer
+    #[arg(long)]
+    peer: Option<PeerName>,
+    /// Write what became of each version at each peer to this CSV file
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Go on with the batch that wrote the report: what it says is there is left out
+    #[arg(long, requires = "report", conflicts_with = "dry_run")]
+    resume: bool,
+    /// Say what would be sent, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Queue all of it, and do not wait until it is there
+    #[arg(long, conflicts_with = "dry_run")]
+    no_wait: bool,
+}
+
+/// Where names come from.
+enum Objects {
+    Manifest(Box<Manifest>, Option<PeerName>),
+    Found(Answers),
+}
+
+/// What a batch did.
+#[derive(Debug, Default, Serialize)]
+struct Summary {
+    replicated: u64,
+    queued: u64,
+    planned: u64,
+    failed: u64,
+    /// An earlier run did them.
+    skipped: u64,
+    /// Bytes of plaintext of all but what failed.
+    bytes: u64,
+    /// What each destination would be offered, or was.
+    peers: BTreeMap<PeerName, Offered>,
+}
+
+/// Delete markers among them have no bytes. What a destination has already it answers
+/// without any.
+#[derive(Debug, Default, Serialize)]
+struct Offered {
+    objects: u64,
+    delete_markers: u64,
+    bytes: u64,
+}
+
+struct Run<'a> {
+    json: bool,
+    dry_run: bool,
+    waits: bool,
+    site: &'a Reached,
+    report: Option<Report>,
+    group: Group<ReplicateObject>,
+    under_way: VecDeque<Vec<ReplicateObject>>,
+    summary: Summary,
+    /// Shown where standard error is a terminal, and nowhere else.
+    progress: ProgressBar,
+}
+
+impl Replicate {
+    pub(crate) async fn run(&self, global: &Global) -> Outcome {
+        let report = match &self.report {
+            Some(path) => Some(Report::open::<ReplicateRow>(path, self.resume)?),
+            None => None,
+        };
+        let site = global.reach(&sealift_agent::Offline).await?;
+        let waits = !self.dry_run && !self.no_wait;
+        if waits && matches!(site, Reached::Stopped(_)) {
+            let what = "the agent is stopped, and nothing is sent: start it, or use --no-wait";
+            return Err(Error::Stopped { what: what.into() }.into());
+        }
+        let mut objects = self.objects(&site)?;
+        let mut run = Run {
+            json: global.json,
+            dry_run: self.dry_run,
+            waits,
+            site: &site,
+            report,
+            group: Group::default(),
+            under_way: VecDeque::new(),
+            summary: Summary::default(),
+            progress: ProgressBar::new_spinner(),
+        };
+        while let Some(object) = objects.next().await? {
+            run.take(object).await?;
+        }
+        if let Objects::Found(answers) = objects {
+            answers.finish().await?;
+        }
+        run.finish().await
+    }
+
+    fn objects(&self, site: &Reached) -> Result<Objects, Error> {
+        if let Some(path) = &self.manifest {
+            let shape = Shape {
+                schema: self.schema.clone(),
+                url_encoded: self.url_encoded,
+                versions: false,
+            };
+            let manifest = Manifest::open(path, shape)?;
+            return Ok(Objects::Manifest(Box::new(manifest), self.peer.clone()));
+        }
+        let (bucket, prefix) = prefix(self.prefix.as_deref())?;
+        let filter = ReplicateFilter {
+            bucket,
+            prefix,
+            peer: self.peer.clone(),
+            rule: self.rule.clone(),
+            statuses: self.status.clone(),
+            versions: self.versions,
+            since: self.since,
+            until: self.until,
+        };
+        let act = ReplicateAct::Find(filter);
+        let found = site.ask(Request::Replicate(admin::Replicate { act }));
+        Ok(Objects::Found(found))
+    }
+}
+
+impl Objects {
+    async fn next(&mut self) -> Result<Option<ReplicateObject>, Error> {
+        match self {
+            Self::Manifest(manifest, peer) => {
+                let named = manifest.next_object()?;
+                Ok(named.map(|named| ReplicateObject {
+                    bucket: named.bucket,
+                    key: named.key,
+                    version: named.version,
+                    peer: peer.clone(),
+                }))
+            }
+            Self::Found(answers) => {
+                let row: Option<ReplicateRow> = answers.next_row().await?;
+                Ok(row.map(|row| row.object))
+            }
+        }
+    }
+}
+
+impl Run<'_> {
+    async fn take(&mut self, object: ReplicateObject) -> Result<(), Error> {
+        if self
+            .report
+            .as_ref()
+            .is_some_and(|report| report.has(&name(&object)))
+        {
+            self.summary.skipped += 1;
+            return Ok(());
+        }
+        let bytes = name(&object).iter().map(|part| part.len()).sum();
+        if self.group.add(object, bytes) {
+            self.send().await?;
+        }
+        Ok(())
+    }
+
+    /// Queues the group, or says what queueing it would do.
+    async fn send(&mut self) -> Result<(), Error> {
+        let objects = self.group.take();
+        if objects.is_empty() {
+            return Ok(());
+        }
+        let act = match self.dry_run {
+            true => ReplicateAct::Plan(objects),
+            false => ReplicateAct::Queue(objects),
+        };
+        let mut waiting = Vec::new();
+        for row in self.ask(act).await? {
+            match row.result {
+                ReplicateResult::Queued if self.waits => waiting.push(row.object),
+                _ => self.told(&row)?,
+            }
+        }
+        self.flush()?;
+        self.under_way.push_back(waiting);
+        if self.under_way.len() > GROUPS_MAX {
+            self.settle_oldest().await?;
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, act: ReplicateAct) -> Result<Vec<ReplicateRow>, Error> {
+        let mut all = Vec::new();
+        let answers = self.site.ask(Request::Replicate(admin::Replicate { act }));
+        rows(answers, |row: ReplicateRow| {
+            all.push(row);
+            Ok(())
+        })
+        .await?;
+        Ok(all)
+    }
+
+    /// Waits until what was queued first is there, or is not going to be.
+    async fn settle_oldest(&mut self) -> Result<(), Error> {
+        let mut waiting = self.under_way.pop_front().unwrap_or_default();
+        loop {
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            let mut left = Vec::new();
+            for row in self.ask(ReplicateAct::Look(waiting)).await? {
+                match row.result {
+                    ReplicateResult::Queued => left.push(row.object),
+                    _ => self.told(&row)?,
+                }
+            }
+            self.flush()?;
+            waiting = left;
+            self.show(waiting.len());
+            if !waiting.is_empty() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+
+    fn show(&self, waiting: usize) {
+        let behind: usize = self.under_way.iter().map(Vec::len).sum();
+        let summary = &self.summary;
+        self.progress.set_message(format!(
+            "{} there, {} failed, {} under way",
+            summary.replicated,
+            summary.failed,
+            waiting + behind
+        ));
+        self.progress.tick();
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.report.as_mut().map_or(Ok(()), Report::flush)
+    }
+
+    fn told(&mut self, row: &ReplicateRow) -> Result<(), Error> {
+        let summary = &mut self.summary;
+        match row.result {
+            ReplicateResult::Replicated => summary.replicated += 1,
+            ReplicateResult::Planned => summary.planned += 1,
+            ReplicateResult::Queued => summary.queued += 1,
+            _ => summary.failed += 1,
+        }
+        if row.result != ReplicateResult::Failed {
+            summary.bytes += row.size;
+            if let Some(peer) = &row.object.peer {
+                let offered = summary.peers.entry(peer.clone()).or_default();
+                offered.objects += 1;
+                offered.delete_markers += u64::from(row.delete_marker);
+                offered.bytes += row.size;
+            }
+        }
+        if let Some(report) = &mut self.report {
+            report.add(row)?;
+        }
+        if self.json {
+            return output::row(true, row, "");
+        }
+        if row.result == ReplicateResult::Failed {
+            let [bucket, key, version, peer] = name(&row.object);
+            let reason = row.reason.map(|reason| reason.to_string());
+            return output::print(&format!(
+                "failed    {bucket}/{} version {version} to {peer}: {} ({})",
+                output::safe(key),
+                output::safe(row.evidence.as_deref().unwrap_or_default()),
+                reason.unwrap_or_default(),
+            ));
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Outcome {
+        self.send().await?;
+        while !self.under_way.is_empty() {
+            self.settle_oldest().await?;
+        }
+        self.progress.finish_and_clear();
+        let summary = &self.summary;
+        let done = match (self.dry_run, self.waits) {
+            (true, _) => {
+                counted(summary.planned, "version would be", "versions would be") + " offered"
+            }
+            (false, true) => counted(summary.replicated, "version is", "versions are") + " there",
+            (false, false) => counted(summary.queued, "version is", "versions are") + " queued",
+        };
+        let mut text = format!(
+            "{done}, {}; {} failed, {} done before",
+            bytes(summary.bytes),
+            summary.failed,
+            summary.skipped
+        );
+        for (peer, offered) in &summary.peers {
+            text.push_str(&format!(
+                "\n  {peer}: {}, {} of them delete markers, {}",
+                counted(offered.objects, "version", "versions"),
+                offered.delete_markers,
+                bytes(offered.bytes)
+            ));
+        }
+        output::row(self.json, summary, text)?;
+        Ok(match summary.failed {
+            0 => Exit::Done,
+            _ => Exit::Partly,
+        })
+    }
+}
+
+/// Bucket, key, version and destination, as far as they are named.
+fn name(object: &ReplicateObject) -> [&str; 4] {
+    [
+        object.bucket.as_str(),
+        object.key.as_str(),
+        object
+            .version
+            .as_ref()
+            .map_or("", |version| version.as_str()),
+        object.peer.as_ref().map_or("", |peer| peer.as_str()),
+    ]
+}
+
+impl Line for ReplicateRow {
+    const HEAD: &'static [&'static str] = &[
+        "bucket", "key", "version", "result", "size", "peer", "rule", "reason", "evidence",
+    ];
+    const DONE: &'static str = "replicated";
+
+    fn fields(&self) -> Vec<String> {
+        let [bucket, key, version, peer] = name(&self.object).map(str::to_owned);
+        let text = |value: Option<String>| value.unwrap_or_default();
+        vec![
+            bucket,
+            key,
+            version,
+            self.result.as_str().to_owned(),
+            self.size.to_string(),
+            peer,
+            text(self.rule.as_ref().map(RuleName::to_string)),
+            text(self.reason.map(|reason| reason.to_string())),
+            text(self.evidence.clone()),
+        ]
+    }
+}

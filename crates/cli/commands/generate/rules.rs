@@ -1,0 +1,233 @@
+//! `sealift generate rules`: rules from an S3 replication configuration, as its XML or as the
+//! JSON of the AWS command line, with what of it maps and what does not.
+
+mod replication;
+mod tree;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use sealift_agent::{Error, Exit};
+use sealift_terms::{BucketName, PeerName, RuleName};
+use serde::Serialize;
+
+use crate::{
+    cli::Global,
+    output::{self, Outcome},
+};
+use replication::{Replication, Rule};
+use tree::Tree;
+
+/// AWS takes 2 MB.
+const FILE_BYTES_MAX: u64 = 2 << 20;
+
+#[derive(Debug, Args)]
+pub(crate) struct Rules {
+    /// The replication configuration of an S3 bucket, XML or JSON; - is standard input
+    #[arg(long, value_name = "FILE")]
+    from_s3: PathBuf,
+    /// The bucket that the rules are for
+    #[arg(long)]
+    bucket: BucketName,
+    /// Which peer archives what goes to a bucket there, as in `backup-bucket=b1`; may be
+    /// given again
+    #[arg(long = "peer", value_name = "BUCKET=PEER", value_parser = destination)]
+    peers: Vec<(String, PeerName)>,
+}
+
+fn destination(text: &str) -> Result<(String, PeerName), String> {
+    let (bucket, peer) = text
+        .rsplit_once('=')
+        .ok_or_else(|| format!("{text:?} is not BUCKET=PEER"))?;
+    let peer = peer
+        .parse::<PeerName>()
+        .map_err(|error| error.to_string())?;
+    Ok((bucket.to_owned(), peer))
+}
+
+/// What became of one rule.
+#[derive(Debug, Serialize)]
+struct Imported {
+    /// Its name here.
+    rule: String,
+    /// Whether it is one that can be used: otherwise it is there as a comment.
+    maps: bool,
+    /// What it is here, as it stands in the configuration.
+    toml: String,
+    /// What is otherwise here, or needs nothing.
+    notes: Vec<String>,
+    /// Why it cannot be used.
+    obstacles: Vec<String>,
+}
+
+impl Rules {
+    pub(crate) fn run(&self, global: &Global) -> Outcome {
+        let text = read(&self.from_s3)?;
+        let tree = Tree::parse(&text).map_err(|why| self.refused(why))?;
+        let given = Replication::of(&tree).map_err(|why| self.refused(why))?;
+        let imported = self.imported(&given);
+        let left = imported.iter().filter(|rule| !rule.maps).count();
+        if global.json {
+            for rule in &imported {
+                output::row(true, rule, "")?;
+            }
+        } else {
+            output::print(self.page(&given, &imported).trim_end())?;
+        }
+        Ok(match left {
+            0 => Exit::Done,
+            _ => Exit::Partly,
+        })
+    }
+
+    fn refused(&self, found: String) -> Error {
+        Error::Request {
+            what: "--from-s3",
+            found: format!("{}: {found}", self.from_s3.display()),
+            allowed: "what `aws s3api get-bucket-replication` prints, or the XML that S3 takes"
+                .to_owned(),
+        }
+    }
+
+    fn imported(&self, given: &Replication) -> Vec<Imported> {
+        let mut names = BTreeSet::new();
+        let peers: BTreeMap<&str, &PeerName> = self
+            .peers
+            .iter()
+            .map(|(bucket, peer)| (bucket.as_str(), peer))
+            .collect();
+        let rules = given.rules.iter().enumerate();
+        rules
+            .map(|(n, rule)| self.import(rule, name(rule.id.as_deref(), n + 1, &mut names), &peers))
+            .collect()
+    }
+
+    fn import(&self, rule: &Rule, name: String, peers: &BTreeMap<&str, &PeerName>) -> Imported {
+        let (mut notes, mut obstacles) = (rule.notes(), rule.obstacles());
+        let peer = match peers.get(rule.destination.as_str()) {
+            Some(peer) => peer.to_string(),
+            None => {
+                obstacles.push(format!(
+                    "who archives what goes to {}: name the peer, --peer {}=PEER",
+                    rule.destination, rule.destination
+                ));
+                "PEER".to_owned()
+            }
+        };
+        let mut lines = vec![
+            "[[rule]]".to_owned(),
+            format!("name = {name:?}"),
+            format!("bucket = \"{}\"", self.bucket),
+        ];
+        if !rule.prefix.is_empty() {
+            lines.push(format!("prefix = {}", quoted(&rule.prefix)));
+        }
+        lines.push(format!("peers = [{peer:?}]"));
+        if let Some(priority) = rule.priority.filter(|priority| *priority > 0) {
+            lines.push(format!("priority = {priority}"));
+        }
+        lines.push(format!("delete_markers = {}", rule.delete_markers));
+        lines.push(format!("existing_objects = {}", rule.existing_objects));
+        if let Some(minutes) = rule.time_minutes {
+            lines.push(format!("rpo_secs = {}", minutes.saturating_mul(60)));
+            notes.push(
+                "ReplicationTime is the RPO: an alarm when it is missed, no promise".to_owned(),
+            );
+        }
+        Imported {
+            rule: name,
+            maps: obstacles.is_empty(),
+            toml: lines.join("\n"),
+            notes,
+            obstacles,
+        }
+    }
+
+    fn page(&self, given: &Replication, imported: &[Imported]) -> String {
+        let mut page = format!(
+            "# Rules of bucket {} from an S3 replication configuration. What stands behind # is why\n\
+             # something is otherwise here; a rule behind # cannot be used as it is.\n",
+            self.bucket
+        );
+        for note in &given.notes {
+            page.push_str(&format!("# {}\n", output::safe(note)));
+        }
+        for rule in imported {
+            page.push('\n');
+            for note in rule
+                .obstacles
+                .iter()
+                .map(|it| format!("cannot be used: {it}"))
+            {
+                page.push_str(&format!("# {}\n", output::safe(&note)));
+            }
+            for note in &rule.notes {
+                page.push_str(&format!("# {}\n", output::safe(note)));
+            }
+            for line in rule.toml.lines() {
+                page.push_str(if rule.maps { "" } else { "# " });
+                page.push_str(line);
+                page.push('\n');
+            }
+        }
+        page
+    }
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    let reading = Error::failed("reading the replication configuration");
+    let input: Result<Box<dyn Read>, _> = match path == Path::new("-") {
+        true => Ok(Box::new(std::io::stdin())),
+        false => File::open(path).map(|file| Box::new(file) as Box<dyn Read>),
+    };
+    let mut text = String::new();
+    let read = input.and_then(|input| input.take(FILE_BYTES_MAX + 1).read_to_string(&mut text));
+    read.map_err(reading)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(Error::Request {
+            what: "--from-s3",
+            found: "more".to_owned(),
+            allowed: format!("{FILE_BYTES_MAX} bytes"),
+        });
+    }
+    Ok(text)
+}
+
+/// A name as rules have them, and no other rule has.
+fn name(id: Option<&str>, number: usize, taken: &mut BTreeSet<String>) -> String {
+    let of_id = id.map(|id| {
+        let lower = id.to_ascii_lowercase();
+        let allowed = |c: char| match c {
+            'a'..='z' | '0'..='9' | '-' => c,
+            _ => '-',
+        };
+        let name: String = lower.chars().map(allowed).collect();
+        name.trim_matches('-').to_owned()
+    });
+    let fallback = format!("rule-{number}");
+    let name = of_id.filter(|name| name.parse::<RuleName>().is_ok());
+    let name = name
+        .filter(|name| !taken.contains(name))
+        .unwrap_or(fallback);
+    taken.insert(name.clone());
+    name
+}
+
+/// A TOML string.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

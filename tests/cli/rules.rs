@@ -1,0 +1,330 @@
+//! What goes where, by rules: planned, applied, imported, and sent again in batches.
+
+use std::{fs, time::Duration};
+
+use serde_json::Value;
+
+use crate::support::{BUCKET, Pair, Site, run, wait_until, write_file};
+
+const TIME_MAX: Duration = Duration::from_secs(60);
+const PREFIX: &str = "# prefix = \"only/below/\"";
+
+/// What a plan says of objects: change, how many, and where they go.
+fn ways(rows: &[Value]) -> Vec<(String, u64, String)> {
+    let ways = rows.iter().filter(|row| row["objects"].is_u64());
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    ways.map(|row| {
+        let objects = row["objects"].as_u64().unwrap();
+        (text(&row["change"]), objects, text(&row["peer"]))
+    })
+    .collect()
+}
+
+#[test]
+fn a_plan_says_what_a_change_would_do_and_apply_does_it_once() {
+    let pair = Pair::new();
+    for key in ["logs/1", "logs/2", "logs/3", "other/1", "other/2"] {
+        write_file(&pair.source.join(key), key);
+    }
+    pair.a.edit(PREFIX, "prefix = \"logs/\"");
+    pair.a.run(&["plan"]).exits(5).tells(&["no agent runs"]);
+    pair.start();
+    pair.wait_completed(3, TIME_MAX);
+    pair.a.run(&["plan"]).exits(0).tells(&["nothing differs"]);
+    pair.a.run(&["apply"]).exits(0).tells(&["nothing to apply"]);
+
+    pair.a.edit("prefix = \"logs/\"", "priority = 7");
+    let rows = pair.a.rows(&["plan", "--objects"]);
+    assert_eq!(ways(&rows), [("sent".to_owned(), 2, "b".to_owned())]);
+    let named = rows.iter().filter_map(|row| row["key"].as_str());
+    assert_eq!(named.collect::<Vec<_>>(), ["other/1", "other/2"]);
+    let differs = rows.iter().find(|row| row["differs"].is_array()).unwrap();
+    let differs: Vec<_> = differs["differs"].as_array().unwrap().iter().collect();
+    assert_eq!(differs, ["prefix: \"logs/\" → \"\"", "priority: 0 → 7"]);
+    pair.a
+        .run(&["plan"])
+        .exits(0)
+        .tells(&["2 objects", "would be sent to b", "sealift apply"]);
+    // Nothing was done.
+    assert_eq!(pair.a.transfers("COMPLETED").0, 3);
+    pair.a
+        .run(&["apply"])
+        .exits(0)
+        .tells(&["would be sent to b"]);
+    pair.wait_completed(5, TIME_MAX);
+    pair.a.run(&["apply"]).exits(0).tells(&["nothing to apply"]);
+
+    // Less than before: what is there stays.
+    pair.a.edit("priority = 7", "prefix = \"other/\"");
+    let rows = pair.a.rows(&["plan"]);
+    assert_eq!(ways(&rows), [("ended".to_owned(), 3, "b".to_owned())]);
+    // What cannot work, or not without a restart, is taken up in no part.
+    pair.a.edit("prefix = \"other/\"", "prefix = 7");
+    for command in ["plan", "apply"] {
+        pair.a.run(&[command]).exits(78);
+    }
+    pair.a.edit("prefix = 7", "prefix = \"other/\"");
+    pair.a
+        .edit("# scan_interval_secs = 60", "scan_interval_secs = 7");
+    pair.a.run(&["plan"]).exits(0).tells(&["needs a restart"]);
+    pair.a.run(&["apply"]).exits(78).tells(&["restart needed"]);
+    write_file(&pair.source.join("logs/4"), "by the rules in force");
+    pair.wait_completed(6, TIME_MAX);
+    pair.a
+        .run(&["apply", "--set", "log.level=debug"])
+        .exits(2)
+        .tells(&["--set"]);
+}
+
+fn skipped(site: &Site, count: u64) {
+    wait_until(&format!("{count} transfers are left out"), TIME_MAX, || {
+        site.transfers("SKIPPED").0 == count && site.transfers("PENDING").0 == 0
+    });
+}
+
+/// The keys that `b` has, the latest versions of them.
+fn there(pair: &Pair) -> Vec<String> {
+    let rows = pair.b.rows(&["ls", BUCKET]);
+    let keys = rows.iter().filter_map(|row| row["key"].as_str());
+    keys.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_rule_leaves_out_what_was_there_before_and_delete_markers_until_it_is_told_otherwise() {
+    let pair = Pair::new();
+    for key in ["old-1", "old-2", "old-3"] {
+        write_file(&pair.source.join(key), key);
+    }
+    pair.a
+        .edit(PREFIX, "existing_objects = false\ndelete_markers = false");
+    pair.start();
+    skipped(&pair.a, 3);
+    write_file(&pair.source.join("new"), "new");
+    pair.wait_completed(1, TIME_MAX);
+    fs::remove_file(pair.source.join("new")).unwrap();
+    skipped(&pair.a, 4);
+    assert_eq!(there(&pair), ["new"]);
+    for (key, setting) in [("old-1", "existing_objects"), ("new", "delete_markers")] {
+        pair.a
+            .run(&["explain", &format!("{BUCKET}/{key}")])
+            .exits(0)
+            .tells(&["SkippedFiltered", setting]);
+    }
+    pair.a.run(&["status"]).exits(0).tells(&["SKIPPED"]);
+
+    // A dry run says what a batch would send, and sends nothing.
+    let batch = ["batch", "replicate", BUCKET, "--status", "SKIPPED"];
+    let rows = pair.a.rows(&[&batch[..], &["--dry-run"]].concat());
+    let summary = rows.last().unwrap();
+    assert_eq!(summary["planned"], 4);
+    assert_eq!(summary["peers"]["b"]["delete_markers"], 1);
+    skipped(&pair.a, 4);
+
+    // Told to send what is there, it makes up for it; a restart does not do so again.
+    pair.a
+        .edit("existing_objects = false", "existing_objects = true");
+    let rows = pair.a.rows(&["plan"]);
+    assert_eq!(ways(&rows), [("sent".to_owned(), 3, "b".to_owned())]);
+    pair.a.run(&["apply"]).exits(0);
+    pair.wait_completed(4, TIME_MAX);
+    assert_eq!(there(&pair), ["new", "old-1", "old-2", "old-3"]);
+    pair.a.stop();
+    pair.a
+        .edit("existing_objects = true", "existing_objects = false");
+    pair.a.start();
+    write_file(&pair.source.join("newer"), "after a restart");
+    pair.wait_completed(5, TIME_MAX);
+    // The delete marker goes by a batch.
+    pair.a.run(&batch).exits(0).tells(&["1 version is there"]);
+    assert_eq!(there(&pair), ["newer", "old-1", "old-2", "old-3"]);
+    assert_eq!(pair.a.transfers("SKIPPED").0, 0);
+}
+
+#[test]
+fn a_batch_sends_what_a_manifest_names_reports_each_and_goes_on_where_it_was() {
+    let pair = Pair::new();
+    for n in 0..250 {
+        write_file(
+            &pair.source.join(format!("a b/{n:03}")),
+            format!("content {n}"),
+        );
+    }
+    let (manifest, report) = (
+        pair.dir().join("manifest.csv"),
+        pair.dir().join("report.csv"),
+    );
+    let (manifest_text, report_text) = (manifest.to_str().unwrap(), report.to_str().unwrap());
+    pair.start();
+    pair.wait_completed(250, TIME_MAX);
+    // As an S3 inventory has it, with one that nobody knows.
+    let lines = (0..240).map(|n| format!("\"{BUCKET}\",\"a+b%2F{n:03}\",\"9\"\n"));
+    let lines: String = lines.chain([format!("{BUCKET},unknown,1\n")]).collect();
+    fs::write(&manifest, lines).unwrap();
+    let named = [
+        "batch",
+        "replicate",
+        "--manifest",
+        manifest_text,
+        "--schema",
+        "Bucket, Key, Size",
+        "--url-encoded",
+        "--report",
+        report_text,
+    ];
+    pair.b.stop();
+    // With nobody there it waits, and is interrupted: what is said to be there is there.
+    let queued = ["batch", "replicate", BUCKET, "--no-wait"];
+    pair.a
+        .run(&queued)
+        .exits(0)
+        .tells(&["250 versions are queued"]);
+    assert_eq!(pair.a.transfers("PENDING").0, 250);
+    pair.b.start();
+    pair.wait_completed(250, TIME_MAX);
+    let rows = pair
+        .a
+        .run(&[&named[..], &["--json"]].concat())
+        .exits(3)
+        .rows();
+    let summary = rows.last().unwrap();
+    assert_eq!(
+        (&summary["replicated"], &summary["failed"]),
+        (&240.into(), &1.into())
+    );
+    let text = fs::read_to_string(&report).unwrap();
+    assert_eq!(text.lines().count(), 242);
+    assert_eq!(text.matches(",replicated,").count(), 240);
+    assert!(text.contains("unknown,,failed"), "{text}");
+    pair.a.audits("administration", &["batch replicate"]);
+    // Only what failed is tried again.
+    pair.a.run(&named).exits(2).tells(&["there already"]);
+    let rows = pair
+        .a
+        .run(&[&named[..], &["--resume", "--json"]].concat())
+        .exits(3)
+        .rows();
+    let summary = rows.last().unwrap();
+    assert_eq!(
+        (&summary["skipped"], &summary["failed"]),
+        (&240.into(), &1.into())
+    );
+}
+
+#[test]
+fn a_batch_takes_what_its_filter_selects_and_says_what_is_not_there() {
+    let pair = Pair::new();
+    for key in ["in/1", "in/2", "out/1"] {
+        write_file(&pair.source.join(key), key);
+    }
+    pair.start();
+    pair.wait_completed(3, TIME_MAX);
+    let within = format!("{BUCKET}/in/");
+    let planned = |more: &[&str]| {
+        let batch = ["batch", "replicate", &within, "--dry-run"];
+        let rows = pair.a.rows(&[&batch[..], more].concat());
+        rows.last().unwrap()["planned"].as_u64().unwrap()
+    };
+    let (past, future) = ("2000-01-01T00:00:00Z", "2999-01-01T00:00:00Z");
+    for (more, count) in [
+        (&[][..], 2),
+        (&["--status", "COMPLETED", "--status", "FAILED"], 2),
+        (&["--status", "FAILED"], 0),
+        (&["--since", past, "--until", future], 2),
+        (&["--since", future], 0),
+        (&["--until", past], 0),
+        (&["--rule", BUCKET, "--peer", "b"], 2),
+        (&["--rule", "other"], 0),
+    ] {
+        assert_eq!(planned(more), count, "{more:?}");
+    }
+    pair.a
+        .run(&["batch", "replicate", BUCKET, "--peer", "nobody"])
+        .exits(10);
+    pair.a.run(&["batch", "replicate", "none"]).exits(10);
+    pair.a.stop();
+    pair.a
+        .run(&["batch", "replicate", BUCKET])
+        .exits(5)
+        .tells(&["--no-wait"]);
+    pair.a
+        .run(&["batch", "replicate", BUCKET, "--no-wait"])
+        .exits(0);
+    pair.a.start();
+    pair.wait_completed(3, TIME_MAX);
+    pair.b.run(&["verify", "--deep"]).exits(0);
+}
+
+#[test]
+fn a_missed_rpo_is_told_and_so_is_its_recovery() {
+    let pair = Pair::new();
+    pair.a.edit(PREFIX, "rpo_secs = 2");
+    pair.start();
+    write_file(&pair.source.join("one"), "in time");
+    pair.wait_completed(1, TIME_MAX);
+    pair.b.freeze(true);
+    write_file(&pair.source.join("two"), "late");
+    let alarms = || pair.a.status()["alarms"].to_string();
+    wait_until("the RPO is missed", TIME_MAX, || {
+        alarms().contains("rpo missed")
+    });
+    pair.a.logs(&["the RPO is missed", BUCKET]);
+    pair.a.audits("rpo.missed", &["b", "2"]);
+    assert_eq!(pair.a.metric("sealift_rpo_missed"), Some(1));
+    assert_eq!(pair.a.status()["rules"][0]["rpo_secs"], 2);
+    pair.b.freeze(false);
+    pair.wait_completed(2, TIME_MAX);
+    wait_until("it is held again", TIME_MAX, || {
+        !alarms().contains("rpo missed")
+    });
+    pair.a.audits("rpo.recovered", &["b"]);
+    assert_eq!(pair.a.metric("sealift_rpo_missed"), Some(0));
+    assert_eq!(pair.a.metric("sealift_rpo_missed_total"), Some(1));
+}
+
+#[test]
+fn rules_of_an_s3_replication_configuration_can_be_used_as_they_are_printed() {
+    let pair = Pair::new();
+    let file = pair.dir().join("replication.json");
+    fs::write(
+        &file,
+        r#"{"ReplicationConfiguration": {"Role": "arn:aws:iam::1:role/r", "Rules": [
+            {"ID": "Logs (all)", "Priority": 2, "Status": "Enabled", "Filter": {"Prefix": "logs/"},
+             "DeleteMarkerReplication": {"Status": "Enabled"},
+             "Destination": {"Bucket": "arn:aws:s3:::backup", "StorageClass": "GLACIER",
+                "ReplicationTime": {"Status": "Enabled", "Time": {"Minutes": 15}}}},
+            {"ID": "tagged", "Priority": 1, "Status": "Enabled",
+             "Filter": {"Tag": {"Key": "a", "Value": "1"}},
+             "Destination": {"Bucket": "arn:aws:s3:::backup"}}]}}"#,
+    )
+    .unwrap();
+    let file = file.to_str().unwrap();
+    let generate = ["generate", "rules", "--from-s3", file, "--bucket", BUCKET];
+    let peer = [&generate[..], &["--peer", "backup=b"]].concat();
+    let printed =
+        run(&peer)
+            .exits(3)
+            .tells(&["name = \"logs--all\"", "rpo_secs = 900", "GLACIER", "a=1"]);
+    // It takes the place of the rule there is.
+    let config = fs::read_to_string(pair.a.config()).unwrap();
+    let at = config.find("[[rule]]").unwrap();
+    let behind = at + config[at..].find("peers = [\"b\"]").unwrap() + "peers = [\"b\"]".len();
+    let config = format!("{}{}{}", &config[..at], printed.text(), &config[behind..]);
+    fs::write(pair.a.config(), config).unwrap();
+    for key in ["logs/1", "other"] {
+        write_file(&pair.source.join(key), key);
+    }
+    pair.start();
+    write_file(&pair.source.join("logs/2"), "new");
+    // The form says nothing of existing objects: S3 leaves those out then.
+    skipped(&pair.a, 1);
+    pair.wait_completed(1, TIME_MAX);
+    let rows = run([&peer[..], &["--json"]].concat()).exits(3).rows();
+    assert_eq!(
+        (&rows[0]["maps"], &rows[1]["maps"]),
+        (&true.into(), &false.into())
+    );
+    // Nobody is said to archive it.
+    run(generate).exits(3).tells(&["--peer backup=PEER"]);
+    fs::write(file, "no configuration").unwrap();
+    run(peer).exits(2).tells(&["--from-s3", "aws s3api"]);
+}
