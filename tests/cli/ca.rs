@@ -27,7 +27,7 @@ fn an_authority_that_was_lost_issues_again_from_its_backup() {
     let check = ["check", "--offline", "--ca", dir];
     let words = ["warn  ca backup", "in no backup", "sealift ca backup --dir"];
     pair.b.run(&check).exits(0).tells(&words);
-    run(backup).exits(0).tells(&["7 files"]);
+    run(backup).exits(0).tells(&["9 files"]);
     let words = ["ok    ca backup", "is in a verified backup"];
     pair.b.run(&check).exits(0).tells(&words);
     // What changed since is in no backup.

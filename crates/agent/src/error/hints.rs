@@ -115,22 +115,6 @@ fn key_hint(error: &KeyError) -> &'static str {
             "`sealift keys describe KEY` shows the fingerprints of what it had; `sealift keys import \
              --new-version` brings another version"
         }
-        KeyError::NotShared { .. } => {
-            "make another key with `sealift keys create --multi-region`, and wrap records anew \
-             under it: `sealift keys rewrap --to KEY`"
-        }
-        KeyError::NotPrimary { .. } | KeyError::PrimaryBefore { .. } => {
-            "ask there, or lead from here: `sealift keys promote KEY`"
-        }
-        KeyError::NoReplica { .. } => "`sealift keys replicate KEY --to REGION` makes one",
-        KeyError::ReplicaBehind { .. } => {
-            "wait until it is: `sealift keys describe KEY` at the primary says what keeps it"
-        }
-        KeyError::RegionsDiffer { .. } => {
-            "compare with `sealift keys diff KEY`; nothing was replaced, and each region opens what \
-             it sealed"
-        }
-        KeyError::Exchange { .. } => "try again; the agent's log at the other end says more",
         KeyError::KeystoreFull => "retire old versions with `sealift keys retire KEY:VERSION`",
         KeyError::KeystoreHasCopy { .. } => {
             "stop the agent and copy that file over keystore.json, then see `sealift keys list`; it \
