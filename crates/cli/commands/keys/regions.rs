@@ -20,7 +20,7 @@ const REACHED: &str = "reached";
 pub(crate) struct Replicate {
     /// Id or alias
     key: String,
-    /// The region; a [[peer]] of the configuration is in it
+    /// The region; a peer of the configuration is in it
     #[arg(long, value_name = "REGION")]
     to: Region,
 }
