@@ -134,14 +134,7 @@ async fn start(
 ) -> Result<Arc<Running>, Error> {
     let clock = site.world.clock.clone();
     let tls = Arc::new(tls_context(&site, &config)?);
-    let door = Arc::new(Door::new(
-        site.archive.clone(),
-        Arc::new(config.grants.clone()),
-        site.audit.clone(),
-        clock.clone(),
-    ));
-    let desk = Arc::new(KeyDesk::new(site.clone()));
-    door.answer_others_by(desk.clone());
+    let (door, desk) = door(&site, &config);
     let paces = Paces::new(&config, clock.clone());
     let forwarding = Forwarding::new(&config, &site, &tls, &paces);
     let forwards = forwarding.prepare(&config.forwards).await?;
@@ -237,6 +230,19 @@ fn begin_rules(config: &Config) -> (WorkSignal, InForce) {
 
 /// Rules as they are put in force, and as they are listened to.
 type InForce = (watch::Sender<Arc<Rules>>, watch::Receiver<Arc<Rules>>);
+
+/// The way in for objects, and who answers what peers ask about keys.
+fn door(site: &Arc<Site>, config: &Config) -> (Arc<Door>, Arc<KeyDesk>) {
+    let door = Door::new(
+        site.archive.clone(),
+        Arc::new(config.grants.clone()),
+        site.audit.clone(),
+        site.world.clock.clone(),
+    );
+    let desk = Arc::new(KeyDesk::new(site.clone()));
+    door.answer_others_by(desk.clone());
+    (Arc::new(door), desk)
+}
 
 /// Looks after the authority and issues certificates, where there is a `[ca]` section.
 fn begin_issuing(
