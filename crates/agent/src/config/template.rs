@@ -302,7 +302,7 @@ const FOREIGN: &str = r#"# Certificates of another authority: agent says who thi
 #   eab_key_id = "kid"
 #   eab_key_file = "eab.key"
 # Or from the SPIFFE Workload API, with agent beside it: [identity.spiffe] socket = "/run/spire/agent.sock".
-# It gives the trust bundles too, those of peers as well: leave trust_bundle out, here and in [[peer]].
+# It gives the trust bundles too, those of peers as well: leave trust_bundle out, here and for each peer.
 "#;
 
 const EXAMPLE_PEER: &str = r#"# [[peer]]
