@@ -45,8 +45,9 @@ const SUITES: &[Suite] = &[
         name: "servers",
         budget_minutes: 10,
         commands: &[
+            // They wait more than they compute.
             "cargo test --release --locked --workspace --test sealift -- \
-                     --include-ignored cli:: scenario::",
+                     --include-ignored --test-threads=4 cli:: scenario::",
         ],
     },
     Suite {
