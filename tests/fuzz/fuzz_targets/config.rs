@@ -20,6 +20,17 @@ mod logging {
     }
 }
 
+/// Where the configuration says that a bundle is.
+mod bundles {
+    use std::path::{Path, PathBuf};
+
+    use sealift_terms::Identity;
+
+    pub(crate) fn workload_bundle(data_dir: &Path, of: &Identity) -> PathBuf {
+        data_dir.join(format!("{}.json", of.domain()))
+    }
+}
+
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
