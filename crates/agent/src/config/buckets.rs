@@ -13,6 +13,7 @@ use super::{
     key_services::{ROOTS_REMEDY, credentials, endpoint},
     named::Wanted,
     raw::{self, Text},
+    rules::prefix,
 };
 
 pub(super) fn s3(
@@ -40,7 +41,7 @@ pub(super) fn s3(
     let roots = raw.roots_file.as_ref();
     let roots_file =
         roots.map(|file| c.named("source.s3.roots_file", file, Wanted::File, ROOTS_REMEDY));
-    let prefix = prefix(c, raw.prefix.as_ref());
+    let prefix = prefix(c, "source.s3.prefix", raw.prefix.as_ref());
     let kms_keys = raw.kms_keys.as_ref().map(|keys| kms_keys(c, keys));
     let webhook = webhook(c, raw, &span);
     let queue = queue(c, raw.queue_url.as_ref(), region.as_ref());
@@ -93,23 +94,6 @@ fn place(
             "write path_style = true",
         ),
     }
-}
-
-fn prefix(c: &mut Checker<'_>, raw: Option<&Text>) -> Option<String> {
-    let Some(text) = raw else {
-        return Some(String::new());
-    };
-    let prefix = text.get_ref();
-    if prefix.len() <= limits::OBJECT_KEY_BYTES_MAX && !prefix.contains('\0') {
-        return Some(prefix.clone());
-    }
-    c.refuse(
-        "source.s3.prefix",
-        &text.span(),
-        format!("{} bytes", prefix.len()),
-        "at most 1,024 bytes of UTF-8 without NUL, as keys are",
-        "shorten it",
-    )
 }
 
 fn kms_keys(c: &mut Checker<'_>, raw: &Spanned<Vec<String>>) -> BTreeSet<String> {

@@ -39,7 +39,7 @@ pub(super) fn rules(
         );
         let peers = rule_peers(c, &entry.peers, declared);
         residency::hold(c, entry, &peers, known);
-        let prefix = rule_prefix(c, entry.prefix.as_ref());
+        let prefix = prefix(c, "rule.prefix", entry.prefix.as_ref());
         let (Some(name), Some(bucket), Some(prefix)) = (name, bucket, prefix) else {
             continue;
         };
@@ -69,7 +69,8 @@ fn rpo(c: &mut Checker<'_>, raw: Option<&raw::Number>) -> Option<Duration> {
     Some(Duration::from_secs(secs))
 }
 
-fn rule_prefix(c: &mut Checker<'_>, raw: Option<&Text>) -> Option<String> {
+/// What keys begin with; everything where it is left out.
+pub(super) fn prefix(c: &mut Checker<'_>, what: &str, raw: Option<&Text>) -> Option<String> {
     let Some(text) = raw else {
         return Some(String::new());
     };
@@ -78,7 +79,7 @@ fn rule_prefix(c: &mut Checker<'_>, raw: Option<&Text>) -> Option<String> {
         return Some(prefix.clone());
     }
     c.refuse(
-        "rule.prefix",
+        what,
         &text.span(),
         format!("{} bytes", prefix.len()),
         "at most 1,024 bytes of UTF-8 without NUL, as keys are",
