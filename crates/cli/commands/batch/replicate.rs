@@ -128,7 +128,7 @@ struct Run<'a> {
     dry_run: bool,
     waits: bool,
     site: &'a Reached,
-    report: Option<Report>,
+    report: Report,
     group: Group<ReplicateObject>,
     under_way: VecDeque<Vec<ReplicateObject>>,
     summary: Summary,
@@ -138,10 +138,7 @@ struct Run<'a> {
 
 impl Replicate {
     pub(crate) async fn run(&self, global: &Global) -> Outcome {
-        let report = match &self.report {
-            Some(path) => Some(Report::open::<ReplicateRow>(path, self.resume)?),
-            None => None,
-        };
+        let report = Report::open::<ReplicateRow>(self.report.as_deref(), self.resume)?;
         let site = global.reach(&sealift_agent::Offline).await?;
         let waits = !self.dry_run && !self.no_wait;
         if waits && matches!(site, Reached::Stopped(_)) {
@@ -218,11 +215,7 @@ impl Objects {
 
 impl Run<'_> {
     async fn take(&mut self, object: ReplicateObject) -> Result<(), Error> {
-        if self
-            .report
-            .as_ref()
-            .is_some_and(|report| report.has(&name(&object)))
-        {
+        if self.report.has(&name(&object)) {
             self.summary.skipped += 1;
             return Ok(());
         }
@@ -250,7 +243,7 @@ impl Run<'_> {
                 _ => self.told(&row)?,
             }
         }
-        self.flush()?;
+        self.report.flush()?;
         self.under_way.push_back(waiting);
         if self.under_way.len() > GROUPS_MAX {
             self.settle_oldest().await?;
@@ -283,7 +276,7 @@ impl Run<'_> {
                     _ => self.told(&row)?,
                 }
             }
-            self.flush()?;
+            self.report.flush()?;
             waiting = left;
             self.show(waiting.len());
             if !waiting.is_empty() {
@@ -304,10 +297,6 @@ impl Run<'_> {
         self.progress.tick();
     }
 
-    fn flush(&mut self) -> Result<(), Error> {
-        self.report.as_mut().map_or(Ok(()), Report::flush)
-    }
-
     fn told(&mut self, row: &ReplicateRow) -> Result<(), Error> {
         let summary = &mut self.summary;
         match row.result {
@@ -325,9 +314,7 @@ impl Run<'_> {
                 offered.bytes += row.size;
             }
         }
-        if let Some(report) = &mut self.report {
-            report.add(row)?;
-        }
+        self.report.add(row)?;
         if self.json {
             return output::row(true, row, "");
         }

@@ -27,15 +27,21 @@ pub(super) trait Line {
     fn fields(&self) -> Vec<String>;
 }
 
-/// A report that is being written.
+/// A report that is being written; none is where nobody asked for one.
 pub(super) struct Report {
-    writer: csv::Writer<BufWriter<File>>,
+    writer: Option<csv::Writer<BufWriter<File>>>,
     done: Done,
 }
 
 impl Report {
     /// Makes a new report, or goes on with one: what it says is done is not done again.
-    pub(super) fn open<L: Line>(path: &Path, resume: bool) -> Result<Self, Error> {
+    pub(super) fn open<L: Line>(path: Option<&Path>, resume: bool) -> Result<Self, Error> {
+        let Some(path) = path else {
+            return Ok(Self {
+                writer: None,
+                done: Done::default(),
+            });
+        };
         let done = match resume {
             true => Done::read::<L>(path)?,
             false => Done::default(),
@@ -57,6 +63,7 @@ impl Report {
                 .write_record(L::HEAD)
                 .map_err(Error::failed(WRITING))?;
         }
+        let writer = Some(writer);
         Ok(Self { writer, done })
     }
 
@@ -68,13 +75,17 @@ impl Report {
 
     /// Adds a line.
     pub(super) fn add(&mut self, line: &impl Line) -> Result<(), Error> {
-        let written = self.writer.write_record(line.fields());
+        let Some(writer) = &mut self.writer else {
+            return Ok(());
+        };
+        let written = writer.write_record(line.fields());
         written.map_err(Error::failed(WRITING))
     }
 
     /// Writes out what was added: an interruption loses no line that was said.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
-        self.writer.flush().map_err(Error::failed(WRITING))
+        let flushed = self.writer.as_mut().map_or(Ok(()), csv::Writer::flush);
+        flushed.map_err(Error::failed(WRITING))
     }
 }
 
@@ -172,7 +183,7 @@ mod tests {
     fn a_report_is_gone_on_with_and_failures_are_tried_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("report.csv");
-        let mut report = Report::open::<Row>(&path, false).unwrap();
+        let mut report = Report::open::<Row>(Some(&path), false).unwrap();
         let rows = [
             ["photos", "a", "v1", "done", "x"],
             ["photos", "b, c", "v1", "failed", "x"],
@@ -185,11 +196,11 @@ mod tests {
         report.flush().unwrap();
         drop(report);
         assert!(
-            Report::open::<Row>(&path, false).is_err(),
+            Report::open::<Row>(Some(&path), false).is_err(),
             "never written over"
         );
 
-        let mut again = Report::open::<Row>(&path, true).unwrap();
+        let mut again = Report::open::<Row>(Some(&path), true).unwrap();
         for (name, is_there) in [
             (["photos", "a", "v1", "x"], true),
             (["photos", "a", "v1", ""], true),
@@ -212,7 +223,7 @@ mod tests {
         again.add(&Row(["photos", "d", "v1", "done", "y"])).unwrap();
         again.flush().unwrap();
         drop(again);
-        let last = Report::open::<Row>(&path, true).unwrap();
+        let last = Report::open::<Row>(Some(&path), true).unwrap();
         for key in ["a", "b, c", "d"] {
             assert!(last.has(&["photos", key, "v1", ""]), "{key}");
         }
@@ -221,7 +232,7 @@ mod tests {
         assert_eq!(text.matches("bucket").count(), 1, "{text}");
         // A line that was cut off says nothing.
         std::fs::write(&path, text + "photos,e,v1,done").unwrap();
-        let cut = Report::open::<Row>(&path, true).unwrap();
+        let cut = Report::open::<Row>(Some(&path), true).unwrap();
         assert!(!cut.has(&["photos", "e", "v1", ""]));
     }
 }

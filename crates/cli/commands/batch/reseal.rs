@@ -98,17 +98,14 @@ struct Run<'a> {
     json: bool,
     dry_run: bool,
     site: &'a Reached,
-    report: Option<Report>,
+    report: Report,
     group: Group<VersionName>,
     summary: Summary,
 }
 
 impl Reseal {
     pub(crate) async fn run(&self, global: &Global) -> Outcome {
-        let report = match &self.report {
-            Some(path) => Some(Report::open::<ResealRow>(path, self.resume)?),
-            None => None,
-        };
+        let report = Report::open::<ResealRow>(self.report.as_deref(), self.resume)?;
         let site = global.reach(&sealift_agent::Offline).await?;
         let mut names = match &self.manifest {
             Some(path) => {
@@ -166,11 +163,7 @@ impl Run<'_> {
     async fn take(&mut self, name: VersionName) -> Result<(), Error> {
         let (key, version) = (name.key.as_str(), name.version.as_str());
         let parts = [name.bucket.as_str(), key, version, ""];
-        if self
-            .report
-            .as_ref()
-            .is_some_and(|report| report.has(&parts))
-        {
+        if self.report.has(&parts) {
             self.summary.skipped += 1;
             return Ok(());
         }
@@ -200,9 +193,7 @@ impl Run<'_> {
         for row in &done {
             self.told(row)?;
         }
-        if let Some(report) = &mut self.report {
-            report.flush()?;
-        }
+        self.report.flush()?;
         asked
     }
 
@@ -216,9 +207,7 @@ impl Run<'_> {
             ResealResult::Failed => self.summary.failed += 1,
         }
         self.summary.bytes += row.size;
-        if let Some(report) = &mut self.report {
-            report.add(row)?;
-        }
+        self.report.add(row)?;
         if self.json {
             return output::row(true, row, "");
         }
