@@ -14,9 +14,10 @@ use hyper::{
 use sealift_terms::{
     AccessKeyId, Timestamp,
     limits::{ENDPOINT_CLOCK_SKEW_MAX, ENDPOINT_PRESIGNED_LIFE_MAX},
+    percent,
 };
 
-use crate::{errors::Refused, percent};
+use crate::errors::Refused;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const MULTIPART: &[u8] = b"multipart/";

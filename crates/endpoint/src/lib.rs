@@ -33,7 +33,6 @@ mod gate;
 mod listing;
 mod listings;
 mod patience;
-mod percent;
 mod reading;
 mod replica;
 mod secret;

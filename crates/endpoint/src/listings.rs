@@ -11,14 +11,13 @@ use s3s::{
 };
 use sealift_archive::ArchiveError;
 use sealift_ledger::{VersionCursor, VersionKind, VersionRow};
-use sealift_terms::{BucketName, ObjectKey, VersionId, limits::ENDPOINT_LISTED_MAX};
+use sealift_terms::{BucketName, ObjectKey, VersionId, limits::ENDPOINT_LISTED_MAX, percent};
 
 use crate::{
     core::Core,
     errors::{invalid, of_archive},
     facts::{etag, modified, s3_size, s3_time},
     listing::{After, Entry, Listed, Walk, rolled_up},
-    percent,
 };
 
 /// How the names in an answer are written.
@@ -37,7 +36,7 @@ impl Written {
 
     fn name(&self, name: &str) -> String {
         match self.0 {
-            Some(_) => percent::encode(name),
+            Some(_) => percent::encode_path(name),
             None => name.to_owned(),
         }
     }

@@ -20,11 +20,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Request, header::HeaderValue};
 use sealift_outside::{
-    Bounds, CredentialsError, CredentialsFrom, Endpoint, HttpClient, HttpError, Keychain, Signed,
-    date, signed,
+    AwsAsk, Bounds, CredentialsError, CredentialsFrom, Endpoint, HttpClient, HttpError, Keychain,
 };
 use sealift_seal::RecordKey;
 use sealift_terms::{Clock, KeyId, Region, Rng, limits::WRAPPED_BYTES_MAX};
@@ -110,37 +107,18 @@ impl AwsKms {
         self.is_of_this_region(key)?;
         let credentials = self.keychain.credentials().await;
         let credentials = credentials.map_err(|error| no_credentials(key, error))?;
-        let body = Zeroizing::new(body.to_string().into_bytes());
-        let now = self.clock.now();
-        let mut headers = BTreeMap::from([
-            ("content-type", "application/x-amz-json-1.1".to_owned()),
-            ("host", self.settings.endpoint.authority().to_owned()),
-            ("x-amz-date", date(now)),
-            ("x-amz-target", format!("TrentService.{operation}")),
-        ]);
-        if let Some(token) = credentials.session_token() {
-            headers.insert("x-amz-security-token", token.to_owned());
-        }
-        let what = Signed {
-            method: "POST",
-            path: "/",
-            query: "",
-            headers: &headers,
-            body: &body,
-            region: self.settings.aws_region.as_str(),
-            service: SERVICE,
-        };
-        let authorization = signed(&what, &credentials, now);
+        let body = Bytes::from_owner(Zeroizing::new(body.to_string().into_bytes()));
+        let target = format!("TrentService.{operation}");
+        let ask = AwsAsk::json(
+            "1.1",
+            target,
+            body,
+            self.settings.aws_region.as_str(),
+            SERVICE,
+        );
         let unavailable = |error: HttpError| unavailable(key, error);
-        let shape = |what| unavailable(HttpError::Shape { what });
-        let mut request = Request::post("/").header("authorization", authorization);
-        for (name, value) in headers {
-            let value = HeaderValue::try_from(value);
-            let value = value.map_err(|_| shape("the credentials hold what no header may"))?;
-            request = request.header(name, value);
-        }
-        let request = request.body(Full::new(Bytes::from_owner(body)));
-        let request = request.map_err(|_| shape("the request cannot be written"))?;
+        let request = ask.signed(self.http.endpoint(), &credentials, self.clock.now());
+        let request = request.map_err(unavailable)?;
         let response = self.http.ask(request).await.map_err(unavailable)?;
         let answer = answers::of(key, context, &response);
         if matches!(answer, Err(KeyError::AccessDenied { .. })) {

@@ -14,6 +14,7 @@ use sealift_seal::RecordKey;
 use sealift_terms::{
     Clock, Rng,
     limits::{KEY_CALL_PATIENCE_MAX, KEY_DESCRIPTIONS_MAX, KEY_TROUBLE_PAUSE_MAX},
+    pause,
 };
 
 use crate::{EncryptionContext, KeyDescription, KeyError, KeyProvider, ProviderKind, Wrapped};
@@ -136,17 +137,10 @@ impl Paced {
             *pause = Pause::default();
             return;
         };
-        let longest = RETRY_AFTER_MIN * 2_u32.saturating_pow(pause.count.min(16));
-        let until = self.clock.monotonic() + self.part_of(longest.min(KEY_TROUBLE_PAUSE_MAX));
+        let pauses = RETRY_AFTER_MIN..=KEY_TROUBLE_PAUSE_MAX;
+        let until = self.clock.monotonic() + pause::after(pause.count, pauses, &*self.rng);
         pause.trouble = Some((trouble, until));
         pause.count = pause.count.saturating_add(1);
-    }
-
-    /// Between half of a time and all of it.
-    fn part_of(&self, longest: Duration) -> Duration {
-        let mut byte = [0];
-        self.rng.fill(&mut byte);
-        longest / 2 + longest * u32::from(byte[0]) / 512
     }
 
     /// Makes a call; a provider that is throttling is asked again a little later, as long
@@ -167,7 +161,7 @@ impl Paced {
                 self.learn(&outcome);
                 return outcome;
             }
-            tokio::time::sleep(self.part_of(longest)).await;
+            tokio::time::sleep(pause::part_of(longest, &*self.rng)).await;
             longest *= 2;
         }
     }

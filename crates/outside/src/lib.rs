@@ -3,7 +3,7 @@
 //! where it is AWS that is asked, as whom and with which signature.
 //!
 //! ```text
-//!   CredentialsFrom ─▶ Keychain ─▶ AwsCredentials ─▶ signed ─┐
+//!   CredentialsFrom ─▶ Keychain ─▶ AwsCredentials ─▶ AwsAsk ─┐
 //!   (a file, the machine, the container)                     ▼
 //!   URL ─▶ Endpoint ─▶ HttpClient ── ask, begin ──▶ Request ══ TLS 1.3 ══▶ the service
 //!                                 ◀── Response, Answer (piece by piece) ──
@@ -18,7 +18,6 @@ mod aws;
 mod https;
 
 pub use aws::{
-    AwsCredentials, ContainerCredentials, CredentialsError, CredentialsFrom, Keychain, Signed,
-    date, signed,
+    AwsAsk, AwsCredentials, ContainerCredentials, CredentialsError, CredentialsFrom, Keychain,
 };
 pub use https::{Answer, Bounds, Endpoint, HttpClient, HttpError, told};

@@ -27,6 +27,8 @@ pub mod name;
 pub mod networks;
 pub mod order;
 pub mod part;
+pub mod pause;
+pub mod percent;
 pub mod reason;
 pub mod receipt;
 pub mod status;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use sealift_agent::Error;
-use sealift_terms::{BucketName, ObjectKey, VersionId, VersionName};
+use sealift_terms::{BucketName, ObjectKey, VersionId, VersionName, percent::decode_form};
 
 /// A line is never longer than this: names are 63, 1,024 and 1,024 bytes, quoted.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -139,7 +139,7 @@ impl Manifest {
         let refused = |error: sealift_terms::NameError| self.refused(error.to_string());
         let key = field(columns.key, "key")?;
         let decoded = match self.shape.url_encoded {
-            true => decoded(key)
+            true => decode_form(key)
                 .ok_or_else(|| self.refused(format!("{key:?}, which is not URL-encoded")))?,
             false => key.to_owned(),
         };
@@ -194,23 +194,6 @@ fn named(names: &csv::StringRecord) -> Option<Columns> {
         version: find(&["version", "versionid", "version_id"]),
         result: find(&["result"]),
     })
-}
-
-/// Percent-encoded UTF-8, in which a plus is a space.
-fn decoded(text: &str) -> Option<String> {
-    let (mut bytes, mut decoded) = (text.bytes(), Vec::with_capacity(text.len()));
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'%' => {
-                let mut digit = || (bytes.next()? as char).to_digit(16);
-                let (high, low) = (digit()?, digit()?);
-                u8::try_from(high << 4 | low).ok()?
-            }
-            b'+' => b' ',
-            other => other,
-        });
-    }
-    String::from_utf8(decoded).ok()
 }
 
 /// Reads on only while a line is not too long: what has no end is not held in memory.

@@ -11,7 +11,7 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// What is signed.
 #[derive(Debug, Clone, Copy)]
-pub struct Signed<'a> {
+pub(super) struct Signed<'a> {
     /// The method.
     pub method: &'a str,
     /// The path, percent-encoded as it is sent.
@@ -30,8 +30,7 @@ pub struct Signed<'a> {
 }
 
 /// The moment as `x-amz-date` wants it: `20150830T123600Z`.
-#[must_use]
-pub fn date(now: Timestamp) -> String {
+pub(super) fn date(now: Timestamp) -> String {
     let text = now.to_string();
     let whole = text.split('.').next().unwrap_or_default();
     let digits: String = whole
@@ -42,8 +41,7 @@ pub fn date(now: Timestamp) -> String {
 }
 
 /// The `authorization` header.
-#[must_use]
-pub fn signed(what: &Signed<'_>, credentials: &AwsCredentials, now: Timestamp) -> String {
+pub(super) fn signed(what: &Signed<'_>, credentials: &AwsCredentials, now: Timestamp) -> String {
     let date = date(now);
     let day = date.get(..8).unwrap_or_default();
     let scope = format!("{day}/{}/{}/aws4_request", what.region, what.service);

@@ -12,26 +12,22 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{
-    Method, Request, Response,
-    header::{CONTENT_LENGTH, HeaderValue},
-    http::response::Parts,
-};
-use sealift_outside::{
-    Answer, AwsCredentials, Bounds, HttpClient, HttpError, Keychain, Signed, date, signed,
-};
+use hyper::{Method, Request, Response, header::CONTENT_LENGTH, http::response::Parts};
+use sealift_outside::{Answer, AwsAsk, AwsCredentials, Bounds, HttpClient, Keychain};
 use sealift_terms::{
     Clock, ObjectKey, Reason, Rng, VersionId,
     limits::{
         S3_ANSWER_BYTES_MAX, S3_CONNECTIONS_IDLE_MAX, S3_RETRY_AFTER_MAX, S3_TIME_MAX, S3_TRIES_MAX,
     },
+    pause,
+    percent::encode_path,
 };
 use tokio_rustls::rustls::ClientConfig;
 
 use super::{
     error::S3Error,
     settings::S3Settings,
-    uri::{encoded, query},
+    uri::query,
     version,
     xml::{self, ListedVersion, VersionsPage},
 };
@@ -324,12 +320,8 @@ impl S3Client {
 
     /// Waits twice as long after each try, of which a random half is taken off.
     pub(super) async fn pause(&self, tries: u32) {
-        let longest = RETRY_AFTER_MIN * 2_u32.saturating_pow(tries.saturating_sub(1).min(16));
-        let longest = longest.min(S3_RETRY_AFTER_MAX);
-        let mut byte = [0];
-        self.rng.fill(&mut byte);
-        let [byte] = byte;
-        tokio::time::sleep(longest / 2 + longest * u32::from(byte) / 512).await;
+        let pauses = RETRY_AFTER_MIN..=S3_RETRY_AFTER_MAX;
+        tokio::time::sleep(pause::after(tries.saturating_sub(1), pauses, &*self.rng)).await;
     }
 
     async fn once(&self, ask: &Ask<'_>) -> Result<Answer, S3Error> {
@@ -359,46 +351,24 @@ impl S3Client {
         ask: &Ask<'_>,
         credentials: &AwsCredentials,
     ) -> Result<Request<Full<Bytes>>, S3Error> {
-        let (now, key) = (self.clock.now(), ask.key.unwrap_or_default());
+        let key = ask.key.unwrap_or_default();
         let path = match self.settings.path_style {
             true if ask.key.is_none() => format!("/{}", self.settings.bucket),
-            true => format!("/{}/{}", self.settings.bucket, encoded(key, true)),
-            false => format!("/{}", encoded(key, true)),
+            true => format!("/{}/{}", self.settings.bucket, encode_path(key)),
+            false => format!("/{}", encode_path(key)),
         };
-        let query = query(&ask.query);
-        let mut headers = BTreeMap::from([
-            ("host", self.http.endpoint().authority().to_owned()),
-            ("x-amz-content-sha256", EMPTY.to_owned()),
-            ("x-amz-date", date(now)),
-        ]);
+        let mut headers = BTreeMap::from([("x-amz-content-sha256", EMPTY.to_owned())]);
         headers.extend(ask.headers.iter().cloned());
-        if let Some(token) = credentials.session_token() {
-            headers.insert("x-amz-security-token", token.to_owned());
-        }
-        let what = Signed {
-            method: ask.method.as_str(),
+        let ask = AwsAsk {
+            method: ask.method.clone(),
             path: &path,
-            query: &query,
-            headers: &headers,
-            body: b"",
+            query: &query(&ask.query),
+            headers,
+            body: Bytes::new(),
             region: self.settings.region.as_str(),
             service: SERVICE,
         };
-        let authorization = signed(&what, credentials, now);
-        let uri = match query.is_empty() {
-            true => path,
-            false => format!("{path}?{query}"),
-        };
-        let shape = |what| S3Error::Http(HttpError::Shape { what });
-        let request = Request::builder().method(ask.method.clone()).uri(uri);
-        let mut request = request.header("authorization", authorization);
-        for (name, value) in headers {
-            let value = HeaderValue::try_from(value);
-            let value = value.map_err(|_| shape("a header would hold what none may"))?;
-            request = request.header(name, value);
-        }
-        let request = request.body(Full::default());
-        request.map_err(|_| shape("the request cannot be written"))
+        Ok(ask.signed(self.http.endpoint(), credentials, self.clock.now())?)
     }
 }
 

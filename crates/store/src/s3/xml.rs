@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use roxmltree::{Document, Node, ParsingOptions};
-use sealift_terms::{Timestamp, limits::S3_ANSWER_NODES_MAX};
+use sealift_terms::{Timestamp, limits::S3_ANSWER_NODES_MAX, percent::decode_form};
 
-use super::{error::S3Error, uri};
+use super::error::S3Error;
 
 /// One version of a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -102,7 +102,7 @@ pub(super) fn versions(body: &[u8]) -> Result<VersionsPage, S3Error> {
     }
     let is_encoded = text(root, "EncodingType") == Some("url");
     let decoded = |text: &str| match is_encoded {
-        true => uri::decoded(text).ok_or(LISTING),
+        true => decode_form(text).ok_or(LISTING),
         false => Ok(text.to_owned()),
     };
     let mut page = VersionsPage::default();

@@ -4,10 +4,10 @@
 pub(super) mod queue;
 pub(super) mod webhook;
 
-use sealift_terms::ObjectKey;
+use sealift_terms::{ObjectKey, percent::decode_form};
 use serde::Deserialize;
 
-use super::{settings::S3Settings, uri};
+use super::settings::S3Settings;
 use crate::Hint;
 
 /// Records of one message; more make it a hint to scan everything.
@@ -86,7 +86,7 @@ impl Wanted {
         if of.bucket.name != self.bucket {
             return None;
         }
-        let key = ObjectKey::new(uri::decoded(&of.object.key)?).ok()?;
+        let key = ObjectKey::new(decode_form(&of.object.key)?).ok()?;
         let is_ours = key.as_str().starts_with(&self.prefix);
         is_ours.then_some(Hint::Changed(key))
     }

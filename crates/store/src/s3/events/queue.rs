@@ -1,15 +1,14 @@
 //! A queue of SQS that a bucket's events go to: asked by its JSON protocol, waiting for
 //! messages, which are deleted when their hints are taken.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Request, header::HeaderValue};
-use sealift_outside::{Bounds, HttpClient, HttpError, Keychain, Signed, date, signed};
+use sealift_outside::{AwsAsk, Bounds, HttpClient, Keychain};
 use sealift_terms::{
     Clock, Rng,
     limits::{QUEUE_WAIT, S3_ANSWER_BYTES_MAX, S3_TIME_MAX},
+    pause,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -31,8 +30,7 @@ const MESSAGES_MAX: usize = 10;
 /// An empty queue is asked again no sooner than this.
 const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// A queue in trouble is asked again after this, and after twice as long each time.
-const TROUBLE_PAUSE_MIN: Duration = Duration::from_secs(1);
-const TROUBLE_PAUSE_MAX: Duration = Duration::from_secs(60);
+const TROUBLE_PAUSES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
 
 /// One queue.
 #[derive(Debug)]
@@ -104,12 +102,7 @@ impl Queue {
                         let error = error.of_source(&self.settings.url);
                         tracing::warn!(queue = %self.settings.url, %error, "no events come: scans alone find changes");
                     }
-                    let longest = TROUBLE_PAUSE_MIN * 2_u32.saturating_pow(troubles.min(16));
-                    let longest = longest.min(TROUBLE_PAUSE_MAX);
-                    let mut byte = [0];
-                    rng.fill(&mut byte);
-                    let [byte] = byte;
-                    tokio::time::sleep(longest / 2 + longest * u32::from(byte) / 512).await;
+                    tokio::time::sleep(pause::after(troubles, TROUBLE_PAUSES, rng)).await;
                     troubles = troubles.saturating_add(1);
                 }
             }
@@ -179,35 +172,10 @@ impl Queue {
 
     async fn call(&self, action: &str, body: &Value) -> Result<Bytes, S3Error> {
         let credentials = self.keychain.credentials().await?;
-        let (body, now) = (body.to_string(), self.clock.now());
-        let mut headers = BTreeMap::from([
-            ("content-type", "application/x-amz-json-1.0".to_owned()),
-            ("host", self.settings.endpoint.authority().to_owned()),
-            ("x-amz-date", date(now)),
-            ("x-amz-target", format!("AmazonSQS.{action}")),
-        ]);
-        if let Some(token) = credentials.session_token() {
-            headers.insert("x-amz-security-token", token.to_owned());
-        }
-        let what = Signed {
-            method: "POST",
-            path: "/",
-            query: "",
-            headers: &headers,
-            body: body.as_bytes(),
-            region: self.settings.region.as_str(),
-            service: SERVICE,
-        };
-        let authorization = signed(&what, &credentials, now);
-        let shape = |what| S3Error::Http(HttpError::Shape { what });
-        let mut request = Request::post("/").header("authorization", authorization);
-        for (name, value) in headers {
-            let value = HeaderValue::try_from(value);
-            let value = value.map_err(|_| shape("a header would hold what none may"))?;
-            request = request.header(name, value);
-        }
-        let request = request.body(Full::new(Bytes::from(body)));
-        let request = request.map_err(|_| shape("the request cannot be written"))?;
+        let body = Bytes::from(body.to_string());
+        let target = format!("AmazonSQS.{action}");
+        let ask = AwsAsk::json("1.0", target, body, self.settings.region.as_str(), SERVICE);
+        let request = ask.signed(self.http.endpoint(), &credentials, self.clock.now())?;
         let (head, body) = self.http.ask(request).await?.into_parts();
         if head.status.is_success() {
             return Ok(body);

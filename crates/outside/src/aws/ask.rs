@@ -1,0 +1,100 @@
+//! A request to a service of AWS, and to what speaks its protocols.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Method, Request, header::HeaderValue};
+use sealift_terms::Timestamp;
+
+use super::{
+    AwsCredentials,
+    signature::{Signed, date, signed},
+};
+use crate::{Endpoint, HttpError};
+
+/// What is asked.
+#[derive(Debug)]
+pub struct AwsAsk<'a> {
+    /// The method.
+    pub method: Method,
+    /// The path, percent-encoded.
+    pub path: &'a str,
+    /// The query: names and values percent-encoded, sorted by name, each with its `=`.
+    pub query: &'a str,
+    /// Headers of the operation, names in lower case. Those that every request has are added.
+    pub headers: BTreeMap<&'static str, String>,
+    /// The body.
+    pub body: Bytes,
+    /// The region of the service.
+    pub region: &'a str,
+    /// The service, as in `kms`.
+    pub service: &'a str,
+}
+
+impl<'a> AwsAsk<'a> {
+    /// A call of a JSON protocol: `operation` is what `x-amz-target` says.
+    #[must_use]
+    pub fn json(
+        protocol: &str,
+        operation: String,
+        body: Bytes,
+        region: &'a str,
+        service: &'a str,
+    ) -> Self {
+        Self {
+            method: Method::POST,
+            path: "/",
+            query: "",
+            headers: BTreeMap::from([
+                ("content-type", format!("application/x-amz-json-{protocol}")),
+                ("x-amz-target", operation),
+            ]),
+            body,
+            region,
+            service,
+        }
+    }
+
+    /// The request for `endpoint`, with every header signed.
+    ///
+    /// # Errors
+    /// [`HttpError::Shape`] where it cannot be written.
+    pub fn signed(
+        self,
+        endpoint: &Endpoint,
+        credentials: &AwsCredentials,
+        now: Timestamp,
+    ) -> Result<Request<Full<Bytes>>, HttpError> {
+        let mut headers = self.headers;
+        headers.insert("host", endpoint.authority().to_owned());
+        headers.insert("x-amz-date", date(now));
+        if let Some(token) = credentials.session_token() {
+            headers.insert("x-amz-security-token", token.to_owned());
+        }
+        let what = Signed {
+            method: self.method.as_str(),
+            path: self.path,
+            query: self.query,
+            headers: &headers,
+            body: &self.body,
+            region: self.region,
+            service: self.service,
+        };
+        let authorization = signed(&what, credentials, now);
+        let uri = match self.query {
+            "" => self.path.to_owned(),
+            query => format!("{}?{query}", self.path),
+        };
+        let shape = |what| HttpError::Shape { what };
+        let request = Request::builder().method(self.method).uri(uri);
+        let mut request = request.header("authorization", authorization);
+        for (name, value) in headers {
+            let value = HeaderValue::try_from(value);
+            let value = value.map_err(|_| shape("a header would hold what none may"))?;
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(self.body));
+        request.map_err(|_| shape("the request cannot be written"))
+    }
+}
