@@ -6,14 +6,13 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use parking_lot::Mutex;
 use sealift_archive::{Archive, in_words};
 use sealift_identity::{Action, Denials, Grants};
 use sealift_terms::{
     Audit, AuditKind, AuditRecord, BucketName, ChangeKind, Clock, Identity, Reason, Timestamp,
 };
-use sealift_tunnel::Binding;
+use sealift_tunnel::{Binding, Questions};
 use sealift_wire::{Offer, Refusal};
 
 use crate::{
@@ -36,13 +35,6 @@ pub struct Door {
     /// Whoever answers what is not about objects.
     others: OnceLock<Arc<dyn Questions>>,
     counters: Counters,
-}
-
-/// Answers what a peer asks and this crate knows nothing of.
-#[async_trait]
-pub trait Questions: Send + Sync {
-    /// The answer. `binding` is there when it came over a control link by which keys may go.
-    async fn answer(&self, question: &[u8], binding: Option<&Binding>) -> Vec<u8>;
 }
 
 #[derive(Debug, Default)]

@@ -29,7 +29,7 @@ mod task;
 mod unpacking;
 mod writers;
 
-pub use door::{Door, Questions, Usage};
+pub use door::{Door, Usage};
 pub use error::ReceiverError;
 pub use patience::Patience;
 pub use question::{Answer, Question};

@@ -26,9 +26,7 @@ mod rules;
 mod status;
 
 pub use changes::{SourceSettings, SourceTask};
-pub use dispatch::{
-    BACKOFF_MAX, ControlLink, Joining, NoAnswers, PeerSender, Questions, Session, Settings,
-};
+pub use dispatch::{BACKOFF_MAX, ControlLink, Joining, PeerSender, Session, Settings};
 pub use error::SenderError;
 pub use orders::Orders;
 pub use rules::{Kind, Rule, Rules};

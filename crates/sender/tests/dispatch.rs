@@ -13,10 +13,10 @@ use near::{Near, Records, Zeros, all, bucket, journal, peer, rules, until, with_
 use parking_lot::Mutex;
 use sealift_host::OsClock;
 use sealift_ledger::{Journal, Requeue};
-use sealift_sender::{NoAnswers, PeerSender, SenderError, Settings};
+use sealift_sender::{PeerSender, SenderError, Settings};
 use sealift_store::{Listed, MemorySource, Scan, Source, SourceObject, StoreError, Watch};
 use sealift_terms::{Clock, Epoch, ObjectFacts, ObjectKey, PartSize, Reason, Status, VersionId};
-use sealift_tunnel::{Pace, Timetable};
+use sealift_tunnel::{NoAnswers, Pace, Timetable};
 use sealift_wire::{Cuts, Offer, Refusal};
 use tokio::{sync::watch, time::timeout};
 

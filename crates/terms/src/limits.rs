@@ -60,6 +60,8 @@ pub const INTERRUPTED_BYTES_MAX: usize = 16 << 20;
 pub const OFFERS_OUTSTANDING_MAX: usize = 4096;
 /// Offers of one session that were asked about before their bytes were sent, and are not over.
 pub const OPEN_OFFERS_PER_SESSION_MAX: usize = 1024;
+/// Transfers of one key that are looked through for those of one version.
+pub const TRANSFERS_OF_KEY_MAX: usize = 1000;
 /// Questions of the peer without an answer, on one connection.
 pub const QUESTIONS_OUTSTANDING_MAX: usize = 64;
 /// Frames that wait on one connection for a peer that does not read.

@@ -39,6 +39,7 @@ mod handshake;
 mod limit;
 mod link;
 mod listener;
+mod questions;
 mod reader;
 mod records;
 mod transport;
@@ -53,6 +54,7 @@ pub use error::{Cause, Refused, TunnelError};
 pub use limit::{BURST_TIME, Day, InForce, Pace, TimeOfDay, Times, Timetable};
 pub use link::{Binding, Link, LinkKind};
 pub use listener::{Accepted, Listener, OnRefused};
+pub use questions::{NoAnswers, Questions};
 pub use reader::{Incoming, LinkReader};
 pub use sealift_host::TcpFacts;
 pub use transport::{

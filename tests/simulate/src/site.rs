@@ -12,14 +12,13 @@ use sealift_ledger::{
 };
 use sealift_receiver::Door;
 use sealift_sender::{
-    NoAnswers, Orders, PeerSender, Rule, Rules, Settings, SourceHandle, SourceSettings, SourceTask,
-    WorkSignal,
+    Orders, PeerSender, Rule, Rules, Settings, SourceHandle, SourceSettings, SourceTask, WorkSignal,
 };
 use sealift_store::{DirectoryStore, Source};
 use sealift_terms::{
     BucketName, Clock, Disk, Epoch, Identity, PeerName, Region, Rng, RuleName, SiteId, Timestamp,
 };
-use sealift_tunnel::Pace;
+use sealift_tunnel::{NoAnswers, Pace};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{

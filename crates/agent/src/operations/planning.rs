@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sealift_ledger::{Destination, KnownKey};
 use sealift_sender::{Kind, Rules};
-use sealift_terms::{BucketName, ObjectKey, PeerName, RuleName, Status};
+use sealift_terms::{
+    BucketName, ObjectKey, PeerName, RuleName, Status, limits::TRANSFERS_OF_KEY_MAX,
+};
 
 use super::{PAGE_ROWS, SiteOperations};
 use crate::{
@@ -15,9 +17,6 @@ use crate::{
     config::{Config, Rule},
     running::rules_of,
 };
-
-/// Transfers of a key that are looked through for its latest version.
-const TRANSFERS_OF_KEY_MAX: usize = 1000;
 
 /// What would become of objects, in numbers: how many and how many bytes.
 type Tally = BTreeMap<(PlanChange, RuleName, PeerName), (u64, u64)>;

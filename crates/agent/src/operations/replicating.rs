@@ -1,7 +1,7 @@
 //! `batch replicate`: versions are sent again, or after all, whatever became of them.
 
 use sealift_ledger::{ListTransfers, Requeue, Transfer};
-use sealift_terms::{ChangeKind, Reason, Status};
+use sealift_terms::{ChangeKind, Reason, Status, limits::TRANSFERS_OF_KEY_MAX};
 
 use super::{PAGE_ROWS, SiteOperations};
 use crate::{
@@ -11,9 +11,6 @@ use crate::{
         ReplicateRow,
     },
 };
-
-/// Transfers of a key that are looked through for one version.
-const TRANSFERS_OF_KEY_MAX: usize = 1000;
 
 impl SiteOperations {
     pub(super) async fn replicate(

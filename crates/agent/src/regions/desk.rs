@@ -9,12 +9,11 @@ use sealift_identity::Denials;
 use sealift_keys::{
     Awaiting, Bound, Brought, KeyError, KeySeen, LocalKeystore, SharedKey, Synchronized,
 };
-use sealift_receiver::Questions;
 use sealift_terms::{
     AuditKind, AuditRecord, KeyId, Reason,
     limits::{KEY_EXCHANGE_TIME_MAX, KEY_EXCHANGES_OPEN_MAX},
 };
-use sealift_tunnel::Binding;
+use sealift_tunnel::{Binding, Questions};
 
 use super::{Answer, Question, lag_ms, messages::bytes};
 use crate::{

@@ -6,13 +6,12 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use sealift_ledger::{Journal, Requeue};
-use sealift_receiver::Questions as _;
-use sealift_sender::{Questions, WorkSignal};
+use sealift_sender::WorkSignal;
 use sealift_terms::{
     Audit, AuditKind, AuditRecord, Clock, PeerName, Status, VersionName,
     limits::{REPAIR_ASKED_AGAIN_AFTER, REPAIRS_PER_QUESTION_MAX},
 };
-use sealift_tunnel::Binding;
+use sealift_tunnel::{Binding, Questions};
 use serde::{Deserialize, Serialize};
 
 use super::Running;

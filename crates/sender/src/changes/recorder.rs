@@ -6,15 +6,13 @@ use sealift_ledger::{Destination, Journal, KnownKey, ListTransfers, NewChange, R
 use sealift_store::{Listed, Source, StoreError};
 use sealift_terms::{
     BucketName, Change, ChangeKind, Clock, ObjectFacts, ObjectKey, PeerName, Reason, Status,
-    Timestamp, VersionId, VersionName,
+    Timestamp, VersionId, VersionName, limits::TRANSFERS_OF_KEY_MAX,
 };
 use tokio::sync::watch;
 
 use super::version;
 use crate::{Orders, Rules, SenderError, WorkSignal, rules::Kind};
 
-/// Earlier transfers of a key that are looked at for a version id already used.
-const TRANSFERS_OF_KEY_MAX: usize = 1000;
 /// Changes recorded in one step.
 const BATCH_CHANGES: usize = 500;
 

@@ -22,12 +22,11 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use parking_lot::Mutex;
 use sealift_ledger::Journal;
 use sealift_store::Source;
 use sealift_terms::{Audit, BucketName, Clock, Epoch, PartSize, PeerName, Rng, TransferId};
-use sealift_tunnel::{Binding, Link, Pace};
+use sealift_tunnel::{Binding, Link, Pace, Questions};
 use sealift_wire::{Agreed, Carries, DECOMPRESSES_ZSTD, Hello, KEY_EXCHANGE, LinkId, SendSession};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -49,25 +48,6 @@ const LINKLESS_TIME_MAX: Duration = Duration::from_secs(10);
 const WRITE_DOWN_TIME_MAX: Duration = Duration::from_secs(5);
 /// Objects named in a status.
 const CURRENT_MAX: usize = 16;
-
-/// Answers what the peer asks outside of any offer.
-#[async_trait]
-pub trait Questions: Send + Sync {
-    /// The answer; empty when the question is not understood. `binding` is there when it
-    /// came over a control link by which keys may go.
-    async fn answer(&self, question: &[u8], binding: Option<&Binding>) -> Vec<u8>;
-}
-
-/// Answers nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoAnswers;
-
-#[async_trait]
-impl Questions for NoAnswers {
-    async fn answer(&self, _question: &[u8], _binding: Option<&Binding>) -> Vec<u8> {
-        Vec::new()
-    }
-}
 
 /// What a peer's sender is made of.
 pub struct Settings {
