@@ -19,6 +19,8 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_sealift");
 pub const BUCKET: &str = "bench";
 const WORK_TIME_MAX: Duration = Duration::from_secs(900);
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
+/// All connections are there when there were no more of them for this long.
+const LINKS_STAND_FOR: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(2);
 /// The agent is asked how far it is for a tenth of the time at most.
 const POLL_SHARE: u32 = 10;
@@ -122,10 +124,15 @@ impl Sites {
             receiver,
         };
         let begun = Instant::now();
-        while !agents.is_standing() {
+        let (mut links, mut since) = (0, Instant::now());
+        while links == 0 || since.elapsed() < LINKS_STAND_FOR {
             let late = begun.elapsed() > STARTS_WITHIN;
             assert!(!late, "the agents do not find each other: {}", self.logs());
             thread::sleep(Duration::from_millis(20));
+            let now = agents.links();
+            if now != links {
+                (links, since) = (now, Instant::now());
+            }
         }
         agents
     }
@@ -204,11 +211,13 @@ pub struct Agents<'a> {
 }
 
 impl Agents<'_> {
-    /// Connected, and the source was looked through.
-    fn is_standing(&self) -> bool {
+    /// Connections that stand, once the source was looked through.
+    fn links(&self) -> u64 {
         let status = self.sites.status("a");
-        let links = status["peers"][0]["links"].as_u64().unwrap_or_default();
-        links > 0 && !status["sources"][0]["scanned"].is_null()
+        match status["sources"][0]["scanned"].is_null() {
+            true => 0,
+            false => status["peers"][0]["links"].as_u64().unwrap_or_default(),
+        }
     }
 
     /// Moves `ready` into the source and waits until `objects` have a receipt.

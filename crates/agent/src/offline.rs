@@ -18,7 +18,7 @@ use std::{
 };
 
 use sealift_identity::Demands;
-use sealift_terms::{DiskFile, RecordId, limits, world::Open};
+use sealift_terms::{Boxed, DiskFile, RecordId, limits, world::Open};
 
 use crate::{
     CheckLine, World,
@@ -36,37 +36,39 @@ const LIFE_LEFT_WARNED: u32 = 5;
 
 /// Looks at everything that a configuration needs on this machine. The
 /// configuration itself was found good already.
-pub async fn check_offline(config: &Config, world: &World) -> Vec<CheckLine> {
-    let path = config.path.display().to_string();
-    let mut lines = vec![CheckLine::pass("configuration", path)];
-    match named(config, "data directory", "site.data_dir") {
-        // Nothing can be tried in what is not there.
-        Some(refused) => lines.extend(refused),
-        None => {
-            lines.extend([data_dir(config), room(config, world), store(config, world)]);
-            lines.extend(databases::check(config));
+pub fn check_offline<'a>(config: &'a Config, world: &'a World) -> Boxed<'a, Vec<CheckLine>> {
+    Box::pin(async move {
+        let path = config.path.display().to_string();
+        let mut lines = vec![CheckLine::pass("configuration", path)];
+        match named(config, "data directory", "site.data_dir") {
+            // Nothing can be tried in what is not there.
+            Some(refused) => lines.extend(refused),
+            None => {
+                lines.extend([data_dir(config), room(config, world), store(config, world)]);
+                lines.extend(databases::check(config));
+            }
         }
-    }
-    match named(config, "certificate", "identity.") {
-        Some(refused) => lines.extend(refused),
-        None => lines.push(certificate(config, world)),
-    }
-    lines.extend(long_lives(config));
-    match named(config, "trust bundles", "peer.") {
-        Some(refused) => lines.extend(refused),
-        None => lines.extend(peers(config, world)),
-    }
-    match named(config, "keystore", "keys.") {
-        Some(refused) => lines.extend(refused),
-        None => keys::check(config, world, &mut lines).await,
-    }
-    lines.extend(config.ca.as_ref().map(|ca| authority::check(ca, world)));
-    lines.extend(receiving::check(config));
-    lines.extend(sources::check(config, world).await);
-    lines.extend(endpoint::check(config));
-    lines.extend(forwards::check(config).await);
-    lines.push(memory());
-    lines
+        match named(config, "certificate", "identity.") {
+            Some(refused) => lines.extend(refused),
+            None => lines.push(certificate(config, world)),
+        }
+        lines.extend(long_lives(config));
+        match named(config, "trust bundles", "peer.") {
+            Some(refused) => lines.extend(refused),
+            None => lines.extend(peers(config, world)),
+        }
+        match named(config, "keystore", "keys.") {
+            Some(refused) => lines.extend(refused),
+            None => keys::check(config, world, &mut lines).await,
+        }
+        lines.extend(config.ca.as_ref().map(|ca| authority::check(ca, world)));
+        lines.extend(receiving::check(config));
+        lines.extend(sources::check(config, world).await);
+        lines.extend(endpoint::check(config));
+        lines.extend(forwards::check(config).await);
+        lines.push(memory());
+        lines
+    })
 }
 
 /// What these settings name and is not as it must be, one line each.

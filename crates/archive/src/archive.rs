@@ -7,8 +7,8 @@ use sealift_keys::{RecordRing, RingCounters};
 use sealift_ledger::{BucketCount, Catalog, ReceiptTerms, RecordRow, SiteRow, VersionRow};
 use sealift_store::Store;
 use sealift_terms::{
-    Audit, AuditKind, AuditRecord, BucketName, ChangeKind, Checksum, Clock, Receipt, RecordId,
-    Region, Rng, SecondKey, SessionFacts, limits, world::Room,
+    Audit, AuditKind, AuditRecord, Boxed, BucketName, ChangeKind, Checksum, Clock, Receipt,
+    RecordId, Region, Rng, SecondKey, SessionFacts, limits, world::Room,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -120,26 +120,28 @@ impl Archive {
     ///
     /// # Errors
     /// What store or catalog say; [`ArchiveError::CatalogUnfinished`].
-    pub async fn open(parts: ArchiveParts) -> Result<Self> {
-        if parts.catalog.is_rebuilding() {
-            return Err(ArchiveError::CatalogUnfinished);
-        }
-        let (commits, commits_in) = mpsc::channel(COMMIT_QUEUE_MAX);
-        let (parts_out, parts_in) = mpsc::channel(PARTS_QUEUE_MAX);
-        let core = Arc::new(Core::new(parts, commits.clone(), parts_out.clone()));
-        let pack = core.recover().await?;
-        let committer = tokio::spawn(committer::run(core.clone(), pack, commits_in));
-        let recorder = tokio::spawn(recorder::run(core.clone(), parts_in));
-        Ok(Self {
-            core,
-            committer: Mutex::new(Some(Task {
-                work: commits,
-                task: committer,
-            })),
-            recorder: Mutex::new(Some(Task {
-                work: parts_out,
-                task: recorder,
-            })),
+    pub fn open(parts: ArchiveParts) -> Boxed<'static, Result<Self>> {
+        Box::pin(async move {
+            if parts.catalog.is_rebuilding() {
+                return Err(ArchiveError::CatalogUnfinished);
+            }
+            let (commits, commits_in) = mpsc::channel(COMMIT_QUEUE_MAX);
+            let (parts_out, parts_in) = mpsc::channel(PARTS_QUEUE_MAX);
+            let core = Arc::new(Core::new(parts, commits.clone(), parts_out.clone()));
+            let pack = core.recover().await?;
+            let committer = tokio::spawn(committer::run(core.clone(), pack, commits_in));
+            let recorder = tokio::spawn(recorder::run(core.clone(), parts_in));
+            Ok(Self {
+                core,
+                committer: Mutex::new(Some(Task {
+                    work: commits,
+                    task: committer,
+                })),
+                recorder: Mutex::new(Some(Task {
+                    work: parts_out,
+                    task: recorder,
+                })),
+            })
         })
     }
 
@@ -196,8 +198,8 @@ impl Archive {
     ///
     /// # Errors
     /// What store or catalog say.
-    pub async fn sweep(&self) -> Result<u64> {
-        self.core.sweep().await
+    pub fn sweep(&self) -> Boxed<'_, Result<u64>> {
+        Box::pin(async move { self.core.sweep().await })
     }
 
     /// Lets go of what was kept of interrupted parts for long enough. Called now and then.

@@ -5,8 +5,8 @@ use sealift_ledger::Location;
 use sealift_seal::{Expected, Meta, ObjectSealer};
 use sealift_store::{StoreError, StoreName};
 use sealift_terms::{
-    AuditKind, AuditRecord, BucketName, ObjectFacts, ObjectKey, ObjectUid, PartSize, VersionId,
-    VersionName, limits,
+    AuditKind, AuditRecord, Boxed, BucketName, ObjectFacts, ObjectKey, ObjectUid, PartSize,
+    VersionId, VersionName, limits,
 };
 
 use crate::{Archive, ArchiveError, Result, archive::Core};
@@ -25,28 +25,30 @@ impl Archive {
     ///
     /// # Errors
     /// [`ArchiveError`] for what an object would fail with.
-    pub async fn try_canary(
-        &self,
-        actor: &str,
-        bucket: &BucketName,
-        bytes: &[u8],
-    ) -> Result<Vec<u8>> {
-        let core = &self.core;
-        if bytes.len() > limits::CANARY_BYTES_MAX {
-            let size = bytes.len() as u64;
-            return Err(ArchiveError::TooLarge { size });
-        }
-        let _room = core.claim(bytes.len() as u64).await?;
-        let record = AuditRecord::new(core.clock.now(), AuditKind::CanaryTried, actor);
-        core.audit.record(record.with("bucket", bucket))?;
-        let uid = ObjectUid::random(&*core.rng);
-        let file = StoreName::new(format!("{CANARIES}{uid}")).map_err(StoreError::from)?;
-        let tried = core.canary(bucket, bytes, uid, &file).await;
-        let discarded = core.store.discard(&file).await;
-        let removed = core.store.remove(&file).await;
-        let opened = tried?;
-        discarded.and(removed)?;
-        Ok(opened)
+    pub fn try_canary<'a>(
+        &'a self,
+        actor: &'a str,
+        bucket: &'a BucketName,
+        bytes: &'a [u8],
+    ) -> Boxed<'a, Result<Vec<u8>>> {
+        Box::pin(async move {
+            let core = &self.core;
+            if bytes.len() > limits::CANARY_BYTES_MAX {
+                let size = bytes.len() as u64;
+                return Err(ArchiveError::TooLarge { size });
+            }
+            let _room = core.claim(bytes.len() as u64).await?;
+            let record = AuditRecord::new(core.clock.now(), AuditKind::CanaryTried, actor);
+            core.audit.record(record.with("bucket", bucket))?;
+            let uid = ObjectUid::random(&*core.rng);
+            let file = StoreName::new(format!("{CANARIES}{uid}")).map_err(StoreError::from)?;
+            let tried = core.canary(bucket, bytes, uid, &file).await;
+            let discarded = core.store.discard(&file).await;
+            let removed = core.store.remove(&file).await;
+            let opened = tried?;
+            discarded.and(removed)?;
+            Ok(opened)
+        })
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use sealift_keys::KeyRecord;
-use sealift_terms::{KeyId, RecordId};
+use sealift_terms::{Boxed, KeyId, RecordId};
 
 use crate::{
     Archive, Result, archive::Core, limits::PAGE_ROWS, listing::Listing, records::RECORDS,
@@ -68,18 +68,24 @@ impl Archive {
     ///
     /// # Errors
     /// What catalog and store say: then it is not known, and nothing may be destroyed.
-    pub async fn needs(&self, cmk: &KeyId, version: Option<&str>) -> Result<Needs> {
-        let wanted = Wanted { cmk, version };
-        let mut needs = Needs::default();
-        for used in self.core.catalog.key_use().await? {
-            if wanted.is(&used.cmk, &used.cmk_version) {
-                needs.records += used.records;
-                needs.objects += used.objects;
+    pub fn needs<'a>(
+        &'a self,
+        cmk: &'a KeyId,
+        version: Option<&'a str>,
+    ) -> Boxed<'a, Result<Needs>> {
+        Box::pin(async move {
+            let wanted = Wanted { cmk, version };
+            let mut needs = Needs::default();
+            for used in self.core.catalog.key_use().await? {
+                if wanted.is(&used.cmk, &used.cmk_version) {
+                    needs.records += used.records;
+                    needs.objects += used.objects;
+                }
             }
-        }
-        self.core.count_copies(&wanted, &mut needs).await?;
-        self.core.count_uploads(&wanted, &mut needs).await?;
-        Ok(needs)
+            self.core.count_copies(&wanted, &mut needs).await?;
+            self.core.count_uploads(&wanted, &mut needs).await?;
+            Ok(needs)
+        })
     }
 }
 

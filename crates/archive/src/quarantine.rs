@@ -5,7 +5,7 @@ use std::time::Duration;
 use sealift_ledger::{ListQuarantined, QuarantineCount, Quarantined};
 use sealift_seal::pack::ENTRY_HEAD_BYTES;
 use sealift_store::{StoreError, StoreName};
-use sealift_terms::{AuditKind, AuditRecord};
+use sealift_terms::{AuditKind, AuditRecord, Boxed};
 
 use crate::{Archive, Finding, Result, archive::Core, limits::PAGE_ROWS, packs::PACKS};
 
@@ -47,30 +47,32 @@ impl Archive {
     ///
     /// # Errors
     /// What store or catalog say.
-    pub async fn expire_quarantine(&self, kept: Duration) -> Result<Expired> {
-        let core = &self.core;
-        let before = core.clock.now().minus(kept);
-        let mut list = ListQuarantined {
-            repaired: Some(true),
-            limit: PAGE_ROWS,
-            ..ListQuarantined::default()
-        };
-        let mut expired = Expired::default();
-        loop {
-            let page = core.catalog.quarantined(&list).await?;
-            let Some(last) = page.last() else {
-                return Ok(expired);
+    pub fn expire_quarantine(&self, kept: Duration) -> Boxed<'_, Result<Expired>> {
+        Box::pin(async move {
+            let core = &self.core;
+            let before = core.clock.now().minus(kept);
+            let mut list = ListQuarantined {
+                repaired: Some(true),
+                limit: PAGE_ROWS,
+                ..ListQuarantined::default()
             };
-            list.after = last.id;
-            for row in page {
-                let is_over = row.repaired_at.is_some_and(|at| at <= before);
-                if is_over && !row.location.file.starts_with(PACKS) {
-                    core.expire(&row).await?;
-                    expired.sealings += 1;
-                    expired.bytes += row.location.length;
+            let mut expired = Expired::default();
+            loop {
+                let page = core.catalog.quarantined(&list).await?;
+                let Some(last) = page.last() else {
+                    return Ok(expired);
+                };
+                list.after = last.id;
+                for row in page {
+                    let is_over = row.repaired_at.is_some_and(|at| at <= before);
+                    if is_over && !row.location.file.starts_with(PACKS) {
+                        core.expire(&row).await?;
+                        expired.sealings += 1;
+                        expired.bytes += row.location.length;
+                    }
                 }
             }
-        }
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use sealift_ledger::{ListVersions, VersionKind, VersionPage, VersionRow};
 use sealift_seal::{Expected, Inspected, Meta, Opened, RangeReader, ReadAt, Section};
 use sealift_store::{StoreError, StoreFile, StoreName, StoreObject};
 use sealift_terms::{
-    AuditKind, AuditRecord, BucketName, ObjectKey, PartSize, VersionId, VersionName,
+    AuditKind, AuditRecord, Boxed, BucketName, ObjectKey, PartSize, VersionId, VersionName,
 };
 
 use crate::{Archive, ArchiveError, Result, archive::Core, layers::tell_records};
@@ -158,30 +158,32 @@ impl Archive {
     /// # Errors
     /// [`ArchiveError::NotFound`], [`ArchiveError::DeleteMarker`], a key that
     /// cannot be used, or what is wrong with the stored bytes.
-    pub async fn open_object(
-        &self,
-        actor: &str,
-        bucket: &BucketName,
-        key: &ObjectKey,
-        version: Option<&VersionId>,
-    ) -> Result<ObjectReader> {
-        let row = self.find(bucket, key, version).await?;
-        let core = &self.core;
-        let record = AuditRecord::new(core.clock.now(), AuditKind::ObjectOpened, actor)
-            .with("bucket", bucket)
-            .with("key", key)
-            .with("version", &row.name.version);
-        core.audit.record(tell_records(record, row.records()))?;
-        let (name, location) = (row.name.clone(), row.location.clone());
-        let opened = core.open_row(row).await;
-        if let Err(ArchiveError::Store(StoreError::NoSuchFile { .. })) = &opened
-            && let Some(row) = core.catalog.known(&name).await?
-            && row.location != location
-        {
-            // Its pack was compacted since the catalog was asked.
-            return core.open_row(row).await;
-        }
-        opened
+    pub fn open_object<'a>(
+        &'a self,
+        actor: &'a str,
+        bucket: &'a BucketName,
+        key: &'a ObjectKey,
+        version: Option<&'a VersionId>,
+    ) -> Boxed<'a, Result<ObjectReader>> {
+        Box::pin(async move {
+            let row = self.find(bucket, key, version).await?;
+            let core = &self.core;
+            let record = AuditRecord::new(core.clock.now(), AuditKind::ObjectOpened, actor)
+                .with("bucket", bucket)
+                .with("key", key)
+                .with("version", &row.name.version);
+            core.audit.record(tell_records(record, row.records()))?;
+            let (name, location) = (row.name.clone(), row.location.clone());
+            let opened = core.open_row(row).await;
+            if let Err(ArchiveError::Store(StoreError::NoSuchFile { .. })) = &opened
+                && let Some(row) = core.catalog.known(&name).await?
+                && row.location != location
+            {
+                // Its pack was compacted since the catalog was asked.
+                return core.open_row(row).await;
+            }
+            opened
+        })
     }
 }
 

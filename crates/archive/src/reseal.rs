@@ -15,7 +15,7 @@ use std::sync::Arc;
 use sealift_ledger::{MarkKind, VersionKind, VersionRow};
 use sealift_store::{StoreError, StoreName, blocking};
 use sealift_terms::{
-    Change, ChangeKind, Identity, ObjectUid, PartIndex, PartSize, RecordId, SessionFacts,
+    Boxed, Change, ChangeKind, Identity, ObjectUid, PartIndex, PartSize, RecordId, SessionFacts,
     VersionName,
 };
 use sealift_wire::checksum::Crc64;
@@ -59,30 +59,36 @@ impl Archive {
     /// # Errors
     /// As for reading it and for storing it; [`ArchiveError::Superseded`] when it was
     /// repaired, purged or sealed anew by somebody else meanwhile. It is as it was then.
-    pub async fn reseal(&self, actor: &str, name: &VersionName) -> Result<Resealed> {
-        let core = &self.core;
-        let row = self.could_reseal(name).await?;
-        let (before, size, location) = (row.object_uid, row.facts.size, row.location.clone());
-        let session = match &row.receipt {
-            Some(receipt) => receipt.session.clone(),
-            None => Arc::new(SessionFacts::none(&core.region)),
-        };
-        let receipt = core.reseal_version(actor, row, &session).await?;
-        if receipt.object_uid == before {
-            return Err(ArchiveError::Superseded(Box::new(name.clone())));
-        }
-        // Nothing rests in a file of its own now; a pack is compacted in its time.
-        if location.file.starts_with(OBJECTS) {
-            let file = StoreName::new(&location.file).map_err(StoreError::from)?;
-            core.store.remove(&file).await?;
-            core.catalog.forget_file(&location.file).await?;
-        }
-        core.reseal_tags(actor, name, session).await?;
-        Ok(Resealed {
-            before,
-            object_uid: receipt.object_uid,
-            record: receipt.record,
-            size,
+    pub fn reseal<'a>(
+        &'a self,
+        actor: &'a str,
+        name: &'a VersionName,
+    ) -> Boxed<'a, Result<Resealed>> {
+        Box::pin(async move {
+            let core = &self.core;
+            let row = self.could_reseal(name).await?;
+            let (before, size, location) = (row.object_uid, row.facts.size, row.location.clone());
+            let session = match &row.receipt {
+                Some(receipt) => receipt.session.clone(),
+                None => Arc::new(SessionFacts::none(&core.region)),
+            };
+            let receipt = core.reseal_version(actor, row, &session).await?;
+            if receipt.object_uid == before {
+                return Err(ArchiveError::Superseded(Box::new(name.clone())));
+            }
+            // Nothing rests in a file of its own now; a pack is compacted in its time.
+            if location.file.starts_with(OBJECTS) {
+                let file = StoreName::new(&location.file).map_err(StoreError::from)?;
+                core.store.remove(&file).await?;
+                core.catalog.forget_file(&location.file).await?;
+            }
+            core.reseal_tags(actor, name, session).await?;
+            Ok(Resealed {
+                before,
+                object_uid: receipt.object_uid,
+                record: receipt.record,
+                size,
+            })
         })
     }
 
@@ -91,18 +97,20 @@ impl Archive {
     ///
     /// # Errors
     /// As [`reseal`](Self::reseal).
-    pub async fn could_reseal(&self, name: &VersionName) -> Result<VersionRow> {
-        let core = &self.core;
-        let (bucket, key) = (&name.bucket, &name.key);
-        let row = self.find(bucket, key, Some(&name.version)).await?;
-        if row.quarantined {
-            return Err(ArchiveError::Quarantined(Box::new(row.name)));
-        }
-        core.open_layers(row.records(), &name.bucket).await?;
-        for cmk in core.key_of(&name.bucket)?.cmks() {
-            core.ring.check(cmk).await?;
-        }
-        Ok(row)
+    pub fn could_reseal<'a>(&'a self, name: &'a VersionName) -> Boxed<'a, Result<VersionRow>> {
+        Box::pin(async move {
+            let core = &self.core;
+            let (bucket, key) = (&name.bucket, &name.key);
+            let row = self.find(bucket, key, Some(&name.version)).await?;
+            if row.quarantined {
+                return Err(ArchiveError::Quarantined(Box::new(row.name)));
+            }
+            core.open_layers(row.records(), &name.bucket).await?;
+            for cmk in core.key_of(&name.bucket)?.cmks() {
+                core.ring.check(cmk).await?;
+            }
+            Ok(row)
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 
 use sealift_keys::{KeyDescription, KeyError, KeyName, KeyRecord, OpenRecord, ProviderKind};
 use sealift_ledger::RecordRow;
-use sealift_terms::{BucketName, KeyId, RecordId};
+use sealift_terms::{Boxed, BucketName, KeyId, RecordId};
 
 use crate::{Archive, Result, archive::Core, limits::PAGE_ROWS, records};
 
@@ -100,34 +100,36 @@ impl Archive {
     /// # Errors
     /// What store or catalog say, and a new key that cannot be used. What was done until
     /// then is done: the same again goes on with the rest.
-    pub async fn rewrap(
-        &self,
-        wanted: &Rewrap,
-        sink: &mut (dyn FnMut(RewrapFinding) + Send),
-    ) -> Result<Rewrapped> {
-        let target = self.rewrap_target(&wanted.to).await?;
-        let mut done = Rewrapped {
-            key: target,
-            records: 0,
-            current: 0,
-            failed: 0,
-        };
-        let (mut after, mut taken) = (None, HashSet::new());
-        loop {
-            // The scrub mends records from their copies: neither sees the other half-way.
-            let _alone = self.core.changing_records.lock().await;
-            let page = self.core.catalog.records(after, PAGE_ROWS).await?;
-            let Some(last) = page.last() else {
-                return Ok(done);
+    pub fn rewrap<'a>(
+        &'a self,
+        wanted: &'a Rewrap,
+        sink: &'a mut (dyn FnMut(RewrapFinding) + Send),
+    ) -> Boxed<'a, Result<Rewrapped>> {
+        Box::pin(async move {
+            let target = self.rewrap_target(&wanted.to).await?;
+            let mut done = Rewrapped {
+                key: target,
+                records: 0,
+                current: 0,
+                failed: 0,
             };
-            after = Some(last.id);
-            let selected: Vec<_> = page.iter().filter(|row| wanted.selects(row)).collect();
-            for group in selected.chunks(GROUP_MAX) {
-                self.core
-                    .rewrap_group(group, wanted, (&mut done, &mut taken), sink)
-                    .await?;
+            let (mut after, mut taken) = (None, HashSet::new());
+            loop {
+                // The scrub mends records from their copies: neither sees the other half-way.
+                let _alone = self.core.changing_records.lock().await;
+                let page = self.core.catalog.records(after, PAGE_ROWS).await?;
+                let Some(last) = page.last() else {
+                    return Ok(done);
+                };
+                after = Some(last.id);
+                let selected: Vec<_> = page.iter().filter(|row| wanted.selects(row)).collect();
+                for group in selected.chunks(GROUP_MAX) {
+                    self.core
+                        .rewrap_group(group, wanted, (&mut done, &mut taken), sink)
+                        .await?;
+                }
             }
-        }
+        })
     }
 }
 

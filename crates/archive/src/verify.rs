@@ -6,7 +6,7 @@ use sealift_keys::KeyRecord;
 use sealift_ledger::{FileRow, ListVersions, RecordRow, VersionKind, VersionRow};
 use sealift_seal::{Expected, Found, Scanner, Tail};
 use sealift_store::{StoreEntry, StoreError, StoreName, blocking};
-use sealift_terms::{BucketName, Checksum, RecordId};
+use sealift_terms::{Boxed, BucketName, Checksum, RecordId};
 use sealift_wire::checksum::Crc64;
 
 use crate::{
@@ -63,20 +63,22 @@ impl Archive {
     /// # Errors
     /// What keeps it from being examined: a key that cannot be used, a catalog
     /// that does not answer. Damage is a finding.
-    pub async fn verify(&self, depth: Depth, sink: Sink<'_>) -> Result<VerifySummary> {
-        let mut work = Examination {
-            core: &self.core,
-            sink,
-            summary: VerifySummary::default(),
-        };
-        work.files(depth).await?;
-        work.records().await?;
-        if depth == Depth::Deep {
-            for bucket in self.core.catalog.buckets().await? {
-                work.versions(bucket.bucket).await?;
+    pub fn verify<'a>(&'a self, depth: Depth, sink: Sink<'a>) -> Boxed<'a, Result<VerifySummary>> {
+        Box::pin(async move {
+            let mut work = Examination {
+                core: &self.core,
+                sink,
+                summary: VerifySummary::default(),
+            };
+            work.files(depth).await?;
+            work.records().await?;
+            if depth == Depth::Deep {
+                for bucket in self.core.catalog.buckets().await? {
+                    work.versions(bucket.bucket).await?;
+                }
             }
-        }
-        Ok(work.summary)
+            Ok(work.summary)
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The listener: connections bounded in number and patience, ended in order.
 
+use sealift_terms::Boxed;
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
@@ -29,29 +30,31 @@ const PAUSE: Duration = Duration::from_millis(100);
 impl Endpoint {
     /// Answers what comes in on `listener` until `stop` turns true, and then finishes what is
     /// under way. Dropping it ends all connections.
-    pub async fn serve(self, listener: TcpListener, stop: watch::Receiver<bool>) {
-        let service = service(&self.0);
-        let room = Arc::new(Semaphore::new(ENDPOINT_CONNECTIONS_MAX));
-        let mut connections = JoinSet::new();
-        let mut stopping = stop.clone();
-        loop {
-            let accepted = tokio::select! {
-                _ = stopping.wait_for(|stop| *stop) => break,
-                Some(_ended) = connections.join_next() => continue,
-                accepted = accept(&listener, &room) => accepted,
-            };
-            let Some((stream, from, permit)) = accepted else {
-                continue;
-            };
-            let (core, service, stop) = (self.0.clone(), service.clone(), stop.clone());
-            connections.spawn(async move {
-                let _open = core.tally.connection();
-                connection(core.clone(), service, stream, from, stop).await;
-                drop(permit);
-            });
-        }
-        drop(listener);
-        while connections.join_next().await.is_some() {}
+    pub fn serve(self, listener: TcpListener, stop: watch::Receiver<bool>) -> Boxed<'static, ()> {
+        Box::pin(async move {
+            let service = service(&self.0);
+            let room = Arc::new(Semaphore::new(ENDPOINT_CONNECTIONS_MAX));
+            let mut connections = JoinSet::new();
+            let mut stopping = stop.clone();
+            loop {
+                let accepted = tokio::select! {
+                    _ = stopping.wait_for(|stop| *stop) => break,
+                    Some(_ended) = connections.join_next() => continue,
+                    accepted = accept(&listener, &room) => accepted,
+                };
+                let Some((stream, from, permit)) = accepted else {
+                    continue;
+                };
+                let (core, service, stop) = (self.0.clone(), service.clone(), stop.clone());
+                connections.spawn(async move {
+                    let _open = core.tally.connection();
+                    connection(core.clone(), service, stream, from, stop).await;
+                    drop(permit);
+                });
+            }
+            drop(listener);
+            while connections.join_next().await.is_some() {}
+        })
     }
 }
 

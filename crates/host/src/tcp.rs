@@ -1,13 +1,17 @@
-//! What the kernel knows of a TCP connection, and which congestion control it has.
+//! What the kernel knows of a TCP connection, which congestion control it has, and how much
+//! of what it cannot send yet the kernel takes.
 //!
-//! Neither std nor rustix reads `TCP_INFO`. The call is made by nix's macro, so that there
-//! is no unsafe code of ours.
+//! Neither std nor rustix reads `TCP_INFO` or sets `TCP_NOTSENT_LOWAT`. The calls are made by
+//! nix's macros, so that there is no unsafe code of ours.
 
 use std::{io, os::fd::AsFd, sync::OnceLock, time::Duration};
 
 use nix::{
-    getsockopt_impl,
-    sys::socket::{GetSockOpt, sockopt::GetStruct},
+    getsockopt_impl, setsockopt_impl,
+    sys::socket::{
+        GetSockOpt, SetSockOpt,
+        sockopt::{GetStruct, SetStruct},
+    },
 };
 
 /// Fills links of high bandwidth and delay, and does not take loss for congestion.
@@ -18,6 +22,10 @@ const BBR: &str = "bbr";
 const PLAIN: [&str; 2] = ["cubic", "reno"];
 /// A way is short up to this round-trip time.
 const SHORT_RTT: Duration = Duration::from_millis(1);
+/// Over a longer one the kernel takes no more than this of what it cannot send yet. Several
+/// connections share the work as each of them can carry it, then: otherwise the first would
+/// take 4 MiB into its buffer at once, and the others nothing.
+const UNSENT_BYTES_MAX: u32 = 256 * 1024;
 /// The beginning of `struct tcp_info` (`linux/tcp.h`), up to and with what is read here.
 /// The kernel only ever appends to it.
 const TCP_INFO_BYTES: usize = 168;
@@ -39,6 +47,16 @@ getsockopt_impl!(
     GetStruct<[u8; TCP_INFO_BYTES]>
 );
 
+#[derive(Debug, Clone, Copy)]
+struct NotSentLowAt;
+
+setsockopt_impl!(
+    NotSentLowAt,
+    libc::IPPROTO_TCP,
+    libc::TCP_NOTSENT_LOWAT,
+    u32,
+    SetStruct<u32>
+);
 /// What the kernel knows of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TcpFacts {
@@ -91,13 +109,19 @@ pub fn begin_plain(socket: impl AsFd) {
     let _ = PLAIN.iter().any(set);
 }
 
-/// Gives a connection that [began plain](begin_plain) BBR, unless the round-trip time of
-/// its handshake says that both ends are in one machine or room.
+/// Gives a connection that [began plain](begin_plain) BBR and little that waits in it, unless
+/// the round-trip time of its handshake says that both ends are in one machine or room.
 pub fn suit_way(connection: impl AsFd) {
     let is_short = |facts: TcpFacts| facts.rtt < SHORT_RTT;
     if !tcp_facts(&connection).is_ok_and(is_short) {
-        prefer_bbr(connection);
+        prefer_bbr(&connection);
+        keep_little_unsent(connection);
     }
+}
+
+fn keep_little_unsent(connection: impl AsFd) {
+    // Nothing depends on it but speed.
+    let _ = NotSentLowAt.set(&connection, &UNSENT_BYTES_MAX);
 }
 
 fn knows_delivery_rates() -> bool {
@@ -122,6 +146,14 @@ mod tests {
     };
 
     use super::*;
+
+    getsockopt_impl!(
+        NotSentLowAt,
+        libc::IPPROTO_TCP,
+        libc::TCP_NOTSENT_LOWAT,
+        u32,
+        GetStruct<u32>
+    );
 
     /// The two ends of a connection on loopback, over which something went.
     fn connection() -> (TcpStream, TcpStream) {
@@ -169,6 +201,13 @@ mod tests {
             false => "reno",
         };
         assert_eq!(tcp_facts(&near).unwrap().congestion, expected);
+    }
+
+    #[test]
+    fn the_kernel_takes_little_that_it_cannot_send_yet() {
+        let (near, _far) = connection();
+        keep_little_unsent(&near);
+        assert_eq!(NotSentLowAt.get(&near).unwrap(), UNSENT_BYTES_MAX);
     }
 
     #[test]

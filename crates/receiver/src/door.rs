@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use sealift_archive::{Archive, in_words};
 use sealift_identity::{Action, Denials, Grants};
 use sealift_terms::{
-    Audit, AuditKind, AuditRecord, BucketName, ChangeKind, Clock, Identity, Reason, Timestamp,
+    Audit, AuditKind, AuditRecord, Boxed, BucketName, ChangeKind, Clock, Identity, Reason,
+    Timestamp,
 };
 use sealift_tunnel::{Binding, Questions};
 use sealift_wire::{Offer, Refusal};
@@ -210,33 +211,37 @@ impl Door {
     }
 
     /// Answers what a sending agent asks outside of any offer.
-    pub async fn answer(
-        &self,
-        identity: &Identity,
-        binding: Option<&Binding>,
-        body: &[u8],
-    ) -> Vec<u8> {
-        let answer = match serde_json::from_slice(body) {
-            Ok(Question::Bucket { bucket }) => self.bucket(identity, &bucket).await,
-            Ok(Question::Remembered {
-                epoch,
-                sequence,
-                last,
-            }) => {
-                let remembered = Remembered {
+    pub fn answer<'a>(
+        &'a self,
+        identity: &'a Identity,
+        binding: Option<&'a Binding>,
+        body: &'a [u8],
+    ) -> Boxed<'a, Vec<u8>> {
+        Box::pin(async move {
+            let answer = match serde_json::from_slice(body) {
+                Ok(Question::Bucket { bucket }) => self.bucket(identity, &bucket).await,
+                Ok(Question::Remembered {
                     epoch,
                     sequence,
                     last,
-                };
-                self.compare(identity, &remembered).await
-            }
-            Ok(Question::Canary { bucket, bytes }) => self.canary(identity, &bucket, &bytes).await,
-            Err(_) => match self.others.get() {
-                Some(others) => return others.answer(body, binding).await,
-                None => Answer::Unknown,
-            },
-        };
-        serde_json::to_vec(&answer).unwrap_or_default()
+                }) => {
+                    let remembered = Remembered {
+                        epoch,
+                        sequence,
+                        last,
+                    };
+                    self.compare(identity, &remembered).await
+                }
+                Ok(Question::Canary { bucket, bytes }) => {
+                    self.canary(identity, &bucket, &bytes).await
+                }
+                Err(_) => match self.others.get() {
+                    Some(others) => return others.answer(body, binding).await,
+                    None => Answer::Unknown,
+                },
+            };
+            serde_json::to_vec(&answer).unwrap_or_default()
+        })
     }
 
     /// Whoever may store an object may see whether one could be.

@@ -11,7 +11,9 @@ use std::{
 
 use parking_lot::Mutex;
 use sealift_archive::{ArchiveError, Begin, Offer, Outcomes, OutcomesTo, Upload, in_words};
-use sealift_terms::{BucketName, Checksum, Identity, PartIndex, Reason, SessionFacts, Status};
+use sealift_terms::{
+    Boxed, BucketName, Checksum, Identity, PartIndex, Reason, SessionFacts, Status,
+};
 use sealift_tunnel::{Binding, Link, LinkWriter};
 use sealift_wire::{
     Carries, Close, Evidence, Limits, LinkEvent, LinkId, OfferId, Parts, ReceiveEvent,
@@ -215,43 +217,45 @@ impl Session {
     /// # Errors
     /// [`ReceiverError`] unless the peer closed the link in order or the session
     /// was ended from here.
-    pub async fn run_link(
-        self: &Arc<Self>,
+    pub fn run_link<'a>(
+        self: &'a Arc<Self>,
         id: LinkId,
         carries: Carries,
         link: Link,
-    ) -> Result<(), ReceiverError> {
-        let signals = Arc::new(LinkSignals::default());
-        self.links.lock().insert(id, signals.clone());
-        self.machine.lock().linked(id, carries);
-        if carries == Carries::Control && self.exchanges_keys.load(Ordering::Relaxed) {
-            *self.control.lock() = link.binding().map(|binding| (id, binding));
-        }
-        let (mut reader, mut writer) = link.split();
-        let mut task = LinkTask::new(self, id, signals);
-        let end = task.run(&mut reader, &mut writer).await;
-        // Before anyone is told that they are abandoned: another may go on with them then.
-        task.leave_parts().await;
-        self.links.lock().remove(&id);
-        self.control.lock().take_if(|(control, _)| *control == id);
-        let ((), events) = self.with_machine(|machine| machine.lost(id));
-        events.into_iter().for_each(|event| self.take(event));
-        match &end {
-            // Without TLS's own last word the peer would have to call it cut off.
-            Ok(()) => drop(tokio::time::timeout(LAST_WORD, writer.close()).await),
-            Err(error @ ReceiverError::PeerMisbehaved(_)) => {
-                let fault = (error.reason(), format!("on link {id}: {error}"));
-                self.fault.lock().get_or_insert(fault);
-                let close = Close {
-                    reason: Some(Reason::PeerProtocolMismatch),
-                    evidence: Evidence::new(error.to_string()),
-                };
-                self.close_link(id, writer, &close).await;
-                self.end();
+    ) -> Boxed<'a, Result<(), ReceiverError>> {
+        Box::pin(async move {
+            let signals = Arc::new(LinkSignals::default());
+            self.links.lock().insert(id, signals.clone());
+            self.machine.lock().linked(id, carries);
+            if carries == Carries::Control && self.exchanges_keys.load(Ordering::Relaxed) {
+                *self.control.lock() = link.binding().map(|binding| (id, binding));
             }
-            Err(_) => {}
-        }
-        end
+            let (mut reader, mut writer) = link.split();
+            let mut task = LinkTask::new(self, id, signals);
+            let end = task.run(&mut reader, &mut writer).await;
+            // Before anyone is told that they are abandoned: another may go on with them then.
+            task.leave_parts().await;
+            self.links.lock().remove(&id);
+            self.control.lock().take_if(|(control, _)| *control == id);
+            let ((), events) = self.with_machine(|machine| machine.lost(id));
+            events.into_iter().for_each(|event| self.take(event));
+            match &end {
+                // Without TLS's own last word the peer would have to call it cut off.
+                Ok(()) => drop(tokio::time::timeout(LAST_WORD, writer.close()).await),
+                Err(error @ ReceiverError::PeerMisbehaved(_)) => {
+                    let fault = (error.reason(), format!("on link {id}: {error}"));
+                    self.fault.lock().get_or_insert(fault);
+                    let close = Close {
+                        reason: Some(Reason::PeerProtocolMismatch),
+                        evidence: Evidence::new(error.to_string()),
+                    };
+                    self.close_link(id, writer, &close).await;
+                    self.end();
+                }
+                Err(_) => {}
+            }
+            end
+        })
     }
 
     /// Asks the peer to begin nothing new, and waits until nothing is under way or

@@ -3,7 +3,10 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use sealift_terms::{PartSize, limits::PART_TIME_WANTED};
+use sealift_terms::{
+    PartSize,
+    limits::{CONNECTIONS_PER_PEER_DEFAULT, PART_TIME_WANTED},
+};
 
 /// The line is judged by what it carried in this time.
 const WINDOW: Duration = Duration::from_millis(250);
@@ -12,6 +15,11 @@ const WINDOW: Duration = Duration::from_millis(250);
 const WINDOWS_MIN: usize = 2;
 /// And so much time of them: TCP has found out by then what the line carries.
 const PROVEN_IN: Duration = Duration::from_secs(2);
+/// Over a long way an object has at least so many parts for each link, so that all of them
+/// come to their end at about the same time.
+const PARTS_A_LINK: u64 = 16;
+/// But none smaller than this for it: two of them on its way fill what one link carries.
+const SPREAD_BYTES_MIN: u64 = 2 << 20;
 
 /// The current window.
 #[derive(Debug)]
@@ -111,7 +119,21 @@ pub(crate) fn cut(bytes_per_sec: Option<u64>, most: PartSize) -> PartSize {
         return most;
     }
     let power = moved.checked_ilog2().map_or(0, |log| 1_u64 << log);
-    let bytes = power.max(PartSize::MIN.bytes().into());
+    at_most(power.max(PartSize::MIN.bytes().into()), most)
+}
+
+/// The part size for an object of `size` bytes that goes over so many data links, `most` at
+/// the most. Two of them are a short way, over which a part takes no time.
+pub(crate) fn spread(size: u64, links: usize, most: PartSize) -> PartSize {
+    if links <= CONNECTIONS_PER_PEER_DEFAULT {
+        return most;
+    }
+    let share = size / (links as u64).saturating_mul(PARTS_A_LINK);
+    let power = share.checked_ilog2().map_or(0, |log| 1_u64 << log);
+    at_most(power.max(SPREAD_BYTES_MIN), most)
+}
+
+fn at_most(bytes: u64, most: PartSize) -> PartSize {
     let size = u32::try_from(bytes).ok().map(PartSize::new);
     match size {
         Some(Ok(size)) => size.min(most),
@@ -151,6 +173,25 @@ mod tests {
         assert_eq!(cut(None, small), small);
         assert_eq!(cut(Some(u64::MAX), small), small);
         assert_eq!(cut(Some(18_000), small), PartSize::MIN);
+    }
+
+    #[test]
+    fn an_object_has_several_parts_for_each_of_many_links() {
+        let most = PartSize::DEFAULT;
+        let bytes = |size, links| spread(size, links, most).bytes();
+        assert_eq!(bytes(256 << 20, 0), 8 << 20);
+        assert_eq!(bytes(256 << 20, 2), 8 << 20, "a short way");
+        assert_eq!(bytes(256 << 20, 8), 2 << 20, "16 parts for each of 8");
+        assert_eq!(bytes(700 << 20, 8), 4 << 20);
+        assert_eq!(bytes(2 << 30, 8), 8 << 20);
+        assert_eq!(bytes(u64::MAX, 8), 8 << 20);
+        assert_eq!(bytes(0, 8), 2 << 20);
+        let small = PartSize::new(96 << 10).unwrap();
+        assert_eq!(
+            spread(256 << 20, 8, small),
+            small,
+            "what is wanted is the most"
+        );
     }
 
     fn window(rate: u64, millis: u64, full: bool) -> Window {

@@ -17,6 +17,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 pub mod audit;
+pub mod boxed;
 pub mod change;
 pub mod checksum;
 pub mod days;
@@ -36,6 +37,7 @@ pub mod time;
 pub mod world;
 
 pub use audit::{Audit, AuditKind, AuditRecord, AuditUnavailable};
+pub use boxed::Boxed;
 pub use change::{Change, ChangeKind, ObjectFacts, VersionName};
 pub use checksum::{Checksum, ChecksumAlgorithm};
 pub use days::{DeletionDays, RotationDays};

@@ -1,5 +1,6 @@
 //! Finding who can carry out a command: the running agent, or this process.
 
+use sealift_terms::Boxed;
 use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
@@ -67,20 +68,23 @@ impl Reached {
     /// # Errors
     /// [`Error::Locked`] when another process has the data directory and has no
     /// socket (yet): try again later.
-    pub async fn find(config: &Config, site: &dyn OpenSite) -> Result<Self, Error> {
-        if let Some(client) = Client::connect(&config.socket()).await {
-            return Ok(Self::Running(client));
-        }
-        config.look_at(&["site."])?;
-        match DataDirLock::acquire(&config.site.data_dir) {
-            Ok(lock) => Ok(Self::Stopped(site.open(config, lock).await?)),
-            // An agent may have opened its socket just now.
-            Err(held @ LockError::Held { .. }) => match Client::connect(&config.socket()).await {
-                Some(client) => Ok(Self::Running(client)),
-                None => Err(Error::Locked(held)),
-            },
-            Err(error) => Err(Error::Locked(error)),
-        }
+    pub fn find<'a>(config: &'a Config, site: &'a dyn OpenSite) -> Boxed<'a, Result<Self, Error>> {
+        Box::pin(async move {
+            if let Some(client) = Client::connect(&config.socket()).await {
+                return Ok(Self::Running(client));
+            }
+            config.look_at(&["site."])?;
+            match DataDirLock::acquire(&config.site.data_dir) {
+                Ok(lock) => Ok(Self::Stopped(site.open(config, lock).await?)),
+                // An agent may have opened its socket just now.
+                Err(held @ LockError::Held { .. }) => match Client::connect(&config.socket()).await
+                {
+                    Some(client) => Ok(Self::Running(client)),
+                    None => Err(Error::Locked(held)),
+                },
+                Err(error) => Err(Error::Locked(error)),
+            }
+        })
     }
 
     /// Whether a running agent was found.

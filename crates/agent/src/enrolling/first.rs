@@ -7,7 +7,7 @@ use sealift_identity::{
     Credentials, EnrolmentToken, TlsPolicy, TrustBundle, enrolling_client, new_private_key,
     signing_request,
 };
-use sealift_terms::limits::CERTIFICATE_FILE_BYTES_MAX;
+use sealift_terms::{Boxed, limits::CERTIFICATE_FILE_BYTES_MAX};
 use zeroize::Zeroizing;
 
 use super::{Asked, Call, Given, asking::ask};
@@ -30,40 +30,42 @@ pub struct FirstCertificate<'a> {
 /// # Errors
 /// [`Error::Refused`] when the issuer gives none; what keeps it from being asked; a
 /// certificate or a bundle that is not what the token promised.
-pub async fn enrol(
-    token: &EnrolmentToken,
-    to: FirstCertificate<'_>,
-    world: &World,
-) -> Result<Credentials, Error> {
-    for there in [to.certificate, to.trust_bundle] {
-        if there.exists() {
-            let exists = io::Error::new(io::ErrorKind::AlreadyExists, "it is there already");
-            return Err(Error::io("write", there)(exists));
+pub fn enrol<'a>(
+    token: &'a EnrolmentToken,
+    to: FirstCertificate<'a>,
+    world: &'a World,
+) -> Boxed<'a, Result<Credentials, Error>> {
+    Box::pin(async move {
+        for there in [to.certificate, to.trust_bundle] {
+            if there.exists() {
+                let exists = io::Error::new(io::ErrorKind::AlreadyExists, "it is there already");
+                return Err(Error::io("write", there)(exists));
+            }
         }
-    }
-    let key = private_key(to.private_key)?;
-    let policy = TlsPolicy::default();
-    let tls = enrolling_client(&policy, token, world.clock.clone())?;
-    let asked = Asked {
-        secret: Some(token.secret().to_string()),
-        csr: signing_request(&key)?,
-    };
-    let given: Given = ask(&token.issuer, tls, Call::Enrol, &asked).await?;
-    let bundle = TrustBundle::parse(given.bundle.as_bytes())?;
-    let now = world.clock.now();
-    let credentials =
-        Credentials::from_pem(given.certificate.as_bytes(), key.as_bytes(), &bundle, now)?;
-    let (expected, found) = (&token.identity, &credentials.leaf().identity);
-    if expected != found {
-        return Err(sealift_identity::IdentityError::IdentityChanged {
-            expected: expected.clone(),
-            found: found.clone(),
+        let key = private_key(to.private_key)?;
+        let policy = TlsPolicy::default();
+        let tls = enrolling_client(&policy, token, world.clock.clone())?;
+        let asked = Asked {
+            secret: Some(token.secret().to_string()),
+            csr: signing_request(&key)?,
+        };
+        let given: Given = ask(&token.issuer, tls, Call::Enrol, &asked).await?;
+        let bundle = TrustBundle::parse(given.bundle.as_bytes())?;
+        let now = world.clock.now();
+        let credentials =
+            Credentials::from_pem(given.certificate.as_bytes(), key.as_bytes(), &bundle, now)?;
+        let (expected, found) = (&token.identity, &credentials.leaf().identity);
+        if expected != found {
+            return Err(sealift_identity::IdentityError::IdentityChanged {
+                expected: expected.clone(),
+                found: found.clone(),
+            }
+            .into());
         }
-        .into());
-    }
-    bundle.save(to.trust_bundle)?;
-    write_new(to.certificate, given.certificate.as_bytes(), 0o644)?;
-    Ok(credentials)
+        bundle.save(to.trust_bundle)?;
+        write_new(to.certificate, given.certificate.as_bytes(), 0o644)?;
+        Ok(credentials)
+    })
 }
 
 fn private_key(path: &Path) -> Result<Zeroizing<String>, Error> {

@@ -2,14 +2,16 @@
 //! ends.
 
 use std::{
+    future::poll_fn,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use sealift_receiver::Session as Receiving;
 use sealift_sender::Joining;
 use sealift_terms::{
-    Reason, SessionId,
+    Boxed, Reason, SessionId,
     limits::{CONNECTIONS_PER_PEER_DEFAULT, CONNECTIONS_PER_PEER_MAX},
 };
 use sealift_tunnel::{Cause, Dialer, Link, LinkKind, TunnelError};
@@ -184,12 +186,17 @@ impl Dialling {
     }
 
     /// One more link for a session, within the number that may stand, or a wait.
-    async fn try_data_link(&self, greeted: &Greeted, number: u32) -> Option<(Link, Permits)> {
+    async fn try_data_link(&self, greeted: &Greeted, number: u32) -> Option<Made> {
         let made = async {
             let permits = self.running.quota.take(&self.peer.identity);
             let permits = permits.map_err(|cause| cause.to_string())?;
             let link = self.data_link(&greeted.theirs, number).await;
-            Ok::<_, String>((link.map_err(|error| error.to_string())?, permits))
+            let link = link.map_err(|error| error.to_string())?;
+            Ok::<_, String>(Made {
+                id: LinkId(number),
+                link,
+                permits,
+            })
         };
         match made.await {
             Ok(made) => Some(made),
@@ -222,20 +229,15 @@ impl Dialling {
         to_links: mpsc::Sender<Joining>,
         mut gone: mpsc::Receiver<LinkId>,
     ) {
-        let mut open = 0;
-        for number in 1.. {
-            let dialled = async {
-                match open < wanted {
-                    true => self.try_data_link(greeted, number).await,
-                    false => std::future::pending().await,
-                }
-            };
+        let (mut open, mut dials) = (0, Dials::of(self, greeted));
+        loop {
+            dials.fill(wanted.saturating_sub(open));
             // A peer that is gone takes the control link with it and no new one: what
             // is lost is heard while dialling, too.
             tokio::select! {
-                link = dialled => if let Some((link, permits)) = link {
+                made = dials.next() => if let Some(Made { id, link, permits }) = made {
                     open += 1;
-                    let joining = self.running.joining(LinkId(number), link, permits);
+                    let joining = self.running.joining(id, link, permits);
                     if to_links.send(joining).await.is_err() {
                         break;
                     }
@@ -282,21 +284,72 @@ impl Dialling {
         session: &Arc<Receiving>,
         links: &mut JoinSet<End>,
     ) {
-        let mut number = 0;
+        let mut dials = Dials::of(self, greeted);
         loop {
-            while links.len() < wanted {
-                number += 1;
-                if let Some((link, permits)) = self.try_data_link(greeted, number).await {
+            dials.fill(wanted.saturating_sub(links.len()));
+            tokio::select! {
+                made = dials.next() => if let Some(Made { id, link, permits }) = made {
                     let (running, session) = (self.running.clone(), session.clone());
-                    let id = LinkId(number);
                     links.spawn(
                         async move { running.receive_link(&session, id, link, permits).await },
                     );
+                },
+                Some(_ended) = links.join_next() => tokio::time::sleep(LINK_RETRY).await,
+            }
+        }
+    }
+}
+
+/// A data link that was made.
+struct Made {
+    id: LinkId,
+    link: Link,
+    permits: Permits,
+}
+
+/// The data links of a session that are being made, side by side: over a long way each takes
+/// several round trips.
+struct Dials<'a> {
+    dialling: &'a Dialling,
+    greeted: &'a Greeted,
+    under_way: Vec<Boxed<'a, Option<Made>>>,
+    numbers: u32,
+}
+
+impl<'a> Dials<'a> {
+    fn of(dialling: &'a Dialling, greeted: &'a Greeted) -> Self {
+        Self {
+            dialling,
+            greeted,
+            under_way: Vec::new(),
+            numbers: 0,
+        }
+    }
+
+    /// Begins as many as are missing to `wanted`.
+    fn fill(&mut self, wanted: usize) {
+        while self.under_way.len() < wanted {
+            self.numbers += 1;
+            let dial = self.dialling.try_data_link(self.greeted, self.numbers);
+            self.under_way.push(Box::pin(dial));
+        }
+    }
+
+    /// What came of the first that ended; never anything if none is under way. May be
+    /// cancelled and called again.
+    async fn next(&mut self) -> Option<Made> {
+        poll_fn(|cx| {
+            for at in 0..self.under_way.len() {
+                if let Some(dial) = self.under_way.get_mut(at)
+                    && let Poll::Ready(made) = dial.as_mut().poll(cx)
+                {
+                    drop(self.under_way.swap_remove(at));
+                    return Poll::Ready(made);
                 }
             }
-            let _ = links.join_next().await;
-            tokio::time::sleep(LINK_RETRY).await;
-        }
+            Poll::Pending
+        })
+        .await
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use sealift_identity::{Direction, TlsContext};
 use sealift_receiver::{Answer, Question};
-use sealift_terms::{BucketName, Epoch, SessionId, SiteId, limits::CLOCK_SKEW_MAX};
+use sealift_terms::{Boxed, BucketName, Epoch, SessionId, SiteId, limits::CLOCK_SKEW_MAX};
 use sealift_tunnel::{Dialer, Incoming, Link, LinkKind, TcpTransport, TunnelError};
 use sealift_wire::{
     Carries, Close, Hello, LinkEvent, LinkId, PROTOCOL_MAX, PROTOCOL_MIN, Role, SendEvent,
@@ -23,20 +23,22 @@ use crate::{
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The checks that need the peers, from the files that a configuration names.
-pub async fn check_peers(config: &Config, world: &World) -> Vec<CheckLine> {
-    let tls = || -> Result<TlsContext, sealift_identity::IdentityError> {
-        let credentials = load_credentials(config, world)?;
-        let peers = load_peers(config, world)?;
-        TlsContext::new(config.tls.clone(), credentials, peers, world.clock.clone())
-    };
-    match tls() {
-        Ok(tls) => ask_peers(config, world, &Arc::new(tls)).await,
-        // The checks that need no peer say what is wrong with the files.
-        Err(error) => {
-            let skipped = |peer: &Peer| CheckLine::skip(name_of(peer), error.to_string());
-            config.peers.iter().map(skipped).collect()
+pub fn check_peers<'a>(config: &'a Config, world: &'a World) -> Boxed<'a, Vec<CheckLine>> {
+    Box::pin(async move {
+        let tls = || -> Result<TlsContext, sealift_identity::IdentityError> {
+            let credentials = load_credentials(config, world)?;
+            let peers = load_peers(config, world)?;
+            TlsContext::new(config.tls.clone(), credentials, peers, world.clock.clone())
+        };
+        match tls() {
+            Ok(tls) => ask_peers(config, world, &Arc::new(tls)).await,
+            // The checks that need no peer say what is wrong with the files.
+            Err(error) => {
+                let skipped = |peer: &Peer| CheckLine::skip(name_of(peer), error.to_string());
+                config.peers.iter().map(skipped).collect()
+            }
         }
-    }
+    })
 }
 
 /// Asks every peer that can be dialled.

@@ -13,7 +13,7 @@ use sealift_sender::{
     Orders, PeerSender, Rule, Rules, Settings, SourceHandle, SourceSettings, SourceTask, WorkSignal,
 };
 use sealift_store::Source;
-use sealift_terms::{AuditKind, BucketName};
+use sealift_terms::{AuditKind, Boxed, BucketName};
 use sealift_tunnel::{Dialer, Listener, OnInterface, OnRefused, TcpTransport, Transport};
 use sealift_wire::Role;
 use tokio::{sync::watch, task::JoinSet};
@@ -50,45 +50,51 @@ const LOCK_RETRY: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// What keeps it from starting, or made it stop.
-pub async fn up(config: Config, flags: Vec<Override>, confined: Confined) -> Result<(), Error> {
-    let world = World::real();
-    config.look_at(&["site.", "identity.", "keys.", "peer.", "endpoint."])?;
-    let mut lifecycle =
-        watch_signals(config.limits.drain).map_err(Error::failed("watching for signals"))?;
-    let lock = lock(&config).await?;
-    tokio::select! {
-        got = get_first(&config, &world) => got?,
-        () = lifecycle.reached(Phase::Draining) => return Ok(()),
-    }
-    refuse_what_cannot_work(&config, &world).await?;
-    let site = Site::open(config.clone(), world, lock).await?;
-    let mut tasks = JoinSet::new();
-    let running = start(site, config, flags, confined, &mut tasks).await?;
-    let operations = Arc::new(SiteOperations::running(
-        running.site.clone(),
-        running.clone(),
-    ));
-    let (socket, operators, loopback) = {
-        let config = running.site.current();
-        (
-            config.socket(),
-            config.operators_socket.clone(),
-            config.admin,
-        )
-    };
-    let operators = operators.as_deref();
-    let admin = AdminServer::open(&socket, operators, loopback, operations, &lifecycle).await?;
-    tracing::info!(
-        site = %running.site.config.site.name, region = %running.site.config.site.region,
-        listen = ?running.listening, admin = ?admin.loopback(), "ready"
-    );
-    serve(&running, &mut lifecycle).await;
-    stop(&running, &mut lifecycle, tasks).await;
-    drop(admin);
-    running.record(AuditKind::AgentStopped, &[])?;
-    running.site.close().await;
-    tracing::info!("stopped");
-    Ok(())
+pub fn up(
+    config: Config,
+    flags: Vec<Override>,
+    confined: Confined,
+) -> Boxed<'static, Result<(), Error>> {
+    Box::pin(async move {
+        let world = World::real();
+        config.look_at(&["site.", "identity.", "keys.", "peer.", "endpoint."])?;
+        let mut lifecycle =
+            watch_signals(config.limits.drain).map_err(Error::failed("watching for signals"))?;
+        let lock = lock(&config).await?;
+        tokio::select! {
+            got = get_first(&config, &world) => got?,
+            () = lifecycle.reached(Phase::Draining) => return Ok(()),
+        }
+        refuse_what_cannot_work(&config, &world).await?;
+        let site = Site::open(config.clone(), world, lock).await?;
+        let mut tasks = JoinSet::new();
+        let running = start(site, config, flags, confined, &mut tasks).await?;
+        let operations = Arc::new(SiteOperations::running(
+            running.site.clone(),
+            running.clone(),
+        ));
+        let (socket, operators, loopback) = {
+            let config = running.site.current();
+            (
+                config.socket(),
+                config.operators_socket.clone(),
+                config.admin,
+            )
+        };
+        let operators = operators.as_deref();
+        let admin = AdminServer::open(&socket, operators, loopback, operations, &lifecycle).await?;
+        tracing::info!(
+            site = %running.site.config.site.name, region = %running.site.config.site.region,
+            listen = ?running.listening, admin = ?admin.loopback(), "ready"
+        );
+        serve(&running, &mut lifecycle).await;
+        stop(&running, &mut lifecycle, tasks).await;
+        drop(admin);
+        running.record(AuditKind::AgentStopped, &[])?;
+        running.site.close().await;
+        tracing::info!("stopped");
+        Ok(())
+    })
 }
 
 /// A command that looks at a stopped site has its lock for a moment: an agent that

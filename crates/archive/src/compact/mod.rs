@@ -16,7 +16,7 @@ use std::time::Duration;
 use sealift_ledger::{Commit, FileRow, Location, PackState, Quarantined, Relocation, VersionRow};
 use sealift_seal::pack::{EntryKind, PACK_HEADER, append_entry};
 use sealift_store::{StoreError, StoreFile, StoreName};
-use sealift_terms::{AuditKind, AuditRecord};
+use sealift_terms::{AuditKind, AuditRecord, Boxed};
 
 use crate::{
     Archive, ArchiveError, Result,
@@ -49,38 +49,41 @@ impl Archive {
     ///
     /// # Errors
     /// What store or catalog say. What was done until then is done.
-    pub async fn compact(
+    pub fn compact(
         &self,
         dead_kept: Duration,
         quarantine_kept: Duration,
-    ) -> Result<Compacted> {
-        let core = &self.core;
-        let _alone = core.compacting.lock().await;
-        let now = core.clock.now();
-        let (before, expired) = (now.minus(dead_kept), now.minus(quarantine_kept));
-        let is_due = |row: &FileRow| {
-            row.objects == 0
-                || row.live_bytes.saturating_mul(2) < row.synced_bytes
-                || row.dead_since.is_some_and(|since| since <= before)
-        };
-        let (mut done, mut after) = (Compacted::default(), PACKS.to_owned());
-        loop {
-            let page = core.catalog.files(Some(&after), PAGE_ROWS).await?;
-            let Some(last) = page.last() else {
-                return Ok(done);
+    ) -> Boxed<'_, Result<Compacted>> {
+        Box::pin(async move {
+            let core = &self.core;
+            let _alone = core.compacting.lock().await;
+            let now = core.clock.now();
+            let (before, expired) = (now.minus(dead_kept), now.minus(quarantine_kept));
+            let is_due = |row: &FileRow| {
+                row.objects == 0
+                    || row.live_bytes.saturating_mul(2) < row.synced_bytes
+                    || row.dead_since.is_some_and(|since| since <= before)
             };
-            after.clone_from(&last.file);
-            for row in page.iter().filter(|row| row.closed && is_due(row)) {
-                if !row.file.starts_with(PACKS) {
-                    continue;
-                }
-                let damaged = core.quarantined_in(&row.file).await?;
-                let is_over = |row: &Quarantined| row.repaired_at.is_some_and(|at| at <= expired);
-                if damaged.iter().all(is_over) {
-                    core.compact_pack(row, damaged, &mut done).await?;
+            let (mut done, mut after) = (Compacted::default(), PACKS.to_owned());
+            loop {
+                let page = core.catalog.files(Some(&after), PAGE_ROWS).await?;
+                let Some(last) = page.last() else {
+                    return Ok(done);
+                };
+                after.clone_from(&last.file);
+                for row in page.iter().filter(|row| row.closed && is_due(row)) {
+                    if !row.file.starts_with(PACKS) {
+                        continue;
+                    }
+                    let damaged = core.quarantined_in(&row.file).await?;
+                    let is_over =
+                        |row: &Quarantined| row.repaired_at.is_some_and(|at| at <= expired);
+                    if damaged.iter().all(is_over) {
+                        core.compact_pack(row, damaged, &mut done).await?;
+                    }
                 }
             }
-        }
+        })
     }
 }
 

@@ -19,7 +19,7 @@ use std::{collections::VecDeque, sync::Arc};
 use sealift_ledger::{DamagedVersion, ListVersions, MarkRow, VersionKind, VersionRow};
 use sealift_seal::pack::{ENTRY_HEAD_BYTES, check_entry};
 use sealift_store::{StoreError, StoreName, blocking};
-use sealift_terms::{AuditKind, AuditRecord, Checksum};
+use sealift_terms::{AuditKind, AuditRecord, Boxed, Checksum};
 use sealift_wire::checksum::{CRC64_EMPTY, Crc64, combine};
 
 use crate::{
@@ -108,18 +108,20 @@ impl Scrubber {
     /// # Errors
     /// What keeps it from looking: a store or catalog that does not answer. The
     /// step is done again then. Damage is no error.
-    pub async fn step(&mut self, sink: Sink<'_>) -> Result<u64> {
-        let bytes = match self.state.stage {
-            Stage::Idle => return Ok(0),
-            Stage::Records => self.records(sink).await?,
-            Stage::Versions => self.versions(sink).await?,
-            Stage::Marks => self.marks(sink).await?,
-        };
-        self.state.scrubbed.bytes += bytes;
-        if !self.state.is_under_way() {
-            self.finish().await?;
-        }
-        Ok(bytes)
+    pub fn step<'a>(&'a mut self, sink: Sink<'a>) -> Boxed<'a, Result<u64>> {
+        Box::pin(async move {
+            let bytes = match self.state.stage {
+                Stage::Idle => return Ok(0),
+                Stage::Records => self.records(sink).await?,
+                Stage::Versions => self.versions(sink).await?,
+                Stage::Marks => self.marks(sink).await?,
+            };
+            self.state.scrubbed.bytes += bytes;
+            if !self.state.is_under_way() {
+                self.finish().await?;
+            }
+            Ok(bytes)
+        })
     }
 
     async fn finish(&mut self) -> Result<()> {

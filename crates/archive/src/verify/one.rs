@@ -1,6 +1,7 @@
 //! Examining one version.
 
 use sealift_ledger::VersionRow;
+use sealift_terms::Boxed;
 
 use super::is_about_the_object;
 use crate::{Archive, Finding, Result, finding::in_words};
@@ -11,15 +12,17 @@ impl Archive {
     /// # Errors
     /// What keeps it from being examined: a key that cannot be used, a catalog
     /// that does not answer.
-    pub async fn verify_version(&self, row: VersionRow) -> Result<Option<Finding>> {
-        let (name, file) = (row.name.clone(), row.location.file.clone());
-        match self.core.open_and_verify(row).await {
-            Ok(()) => Ok(None),
-            Err(error) if is_about_the_object(&error) => {
-                let cause = in_words(&error);
-                Ok(Some(Finding::ObjectDamaged { name, file, cause }))
+    pub fn verify_version(&self, row: VersionRow) -> Boxed<'_, Result<Option<Finding>>> {
+        Box::pin(async move {
+            let (name, file) = (row.name.clone(), row.location.file.clone());
+            match self.core.open_and_verify(row).await {
+                Ok(()) => Ok(None),
+                Err(error) if is_about_the_object(&error) => {
+                    let cause = in_words(&error);
+                    Ok(Some(Finding::ObjectDamaged { name, file, cause }))
+                }
+                Err(error) => Err(error),
             }
-            Err(error) => Err(error),
-        }
+        })
     }
 }

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use sealift_ledger::{Journal, KnownKey, UnsupportedName};
 use sealift_store::{Hint, Listed, Skipped, Source, StoreError, Watch};
-use sealift_terms::{BucketName, Clock, ObjectKey, Timestamp, limits};
+use sealift_terms::{Boxed, BucketName, Clock, ObjectKey, Timestamp, limits};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{Held, Orders, Rules, SenderError, SourceHandle, WorkSignal, stopped};
@@ -96,72 +96,74 @@ impl SourceTask {
     /// scans. What fails is reported by the handle, and tried again with the next
     /// scan. May be aborted at any time: what was recorded is durable, and the rest
     /// is found again.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        // Until the first scan, deletes are held against what was known before.
-        if let Ok(known) = self
-            .recorder
-            .journal
-            .known_counts(&self.recorder.bucket)
-            .await
-        {
-            self.vanishing = Vanishing::new(known.live);
-        }
-        // Hints come before the first scan is over, and are of what was there as well.
-        let scanned = self.recorder.journal.is_scanned(&self.recorder.bucket);
-        if let Ok(false) = scanned.await {
-            self.recorder.first_scan = Some(self.recorder.clock.now());
-        }
-        let mut watch = self.watch();
-        let mut rules = self.recorder.rules.clone();
-        rules.mark_unchanged();
-        let mut last_scan: Option<Instant> = None;
-        // Once the watch stands it says so, and the first scan misses nothing.
-        let mut next_scan = Instant::now()
-            + if watch.is_some() {
-                WATCH_STANDS
-            } else {
-                Duration::ZERO
-            };
-        loop {
-            let judged = self.leaving.due(&self.vanishing);
-            // What is leaving right now would be counted in part only.
-            let scanned = judged.map_or(next_scan, |judged| next_scan.max(judged));
-            tokio::select! {
-                () = stopped(&mut stop) => return,
-                () = at(judged) => {
-                    match self.judge().await {
-                        Ok(wants_scan) => if wants_scan { next_scan = Instant::now() },
-                        Err(error) => {
-                            self.report(Err(error), false);
+    pub fn run(mut self, mut stop: watch::Receiver<bool>) -> Boxed<'static, ()> {
+        Box::pin(async move {
+            // Until the first scan, deletes are held against what was known before.
+            if let Ok(known) = self
+                .recorder
+                .journal
+                .known_counts(&self.recorder.bucket)
+                .await
+            {
+                self.vanishing = Vanishing::new(known.live);
+            }
+            // Hints come before the first scan is over, and are of what was there as well.
+            let scanned = self.recorder.journal.is_scanned(&self.recorder.bucket);
+            if let Ok(false) = scanned.await {
+                self.recorder.first_scan = Some(self.recorder.clock.now());
+            }
+            let mut watch = self.watch();
+            let mut rules = self.recorder.rules.clone();
+            rules.mark_unchanged();
+            let mut last_scan: Option<Instant> = None;
+            // Once the watch stands it says so, and the first scan misses nothing.
+            let mut next_scan = Instant::now()
+                + if watch.is_some() {
+                    WATCH_STANDS
+                } else {
+                    Duration::ZERO
+                };
+            loop {
+                let judged = self.leaving.due(&self.vanishing);
+                // What is leaving right now would be counted in part only.
+                let scanned = judged.map_or(next_scan, |judged| next_scan.max(judged));
+                tokio::select! {
+                    () = stopped(&mut stop) => return,
+                    () = at(judged) => {
+                        match self.judge().await {
+                            Ok(wants_scan) => if wants_scan { next_scan = Instant::now() },
+                            Err(error) => {
+                                self.report(Err(error), false);
+                                next_scan = next_scan.min(soon(last_scan));
+                            }
+                        }
+                    }
+                    () = tokio::time::sleep_until(scanned) => {
+                        let scanned = self.full_scan().await;
+                        self.report(scanned, true);
+                        if watch.is_none() {
+                            watch = self.watch();
+                        }
+                        last_scan = Some(Instant::now());
+                        next_scan = Instant::now() + self.interval;
+                    }
+                    hints = next_hints(&mut watch) => {
+                        let wants_scan = match self.take(hints).await {
+                            Ok(wants_scan) => wants_scan,
+                            Err(error) => { self.report(Err(error), false); true }
+                        };
+                        if wants_scan {
                             next_scan = next_scan.min(soon(last_scan));
                         }
                     }
-                }
-                () = tokio::time::sleep_until(scanned) => {
-                    let scanned = self.full_scan().await;
-                    self.report(scanned, true);
-                    if watch.is_none() {
-                        watch = self.watch();
+                    () = self.handle.asked() => next_scan = Instant::now(),
+                    Ok(()) = rules.changed() => {
+                        self.needs_backfill = true;
+                        next_scan = Instant::now();
                     }
-                    last_scan = Some(Instant::now());
-                    next_scan = Instant::now() + self.interval;
-                }
-                hints = next_hints(&mut watch) => {
-                    let wants_scan = match self.take(hints).await {
-                        Ok(wants_scan) => wants_scan,
-                        Err(error) => { self.report(Err(error), false); true }
-                    };
-                    if wants_scan {
-                        next_scan = next_scan.min(soon(last_scan));
-                    }
-                }
-                () = self.handle.asked() => next_scan = Instant::now(),
-                Ok(()) = rules.changed() => {
-                    self.needs_backfill = true;
-                    next_scan = Instant::now();
                 }
             }
-        }
+        })
     }
 
     fn watch(&mut self) -> Option<Watch> {

@@ -175,7 +175,7 @@ async fn prepare_all(
             Box::pin(prepare(
                 transfer,
                 &settings.sources,
-                (settings.part_size, || shared.cut()),
+                (settings.part_size, |size| shared.cut_of(size)),
                 &room,
             ))
         })

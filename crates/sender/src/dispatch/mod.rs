@@ -25,7 +25,7 @@ use std::{
 use parking_lot::Mutex;
 use sealift_ledger::Journal;
 use sealift_store::Source;
-use sealift_terms::{Audit, BucketName, Clock, Epoch, PartSize, PeerName, Rng, TransferId};
+use sealift_terms::{Audit, Boxed, BucketName, Clock, Epoch, PartSize, PeerName, Rng, TransferId};
 use sealift_tunnel::{Binding, Link, Pace, Questions};
 use sealift_wire::{Agreed, Carries, DECOMPRESSES_ZSTD, Hello, KEY_EXCHANGE, LinkId, SendSession};
 use tokio::{
@@ -250,50 +250,52 @@ impl PeerSender {
     /// # Errors
     /// [`SenderError`]: why the session ended, when it was not told to and did not
     /// merely lose its links.
-    pub async fn run(
+    pub fn run(
         &self,
         session: Session,
         stop: watch::Receiver<bool>,
-    ) -> Result<(), SenderError> {
-        let memory = rollback::compare(&self.settings, &session.hello).await?;
-        let (events, events_in) = mpsc::unbounded_channel();
-        let (settle, settle_in) = mpsc::unbounded_channel();
-        let takes = session.hello.decompresses.unwrap_or_default() & DECOMPRESSES_ZSTD != 0;
-        self.press.begin(self.settings.compresses && takes);
-        let exchanges_keys = session.hello.key_exchange == Some(KEY_EXCHANGE);
-        let machine = SendSession::new(session.agreed.limits);
-        let shared = Arc::new(Shared::new(
-            self.settings.clone(),
-            (self.pace.clone(), self.press.clone()),
-            session.hello.cuts,
-            memory,
-            machine,
-            events,
-            settle,
-        ));
-        *self.session.lock() = Some(shared.clone());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(answers::take_events(
-            shared.clone(),
-            self.tally.clone(),
-            events_in,
-        ));
-        tasks.spawn(answers::write_down(shared.clone(), settle_in));
-        tasks.spawn(tick(shared.clone(), self.tally.clone()));
-        let feeder = tokio::spawn(feeder::Feeder::new(shared.clone()).run(stop.clone()));
-        tokio::select! {
-            () = carry(&shared, session.links, session.lost, exchanges_keys) => {}
-            () = shared.over.notified() => {}
-            () = drained(&shared, stop) => {}
-            () = moving::moved(&shared) => {}
-        }
-        feeder.abort();
-        let _ = feeder.await;
-        // What the peer acknowledged is written down, whatever ended the session.
-        let _ = tokio::time::timeout(WRITE_DOWN_TIME_MAX, shared.written_down()).await;
-        tasks.shutdown().await;
-        self.end(&shared);
-        shared.take_failure().map_or(Ok(()), Err)
+    ) -> Boxed<'_, Result<(), SenderError>> {
+        Box::pin(async move {
+            let memory = rollback::compare(&self.settings, &session.hello).await?;
+            let (events, events_in) = mpsc::unbounded_channel();
+            let (settle, settle_in) = mpsc::unbounded_channel();
+            let takes = session.hello.decompresses.unwrap_or_default() & DECOMPRESSES_ZSTD != 0;
+            self.press.begin(self.settings.compresses && takes);
+            let exchanges_keys = session.hello.key_exchange == Some(KEY_EXCHANGE);
+            let machine = SendSession::new(session.agreed.limits);
+            let shared = Arc::new(Shared::new(
+                self.settings.clone(),
+                (self.pace.clone(), self.press.clone()),
+                session.hello.cuts,
+                memory,
+                machine,
+                events,
+                settle,
+            ));
+            *self.session.lock() = Some(shared.clone());
+            let mut tasks = JoinSet::new();
+            tasks.spawn(answers::take_events(
+                shared.clone(),
+                self.tally.clone(),
+                events_in,
+            ));
+            tasks.spawn(answers::write_down(shared.clone(), settle_in));
+            tasks.spawn(tick(shared.clone(), self.tally.clone()));
+            let feeder = tokio::spawn(feeder::Feeder::new(shared.clone()).run(stop.clone()));
+            tokio::select! {
+                () = carry(&shared, session.links, session.lost, exchanges_keys) => {}
+                () = shared.over.notified() => {}
+                () = drained(&shared, stop) => {}
+                () = moving::moved(&shared) => {}
+            }
+            feeder.abort();
+            let _ = feeder.await;
+            // What the peer acknowledged is written down, whatever ended the session.
+            let _ = tokio::time::timeout(WRITE_DOWN_TIME_MAX, shared.written_down()).await;
+            tasks.shutdown().await;
+            self.end(&shared);
+            shared.take_failure().map_or(Ok(()), Err)
+        })
     }
 
     fn end(&self, shared: &Shared) {

@@ -72,11 +72,12 @@ pub(super) fn is_large(transfer: &Transfer, part_size: PartSize) -> bool {
 }
 
 /// Prepares a transfer, or says why it cannot be. `part_size` is the one that is wanted,
-/// `cut` gives what the line makes of it at the moment.
+/// `cut` gives what the line and the
+/// links make of it at the moment for an object of so many bytes.
 pub(super) async fn prepare(
     transfer: Transfer,
     sources: &BTreeMap<BucketName, Arc<dyn Source>>,
-    (part_size, cut): (PartSize, impl Fn() -> PartSize),
+    (part_size, cut): (PartSize, impl Fn(u64) -> PartSize),
     room: &Room,
 ) -> Result<Prepared, (Transfer, Refusal)> {
     let mut how = how(&transfer);
@@ -87,7 +88,8 @@ pub(super) async fn prepare(
             facts,
             permit,
         }) => {
-            let (size, cut) = (transfer.change.facts.size, cut());
+            let size = transfer.change.facts.size;
+            let cut = cut(size);
             // One that takes longer than a part should is not put behind its offer: what
             // came of it is kept when its link is lost.
             if size > u64::from(cut.bytes()) {

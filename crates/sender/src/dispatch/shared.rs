@@ -130,16 +130,28 @@ impl Shared {
         }
     }
 
-    /// The part size for what is offered now: what the line moves in a few seconds, for a
+    /// The part size for an object of `size` bytes that is offered now: small enough that all
+    /// links have some of it, and what the line moves in a few seconds.
+    pub(super) fn cut_of(&self, size: u64) -> PartSize {
+        // One of them is the control link.
+        let links = self.links.lock().len().saturating_sub(1);
+        self.cut()
+            .min(self.near_cut(line::spread(size, links, self.settings.part_size)))
+    }
+
+    /// The part size for the largest objects now: what the line moves in a few seconds, for a
     /// peer that goes on with an upload in the cut that it began with.
     pub(super) fn cut(&self) -> PartSize {
-        let wanted = self.settings.part_size;
-        let Some(cuts) = self.cuts else {
-            return wanted;
-        };
         let rates = [self.press.carries(), self.pace.rate()];
-        let cut = line::cut(rates.into_iter().flatten().min(), wanted);
-        cuts.nearest(cut).unwrap_or(wanted)
+        let rate = rates.into_iter().flatten().min();
+        self.near_cut(line::cut(rate, self.settings.part_size))
+    }
+
+    /// What is nearest to that of the cuts that the peer takes.
+    fn near_cut(&self, cut: PartSize) -> PartSize {
+        let wanted = self.settings.part_size;
+        let nearest = self.cuts.map(|cuts| cuts.nearest(cut));
+        nearest.flatten().unwrap_or(wanted)
     }
 
     /// Offers what was prepared.
