@@ -104,6 +104,21 @@ pub(crate) fn python_package(package: &str, folder: &Path) -> bool {
     status.is_ok_and(|status| status.success()) && std::fs::write(done, package).is_ok()
 }
 
+/// What builds and lists the fuzz targets.
+const CARGO_FUZZ: [&str; 5] = ["install", "cargo-fuzz", "--version", "0.13.2", "--locked"];
+
+/// Installs cargo's fuzzing command, if there is none.
+pub(crate) fn cargo_fuzz() -> Result<(), String> {
+    let cargo = |arguments: &[&str]| Command::new("cargo").args(arguments).status();
+    if cargo(&["fuzz", "--version"]).is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    match cargo(&CARGO_FUZZ) {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err("cargo-fuzz cannot be installed".to_owned()),
+    }
+}
+
 fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

@@ -72,13 +72,13 @@ const SUITES: &[Suite] = &[
         name: "fuzz",
         budget_minutes: 4,
         commands: &[
-            "cargo fuzz --version || cargo install cargo-fuzz --locked",
             "RUSTC_BOOTSTRAP=1 cargo fuzz build --fuzz-dir=tests/fuzz \
              --target-dir=target/fuzz --sanitizer=none",
-            "cargo fuzz list --fuzz-dir=tests/fuzz | RUSTC_BOOTSTRAP=1 xargs -P 3 -I TARGET \
-             sh -c 'mkdir -p target/fuzz/corpus/TARGET && \
-             cargo fuzz run --fuzz-dir=tests/fuzz --target-dir=target/fuzz --sanitizer=none \
-             TARGET target/fuzz/corpus/TARGET tests/fuzz/corpus/TARGET -- -max_total_time=20'",
+            "cargo fuzz list --fuzz-dir=tests/fuzz | xargs -P 4 -I TARGET sh -c '\
+             mkdir -p target/fuzz/corpus/TARGET target/fuzz/found && \
+             target/fuzz/*/release/TARGET -max_total_time=20 \
+             -artifact_prefix=target/fuzz/found/TARGET- \
+             target/fuzz/corpus/TARGET tests/fuzz/corpus/TARGET'",
         ],
     },
     Suite {
@@ -92,6 +92,7 @@ const SUITES: &[Suite] = &[
 pub(crate) fn run_all(count: Count) -> Result<(), String> {
     install::debian_packages(install::TESTED)?;
     let python = install::python_packages()?;
+    install::cargo_fuzz()?;
     let mut lines = Vec::new();
     for suite in SUITES {
         let taken = suite.run(count, &python)?;
