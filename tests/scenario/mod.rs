@@ -4,6 +4,7 @@ mod acme;
 mod arrival;
 mod authority;
 mod buckets;
+mod chains;
 mod changes;
 mod compressing;
 mod damage;

@@ -19,6 +19,7 @@ use crate::{
     ArchiveError, Begin, Budget, Offer, OutcomesTo, Result, Upload,
     commit::Item,
     committer,
+    followers::Followers,
     interrupted::Interrupted,
     layers::BucketKey,
     leftovers::Leftovers,
@@ -100,6 +101,7 @@ pub(crate) struct Core {
     buckets: RwLock<Arc<Buckets>>,
     reserve: Arc<Reserve>,
     pub(crate) leftovers: Leftovers,
+    pub(crate) followers: Followers,
 }
 
 impl fmt::Debug for Archive {
@@ -315,6 +317,7 @@ impl Core {
             buckets: RwLock::new(Arc::new(parts.buckets)),
             reserve: Arc::default(),
             leftovers: Leftovers::default(),
+            followers: Followers::default(),
         }
     }
 

@@ -5,6 +5,7 @@ mod compacting;
 mod continuing;
 mod damage;
 mod failing;
+mod following;
 mod layers;
 mod needing;
 mod ordering;

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   Source ── scan, hints ──▶ SourceTask ── rules, orders ──▶ Journal (PENDING)
-//!                                                               │ lease
+//!   an archive ── commits, orders ──▶ FollowTask ── rules ──────▶ │ lease
 //!   Source ── open, read, finish ─────────────▶ PeerSender ◀────┘
 //!                                                  │ offers, parts, commits   ▲ receipts
 //!                                                  └────────▶ links ──────────┘──▶ Journal (COMPLETED)
@@ -25,7 +25,7 @@ mod press;
 mod rules;
 mod status;
 
-pub use changes::{SourceSettings, SourceTask};
+pub use changes::{SourceSettings, SourceTask, following::FollowTask};
 pub use dispatch::{BACKOFF_MAX, ControlLink, Joining, PeerSender, Session, Settings};
 pub use error::SenderError;
 pub use orders::Orders;

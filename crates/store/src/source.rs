@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sealift_terms::{Checksum, ObjectFacts, ObjectKey, Reason, VersionId};
 use tokio::sync::mpsc;
 
-use crate::StoreError;
+use crate::{OrderedSource, StoreError};
 
 /// One object as a source lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,6 +141,12 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Whether a version can still be read when another took its place.
     fn keeps_versions(&self) -> bool {
         false
+    }
+
+    /// The same source by its orders, where what it holds has them already: version ids are
+    /// then sent as they are, and changes are followed instead of watched.
+    fn ordered(&self) -> Option<&dyn OrderedSource> {
+        None
     }
 
     /// Begins to watch for changes. Hints only save time: what they miss, the next scan finds.

@@ -379,6 +379,8 @@ pub const S3_KMS_KEYS_MAX: usize = 100;
 pub const S3_PROBE_TIME_MAX: Duration = Duration::from_secs(15);
 /// How often a bucket is scanned unless the configuration says otherwise: 15 minutes.
 pub const S3_SCAN_INTERVAL_DEFAULT: Duration = Duration::from_secs(900);
+/// How often a bucket of the site's own archive is listed, beside what its commits say.
+pub const ARCHIVE_SCAN_INTERVAL_DEFAULT: Duration = Duration::from_secs(3600);
 /// The body of a webhook's request.
 pub const EVENTS_BODY_BYTES_MAX: usize = 1 << 20;
 /// Connections of a webhook that are answered at once; more wait.

@@ -467,6 +467,8 @@ pub enum SourceFrom {
     Directory(PathBuf),
     /// `[source.s3]`.
     S3(Box<S3Bucket>),
+    /// `archive = true`: the bucket of this name that is archived here.
+    Archive,
 }
 
 impl SourceFrom {
@@ -475,7 +477,7 @@ impl SourceFrom {
     pub fn directory(&self) -> Option<&Path> {
         match self {
             Self::Directory(directory) => Some(directory),
-            Self::S3(_) => None,
+            Self::S3(_) | Self::Archive => None,
         }
     }
 }
@@ -506,6 +508,8 @@ pub struct Rule {
     pub delete_markers: bool,
     /// Whether what was there before the rule is sent as well.
     pub existing_objects: bool,
+    /// Whether replicas are sent to a peer of the region that they come from.
+    pub to_origin: bool,
     /// How old the oldest change that waits may be: older ones raise an alarm.
     pub rpo: Option<Duration>,
 }

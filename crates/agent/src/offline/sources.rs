@@ -25,6 +25,8 @@ pub(super) async fn check(config: &Config, world: &World) -> Vec<CheckLine> {
     for source in &config.sources {
         match &source.from {
             SourceFrom::Directory(path) => lines.push(directory(config, source, path)),
+            // What there is to look at is the bucket's, and was.
+            SourceFrom::Archive => {}
             SourceFrom::S3(bucket) => lines.extend(s3(config, world, source, bucket).await),
         }
     }

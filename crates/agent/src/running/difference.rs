@@ -199,9 +199,10 @@ fn rules(config: &Config) -> impl PartialEq {
             priority: _,
             delete_markers,
             existing_objects,
+            to_origin,
             rpo,
         } = rule.clone();
-        let what = (delete_markers, existing_objects, rpo);
+        let what = (delete_markers, existing_objects, to_origin, rpo);
         (name, bucket, prefix, peers, what)
     };
     config.rules.iter().map(of).collect::<Vec<_>>()

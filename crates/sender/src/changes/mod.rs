@@ -1,5 +1,6 @@
 //! The changes of one source: found by scans and hints, recorded in the journal.
 
+pub(crate) mod following;
 mod leaving;
 mod merge;
 mod recorder;
@@ -10,7 +11,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use sealift_ledger::{Journal, KnownKey, UnsupportedName};
 use sealift_store::{Hint, Listed, Skipped, Source, StoreError, Watch};
-use sealift_terms::{BucketName, Clock, ObjectKey, Timestamp, limits};
+use sealift_terms::{BucketName, Clock, ObjectKey, Reason, Timestamp, limits};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{Held, Orders, Rules, SenderError, SourceHandle, WorkSignal, stopped};
@@ -439,6 +440,11 @@ impl SourceTask {
             }
         });
     }
+}
+
+/// Whether something was left out for what a rule says, and other rules may send it.
+fn is_left_out(reason: Reason) -> bool {
+    matches!(reason, Reason::SkippedFiltered | Reason::SkippedReplica)
 }
 
 /// Waits until then, if ever.
