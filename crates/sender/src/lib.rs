@@ -19,6 +19,7 @@
 mod changes;
 mod dispatch;
 mod error;
+mod lag;
 mod line;
 mod orders;
 mod press;
@@ -28,6 +29,7 @@ mod status;
 pub use changes::{SourceSettings, SourceTask, following::FollowTask};
 pub use dispatch::{BACKOFF_MAX, ControlLink, Joining, PeerSender, Session, Settings};
 pub use error::SenderError;
+pub use lag::{LAG_BOUNDS, Lag};
 pub use orders::Orders;
 pub use rules::{Kind, Rule, Rules};
 pub use status::{Current, Held, SenderStatus, Sent, SourceHandle, SourceStatus, WorkSignal};
