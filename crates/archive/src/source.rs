@@ -86,6 +86,7 @@ fn listed(row: VersionRow) -> Listed {
         version: row.name.version,
         facts: row.facts,
         settled: true,
+        history: sealift_store::History::default(),
     }
 }
 
@@ -220,8 +221,8 @@ impl Scan for ArchiveScan {
             .filter(|row| row.kind == VersionKind::Object);
         Ok(Page {
             objects: live.map(listed).collect(),
-            skipped: Vec::new(),
             last,
+            ..Page::default()
         })
     }
 }

@@ -80,6 +80,7 @@ impl SourceTask {
             work,
             batch,
             first_scan: None,
+            left_out: Vec::new(),
         };
         let task = Self {
             recorder,
@@ -332,6 +333,9 @@ impl SourceTask {
                 Difference::Put(listed, known) => {
                     self.put(*listed, known.as_deref()).await?;
                 }
+                Difference::Removed(removed, known) => {
+                    self.recorder.removed(*removed, known.as_deref()).await?;
+                }
                 Difference::Vanished(known) if !prefix.is_empty() => self.leaves(known.key),
                 Difference::Vanished(known) => {
                     count += 1;
@@ -345,7 +349,8 @@ impl SourceTask {
         if !prefix.is_empty() {
             return Ok(());
         }
-        let (skipped, seen) = (std::mem::take(&mut merge.skipped), merge.seen);
+        let (mut skipped, seen) = (std::mem::take(&mut merge.skipped), merge.seen);
+        skipped.append(&mut self.recorder.left_out);
         self.names(skipped, seen).await?;
         if !accepts && !self.vanishing.allows(count) {
             self.hold(count);
