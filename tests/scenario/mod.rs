@@ -23,6 +23,7 @@ mod limits;
 mod links;
 mod memory;
 mod misbehaving;
+mod quotas;
 mod readiness;
 mod refusals;
 mod regions;

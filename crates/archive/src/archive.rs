@@ -24,6 +24,7 @@ use crate::{
     layers::BucketKey,
     leftovers::Leftovers,
     limits::{COMMIT_QUEUE_MAX, PARTS_QUEUE_MAX},
+    quota::{QuotaBook, Quotas},
     recorder,
     records::DurableRecords,
     reserve::{Claim, Flight, Reserve},
@@ -102,6 +103,7 @@ pub(crate) struct Core {
     reserve: Arc<Reserve>,
     pub(crate) leftovers: Leftovers,
     pub(crate) followers: Followers,
+    pub(crate) quotas: Arc<QuotaBook>,
 }
 
 impl fmt::Debug for Archive {
@@ -213,6 +215,11 @@ impl Archive {
         *self.core.buckets.write() = Arc::new(buckets);
     }
 
+    /// Takes over other quotas.
+    pub fn set_quotas(&self, quotas: Quotas) {
+        self.core.quotas.set(quotas);
+    }
+
     /// The site and how far it has come.
     #[must_use]
     pub fn site(&self) -> SiteRow {
@@ -318,6 +325,7 @@ impl Core {
             reserve: Arc::default(),
             leftovers: Leftovers::default(),
             followers: Followers::default(),
+            quotas: Arc::default(),
         }
     }
 

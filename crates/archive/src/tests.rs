@@ -9,6 +9,7 @@ mod following;
 mod layers;
 mod needing;
 mod ordering;
+mod quotas;
 mod rebuilding;
 mod reserve;
 mod resuming;

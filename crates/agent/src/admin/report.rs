@@ -307,6 +307,12 @@ pub struct BucketReport {
     pub delete_markers: u64,
     /// Bytes of plaintext of all versions.
     pub bytes: u64,
+    /// Bytes that it may hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<u64>,
+    /// Versions with content that it may hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_objects: Option<u64>,
     /// Its key, if it can be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cmk: Option<KeyId>,

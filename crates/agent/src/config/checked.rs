@@ -13,7 +13,8 @@ use sealift_keys::{Pace, ProviderKind};
 use sealift_outside::{CredentialsFrom, Endpoint};
 use sealift_store::S3Settings;
 use sealift_terms::{
-    AccessKeyId, BucketName, Identity, Networks, PartSize, PeerName, Region, RuleName, SiteName,
+    AccessKeyId, BucketName, Identity, Networks, PartSize, PeerName, Quota, Region, RuleName,
+    SiteName,
 };
 use sealift_tunnel::Timetable;
 
@@ -428,6 +429,8 @@ pub struct Bucket {
     pub second_key: Option<NamedKey>,
     /// Whether one key record serves the objects of an hour; otherwise each has its own.
     pub bucket_keys: bool,
+    /// How much it may hold.
+    pub quota: Quota,
 }
 
 impl Bucket {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Display, ops::Range, str::FromStr};
 
 use sealift_identity::{Action, GrantRow, Grants};
 use sealift_keys::KeyName;
-use sealift_terms::{BucketName, Identity, KeyAlias, KeyId, NameError, limits};
+use sealift_terms::{BucketName, Identity, KeyAlias, KeyId, NameError, Quota, limits};
 use toml::Spanned;
 
 use super::{
@@ -68,9 +68,22 @@ pub(super) fn buckets(
             },
             second_key,
             bucket_keys: entry.bucket_keys.unwrap_or(true),
+            quota: quota(c, entry),
         });
     }
     buckets
+}
+
+/// How much a bucket may hold.
+fn quota(c: &mut Checker<'_>, entry: &raw::Bucket) -> Quota {
+    let mut of = |setting, number: Option<&raw::Number>| {
+        let most = i64::MAX.unsigned_abs();
+        number.map(|number| c.number(setting, Some(number), 1..=most, most))
+    };
+    Quota {
+        bytes: of("bucket.quota_bytes", entry.quota_bytes.as_ref()),
+        objects: of("bucket.quota_objects", entry.quota_objects.as_ref()),
+    }
 }
 
 /// Refuses a key of a provider that this file does not have.

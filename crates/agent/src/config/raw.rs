@@ -250,6 +250,8 @@ pub(crate) struct Bucket {
     pub(crate) bucket_keys: Option<bool>,
     pub(crate) allowed_regions: Option<Spanned<Vec<Text>>>,
     pub(crate) second_key: Option<Text>,
+    pub(crate) quota_bytes: Option<Number>,
+    pub(crate) quota_objects: Option<Number>,
 }
 
 #[derive(Debug, Deserialize)]

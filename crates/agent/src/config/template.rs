@@ -405,6 +405,9 @@ const EXAMPLE_BUCKET: &str = r#"# [[bucket]]
 # allowed_regions = ["eu-west"]
 # Sealed in two layers, each under a key of its own:
 # second_key = "alias/photos-outer"
+# What it may hold, all versions together; without them there is no limit.
+# quota_bytes = 1000000000000
+# quota_objects = 10000000
 
 "#;
 

@@ -109,7 +109,11 @@ impl SiteOperations {
             for (_, key) in bucket.keys() {
                 keys.push(self.key_of(&key.name).await);
             }
-            reports.push(bucket_report(&bucket.name, count.as_ref(), keys));
+            reports.push(BucketReport {
+                quota_bytes: bucket.quota.bytes,
+                quota_objects: bucket.quota.objects,
+                ..bucket_report(&bucket.name, count.as_ref(), keys)
+            });
         }
         // Taken out of the configuration, and still here.
         let left = held.iter();
@@ -331,6 +335,8 @@ fn bucket_report(
         versions: objects + delete_markers,
         delete_markers,
         bytes,
+        quota_bytes: None,
+        quota_objects: None,
         cmk: key.as_ref().map(|key| key.id.clone()),
         cmk_version: key.map(|key| key.current),
         second_cmk: second.as_ref().map(|key| key.id.clone()),

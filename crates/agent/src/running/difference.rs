@@ -184,9 +184,9 @@ fn buckets(config: &Config) -> impl PartialEq {
     let of = |bucket: &Bucket| {
         let second = bucket.second_key.as_ref().map(|key| key.name.clone());
         let keys = (bucket.key.name.clone(), second, bucket.bucket_keys);
-        (bucket.name.clone(), keys)
+        (bucket.name.clone(), keys, bucket.quota)
     };
-    config.buckets.iter().map(of).collect::<BTreeSet<_>>()
+    config.buckets.iter().map(of).collect::<Vec<_>>()
 }
 
 fn rules(config: &Config) -> impl PartialEq {
