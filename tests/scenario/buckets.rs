@@ -223,8 +223,14 @@ fn a_bucket_in_trouble_puts_its_objects_off_with_the_reason_until_it_is_over() {
         checked.said().contains("s3:GetBucketVersioning"),
         "{checked}"
     );
+    // Neither does a rule for it come into force.
+    pair.a
+        .edit("# prefix = \"only/below/\"", "delete_markers = false");
+    let refused = pair.a.run(&["apply"]).exits(78);
+    refused.tells(&["SrcVersioningDisabled", BUCKET]);
     server.set_versioning("Enabled");
     source_says(None);
+    pair.a.run(&["apply"]).exits(0);
     for (trouble, reason) in [
         (Trouble::Throttled, "SrcUnavailable"),
         (Trouble::Denied, "SrcGetDenied"),

@@ -129,6 +129,12 @@ impl Rules {
         destinations
     }
 
+    /// Whether both send the same of a bucket to the same peers.
+    #[must_use]
+    pub fn are_the_same_for(&self, other: &Self, bucket: &BucketName) -> bool {
+        self.of(bucket).eq(other.of(bucket))
+    }
+
     /// A number that is another one when what goes where of a bucket is.
     #[must_use]
     pub(crate) fn digest(&self, bucket: &BucketName) -> u64 {

@@ -153,6 +153,15 @@ impl Source for S3Source {
 
     /// A store is far away: several are asked for at once.
     async fn look_at_all(&self, keys: &[ObjectKey]) -> Vec<Result<Option<Listed>, StoreError>> {
+        // Hints come whatever the bucket keeps, and the next scan may be long away.
+        if let Err(error) = self.client.hold_versioning().await {
+            let (reason, evidence) = (error.reason(), error.to_string());
+            let refused = |_| {
+                let evidence = evidence.clone();
+                Err(StoreError::SourceRefused { reason, evidence })
+            };
+            return keys.iter().map(refused).collect();
+        }
         let mut looked: Vec<_> = keys.iter().map(|_| None).collect();
         for (place, keys) in keys.chunks(LOOKS_AT_ONCE).enumerate() {
             let mut looks = JoinSet::new();

@@ -186,6 +186,23 @@ async fn many_keys_are_looked_at_together_and_told_in_their_order() {
 }
 
 #[tokio::test]
+async fn what_is_hinted_at_is_not_taken_from_a_bucket_whose_versioning_was_switched_off() {
+    let stage = Stage::new(false);
+    stage.put("a", b"x");
+    let source = stage.source(|_| {});
+    stage.server.set_versioning("Suspended");
+    let looked = source.look_at_all(&[key("a"), key("b")]).await;
+    assert_eq!(looked.len(), 2);
+    for refused in looked {
+        let error = refused.unwrap_err();
+        assert_eq!(error.reason(), Reason::SrcVersioningDisabled, "{error}");
+    }
+    stage.server.set_versioning("Enabled");
+    let looked = source.look_at_all(&[key("a")]).await.remove(0);
+    assert!(looked.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn a_delete_marker_has_the_id_that_the_store_gave_it() {
     let stage = Stage::new(false);
     stage.put("a", b"x");
