@@ -279,6 +279,14 @@ fn a_missed_rpo_is_told_and_so_is_its_recovery() {
     pair.a.audits("rpo.recovered", &["b"]);
     assert_eq!(pair.a.metric("sealift_rpo_missed"), Some(0));
     assert_eq!(pair.a.metric("sealift_rpo_missed_total"), Some(1));
+    // How long both took, in bounds: the second one waited for longer than its RPO.
+    let lag = pair.a.status()["rules"][0]["lag"].clone();
+    assert_eq!(lag["objects"], 2, "{lag}");
+    assert!(lag["p99_secs"].as_f64().unwrap() >= 5.0, "{lag}");
+    assert!(lag["p50_secs"].as_f64().unwrap() <= lag["p99_secs"].as_f64().unwrap());
+    let count = pair.a.metric("sealift_replication_lag_seconds_count");
+    assert_eq!(count, Some(2));
+    pair.a.run(&["status"]).exits(0).tells(&["LAG P95"]);
 }
 
 #[test]

@@ -130,6 +130,55 @@ fn what_is_put_overwritten_and_removed_in_a_bucket_is_so_in_the_other_region() {
 }
 
 #[test]
+fn every_version_arrives_those_from_before_and_those_between_two_scans() {
+    let pair = Pair::new();
+    let server = FakeS3::start(BUCKET, None);
+    from_bucket(&pair, &server.url(), "");
+    let mut wanted: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut act = |key: &'static str, what: &[&str]| {
+        let ids = what.iter().map(|content| match *content {
+            "removed" => server.remove(key),
+            content => server.put(key, put(content.into())),
+        });
+        wanted.entry(key).or_default().extend(ids);
+    };
+    act("k", &["one", "two", "three"]);
+    act("gone", &["one", "removed"]);
+    // More than a listing carries along.
+    act("deep", &["x"; 20]);
+    pair.start();
+    pair.wait_completed(25, TIME_MAX);
+    // Nobody looks while all of this happens.
+    pair.a.stop();
+    act("k", &["four", "five", "removed", "six"]);
+    act("gone", &["two", "removed"]);
+    act("brief", &["one", "removed"]);
+    act("deep", &["y"; 18]);
+    pair.a.start();
+    pair.wait_completed(25 + 26, TIME_MAX);
+    for (key, ids) in &wanted {
+        let there = versions(&pair, key);
+        let there: Vec<_> = there.iter().map(|row| row["version"].as_str()).collect();
+        let ids: Vec<_> = ids.iter().rev().map(|id| Some(id.as_str())).collect();
+        assert_eq!(there, ids, "{key}");
+    }
+    let object = format!("{BUCKET}/k");
+    let second = wanted["k"][1].as_str();
+    let ran = pair.b.run(&["get", "--version", second, &object]);
+    assert_eq!(ran.exits(0).text(), "two");
+    assert_eq!(pair.b.rows(&["ls", BUCKET]).len(), 2);
+    // Whoever looks again finds nothing new.
+    pair.a.stop();
+    pair.a.start();
+    let scanned = pair.a.status()["sources"][0]["scanned"].clone();
+    wait_until("it was scanned again", TIME_MAX, || {
+        pair.a.status()["sources"][0]["scanned"] != scanned
+    });
+    pair.wait_completed(25 + 26, TIME_MAX);
+    pair.verify_both(TIME_MAX);
+}
+
+#[test]
 fn a_bucket_in_trouble_puts_its_objects_off_with_the_reason_until_it_is_over() {
     let pair = Pair::new();
     let server = FakeS3::start(BUCKET, None);
@@ -174,8 +223,14 @@ fn a_bucket_in_trouble_puts_its_objects_off_with_the_reason_until_it_is_over() {
         checked.said().contains("s3:GetBucketVersioning"),
         "{checked}"
     );
+    // Neither does a rule for it come into force.
+    pair.a
+        .edit("# prefix = \"only/below/\"", "delete_markers = false");
+    let refused = pair.a.run(&["apply"]).exits(78);
+    refused.tells(&["SrcVersioningDisabled", BUCKET]);
     server.set_versioning("Enabled");
     source_says(None);
+    pair.a.run(&["apply"]).exits(0);
     for (trouble, reason) in [
         (Trouble::Throttled, "SrcUnavailable"),
         (Trouble::Denied, "SrcGetDenied"),

@@ -129,6 +129,27 @@ impl Pair {
         site
     }
 
+    /// One more site, to which `b` sends on what it archives of the bucket, by a rule with
+    /// these settings as well.
+    pub(crate) fn onward(&self, name: &str, rule: &str) -> Site {
+        let dir = self.dir().join(name);
+        let (listen, site) = (
+            free_address(),
+            Site::new(name, &dir, identity(name), free_address()),
+        );
+        self.issue(name, &dir);
+        let peer_b = format!("b,{},bundle.json", self.b.identity);
+        let more = ["--peer", &peer_b, "--listen", &listen, "--bucket", BUCKET];
+        self.init(&site, &more);
+        self.b.configure(&format!(
+            "[[peer]]\nname = \"{name}\"\nidentity = \"{}\"\ntrust_bundle = \"bundle.json\"\n\
+             address = \"{listen}\"\n[[source]]\nbucket = \"{BUCKET}\"\narchive = true\n\
+             [[rule]]\nname = \"onward\"\nbucket = \"{BUCKET}\"\npeers = [\"{name}\"]\n{rule}",
+            site.identity,
+        ));
+        site
+    }
+
     fn init(&self, site: &Site, more: &[&str]) {
         let region = region_of(&site.name);
         let args = [

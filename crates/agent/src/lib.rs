@@ -48,7 +48,7 @@ pub use exit::Exit;
 pub use files::raise_file_limit;
 pub use harden::{Confined, confine, forbid_dumps, lock_memory, swap_is_on};
 pub use logging::start as start_logging;
-pub use metrics::{Metric, Metrics, Series};
+pub use metrics::{Histogram, Metric, Metrics, Series};
 pub use offline::check_offline;
 pub use policy::aws_policies;
 pub use running::{check_peers, up};

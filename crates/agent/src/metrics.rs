@@ -53,6 +53,7 @@ metrics! {
     Transfers = gauge "sealift_transfers" ["rule", "peer", "status"] "Transfers by rule, destination and status.";
     TransferBytes = gauge "sealift_transfer_bytes" ["rule", "peer", "status"] "Plaintext bytes of transfers by rule, destination and status.";
     OldestPending = gauge "sealift_oldest_pending_seconds" ["rule", "peer"] "Age of the oldest transfer that is not yet acknowledged.";
+    Lag = histogram "sealift_replication_lag_seconds" ["rule", "peer"] "How long acknowledged changes took from when they were recorded until they were durable at the peer.";
     RpoMissed = gauge "sealift_rpo_missed" ["rule", "peer"] "Whether something waits for longer than the RPO of its rule: 1 or 0; missing until it did once.";
     RpoMissedTotal = counter "sealift_rpo_missed_total" ["rule", "peer"] "How often something began to wait for longer than the RPO of its rule.";
     SentObjects = counter "sealift_sent_objects_total" ["peer"] "Objects acknowledged by a peer.";
@@ -146,6 +147,18 @@ impl Series {
 #[derive(Debug, Default)]
 pub struct Metrics {
     series: Mutex<BTreeMap<(Metric, Vec<String>), Series>>,
+    histograms: Mutex<BTreeMap<(Metric, Vec<String>), Histogram>>,
+}
+
+/// What a histogram says now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Histogram {
+    /// Bounds in milliseconds, and how many were within each.
+    pub within: Vec<(u64, u64)>,
+    /// How many there were.
+    pub count: u64,
+    /// What they took together, in milliseconds.
+    pub sum_millis: u64,
 }
 
 impl Metrics {
@@ -160,6 +173,12 @@ impl Metrics {
             .clone()
     }
 
+    /// Sets what a histogram says with these label values.
+    pub fn set_histogram(&self, metric: Metric, labels: &[&str], to: Histogram) {
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        self.histograms.lock().insert((metric, labels), to);
+    }
+
     /// Forgets every series of `metric`: for gauges that are filled anew.
     pub fn clear(&self, metric: Metric) {
         self.series.lock().retain(|(of, _), _| *of != metric);
@@ -169,6 +188,7 @@ impl Metrics {
     #[must_use]
     pub fn render(&self) -> String {
         let series = self.series.lock().clone();
+        let histograms = self.histograms.lock().clone();
         let mut text = String::new();
         for metric in Metric::ALL {
             let name = metric.name();
@@ -177,8 +197,37 @@ impl Metrics {
             for ((_, values), series) in series.iter().filter(|((of, _), _)| of == metric) {
                 let _ = writeln!(text, "{name}{} {}", labels(*metric, values), series.value());
             }
+            for ((of, values), histogram) in &histograms {
+                if of == metric {
+                    histogram.render(*metric, values, &mut text);
+                }
+            }
         }
         text
+    }
+}
+
+impl Histogram {
+    fn render(&self, metric: Metric, values: &[String], text: &mut String) {
+        let (name, plain) = (metric.name(), labels(metric, values));
+        let inner = plain.trim_matches(['{', '}']);
+        let separator = if inner.is_empty() { "" } else { "," };
+        let bounds = self.within.iter();
+        let bounds = bounds.map(|(bound, within)| (seconds(*bound), *within));
+        for (bound, within) in bounds.chain([("+Inf".to_owned(), self.count)]) {
+            let le = format!("{{{inner}{separator}le=\"{bound}\"}}");
+            let _ = writeln!(text, "{name}_bucket{le} {within}");
+        }
+        let _ = writeln!(text, "{name}_sum{plain} {}", seconds(self.sum_millis));
+        let _ = writeln!(text, "{name}_count{plain} {}", self.count);
+    }
+}
+
+/// Milliseconds as seconds, without a fraction that says nothing.
+fn seconds(millis: u64) -> String {
+    match millis % 1000 {
+        0 => (millis / 1000).to_string(),
+        rest => format!("{}.{rest:03}", millis / 1000),
     }
 }
 
@@ -219,6 +268,7 @@ mod tests {
             "sealift_transfers[rule,peer,status]",
             "sealift_transfer_bytes[rule,peer,status]",
             "sealift_oldest_pending_seconds[rule,peer]",
+            "sealift_replication_lag_seconds[rule,peer]",
             "sealift_rpo_missed[rule,peer]",
             "sealift_rpo_missed_total[rule,peer]",
             "sealift_sent_objects_total[peer]",
@@ -294,6 +344,25 @@ mod tests {
             let total = metric.name().ends_with("_total");
             assert_eq!(total, metric.kind() == "counter", "{}", metric.name());
         }
+    }
+
+    #[test]
+    fn a_histogram_is_shown_by_its_bounds_with_its_sum_and_count() {
+        let metrics = Metrics::default();
+        let lag = Histogram {
+            within: vec![(100, 1), (5_000, 2)],
+            count: 3,
+            sum_millis: 12_345,
+        };
+        metrics.set_histogram(Metric::Lag, &["all", "b"], lag);
+        let text = metrics.render();
+        let wanted = "# TYPE sealift_replication_lag_seconds histogram\n\
+            sealift_replication_lag_seconds_bucket{rule=\"all\",peer=\"b\",le=\"0.100\"} 1\n\
+            sealift_replication_lag_seconds_bucket{rule=\"all\",peer=\"b\",le=\"5\"} 2\n\
+            sealift_replication_lag_seconds_bucket{rule=\"all\",peer=\"b\",le=\"+Inf\"} 3\n\
+            sealift_replication_lag_seconds_sum{rule=\"all\",peer=\"b\"} 12.345\n\
+            sealift_replication_lag_seconds_count{rule=\"all\",peer=\"b\"} 3\n";
+        assert!(text.contains(wanted), "{text}");
     }
 
     #[test]

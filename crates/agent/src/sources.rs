@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use sealift_archive::ArchiveSource;
 use sealift_outside::CredentialsFrom;
 use sealift_store::{DirectorySource, S3Source, Source};
 
@@ -12,19 +13,25 @@ use crate::{
     Error, World,
     config::{BucketSource, Config, S3Bucket, SourceFrom},
     providers::{client, roots_or_system},
+    site::Site,
 };
 
 /// A source. It may be away now: then every look at it fails.
 ///
 /// # Errors
 /// [`Error`] for roots that cannot be read.
-pub(crate) fn open_source(world: &World, source: &BucketSource) -> Result<Arc<dyn Source>, Error> {
+pub(crate) fn open_source(site: &Site, source: &BucketSource) -> Result<Arc<dyn Source>, Error> {
+    let world = &site.world;
     Ok(match &source.from {
         SourceFrom::Directory(directory) => Arc::new(DirectorySource::awaited(
             directory,
             Arc::clone(&world.clock),
         )),
         SourceFrom::S3(bucket) => Arc::new(open_bucket(world, bucket)?),
+        SourceFrom::Archive => Arc::new(ArchiveSource::new(
+            site.archive.clone(),
+            source.bucket.clone(),
+        )),
     })
 }
 

@@ -19,10 +19,12 @@ use crate::{
     ArchiveError, Begin, Budget, Offer, OutcomesTo, Result, Upload,
     commit::Item,
     committer,
+    followers::Followers,
     interrupted::Interrupted,
     layers::BucketKey,
     leftovers::Leftovers,
     limits::{COMMIT_QUEUE_MAX, PARTS_QUEUE_MAX},
+    quota::{QuotaBook, Quotas},
     recorder,
     records::DurableRecords,
     reserve::{Claim, Flight, Reserve},
@@ -100,6 +102,8 @@ pub(crate) struct Core {
     buckets: RwLock<Arc<Buckets>>,
     reserve: Arc<Reserve>,
     pub(crate) leftovers: Leftovers,
+    pub(crate) followers: Followers,
+    pub(crate) quotas: Arc<QuotaBook>,
 }
 
 impl fmt::Debug for Archive {
@@ -213,6 +217,11 @@ impl Archive {
         *self.core.buckets.write() = Arc::new(buckets);
     }
 
+    /// Takes over other quotas.
+    pub fn set_quotas(&self, quotas: Quotas) {
+        self.core.quotas.set(quotas);
+    }
+
     /// The site and how far it has come.
     #[must_use]
     pub fn site(&self) -> SiteRow {
@@ -317,6 +326,8 @@ impl Core {
             buckets: RwLock::new(Arc::new(parts.buckets)),
             reserve: Arc::default(),
             leftovers: Leftovers::default(),
+            followers: Followers::default(),
+            quotas: Arc::default(),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::{
     archive::{Message, answer},
     layers::commitments_of,
     limits::{PAGE_ROWS, WRITE_BYTES_MAX},
+    quota::Promise,
     reseal::Reseals,
     staging::StagedFile,
     upload::{Body, PartDone, UploadState},
@@ -33,6 +34,8 @@ pub(crate) struct Item {
     pub(crate) terms: Arc<ReceiptTerms>,
     pub(crate) audit: AuditRecord,
     pub(crate) answer: Answer,
+    /// Room in its bucket's quota, until it is committed.
+    pub(crate) _quota: Option<Arc<Promise>>,
 }
 
 pub(crate) enum ItemBody {
@@ -371,6 +374,7 @@ impl Upload {
             body,
             terms,
             answer,
+            _quota: self.quota,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use sealift_ledger::{Commit, Location, Outcome, PackState};
+use sealift_ledger::{Commit, Committed, Location, Outcome, PackState};
 use sealift_store::StoreName;
 use sealift_terms::{Receipt, VersionName};
 use tokio::{
@@ -325,6 +325,7 @@ impl Core {
                 return false;
             }
         };
+        self.tell_followers(&committed, &marks);
         let mut answers = Answers::default();
         for (item, outcome) in versions.into_iter().zip(committed.outcomes) {
             let answer = self.answer_version(&item, outcome).await;
@@ -335,6 +336,23 @@ impl Core {
             answers.add(item.answer, receipt);
         }
         true
+    }
+
+    /// Says what came, and what was said of what is here.
+    fn tell_followers(&self, committed: &Committed, marks: &[Box<Item>]) {
+        let stored = committed
+            .outcomes
+            .iter()
+            .filter_map(|outcome| match outcome {
+                Outcome::Stored(row) => Some(&row.name),
+                _ => None,
+            });
+        let marked = marks.iter().filter_map(|item| match &item.draft {
+            Draft::Mark(mark) => Some(&mark.name),
+            _ => None,
+        });
+        let names = stored.chain(marked);
+        self.followers.tell(committed.sequence, names);
     }
 
     async fn answer_version(&self, item: &Item, outcome: Outcome) -> Result<Receipt> {

@@ -56,6 +56,18 @@ pub enum ArchiveError {
         /// Bytes kept.
         reserve: u64,
     },
+    /// A bucket would hold more than it may.
+    #[error("bucket {bucket} would hold {wanted} {what}, its quota is {allowed}")]
+    QuotaReached {
+        /// The bucket.
+        bucket: BucketName,
+        /// Bytes or objects.
+        what: &'static str,
+        /// With the object, and what is on its way.
+        wanted: u64,
+        /// Its quota.
+        allowed: u64,
+    },
     /// The sender has too many unfinished uploads here.
     #[error("{origin} has {allowed} unfinished uploads here, more are not taken")]
     TooManyUploads {
@@ -187,9 +199,10 @@ impl ArchiveError {
             Self::TooLarge { .. } | Self::Facts(_) => Reason::DstObjectTooLarge,
             Self::ClockAhead { .. } => Reason::ClockSkew,
             Self::ReserveReached { .. } => Reason::DstStoreFull,
-            Self::TooManyUploads { .. } | Self::TooManyFiles { .. } | Self::NotKept { .. } => {
-                Reason::DstQuotaExceeded
-            }
+            Self::QuotaReached { .. }
+            | Self::TooManyUploads { .. }
+            | Self::TooManyFiles { .. }
+            | Self::NotKept { .. } => Reason::DstQuotaExceeded,
             Self::Conflict { .. } | Self::ChecksumMismatch { .. } => Reason::ChecksumMismatch,
             Self::PartsMissing { .. } | Self::Fenced { .. } | Self::Misuse(_) => {
                 Reason::PeerProtocolMismatch

@@ -27,6 +27,12 @@ pub(crate) const PACK_IDLE_MAX: Duration = Duration::from_secs(60);
 pub(crate) const OPEN_UPLOADS_MAX: usize = 256;
 /// How long the store's free space is believed.
 pub(crate) const ROOM_CHECKED: Duration = Duration::from_secs(1);
+/// Names of versions in one message about a commit.
+pub(crate) const FOLLOWED_NAMES_MAX: usize = 256;
+/// Messages about commits that wait for one who follows; beyond, it has to list.
+pub(crate) const FOLLOWED_QUEUE_MAX: usize = 64;
+/// How long it is believed how much rests in buckets that have a quota.
+pub(crate) const QUOTA_READ: Duration = Duration::from_secs(1);
 /// Rows asked of the catalog at once.
 pub(crate) const PAGE_ROWS: usize = 1000;
 /// Files asked of the store at once.

@@ -19,6 +19,7 @@ use crate::{
     interrupted::Whose,
     layers::OpenLayers,
     part::Sealing,
+    quota::Promise,
     reserve::{self, Claim},
     share::PeerShare,
     staging::{self, Counted, StagedFile},
@@ -32,6 +33,8 @@ pub struct Upload {
     pub(crate) offer: Offer,
     /// Room for what is not written yet.
     claim: Arc<Claim>,
+    /// Room in its bucket's quota.
+    pub(crate) quota: Option<Arc<Promise>>,
 }
 
 /// What tries at one sealing share.
@@ -157,6 +160,7 @@ impl Upload {
         let parts = offer.part_size.parts_of(size);
         let parts = parts.ok_or(ArchiveError::TooLarge { size })?;
         let bytes = reserve::sealed_bytes(size, offer.part_size);
+        let quota = core.hold_quota(&offer).await?.map(Arc::new);
         let (state, claim) = if let Some(earlier) = UploadState::earlier(&core, &offer).await? {
             earlier
         } else if offer.change.kind != ChangeKind::Put {
@@ -182,6 +186,7 @@ impl Upload {
             state,
             offer,
             claim,
+            quota,
         })
     }
 

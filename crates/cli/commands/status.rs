@@ -104,10 +104,11 @@ fn sending(report: &StatusReport) -> Result<(), Error> {
         "COMPLETED",
         "FAILED",
         "OLDEST",
+        "LAG P95",
         "RATE",
         "ETA",
     ];
-    let mut table = Table::new(&head, &[2, 3, 4, 5, 6, 7]);
+    let mut table = Table::new(&head, &[2, 3, 4, 5, 6, 7, 8]);
     for rule in &report.rules {
         let or_dash = |secs: Option<u64>| secs.map_or_else(|| "-".to_owned(), seconds);
         table.row([
@@ -117,11 +118,22 @@ fn sending(report: &StatusReport) -> Result<(), Error> {
             objects(rule, TransferStatus::Completed),
             objects(rule, TransferStatus::Failed),
             or_dash(rule.oldest_pending_secs),
+            lag(rule),
             format!("{}/s", bytes(rule.bytes_per_second as u64)),
             or_dash(rule.eta_secs),
         ]);
     }
     section(&table)
+}
+
+/// Within what most changes came.
+fn lag(rule: &RuleReport) -> String {
+    match rule.lag.map(|lag| lag.p95_secs) {
+        None => "-".to_owned(),
+        Some(None) => "> 7d".to_owned(),
+        Some(Some(secs)) if secs < 1.0 => format!("< {secs} s"),
+        Some(Some(secs)) => format!("< {}", seconds(secs as u64)),
+    }
 }
 
 fn under_way(report: &StatusReport) -> Result<(), Error> {

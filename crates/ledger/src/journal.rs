@@ -242,6 +242,17 @@ pub struct PeerMemory {
     pub seen_at: Timestamp,
 }
 
+/// How far a bucket of the site's own archive was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// The life of the catalog that this is of.
+    pub epoch: Epoch,
+    /// Every commit up to this sequence was recorded.
+    pub sequence: u64,
+    /// A digest of the rules by which.
+    pub rules: u64,
+}
+
 /// A name in a source that cannot be an object key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnsupportedName {
@@ -332,6 +343,12 @@ pub trait Journal: Send + Sync {
 
     /// Remembers that it was.
     async fn mark_scanned(&self, bucket: &BucketName) -> Result<()>;
+
+    /// How far a bucket of the site's own archive was recorded; none before it ever was.
+    async fn followed(&self, bucket: &BucketName) -> Result<Option<Followed>>;
+
+    /// Remembers how far it was, in place of what was remembered.
+    async fn set_followed(&self, bucket: &BucketName, to: Followed) -> Result<()>;
 
     /// Replaces the list of names of a bucket that cannot be keys; what is above
     /// [`limits::UNSUPPORTED_NAMES_MAX`](sealift_terms::limits::UNSUPPORTED_NAMES_MAX) is cut off.

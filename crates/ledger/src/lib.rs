@@ -44,8 +44,8 @@ pub use catalog::{
 pub use error::LedgerError;
 pub use facts::{FactsError, FactsSealer};
 pub use journal::{
-    Count, Destination, HighWater, Journal, KnownCounts, KnownKey, ListTransfers, NewChange,
-    PeerMemory, Requeue, Settlement, Skip, Transfer, TransferOutcome, UnsupportedName,
+    Count, Destination, Followed, HighWater, Journal, KnownCounts, KnownKey, ListTransfers,
+    NewChange, PeerMemory, Requeue, Settlement, Skip, Transfer, TransferOutcome, UnsupportedName,
 };
 pub use merkle::TreeHead;
 pub use quarantined::{DamagedVersion, ListQuarantined, QuarantineCount, Quarantined};

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   Source ── scan, hints ──▶ SourceTask ── rules, orders ──▶ Journal (PENDING)
-//!                                                               │ lease
+//!   an archive ── commits, orders ──▶ FollowTask ── rules ──────▶ │ lease
 //!   Source ── open, read, finish ─────────────▶ PeerSender ◀────┘
 //!                                                  │ offers, parts, commits   ▲ receipts
 //!                                                  └────────▶ links ──────────┘──▶ Journal (COMPLETED)
@@ -19,15 +19,17 @@
 mod changes;
 mod dispatch;
 mod error;
+mod lag;
 mod line;
 mod orders;
 mod press;
 mod rules;
 mod status;
 
-pub use changes::{SourceSettings, SourceTask};
+pub use changes::{SourceSettings, SourceTask, following::FollowTask};
 pub use dispatch::{BACKOFF_MAX, ControlLink, Joining, PeerSender, Session, Settings};
 pub use error::SenderError;
+pub use lag::{LAG_BOUNDS, Lag};
 pub use orders::Orders;
 pub use rules::{Kind, Rule, Rules};
 pub use status::{Current, Held, SenderStatus, Sent, SourceHandle, SourceStatus, WorkSignal};

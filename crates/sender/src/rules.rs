@@ -1,9 +1,12 @@
 //! Rules: what of a bucket goes to whom.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sealift_ledger::{Destination, Skip};
-use sealift_terms::{BucketName, ChangeKind, ObjectKey, PeerName, Reason, RuleName};
+use sealift_terms::{
+    BucketName, Change, ChangeKind, ObjectKey, PeerName, Reason, Region, RuleName,
+};
+use sealift_wire::checksum::crc64;
 
 /// One rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,9 @@ pub struct Rule {
     pub delete_markers: bool,
     /// Whether what was there before the rule is sent as well.
     pub existing_objects: bool,
+    /// Whether replicas are sent to a peer of the region that they come from: to one that
+    /// has lost what it had.
+    pub to_origin: bool,
 }
 
 /// What a rule is asked about.
@@ -53,13 +59,89 @@ impl Kind {
 
 /// All rules, the first that fits first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Rules(Vec<Rule>);
+pub struct Rules {
+    rules: Vec<Rule>,
+    /// The region that they are in force in.
+    here: Option<Region>,
+    /// The regions of peers.
+    of_peers: BTreeMap<PeerName, Region>,
+}
 
 impl Rules {
     /// Takes rules in the order in which they count.
     #[must_use]
     pub fn new(rules: Vec<Rule>) -> Self {
-        Self(rules)
+        Self {
+            rules,
+            ..Self::default()
+        }
+    }
+
+    /// In force in the region `here`, for peers in these regions: what a change is held
+    /// against that was made elsewhere.
+    #[must_use]
+    pub fn between(self, here: Region, of_peers: BTreeMap<PeerName, Region>) -> Self {
+        Self {
+            here: Some(here),
+            of_peers,
+            ..self
+        }
+    }
+
+    /// Where a change goes that may have been made elsewhere: a replica is not sent back to
+    /// the region that its order says it comes from.
+    #[must_use]
+    pub fn of_change(&self, change: &Change, existed: bool) -> Vec<Destination> {
+        let (name, kind) = (&change.name, change.kind);
+        let kind = Kind {
+            change: kind,
+            existed,
+        };
+        self.from_origin(&name.bucket, &name.key, kind, &change.order.region)
+    }
+
+    /// As [`destinations`](Self::destinations), of something that was made in `origin`.
+    #[must_use]
+    pub fn from_origin(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        kind: Kind,
+        origin: &Region,
+    ) -> Vec<Destination> {
+        let mut destinations = self.destinations(bucket, key, kind);
+        if self.here.as_ref() == Some(origin) {
+            return destinations;
+        }
+        for to in &mut destinations {
+            let rule = self.rules.iter().find(|rule| rule.name == to.rule);
+            let returns = rule.is_some_and(|rule| rule.to_origin);
+            if to.skip.is_none() && !returns && self.of_peers.get(&to.peer) == Some(origin) {
+                to.skip = Some(Skip {
+                    reason: Reason::SkippedReplica,
+                    evidence: format!(
+                        "it was made in {origin}, where {} is (rule {}: to_origin = false)",
+                        to.peer, to.rule
+                    ),
+                });
+            }
+        }
+        destinations
+    }
+
+    /// Whether both send the same of a bucket to the same peers.
+    #[must_use]
+    pub fn are_the_same_for(&self, other: &Self, bucket: &BucketName) -> bool {
+        self.of(bucket).eq(other.of(bucket))
+    }
+
+    /// A number that is another one when what goes where of a bucket is.
+    #[must_use]
+    pub(crate) fn digest(&self, bucket: &BucketName) -> u64 {
+        let rules: Vec<_> = self.of(bucket).collect();
+        let peers = self.peers_of(bucket);
+        let regions: Vec<_> = peers.iter().map(|peer| self.of_peers.get(peer)).collect();
+        crc64(format!("{rules:?}{:?}{regions:?}", self.here).as_bytes())
     }
 
     /// Where something goes: once to each peer, by the first rule that names it. What that
@@ -98,7 +180,7 @@ impl Rules {
     }
 
     fn of(&self, bucket: &BucketName) -> impl Iterator<Item = &Rule> {
-        self.0.iter().filter(move |rule| rule.bucket == *bucket)
+        self.rules.iter().filter(move |rule| rule.bucket == *bucket)
     }
 }
 
@@ -136,6 +218,7 @@ mod tests {
                 .collect(),
             delete_markers: true,
             existing_objects: true,
+            to_origin: false,
         }
     }
 
@@ -179,5 +262,53 @@ mod tests {
         }
         let put = Kind::new(ChangeKind::Put);
         assert_eq!(to(&rules, "b", "logs/1", put), ["logs:x", "all:y"]);
+    }
+
+    fn made_in(region: &str) -> Change {
+        Change {
+            name: sealift_terms::VersionName {
+                bucket: BucketName::new("b").unwrap(),
+                key: ObjectKey::new("k").unwrap(),
+                version: sealift_terms::VersionId::new("v").unwrap(),
+            },
+            order: sealift_terms::Order {
+                clock: 1,
+                region: Region::new(region).unwrap(),
+                change: 1,
+            },
+            kind: ChangeKind::Put,
+            facts: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_replica_goes_on_to_the_next_region_and_back_only_where_a_rule_says_so() {
+        let region = |name: &str| Region::new(name).unwrap();
+        let of_peers = || {
+            let of = [("a1", "a"), ("b2", "b"), ("c1", "c")];
+            let of = of.map(|(peer, of)| (PeerName::new(peer).unwrap(), region(of)));
+            BTreeMap::from(of)
+        };
+        let in_b = |all: Rule| Rules::new(vec![all]).between(region("b"), of_peers());
+        let told = |rules: &Rules, change: &Change| -> Vec<_> {
+            let to = rules.of_change(change, false);
+            let told = to.into_iter().map(|to| to.skip.map(|skip| skip.reason));
+            told.collect()
+        };
+        let all = rule("all", "", &["a1", "b2", "c1"]);
+        let rules = in_b(all.clone());
+        let back = Some(Reason::SkippedReplica);
+        assert_eq!(told(&rules, &made_in("a")), [back, None, None]);
+        assert_eq!(told(&rules, &made_in("c")), [None, None, back]);
+        // What was made here goes to the other site of this region as well.
+        assert_eq!(told(&rules, &made_in("b")), [None, None, None]);
+        let returning = in_b(Rule {
+            to_origin: true,
+            ..all
+        });
+        assert_eq!(told(&returning, &made_in("a")), [None, None, None]);
+        let bucket = BucketName::new("b").unwrap();
+        assert_ne!(rules.digest(&bucket), returning.digest(&bucket));
+        assert_eq!(rules.digest(&bucket), rules.clone().digest(&bucket));
     }
 }

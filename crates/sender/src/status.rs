@@ -8,6 +8,8 @@ use sealift_terms::{BucketName, ObjectKey, PeerName, Reason, RuleName, Timestamp
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
+use crate::Lag;
+
 /// Deletes that wait to be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Held {
@@ -179,6 +181,8 @@ pub struct Sent {
     pub bytes_per_second: f64,
     /// Bytes that the peer has of objects which are still on their way.
     pub stored_under_way: u64,
+    /// How long they took from when their change was recorded until their receipt.
+    pub lag: Lag,
 }
 
 /// How the sending to one peer stands.

@@ -80,6 +80,7 @@ impl Scan for Listing {
                 version: VersionId::new("v1")?,
                 facts: ObjectFacts::default(),
                 settled: true,
+                history: sealift_store::History::default(),
             });
             self.next += 1;
         }

@@ -27,6 +27,7 @@ mod faulty;
 mod memory_source;
 mod memory_store;
 mod name;
+mod ordered;
 mod s3;
 mod source;
 mod store;
@@ -40,7 +41,11 @@ pub use faulty::{Call, Faults, Faulty};
 pub use memory_source::MemorySource;
 pub use memory_store::MemoryStore;
 pub use name::StoreName;
+pub use ordered::{After, Committed, CommittedTo, Ordered, OrderedSource};
 pub use s3::{EventQueue, Probe, S3_SOURCE_ACTIONS, S3Error, S3Settings, S3Source, Webhook};
-pub use source::{Hint, Listed, Page, Scan, Skipped, Source, SourceObject, Watch, Whole};
+pub use source::{
+    Earlier, Hint, History, Listed, Page, Removed, Scan, Skipped, Source, SourceObject, Watch,
+    Whole,
+};
 pub use store::{Store, StoreEntry, StoreFile, StoreObject};
 pub use throttled::Throttled;

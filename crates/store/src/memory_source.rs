@@ -107,6 +107,7 @@ impl Held {
             version: self.version.clone(),
             facts: self.facts.clone(),
             settled: true,
+            history: crate::History::default(),
         }
     }
 }
@@ -178,6 +179,7 @@ impl Scan for MemoryScan {
             .map(|listed| listed.key.clone())
             .or(self.after.take());
         Ok(Page {
+            removed: Vec::new(),
             objects: found,
             skipped: Vec::new(),
             last,

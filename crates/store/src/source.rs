@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sealift_terms::{Checksum, ObjectFacts, ObjectKey, Reason, VersionId};
 use tokio::sync::mpsc;
 
-use crate::StoreError;
+use crate::{OrderedSource, StoreError};
 
 /// One object as a source lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,37 @@ pub struct Listed {
     /// Whether it is at rest. One that is still being written is left alone: the
     /// source hints at it once it has settled.
     pub settled: bool,
+    /// What lies below it, where the source keeps versions.
+    pub history: History,
+}
+
+/// What the versions of a key are below its latest one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    /// The newest first.
+    pub earlier: Vec<Earlier>,
+    /// Whether there are more, which [`Source::history`] tells.
+    pub more: bool,
+}
+
+/// A version below the latest one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Earlier {
+    /// The version.
+    pub version: VersionId,
+    /// What the source says of it; nothing of a delete marker.
+    pub facts: Option<ObjectFacts>,
+}
+
+/// A key whose latest version is a delete marker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// The key.
+    pub key: ObjectKey,
+    /// The delete marker.
+    pub version: VersionId,
+    /// What lies below it.
+    pub history: History,
 }
 
 /// Something in a source that is not sent, and why.
@@ -41,6 +72,8 @@ pub struct Skipped {
 pub struct Page {
     /// The objects, by the bytes of their keys.
     pub objects: Vec<Listed>,
+    /// Keys between them that were removed, where the source keeps delete markers.
+    pub removed: Vec<Removed>,
     /// What was left out between them.
     pub skipped: Vec<Skipped>,
     /// Whether the listing ends with this page.
@@ -128,19 +161,34 @@ pub trait Source: Send + Sync + fmt::Debug {
         })
     }
 
-    /// The version id of the delete marker that is the latest version of a key, where the
-    /// source keeps such.
+    /// A key whose latest version is a delete marker, where the source keeps such.
     ///
     /// # Errors
     /// As [`Source::scan`].
-    async fn delete_marker(&self, key: &ObjectKey) -> Result<Option<VersionId>, StoreError> {
+    async fn removed(&self, key: &ObjectKey) -> Result<Option<Removed>, StoreError> {
         let _ = key;
         Ok(None)
+    }
+
+    /// All versions of a key below its latest one, the newest first, where the source keeps
+    /// such: as many as [`VERSIONS_OF_KEY_MAX`](sealift_terms::limits::VERSIONS_OF_KEY_MAX).
+    ///
+    /// # Errors
+    /// As [`Source::scan`].
+    async fn history(&self, key: &ObjectKey) -> Result<History, StoreError> {
+        let _ = key;
+        Ok(History::default())
     }
 
     /// Whether a version can still be read when another took its place.
     fn keeps_versions(&self) -> bool {
         false
+    }
+
+    /// The same source by its orders, where what it holds has them already: version ids are
+    /// then sent as they are, and changes are followed instead of watched.
+    fn ordered(&self) -> Option<&dyn OrderedSource> {
+        None
     }
 
     /// Begins to watch for changes. Hints only save time: what they miss, the next scan finds.

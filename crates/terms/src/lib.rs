@@ -30,6 +30,7 @@ pub mod order;
 pub mod part;
 pub mod pause;
 pub mod percent;
+pub mod quota;
 pub mod reason;
 pub mod receipt;
 pub mod status;
@@ -50,6 +51,7 @@ pub use name::{
 pub use networks::{Network, Networks};
 pub use order::Order;
 pub use part::{CHUNK_BYTES, PartIndex, PartSize};
+pub use quota::Quota;
 pub use reason::Reason;
 pub use receipt::{Receipt, SecondKey, SessionFacts};
 pub use status::Status;

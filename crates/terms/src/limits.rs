@@ -377,8 +377,15 @@ pub const S3_STREAMS_KEPT_MAX: usize = 16;
 pub const S3_KMS_KEYS_MAX: usize = 100;
 /// How long the check of a bucket takes.
 pub const S3_PROBE_TIME_MAX: Duration = Duration::from_secs(15);
+/// Versions of one key below the latest that a listing of a bucket carries along; of those
+/// that have more all are asked for when one of them is new.
+pub const EARLIER_LISTED_MAX: usize = 16;
+/// Versions of one key of a bucket that are sent; beyond, the oldest are left out and told.
+pub const VERSIONS_OF_KEY_MAX: usize = 10_000;
 /// How often a bucket is scanned unless the configuration says otherwise: 15 minutes.
 pub const S3_SCAN_INTERVAL_DEFAULT: Duration = Duration::from_secs(900);
+/// How often a bucket of the site's own archive is listed, beside what its commits say.
+pub const ARCHIVE_SCAN_INTERVAL_DEFAULT: Duration = Duration::from_secs(3600);
 /// The body of a webhook's request.
 pub const EVENTS_BODY_BYTES_MAX: usize = 1 << 20;
 /// Connections of a webhook that are answered at once; more wait.

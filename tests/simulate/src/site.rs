@@ -263,6 +263,7 @@ impl Site {
             peers: vec![peer()],
             delete_markers: true,
             existing_objects: true,
+            to_origin: false,
         };
         let (rules, rules_in) = watch::channel(Arc::new(Rules::new(vec![rule])));
         let source: Arc<dyn Source> = Arc::new(world.source.clone());

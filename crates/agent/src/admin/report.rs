@@ -207,6 +207,23 @@ pub struct Readiness {
     pub degraded: Vec<String>,
 }
 
+/// How long changes took, from when they were recorded until they were durable at the peer:
+/// bounds within which so many of a hundred came. One is missing beyond a week.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LagReport {
+    /// How many there were.
+    pub objects: u64,
+    /// Half of them took at most so long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50_secs: Option<f64>,
+    /// 95 of a hundred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95_secs: Option<f64>,
+    /// 99 of a hundred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_secs: Option<f64>,
+}
+
 /// One rule to one peer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RuleReport {
@@ -222,6 +239,9 @@ pub struct RuleReport {
     /// How old it may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rpo_secs: Option<u64>,
+    /// How long changes took to be durable there, since the agent started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<LagReport>,
     /// Objects acknowledged a second, lately.
     pub objects_per_second: f64,
     /// Bytes acknowledged a second, lately.
@@ -287,6 +307,12 @@ pub struct BucketReport {
     pub delete_markers: u64,
     /// Bytes of plaintext of all versions.
     pub bytes: u64,
+    /// Bytes that it may hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<u64>,
+    /// Versions with content that it may hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_objects: Option<u64>,
     /// Its key, if it can be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cmk: Option<KeyId>,

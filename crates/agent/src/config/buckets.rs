@@ -313,7 +313,10 @@ mod tests {
         let neither = check("[[source]]\nbucket = \"photos\"\n")
             .unwrap_err()
             .to_string();
-        assert!(neither.contains("directory, or [source.s3]"), "{neither}");
+        assert!(
+            neither.contains("directory, or [source.s3], or archive = true"),
+            "{neither}"
+        );
         let long = format!("{S3}prefix = \"{}\"\n", "x".repeat(1025));
         assert!(
             check(&long)

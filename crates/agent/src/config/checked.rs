@@ -13,7 +13,8 @@ use sealift_keys::{Pace, ProviderKind};
 use sealift_outside::{CredentialsFrom, Endpoint};
 use sealift_store::S3Settings;
 use sealift_terms::{
-    AccessKeyId, BucketName, Identity, Networks, PartSize, PeerName, Region, RuleName, SiteName,
+    AccessKeyId, BucketName, Identity, Networks, PartSize, PeerName, Quota, Region, RuleName,
+    SiteName,
 };
 use sealift_tunnel::Timetable;
 
@@ -428,6 +429,8 @@ pub struct Bucket {
     pub second_key: Option<NamedKey>,
     /// Whether one key record serves the objects of an hour; otherwise each has its own.
     pub bucket_keys: bool,
+    /// How much it may hold.
+    pub quota: Quota,
 }
 
 impl Bucket {
@@ -467,6 +470,8 @@ pub enum SourceFrom {
     Directory(PathBuf),
     /// `[source.s3]`.
     S3(Box<S3Bucket>),
+    /// `archive = true`: the bucket of this name that is archived here.
+    Archive,
 }
 
 impl SourceFrom {
@@ -475,7 +480,7 @@ impl SourceFrom {
     pub fn directory(&self) -> Option<&Path> {
         match self {
             Self::Directory(directory) => Some(directory),
-            Self::S3(_) => None,
+            Self::S3(_) | Self::Archive => None,
         }
     }
 }
@@ -506,6 +511,8 @@ pub struct Rule {
     pub delete_markers: bool,
     /// Whether what was there before the rule is sent as well.
     pub existing_objects: bool,
+    /// Whether replicas are sent to a peer of the region that they come from.
+    pub to_origin: bool,
     /// How old the oldest change that waits may be: older ones raise an alarm.
     pub rpo: Option<Duration>,
 }

@@ -1,16 +1,15 @@
 //! Raw structure → checked structure: the sections that may stand many times,
 //! and what they say of each other.
 
-use std::{collections::BTreeMap, fmt::Display, ops::Range, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, ops::Range, str::FromStr};
 
 use sealift_identity::{Action, GrantRow, Grants};
 use sealift_keys::KeyName;
-use sealift_terms::{BucketName, Identity, KeyAlias, KeyId, NameError, limits};
+use sealift_terms::{BucketName, Identity, KeyAlias, KeyId, NameError, Quota, limits};
 use toml::Spanned;
 
 use super::{
-    buckets,
-    checked::{Bucket, BucketSource, KeyServices, NamedKey, SourceFrom},
+    checked::{Bucket, KeyServices, NamedKey},
     checker::Checker,
     error::Place,
     raw::{self, Text},
@@ -22,7 +21,7 @@ use super::{
 pub(super) struct Declared {
     pub(super) peers: Vec<String>,
     pub(super) identities: Vec<String>,
-    buckets: Vec<String>,
+    pub(super) buckets: Vec<String>,
     pub(super) sources: Vec<String>,
 }
 
@@ -69,9 +68,22 @@ pub(super) fn buckets(
             },
             second_key,
             bucket_keys: entry.bucket_keys.unwrap_or(true),
+            quota: quota(c, entry),
         });
     }
     buckets
+}
+
+/// How much a bucket may hold.
+fn quota(c: &mut Checker<'_>, entry: &raw::Bucket) -> Quota {
+    let mut of = |setting, number: Option<&raw::Number>| {
+        let most = i64::MAX.unsigned_abs();
+        number.map(|number| c.number(setting, Some(number), 1..=most, most))
+    };
+    Quota {
+        bytes: of("bucket.quota_bytes", entry.quota_bytes.as_ref()),
+        objects: of("bucket.quota_objects", entry.quota_objects.as_ref()),
+    }
 }
 
 /// Refuses a key of a provider that this file does not have.
@@ -104,78 +116,6 @@ fn second_key_of(c: &mut Checker<'_>, text: &Text, first: Option<&KeyAlias>) -> 
         name: second.to_string(),
         place: c.place(&text.span()),
     })
-}
-
-pub(super) fn sources(
-    c: &mut Checker<'_>,
-    raw: &[Spanned<raw::SourceEntry>],
-    data_dir: &std::path::Path,
-) -> Vec<BucketSource> {
-    let mut seen = Seen::new("source.bucket");
-    let mut sources = Vec::new();
-    for whole in raw {
-        let entry = whole.get_ref();
-        let bucket: Option<BucketName> = c.name("source.bucket", &entry.bucket);
-        let from = source_from(c, whole, bucket.as_ref(), data_dir);
-        let usual = match &entry.s3 {
-            Some(_) => limits::S3_SCAN_INTERVAL_DEFAULT,
-            None => limits::SCAN_INTERVAL_DEFAULT,
-        };
-        let scan_secs = c.number(
-            "source.scan_interval_secs",
-            entry.scan_interval_secs.as_ref(),
-            1..=86_400,
-            usual.as_secs(),
-        );
-        let (Some(bucket), Some((from, place))) = (bucket, from) else {
-            continue;
-        };
-        seen.once(c, &bucket, entry.bucket.span());
-        sources.push(BucketSource {
-            bucket,
-            from,
-            place,
-            scan_interval: Duration::from_secs(scan_secs),
-        });
-    }
-    sources
-}
-
-/// Where a source's objects are, and where that is said.
-fn source_from(
-    c: &mut Checker<'_>,
-    entry: &Spanned<raw::SourceEntry>,
-    bucket: Option<&BucketName>,
-    data_dir: &std::path::Path,
-) -> Option<(SourceFrom, Place)> {
-    let text = match (&entry.get_ref().directory, &entry.get_ref().s3) {
-        (Some(text), None) => text,
-        (None, Some(section)) => {
-            let place = c.place(&section.span());
-            let s3 = buckets::s3(c, section, bucket)?;
-            return Some((SourceFrom::S3(Box::new(s3)), place));
-        }
-        (directory, _) => {
-            let found = match directory {
-                Some(_) => "both a directory and [source.s3]",
-                None => "neither a directory nor [source.s3]",
-            };
-            let allowed = "one place that its objects are in: directory, or [source.s3]";
-            return c.refuse("source", &entry.span(), found, allowed, "keep or write one");
-        }
-    };
-    let directory = c.source.resolve(text.get_ref());
-    if directory.starts_with(data_dir) || data_dir.starts_with(&directory) {
-        c.refuse::<()>(
-            "source.directory",
-            &text.span(),
-            format!("{}, which overlaps site.data_dir", directory.display()),
-            "a directory apart from the agent's own data",
-            "move one of the two",
-        );
-    }
-    let place = c.place(&text.span());
-    Some((SourceFrom::Directory(directory), place))
 }
 
 pub(super) fn grants(

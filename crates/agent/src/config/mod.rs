@@ -25,6 +25,7 @@ mod raw;
 mod residency;
 mod rules;
 mod source;
+mod sources;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -198,8 +199,8 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
     let operators_socket = operators::socket(c, raw);
     let peers = peers::peers(c, raw, &data_dir);
     let buckets = entries::buckets(c, &raw.buckets, &key_services);
-    let sources = entries::sources(c, &raw.sources, &data_dir);
     let declared = entries::Declared::new(raw);
+    let sources = sources::sources(c, &raw.sources, &declared, &data_dir);
     let rules = rules::rules(c, &raw.rules, &declared, &peers);
     let grants = entries::grants(c, &raw.grants, &raw.buckets, &declared);
     let operators = operators::operators(c, &raw.operators, &declared);

@@ -250,6 +250,8 @@ pub(crate) struct Bucket {
     pub(crate) bucket_keys: Option<bool>,
     pub(crate) allowed_regions: Option<Spanned<Vec<Text>>>,
     pub(crate) second_key: Option<Text>,
+    pub(crate) quota_bytes: Option<Number>,
+    pub(crate) quota_objects: Option<Number>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -258,6 +260,7 @@ pub(crate) struct SourceEntry {
     pub(crate) bucket: Text,
     pub(crate) directory: Option<Text>,
     pub(crate) s3: Option<Spanned<S3>>,
+    pub(crate) archive: Option<Spanned<bool>>,
     pub(crate) scan_interval_secs: Option<Number>,
 }
 
@@ -288,6 +291,7 @@ pub(crate) struct Rule {
     pub(crate) priority: Option<Number>,
     pub(crate) delete_markers: Option<bool>,
     pub(crate) existing_objects: Option<bool>,
+    pub(crate) to_origin: Option<bool>,
     pub(crate) rpo_secs: Option<Number>,
     pub(crate) allowed_regions: Option<Spanned<Vec<Text>>>,
 }

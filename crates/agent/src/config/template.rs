@@ -344,12 +344,19 @@ const EXAMPLE_SENDING: &str = r#"# [[source]]
 # delete_markers = true
 # Whether what is there before the rule is sent, too; what is not is SKIPPED.
 # existing_objects = true
+# Whether replicas go back to the region that they come from: one that lost what it had, and begins empty.
+# to_origin = false
 # An alarm when a change waits for longer.
 # rpo_secs = 900
 
 "#;
 
-const EXAMPLE_S3: &str = r#"# A bucket that keeps versions, of AWS or of what speaks its protocol. Changes are found by scans, and at
+const EXAMPLE_S3: &str = r#"# What is archived here goes on to the next region, sealed anew under its key: a [[bucket]] of this name.
+# [[source]]
+# bucket = "documents"
+# archive = true
+
+# A bucket that keeps versions, of AWS or of what speaks its protocol. Changes are found by scans, and at
 # once where the store tells of them: by a queue of SQS, or by posting to a webhook.
 # [[source]]
 # bucket = "documents"
@@ -398,6 +405,9 @@ const EXAMPLE_BUCKET: &str = r#"# [[bucket]]
 # allowed_regions = ["eu-west"]
 # Sealed in two layers, each under a key of its own:
 # second_key = "alias/photos-outer"
+# What it may hold, all versions together; without them there is no limit.
+# quota_bytes = 1000000000000
+# quota_objects = 10000000
 
 "#;
 

@@ -25,6 +25,11 @@ pub(super) async fn check(config: &Config, world: &World) -> Vec<CheckLine> {
     for source in &config.sources {
         match &source.from {
             SourceFrom::Directory(path) => lines.push(directory(config, source, path)),
+            SourceFrom::Archive => {
+                let check = format!("{SOURCE}{}", source.bucket);
+                let found = "what is archived here is sent on";
+                lines.push(CheckLine::pass(check, found));
+            }
             SourceFrom::S3(bucket) => lines.extend(s3(config, world, source, bucket).await),
         }
     }

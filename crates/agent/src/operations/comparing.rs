@@ -52,7 +52,7 @@ impl SiteOperations {
         verify: &Verify,
         work: &mut Verification<'_>,
     ) -> Result<(), Error> {
-        let opened = open_source(&self.site.world, source)?;
+        let opened = open_source(&self.site, source)?;
         let mut there = Listing {
             scan: opened.scan(&verify.prefix).await.map_err(unreadable)?,
             page: VecDeque::new(),

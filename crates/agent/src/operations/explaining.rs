@@ -245,7 +245,7 @@ impl SiteOperations {
         let Some(source) = source else {
             return Ok(false);
         };
-        let opened = open_source(&self.site.world, source)?;
+        let opened = open_source(&self.site, source)?;
         let looked = opened.look(&named.key).await;
         let row = listing::left_out(&named.bucket, name, Reason::SkippedUnreadable);
         let (Some(mut row), false) = (row, named.version.is_some()) else {

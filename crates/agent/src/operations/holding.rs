@@ -21,7 +21,7 @@ impl SiteOperations {
         status.held?;
         let config = self.site.current();
         let source = config.sources.iter().find(|s| s.bucket == *bucket)?;
-        let opened = open_source(&self.site.world, source);
+        let opened = open_source(&self.site, source);
         opened.ok().map(Holding)
     }
 }

@@ -84,7 +84,9 @@ impl SiteOperations {
             };
             behind = Some(last.key.clone());
             for known in page.iter().filter(|known| !known.deleted) {
-                let of = |rules: &Rules| rules.destinations(bucket, &known.key, Kind::existing());
+                let origin = &known.order.region;
+                let of =
+                    |rules: &Rules| rules.from_origin(bucket, &known.key, Kind::existing(), origin);
                 for (change, to) in changes(&of(before), of(after)) {
                     if change == PlanChange::Sent && self.is_sent(bucket, known, &to.peer).await? {
                         continue;
@@ -204,6 +206,7 @@ fn settings_that_differ(old: &Rule, new: &Rule) -> Vec<String> {
             "existing_objects",
             both(&|rule| rule.existing_objects.to_string()),
         ),
+        ("to_origin", both(&|rule| rule.to_origin.to_string())),
         ("rpo_secs", both(&secs)),
     ];
     let differing = settings.into_iter().filter(|(_, (old, new))| old != new);

@@ -1,14 +1,16 @@
 //! Gauges and sums, filled from what is known when a scrape asks.
 
+use std::time::Duration;
+
 use sealift_endpoint::EndpointCounts;
 use sealift_forward::StreamCounts;
 use sealift_ledger::AuditLog;
-use sealift_sender::{SenderStatus, SourceStatus};
+use sealift_sender::{LAG_BOUNDS, SenderStatus, Sent, SourceStatus};
 use sealift_terms::Timestamp;
 
 use super::{Direction, Live, PeerState, SiteOperations, key_reports};
 use crate::{
-    Metric, Metrics,
+    Histogram, Metric, Metrics,
     admin::{BucketReport, Count, Operations, RuleReport, ScrubReport},
 };
 
@@ -199,7 +201,23 @@ fn fill_forward(metrics: &Metrics, counts: &StreamCounts) {
     }
 }
 
+/// How long changes took, by rule.
+fn fill_lag(metrics: &Metrics, sender: &SenderStatus) {
+    let millis = |bound: &Duration| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
+    for Sent { rule, lag, .. } in &sender.sent {
+        let within = LAG_BOUNDS.iter().map(millis).zip(lag.within);
+        let histogram = Histogram {
+            within: within.collect(),
+            count: lag.objects,
+            sum_millis: lag.sum_millis,
+        };
+        let labels = [rule.as_str(), sender.peer.as_str()];
+        metrics.set_histogram(Metric::Lag, &labels, histogram);
+    }
+}
+
 fn fill_sender(metrics: &Metrics, sender: &SenderStatus) {
+    fill_lag(metrics, sender);
     let labels = [sender.peer.as_str()];
     metrics
         .series(Metric::SentObjects, &labels)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sealift_forward::StreamCounts;
 use sealift_keys::{KeyDescription, KeyError, KeyProvider};
 use sealift_ledger::{BucketCount, Count as Counted};
-use sealift_sender::{SenderStatus, SourceStatus};
+use sealift_sender::{Lag, SenderStatus, SourceStatus};
 use sealift_terms::{
     BucketName, PeerName, RuleName, Status, Timestamp, limits::INLINE_OBJECT_BYTES_MAX,
 };
@@ -15,8 +15,8 @@ use super::{PeerState, SiteOperations, key_reports};
 use crate::{
     Error,
     admin::{
-        Alarm, BucketReport, Count, ForwardReport, KeyReport, Operations, PeerReport, RuleReport,
-        ScrubReport, SourceReport, StatusCount, StatusReport, UnderWay,
+        Alarm, BucketReport, Count, ForwardReport, KeyReport, LagReport, Operations, PeerReport,
+        RuleReport, ScrubReport, SourceReport, StatusCount, StatusReport, UnderWay,
     },
     config::Config,
 };
@@ -109,7 +109,11 @@ impl SiteOperations {
             for (_, key) in bucket.keys() {
                 keys.push(self.key_of(&key.name).await);
             }
-            reports.push(bucket_report(&bucket.name, count.as_ref(), keys));
+            reports.push(BucketReport {
+                quota_bytes: bucket.quota.bytes,
+                quota_objects: bucket.quota.objects,
+                ..bucket_report(&bucket.name, count.as_ref(), keys)
+            });
         }
         // Taken out of the configuration, and still here.
         let left = held.iter();
@@ -254,9 +258,22 @@ fn rule_report(
         counts: counts.collect(),
         oldest_pending_secs: oldest.map(|oldest| now.since(oldest).as_secs()),
         rpo_secs: None,
+        lag: sent
+            .filter(|sent| sent.lag.objects > 0)
+            .map(|sent| lag_report(&sent.lag)),
         objects_per_second,
         bytes_per_second,
         eta_secs: eta(pending, objects_per_second, bytes_per_second).filter(|_| connected),
+    }
+}
+
+fn lag_report(lag: &Lag) -> LagReport {
+    let secs = |of_hundred| lag.percentile(of_hundred).map(|bound| bound.as_secs_f64());
+    LagReport {
+        objects: lag.objects,
+        p50_secs: secs(50),
+        p95_secs: secs(95),
+        p99_secs: secs(99),
     }
 }
 
@@ -318,6 +335,8 @@ fn bucket_report(
         versions: objects + delete_markers,
         delete_markers,
         bytes,
+        quota_bytes: None,
+        quota_objects: None,
         cmk: key.as_ref().map(|key| key.id.clone()),
         cmk_version: key.map(|key| key.current),
         second_cmk: second.as_ref().map(|key| key.id.clone()),

@@ -184,9 +184,9 @@ fn buckets(config: &Config) -> impl PartialEq {
     let of = |bucket: &Bucket| {
         let second = bucket.second_key.as_ref().map(|key| key.name.clone());
         let keys = (bucket.key.name.clone(), second, bucket.bucket_keys);
-        (bucket.name.clone(), keys)
+        (bucket.name.clone(), keys, bucket.quota)
     };
-    config.buckets.iter().map(of).collect::<BTreeSet<_>>()
+    config.buckets.iter().map(of).collect::<Vec<_>>()
 }
 
 fn rules(config: &Config) -> impl PartialEq {
@@ -199,9 +199,10 @@ fn rules(config: &Config) -> impl PartialEq {
             priority: _,
             delete_markers,
             existing_objects,
+            to_origin,
             rpo,
         } = rule.clone();
-        let what = (delete_markers, existing_objects, rpo);
+        let what = (delete_markers, existing_objects, to_origin, rpo);
         (name, bucket, prefix, peers, what)
     };
     config.rules.iter().map(of).collect::<Vec<_>>()

@@ -1,6 +1,6 @@
 //! What this site says of itself at the beginning of every link.
 
-use sealift_terms::{PeerName, SessionId};
+use sealift_terms::{PeerName, Quota, SessionId};
 use sealift_wire::{
     Cuts, DECOMPRESSES_ZSTD, Hello, KEY_EXCHANGE, Limits, PROTOCOL_MAX, PROTOCOL_MIN, Remembered,
     Role, checksum::Crc64,
@@ -38,7 +38,7 @@ pub(super) fn hello(site: &Site, session: SessionId, link: u32, role: Role) -> H
     }
 }
 
-/// What peers may do here, and under which keys, in one number: a peer that sees another
+/// What peers may do here, under which keys, and up to which quotas, in one number: a peer that sees another
 /// one than before tries again what was refused.
 pub(super) fn policy_of(config: &Config) -> u64 {
     let mut crc = Crc64::new();
@@ -52,6 +52,10 @@ pub(super) fn policy_of(config: &Config) -> u64 {
         let second = second.unwrap_or_default();
         let row = format!("{} {}{second}\n", bucket.name, bucket.key.name);
         crc.update(row.as_bytes());
+        if bucket.quota != Quota::default() {
+            let Quota { bytes, objects } = bucket.quota;
+            crc.update(format!("{bytes:?} {objects:?}\n").as_bytes());
+        }
     }
     crc.value()
 }

@@ -295,6 +295,7 @@ impl Running {
         let forwards = self.forwarding.prepare(&after.forwards).await?;
         let targets = after.forward_targets.clone();
         keys_fit_to_begin(&after, &*self.site.providers).await?;
+        self.hold_versioning(&before, &after).await?;
         let access = after.endpoint.as_ref();
         let access = access.map(|wanted| endpoint::settings(&after, wanted));
         let access = access.transpose()?;

@@ -35,6 +35,7 @@ mod session;
 mod spreading;
 mod start;
 mod upkeep;
+mod versioning;
 mod watchdog;
 
 use std::{collections::BTreeMap, sync::Arc};

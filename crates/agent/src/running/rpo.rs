@@ -166,6 +166,7 @@ mod tests {
             priority: 0,
             delete_markers: true,
             existing_objects: true,
+            to_origin: false,
             rpo: rpo.map(Duration::from_secs),
         }
     }

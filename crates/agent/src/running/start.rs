@@ -10,7 +10,8 @@ use sealift_host::{DataDirLock, LockError};
 use sealift_identity::TlsContext;
 use sealift_receiver::Door;
 use sealift_sender::{
-    Orders, PeerSender, Rule, Rules, Settings, SourceHandle, SourceSettings, SourceTask, WorkSignal,
+    FollowTask, Orders, PeerSender, Rule, Rules, Settings, SourceHandle, SourceSettings,
+    SourceTask, WorkSignal,
 };
 use sealift_store::Source;
 use sealift_terms::{AuditKind, Boxed, BucketName};
@@ -322,16 +323,17 @@ async fn begin_sources(
             bucket: bucket.clone(),
             scan_interval: interval.map(|s| s.scan_interval).unwrap_or_default(),
         };
-        let (task, handle) = SourceTask::new(
-            settings,
-            source.clone(),
-            site.journal.clone(),
-            orders.clone(),
-            clock.clone(),
-            changes.rules.clone(),
-            changes.work.clone(),
-        );
-        tasks.spawn(task.run(changes.stopping.clone()));
+        let (source, journal) = (source.clone(), site.journal.clone());
+        let (clock, rules) = (clock.clone(), changes.rules.clone());
+        let (work, stopping) = (changes.work.clone(), changes.stopping.clone());
+        if source.ordered().is_some() {
+            let (task, handle) = FollowTask::new(settings, source, journal, clock, rules, work);
+            tasks.spawn(task.run(stopping));
+            return handle;
+        }
+        let orders = orders.clone();
+        let (task, handle) = SourceTask::new(settings, source, journal, orders, clock, rules, work);
+        tasks.spawn(task.run(stopping));
         handle
     };
     Ok(sources.iter().map(begin).collect())
@@ -387,8 +389,12 @@ pub(crate) fn rules_of(config: &Config) -> Rules {
         peers: rule.peers.clone(),
         delete_markers: rule.delete_markers,
         existing_objects: rule.existing_objects,
+        to_origin: rule.to_origin,
     };
-    Rules::new(config.rules.iter().map(rule).collect())
+    let peers = config.peers.iter();
+    let of_peers = peers.map(|peer| (peer.name.clone(), peer.identity.region().clone()));
+    let rules = Rules::new(config.rules.iter().map(rule).collect());
+    rules.between(config.site.region.clone(), of_peers.collect())
 }
 
 type Sources = BTreeMap<BucketName, Arc<dyn Source>>;
@@ -396,7 +402,7 @@ type Sources = BTreeMap<BucketName, Arc<dyn Source>>;
 /// A source that is away now holds up its own bucket and nothing else.
 fn open_sources(config: &Config, site: &Site) -> Result<Sources, Error> {
     let opened = |source: &BucketSource| {
-        let opened = open_source(&site.world, source)?;
+        let opened = open_source(site, source)?;
         Ok((source.bucket.clone(), opened))
     };
     config.sources.iter().map(opened).collect()

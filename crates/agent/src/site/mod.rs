@@ -82,6 +82,7 @@ impl Site {
     /// buckets and their keys, of which [`keys_usable`] has said that they are.
     pub(crate) fn take_up(&self, config: Config) {
         self.archive.set_buckets(open::buckets(&config));
+        self.archive.set_quotas(open::quotas(&config));
         *self.current.write() = Arc::new(config);
     }
 

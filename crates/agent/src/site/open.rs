@@ -2,12 +2,14 @@
 
 use std::{path::Path, sync::Arc};
 
-use sealift_archive::{Archive, ArchiveError, ArchiveParts, BucketKey, Buckets, Budget, SiteFacts};
+use sealift_archive::{
+    Archive, ArchiveError, ArchiveParts, BucketKey, Buckets, Budget, Quotas, SiteFacts,
+};
 use sealift_host::DataDirLock;
 use sealift_keys::{LocalKeystore, Providers, RecordRing};
 use sealift_ledger::{Catalog, NewSite, SqliteAudit, SqliteCatalog, SqliteJournal};
 use sealift_store::DirectoryStore;
-use sealift_terms::{Audit, AuditKind, AuditRecord, Epoch, SiteId};
+use sealift_terms::{Audit, AuditKind, AuditRecord, Epoch, Quota, SiteId};
 
 use super::{Denied, Site, keys, lost};
 use crate::{
@@ -71,6 +73,15 @@ pub(super) fn buckets(config: &Config) -> Buckets {
     let buckets = config.buckets.iter();
     buckets
         .map(|bucket| (bucket.name.clone(), key(bucket)))
+        .collect()
+}
+
+/// The buckets that may hold so much and no more.
+pub(super) fn quotas(config: &Config) -> Quotas {
+    let buckets = config.buckets.iter();
+    let limited = buckets.filter(|bucket| bucket.quota != Quota::default());
+    limited
+        .map(|bucket| (bucket.name.clone(), bucket.quota))
         .collect()
 }
 
@@ -211,6 +222,7 @@ async fn assemble(
             ArchiveError::CatalogUnfinished => Error::CatalogUnfinished(error),
             error => Error::failed("opening the archive")(error),
         })?;
+    archive.set_quotas(quotas(&config));
     let current = Arc::new(config.clone()).into();
     Ok(Arc::new(Site {
         config,

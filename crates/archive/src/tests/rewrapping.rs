@@ -313,7 +313,7 @@ async fn without_bucket_keys_each_object_has_a_record_of_its_own() {
     parts.buckets = Buckets::from([(bucket(), own)]);
     let archive = crate::Archive::open(parts).await.unwrap();
     let running = Running {
-        archive,
+        archive: std::sync::Arc::new(archive),
         faults: _faults,
     };
     let (small, large) = (plain(1, 3000), plain(2, 3 * PART));

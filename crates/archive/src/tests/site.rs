@@ -47,7 +47,7 @@ pub(super) struct Site {
 
 /// An archive that runs, and the store's faults.
 pub(super) struct Running {
-    pub(super) archive: Archive,
+    pub(super) archive: Arc<Archive>,
     pub(super) faults: Arc<Faults>,
 }
 
@@ -217,7 +217,7 @@ impl Site {
 
     pub(super) async fn open_at(&self, clock: Arc<dyn Clock>) -> Running {
         let (parts, faults) = self.parts_at(clock);
-        let archive = Archive::open(parts).await.unwrap();
+        let archive = Arc::new(Archive::open(parts).await.unwrap());
         Running { archive, faults }
     }
 

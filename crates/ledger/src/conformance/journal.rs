@@ -6,7 +6,8 @@ use sealift_terms::{ChangeKind, Epoch, Reason, SiteId, Status};
 
 use super::sample::{at, bucket, change, facts, key, order, peer, put, rule};
 use crate::{
-    Destination, HighWater, Journal, KnownCounts, ListTransfers, PeerMemory, Skip, UnsupportedName,
+    Destination, Followed, HighWater, Journal, KnownCounts, ListTransfers, PeerMemory, Skip,
+    UnsupportedName,
 };
 
 pub(super) async fn known_keys_come_in_the_order_of_their_bytes(journal: &dyn Journal) {
@@ -199,6 +200,18 @@ pub(super) async fn small_memories_are_kept(journal: &dyn Journal) {
     }
     let other = sealift_terms::BucketName::new("other").unwrap();
     assert!(!journal.is_scanned(&other).await.unwrap());
+
+    assert_eq!(journal.followed(&other).await.unwrap(), None);
+    for sequence in [7, 9] {
+        let to = Followed {
+            epoch: Epoch([3; 16]),
+            sequence,
+            rules: u64::MAX - sequence,
+        };
+        journal.set_followed(&bucket(), to).await.unwrap();
+        assert_eq!(journal.followed(&bucket()).await.unwrap(), Some(to));
+    }
+    assert_eq!(journal.followed(&other).await.unwrap(), None);
 
     let names = |count: usize| {
         let name = |n| UnsupportedName {

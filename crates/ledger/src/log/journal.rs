@@ -12,8 +12,8 @@ use super::{
     keeper::Keeper,
 };
 use crate::{
-    Count, HighWater, Journal, KnownCounts, KnownKey, ListTransfers, NewChange, PeerMemory,
-    Requeue, Result, Settlement, Transfer, UnsupportedName,
+    Count, Followed, HighWater, Journal, KnownCounts, KnownKey, ListTransfers, NewChange,
+    PeerMemory, Requeue, Result, Settlement, Transfer, UnsupportedName,
 };
 
 /// A [`Journal`] in one log file.
@@ -176,6 +176,15 @@ impl Journal for LogJournal {
             .call(Command::Scanned(bucket.clone()))
             .await
             .map(drop)
+    }
+
+    async fn followed(&self, bucket: &BucketName) -> Result<Option<Followed>> {
+        Ok(self.0.with(|state| state.followed.get(bucket).copied()))
+    }
+
+    async fn set_followed(&self, bucket: &BucketName, to: Followed) -> Result<()> {
+        let followed = Command::Followed(bucket.clone(), to);
+        self.0.call(followed).await.map(drop)
     }
 
     async fn replace_unsupported(

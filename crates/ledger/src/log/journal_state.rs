@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::keeper::Kept;
 use crate::{
-    Count, HighWater, KnownKey, LedgerError, NewChange, PeerMemory, Requeue, Result, Settlement,
-    Transfer, TransferOutcome, UnsupportedName,
+    Count, Followed, HighWater, KnownKey, LedgerError, NewChange, PeerMemory, Requeue, Result,
+    Settlement, Transfer, TransferOutcome, UnsupportedName,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -22,6 +22,7 @@ pub(super) enum Command {
     Unsupported(BucketName, Vec<UnsupportedName>),
     Peer(PeerName, PeerMemory),
     Scanned(BucketName),
+    Followed(BucketName, Followed),
     Fold(Timestamp, usize),
     /// Changes nothing: says whether anything can be written.
     Probe,
@@ -45,6 +46,7 @@ pub(super) struct JournalState {
     pub(super) unsupported: BTreeMap<BucketName, Vec<UnsupportedName>>,
     pub(super) peers: BTreeMap<PeerName, PeerMemory>,
     pub(super) scanned: BTreeSet<BucketName>,
+    pub(super) followed: BTreeMap<BucketName, Followed>,
     /// In memory only: they end with the process.
     pub(super) leases: BTreeSet<TransferId>,
     last_transfer: u64,
@@ -96,6 +98,7 @@ impl Kept for JournalState {
             }
             Command::Peer(peer, memory) => drop(self.peers.insert(peer, memory)),
             Command::Scanned(bucket) => drop(self.scanned.insert(bucket)),
+            Command::Followed(bucket, to) => drop(self.followed.insert(bucket, to)),
             Command::Probe => {}
             Command::Fold(before, rows) => done.rows = self.fold(before, rows),
         }

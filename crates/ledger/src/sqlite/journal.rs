@@ -21,8 +21,9 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    Count, FactsSealer, HighWater, Journal, KnownCounts, KnownKey, LedgerError, ListTransfers,
-    NewChange, PeerMemory, Requeue, Result, Settlement, Transfer, TransferOutcome, UnsupportedName,
+    Count, FactsSealer, Followed, HighWater, Journal, KnownCounts, KnownKey, LedgerError,
+    ListTransfers, NewChange, PeerMemory, Requeue, Result, Settlement, Transfer, TransferOutcome,
+    UnsupportedName,
 };
 
 /// A [`Journal`] in one SQLite file. Leases are held in memory: one process at a
@@ -297,6 +298,36 @@ impl Journal for SqliteJournal {
             .call(move |db, _| {
                 let sql = "INSERT INTO scanned VALUES (?1) ON CONFLICT DO NOTHING";
                 change(db, sql, [bucket.as_str()]).map(drop)
+            })
+            .await
+    }
+
+    async fn followed(&self, bucket: &BucketName) -> Result<Option<Followed>> {
+        self.readers.point(|db| {
+            let sql = "SELECT epoch, sequence, rules FROM followed WHERE bucket = ?1";
+            first(db, sql, [bucket.as_str()], |row| {
+                let mut columns = Columns::new("followed", row);
+                Ok(Followed {
+                    epoch: sealift_terms::Epoch(columns.bytes()?),
+                    sequence: columns.uint()?,
+                    rules: columns.value::<i64>()?.cast_unsigned(),
+                })
+            })
+        })
+    }
+
+    async fn set_followed(&self, bucket: &BucketName, to: Followed) -> Result<()> {
+        let bucket = bucket.clone();
+        self.writer
+            .call(move |db, _| {
+                let values = params![
+                    bucket.as_str(),
+                    to.epoch.0,
+                    int("sequence", to.sequence)?,
+                    to.rules.cast_signed(),
+                ];
+                let sql = "INSERT OR REPLACE INTO followed VALUES (?1, ?2, ?3, ?4)";
+                change(db, sql, values).map(drop)
             })
             .await
     }

@@ -20,7 +20,7 @@ use crate::{HighWater, Result};
 pub(super) const SCHEMA: Schema = Schema {
     name: "journal",
     application_id: 0x534c_4a4e,
-    migrations: &[V1, V2, V3],
+    migrations: &[V1, V2, V3, V4],
 };
 
 const V1: &str = "
@@ -86,6 +86,14 @@ const V2: &str = "ALTER TABLE peers ADD COLUMN policy INTEGER;";
 const V3: &str = "
 CREATE TABLE scanned (bucket TEXT PRIMARY KEY) WITHOUT ROWID;
 INSERT INTO scanned SELECT DISTINCT bucket FROM known;
+";
+
+/// Buckets of the site's own archive are sources as well.
+const V4: &str = "
+CREATE TABLE followed (
+    bucket TEXT PRIMARY KEY, epoch BLOB NOT NULL, sequence INTEGER NOT NULL,
+    rules INTEGER NOT NULL
+) WITHOUT ROWID;
 ";
 
 /// A status as it is stored.

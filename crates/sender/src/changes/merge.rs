@@ -4,10 +4,10 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use sealift_ledger::{Journal, KnownKey};
-use sealift_store::{Listed, Scan, Skipped, Source};
+use sealift_store::{Listed, Removed, Scan, Skipped, Source};
 use sealift_terms::{BucketName, ObjectKey, limits::UNSUPPORTED_NAMES_MAX};
 
-use super::version::is_version_of;
+use super::version::{self, is_version_of};
 use crate::SenderError;
 
 const PAGE_OBJECTS: usize = 1000;
@@ -19,6 +19,8 @@ pub(super) enum Difference {
     Put(Box<Listed>, Option<Box<KnownKey>>),
     /// The source has this key no more.
     Vanished(KnownKey),
+    /// It was removed, or written and removed again, since the journal knew of it.
+    Removed(Box<Removed>, Option<Box<KnownKey>>),
 }
 
 pub(super) struct Merge<'a> {
@@ -27,6 +29,7 @@ pub(super) struct Merge<'a> {
     prefix: String,
     scan: Box<dyn Scan>,
     listed: VecDeque<Listed>,
+    removed: VecDeque<Removed>,
     scan_ended: bool,
     known: VecDeque<KnownKey>,
     known_after: Option<ObjectKey>,
@@ -52,6 +55,7 @@ impl<'a> Merge<'a> {
             prefix: prefix.to_owned(),
             scan: source.scan(prefix).await?,
             listed: VecDeque::new(),
+            removed: VecDeque::new(),
             scan_ended: false,
             known: VecDeque::new(),
             known_after: None,
@@ -73,28 +77,42 @@ impl<'a> Merge<'a> {
         loop {
             self.fill_listed().await?;
             self.fill_known().await?;
-            let (listed, known) = (self.listed.front(), self.known.front());
-            let takes_listed = listed.is_some_and(|l| known.is_none_or(|k| l.key <= k.key));
-            let takes_known = known.is_some_and(|k| listed.is_none_or(|l| k.key <= l.key));
-            let listed = if takes_listed {
-                self.listed.pop_front()
-            } else {
-                None
+            let Some((listed, known, removed)) = self.take_next() else {
+                return Ok(None);
             };
-            let known = if takes_known {
-                self.known.pop_front()
-            } else {
-                None
-            };
-            let difference = match (listed, known) {
-                (None, None) => return Ok(None),
-                (Some(listed), known) => put(listed, known),
-                (None, Some(known)) => self.vanished(known),
+            let difference = match (listed, known, removed) {
+                (Some(listed), known, _) => put(listed, known),
+                (None, Some(known), removed) => match removed {
+                    Some(removed) if is_other_marker(&known, &removed) => Some(
+                        Difference::Removed(Box::new(removed), Some(Box::new(known))),
+                    ),
+                    _ => self.vanished(known),
+                },
+                (None, None, removed) => {
+                    removed.map(|removed| Difference::Removed(Box::new(removed), None))
+                }
             };
             if difference.is_some() {
                 return Ok(difference);
             }
         }
+    }
+
+    /// What there is of the key that comes next.
+    fn take_next(&mut self) -> Option<(Option<Listed>, Option<KnownKey>, Option<Removed>)> {
+        let listed = self.listed.front().map(|listed| &listed.key);
+        let known = self.known.front().map(|known| &known.key);
+        let removed = self.removed.front().map(|removed| &removed.key);
+        let next = [listed, known, removed]
+            .into_iter()
+            .flatten()
+            .min()?
+            .clone();
+        Some((
+            pop_if(&mut self.listed, |listed| listed.key == next),
+            pop_if(&mut self.known, |known| known.key == next),
+            pop_if(&mut self.removed, |removed| removed.key == next),
+        ))
     }
 
     fn vanished(&mut self, known: KnownKey) -> Option<Difference> {
@@ -123,6 +141,7 @@ impl<'a> Merge<'a> {
             self.scan_ended = page.last;
             self.seen += page.objects.len() as u64;
             self.listed.extend(page.objects);
+            self.removed.extend(page.removed);
             self.hidden.extend(
                 page.skipped
                     .iter()
@@ -153,6 +172,20 @@ impl<'a> Merge<'a> {
         }
         Ok(())
     }
+}
+
+fn pop_if<T>(queue: &mut VecDeque<T>, is_it: impl Fn(&T) -> bool) -> Option<T> {
+    match queue.front().is_some_and(is_it) {
+        true => queue.pop_front(),
+        false => None,
+    }
+}
+
+/// Whether a key that is known as removed was removed again since. A marker that the source
+/// did not tell has an id of ours, which says nothing.
+fn is_other_marker(known: &KnownKey, removed: &Removed) -> bool {
+    let is_ours = version::is_made_here(&known.version);
+    known.deleted && !is_ours && !is_version_of(&known.version, &removed.version)
 }
 
 fn put(listed: Listed, known: Option<KnownKey>) -> Option<Difference> {

@@ -1,5 +1,6 @@
 //! The changes of one source: found by scans and hints, recorded in the journal.
 
+pub(crate) mod following;
 mod leaving;
 mod merge;
 mod recorder;
@@ -10,7 +11,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use sealift_ledger::{Journal, KnownKey, UnsupportedName};
 use sealift_store::{Hint, Listed, Skipped, Source, StoreError, Watch};
-use sealift_terms::{Boxed, BucketName, Clock, ObjectKey, Timestamp, limits};
+use sealift_terms::{Boxed, BucketName, Clock, ObjectKey, Reason, Timestamp, limits};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{Held, Orders, Rules, SenderError, SourceHandle, WorkSignal, stopped};
@@ -79,6 +80,7 @@ impl SourceTask {
             work,
             batch,
             first_scan: None,
+            left_out: Vec::new(),
         };
         let task = Self {
             recorder,
@@ -333,6 +335,9 @@ impl SourceTask {
                 Difference::Put(listed, known) => {
                     self.put(*listed, known.as_deref()).await?;
                 }
+                Difference::Removed(removed, known) => {
+                    self.recorder.removed(*removed, known.as_deref()).await?;
+                }
                 Difference::Vanished(known) if !prefix.is_empty() => self.leaves(known.key),
                 Difference::Vanished(known) => {
                     count += 1;
@@ -346,7 +351,8 @@ impl SourceTask {
         if !prefix.is_empty() {
             return Ok(());
         }
-        let (skipped, seen) = (std::mem::take(&mut merge.skipped), merge.seen);
+        let (mut skipped, seen) = (std::mem::take(&mut merge.skipped), merge.seen);
+        skipped.append(&mut self.recorder.left_out);
         self.names(skipped, seen).await?;
         if !accepts && !self.vanishing.allows(count) {
             self.hold(count);
@@ -441,6 +447,11 @@ impl SourceTask {
             }
         });
     }
+}
+
+/// Whether something was left out for what a rule says, and other rules may send it.
+fn is_left_out(reason: Reason) -> bool {
+    matches!(reason, Reason::SkippedFiltered | Reason::SkippedReplica)
 }
 
 /// Waits until then, if ever.

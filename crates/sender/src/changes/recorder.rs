@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use sealift_ledger::{Destination, Journal, KnownKey, ListTransfers, NewChange, Requeue};
-use sealift_store::{Listed, Source, StoreError};
+use sealift_store::{Earlier, History, Listed, Removed, Skipped, Source, StoreError};
 use sealift_terms::{
-    BucketName, Change, ChangeKind, Clock, ObjectFacts, ObjectKey, PeerName, Reason, Status,
-    Timestamp, VersionId, VersionName, limits::TRANSFERS_OF_KEY_MAX,
+    BucketName, Change, ChangeKind, Clock, ObjectFacts, ObjectKey, Order, PeerName, Reason, Status,
+    Timestamp, VersionId, VersionName,
+    limits::{self, TRANSFERS_OF_KEY_MAX},
 };
 use tokio::sync::watch;
 
@@ -29,22 +30,26 @@ pub(super) struct Recorder {
     /// When the source was first looked at, until it was scanned from end to end: what is older
     /// than that was there before.
     pub(super) first_scan: Option<Timestamp>,
+    /// What the scan under way left out of keys that it has.
+    pub(super) left_out: Vec<Skipped>,
 }
 
 impl Recorder {
-    /// Takes a version that the journal does not know.
+    /// Takes a version that the journal does not know, and those that came before it.
     pub(super) async fn put(
         &mut self,
         listed: Listed,
         known: Option<&KnownKey>,
     ) -> Result<(), SenderError> {
-        let order = self.orders.next();
         let Listed {
             key,
             version,
             facts,
+            history,
             ..
         } = listed;
+        self.earlier(&key, history, known).await?;
+        let order = self.orders.next();
         let used = match known {
             Some(_) => self.was_sent(&key, &version).await?,
             None => false,
@@ -55,27 +60,7 @@ impl Recorder {
             Ok(version)
         };
         let version = version.map_err(StoreError::from)?;
-        let source_region = Some(self.orders.region().clone());
-        let facts = ObjectFacts {
-            source_region,
-            ..facts
-        };
-        let name = VersionName {
-            bucket: self.bucket.clone(),
-            key,
-            version,
-        };
-        let existed = self.first_scan.is_some_and(|began| {
-            let modified = facts.last_modified;
-            modified.is_none_or(|modified| modified < began)
-        });
-        let change = Change {
-            name,
-            order,
-            kind: ChangeKind::Put,
-            facts,
-        };
-        self.push(change, existed).await
+        self.change(key, version, order, Some(facts)).await
     }
 
     /// Takes a key that vanished, if it really did: a scan is not one moment.
@@ -84,29 +69,127 @@ impl Recorder {
         if !self.is_gone(key).await? {
             return Ok(false);
         }
+        let known = self.journal.known(&self.bucket, key).await?;
+        let own = match self.source.removed(key).await? {
+            Some(removed) => {
+                self.earlier(key, removed.history, known.as_ref()).await?;
+                Some(removed.version)
+            }
+            None => None,
+        };
         let order = self.orders.next();
-        let version = match self.source.delete_marker(key).await? {
+        let version = match own {
             Some(own) if !self.was_sent(key, &own).await? => own,
             _ => version::delete_marker(&order).map_err(StoreError::from)?,
         };
-        let source_region = Some(self.orders.region().clone());
-        let facts = ObjectFacts {
-            source_region,
-            ..ObjectFacts::default()
+        // It happens now, whenever the first scan is.
+        let first_scan = self.first_scan.take();
+        let taken = self.change(key.clone(), version, order, None).await;
+        self.first_scan = first_scan;
+        taken.map(|()| true)
+    }
+
+    /// Takes a key whose delete marker the journal does not know, and what came before that:
+    /// nothing of it is live here, so nothing is lost by it.
+    pub(super) async fn removed(
+        &mut self,
+        removed: Removed,
+        known: Option<&KnownKey>,
+    ) -> Result<(), SenderError> {
+        let Removed {
+            key,
+            version,
+            history,
+        } = removed;
+        self.earlier(&key, history, known).await?;
+        let order = self.orders.next();
+        if self.was_sent(&key, &version).await? {
+            return Ok(());
+        }
+        self.change(key, version, order, None).await
+    }
+
+    /// Takes the versions of a key that came since the journal last knew it, below its latest
+    /// one: the oldest first.
+    async fn earlier(
+        &mut self,
+        key: &ObjectKey,
+        history: History,
+        known: Option<&KnownKey>,
+    ) -> Result<(), SenderError> {
+        let of_known = |history: &History| {
+            let known = known?;
+            let mut earlier = history.earlier.iter();
+            earlier.position(|earlier| version::is_version_of(&known.version, &earlier.version))
         };
+        let mut history = history;
+        let mut at = of_known(&history);
+        if at.is_none() && history.more {
+            history = self.source.history(key).await?;
+            at = of_known(&history);
+            if at.is_none() && history.more {
+                self.leave_out(key);
+            }
+        }
+        let History { mut earlier, .. } = history;
+        earlier.truncate(at.unwrap_or(earlier.len()));
+        for Earlier { version, facts } in earlier.into_iter().rev() {
+            // The one that is known may be gone from the source.
+            if known.is_some() && self.was_sent(key, &version).await? {
+                continue;
+            }
+            let order = self.orders.next();
+            self.change(key.clone(), version, order, facts).await?;
+        }
+        Ok(())
+    }
+
+    /// There are more versions of a key than are sent.
+    fn leave_out(&mut self, key: &ObjectKey) {
+        let max = limits::VERSIONS_OF_KEY_MAX;
+        tracing::warn!(bucket = %self.bucket, %key, max, "its oldest versions are left out");
+        if self.left_out.len() < limits::UNSUPPORTED_NAMES_MAX {
+            self.left_out.push(Skipped {
+                name: key.to_string(),
+                reason: Reason::SkippedUnreadable,
+                evidence: format!("of more than {max} versions the oldest are not sent"),
+                hides: None,
+            });
+        }
+    }
+
+    /// Takes a version, or a delete marker where there are no facts.
+    async fn change(
+        &mut self,
+        key: ObjectKey,
+        version: VersionId,
+        order: Order,
+        facts: Option<ObjectFacts>,
+    ) -> Result<(), SenderError> {
+        let kind = match facts {
+            Some(_) => ChangeKind::Put,
+            None => ChangeKind::DeleteMarker,
+        };
+        let facts = ObjectFacts {
+            source_region: Some(self.orders.region().clone()),
+            ..facts.unwrap_or_default()
+        };
+        let existed = self.first_scan.is_some_and(|began| {
+            let modified = facts.last_modified;
+            modified.is_none_or(|modified| modified < began)
+        });
         let name = VersionName {
             bucket: self.bucket.clone(),
-            key: key.clone(),
+            key,
             version,
         };
         let change = Change {
             name,
             order,
-            kind: ChangeKind::DeleteMarker,
+            kind,
             facts,
         };
-        self.push(change, false).await?;
-        Ok(true)
+        self.push(change, existed).await
     }
 
     /// Whether a key that is known as live is not there any more.

@@ -7,6 +7,7 @@
 use sealift_terms::{NameError, Order, VersionId};
 
 const RETURNED: &str = "~returned-";
+const DELETED: &str = "deleted-";
 
 /// The source's own id of a version that was sent.
 pub(crate) fn of_source(sent: &VersionId) -> Result<VersionId, NameError> {
@@ -27,10 +28,15 @@ pub(super) fn returned(own: &VersionId, order: &Order) -> Result<VersionId, Name
     VersionId::new(format!("{own}{RETURNED}{:016x}", order.clock))
 }
 
+/// Whether an id is one of [`delete_marker`].
+pub(super) fn is_made_here(id: &VersionId) -> bool {
+    id.as_str().starts_with(DELETED)
+}
+
 /// An id for a delete marker.
 pub(super) fn delete_marker(order: &Order) -> Result<VersionId, NameError> {
     VersionId::new(format!(
-        "deleted-{:016x}-{:016x}",
+        "{DELETED}{:016x}-{:016x}",
         order.clock, order.change
     ))
 }

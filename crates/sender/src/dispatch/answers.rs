@@ -97,7 +97,8 @@ fn received(shared: &Shared, tally: &Tally, sending: &Sending, receipt: Box<Rece
     let transfer = &sending.transfer;
     let settlement = shared.judge().received(transfer, sent.as_ref(), receipt);
     if matches!(settlement.outcome, TransferOutcome::Completed(_)) {
-        tally.completed(transfer, sending.stored.load(Ordering::Relaxed));
+        let stored = sending.stored.load(Ordering::Relaxed);
+        tally.completed(transfer, stored, settlement.at);
     }
     shared.settle(settlement);
 }

@@ -217,7 +217,10 @@ async fn read(
         Unread::Refused(Refusal::new(Reason::SrcUnavailable, evidence))
     };
     let source = sources.get(bucket).ok_or_else(no_source)?;
-    let own = version::of_source(version).map_err(StoreError::from)?;
+    let own = match source.ordered() {
+        Some(_) => version.clone(),
+        None => version::of_source(version).map_err(StoreError::from)?,
+    };
     if is_large(transfer, part_size) {
         let permit = room.large.clone().acquire_owned().await.ok();
         let object = source.open(key, &own).await?;

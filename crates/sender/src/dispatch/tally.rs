@@ -8,9 +8,9 @@ use std::{
 
 use parking_lot::Mutex;
 use sealift_ledger::Transfer;
-use sealift_terms::RuleName;
+use sealift_terms::{RuleName, Timestamp};
 
-use crate::Sent;
+use crate::{Lag, Sent};
 
 /// Rates forget at this pace.
 const RATE_SECONDS: f64 = 10.0;
@@ -34,6 +34,7 @@ struct Counts {
     rate: (f64, f64),
     /// How long nothing came.
     still: Duration,
+    lag: Lag,
 }
 
 impl Tally {
@@ -43,13 +44,14 @@ impl Tally {
         self.rules.lock().entry(rule.clone()).or_default().lately.1 += bytes;
     }
 
-    /// An object is done, of which `counted` bytes were counted already.
-    pub(super) fn completed(&self, transfer: &Transfer, counted: u64) {
+    /// An object is done now, of which `counted` bytes were counted already.
+    pub(super) fn completed(&self, transfer: &Transfer, counted: u64, now: Timestamp) {
         let size = transfer.change.facts.size;
         self.acknowledged.fetch_add(1, Ordering::Relaxed);
         let mut all = self.rules.lock();
         let counts = all.entry(transfer.rule.clone()).or_default();
         counts.objects += 1;
+        counts.lag.add(now.since(transfer.recorded_at));
         counts.bytes += size;
         counts.lately.0 += 1;
         counts.lately.1 += size.saturating_sub(counted);
@@ -92,6 +94,7 @@ impl Tally {
             objects_per_second: counts.rate.0,
             bytes_per_second: counts.rate.1,
             stored_under_way: 0,
+            lag: counts.lag,
         };
         self.rules.lock().iter().map(sent).collect()
     }

@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use sealift_ledger::{
-    Count, HighWater, Journal, KnownCounts, KnownKey, ListTransfers, NewChange, PeerMemory,
-    Requeue, Result, Settlement, Transfer, UnsupportedName,
+    Count, Followed, HighWater, Journal, KnownCounts, KnownKey, ListTransfers, NewChange,
+    PeerMemory, Requeue, Result, Settlement, Transfer, UnsupportedName,
 };
 use sealift_terms::{BucketName, ObjectKey, PeerName, Timestamp, TransferId, VersionName};
 use tokio::sync::Notify;
@@ -119,6 +119,14 @@ impl Journal for Late {
 
     async fn mark_scanned(&self, bucket: &BucketName) -> Result<()> {
         self.journal.mark_scanned(bucket).await
+    }
+
+    async fn followed(&self, bucket: &BucketName) -> Result<Option<Followed>> {
+        self.journal.followed(bucket).await
+    }
+
+    async fn set_followed(&self, bucket: &BucketName, to: Followed) -> Result<()> {
+        self.journal.set_followed(bucket, to).await
     }
 
     async fn replace_unsupported(

@@ -51,6 +51,7 @@ pub fn rules(rows: &[(&str, &str, &str)]) -> Arc<Rules> {
         peers: vec![PeerName::new(peer).unwrap()],
         delete_markers: true,
         existing_objects: true,
+        to_origin: false,
     };
     Arc::new(Rules::new(rows.iter().map(rule).collect()))
 }

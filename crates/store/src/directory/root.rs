@@ -260,6 +260,7 @@ impl Seen {
             version: self.version()?,
             facts: self.facts(),
             settled,
+            history: crate::History::default(),
             key,
         })
     }

@@ -17,7 +17,8 @@ use sealift_outside::{Answer, AwsAsk, AwsCredentials, Bounds, HttpClient, Keycha
 use sealift_terms::{
     Clock, ObjectKey, Reason, Rng, VersionId,
     limits::{
-        S3_ANSWER_BYTES_MAX, S3_CONNECTIONS_IDLE_MAX, S3_RETRY_AFTER_MAX, S3_TIME_MAX, S3_TRIES_MAX,
+        EARLIER_LISTED_MAX, S3_ANSWER_BYTES_MAX, S3_CONNECTIONS_IDLE_MAX, S3_LISTED_AT_ONCE,
+        S3_RETRY_AFTER_MAX, S3_TIME_MAX, S3_TRIES_MAX, VERSIONS_OF_KEY_MAX,
     },
     pause,
     percent::encode_path,
@@ -26,6 +27,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use super::{
     error::S3Error,
+    of_key::OfKey,
     settings::S3Settings,
     uri::query,
     version,
@@ -38,16 +40,6 @@ const SERVICE: &str = "s3";
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 /// The first wait between two tries.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
-
-/// What is there of a key.
-pub(super) enum Latest {
-    /// A version with content.
-    Version(Box<ListedVersion>),
-    /// A delete marker, by its id.
-    Removed(String),
-    /// Nothing.
-    Nothing,
-}
 
 /// What is asked.
 struct Ask<'a> {
@@ -184,18 +176,44 @@ impl S3Client {
         page.map_err(|error| self.of_bucket(error))
     }
 
-    /// The latest version of a key, or the delete marker that is that: the first of all that
-    /// begins so. It takes no other right than a listing does, and a key that is not there
-    /// cannot be taken for one that is denied.
-    pub(super) async fn latest(&self, key: &ObjectKey) -> Result<Latest, StoreError> {
-        let page = self.versions(key.as_str(), None, 1).await?;
-        let mut versions = page.versions.into_iter();
-        if let Some(found) = versions.find(|one| one.is_latest && one.key == key.as_str()) {
-            return Ok(Latest::Version(Box::new(found)));
+    /// What is there of a key, the newest first: the first of all that begins so. It takes no
+    /// other right than a listing does, and a key that is not there cannot be taken for one
+    /// that is denied.
+    pub(super) async fn of_key(&self, key: &ObjectKey) -> Result<Option<OfKey>, StoreError> {
+        let page = self
+            .versions(key.as_str(), None, EARLIER_LISTED_MAX + 2)
+            .await?;
+        let is_cut = page.next.is_some_and(|(next, _)| next == key.as_str());
+        let mut of_key = OfKey::default();
+        let found = page.versions.into_iter();
+        found
+            .filter(|one| one.key == key.as_str())
+            .for_each(|one| of_key.add(one));
+        of_key.more |= is_cut;
+        Ok(of_key.latest().is_some().then_some(of_key))
+    }
+
+    /// All versions of a key, as many as are sent; the newest first.
+    pub(super) async fn all_of_key(&self, key: &ObjectKey) -> Result<OfKey, StoreError> {
+        let (mut of_key, mut after) = (OfKey::up_to(VERSIONS_OF_KEY_MAX), None);
+        loop {
+            let page = self.versions(key.as_str(), after.as_ref(), S3_LISTED_AT_ONCE);
+            let page = page.await?;
+            let own = |one: &ListedVersion| one.key == key.as_str();
+            page.versions
+                .into_iter()
+                .filter(own)
+                .for_each(|one| of_key.add(one));
+            let next = page.next.filter(|(next, _)| next == key.as_str());
+            if next.is_none() || of_key.more {
+                return Ok(of_key);
+            }
+            if next <= after {
+                let what = "its next page begins where the last one did";
+                return Err(self.of_bucket(S3Error::Shape { what }));
+            }
+            after = next;
         }
-        let mut removed = page.removed.into_iter();
-        let removed = removed.find(|(removed, _)| removed == key.as_str());
-        Ok(removed.map_or(Latest::Nothing, |(_, id)| Latest::Removed(id)))
     }
 
     /// `HeadObject` of a version. Where its answer does not say why, `GetObject` does.

@@ -18,6 +18,7 @@ mod error;
 mod events;
 mod facts;
 mod object;
+mod of_key;
 mod probe;
 mod scan;
 mod settings;
@@ -35,11 +36,15 @@ use sealift_terms::{Clock, ObjectKey, Rng, VersionId};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_rustls::rustls::ClientConfig;
 
-use crate::{HINTS_QUEUED_MAX, Hint, Listed, Scan, Source, SourceObject, StoreError, Watch, Whole};
-use client::{Latest, S3Client};
+use crate::{
+    HINTS_QUEUED_MAX, Hint, History, Listed, Removed, Scan, Source, SourceObject, StoreError,
+    Watch, Whole,
+};
+use client::S3Client;
 use facts::Seen;
 use object::{S3Object, Streams};
-use scan::{S3Scan, listed};
+use of_key::{Found, OfKey};
+use scan::S3Scan;
 
 pub use error::S3Error;
 pub use probe::Probe;
@@ -115,15 +120,18 @@ async fn look(client: &S3Client, key: &ObjectKey) -> Result<Option<Listed>, Stor
     if !key.as_str().starts_with(&client.settings.prefix) {
         return Ok(None);
     }
-    let Latest::Version(found) = client.latest(key).await? else {
-        return Ok(None);
-    };
-    let listed = listed(*found);
-    listed
-        .map(Some)
-        .map_err(|skipped| StoreError::SourceUnsupported {
-            evidence: skipped.evidence,
-        })
+    match found(client, key).await? {
+        Some(Found::Listed(listed)) => Ok(Some(listed)),
+        Some(Found::Removed(_)) | None => Ok(None),
+    }
+}
+
+async fn found(client: &S3Client, key: &ObjectKey) -> Result<Option<Found>, StoreError> {
+    let of_key = client.of_key(key).await?;
+    let found = of_key.and_then(OfKey::found).transpose();
+    found.map_err(|skipped| StoreError::SourceUnsupported {
+        evidence: skipped.evidence,
+    })
 }
 
 fn unsupported(error: &dyn std::error::Error) -> StoreError {
@@ -145,6 +153,15 @@ impl Source for S3Source {
 
     /// A store is far away: several are asked for at once.
     async fn look_at_all(&self, keys: &[ObjectKey]) -> Vec<Result<Option<Listed>, StoreError>> {
+        // Hints come whatever the bucket keeps, and the next scan may be long away.
+        if let Err(error) = self.client.hold_versioning().await {
+            let (reason, evidence) = (error.reason(), error.to_string());
+            let refused = |_| {
+                let evidence = evidence.clone();
+                Err(StoreError::SourceRefused { reason, evidence })
+            };
+            return keys.iter().map(refused).collect();
+        }
         let mut looked: Vec<_> = keys.iter().map(|_| None).collect();
         for (place, keys) in keys.chunks(LOOKS_AT_ONCE).enumerate() {
             let mut looks = JoinSet::new();
@@ -204,12 +221,18 @@ impl Source for S3Source {
         })
     }
 
-    async fn delete_marker(&self, key: &ObjectKey) -> Result<Option<VersionId>, StoreError> {
-        Ok(match self.client.latest(key).await? {
+    async fn removed(&self, key: &ObjectKey) -> Result<Option<Removed>, StoreError> {
+        match found(&self.client, key).await {
+            Ok(Some(Found::Removed(removed))) => Ok(Some(removed)),
             // What cannot be a version id is told by one of ours.
-            Latest::Removed(id) => version::of(&id, "").ok(),
-            Latest::Version(_) | Latest::Nothing => None,
-        })
+            Ok(_) | Err(StoreError::SourceUnsupported { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn history(&self, key: &ObjectKey) -> Result<History, StoreError> {
+        let of_key = self.client.all_of_key(key).await?;
+        of_key.history().map_err(|error| unsupported(&error))
     }
 
     fn keeps_versions(&self) -> bool {

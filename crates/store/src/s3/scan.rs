@@ -1,16 +1,21 @@
 //! A listing of the latest versions, page by page.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
-use sealift_terms::{ObjectFacts, ObjectKey, Reason, limits::S3_LISTED_AT_ONCE};
+use sealift_terms::limits::S3_LISTED_AT_ONCE;
 
 use super::{
     client::S3Client,
-    version,
-    xml::{ListedVersion, VersionsPage},
+    of_key::{Found, OfKey},
+    xml::VersionsPage,
 };
-use crate::{Listed, Page, Scan, Skipped, StoreError};
+use crate::{Listed, Page, Removed, Scan, Skipped, StoreError};
+
+const OUT_OF_ORDER: &str = "its keys are not in the order of their bytes";
 
 /// A listing under way: what it holds is one answer of the store and what of it is not taken.
 pub(super) struct S3Scan {
@@ -19,9 +24,12 @@ pub(super) struct S3Scan {
     prefix: Option<String>,
     /// The marker of the next answer.
     after: Option<(String, Option<String>)>,
-    /// The last key that was the latest of its versions.
-    last_key: Option<String>,
+    /// Keys whose versions may go on in the next answer.
+    open: BTreeMap<String, OfKey>,
+    /// The last keys of versions and of delete markers: some list these behind those.
+    last_keys: [Option<String>; 2],
     listed: VecDeque<Listed>,
+    removed: Vec<Removed>,
     skipped: Vec<Skipped>,
     ended: bool,
     /// An answer could not be used: the listing says nothing of what it did not reach.
@@ -41,8 +49,10 @@ impl S3Scan {
             ended: prefix.is_none(),
             prefix,
             after: None,
-            last_key: None,
+            open: BTreeMap::new(),
+            last_keys: [None, None],
             listed: VecDeque::new(),
+            removed: Vec::new(),
             skipped: Vec::new(),
             failed: false,
         }
@@ -58,60 +68,65 @@ impl S3Scan {
     }
 
     fn take_in(&mut self, page: VersionsPage) -> Result<(), StoreError> {
-        let VersionsPage { versions, next, .. } = page;
+        let VersionsPage { versions, next } = page;
         if next.is_some() && next <= self.after {
             return Err(self.out_of_order("its next page begins where the last one did"));
         }
-        for version in versions.into_iter().filter(|version| version.is_latest) {
-            if self
-                .last_key
-                .as_ref()
-                .is_some_and(|last| *last >= version.key)
-            {
+        for version in versions {
+            let [of_versions, of_markers] = &mut self.last_keys;
+            let last = match version.is_marker {
+                false => of_versions,
+                true => of_markers,
+            };
+            if last.as_ref().is_some_and(|last| *last > version.key) {
                 // What compares it with the journal would take keys for removed.
-                return Err(self.out_of_order("its keys are not in the order of their bytes"));
+                return Err(self.out_of_order(OUT_OF_ORDER));
             }
-            self.last_key = Some(version.key.clone());
-            match listed(version) {
-                Ok(listed) => self.listed.push_back(listed),
-                Err(skipped) => self.skipped.push(skipped),
+            *last = Some(version.key.clone());
+            let of_key = self.open.entry(version.key.clone()).or_default();
+            of_key.add(version);
+            if of_key.contradicts_itself() {
+                return Err(self.out_of_order("of a key two versions are the latest"));
             }
+        }
+        let whole = match &next {
+            None => std::mem::take(&mut self.open),
+            Some((going_on, _)) => {
+                let later = self.open.split_off(going_on);
+                std::mem::replace(&mut self.open, later)
+            }
+        };
+        for of_key in whole.into_values() {
+            self.tell(of_key)?;
         }
         self.ended = next.is_none();
         self.after = next;
         Ok(())
     }
 
+    fn tell(&mut self, of_key: OfKey) -> Result<(), StoreError> {
+        match of_key.found() {
+            Some(Ok(Found::Listed(listed))) => {
+                if self
+                    .listed
+                    .back()
+                    .is_some_and(|last| last.key >= listed.key)
+                {
+                    return Err(self.out_of_order(OUT_OF_ORDER));
+                }
+                self.listed.push_back(listed);
+            }
+            Some(Ok(Found::Removed(removed))) => self.removed.push(removed),
+            Some(Err(skipped)) => self.skipped.push(skipped),
+            // What was latest came behind what the listing began with: the next one has it.
+            None => {}
+        }
+        Ok(())
+    }
+
     fn out_of_order(&self, what: &'static str) -> StoreError {
         self.client.of_bucket(super::error::S3Error::Shape { what })
     }
-}
-
-/// What a listing says of a version.
-pub(super) fn listed(found: ListedVersion) -> Result<Listed, Skipped> {
-    let skipped = |error: sealift_terms::NameError| Skipped {
-        name: found.key.escape_debug().to_string(),
-        reason: Reason::SrcNameUnsupported,
-        evidence: error.to_string(),
-        hides: None,
-    };
-    let key = ObjectKey::new(&found.key).map_err(skipped)?;
-    let version = version::of(&found.version, &found.etag).map_err(skipped)?;
-    let mut facts = ObjectFacts {
-        size: found.size,
-        etag: (!found.etag.is_empty()).then_some(found.etag),
-        last_modified: found.last_modified,
-        ..ObjectFacts::default()
-    };
-    if let Some(class) = found.storage_class {
-        facts.system.insert("storage-class".to_owned(), class);
-    }
-    Ok(Listed {
-        key,
-        version,
-        facts,
-        settled: true,
-    })
 }
 
 #[async_trait]
@@ -130,6 +145,7 @@ impl Scan for S3Scan {
         let objects = self.listed.drain(..count).collect();
         Ok(Page {
             objects,
+            removed: std::mem::take(&mut self.removed),
             skipped: std::mem::take(&mut self.skipped),
             last: self.ended && self.listed.is_empty(),
         })
@@ -138,7 +154,12 @@ impl Scan for S3Scan {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::Stage, *};
+    use sealift_terms::Reason;
+
+    use super::{
+        super::{tests::Stage, xml::ListedVersion},
+        *,
+    };
 
     fn page(keys: &[&str], next: Option<&str>) -> VersionsPage {
         let version = |key: &&str| ListedVersion {
@@ -175,6 +196,33 @@ mod tests {
         good.take_in(page(&["a", "b"], Some("b"))).unwrap();
         good.take_in(page(&["c", "\u{e4}"], None)).unwrap();
         assert_eq!(good.listed.len(), 4);
+    }
+
+    #[test]
+    fn versions_of_a_key_that_go_on_in_the_next_answer_are_together() {
+        let stage = Stage::new(false);
+        let mut scan = S3Scan::new(stage.source(|_| {}).client, "");
+        let one = |key: &str, version: &str, is_latest, is_marker| ListedVersion {
+            key: key.to_owned(),
+            version: version.to_owned(),
+            is_latest,
+            is_marker,
+            ..ListedVersion::default()
+        };
+        let first = VersionsPage {
+            versions: vec![one("a", "a2", true, true), one("b", "b3", true, false)],
+            next: Some(("b".to_owned(), Some("b3".to_owned()))),
+        };
+        scan.take_in(first).unwrap();
+        assert_eq!((scan.listed.len(), scan.removed.len()), (0, 1));
+        let rest = VersionsPage {
+            versions: vec![one("b", "b2", false, true), one("b", "b1", false, false)],
+            next: None,
+        };
+        scan.take_in(rest).unwrap();
+        let earlier = &scan.listed[0].history.earlier;
+        let versions: Vec<_> = earlier.iter().map(|e| e.version.as_str()).collect();
+        assert_eq!(versions, ["b2", "b1"]);
     }
 
     #[test]

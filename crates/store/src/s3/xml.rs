@@ -13,19 +13,19 @@ pub(super) struct ListedVersion {
     pub(super) key: String,
     pub(super) version: String,
     pub(super) is_latest: bool,
+    /// A delete marker, of which there is no more to say.
+    pub(super) is_marker: bool,
     pub(super) last_modified: Option<Timestamp>,
     pub(super) etag: String,
     pub(super) size: u64,
     pub(super) storage_class: Option<String>,
 }
 
-/// A page of `ListObjectVersions`. A key whose latest version is a delete marker has none
-/// that is latest among its versions.
+/// A page of `ListObjectVersions`, as it stands there: versions and delete markers between
+/// one another, or those behind these.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct VersionsPage {
     pub(super) versions: Vec<ListedVersion>,
-    /// Keys with the ids of delete markers that are their latest versions.
-    pub(super) removed: Vec<(String, String)>,
     /// Key and version that the next page begins behind.
     pub(super) next: Option<(String, Option<String>)>,
 }
@@ -106,25 +106,25 @@ pub(super) fn versions(body: &[u8]) -> Result<VersionsPage, S3Error> {
         false => Ok(text.to_owned()),
     };
     let mut page = VersionsPage::default();
-    for node in root.children().filter(|node| is(node, "Version")) {
+    let entries = root
+        .children()
+        .filter(|node| is(node, "Version") || is(node, "DeleteMarker"));
+    for node in entries {
+        let is_marker = is(&node, "DeleteMarker");
+        let size = text(node, "Size").and_then(|text| text.parse().ok());
         page.versions.push(ListedVersion {
             key: decoded(text(node, "Key").ok_or(LISTING)?)?,
             version: text(node, "VersionId").unwrap_or_default().to_owned(),
             is_latest: text(node, "IsLatest") == Some("true"),
+            is_marker,
             last_modified: text(node, "LastModified").and_then(|text| text.parse().ok()),
             etag: text(node, "ETag").unwrap_or_default().to_owned(),
-            size: text(node, "Size")
-                .and_then(|text| text.parse().ok())
-                .ok_or(LISTING)?,
+            size: match is_marker {
+                true => 0,
+                false => size.ok_or(LISTING)?,
+            },
             storage_class: text(node, "StorageClass").map(str::to_owned),
         });
-    }
-    for node in root.children().filter(|node| is(node, "DeleteMarker")) {
-        if text(node, "IsLatest") == Some("true") {
-            let key = decoded(text(node, "Key").ok_or(LISTING)?)?;
-            let id = text(node, "VersionId").unwrap_or_default().to_owned();
-            page.removed.push((key, id));
-        }
     }
     if text(root, "IsTruncated") == Some("true") {
         let key = decoded(text(root, "NextKeyMarker").ok_or(LISTING)?)?;
@@ -152,10 +152,11 @@ mod tests {
         let keys: Vec<_> = page
             .versions
             .iter()
-            .map(|v| (v.key.as_str(), v.is_latest))
+            .map(|v| (v.key.as_str(), v.is_latest, v.is_marker))
             .collect();
-        assert_eq!(keys, [("a 1", true), ("b+c", false)]);
-        assert_eq!(page.removed, [("b".to_owned(), "v2".to_owned())]);
+        let marker = ("b", true, true);
+        assert_eq!(keys, [("a 1", true, false), marker, ("b+c", false, false)]);
+        assert_eq!(page.versions[1].version, "v2");
         assert_eq!(page.versions[0].etag, "\"abc\"");
         assert_eq!(
             page.versions[0].last_modified.unwrap().as_secs(),

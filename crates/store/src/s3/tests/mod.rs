@@ -10,7 +10,7 @@ use sealift_fake_kms::{FakeS3, OWNER, Put};
 use sealift_host::{OsClock, OsRng};
 use sealift_identity::https_client;
 use sealift_outside::{CredentialsFrom, Endpoint};
-use sealift_terms::{BucketName, Reason, Region};
+use sealift_terms::{BucketName, Reason, Region, limits::EARLIER_LISTED_MAX};
 
 use super::*;
 use crate::conformance;
@@ -186,15 +186,64 @@ async fn many_keys_are_looked_at_together_and_told_in_their_order() {
 }
 
 #[tokio::test]
+async fn what_is_hinted_at_is_not_taken_from_a_bucket_whose_versioning_was_switched_off() {
+    let stage = Stage::new(false);
+    stage.put("a", b"x");
+    let source = stage.source(|_| {});
+    stage.server.set_versioning("Suspended");
+    let looked = source.look_at_all(&[key("a"), key("b")]).await;
+    assert_eq!(looked.len(), 2);
+    for refused in looked {
+        let error = refused.unwrap_err();
+        assert_eq!(error.reason(), Reason::SrcVersioningDisabled, "{error}");
+    }
+    stage.server.set_versioning("Enabled");
+    let looked = source.look_at_all(&[key("a")]).await.remove(0);
+    assert!(looked.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn a_delete_marker_has_the_id_that_the_store_gave_it() {
     let stage = Stage::new(false);
     stage.put("a", b"x");
     let source = stage.source(|_| {});
-    assert_eq!(source.delete_marker(&key("a")).await.unwrap(), None);
+    assert_eq!(source.removed(&key("a")).await.unwrap(), None);
     let id = stage.server.remove("a");
-    let marker = source.delete_marker(&key("a")).await.unwrap();
-    assert_eq!(marker.unwrap().as_str(), id);
-    assert_eq!(source.delete_marker(&key("never")).await.unwrap(), None);
+    let removed = source.removed(&key("a")).await.unwrap().unwrap();
+    assert_eq!(removed.version.as_str(), id);
+    assert_eq!(removed.history.earlier.len(), 1);
+    assert_eq!(source.removed(&key("never")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_lies_below_the_latest_version_is_told_with_it_and_in_full_when_asked() {
+    let stage = Stage::new(false);
+    let count = EARLIER_LISTED_MAX + 4;
+    let mut ids: Vec<String> = (0..count).map(|_| stage.put("a", b"content")).collect();
+    ids.reverse();
+    stage.put("b", b"only");
+    stage.put("gone", b"one");
+    let marker = stage.server.remove("gone");
+    let source = stage.source(|_| {});
+    let told = |history: &History| -> Vec<String> {
+        let earlier = history.earlier.iter();
+        earlier.map(|earlier| earlier.version.to_string()).collect()
+    };
+    let mut scan = source.scan("").await.unwrap();
+    let page = scan.page(9).await.unwrap();
+    let [a, b] = &page.objects[..] else {
+        panic!("{:?}", page.objects);
+    };
+    assert_eq!(a.version.as_str(), ids[0]);
+    assert_eq!(told(&a.history), ids[1..=EARLIER_LISTED_MAX]);
+    assert!(a.history.more && b.history == History::default());
+    assert_eq!(page.removed[0].version.as_str(), marker);
+    assert_eq!(page.removed[0].history.earlier.len(), 1);
+    let looked = source.look(&key("a")).await.unwrap().unwrap();
+    assert_eq!(looked.history, a.history);
+    let all = source.history(&key("a")).await.unwrap();
+    assert_eq!(told(&all), ids[1..]);
+    assert!(!all.more);
 }
 
 #[tokio::test]

@@ -159,7 +159,7 @@ async fn the_actions_that_are_asked_for_are_those_that_the_policy_allows() {
         .await
         .unwrap();
     stage.server.remove("a");
-    source.delete_marker(&listed.key).await.unwrap();
+    source.removed(&listed.key).await.unwrap();
     source.probe().await;
     for action in stage.server.asked() {
         assert!(S3_SOURCE_ACTIONS.contains(&action.as_str()), "{action}");

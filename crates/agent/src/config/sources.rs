@@ -1,0 +1,158 @@
+//! `[[source]]`: what is replicated from here, and where its objects are.
+
+use std::{path::Path, time::Duration};
+
+use sealift_terms::{BucketName, limits};
+use toml::Spanned;
+
+use super::{
+    buckets,
+    checked::{BucketSource, SourceFrom},
+    checker::Checker,
+    entries::{Declared, Seen},
+    error::Place,
+    raw::{self, Text},
+};
+
+pub(super) fn sources(
+    c: &mut Checker<'_>,
+    raw: &[Spanned<raw::SourceEntry>],
+    declared: &Declared,
+    data_dir: &Path,
+) -> Vec<BucketSource> {
+    let mut seen = Seen::new("source.bucket");
+    let mut sources = Vec::new();
+    for whole in raw {
+        let entry = whole.get_ref();
+        let bucket: Option<BucketName> = c.name("source.bucket", &entry.bucket);
+        let from = source_from(c, whole, bucket.as_ref(), declared, data_dir);
+        let usual = match (&entry.s3, &entry.archive) {
+            (Some(_), _) => limits::S3_SCAN_INTERVAL_DEFAULT,
+            (_, Some(_)) => limits::ARCHIVE_SCAN_INTERVAL_DEFAULT,
+            _ => limits::SCAN_INTERVAL_DEFAULT,
+        };
+        let scan_secs = c.number(
+            "source.scan_interval_secs",
+            entry.scan_interval_secs.as_ref(),
+            1..=86_400,
+            usual.as_secs(),
+        );
+        let (Some(bucket), Some((from, place))) = (bucket, from) else {
+            continue;
+        };
+        seen.once(c, &bucket, entry.bucket.span());
+        sources.push(BucketSource {
+            bucket,
+            from,
+            place,
+            scan_interval: Duration::from_secs(scan_secs),
+        });
+    }
+    sources
+}
+
+/// Where a source's objects are, and where that is said.
+fn source_from(
+    c: &mut Checker<'_>,
+    whole: &Spanned<raw::SourceEntry>,
+    bucket: Option<&BucketName>,
+    declared: &Declared,
+    data_dir: &Path,
+) -> Option<(SourceFrom, Place)> {
+    let entry = whole.get_ref();
+    let archive = entry.archive.as_ref().filter(|told| *told.get_ref());
+    let given = [
+        entry.directory.as_ref().map(|_| "directory"),
+        entry.s3.as_ref().map(|_| "[source.s3]"),
+        archive.map(|_| "archive = true"),
+    ];
+    let given: Vec<_> = given.into_iter().flatten().collect();
+    match (&entry.directory, &entry.s3, archive) {
+        (Some(text), None, None) => Some(directory(c, text, data_dir)),
+        (None, Some(section), None) => {
+            let place = c.place(&section.span());
+            let s3 = buckets::s3(c, section, bucket)?;
+            Some((SourceFrom::S3(Box::new(s3)), place))
+        }
+        (None, None, Some(told)) => {
+            let place = c.place(&told.span());
+            archived(c, &entry.bucket, declared)?;
+            Some((SourceFrom::Archive, place))
+        }
+        _ => {
+            let found = match given.is_empty() {
+                true => "none".to_owned(),
+                false => given.join(" and "),
+            };
+            let allowed =
+                "one place that its objects are in: directory, or [source.s3], or archive = true";
+            c.refuse("source", &whole.span(), found, allowed, "keep or write one")
+        }
+    }
+}
+
+fn directory(c: &mut Checker<'_>, text: &Text, data_dir: &Path) -> (SourceFrom, Place) {
+    let directory = c.source.resolve(text.get_ref());
+    if directory.starts_with(data_dir) || data_dir.starts_with(&directory) {
+        c.refuse::<()>(
+            "source.directory",
+            &text.span(),
+            format!("{}, which overlaps site.data_dir", directory.display()),
+            "a directory apart from the agent's own data",
+            "move one of the two",
+        );
+    }
+    let place = c.place(&text.span());
+    (SourceFrom::Directory(directory), place)
+}
+
+/// What is sent on must be archived here.
+fn archived(c: &mut Checker<'_>, bucket: &Text, declared: &Declared) -> Option<()> {
+    if declared.buckets.contains(bucket.get_ref()) {
+        return Some(());
+    }
+    c.refuse(
+        "source.archive",
+        &bucket.span(),
+        format!("{:?}, which no [[bucket]] declares", bucket.get_ref()),
+        "a bucket that is archived here",
+        "add the [[bucket]] that peers write to, or name it",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, ConfigError, Source, SourceFrom, Template};
+
+    fn check(section: &str) -> Result<Config, ConfigError> {
+        Config::check(&Source {
+            path: "/etc/sealift/sealift.toml".into(),
+            text: format!("{}\n{section}", Template::example().render()),
+            overrides: Vec::new(),
+        })
+    }
+
+    const BUCKET: &str = "[[bucket]]\nname = \"kept\"\nkey = \"alias/kept\"\n";
+
+    #[test]
+    fn a_bucket_that_is_archived_here_is_a_source_too_and_no_other_is() {
+        let kept = "[[source]]\nbucket = \"kept\"\narchive = true\n";
+        let config = check(&format!("{BUCKET}{kept}")).unwrap();
+        assert_eq!(config.sources[0].from, SourceFrom::Archive);
+        let told = check(kept).unwrap_err().to_string();
+        assert!(
+            told.contains("source.archive") && told.contains("kept"),
+            "{told}"
+        );
+        for more in ["directory = \"/srv/kept\"\n", "archive = false\n"] {
+            let told = check(&format!(
+                "{BUCKET}{}",
+                kept.replace("archive = true\n", more)
+            ));
+            assert_eq!(told.is_ok(), more.starts_with("directory"), "{told:?}");
+        }
+        let both = check(&format!("{BUCKET}{kept}directory = \"/srv/kept\"\n"));
+        let told = both.unwrap_err().to_string();
+        assert!(told.contains("directory and archive = true"), "{told}");
+    }
+}

@@ -1,0 +1,285 @@
+//! The changes of a source that has ordered them itself: followed as it commits them, and
+//! found by a listing of what was committed since, recorded in the journal as they are.
+
+use std::{sync::Arc, time::Duration};
+
+use sealift_ledger::{Followed, Journal, ListTransfers, NewChange, Requeue};
+use sealift_store::{After, Committed, CommittedTo, Ordered, OrderedSource, Source};
+use sealift_terms::{BucketName, Change, ChangeKind, Clock, Status};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use super::{SCAN_GAP, SourceSettings};
+use crate::{Rules, SenderError, SourceHandle, WorkSignal, stopped};
+
+/// Versions listed, and changes recorded, in one step.
+const PAGE_VERSIONS: usize = 500;
+/// Messages about commits taken at once.
+const TAKEN_MAX: usize = 16;
+/// Between two notes of how far it was followed: what was recorded since the last one is
+/// looked at again after a crash, and not recorded twice.
+const NOTED_EVERY: Duration = Duration::from_secs(1);
+
+/// The task of a source that is followed.
+pub struct FollowTask {
+    bucket: BucketName,
+    source: Arc<dyn Source>,
+    journal: Arc<dyn Journal>,
+    clock: Arc<dyn Clock>,
+    rules: watch::Receiver<Arc<Rules>>,
+    work: WorkSignal,
+    handle: SourceHandle,
+    interval: Duration,
+    noted: Option<Instant>,
+}
+
+impl FollowTask {
+    /// Makes the task; [`run`](Self::run) is its life.
+    #[must_use]
+    pub fn new(
+        settings: SourceSettings,
+        source: Arc<dyn Source>,
+        journal: Arc<dyn Journal>,
+        clock: Arc<dyn Clock>,
+        rules: watch::Receiver<Arc<Rules>>,
+        work: WorkSignal,
+    ) -> (Self, SourceHandle) {
+        let SourceSettings {
+            bucket,
+            scan_interval,
+        } = settings;
+        let handle = SourceHandle::new(bucket.clone(), source.clone());
+        let task = Self {
+            bucket,
+            source,
+            journal,
+            clock,
+            rules,
+            work,
+            handle: handle.clone(),
+            interval: scan_interval.max(SCAN_GAP),
+            noted: None,
+        };
+        (task, handle)
+    }
+
+    /// Follows the source until `stop` turns true. What fails is reported by the handle and
+    /// tried again. May be aborted at any time: what was recorded is durable, and the rest is
+    /// found again.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let (source, mut rules) = (self.source.clone(), self.rules.clone());
+        loop {
+            let Some(ordered) = source.ordered() else {
+                return;
+            };
+            // Followed first, so that nothing is missed between the two.
+            let mut commits = ordered.follow();
+            rules.mark_unchanged();
+            let caught_up = self.catch_up(ordered, &mut commits).await;
+            let next = match caught_up {
+                Ok(()) => self.interval,
+                Err(_) => SCAN_GAP,
+            };
+            self.report(caught_up);
+            let next = Instant::now() + next;
+            loop {
+                let mut taken = Vec::new();
+                tokio::select! {
+                    () = stopped(&mut stop) => return,
+                    count = commits.recv_many(&mut taken, TAKEN_MAX) => {
+                        if count == 0 {
+                            // It could not tell us everything: a listing does.
+                            break;
+                        }
+                        if let Err(error) = self.take(ordered, taken).await {
+                            self.report(Err(error));
+                            tokio::time::sleep(SCAN_GAP).await;
+                            break;
+                        }
+                    }
+                    () = tokio::time::sleep_until(next) => break,
+                    () = self.handle.asked() => break,
+                    Ok(()) = rules.changed() => break,
+                }
+            }
+        }
+    }
+
+    /// Records what was committed since it was last followed; all of it when the rules are
+    /// others by now, or the source is.
+    async fn catch_up(
+        &mut self,
+        source: &dyn OrderedSource,
+        commits: &mut mpsc::Receiver<Committed>,
+    ) -> Result<(), SenderError> {
+        let rules = self.rules.borrow().clone();
+        let digest = rules.digest(&self.bucket);
+        let until = source.committed_to();
+        let followed = self.journal.followed(&self.bucket).await?;
+        let same_life = followed.filter(|followed| followed.epoch == until.epoch);
+        let (mut after, mut seen): (Option<After>, u64) = (None, 0);
+        loop {
+            let page = source.versions(after.as_ref(), PAGE_VERSIONS).await?;
+            let Some(last) = page.last().map(|last| &last.change) else {
+                break;
+            };
+            after = Some(After {
+                key: last.name.key.clone(),
+                order: last.order.clone(),
+                version: last.name.version.clone(),
+            });
+            seen += page.len() as u64;
+            let mut new = Vec::new();
+            for version in page {
+                let old = same_life.is_some_and(|followed| version.sequence <= followed.sequence);
+                let is_done = old && followed.is_some_and(|followed| followed.rules == digest);
+                if !is_done || version.tags_order.is_some() {
+                    let existed = old || followed.is_none();
+                    self.add(&mut new, version, &rules, existed);
+                }
+            }
+            self.record(new).await?;
+            // What is committed meanwhile waits for nobody.
+            let mut taken = Vec::new();
+            while let Ok(committed) = commits.try_recv() {
+                taken.push(committed);
+            }
+            self.record_committed(source, taken).await?;
+        }
+        if followed.is_none_or(|followed| followed.rules != digest) {
+            self.send_after_all(&rules).await?;
+        }
+        self.note(until, digest).await?;
+        self.handle.update(|state| state.objects = seen);
+        Ok(())
+    }
+
+    /// Records what a commit brought.
+    async fn take(
+        &mut self,
+        source: &dyn OrderedSource,
+        taken: Vec<Committed>,
+    ) -> Result<(), SenderError> {
+        let to = taken.iter().rev().find_map(|committed| committed.sequence);
+        self.record_committed(source, taken).await?;
+        let is_due = self
+            .noted
+            .is_none_or(|noted| noted.elapsed() >= NOTED_EVERY);
+        if let Some(sequence) = to.filter(|_| is_due) {
+            let digest = self.rules.borrow().digest(&self.bucket);
+            let followed = self.journal.followed(&self.bucket).await?;
+            // Other rules are for a listing to make up for.
+            if followed.is_some_and(|followed| followed.rules == digest) {
+                let epoch = source.committed_to().epoch;
+                self.note(CommittedTo { epoch, sequence }, digest).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn record_committed(
+        &self,
+        source: &dyn OrderedSource,
+        taken: Vec<Committed>,
+    ) -> Result<(), SenderError> {
+        let rules = self.rules.borrow().clone();
+        for Committed { names, .. } in taken {
+            let mut new = Vec::new();
+            for version in source.of_names(names).await? {
+                self.add(&mut new, version, &rules, false);
+            }
+            self.record(new).await?;
+        }
+        Ok(())
+    }
+
+    /// A version, and its tags where they changed behind it.
+    fn add(&self, to: &mut Vec<NewChange>, version: Ordered, rules: &Rules, existed: bool) {
+        let Ordered {
+            change, tags_order, ..
+        } = version;
+        let tags = tags_order.map(|order| Change {
+            order,
+            kind: ChangeKind::Tags,
+            ..change.clone()
+        });
+        for change in [Some(change), tags].into_iter().flatten() {
+            let destinations = rules.of_change(&change, existed);
+            to.push(NewChange {
+                change,
+                destinations,
+            });
+        }
+    }
+
+    async fn record(&self, new: Vec<NewChange>) -> Result<(), SenderError> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.journal.record(new, self.clock.now()).await?;
+        self.work.wake();
+        Ok(())
+    }
+
+    /// Queues what earlier rules left out, and those in force send.
+    async fn send_after_all(&self, rules: &Rules) -> Result<(), SenderError> {
+        let mut list = ListTransfers {
+            status: Some(Status::Skipped),
+            bucket: Some(self.bucket.clone()),
+            limit: PAGE_VERSIONS,
+            ..ListTransfers::default()
+        };
+        loop {
+            let page = self.journal.transfers(&list).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            list.after = Some(last.id);
+            for transfer in page {
+                if transfer
+                    .reason
+                    .is_none_or(|reason| !super::is_left_out(reason))
+                {
+                    continue;
+                }
+                let to = rules.of_change(&transfer.change, true);
+                let is_sent = |to: &sealift_ledger::Destination| {
+                    to.peer == transfer.peer && to.skip.is_none()
+                };
+                if to.iter().any(is_sent) {
+                    let (peer, name) = (transfer.peer, transfer.change.name);
+                    let which = Requeue::Version { peer, name };
+                    self.journal.requeue(which, self.clock.now()).await?;
+                    self.work.wake();
+                }
+            }
+        }
+    }
+
+    async fn note(&mut self, to: CommittedTo, rules: u64) -> Result<(), SenderError> {
+        let CommittedTo { epoch, sequence } = to;
+        let followed = Followed {
+            epoch,
+            sequence,
+            rules,
+        };
+        self.journal.set_followed(&self.bucket, followed).await?;
+        self.noted = Some(Instant::now());
+        Ok(())
+    }
+
+    fn report(&self, done: Result<(), SenderError>) {
+        let now = self.clock.now();
+        self.handle.update(|state| match done {
+            Ok(()) => {
+                (state.reason, state.evidence) = (None, None);
+                state.scanned = Some(now);
+            }
+            Err(error) => {
+                (state.reason, state.evidence) = (Some(error.reason()), Some(error.evidence()));
+            }
+        });
+    }
+}
