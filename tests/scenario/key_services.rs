@@ -17,7 +17,7 @@ const TIME_MAX: Duration = Duration::from_secs(90);
 /// Objects written within the last seconds.
 const YOUNG: usize = 15;
 const TOKEN: &str = "hvs.a-token-of-a-test";
-const AWS_REGION: &str = "eu-west-1";
+pub(super) const AWS_REGION: &str = "eu-west-1";
 
 fn secret(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
@@ -32,7 +32,7 @@ fn name_key(site: &Site, key: &str) {
 }
 
 /// Adds `[keys.transit]` to a site; its bucket's key is `transit/photos`.
-fn with_transit(site: &Site) -> FakeTransit {
+pub(super) fn with_transit(site: &Site) -> FakeTransit {
     let roots = site.dir.join("vault-roots.pem");
     let server = FakeTransit::start(TOKEN, Some(&roots));
     secret(&site.dir.join("vault-token"), TOKEN);
@@ -47,7 +47,7 @@ fn with_transit(site: &Site) -> FakeTransit {
 }
 
 /// Adds `[keys.aws_kms]` to a site; its bucket's key is a new one, whose ARN is given back.
-fn with_aws(site: &Site) -> (FakeKms, String) {
+pub(super) fn with_aws(site: &Site) -> (FakeKms, String) {
     let roots = site.dir.join("aws-roots.pem");
     let server = FakeKms::start(Some(&roots));
     let credentials = format!(
