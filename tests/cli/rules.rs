@@ -117,7 +117,11 @@ fn a_rule_leaves_out_what_was_there_before_and_delete_markers_until_it_is_told_o
     let rows = pair.a.rows(&[&batch[..], &["--dry-run"]].concat());
     let summary = rows.last().unwrap();
     assert_eq!(summary["planned"], 4);
-    assert_eq!(summary["peers"]["b"]["delete_markers"], 1);
+    let offered = &summary["peers"]["b"];
+    assert_eq!(offered["delete_markers"], 1);
+    // Its key service is asked once for the bucket, or else for each of the four.
+    let calls = ["key_calls", "key_calls_without_bucket_keys"].map(|of| offered[of].as_u64());
+    assert_eq!(calls, [Some(1), Some(4)], "{offered}");
     skipped(&pair.a, 4);
 
     // Told to send what is there, it makes up for it; a restart does not do so again.

@@ -207,7 +207,10 @@ fn a_bucket_in_trouble_puts_its_objects_off_with_the_reason_until_it_is_over() {
     assert_eq!(pair.a.transfers("SKIPPED").0, 1);
     let skipped = pair.a.rows(&["ls", BUCKET, "--status", "SKIPPED"]);
     assert_eq!(skipped[0]["key"], "other", "{skipped:?}");
+    server.throttle_key("arn:ours", true);
     server.deny_key("arn:ours", false);
+    told("ours", &["PENDING", "SrcKmsThrottled", "KMS.Throttling"]);
+    server.throttle_key("arn:ours", false);
     pair.wait_completed(2, TIME_MAX);
 
     let source_says = |reason: Option<&str>| {

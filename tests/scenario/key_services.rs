@@ -17,7 +17,7 @@ const TIME_MAX: Duration = Duration::from_secs(90);
 /// Objects written within the last seconds.
 const YOUNG: usize = 15;
 const TOKEN: &str = "hvs.a-token-of-a-test";
-const AWS_REGION: &str = "eu-west-1";
+pub(super) const AWS_REGION: &str = "eu-west-1";
 
 fn secret(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
@@ -32,7 +32,7 @@ fn name_key(site: &Site, key: &str) {
 }
 
 /// Adds `[keys.transit]` to a site; its bucket's key is `transit/photos`.
-fn with_transit(site: &Site) -> FakeTransit {
+pub(super) fn with_transit(site: &Site) -> FakeTransit {
     let roots = site.dir.join("vault-roots.pem");
     let server = FakeTransit::start(TOKEN, Some(&roots));
     secret(&site.dir.join("vault-token"), TOKEN);
@@ -47,7 +47,7 @@ fn with_transit(site: &Site) -> FakeTransit {
 }
 
 /// Adds `[keys.aws_kms]` to a site; its bucket's key is a new one, whose ARN is given back.
-fn with_aws(site: &Site) -> (FakeKms, String) {
+pub(super) fn with_aws(site: &Site) -> (FakeKms, String) {
     let roots = site.dir.join("aws-roots.pem");
     let server = FakeKms::start(Some(&roots));
     let credentials = format!(
@@ -168,9 +168,66 @@ key = \"alias/{BUCKET}\""
         told.contains("wraps and unwraps") && told.contains("TLS 1.3"),
         "{told}"
     );
+    every_key_is_listed(&pair, &arn);
     drop(aws);
+    let away = listed(&pair, "aws-kms");
+    assert_eq!(away["reason"], "DstKmsUnavailable", "{away}");
+    assert!(
+        away["state"].is_null() && away["current"].is_null(),
+        "{away}"
+    );
+    assert_eq!(away["versions"][0]["objects"], 1, "{away}");
+    let shown = pair.b.run(&["keys", "list"]).exits(0);
+    shown.tells(&["transit/photos", "DstKmsUnavailable", "alias/photos"]);
     let ran = pair.b.run(&["check"]);
     ran.tells(&["cannot connect", "warn"]);
+}
+
+/// The one key of a provider, as `keys list` tells it.
+#[track_caller]
+fn listed(pair: &Pair, provider: &str) -> Value {
+    let rows = pair.b.rows(&["keys", "list"]);
+    let mut of = rows.into_iter().filter(|row| row["provider"] == provider);
+    let (one, more) = (of.next().unwrap(), of.next());
+    assert_eq!(more, None);
+    one
+}
+
+/// Keys of services with what those say of them, beside the keystore's own; each with the
+/// one object that rests under it.
+#[track_caller]
+fn every_key_is_listed(pair: &Pair, arn: &str) {
+    let own = listed(pair, "local");
+    assert_eq!(own["versions"][0]["objects"], 1, "{own}");
+    // No bucket has it any more: a key record does.
+    let transit = listed(pair, "transit");
+    assert_eq!(transit["name"], "transit/photos", "{transit}");
+    assert_eq!(
+        (&transit["state"], &transit["current"]),
+        (&"Enabled".into(), &"2".into())
+    );
+    let (first, second) = (&transit["versions"][0], &transit["versions"][1]);
+    assert_eq!((&first["id"], &first["objects"]), (&"1".into(), &1.into()));
+    assert_eq!(
+        (&second["id"], &second["objects"]),
+        (&"2".into(), &0.into())
+    );
+    let aws = listed(pair, "aws-kms");
+    assert_eq!(
+        (&aws["id"], &aws["buckets"][0]),
+        (&arn.into(), &BUCKET.into())
+    );
+    let (version, made) = (&aws["versions"][0], &aws["created"]);
+    assert_eq!(
+        (&version["objects"], &version["records"]),
+        (&1.into(), &1.into())
+    );
+    // AWS does not tell an agent when material was made, so nobody does.
+    assert!(made.is_string() && version["created"].is_null(), "{aws}");
+    let one = pair.b.run(&["keys", "describe", "transit/photos"]).exits(0);
+    one.tells(&["transit, where it is changed", "1 objects", "wraps"]);
+    let refused = pair.b.run(&["keys", "rotate", "transit/photos"]).exits(2);
+    refused.tells(&["changed there"]);
 }
 
 #[test]

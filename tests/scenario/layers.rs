@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use crate::support::{BUCKET, Content, Pair, wait_until, write_file};
+use crate::support::{BUCKET, Content, Pair, Site, free_address, wait_until, write_file};
 
 const TIME_MAX: Duration = Duration::from_secs(60);
 const OUTER: &str = "alias/outer";
@@ -60,6 +60,17 @@ fn two_layers_arrive_are_read_back_and_name_both_keys_everywhere() {
     pair.verify_both(TIME_MAX);
     pair.b.run(&["verify", "--deep"]).exits(0);
 
+    // Two records are opened and two begun; without bucket keys it is four calls an object.
+    let dry = pair.b.rows(&["batch", "reseal", BUCKET, "--dry-run"]);
+    let forecast = &dry.last().unwrap()["forecast"];
+    assert_eq!(forecast["calls"], 4, "{forecast}");
+    assert_eq!(forecast["calls_without_bucket_keys"], 8, "{forecast}");
+    let resealed = pair.b.rows(&["batch", "reseal", BUCKET]);
+    for row in &resealed[..2] {
+        let (before, now) = (&row["record"], &row["second_record"]);
+        assert!(now.is_string() && before != now, "{row}");
+    }
+
     // The catalog made anew from store and keys knows both layers again.
     pair.stop();
     let rows = pair.b.rows(&["inspect", &format!("{BUCKET}/large")]);
@@ -78,6 +89,34 @@ fn a_second_key_that_is_the_first_is_refused_with_its_line_before_anything_begin
     let refused = pair.b.run(&["check", "--offline"]).exits(78);
     refused.tells(&[&place, "bucket.second_key", "another key"]);
     pair.b.run(&["up"]).exits(78).tells(&[&place]);
+}
+
+#[test]
+fn a_site_that_is_made_with_second_keys_seals_in_two_layers() {
+    let pair = Pair::new();
+    let dir = pair.dir().join("two");
+    pair.issue("c", &dir);
+    let identity = "spiffe://example.org/region/region-b/agent/c";
+    let site = Site::new("c", &dir, identity.to_owned(), free_address());
+    let init = [
+        "init",
+        "--name",
+        "c",
+        "--region",
+        "region-b",
+        "--data-dir",
+        "data",
+    ];
+    let alone = [&init[..], &["--listen", "127.0.0.1:1", "--second-key"]].concat();
+    site.run(&alone).exits(2).tells(&["--bucket"]);
+    let both = [&init[..], &["--bucket", BUCKET, "--second-key"]].concat();
+    site.run(&both).exits(0).tells(&["alias/photos-outer"]);
+    site.line_of("second_key = \"alias/photos-outer\"");
+    let checked = site.run(&["check", "--offline", "--json"]).rows();
+    for which in ["key of bucket photos", "second key of bucket photos"] {
+        let line = checked.iter().find(|line| line["check"] == which);
+        assert_eq!(line.unwrap()["outcome"], "pass", "{checked:?}");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod enrolment;
 mod forwarding;
 mod interrupted;
 mod key_services;
+mod key_trouble;
 mod keys;
 mod layers;
 mod limits;

@@ -264,6 +264,12 @@ fn a_rotation_waits_for_a_region_that_is_away_and_goes_on_by_itself() {
             .contains("trouble")
     });
     b.logs(&["a replica is not kept up to date", "region-c"]);
+    assert_eq!(b.metric("sealift_key_replica_versions_missing"), Some(1));
+    wait_until("it is behind for a while", TIME_MAX, || {
+        b.metric("sealift_key_replica_lag_seconds") > Some(0)
+    });
+    let said = b.run(&["status"]).exits(0);
+    said.tells(&[KEY, "region-a is as far", "region-c lacks 1 version"]);
     // What is sealed meanwhile is sealed under the version that all have.
     write_file(&regions.pair.source.join("meanwhile"), "content");
     wait_until("it is at b", TIME_MAX, || {
@@ -290,6 +296,10 @@ fn a_rotation_waits_for_a_region_that_is_away_and_goes_on_by_itself() {
     }
     regions.wait_wraps("6");
     b.run(&["keys", "diff", KEY]).exits(0);
+    for metric in ["versions_missing", "lag_seconds"] {
+        let name = format!("sealift_key_replica_{metric}");
+        wait_until("none is behind", TIME_MAX, || b.metric(&name) == Some(0));
+    }
     for site in regions.sites() {
         site.stop();
     }

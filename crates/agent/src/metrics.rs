@@ -91,6 +91,8 @@ metrics! {
     KeyOverdue = gauge "sealift_key_rotation_overdue" ["key"] "Whether that time is over: 1 or 0.";
     KeyDeletion = gauge "sealift_key_deletion_timestamp_seconds" ["key"] "When a key is to be destroyed, in seconds since 1970.";
     KeyExpiry = gauge "sealift_key_expiration_timestamp_seconds" ["key"] "Until when imported material may be used, in seconds since 1970.";
+    KeyReplicaVersions = gauge "sealift_key_replica_versions_missing" ["key", "region"] "Versions of a key led from here that its replica in a region lacks.";
+    KeyReplicaLag = gauge "sealift_key_replica_lag_seconds" ["key", "region"] "For how long a replica has lacked anything of its key; 0 when it has everything.";
     KeysNotBackedUp = gauge "sealift_key_versions_without_backup" [] "Key versions that no verified backup holds.";
     ArchiveVersions = gauge "sealift_archive_versions" ["bucket"] "Versions held, delete markers included.";
     ArchiveBytes = gauge "sealift_archive_bytes" ["bucket"] "Plaintext bytes of the versions held.";

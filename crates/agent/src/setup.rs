@@ -160,14 +160,17 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
+    use crate::config::TemplateBucket;
 
     fn new_site(dir: &Path) -> NewSite {
         let mut template = Template::example();
         template.data_dir = "data".to_owned();
-        template.buckets = vec![
-            ("one".to_owned(), "alias/one".to_owned()),
-            ("two".to_owned(), "alias/one".to_owned()),
-        ];
+        let bucket = |name: &str| TemplateBucket {
+            name: name.to_owned(),
+            key: "alias/one".to_owned(),
+            second_key: None,
+        };
+        template.buckets = vec![bucket("one"), bucket("two")];
         NewSite {
             config: dir.join("site/sealift.toml"),
             template,

@@ -46,8 +46,10 @@ pub struct Resealed {
     pub before: ObjectUid,
     /// The sealing now.
     pub object_uid: ObjectUid,
-    /// The key record now.
+    /// The key record now; of two layers, the inner one's.
     pub record: RecordId,
+    /// The outer layer's key record now, of two.
+    pub second_record: Option<RecordId>,
     /// Bytes of plaintext.
     pub size: u64,
 }
@@ -87,6 +89,7 @@ impl Archive {
                 before,
                 object_uid: receipt.object_uid,
                 record: receipt.record,
+            second_record: receipt.second.map(|second| second.record),
                 size,
             })
         })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sealift_agent::{
     Error, Exit, FirstCertificate, NewSite, World,
-    config::{Template, TemplateGrant, TemplatePeer},
+    config::{Template, TemplateBucket, TemplateGrant, TemplatePeer},
     create_site, enrol,
 };
 use sealift_identity::EnrolmentToken;
@@ -65,6 +65,9 @@ pub(crate) struct Init {
     /// A bucket to archive here; a key is made for it, every peer may write to it
     #[arg(long = "bucket", value_name = "NAME")]
     buckets: Vec<String>,
+    /// Seal every bucket in two layers; each gets a second key for that
+    #[arg(long, requires = "buckets")]
+    second_key: bool,
     /// A directory to replicate: BUCKET=DIR; a rule sends it to every peer
     #[arg(long = "source", value_name = "BUCKET=DIR", value_parser = source)]
     sources: Vec<(String, String)>,
@@ -250,7 +253,11 @@ impl Init {
             buckets: half
                 .buckets
                 .iter()
-                .map(|bucket| (bucket.clone(), format!("alias/{bucket}")))
+                .map(|bucket| TemplateBucket {
+                    name: bucket.clone(),
+                    key: format!("alias/{bucket}"),
+                    second_key: self.second_key.then(|| format!("alias/{bucket}-outer")),
+                })
                 .collect(),
             sources: half.sources.clone(),
             grants: half.buckets.iter().flat_map(any_peer).collect(),

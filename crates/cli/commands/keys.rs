@@ -1,18 +1,19 @@
-//! `sealift keys`: the customer-managed keys of the embedded keystore.
+//! `sealift keys`: customer-managed keys; those of key services to be looked at.
 
 mod backup;
 mod import;
 mod regions;
 pub(crate) mod rewrap;
 mod root;
+mod service;
 mod show;
 
 use clap::{Args, Subcommand};
 use sealift_agent::{
     Error, Exit,
-    admin::{Keys as Act, Request},
+    admin::{KeyRow, Keys as Act, Request},
 };
-use sealift_keys::{KeyChange, KeyLife};
+use sealift_keys::KeyChange;
 use sealift_terms::{DeletionDays, KeyAlias, KeyNote, Region, RotationDays};
 
 use super::{ask, rows};
@@ -23,7 +24,7 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
-    /// List keys: state, versions, what rests under each, next rotation, backup
+    /// List keys, those of key services too: state, versions, what rests under each, next rotation, backup
     List,
     /// Show everything about one key but its material
     Describe(Named),
@@ -205,9 +206,11 @@ impl Keys {
             Self::Restore(restore) => return restore.run(global).await,
         };
         let (_site, answers) = ask(global, Request::Keys(act)).await?;
-        rows(answers, |key: KeyLife| match global.json {
-            true => output::row(true, &key, ""),
-            false => show::one(&key),
+        rows(answers, |key: KeyRow| match (global.json, &key) {
+            (true, _) => output::row(true, &key, ""),
+            (false, KeyRow::Own(key)) => show::one(key),
+            (false, KeyRow::Service(key)) => service::one(key),
+            (false, _) => Ok(()),
         })
         .await?;
         Ok(Exit::Done)
@@ -217,12 +220,14 @@ impl Keys {
 async fn list(global: &Global) -> Outcome {
     let (_site, answers) = ask(global, Request::Keys(Act::List)).await?;
     let mut table = show::table();
-    rows(answers, |key: KeyLife| match global.json {
-        true => output::row(true, &key, ""),
-        false => {
-            show::add(&mut table, &key);
-            Ok(())
+    rows(answers, |key: KeyRow| {
+        match &key {
+            _ if global.json => return output::row(true, &key, ""),
+            KeyRow::Own(key) => show::add(&mut table, key),
+            KeyRow::Service(key) => service::add(&mut table, key),
+            _ => {}
         }
+        Ok(())
     })
     .await?;
     if global.json {

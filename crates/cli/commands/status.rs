@@ -5,14 +5,14 @@ use std::{io::IsTerminal, time::Duration};
 use clap::Args;
 use sealift_agent::{
     Error, Exit,
-    admin::{Alarm, PeerReport, Request, RuleReport, StatusReport},
+    admin::{Alarm, KeyReport, PeerReport, Request, RuleReport, StatusReport},
 };
 use sealift_terms::Status as TransferStatus;
 
 use super::{ask, rows};
 use crate::{
     cli::Global,
-    output::{self, Outcome, Table, bytes, seconds},
+    output::{self, Outcome, Table, bytes, counted, seconds},
 };
 
 /// How often `--watch` looks again.
@@ -76,6 +76,7 @@ fn show(report: &StatusReport) -> Result<(), Error> {
     under_way(report)?;
     sources(report)?;
     archived(report)?;
+    keys(report)?;
     if !report.buckets.is_empty() {
         output::print("")?;
         output::print(&super::scrub::standing(&report.scrub))?;
@@ -205,6 +206,45 @@ fn archived(report: &StatusReport) -> Result<(), Error> {
         ]);
     }
     section(&table)
+}
+
+fn keys(report: &StatusReport) -> Result<(), Error> {
+    let head = ["KEY", "STATE", "VERSION", "NEXT ROTATION", "REPLICAS"];
+    let mut table = Table::new(&head, &[2]);
+    for key in &report.keys {
+        let name = key.alias.as_ref().map(ToString::to_string);
+        let next = match (key.next_rotation, key.delete_at) {
+            (_, Some(at)) => format!("destroyed {at}"),
+            (Some(at), None) if key.overdue => format!("overdue since {at}"),
+            (Some(at), None) => at.to_string(),
+            (None, None) => "-".to_owned(),
+        };
+        table.row([
+            name.unwrap_or_else(|| key.id.to_string()),
+            key.state.to_string(),
+            key.version.clone(),
+            next,
+            replicas(key),
+        ]);
+    }
+    section(&table)
+}
+
+/// How far the other regions of a key are.
+fn replicas(key: &KeyReport) -> String {
+    let each = key.replicas.iter().map(|replica| {
+        let region = &replica.region;
+        let missing = counted(replica.versions_missing, "version", "versions");
+        match replica.lag_secs {
+            None => format!("{region} is as far"),
+            Some(lag) => format!("{region} lacks {missing}, {} behind", seconds(lag)),
+        }
+    });
+    let told: Vec<_> = each.collect();
+    match told.is_empty() {
+        true => "-".to_owned(),
+        false => told.join("; "),
+    }
 }
 
 /// What there is of one layer or of two, in one cell.

@@ -10,7 +10,7 @@ use std::{
 
 use sealift_agent::{
     Error, NewSite, World,
-    config::{Config, Template, TemplateGrant, TemplatePeer},
+    config::{Config, Template, TemplateBucket, TemplateGrant, TemplatePeer},
     create_site,
 };
 use sealift_identity::{Authority, LeafRequest};
@@ -60,7 +60,11 @@ impl Regions {
         let mut archiving = template("b", &b);
         archiving.listen = Some(address.clone());
         archiving.peers = vec![peer("a", &a, None)];
-        archiving.buckets = vec![(BUCKET.to_owned(), "alias/demo".to_owned())];
+        archiving.buckets = vec![TemplateBucket {
+            name: BUCKET.to_owned(),
+            key: "alias/demo".to_owned(),
+            second_key: None,
+        }];
         archiving.grants = vec![TemplateGrant {
             identity: a.to_string(),
             bucket: BUCKET.to_owned(),

@@ -130,6 +130,8 @@ pub struct KeyRegions {
     pub term: u64,
     /// The number of the last change of what is shared.
     pub generation: u64,
+    /// When that was, by the primary's clock.
+    pub changed_at: Timestamp,
     /// The newest version, while it does not wrap yet because a replica lacks it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,

@@ -51,8 +51,9 @@ impl fmt::Display for ProviderKind {
 pub struct KeyVersion {
     /// Its id at the provider.
     pub id: String,
-    /// When it was made.
-    pub created: Timestamp,
+    /// When it was made, where its provider tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
     /// Whether a verified backup holds it; always for a provider that looks after that itself.
     pub backed_up: bool,
 }
@@ -75,8 +76,9 @@ pub struct KeyDescription {
     pub current: String,
     /// Every version that unwraps, oldest first.
     pub versions: Vec<KeyVersion>,
-    /// When it was made.
-    pub created: Timestamp,
+    /// When it was made, where its provider tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
     /// The other regions that have it, of a key that sealift keeps in several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_regions: Vec<Region>,

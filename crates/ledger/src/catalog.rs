@@ -293,6 +293,8 @@ pub struct RecordRow {
 /// What a version of a customer-managed key still has to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyUse {
+    /// The sort of its provider, as key records name it; empty where none does.
+    pub provider: String,
     /// The key.
     pub cmk: KeyId,
     /// Its version.

@@ -223,6 +223,7 @@ impl State {
             "CreateKey" => self.create(caller, body),
             "DescribeKey" => self.describe(caller, body),
             "CreateAlias" => self.alias(caller, body),
+            "UpdateAlias" => self.point_alias(caller, body),
             "EnableKey" => self.enable(caller, body),
             "DisableKey" => self.disable(caller, body),
             "ScheduleKeyDeletion" => self.schedule_deletion(caller, body),

@@ -25,5 +25,5 @@ mod trouble;
 pub use aws::{FakeKms, OWNER};
 pub use s3::{FakeS3, Put};
 pub use server::Asked;
-pub use transit::FakeTransit;
+pub use transit::{FakeTransit, TransitBackup};
 pub use trouble::Trouble;

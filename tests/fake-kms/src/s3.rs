@@ -22,7 +22,7 @@ use crate::{
     signature::{self, Scope},
 };
 use answers::{Query, error};
-use bucket::Bucket;
+use bucket::{Bucket, KmsTrouble};
 use queue::Queue;
 
 const S3: Scope = Scope {
@@ -54,8 +54,7 @@ struct Bucketful {
     queue: Mutex<Queue>,
     /// Actions that nobody may do.
     denied: Mutex<BTreeSet<String>>,
-    /// Keys of the key service that nobody may use.
-    kms_denied: Mutex<BTreeSet<String>>,
+    kms: Mutex<KmsTrouble>,
     asked: Mutex<Vec<String>>,
 }
 
@@ -76,7 +75,7 @@ impl FakeS3 {
             bucket: Mutex::default(),
             queue: Mutex::default(),
             denied: Mutex::default(),
-            kms_denied: Mutex::default(),
+            kms: Mutex::default(),
             asked: Mutex::default(),
         });
         Self {
@@ -106,12 +105,17 @@ impl FakeS3 {
 
     /// Lets nobody do an action, such as `s3:GetObjectVersion`, or lets everyone again.
     pub fn deny(&self, action: &str, is_denied: bool) {
-        switch(&self.of.denied, action, is_denied);
+        switch(&mut self.of.denied.lock(), action, is_denied);
     }
 
     /// Lets nobody use a key of the key service, or lets everyone again.
     pub fn deny_key(&self, key: &str, is_denied: bool) {
-        switch(&self.of.kms_denied, key, is_denied);
+        switch(&mut self.of.kms.lock().denied, key, is_denied);
+    }
+
+    /// Lets the key service throttle whatever is asked of a key, or answer again.
+    pub fn throttle_key(&self, key: &str, is_throttled: bool) {
+        switch(&mut self.of.kms.lock().throttled, key, is_throttled);
     }
 
     /// Whether the bucket keeps versions.
@@ -154,10 +158,10 @@ impl FakeS3 {
     }
 }
 
-fn switch(set: &Mutex<BTreeSet<String>>, what: &str, is_in: bool) {
+fn switch(set: &mut BTreeSet<String>, what: &str, is_in: bool) {
     match is_in {
-        true => set.lock().insert(what.to_owned()),
-        false => set.lock().remove(what),
+        true => set.insert(what.to_owned()),
+        false => set.remove(what),
     };
 }
 
@@ -199,8 +203,8 @@ impl Bucketful {
             None => "s3:GetObject",
         })?;
         let is_head = parts.method == Method::HEAD;
-        let denied = self.kms_denied.lock();
-        let mut answered = self.bucket.lock().read(parts, key, id, &denied);
+        let kms = self.kms.lock();
+        let mut answered = self.bucket.lock().read(parts, key, id, &kms);
         if is_head && let Ok(answered) | Err(answered) = &mut answered {
             // The length stays that of what GET would answer; of an error nothing is told.
             *answered.body_mut() = Full::default();

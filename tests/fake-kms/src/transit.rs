@@ -17,6 +17,10 @@ use crate::{
 /// When the first version of every key was made: 2026-09-21.
 const CREATED: i64 = 1_790_000_000;
 
+/// A key with its versions, out of its engine.
+#[derive(Debug)]
+pub struct TransitBackup(Key);
+
 #[derive(Debug)]
 struct Key {
     versions: Vec<[u8; 32]>,
@@ -94,6 +98,18 @@ impl FakeTransit {
     /// Destroys a key.
     pub fn delete(&self, name: &str) {
         self.engine.0.lock().keys.remove(name);
+    }
+
+    /// Takes a key away, as its deletion does after a backup.
+    #[must_use]
+    pub fn take_away(&self, name: &str) -> TransitBackup {
+        let key = self.engine.0.lock().keys.remove(name);
+        TransitBackup(key.expect("the test made this key"))
+    }
+
+    /// Restores a key from its backup.
+    pub fn restore(&self, name: &str, backup: TransitBackup) {
+        self.engine.0.lock().keys.insert(name.to_owned(), backup.0);
     }
 
     /// Gives a key a new version.

@@ -88,10 +88,16 @@ pub struct ResealRow {
     /// The sealing that counts now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_uid: Option<ObjectUid>,
-    /// The key record that it is sealed under.
+    /// The key record that it is sealed under; of two layers, the inner one's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordId>,
-    /// Whether its bucket does without bucket keys: it would have a record of its own.
+    /// The outer layer's key record, of two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_record: Option<RecordId>,
+    /// In how many layers its bucket is sealed now: it has a record in each, or would have.
+    #[serde(default = "one_layer")]
+    pub layers: u64,
+    /// Whether its bucket does without bucket keys: it would have records of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_record: bool,
     /// Why it is as it was.
@@ -100,6 +106,10 @@ pub struct ResealRow {
     /// What was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
+}
+
+const fn one_layer() -> u64 {
+    1
 }
 
 /// What was done with a version.

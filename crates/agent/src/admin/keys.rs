@@ -2,21 +2,25 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use sealift_keys::{ImportedMaterial, KeyChange, StretchedPassphrase};
-use sealift_terms::{DeletionDays, KeyAlias, KeyId, KeyNote, Region, RotationDays, Timestamp};
+use sealift_keys::{
+    Held, ImportedMaterial, KeyChange, KeyLife, KeyState, ProviderKind, StretchedPassphrase,
+};
+use sealift_terms::{
+    BucketName, DeletionDays, KeyAlias, KeyId, KeyNote, Reason, Region, RotationDays, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
-/// What is to be done with the keys of the embedded keystore.
+/// What is to be done with keys: those of the embedded keystore, unless it is only to look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "act", rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Keys {
-    /// Every key with its life and what rests under each version;
-    /// [`KeyLife`](sealift_keys::KeyLife)s.
+    /// Every key with its life and what rests under each version, and those of key services
+    /// that a bucket or a key record names; [`KeyRow`]s.
     List,
-    /// One key in the same way; its life.
+    /// One key in the same way.
     Describe {
-        /// Id or alias.
+        /// Id or alias; of a key service's with the word for that in front.
         key: String,
     },
     /// A new key of the site's region; its life.
@@ -145,6 +149,89 @@ pub enum Keys {
         /// The file.
         backup: String,
     },
+}
+
+impl Keys {
+    /// The key that is to be changed, by the name that was given for it.
+    #[must_use]
+    pub fn changes(&self) -> Option<&str> {
+        match self {
+            Self::Set { key, .. }
+            | Self::Rotate { key, .. }
+            | Self::Disable { key }
+            | Self::Enable { key }
+            | Self::ScheduleDeletion { key, .. }
+            | Self::CancelDeletion { key }
+            | Self::Retire { key, .. }
+            | Self::Replicate { key, .. }
+            | Self::Promote { key, .. }
+            | Self::Diff { key, .. }
+            | Self::DropReplica { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+}
+
+/// A key as `keys list` and `keys describe` tell it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum KeyRow {
+    /// One of the embedded keystore, which sealift looks after.
+    Own(Box<KeyLife>),
+    /// One of a key service, which looks after it.
+    Service(Box<ServiceKey>),
+}
+
+/// A key of a key service: what the service says of it now, and what rests under it here.
+/// What the service does not say is not here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceKey {
+    /// The name that a bucket has for it; with the word for its service in front.
+    pub name: String,
+    /// Its service.
+    pub provider: ProviderKind,
+    /// Its id there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<KeyId>,
+    /// The region it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// Its state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<KeyState>,
+    /// The version that wraps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<String>,
+    /// When it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// The versions that the service tells of, and those that key records name.
+    pub versions: Vec<ServiceKeyVersion>,
+    /// The buckets that are sealed under it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub buckets: Vec<BucketName>,
+    /// Why it cannot be used, or why nothing is known of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// What was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+}
+
+/// One version of such a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceKeyVersion {
+    /// Its id.
+    pub id: String,
+    /// When it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// Whether the service tells of it; otherwise key records alone name it.
+    pub told: bool,
+    /// What rests under it.
+    #[serde(flatten)]
+    pub held: Held,
 }
 
 /// One thing in which a key differs between this region and another one.

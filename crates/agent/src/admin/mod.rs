@@ -32,7 +32,10 @@ pub use batch::{
     Reseal, ResealResult, ResealRow, Rewrap, RewrapFailed, RewrapRow, RewrapSummary,
 };
 pub use client::Client;
-pub use keys::{KeyDiffRow, KeyVersions, Keys, KeysRestored, NewRootKey, RootKeyChanged};
+pub use keys::{
+    KeyDiffRow, KeyRow, KeyVersions, Keys, KeysRestored, NewRootKey, RootKeyChanged, ServiceKey,
+    ServiceKeyVersion,
+};
 pub use operations::{Actor, Operations};
 pub use plan::{
     Plan, PlanChange, PlanObject, PlanRow, PlanRule, PlanSection, PlanSummary, PlanWay,
@@ -41,8 +44,8 @@ pub use reach::{OpenSite, Reached};
 pub use report::{
     Alarm, BucketReport, CertificateFacts, CertificateRow, Count, DeniedRow, Explanation, Finding,
     ForwardReport, KeyReport, LagReport, ObjectRow, PeerReport, QuarantinedRow, Readiness, Rebuilt,
-    Retried, RuleReport, ScrubReport, Sealing, SourceReport, StatusCount, StatusReport, UnderWay,
-    VerifyRow, VerifySummary,
+    ReplicaReport, Retried, RuleReport, ScrubReport, Sealing, SourceReport, StatusCount,
+    StatusReport, UnderWay, VerifyRow, VerifySummary,
 };
 pub use request::{Check, Deny, Get, Ls, Named, Request, Retry, Scrub, Verify};
 pub use server::AdminServer;

@@ -355,6 +355,27 @@ pub struct KeyReport {
     /// Until when its imported material may be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
+    /// The newest version, while it does not wrap yet because a replica lacks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<String>,
+    /// The other regions of a key that this one leads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<ReplicaReport>,
+}
+
+/// A replica of a key, as its primary sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaReport {
+    /// Its region.
+    pub region: Region,
+    /// Versions of the key that it lacks.
+    pub versions_missing: u64,
+    /// For how long it has lacked anything, in seconds; none when it has everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_secs: Option<u64>,
+    /// What keeps it from being brought up to date at present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// One other agent.

@@ -46,7 +46,7 @@ pub use checked::{
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;
 pub use source::{Override, Source, from_environment, variable};
-pub use template::{Template, TemplateGrant, TemplatePeer};
+pub use template::{Template, TemplateBucket, TemplateGrant, TemplatePeer};
 
 use checker::Checker;
 

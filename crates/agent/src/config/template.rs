@@ -28,8 +28,8 @@ pub struct Template {
     pub admin: Option<String>,
     /// `[[peer]]`.
     pub peers: Vec<TemplatePeer>,
-    /// `[[bucket]]`: name and key.
-    pub buckets: Vec<(String, String)>,
+    /// `[[bucket]]`.
+    pub buckets: Vec<TemplateBucket>,
     /// `[[source]]`: bucket and directory; each gets a rule to every peer.
     pub sources: Vec<(String, String)>,
     /// `[[grant]]`.
@@ -47,6 +47,17 @@ pub struct TemplatePeer {
     pub address: Option<String>,
     /// `peer.trust_bundle`.
     pub trust_bundle: String,
+}
+
+/// A `[[bucket]]` to write.
+#[derive(Debug, Clone, Default)]
+pub struct TemplateBucket {
+    /// `bucket.name`.
+    pub name: String,
+    /// `bucket.key`.
+    pub key: String,
+    /// `bucket.second_key`: sealed in two layers.
+    pub second_key: Option<String>,
 }
 
 /// A `[[grant]]` to write: everything a sender needs, on one bucket.
@@ -221,10 +232,13 @@ impl Template {
         let mut text =
             "# What is archived here: each bucket is sealed under a key of this site's region.\n"
                 .to_owned();
-        for (name, key) in &self.buckets {
+        for bucket in &self.buckets {
             let _ = writeln!(text, "[[bucket]]");
-            line(&mut text, "", "name", name);
-            line(&mut text, "", "key", key);
+            line(&mut text, "", "name", &bucket.name);
+            line(&mut text, "", "key", &bucket.key);
+            if let Some(second) = &bucket.second_key {
+                line(&mut text, "", "second_key", second);
+            }
             text.push('\n');
         }
         if self.buckets.is_empty() {

@@ -510,9 +510,11 @@ fn what_the_template_writes_is_accepted() {
     template
         .sources
         .push(("photos".to_owned(), "/srv/ä".to_owned()));
-    template
-        .buckets
-        .push(("mirror".to_owned(), "alias/m".to_owned()));
+    template.buckets.push(TemplateBucket {
+        name: "mirror".to_owned(),
+        key: "alias/m".to_owned(),
+        second_key: None,
+    });
     template.grants.push(TemplateGrant {
         identity: "spiffe://d/region/r/agent/b1".to_owned(),
         bucket: "mirror".to_owned(),

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use sealift_keys::{EncryptionContext, KeyDescription, KeyError, KeyProvider, LocalKeystore};
+use sealift_keys::{
+    EncryptionContext, KeyDescription, KeyError, KeyProvider, LocalKeystore, ProviderKind,
+};
 use sealift_ledger::key_use_in;
 use sealift_terms::{Reason, RecordId};
 
@@ -74,7 +76,7 @@ fn backup(config: &Config, keystore: &LocalKeystore) -> Option<CheckLine> {
     };
     let in_use: Vec<_> = used
         .iter()
-        .filter(|used| used.objects > 0)
+        .filter(|used| used.objects > 0 && used.provider == ProviderKind::Local.as_str())
         .map(|used| (used.cmk.clone(), used.cmk_version.clone()))
         .filter(|version| missing.contains(version))
         .map(|(key, version)| format!("{key} version {version}"))

@@ -137,6 +137,8 @@ impl SiteOperations {
                 size: resealed.size,
                 object_uid: Some(resealed.object_uid),
                 record: Some(resealed.record),
+                second_record: resealed.second_record,
+                layers: 1 + u64::from(resealed.second_record.is_some()),
                 own_record: false,
                 reason: None,
                 evidence: None,
@@ -148,6 +150,7 @@ impl SiteOperations {
     /// What a dry run says: the version is here and not damaged, its key and that of its
     /// bucket can be used.
     async fn look_at(&self, name: VersionName) -> ResealRow {
+        let (layers, own_record) = self.sealed_in(&name.bucket);
         match self.site.archive.could_reseal(&name).await {
             Ok(row) => ResealRow {
                 object: name,
@@ -155,7 +158,9 @@ impl SiteOperations {
                 size: row.facts.size,
                 object_uid: Some(row.object_uid),
                 record: Some(row.record),
-                own_record: self.has_own_records(&row.name.bucket),
+                second_record: row.second_record,
+                layers,
+                own_record,
                 reason: None,
                 evidence: None,
             },
@@ -165,10 +170,15 @@ impl SiteOperations {
 }
 
 impl SiteOperations {
-    fn has_own_records(&self, bucket: &BucketName) -> bool {
+    /// In how many layers a bucket is sealed, and whether each object has its own records.
+    fn sealed_in(&self, bucket: &BucketName) -> (u64, bool) {
         let config = self.site.current();
         let mut buckets = config.buckets.iter();
-        buckets.any(|known| known.name == *bucket && !known.bucket_keys)
+        buckets
+            .find(|known| known.name == *bucket)
+            .map_or((1, false), |known| {
+                (known.keys().count() as u64, !known.bucket_keys)
+            })
     }
 }
 
@@ -179,6 +189,8 @@ fn failed(object: VersionName, error: &archive::ArchiveError) -> ResealRow {
         size: 0,
         object_uid: None,
         record: None,
+        second_record: None,
+        layers: 1,
         own_record: false,
         reason: Some(error.reason()),
         evidence: Some(archive::in_words(error)),

@@ -1,4 +1,4 @@
-//! `keys`: looking at the keys of the embedded keystore, and changing them.
+//! `keys`: looking at keys, and changing those of the embedded keystore.
 
 mod backups;
 
@@ -9,10 +9,10 @@ use sealift_keys::{
 use sealift_ledger::KeyUse;
 use sealift_terms::{AuditKind, AuditRecord, KeyNote, Region};
 
-use super::SiteOperations;
+use super::{SiteOperations, service_keys::is_of_service};
 use crate::{
     Error,
-    admin::{Actor, Answer, KeyDiffRow, Keys, NewRootKey, RootKeyChanged},
+    admin::{Actor, Answer, KeyDiffRow, KeyRow, Keys, NewRootKey, RootKeyChanged},
     config::NamedKey,
     site::about_key,
 };
@@ -27,8 +27,13 @@ impl SiteOperations {
         actor: &Actor,
         answer: &Answer,
     ) -> Result<(), Error> {
+        hold_own(&keys)?;
         let changed = match keys {
             Keys::List => return self.list_keys(answer).await,
+            Keys::Describe { key } if is_of_service(&key) => {
+                let told = self.service_key(&key).await?;
+                return answer.row(&KeyRow::Service(Box::new(told))).await;
+            }
             Keys::Describe { key } => {
                 return answer
                     .row(&self.counted(self.site.keystore.life(&key)?).await?)
@@ -188,6 +193,9 @@ impl SiteOperations {
                 .row(&self.with_trouble(with_counts(key, &used)))
                 .await?;
         }
+        for key in self.service_keys(&used).await {
+            answer.row(&KeyRow::Service(Box::new(key))).await?;
+        }
         Ok(())
     }
 
@@ -198,7 +206,7 @@ impl SiteOperations {
     }
 
     /// A key with what keeps its replicas from being brought up to date.
-    fn with_trouble(&self, mut key: KeyLife) -> KeyLife {
+    pub(super) fn with_trouble(&self, mut key: KeyLife) -> KeyLife {
         let regions = key.regions.as_mut().into_iter();
         for replica in regions.flat_map(|regions| &mut regions.replicas) {
             let live = self.live.as_ref();
@@ -356,9 +364,26 @@ impl SiteOperations {
     }
 }
 
+/// A key of a key service is looked at here, and changed there.
+fn hold_own(keys: &Keys) -> Result<(), Error> {
+    match keys.changes() {
+        Some(key) if is_of_service(key) => Err(Error::Request {
+            what: "key",
+            found: key.to_owned(),
+            allowed: "a key of the embedded keystore: one of a key service is changed there"
+                .to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 fn with_counts(mut key: KeyLife, used: &[KeyUse]) -> KeyLife {
     for version in &mut key.versions {
-        let is_it = |used: &&KeyUse| used.cmk == key.id && used.cmk_version == version.id;
+        let is_it = |used: &&KeyUse| {
+            used.provider == ProviderKind::Local.as_str()
+                && used.cmk == key.id
+                && used.cmk_version == version.id
+        };
         let used = used.iter().find(is_it);
         version.held = Some(used.map_or_else(Held::default, |used| Held {
             records: used.records,

@@ -29,6 +29,7 @@ mod retrying;
 mod rights;
 mod scrape;
 mod scrubbing;
+mod service_keys;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Filled anew by every scrape: what is gone must not stay.
-const FILLED: [Metric; 17] = [
+const FILLED: [Metric; 19] = [
     Metric::Transfers,
     Metric::TransferBytes,
     Metric::OldestPending,
@@ -33,6 +33,8 @@ const FILLED: [Metric; 17] = [
     Metric::KeyRotation,
     Metric::KeyDeletion,
     Metric::KeyExpiry,
+    Metric::KeyReplicaVersions,
+    Metric::KeyReplicaLag,
 ];
 
 impl SiteOperations {

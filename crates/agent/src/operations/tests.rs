@@ -28,7 +28,7 @@ use crate::{
         AdminServer, Client, Explanation, Get, Ls, Named, ObjectRow, OpenSite, Operations, Piece,
         Reached, Request, Retried, Retry, StatusReport, Verify, VerifyRow,
     },
-    config::{Config, Source, Template, TemplatePeer},
+    config::{Config, Source, Template, TemplateBucket, TemplatePeer},
     create_site,
     site::Site,
 };
@@ -49,7 +49,11 @@ impl Stage {
             config: dir.path().join("sealift.toml"),
             template: Template {
                 data_dir: "data".to_owned(),
-                buckets: vec![("photos".to_owned(), "alias/photos".to_owned())],
+                buckets: vec![TemplateBucket {
+                    name: "photos".to_owned(),
+                    key: "alias/photos".to_owned(),
+                    second_key: None,
+                }],
                 sources: vec![("docs".to_owned(), "docs".to_owned())],
                 peers: vec![TemplatePeer {
                     name: "b".to_owned(),

@@ -57,6 +57,20 @@ pub(super) fn policy_of(config: &Config) -> u64 {
             crc.update(format!("{bytes:?} {objects:?}\n").as_bytes());
         }
     }
+    // Keys of the same names are others where they are asked for elsewhere.
+    let services = &config.key_services;
+    if let Some(aws_kms) = &services.aws_kms {
+        let row = format!("{} {}\n", aws_kms.endpoint, aws_kms.aws_region);
+        crc.update(row.as_bytes());
+    }
+    if let Some(transit) = &services.transit {
+        let namespace = transit.namespace.as_deref().unwrap_or_default();
+        let row = format!("{} {namespace} {}\n", transit.endpoint, transit.mount);
+        crc.update(row.as_bytes());
+    }
+    if let Some(pkcs11) = &services.pkcs11 {
+        crc.update(format!("{}\n", pkcs11.token).as_bytes());
+    }
     crc.value()
 }
 

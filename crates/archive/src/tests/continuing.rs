@@ -16,6 +16,9 @@ const SIZE: usize = (PARTS - 1) * PART + 99;
 const CUT: usize = 40_007;
 const FIRST: PartIndex = PartIndex(0);
 
+/// What holds for one layer holds for two.
+const LAYERS: [fn() -> Site; 2] = [Site::new, Site::in_two_layers];
+
 /// An offer of one that goes on in any cut.
 fn any_cut(size: usize, part_size: PartSize) -> Offer {
     Offer {
@@ -55,39 +58,41 @@ async fn a_part_goes_on_behind_what_came_whether_it_rests_in_a_pack_or_a_file() 
         // A file without a row, of which some was written already.
         (3 << 20, PartSize::DEFAULT, (2 << 20) + CUT),
     ] {
-        let site = Site::new();
-        let running = site.open().await;
-        let bytes = plain(1, size);
-        let upload = running.upload(any_cut(size, part_size)).await;
-        begin(&upload, &bytes, until).await;
-        // The session is gone, and twice more.
-        drop(upload);
-        let upload = running.upload(any_cut(size, part_size)).await;
-        assert_eq!(upload.interrupt_all().await, [(FIRST, until as u32)]);
-        let mut writer = upload
-            .part_from(
-                FIRST,
-                part_of(&upload, FIRST, &bytes).len() as u32,
-                until as u32,
-            )
-            .await
-            .unwrap();
-        writer.write(&bytes[until..until + 5]).await.unwrap();
-        writer.leave().await;
-        drop(upload);
-        let upload = running.upload(any_cut(size, part_size)).await;
-        assert_eq!(upload.interrupt(FIRST).await, Some(until as u32 + 5));
-        go_on(&upload, &bytes, until + 5).await.unwrap();
-        for index in upload.missing() {
-            send(&upload, index, &bytes).await.unwrap();
+        for site in LAYERS {
+            goes_on_behind(&site(), any_cut(size, part_size), until).await;
         }
-        running.archive.commit(upload, None).await.unwrap();
-        assert!(running.read("k", None).await.unwrap() == bytes, "{size}");
-        assert_eq!(running.verify_deep().await, []);
-        running.archive.let_go_of_interrupted();
-        assert!(site.files_in("staging").is_empty());
-        assert_eq!(site.budget.free(), site.budget.total());
     }
+}
+
+/// Breaks the first part of an object off at `until`, and a little later again.
+async fn goes_on_behind(site: &Site, what: Offer, until: usize) {
+    let running = site.open().await;
+    let size = what.change.facts.size as usize;
+    let bytes = plain(1, size);
+    let upload = running.upload(what.clone()).await;
+    begin(&upload, &bytes, until).await;
+    // The session is gone, and twice more.
+    drop(upload);
+    let upload = running.upload(what.clone()).await;
+    assert_eq!(upload.interrupt_all().await, [(FIRST, until as u32)]);
+    let length = part_of(&upload, FIRST, &bytes).len() as u32;
+    let mut writer = upload.part_from(FIRST, length, until as u32).await.unwrap();
+    writer.write(&bytes[until..until + 5]).await.unwrap();
+    writer.leave().await;
+    drop(upload);
+    let upload = running.upload(what).await;
+    assert_eq!(upload.interrupt(FIRST).await, Some(until as u32 + 5));
+    go_on(&upload, &bytes, until + 5).await.unwrap();
+    for index in upload.missing() {
+        send(&upload, index, &bytes).await.unwrap();
+    }
+    let receipt = running.archive.commit(upload, None).await.unwrap();
+    assert_eq!(receipt.second.is_some(), site.keys.second.is_some());
+    assert!(running.read("k", None).await.unwrap() == bytes, "{size}");
+    assert_eq!(running.verify_deep().await, []);
+    running.archive.let_go_of_interrupted();
+    assert!(site.files_in("staging").is_empty());
+    assert_eq!(site.budget.free(), site.budget.total());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,23 +249,31 @@ async fn interrupted_parts_leave_a_peer_most_of_its_share_and_the_oldest_go_firs
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_was_disabled_stops_the_rest_of_an_interrupted_part() {
-    let site = Site::new();
-    let running = site.open().await;
-    let size = PACKED_OBJECT_BYTES_MAX as usize / 4;
-    let bytes = plain(1, size);
-    let upload = running.upload(any_cut(size, PartSize::DEFAULT)).await;
-    begin(&upload, &bytes, CUT).await;
-    site.keystore.disable(CMK).unwrap();
-    running.archive.ring().recheck();
-    let error = go_on(&upload, &bytes, CUT).await.unwrap_err();
-    assert_eq!(error.reason(), Reason::DstKmsKeyDisabled);
+async fn a_key_of_either_layer_that_was_disabled_stops_the_rest_of_an_interrupted_part() {
+    for (site, key) in [
+        (Site::new(), CMK),
+        (Site::in_two_layers(), CMK),
+        (Site::in_two_layers(), OUTER_CMK),
+    ] {
+        let running = site.open().await;
+        let size = PACKED_OBJECT_BYTES_MAX as usize / 4;
+        let bytes = plain(1, size);
+        let upload = running.upload(any_cut(size, PartSize::DEFAULT)).await;
+        begin(&upload, &bytes, CUT).await;
+        site.keystore.disable(key).unwrap();
+        running.archive.ring().recheck();
+        let error = go_on(&upload, &bytes, CUT).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::DstKmsKeyDisabled, "{key}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_goes_on_in_its_own_cut_if_its_sender_does_and_begins_anew_if_not() {
-    for restarts in [false, true] {
-        let site = Site::new();
+    for (restarts, site) in [false, true]
+        .into_iter()
+        .flat_map(|it| LAYERS.map(|site| (it, site)))
+    {
+        let site = site();
         let bytes = plain(1, SIZE);
         let mut running = site.open().await;
         let upload = running.upload(any_cut(SIZE, PartSize::MIN)).await;

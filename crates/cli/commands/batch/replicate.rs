@@ -24,7 +24,9 @@ use sealift_agent::{
         ReplicateRow, Request,
     },
 };
-use sealift_terms::{PeerName, RuleName, Status, Timestamp};
+use sealift_terms::{
+    BucketName, PeerName, RuleName, Status, Timestamp, limits::RECORD_OBJECTS_MAX,
+};
 use serde::Serialize;
 
 use super::{
@@ -121,6 +123,26 @@ struct Offered {
     objects: u64,
     delete_markers: u64,
     bytes: u64,
+    /// Calls to its key service that sealing them takes with bucket keys: one for each bucket
+    /// and 2^20 objects, and one more for each bucket and hour. As many again in a second layer.
+    key_calls: u64,
+    /// If each object had a key record of its own there.
+    key_calls_without_bucket_keys: u64,
+    #[serde(skip)]
+    by_bucket: BTreeMap<BucketName, u64>,
+}
+
+impl Offered {
+    fn add(&mut self, row: &ReplicateRow) {
+        self.objects += 1;
+        self.delete_markers += u64::from(row.delete_marker);
+        self.bytes += row.size;
+        self.key_calls_without_bucket_keys += 1;
+        let bucket = row.object.bucket.clone();
+        let objects = self.by_bucket.entry(bucket).or_default();
+        self.key_calls += u64::from(objects.is_multiple_of(RECORD_OBJECTS_MAX));
+        *objects += 1;
+    }
 }
 
 struct Run<'a> {
@@ -308,10 +330,7 @@ impl Run<'_> {
         if row.result != ReplicateResult::Failed {
             summary.bytes += row.size;
             if let Some(peer) = &row.object.peer {
-                let offered = summary.peers.entry(peer.clone()).or_default();
-                offered.objects += 1;
-                offered.delete_markers += u64::from(row.delete_marker);
-                offered.bytes += row.size;
+                summary.peers.entry(peer.clone()).or_default().add(row);
             }
         }
         self.report.add(row)?;
@@ -358,6 +377,12 @@ impl Run<'_> {
                 offered.delete_markers,
                 bytes(offered.bytes)
             ));
+            if self.dry_run {
+                text.push_str(&format!(
+                    "; {} calls to its key service, {} without bucket keys",
+                    offered.key_calls, offered.key_calls_without_bucket_keys
+                ));
+            }
         }
         output::row(self.json, summary, text)?;
         Ok(match summary.failed {

@@ -68,9 +68,11 @@ struct Summary {
 #[derive(Debug, Default, Serialize)]
 struct Forecast {
     /// As the buckets are configured: one for each record that is opened, and one for each
-    /// that is begun. One more for each bucket and hour that the batch takes.
+    /// that is begun; what is sealed in two layers has two. As many as are begun once more
+    /// for each hour that the batch takes.
     calls: u64,
-    /// If each object had a record of its own: one to open it, one to seal it.
+    /// If each object had records of its own: one in each layer that is opened, and one in
+    /// each that is sealed.
     calls_without_bucket_keys: u64,
     #[serde(skip)]
     opened: HashSet<RecordId>,
@@ -80,16 +82,20 @@ struct Forecast {
 
 impl Forecast {
     fn add(&mut self, row: &ResealRow) {
-        self.calls_without_bucket_keys += 2;
-        let opens = row.record.is_some_and(|record| self.opened.insert(record));
-        self.calls += u64::from(opens);
+        for record in [row.record, row.second_record].into_iter().flatten() {
+            self.calls_without_bucket_keys += 1;
+            self.calls += u64::from(self.opened.insert(record));
+        }
+        self.calls_without_bucket_keys += row.layers;
         if row.own_record {
-            self.calls += 1;
+            self.calls += row.layers;
             return;
         }
         let bucket = row.object.bucket.clone();
         let objects = self.under_bucket_keys.entry(bucket).or_default();
-        self.calls += u64::from(objects.is_multiple_of(RECORD_OBJECTS_MAX));
+        if objects.is_multiple_of(RECORD_OBJECTS_MAX) {
+            self.calls += row.layers;
+        }
         *objects += 1;
     }
 }
@@ -262,6 +268,7 @@ impl Line for ResealRow {
         "size",
         "object_uid",
         "record",
+        "second_record",
         "reason",
         "evidence",
     ];
@@ -277,6 +284,7 @@ impl Line for ResealRow {
             self.size.to_string(),
             text(self.object_uid.map(|uid| uid.to_string())),
             text(self.record.map(|record| record.to_string())),
+            text(self.second_record.map(|record| record.to_string())),
             text(self.reason.map(|reason| reason.to_string())),
             text(self.evidence.clone()),
         ]

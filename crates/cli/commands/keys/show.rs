@@ -171,6 +171,6 @@ fn next(key: &KeyLife) -> String {
 }
 
 /// `2026-11-27`: the rest of a moment is noise in a table.
-fn day(at: Timestamp) -> String {
+pub(super) fn day(at: Timestamp) -> String {
     at.to_string().chars().take_while(|c| *c != 'T').collect()
 }

@@ -25,7 +25,7 @@ pub(super) fn description(
     }
     let arn = text(metadata, "Arn").unwrap_or_default();
     let created = metadata.get("CreationDate").and_then(Value::as_f64);
-    let created = Timestamp::from_millis(millis(created.unwrap_or_default()));
+    let created = created.map(|secs| Timestamp::from_millis(millis(secs)));
     let current = text(metadata, "CurrentKeyMaterialId").unwrap_or(UNVERSIONED);
     let alias = key.starts_with("alias/").then(|| KeyAlias::new(key).ok());
     Ok(KeyDescription {
@@ -35,10 +35,11 @@ pub(super) fn description(
         provider: ProviderKind::AwsKms,
         state: state(text(metadata, "KeyState").unwrap_or_default()),
         current: current.to_owned(),
-        // Older material opens as before; AWS tells its ids to those alone who may list rotations.
+        // Older material opens as before; AWS tells its ids, and when it was made, to those
+        // alone who may list rotations.
         versions: vec![KeyVersion {
             id: current.to_owned(),
-            created,
+            created: None,
             backed_up: true,
         }],
         created,

@@ -240,7 +240,7 @@ impl Cmk {
     pub(super) fn describe(&self, now: Timestamp) -> KeyDescription {
         let versions = self.held().map(|version| KeyVersion {
             id: version.id.clone(),
-            created: version.created,
+            created: Some(version.created),
             backed_up: version.backed_up,
         });
         KeyDescription {
@@ -251,7 +251,7 @@ impl Cmk {
             state: self.state_at(now),
             current: self.current().map(|v| v.id.clone()).unwrap_or_default(),
             versions: versions.collect(),
-            created: self.created,
+            created: Some(self.created),
             other_regions: self.other_regions(),
         }
     }
@@ -273,7 +273,7 @@ impl Cmk {
             state: described.state,
             current: described.current,
             versions: self.versions.iter().map(CmkVersion::life).collect(),
-            created: described.created,
+            created: self.created,
             description: self.description.clone(),
             origin: self.origin,
             rotate_every_days: self.origin.is_generated().then_some(self.rotate_every_days),

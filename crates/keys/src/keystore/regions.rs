@@ -352,6 +352,7 @@ impl Cmk {
             allowed: regions.allowed.clone(),
             term: regions.term,
             generation: regions.generation,
+            changed_at: regions.changed_at,
             waiting: newest.filter(|newest| *newest != regions.active),
             replicas: regions.replicas.clone(),
         })

@@ -4,7 +4,7 @@ use cryptoki::{
     object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle},
     session::Session,
 };
-use sealift_terms::{KeyId, Region, Timestamp};
+use sealift_terms::{KeyId, Region};
 
 use super::token::Pkcs11Error;
 use crate::{KeyDescription, KeyError, KeyState, KeyVersion, ProviderKind};
@@ -124,7 +124,7 @@ pub(super) fn description(
     };
     let current = versions.last().ok_or_else(missing)?;
     // Tokens keep no time at which a key was made.
-    let created = Timestamp::from_secs(0);
+    let created = None;
     let told = |version: &Version| KeyVersion {
         id: version.name(),
         created,

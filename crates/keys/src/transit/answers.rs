@@ -142,7 +142,7 @@ pub(super) fn description(
 fn version(id: &str, created: &Value) -> Option<KeyVersion> {
     Some(KeyVersion {
         id: id.to_owned(),
-        created: Timestamp::from_secs(created.as_i64()?),
+        created: created.as_i64().map(Timestamp::from_secs),
         backed_up: true,
     })
 }

@@ -21,6 +21,7 @@ fn outer_record() -> RecordRow {
         id: OUTER,
         cmk: KeyId::new("key-02").expect("a key id"),
         cmk_version: "7".to_owned(),
+        json: r#"{"id":"05050505050505050505050505050505","provider":"aws-kms"}"#.to_owned(),
         ..record()
     }
 }
@@ -80,6 +81,9 @@ pub(super) async fn both_key_records_are_kept_and_counted(catalog: &dyn Catalog)
     let receipt = row.receipt.clone().unwrap();
     assert_eq!(receipt.second.map(|second| second.record), Some(OUTER));
     assert_eq!(objects(catalog).await, counts(3, 2));
+    let uses = catalog.key_use().await.unwrap().into_iter();
+    let providers: Vec<_> = uses.map(|of| of.provider).collect();
+    assert_eq!(providers, ["", "aws-kms"], "the sample names none");
     let marks = catalog.marks(None, 9).await.unwrap();
     assert_eq!(marks[0].second_record, Some(OUTER));
     let under = catalog.version_under(OUTER).await.unwrap();

@@ -129,17 +129,20 @@ impl Catalog for LogCatalog {
 
     async fn key_use(&self) -> Result<Vec<KeyUse>> {
         Ok(self.keeper.with(|state| {
-            let mut uses: BTreeMap<(KeyId, String), KeyUse> = BTreeMap::new();
+            let mut uses: BTreeMap<(KeyId, String, String), KeyUse> = BTreeMap::new();
             for (row, served) in state.rows.records.values() {
                 let (cmk, cmk_version) = (row.cmk.clone(), row.cmk_version.clone());
+                let provider = provider_of(&row.json);
                 let new = || KeyUse {
+                    provider: provider.clone(),
                     cmk: row.cmk.clone(),
                     cmk_version: row.cmk_version.clone(),
                     records: 0,
                     objects: 0,
                     bytes: 0,
                 };
-                let one = uses.entry((cmk, cmk_version)).or_insert_with(new);
+                let key = (cmk, cmk_version, provider.clone());
+                let one = uses.entry(key).or_insert_with(new);
                 one.records += 1;
                 one.objects += served.objects;
                 one.bytes += served.bytes;
@@ -345,4 +348,11 @@ fn listing(state: &CatalogState, list: &ListVersions) -> VersionPage {
             .then(|| (row.order.clone(), row.name.version.clone())),
     });
     VersionPage { rows, next }
+}
+
+/// The provider that a record names.
+fn provider_of(record: &str) -> String {
+    let record: serde_json::Value = serde_json::from_str(record).unwrap_or_default();
+    let provider = record.get("provider").and_then(serde_json::Value::as_str);
+    provider.unwrap_or_default().to_owned()
 }

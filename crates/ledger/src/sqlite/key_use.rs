@@ -36,13 +36,16 @@ pub(super) fn key_use(db: &Connection) -> Result<Vec<KeyUse>> {
 }
 
 fn summed(db: &Connection, bytes: &str) -> Result<Vec<KeyUse>> {
+    // Two providers may have keys of one name.
     let sql = format!(
-        "SELECT cmk, cmk_version, count(*), sum(objects), {bytes} FROM records
-         GROUP BY cmk, cmk_version ORDER BY cmk, cmk_version"
+        "SELECT CASE json_valid(json) WHEN 1 THEN coalesce(json_extract(json, '$.provider'), '')
+         ELSE '' END AS provider, cmk, cmk_version, count(*), sum(objects), {bytes} FROM records
+         GROUP BY cmk, cmk_version, provider ORDER BY cmk, cmk_version, provider"
     );
     all(db, &sql, [], |row| {
         let mut columns = Columns::new("records", row);
         Ok(KeyUse {
+            provider: columns.value()?,
             cmk: columns.name()?,
             cmk_version: columns.value()?,
             records: columns.uint()?,

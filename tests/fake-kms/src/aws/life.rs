@@ -59,6 +59,20 @@ impl State {
         }
     }
 
+    pub(super) fn point_alias(
+        &mut self,
+        caller: &Caller,
+        body: &Value,
+    ) -> Result<Value, Exception> {
+        let id = self.id_of(caller, &json!({ "KeyId": text(body, "TargetKeyId") }))?;
+        let name = (caller.region.clone(), text(body, "AliasName").to_owned());
+        match self.aliases.get_mut(&name) {
+            Some(target) => *target = id,
+            None => return Err(("NotFoundException", "there is no such alias".to_owned())),
+        }
+        Ok(json!({}))
+    }
+
     pub(super) fn enable(&mut self, caller: &Caller, body: &Value) -> Result<Value, Exception> {
         self.switch(caller, body, KeyState::Enabled)
     }

@@ -26,6 +26,30 @@ struct Version {
     put: Option<Put>,
 }
 
+/// What is wrong with keys of the key service, by their names.
+#[derive(Default)]
+pub(super) struct KmsTrouble {
+    /// Nobody may use them.
+    pub(super) denied: BTreeSet<String>,
+    /// Too much is asked of them.
+    pub(super) throttled: BTreeSet<String>,
+}
+
+impl KmsTrouble {
+    /// Answers as the store does when the key service does not let it read.
+    fn hold(&self, key: &str) -> Result<(), Answered> {
+        if self.throttled.contains(key) {
+            let told = "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.";
+            return Err(error(400, "KMS.ThrottlingException", told));
+        }
+        if self.denied.contains(key) {
+            let told = "User: x is not authorized to perform: kms:Decrypt on the resource associated with this ciphertext";
+            return Err(error(403, "AccessDenied", told));
+        }
+        Ok(())
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Bucket {
     /// By key, the oldest version first.
@@ -181,7 +205,7 @@ impl Bucket {
         parts: &Parts,
         key: &str,
         id: Option<&str>,
-        denied: &BTreeSet<String>,
+        kms: &KmsTrouble,
     ) -> Result<Answered, Answered> {
         let version = self.version(key, id)?;
         let put = version.put.clone().unwrap_or_default();
@@ -193,9 +217,8 @@ impl Bucket {
         };
         // A HEAD needs the key where it is to tell the checksum alone.
         let needs_key = parts.method != Method::HEAD || header("x-amz-checksum-mode").is_some();
-        if needs_key && put.kms_key.as_ref().is_some_and(|key| denied.contains(key)) {
-            let told = "User: x is not authorized to perform: kms:Decrypt on the resource associated with this ciphertext";
-            return Err(error(403, "AccessDenied", told));
+        if let Some(key) = put.kms_key.as_ref().filter(|_| needs_key) {
+            kms.hold(key)?;
         }
         if header("if-match").is_some_and(|wanted| wanted != version.etag) {
             return Err(error(412, "PreconditionFailed", "another entity tag"));
