@@ -8,7 +8,7 @@ use sealift_ledger::{BucketCount, Catalog, ReceiptTerms, RecordRow, SiteRow, Ver
 use sealift_store::Store;
 use sealift_terms::{
     Audit, AuditKind, AuditRecord, BucketName, ChangeKind, Checksum, Clock, Receipt, RecordId,
-    Region, Rng, SecondKey, SessionFacts, limits, world::Room,
+    Region, Rng, SecondKey, SessionFacts, Timestamp, limits, world::Room,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -100,6 +100,8 @@ pub(crate) struct Core {
     buckets: RwLock<Arc<Buckets>>,
     reserve: Arc<Reserve>,
     pub(crate) leftovers: Leftovers,
+    /// The last clock of a change that was made here.
+    pub(crate) written_clock: Mutex<u64>,
 }
 
 impl fmt::Debug for Archive {
@@ -315,6 +317,7 @@ impl Core {
             buckets: RwLock::new(Arc::new(parts.buckets)),
             reserve: Arc::default(),
             leftovers: Leftovers::default(),
+            written_clock: Mutex::default(),
         }
     }
 
@@ -342,11 +345,7 @@ impl Core {
             return Err(ArchiveError::TooLarge { size });
         }
         change.facts.check().map_err(ArchiveError::Facts)?;
-        let (dated, here) = (change.order.time(), self.clock.now());
-        if dated.since(here) > limits::CLOCK_SKEW_MAX {
-            return Err(ArchiveError::ClockAhead { dated, here });
-        }
-        Ok(())
+        hold_clock(change.order.time(), self.clock.now())
     }
 
     /// Promises room for an object.
@@ -434,6 +433,14 @@ impl Core {
 /// A checksum for an error message.
 pub(crate) fn in_words(checksum: Option<&Checksum>) -> String {
     checksum.map_or_else(|| "none".to_owned(), ToString::to_string)
+}
+
+/// Refuses a change that is dated too far ahead of the clock here.
+pub(crate) fn hold_clock(dated: Timestamp, here: Timestamp) -> Result<()> {
+    match dated.since(here) > limits::CLOCK_SKEW_MAX {
+        true => Err(ArchiveError::ClockAhead { dated, here }),
+        false => Ok(()),
+    }
 }
 
 /// Hands work to a task, or says that it has ended.

@@ -64,6 +64,12 @@ pub enum ArchiveError {
         /// How many it may have.
         allowed: usize,
     },
+    /// Too many objects are coming in pieces.
+    #[error("{allowed} objects are being written in pieces here, more are not begun")]
+    TooManyAssemblies {
+        /// How many may be.
+        allowed: usize,
+    },
     /// No more files may be open for this peer, or for all of them.
     #[error("{allowed} files of unfinished objects are open, more are not opened")]
     TooManyFiles {
@@ -187,9 +193,10 @@ impl ArchiveError {
             Self::TooLarge { .. } | Self::Facts(_) => Reason::DstObjectTooLarge,
             Self::ClockAhead { .. } => Reason::ClockSkew,
             Self::ReserveReached { .. } => Reason::DstStoreFull,
-            Self::TooManyUploads { .. } | Self::TooManyFiles { .. } | Self::NotKept { .. } => {
-                Reason::DstQuotaExceeded
-            }
+            Self::TooManyUploads { .. }
+            | Self::TooManyAssemblies { .. }
+            | Self::TooManyFiles { .. }
+            | Self::NotKept { .. } => Reason::DstQuotaExceeded,
             Self::Conflict { .. } | Self::ChecksumMismatch { .. } => Reason::ChecksumMismatch,
             Self::PartsMissing { .. } | Self::Fenced { .. } | Self::Misuse(_) => {
                 Reason::PeerProtocolMismatch

@@ -43,6 +43,8 @@ mod needs;
 mod offer;
 mod packs;
 mod part;
+mod pieces;
+mod promoted;
 mod quarantine;
 mod read;
 mod rebuild;
@@ -60,6 +62,7 @@ mod staging;
 mod standing;
 mod upload;
 mod verify;
+mod written;
 
 pub use answer::{Outcomes, OutcomesTo};
 pub use archive::{Archive, ArchiveParts, Buckets};
@@ -72,6 +75,8 @@ pub use layers::BucketKey;
 pub use needs::Needs;
 pub use offer::{Begin, Offer};
 pub use part::PartWriter;
+pub use pieces::{Assembly, NewPiece, Piece, PieceReader};
+pub use promoted::{Promotion, Promotions};
 pub use quarantine::Expired;
 pub use read::{ObjectRange, ObjectReader};
 pub use rebuild::{RebuildReport, rebuild};
@@ -80,6 +85,7 @@ pub use rewrap::{CALLS_OF_A_REWRAP, Rewrap, RewrapFinding, Rewrapped, WrappedBy}
 pub use scrub::{ScrubState, Scrubbed, Scrubber};
 pub use upload::Upload;
 pub use verify::{Depth, Sink, VerifySummary};
+pub use written::{ObjectWriter, Written};
 
 /// What the functions of this crate return.
 pub type Result<T> = std::result::Result<T, ArchiveError>;

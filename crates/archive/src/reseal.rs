@@ -131,6 +131,7 @@ impl Core {
                 actor: actor.to_owned(),
                 has_receipt: row.receipt.is_some(),
             }),
+            written: None,
         };
         if row.kind == VersionKind::DeleteMarker {
             let offer = offer(ChangeKind::DeleteMarker, PartSize::DEFAULT);

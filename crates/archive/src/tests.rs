@@ -16,3 +16,4 @@ mod scrubbing;
 mod shares;
 mod site;
 mod storing;
+mod writing;
