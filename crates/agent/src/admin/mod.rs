@@ -40,9 +40,9 @@ pub use plan::{
 pub use reach::{OpenSite, Reached};
 pub use report::{
     Alarm, BucketReport, CertificateFacts, CertificateRow, Count, DeniedRow, Explanation, Finding,
-    ForwardReport, KeyReport, ObjectRow, PeerReport, QuarantinedRow, Readiness, Rebuilt, Retried,
-    RuleReport, ScrubReport, Sealing, SourceReport, StatusCount, StatusReport, UnderWay, VerifyRow,
-    VerifySummary,
+    ForwardReport, KeyReport, ObjectRow, PeerReport, PromotedRow, QuarantinedRow, Readiness,
+    Rebuilt, Retried, RuleReport, ScrubReport, Sealing, SourceReport, StatusCount, StatusReport,
+    UnderWay, VerifyRow, VerifySummary,
 };
-pub use request::{Check, Deny, Get, Ls, Named, Request, Retry, Scrub, Verify};
+pub use request::{Check, Deny, Get, Ls, Named, Promote, Request, Retry, Scrub, Verify};
 pub use server::AdminServer;

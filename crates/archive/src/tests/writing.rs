@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sealift_ledger::{Note, VersionKind};
 use sealift_terms::{
-    BucketName, Checksum, Identity, ObjectFacts, ObjectKey, Reason, limits,
+    BucketName, Checksum, Identity, ObjectFacts, ObjectKey, ObjectUid, Reason, limits,
     limits::STAGING_IDLE_MAX,
 };
 use sealift_wire::checksum::crc64;
@@ -207,7 +207,7 @@ async fn pieces_in_any_sequence_outlive_a_restart_and_become_one_object() {
     let running = site.open().await;
     let archive = &running.archive;
     let listed = archive.assemblies(photos(), None, 10).await.unwrap();
-    assert_eq!(listed, [assembly.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&assembly));
     let found = archive
         .assembly(photos(), key("k"), assembly.id)
         .await
