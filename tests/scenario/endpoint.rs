@@ -14,16 +14,16 @@ use crate::support::{
     write_file,
 };
 
-fn text(path: &std::path::Path) -> String {
+pub(super) fn text(path: &std::path::Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-const TIME_MAX: Duration = Duration::from_secs(60);
+pub(super) const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Two agents of which `b` has an endpoint, with a key for it.
-struct Fronted {
-    pair: Pair,
-    s3: S3,
+pub(super) struct Fronted {
+    pub(super) pair: Pair,
+    pub(super) s3: S3,
 }
 
 impl Fronted {
@@ -33,13 +33,16 @@ impl Fronted {
 
     /// With more in the configuration of `b`.
     fn with(more: &str) -> Self {
+        Self::allowed("get\", \"list", more)
+    }
+
+    /// With these rights for its key.
+    pub(super) fn allowed(rights: &str, more: &str) -> Self {
         let pair = Pair::new();
         let s3 = key(&pair, "app", &free_address());
         let endpoint = format!("[endpoint]\nlisten = \"{}\"\n", s3.address);
-        pair.b.configure(&format!(
-            "{more}\n{endpoint}{}",
-            row("app", BUCKET, "get\", \"list")
-        ));
+        pair.b
+            .configure(&format!("{more}\n{endpoint}{}", row("app", BUCKET, rights)));
         Self { pair, s3 }
     }
 
@@ -52,20 +55,20 @@ impl Fronted {
         fronted
     }
 
-    fn path(&self, key: &str) -> String {
+    pub(super) fn path(&self, key: &str) -> String {
         format!("/{BUCKET}/{key}")
     }
 }
 
 /// Runs rclone without what an environment may say of AWS: it cannot do with some of that.
 #[track_caller]
-fn rclone(arguments: &[&str], codes: &[i32]) -> Ran {
+pub(super) fn rclone(arguments: &[&str], codes: &[i32]) -> Ran {
     let alone = ["-u", "AWS_CA_BUNDLE", "rclone"];
     run_program("env", &[&alone[..], arguments].concat(), codes)
 }
 
 /// Makes an access key as a person would; whoever has it.
-fn key(pair: &Pair, id: &str, address: &str) -> S3 {
+pub(super) fn key(pair: &Pair, id: &str, address: &str) -> S3 {
     let file = pair.b.dir.join(format!("{id}.secret"));
     let args = ["endpoint", "key", "--id", id, "--bucket", BUCKET, "-o"];
     pair.b
@@ -81,7 +84,7 @@ fn key(pair: &Pair, id: &str, address: &str) -> S3 {
     }
 }
 
-fn row(id: &str, bucket: &str, rights: &str) -> String {
+pub(super) fn row(id: &str, bucket: &str, rights: &str) -> String {
     format!(
         "[[endpoint.key]]\nid = \"{id}\"\nsecret_file = \"{id}.secret\"\n\
          buckets = [\"{bucket}\"]\nrights = [\"{rights}\"]\n"
@@ -263,7 +266,11 @@ fn whoever_is_not_allowed_is_refused_with_why_and_on_record() {
             &[("content-length", "0")],
         );
         let refused = refused.fails(403, "AccessDenied");
-        assert!(refused.text().contains("replicas"), "{}", refused.text());
+        assert!(
+            refused.text().contains("no [[endpoint.key]]"),
+            "{}",
+            refused.text()
+        );
     }
     s3.ask("PUT", &path, &[("content-length", "1000000000")])
         .fails(403, "AccessDenied");

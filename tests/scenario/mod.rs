@@ -13,6 +13,7 @@ mod demonstration;
 mod denying;
 mod destinations;
 mod endpoint;
+mod endpoint_writes;
 mod enrolment;
 mod forwarding;
 mod interrupted;

@@ -40,7 +40,7 @@ pub(crate) use program::{Ran, program, run, run_as, run_in_time, run_program, te
 pub(crate) use proxy::Proxy;
 pub(crate) use rogue::{Rogue, RogueLink, bare};
 pub(crate) use room::{Turn, roomy_dir};
-pub(crate) use s3::{Answered, S3};
+pub(crate) use s3::{Answered, S3, read_answer};
 pub(crate) use sealed::{flip, resting};
 pub(crate) use site::Site;
 pub(crate) use wait::{wait_for, wait_until};

@@ -75,7 +75,7 @@ impl S3 {
         stream
             .write_all(self.head(method, path, headers).as_bytes())
             .unwrap();
-        read(&mut stream, method == "HEAD")
+        read_answer(&mut stream, method == "HEAD")
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
@@ -141,7 +141,7 @@ impl S3 {
         let head = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.address);
         let mut stream = self.connect();
         stream.write_all(head.as_bytes()).unwrap();
-        read(&mut stream, false)
+        read_answer(&mut stream, false)
     }
 
     fn date(&self) -> String {
@@ -188,7 +188,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Reads one answer to the end that its head announces, or to that of its connection.
-fn read(stream: &mut TcpStream, is_bare: bool) -> Answered {
+pub(crate) fn read_answer(stream: &mut TcpStream, is_bare: bool) -> Answered {
     let (mut bytes, mut piece) = (Vec::new(), vec![0; 1 << 20]);
     let end = loop {
         if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {

@@ -119,6 +119,7 @@ metrics! {
     EndpointRequests = counter "sealift_endpoint_requests_total" ["call", "status"] "Requests to the S3 endpoint, by call and status of the answer.";
     EndpointRefused = counter "sealift_endpoint_refused_total" ["cause"] "Requests to the S3 endpoint that were refused before they were a call.";
     EndpointBytes = counter "sealift_endpoint_bytes_total" [] "Plaintext bytes of objects that the S3 endpoint gave out.";
+    EndpointWritten = counter "sealift_endpoint_written_bytes_total" [] "Plaintext bytes of objects and parts that the S3 endpoint took.";
     EndpointConnections = gauge "sealift_endpoint_connections" [] "Connections to the S3 endpoint that are open.";
     AdminRequests = counter "sealift_admin_requests_total" ["command"] "Commands answered.";
 }
@@ -334,6 +335,7 @@ mod tests {
             "sealift_endpoint_requests_total[call,status]",
             "sealift_endpoint_refused_total[cause]",
             "sealift_endpoint_bytes_total[]",
+            "sealift_endpoint_written_bytes_total[]",
             "sealift_endpoint_connections[]",
             "sealift_admin_requests_total[command]",
         ];

@@ -8,7 +8,7 @@ use sealift_ledger::{BucketCount, Catalog, ReceiptTerms, RecordRow, SiteRow, Ver
 use sealift_store::Store;
 use sealift_terms::{
     Audit, AuditKind, AuditRecord, Boxed, BucketName, ChangeKind, Checksum, Clock, Receipt,
-    RecordId, Region, Rng, SecondKey, SessionFacts, limits, world::Room,
+    RecordId, Region, Rng, SecondKey, SessionFacts, Timestamp, limits, world::Room,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -104,6 +104,8 @@ pub(crate) struct Core {
     pub(crate) leftovers: Leftovers,
     pub(crate) followers: Followers,
     pub(crate) quotas: Arc<QuotaBook>,
+    /// The last clock of a change that was made here.
+    pub(crate) written_clock: Mutex<u64>,
 }
 
 impl fmt::Debug for Archive {
@@ -328,6 +330,7 @@ impl Core {
             leftovers: Leftovers::default(),
             followers: Followers::default(),
             quotas: Arc::default(),
+            written_clock: Mutex::default(),
         }
     }
 
@@ -355,11 +358,7 @@ impl Core {
             return Err(ArchiveError::TooLarge { size });
         }
         change.facts.check().map_err(ArchiveError::Facts)?;
-        let (dated, here) = (change.order.time(), self.clock.now());
-        if dated.since(here) > limits::CLOCK_SKEW_MAX {
-            return Err(ArchiveError::ClockAhead { dated, here });
-        }
-        Ok(())
+        hold_clock(change.order.time(), self.clock.now())
     }
 
     /// Promises room for an object.
@@ -447,6 +446,14 @@ impl Core {
 /// A checksum for an error message.
 pub(crate) fn in_words(checksum: Option<&Checksum>) -> String {
     checksum.map_or_else(|| "none".to_owned(), ToString::to_string)
+}
+
+/// Refuses a change that is dated too far ahead of the clock here.
+pub(crate) fn hold_clock(dated: Timestamp, here: Timestamp) -> Result<()> {
+    match dated.since(here) > limits::CLOCK_SKEW_MAX {
+        true => Err(ArchiveError::ClockAhead { dated, here }),
+        false => Ok(()),
+    }
 }
 
 /// Hands work to a task, or says that it has ended.

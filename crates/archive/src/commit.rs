@@ -402,7 +402,12 @@ impl Upload {
                     ChangeKind::DeleteMarker => AuditKind::ObjectDeleteMarked,
                     ChangeKind::Put | ChangeKind::Tags => AuditKind::ObjectStored,
                 };
-                AuditRecord::new(now, kind, self.offer.origin.as_str())
+                let by = self
+                    .offer
+                    .written
+                    .as_ref()
+                    .map(|written| written.actor.as_str());
+                AuditRecord::new(now, kind, by.unwrap_or(self.offer.origin.as_str()))
             }
         };
         let audit = begun

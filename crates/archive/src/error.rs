@@ -76,6 +76,12 @@ pub enum ArchiveError {
         /// How many it may have.
         allowed: usize,
     },
+    /// Too many objects are coming in pieces.
+    #[error("{allowed} objects are being written in pieces here, more are not begun")]
+    TooManyAssemblies {
+        /// How many may be.
+        allowed: usize,
+    },
     /// No more files may be open for this peer, or for all of them.
     #[error("{allowed} files of unfinished objects are open, more are not opened")]
     TooManyFiles {
@@ -201,6 +207,7 @@ impl ArchiveError {
             Self::ReserveReached { .. } => Reason::DstStoreFull,
             Self::QuotaReached { .. }
             | Self::TooManyUploads { .. }
+            | Self::TooManyAssemblies { .. }
             | Self::TooManyFiles { .. }
             | Self::NotKept { .. } => Reason::DstQuotaExceeded,
             Self::Conflict { .. } | Self::ChecksumMismatch { .. } => Reason::ChecksumMismatch,

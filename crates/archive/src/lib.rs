@@ -44,6 +44,8 @@ mod needs;
 mod offer;
 mod packs;
 mod part;
+mod pieces;
+mod promoted;
 mod quarantine;
 mod quota;
 mod read;
@@ -63,6 +65,7 @@ mod staging;
 mod standing;
 mod upload;
 mod verify;
+mod written;
 
 pub use answer::{Outcomes, OutcomesTo};
 pub use archive::{Archive, ArchiveParts, Buckets};
@@ -75,6 +78,8 @@ pub use layers::BucketKey;
 pub use needs::Needs;
 pub use offer::{Begin, Offer};
 pub use part::PartWriter;
+pub use pieces::{Assembly, NewPiece, Piece, PieceReader};
+pub use promoted::{Promotion, Promotions};
 pub use quarantine::Expired;
 pub use quota::Quotas;
 pub use read::{ObjectRange, ObjectReader};
@@ -85,6 +90,7 @@ pub use scrub::{ScrubState, Scrubbed, Scrubber};
 pub use source::ArchiveSource;
 pub use upload::Upload;
 pub use verify::{Depth, Sink, VerifySummary};
+pub use written::{ObjectWriter, Written};
 
 /// What the functions of this crate return.
 pub type Result<T> = std::result::Result<T, ArchiveError>;

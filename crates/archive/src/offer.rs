@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sealift_terms::{Change, Checksum, Identity, PartSize, Receipt, SessionFacts, VersionName};
 
-use crate::{Upload, reseal::Reseals};
+use crate::{Upload, reseal::Reseals, written::Written};
 
 /// A change that a peer offers.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct Offer {
     pub data_follows: bool,
     /// It rests here already and is sealed anew. Nothing that comes from a peer is that.
     pub reseals: Option<Reseals>,
+    /// An application writes it here. Nothing that comes from a peer is that.
+    pub written: Option<Written>,
 }
 
 /// The answer to an offer.

@@ -20,6 +20,16 @@ pub(crate) struct Part {
     pub(crate) part: PartDone,
 }
 
+impl Part {
+    pub(crate) fn new(upload: &Arc<UploadState>, index: u32, part: PartDone) -> Self {
+        Self {
+            upload: upload.clone(),
+            index: PartIndex(index),
+            part,
+        }
+    }
+}
+
 /// Runs until told to close.
 pub(crate) async fn run(core: Arc<Core>, mut parts: mpsc::Receiver<Message<Part>>) {
     let mut round = Vec::new();
@@ -40,7 +50,7 @@ pub(crate) async fn run(core: Arc<Core>, mut parts: mpsc::Receiver<Message<Part>
 }
 
 impl Core {
-    async fn record_parts(&self, uploads: Vec<Vec<Part>>) {
+    pub(crate) async fn record_parts(&self, uploads: Vec<Vec<Part>>) {
         let (mut held, mut rows, mut done) = (Vec::new(), Vec::new(), Vec::new());
         for parts in uploads {
             let Some(upload) = parts.first().map(|part| part.upload.clone()) else {

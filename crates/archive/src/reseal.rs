@@ -89,7 +89,7 @@ impl Archive {
                 before,
                 object_uid: receipt.object_uid,
                 record: receipt.record,
-            second_record: receipt.second.map(|second| second.record),
+                second_record: receipt.second.map(|second| second.record),
                 size,
             })
         })
@@ -142,6 +142,7 @@ impl Core {
                 actor: actor.to_owned(),
                 has_receipt: row.receipt.is_some(),
             }),
+            written: None,
         };
         if row.kind == VersionKind::DeleteMarker {
             let offer = offer(ChangeKind::DeleteMarker, PartSize::DEFAULT);

@@ -27,7 +27,7 @@ impl UploadState {
         let one_part = size < u64::from(offer.part_size.bytes());
         let any_cut = offer.any_cut && size > u64::from(PartSize::MIN.bytes());
         let looks = !one_part || (any_cut && !offer.data_follows);
-        if offer.change.kind != ChangeKind::Put || !looks {
+        if offer.change.kind != ChangeKind::Put || !looks || offer.written.is_some() {
             return Ok(None);
         }
         let whose = whose(offer);

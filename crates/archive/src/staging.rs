@@ -141,12 +141,22 @@ impl Registry {
 
     /// Counts one more upload of a peer.
     pub(crate) fn admit(&self, origin: &Identity, uid: ObjectUid) -> Result<()> {
+        self.admit_below(origin, uid, limits::UNFINISHED_UPLOADS_PER_PEER_MAX)
+    }
+
+    /// Counts one more of an origin that may have so many.
+    pub(crate) fn admit_below(
+        &self,
+        origin: &Identity,
+        uid: ObjectUid,
+        allowed: usize,
+    ) -> Result<()> {
         let mut uploads = self.0.lock();
         let of_peer = uploads.of_peers.entry(origin.clone()).or_default();
-        if of_peer.len() >= limits::UNFINISHED_UPLOADS_PER_PEER_MAX {
+        if of_peer.len() >= allowed {
             return Err(ArchiveError::TooManyUploads {
                 origin: origin.clone(),
-                allowed: limits::UNFINISHED_UPLOADS_PER_PEER_MAX,
+                allowed,
             });
         }
         of_peer.insert(uid);
@@ -275,9 +285,11 @@ impl Core {
     pub(crate) async fn sweep(&self) -> Result<u64> {
         let idle_since: Timestamp = self.clock.now().minus(limits::STAGING_IDLE_MAX);
         self.remove_leftovers().await?;
-        let mut swept = 0;
+        let mut swept = self.sweep_assemblies(idle_since).await?;
+        let pieces = self.pieces_in_use().await?;
         for row in self.upload_rows().await? {
-            if row.touched_at > idle_since {
+            // A piece lives as long as what it is for.
+            if row.touched_at > idle_since || pieces.contains(&row.uid) {
                 continue;
             }
             let whose = (row.origin.clone(), row.name.clone());

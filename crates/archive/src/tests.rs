@@ -18,3 +18,4 @@ mod scrubbing;
 mod shares;
 mod site;
 mod storing;
+mod writing;

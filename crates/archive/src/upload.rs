@@ -155,6 +155,21 @@ impl fmt::Debug for UploadState {
 }
 
 impl Upload {
+    /// Of a sealing that was begun.
+    pub(crate) fn of(
+        state: Arc<UploadState>,
+        offer: Offer,
+        claim: Claim,
+        quota: Option<Arc<Promise>>,
+    ) -> Self {
+        Self {
+            state,
+            offer,
+            claim: Arc::new(claim),
+            quota,
+        }
+    }
+
     pub(crate) async fn begin(core: Arc<Core>, offer: Offer) -> Result<Self> {
         let size = offer.change.facts.size;
         let parts = offer.part_size.parts_of(size);
@@ -172,22 +187,14 @@ impl Upload {
             let packed = |_| Ok(Body::Packed(Mutex::default()));
             let state = UploadState::begin(&core, &offer, 1, packed).await?;
             (Arc::new(state), claim)
-        } else if parts == 1 {
+        } else if parts == 1 || offer.written.is_some() {
             let claim = core.claim(bytes).await?;
-            (
-                Arc::new(UploadState::begin_file(&core, &offer).await?),
-                claim,
-            )
+            let state = UploadState::begin_file(&core, &offer, parts).await?;
+            (Arc::new(state), claim)
         } else {
             UploadState::begin_with_row(&core, &offer).await?
         };
-        let claim = Arc::new(claim);
-        Ok(Self {
-            state,
-            offer,
-            claim,
-            quota,
-        })
+        Ok(Self::of(state, offer, claim, quota))
     }
 
     /// The version that is offered.
@@ -325,8 +332,9 @@ impl UploadState {
         })
     }
 
-    /// A large object of one part: its file is not worth a row.
-    async fn begin_file(core: &Arc<Core>, offer: &Offer) -> Result<Self> {
+    /// A large object of one part, or one that an application writes: nobody comes back to
+    /// go on with it, so that its file is not worth a row.
+    async fn begin_file(core: &Arc<Core>, offer: &Offer, parts: u32) -> Result<Self> {
         let uid = ObjectUid::random(&*core.rng);
         let counted = Counted {
             _file: core.open_file(&offer.origin)?,
@@ -336,7 +344,7 @@ impl UploadState {
         let name = staging::file_name(uid)?;
         let file = core.store.create(&name).await?;
         let staged = StagedFile::new(core.store.clone(), uid, name, file, None, counted);
-        let cut = (offer.part_size, 1);
+        let cut = (offer.part_size, parts);
         let state = Self::assemble(core, offer, open, uid, cut, Body::File(staged))?;
         state.write_header().await?;
         Ok(state)
@@ -364,7 +372,7 @@ impl UploadState {
     }
 
     /// The row is durable before the file is.
-    async fn begin_kept(
+    pub(crate) async fn begin_kept(
         core: &Arc<Core>,
         offer: &Offer,
         uid: ObjectUid,

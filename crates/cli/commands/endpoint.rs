@@ -3,12 +3,17 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use sealift_agent::{Exit, World, new_access_secret};
+use sealift_agent::{
+    Exit, World,
+    admin::{self, PromotedRow, Request},
+    new_access_secret,
+};
 use sealift_terms::{AccessKeyId, BucketName};
 use serde_json::json;
 
 use crate::{
     cli::Global,
+    commands::{ask, block_on, rows},
     output::{self, Outcome},
 };
 
@@ -16,6 +21,22 @@ use crate::{
 pub(crate) enum Endpoint {
     /// Make an access key: its secret, and the lines of the configuration for it
     Key(Key),
+    /// Take writes to a bucket of replicas; without one, show which buckets take them
+    Promote(Promote),
+    /// Take no more writes to a bucket
+    Demote(Demote),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Promote {
+    /// The bucket
+    bucket: Option<BucketName>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demote {
+    /// The bucket
+    bucket: BucketName,
 }
 
 #[derive(Debug, Args)]
@@ -33,9 +54,32 @@ pub(crate) struct Key {
 
 impl Endpoint {
     pub(crate) fn run(&self, global: &Global) -> Outcome {
-        let Self::Key(key) = self;
-        key.run(global)
+        match self {
+            Self::Key(key) => key.run(global),
+            Self::Promote(promote) => promoted(global, promote.bucket.clone(), false),
+            Self::Demote(demote) => promoted(global, Some(demote.bucket.clone()), true),
+        }
     }
+}
+
+/// Changes what takes writes, and shows it.
+fn promoted(global: &Global, bucket: Option<BucketName>, demote: bool) -> Outcome {
+    block_on(async {
+        let request = Request::Promote(admin::Promote { bucket, demote });
+        let (_site, answers) = ask(global, request).await?;
+        let mut open = 0_usize;
+        rows(answers, |row: PromotedRow| {
+            open += 1;
+            let (bucket, since, by) = (&row.bucket, row.since, &row.by);
+            let line = format!("promoted  {bucket}  since {since}  by {by}");
+            output::row(global.json, &row, line)
+        })
+        .await?;
+        if open == 0 && !global.json {
+            output::print("no bucket takes writes")?;
+        }
+        Ok(Exit::Done)
+    })
 }
 
 impl Key {

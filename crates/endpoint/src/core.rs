@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use s3s::S3Error;
 use sealift_archive::{Archive, ArchiveError, Budget, Lease, Share, in_words};
-use sealift_identity::{AccessDecision, AccessRows, Denials};
+use sealift_identity::{AccessDecision, AccessRight, AccessRows, Denials};
 use sealift_ledger::{AuditLog, Refusal};
 use sealift_terms::{
     AccessKeyId, Audit, AuditKind, AuditRecord, AuditUnavailable, BucketName, Clock, Reason,
@@ -21,7 +21,8 @@ use tokio::time::timeout;
 
 use crate::{
     AccessSecret, EndpointCounts,
-    errors::{Refused, of_archive, slow_down},
+    errors::{Refused, of_archive, read_only, slow_down},
+    locks::Locks,
     tally::Tally,
 };
 
@@ -37,6 +38,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Where this is.
     pub region: Region,
+    /// The buckets that may be written to.
+    pub promoted: BTreeSet<BucketName>,
 }
 
 /// What a reload changes.
@@ -64,6 +67,8 @@ pub(crate) struct Core {
     pub(crate) region: Region,
     pub(crate) settings: ArcSwap<Settings>,
     denials: Mutex<Denials>,
+    promoted: ArcSwap<BTreeSet<BucketName>>,
+    pub(crate) locks: Locks,
     pub(crate) tally: Tally,
 }
 
@@ -80,6 +85,8 @@ impl Endpoint {
             region: parts.region,
             settings: ArcSwap::from_pointee(settings),
             denials: Mutex::default(),
+            promoted: ArcSwap::from_pointee(parts.promoted),
+            locks: Locks::default(),
             tally: Tally::default(),
         }))
     }
@@ -87,6 +94,11 @@ impl Endpoint {
     /// Takes up other keys and buckets, from the next request on.
     pub fn put_in_force(&self, settings: Settings) {
         self.0.settings.store(Arc::new(settings));
+    }
+
+    /// Takes writes to these buckets, and to no others, from the next one on.
+    pub fn set_promoted(&self, promoted: BTreeSet<BucketName>) {
+        self.0.promoted.store(Arc::new(promoted));
     }
 
     /// What was counted since the start.
@@ -186,6 +198,39 @@ impl Core {
         let is_configured = self.settings.load().buckets.contains(&bucket);
         let is_here = is_configured || self.buckets().await?.contains(&bucket);
         is_here.then_some(bucket).ok_or_else(missing)
+    }
+
+    /// A bucket that may be written to here.
+    pub(crate) fn writable(&self, name: &str) -> Result<BucketName, S3Error> {
+        let missing = || S3Error::new(s3s::S3ErrorCode::NoSuchBucket);
+        let bucket: BucketName = name.parse().map_err(|_| missing())?;
+        self.hold_promoted(&bucket)?;
+        Ok(bucket)
+    }
+
+    /// Refuses to write to a bucket that was not promoted.
+    pub(crate) fn hold_promoted(&self, bucket: &BucketName) -> Result<(), S3Error> {
+        match self.promoted.load().contains(bucket) {
+            true => Ok(()),
+            false => Err(read_only(bucket)),
+        }
+    }
+
+    /// Refuses a call that no row allows, on record.
+    pub(crate) fn hold_right(
+        &self,
+        id: &AccessKeyId,
+        call: &str,
+        right: AccessRight,
+        bucket: &BucketName,
+    ) -> Result<(), S3Error> {
+        let decision = self.settings.load().rows.allows(id, right, Some(bucket));
+        if decision.is_allowed() {
+            return Ok(());
+        }
+        self.deny(id, call, &decision);
+        let told = decision.to_string();
+        Err(S3Error::with_message(s3s::S3ErrorCode::AccessDenied, told))
     }
 
     /// The buckets that are configured here, and those that hold something.

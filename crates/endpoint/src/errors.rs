@@ -4,11 +4,16 @@ use hyper::{HeaderMap, StatusCode, header::HeaderValue};
 use s3s::{S3Error, S3ErrorCode};
 use sealift_archive::{ArchiveError, in_words};
 use sealift_ledger::VersionRow;
-use sealift_terms::{Reason, Timestamp};
+use sealift_terms::{BucketName, Reason, Timestamp};
 
-/// What a call that would write is told.
-pub(crate) const READ_ONLY: &str =
-    "this site holds replicas: they are read here, and written in the region that they come from";
+/// What a write to a bucket of replicas is told.
+pub(crate) fn read_only(bucket: &BucketName) -> S3Error {
+    let told = format!(
+        "bucket {bucket} holds replicas: they are read here and written in the region that they \
+         come from; an operator opens it for writing with `sealift endpoint promote {bucket}`"
+    );
+    S3Error::with_message(S3ErrorCode::AccessDenied, told)
+}
 
 /// Why a request is refused before it is a call.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +38,7 @@ pub(crate) enum Refused {
     UnknownKey,
     #[error("its signature is not that of its access key's secret")]
     WrongSignature,
-    #[error("its body is longer than any call needs here")]
+    #[error("its body is longer than its call takes here")]
     LongBody,
 }
 
@@ -66,9 +71,10 @@ impl Refused {
 
     fn code(&self) -> S3ErrorCode {
         match self {
-            Self::Unsigned | Self::Expired { .. } | Self::NotCovered { .. } | Self::LongBody => {
+            Self::Unsigned | Self::Expired { .. } | Self::NotCovered { .. } => {
                 S3ErrorCode::AccessDenied
             }
+            Self::LongBody => S3ErrorCode::EntityTooLarge,
             Self::OtherSignature | Self::TooLong => S3ErrorCode::InvalidRequest,
             Self::Form => S3ErrorCode::NotImplemented,
             Self::Malformed(_) => S3ErrorCode::AuthorizationHeaderMalformed,
@@ -80,11 +86,7 @@ impl Refused {
 
     /// As whoever asked is told.
     pub(crate) fn told(&self) -> S3Error {
-        let message = match self {
-            Self::LongBody => READ_ONLY.to_owned(),
-            other => format!("the request is refused: {other}"),
-        };
-        S3Error::with_message(self.code(), message)
+        S3Error::with_message(self.code(), format!("the request is refused: {self}"))
     }
 }
 
@@ -97,7 +99,11 @@ pub(crate) fn of_archive(error: &ArchiveError) -> S3Error {
         error => of_reason(error.reason()),
     };
     let message = match error {
-        ArchiveError::NotFound { .. } | ArchiveError::BucketMissing { .. } => error.to_string(),
+        ArchiveError::NotFound { .. }
+        | ArchiveError::BucketMissing { .. }
+        | ArchiveError::ClockAhead { .. }
+        | ArchiveError::TooManyUploads { .. }
+        | ArchiveError::TooManyAssemblies { .. } => error.to_string(),
         // What is said of keys is meant for whoever is to read.
         ArchiveError::Key(_) => format!("{}: {}", error.reason(), in_words(error)),
         error => format!("{}: what happened is in the agent's log", error.reason()),
@@ -121,6 +127,13 @@ fn of_reason(reason: Reason) -> (S3ErrorCode, Option<StatusCode>) {
         Reason::DstKmsKeyMissing => kms("KMS.NotFoundException"),
         Reason::DstKmsAccessDenied => (S3ErrorCode::AccessDenied, None),
         Reason::DstKmsThrottled => (S3ErrorCode::SlowDown, None),
+        Reason::DstQuotaExceeded => (S3ErrorCode::SlowDown, None),
+        Reason::DstObjectTooLarge => (S3ErrorCode::EntityTooLarge, None),
+        Reason::DstStoreFull => {
+            let full = S3ErrorCode::Custom("InsufficientStorage".into());
+            (full, Some(StatusCode::INSUFFICIENT_STORAGE))
+        }
+        Reason::ClockSkew => (S3ErrorCode::ServiceUnavailable, None),
         Reason::DstKmsUnavailable | Reason::AuditUnavailable | Reason::DstStoreUnavailable => {
             (S3ErrorCode::ServiceUnavailable, None)
         }
@@ -132,7 +145,7 @@ fn of_reason(reason: Reason) -> (S3ErrorCode, Option<StatusCode>) {
 pub(crate) fn slow_down() -> S3Error {
     S3Error::with_message(
         S3ErrorCode::SlowDown,
-        "so much is being read here that there is no room for more: try again later",
+        "so much is under way here that there is no room for more: try again later",
     )
 }
 

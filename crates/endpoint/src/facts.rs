@@ -5,20 +5,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ring::digest::{SHA256, digest};
 use s3s::dto::{ETag, Tag, Timestamp as S3Time};
 use sealift_ledger::VersionRow;
-use sealift_terms::{ChecksumAlgorithm, Timestamp};
+use sealift_terms::{Checksum, ChecksumAlgorithm, Timestamp, VersionId};
 
 /// The entity tag of a version: the same at every site and for as long as it exists, another
 /// one for every other version. It is no MD5 and does not look like one, as clients that take
 /// it for one would compare it: that of the content is not known here, where content is
 /// sealed as it comes.
 pub(crate) fn etag(row: &VersionRow) -> ETag {
-    let checksum = row.checksum.as_ref().map(ToString::to_string);
-    let said = format!(
-        "sealift etag 1\n{}\n{}\n{}",
-        row.name.version,
-        row.facts.size,
-        checksum.unwrap_or_default()
-    );
+    etag_of(&row.name.version, row.facts.size, row.checksum.as_ref())
+}
+
+pub(crate) fn etag_of(version: &VersionId, size: u64, checksum: Option<&Checksum>) -> ETag {
+    let checksum = checksum.map(ToString::to_string);
+    let checksum = checksum.unwrap_or_default();
+    let said = format!("sealift etag 1\n{version}\n{size}\n{checksum}");
     let hash = digest(&SHA256, said.as_bytes());
     let short = hash.as_ref().iter().take(16);
     let short: String = short.map(|byte| format!("{byte:02x}")).collect();
@@ -71,8 +71,7 @@ pub(crate) fn tags(row: &VersionRow) -> Vec<Tag> {
 pub(crate) mod tests {
     use sealift_ledger::{Location, VersionKind};
     use sealift_terms::{
-        BucketName, Checksum, ObjectFacts, ObjectKey, ObjectUid, Order, RecordId, Region,
-        VersionId, VersionName,
+        BucketName, ObjectFacts, ObjectKey, ObjectUid, Order, RecordId, Region, VersionName,
     };
 
     use super::*;

@@ -1,4 +1,5 @@
-//! The S3 endpoint: what is archived here, for applications that speak S3.
+//! The S3 endpoint: what is archived here, for applications that speak S3, and what they
+//! write where a bucket was promoted.
 //!
 //! ```text
 //!  application ─▶ server ─▶ gate ────────▶ s3s ────────▶ access ─────▶ replica ─▶ archive
@@ -7,8 +8,15 @@
 //!                           now, all of it
 //! ```
 //!
-//! Replicas are read here, and nothing is written: a call that would write is refused with
-//! why, every other that this crate has no answer for is NotImplemented.
+//! ```text
+//!  content ─▶ incoming ─▶ archive::ObjectWriter ─▶ locks: the key's turn, conditions ─▶ commit
+//!             patience,   sealed as it comes                                            durable
+//!             sums
+//! ```
+//!
+//! Replicas are read-only until an operator promotes their bucket: a call that would write is
+//! refused with why. Every call that this crate has no answer for is NotImplemented, and so is
+//! every wish beside a write that it does not fulfil.
 //!
 //! | threat | answer |
 //! |---|---|
@@ -17,6 +25,9 @@
 //! | headers that somebody on the way adds | every `x-amz-` header and `host` have to be signed |
 //! | a key that reads what is not its own | rights and buckets of each key, deny by default, decided in one place |
 //! | many connections, slow ones, endless heads and bodies | bounded in number, bytes and time |
+//! | content that is cut off, or not what it is said to be | nothing of it is visible, and nothing is left |
+//! | writers that stop writing | hold a chunk and a piece of an object, out of a share of memory, and not for long |
+//! | uploads that nobody ends | bounded in number, sealed at rest, gone after a week |
 //! | readers that stop reading | hold a piece of their object each, out of a share of the agent's memory, and not for long |
 //! | an object that is damaged | the answer breaks off before it would end as whole |
 //!
@@ -29,17 +40,23 @@ mod access;
 mod core;
 mod errors;
 mod facts;
+mod fresh;
 mod gate;
+mod incoming;
 mod listing;
 mod listings;
+mod locks;
+mod multipart;
 mod patience;
 mod reading;
 mod replica;
 mod secret;
 mod server;
 mod service;
+mod sums;
 mod tally;
 mod wanted;
+mod writes;
 
 pub use self::{
     core::{Endpoint, Parts, Settings},

@@ -16,7 +16,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::core::Core;
 
 /// Plaintext in a piece; a divisor of every part size.
-const PIECE_BYTES: u64 = 256 << 10;
+pub(crate) const PIECE_BYTES: u64 = 256 << 10;
 /// What a reading holds beside its pieces: a small object is read whole, a large one by its
 /// table.
 const BESIDE_BYTES: u64 = 128 << 10;
@@ -73,7 +73,7 @@ impl Reading {
 }
 
 /// Blocks: for a thread that may.
-fn open(reader: &ObjectReader, piece: Range<u64>) -> Result<Bytes, ArchiveError> {
+pub(crate) fn open(reader: &ObjectReader, piece: Range<u64>) -> Result<Bytes, ArchiveError> {
     let len = usize::try_from(piece.end - piece.start).unwrap_or(0);
     let mut bytes = BytesMut::with_capacity(len);
     let mut runs = reader.range(piece)?;

@@ -1,19 +1,27 @@
 //! The calls of S3 that replicas answer.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
+use hyper::StatusCode;
 use s3s::{
     Body, S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result,
     dto::{
-        Bucket, BucketLocationConstraint, BucketVersioningStatus, Checksum, ChecksumMode,
-        ChecksumType, GetBucketLocationInput, GetBucketLocationOutput, GetBucketVersioningInput,
-        GetBucketVersioningOutput, GetObjectAttributesInput, GetObjectAttributesOutput,
-        GetObjectInput, GetObjectOutput, GetObjectTaggingInput, GetObjectTaggingOutput,
-        HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput,
-        ListBucketsOutput, ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsInput,
-        ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, ObjectAttributes, StorageClass,
-        Timestamp, TimestampFormat,
+        AbortMultipartUploadInput, AbortMultipartUploadOutput, Bucket, BucketLocationConstraint,
+        BucketVersioningStatus, Checksum, ChecksumMode, ChecksumType, CompleteMultipartUploadInput,
+        CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput, CreateBucketInput,
+        CreateBucketOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput,
+        DeleteObjectInput, DeleteObjectOutput, DeleteObjectTaggingInput, DeleteObjectTaggingOutput,
+        DeleteObjectsInput, DeleteObjectsOutput, GetBucketLocationInput, GetBucketLocationOutput,
+        GetBucketVersioningInput, GetBucketVersioningOutput, GetObjectAttributesInput,
+        GetObjectAttributesOutput, GetObjectInput, GetObjectOutput, GetObjectTaggingInput,
+        GetObjectTaggingOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput,
+        HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListMultipartUploadsInput,
+        ListMultipartUploadsOutput, ListObjectVersionsInput, ListObjectVersionsOutput,
+        ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output,
+        ListPartsInput, ListPartsOutput, ObjectAttributes, PutObjectInput, PutObjectOutput,
+        PutObjectTaggingInput, PutObjectTaggingOutput, StorageClass, Timestamp, TimestampFormat,
+        UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
     },
 };
 use sealift_identity::AccessRight;
@@ -24,9 +32,11 @@ use crate::{
     core::{Core, actor},
     errors::{invalid, marker, of_archive},
     facts::{crc64nvme, etag, modified, s3_size, s3_time, system, tags},
-    listings,
+    fresh::tags_of_set,
+    listings, multipart,
     reading::{Reading, bytes_held},
     wanted::{Conditions, range},
+    writes::{self, Target},
 };
 
 /// What is archived here, behind the calls of S3. Access was checked when these come.
@@ -53,6 +63,21 @@ impl Replica {
         }
         conditions.hold(&row)?;
         Ok(row)
+    }
+}
+
+impl Replica {
+    /// Gives a version these tags; its id.
+    async fn tag(
+        &self,
+        target: &Target,
+        version: Option<&str>,
+        tags: BTreeMap<String, String>,
+    ) -> S3Result<String> {
+        let (bucket, key) = (target.bucket.as_str(), target.key.as_str());
+        let conditions = Conditions::default();
+        let row = self.find(bucket, key, version, conditions).await?;
+        writes::tag(&self.0, target, &row, tags).await
     }
 }
 
@@ -312,6 +337,158 @@ impl S3 for Replica {
         Ok(S3Response::new(GetBucketLocationOutput {
             location_constraint: Some(region),
         }))
+    }
+
+    /// Buckets come from the configuration: one that is there is there already.
+    async fn create_bucket(
+        &self,
+        request: S3Request<CreateBucketInput>,
+    ) -> S3Result<S3Response<CreateBucketOutput>> {
+        match self.0.hold_bucket(&request.input.bucket).await {
+            Ok(_) => Err(S3ErrorCode::BucketAlreadyOwnedByYou.into()),
+            Err(_) => Err(S3Error::with_message(
+                S3ErrorCode::AccessDenied,
+                "buckets come from the configuration of the site",
+            )),
+        }
+    }
+
+    async fn put_object(
+        &self,
+        request: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
+        let id = signer(&request)?;
+        writes::put(&self.0, &id, request)
+            .await
+            .map(S3Response::new)
+    }
+
+    async fn copy_object(
+        &self,
+        request: S3Request<CopyObjectInput>,
+    ) -> S3Result<S3Response<CopyObjectOutput>> {
+        let id = signer(&request)?;
+        writes::copy(&self.0, &id, request)
+            .await
+            .map(S3Response::new)
+    }
+
+    async fn delete_object(
+        &self,
+        request: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        let id = signer(&request)?;
+        let deleted = writes::delete(&self.0, &id, request).await?;
+        Ok(S3Response::with_status(deleted, StatusCode::NO_CONTENT))
+    }
+
+    async fn delete_objects(
+        &self,
+        request: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        let id = signer(&request)?;
+        writes::delete_all(&self.0, &id, request)
+            .await
+            .map(S3Response::new)
+    }
+
+    async fn put_object_tagging(
+        &self,
+        request: S3Request<PutObjectTaggingInput>,
+    ) -> S3Result<S3Response<PutObjectTaggingOutput>> {
+        let id = signer(&request)?;
+        let input = request.input;
+        let target = Target::new(&self.0, &id, &input.bucket, &input.key)?;
+        let tags = tags_of_set(input.tagging.tag_set)?;
+        let version = input.version_id.as_deref();
+        let version = self.tag(&target, version, tags).await?;
+        Ok(S3Response::new(PutObjectTaggingOutput {
+            version_id: Some(version),
+        }))
+    }
+
+    async fn delete_object_tagging(
+        &self,
+        request: S3Request<DeleteObjectTaggingInput>,
+    ) -> S3Result<S3Response<DeleteObjectTaggingOutput>> {
+        let id = signer(&request)?;
+        let input = request.input;
+        let target = Target::new(&self.0, &id, &input.bucket, &input.key)?;
+        let version = input.version_id.as_deref();
+        let version = self.tag(&target, version, BTreeMap::new()).await?;
+        let output = DeleteObjectTaggingOutput {
+            version_id: Some(version),
+        };
+        Ok(S3Response::with_status(output, StatusCode::NO_CONTENT))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let id = signer(&request)?;
+        multipart::create(&self.0, &id, request)
+            .await
+            .map(S3Response::new)
+    }
+
+    async fn upload_part(
+        &self,
+        request: S3Request<UploadPartInput>,
+    ) -> S3Result<S3Response<UploadPartOutput>> {
+        let id = signer(&request)?;
+        multipart::upload(&self.0, &id, request)
+            .await
+            .map(S3Response::new)
+    }
+
+    async fn upload_part_copy(
+        &self,
+        request: S3Request<UploadPartCopyInput>,
+    ) -> S3Result<S3Response<UploadPartCopyOutput>> {
+        let id = signer(&request)?;
+        multipart::copy_part(&self.0, &id, request)
+            .await
+            .map(S3Response::new)
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let id = signer(&request)?;
+        multipart::complete(&self.0, &id, request)
+            .await
+            .map(S3Response::new)
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        let id = signer(&request)?;
+        multipart::abort(&self.0, &id, request.input).await?;
+        let output = AbortMultipartUploadOutput::default();
+        Ok(S3Response::with_status(output, StatusCode::NO_CONTENT))
+    }
+
+    async fn list_parts(
+        &self,
+        request: S3Request<ListPartsInput>,
+    ) -> S3Result<S3Response<ListPartsOutput>> {
+        let id = signer(&request)?;
+        multipart::parts(&self.0, &id, request.input)
+            .await
+            .map(S3Response::new)
+    }
+
+    async fn list_multipart_uploads(
+        &self,
+        request: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        multipart::uploads(&self.0, request.input)
+            .await
+            .map(S3Response::new)
     }
 
     async fn get_bucket_versioning(

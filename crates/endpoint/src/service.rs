@@ -1,21 +1,28 @@
 //! From a request to its answer.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http_body_util::Limited;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Body as HttpBody, Incoming},
     header::{CONNECTION, HeaderValue},
+    http::request::Parts,
 };
 use s3s::{Body, S3Error, S3ErrorCode, service::S3Service};
 use sealift_terms::{
     AccessKeyId,
-    limits::{ENDPOINT_ANSWER_TIME_MAX, ENDPOINT_BODY_BYTES_MAX},
+    limits::{ENDPOINT_ANSWER_TIME_MAX, ENDPOINT_BODY_BYTES_MAX, ENDPOINT_LIST_BYTES_MAX},
 };
 use tokio::time::timeout;
 
-use crate::{access::Noted, core::Core, errors::Refused, gate};
+use crate::{
+    access::Noted,
+    core::Core,
+    errors::Refused,
+    gate,
+    incoming::{Held, Metered},
+};
 
 /// Counts a request that was no call, or one that is not known.
 const NO_CALL: &str = "none";
@@ -49,14 +56,26 @@ async fn answered(
             return last(of_error(refused.told()));
         }
     };
-    if is_long(&head.method, &body) {
+    let carries = Carries::of(&head);
+    if is_long(&head.method, &body, carries) {
         core.refuse(from.ip(), &Refused::LongBody, Some(&claimed));
         return last(of_error(Refused::LongBody.told()));
     }
+    let held = Held::default();
     head.extensions.insert(noted.clone());
-    let body = Body::http_body_unsync(Limited::new(body, ENDPOINT_BODY_BYTES_MAX));
+    head.extensions.insert(held.clone());
+    let _lease = match core.lease(carries.memory(&body)).await {
+        Ok(lease) => lease,
+        Err(busy) => return last(of_error(busy)),
+    };
+    let body = match carries {
+        Carries::Content => Body::http_body_unsync(Metered::new(body, held)),
+        Carries::List | Carries::Little => {
+            Body::http_body_unsync(Limited::new(body, carries.bytes_max()))
+        }
+    };
     let calling = service.call(Request::from_parts(head, body));
-    let answered = match timeout(ENDPOINT_ANSWER_TIME_MAX, calling).await {
+    let answered = match timeout(carries.time_max(), calling).await {
         Ok(Ok(answered)) => answered,
         Ok(Err(error)) => {
             let error: Box<dyn std::error::Error + Send + Sync> = error.into();
@@ -71,13 +90,86 @@ async fn answered(
     answered
 }
 
-/// Whether a body is longer than any call that is answered here has. Whoever waits with it
-/// for a word of ours never sends it.
-fn is_long(method: &Method, body: &Incoming) -> bool {
+/// What a request carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carries {
+    /// The content of an object, or of a part of one.
+    Content,
+    /// Many keys, or the parts of an object.
+    List,
+    /// Less than that.
+    Little,
+}
+
+impl Carries {
+    fn of(head: &Parts) -> Self {
+        let query = head.uri.query().unwrap_or_default();
+        let names = || {
+            let names = query.split('&').filter(|pair| !pair.is_empty());
+            names.map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name))
+        };
+        let has = |wanted: &str| names().any(|name| name == wanted);
+        let is_key = head
+            .uri
+            .path()
+            .trim_start_matches('/')
+            .split_once('/')
+            .is_some_and(|(_, key)| !key.is_empty());
+        match head.method {
+            // Other calls with a key and a body name what they are about in the query.
+            Method::PUT if is_key => {
+                let of_content = |name: &str| {
+                    matches!(name, "partNumber" | "uploadId" | "x-id") || name.starts_with("X-Amz-")
+                };
+                match names().all(of_content) {
+                    true => Self::Content,
+                    false => Self::Little,
+                }
+            }
+            Method::POST if has("delete") || has("uploadId") => Self::List,
+            _ => Self::Little,
+        }
+    }
+
+    /// Bytes that are taken. Of content the call says so itself, by what it announces.
+    fn bytes_max(self) -> usize {
+        match self {
+            Self::Content => usize::MAX,
+            Self::List => ENDPOINT_LIST_BYTES_MAX,
+            Self::Little => ENDPOINT_BODY_BYTES_MAX,
+        }
+    }
+
+    /// Bytes of memory that it takes to read such a body. Content takes its own when it is
+    /// known whose it is.
+    fn memory(self, body: &Incoming) -> usize {
+        let announced = body.size_hint().upper().unwrap_or(u64::MAX);
+        let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+        match self {
+            // As text, and as what it says.
+            Self::List => announced.min(self.bytes_max()) * 2,
+            Self::Content | Self::Little => 0,
+        }
+    }
+
+    /// From the head to the answer. Content has a time of its own, which begins anew with
+    /// what comes of it.
+    fn time_max(self) -> Duration {
+        match self {
+            Self::Content => Duration::MAX,
+            Self::List | Self::Little => ENDPOINT_ANSWER_TIME_MAX,
+        }
+    }
+}
+
+/// Whether a body is longer than its call takes. Whoever waits with it for a word of ours
+/// never sends it.
+fn is_long(method: &Method, body: &Incoming, carries: Carries) -> bool {
     let bytes = body.size_hint();
-    let is_short = |bytes: u64| bytes <= ENDPOINT_BODY_BYTES_MAX as u64;
+    let is_short = |bytes: u64| bytes <= carries.bytes_max() as u64;
     let has_none = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    !(has_none || bytes.upper().is_some_and(is_short))
+    let is_content = carries == Carries::Content;
+    !(has_none || is_content || bytes.upper().is_some_and(is_short))
 }
 
 /// What `s3s` refused before it was a call is counted with what was refused before that.
@@ -111,4 +203,38 @@ fn last(mut answered: Response<Body>) -> Response<Body> {
     let close = HeaderValue::from_static("close");
     answered.headers_mut().insert(CONNECTION, close);
     answered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_alone_may_be_long() {
+        let of = |method: &str, uri: &str| {
+            let request = Request::builder().method(method).uri(uri).body(());
+            Carries::of(&request.unwrap().into_parts().0)
+        };
+        let presigned = "/photos/a?X-Amz-Algorithm=x&X-Amz-Signature=y";
+        for content in [
+            "/photos/a/b",
+            "/photos/a?partNumber=1&uploadId=x",
+            presigned,
+        ] {
+            assert_eq!(of("PUT", content), Carries::Content, "{content}");
+        }
+        for little in [
+            "/photos",
+            "/photos/",
+            "/photos/a?tagging",
+            "/photos/a?acl=",
+            "/",
+        ] {
+            assert_eq!(of("PUT", little), Carries::Little, "{little}");
+        }
+        assert_eq!(of("POST", "/photos?delete"), Carries::List);
+        assert_eq!(of("POST", "/photos/a?uploadId=x"), Carries::List);
+        assert_eq!(of("POST", "/photos/a?uploads"), Carries::Little);
+        assert_eq!(of("GET", "/photos/a"), Carries::Little);
+    }
 }

@@ -13,6 +13,7 @@ pub(crate) struct Tally {
     requests: Mutex<BTreeMap<(String, u16), u64>>,
     refused: Mutex<BTreeMap<&'static str, u64>>,
     bytes: AtomicU64,
+    written: AtomicU64,
     connections: AtomicU64,
 }
 
@@ -25,6 +26,8 @@ pub struct EndpointCounts {
     pub refused: BTreeMap<&'static str, u64>,
     /// Plaintext bytes of objects that were given out.
     pub bytes: u64,
+    /// Plaintext bytes of objects that were taken.
+    pub written: u64,
     /// Connections that are open.
     pub connections: u64,
 }
@@ -43,6 +46,10 @@ impl Tally {
         self.bytes.fetch_add(more as u64, Ordering::Relaxed);
     }
 
+    pub(crate) fn written(&self, more: u64) {
+        self.written.fetch_add(more, Ordering::Relaxed);
+    }
+
     /// Counts a connection for as long as what it gives back lives.
     pub(crate) fn connection(&self) -> impl Drop + '_ {
         self.connections.fetch_add(1, Ordering::Relaxed);
@@ -54,6 +61,7 @@ impl Tally {
             requests: self.requests.lock().clone(),
             refused: self.refused.lock().clone(),
             bytes: self.bytes.load(Ordering::Relaxed),
+            written: self.written.load(Ordering::Relaxed),
             connections: self.connections.load(Ordering::Relaxed),
         }
     }

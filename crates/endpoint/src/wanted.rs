@@ -12,6 +12,7 @@ use sealift_ledger::VersionRow;
 use crate::{
     errors::invalid,
     facts::{etag, modified, s3_time},
+    fresh::not_implemented,
 };
 
 /// Conditions on a version (RFC 9110, section 13).
@@ -45,6 +46,49 @@ impl Conditions {
         match is_same {
             true => Err(not_modified(&tag)),
             false => Ok(()),
+        }
+    }
+}
+
+/// Conditions on a write: on what is there before it.
+#[derive(Debug, Default)]
+pub(crate) struct WriteConditions {
+    is: Option<ETagCondition>,
+    is_nothing: bool,
+}
+
+impl WriteConditions {
+    /// Those of a request.
+    ///
+    /// # Errors
+    /// One that S3 does not have either.
+    pub(crate) fn new(is: Option<ETagCondition>, is_not: Option<ETagCondition>) -> S3Result<Self> {
+        let is_nothing = match is_not {
+            None => false,
+            Some(ETagCondition::Any) => true,
+            Some(ETagCondition::ETag(_)) => {
+                return Err(not_implemented(
+                    "of If-None-Match, * alone is taken with a write",
+                ));
+            }
+        };
+        Ok(Self { is, is_nothing })
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        self.is.is_none() && !self.is_nothing
+    }
+
+    /// Holds them to the latest version of a key, where it is an object.
+    pub(crate) fn hold(&self, latest: Option<&VersionRow>) -> S3Result<()> {
+        if self.is_nothing && latest.is_some() {
+            return Err(S3ErrorCode::PreconditionFailed.into());
+        }
+        match (&self.is, latest) {
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(S3ErrorCode::NoSuchKey.into()),
+            (Some(wanted), Some(row)) if matches_tag(wanted, &etag(row)) => Ok(()),
+            (Some(_), Some(_)) => Err(S3ErrorCode::PreconditionFailed.into()),
         }
     }
 }
@@ -151,6 +195,31 @@ mod tests {
         assert_eq!(held(not_newer(None, time(1_000))), None);
         assert_eq!(held(not_newer(None, time(999))), failed);
         assert_eq!(held(not_newer(own(), time(999))), None, "the tag counts");
+    }
+
+    #[test]
+    fn writes_are_held_to_what_is_there_before_them() {
+        let row = row("a", 1, Some(5));
+        let tag = |tag: &str| Some(ETagCondition::ETag(ETag::Strong(tag.to_owned())));
+        let held = |is, is_not, latest| match WriteConditions::new(is, is_not) {
+            Ok(conditions) => code(conditions.hold(latest)),
+            Err(error) => Some(error.code().clone()),
+        };
+        let (any, failed) = (
+            || Some(ETagCondition::Any),
+            Some(S3ErrorCode::PreconditionFailed),
+        );
+        assert_eq!(held(None, None, Some(&row)), None);
+        assert_eq!(held(None, any(), None), None);
+        assert_eq!(held(None, any(), Some(&row)), failed);
+        assert_eq!(
+            held(None, tag("x"), None),
+            Some(S3ErrorCode::NotImplemented)
+        );
+        assert_eq!(held(tag(etag(&row).value()), None, Some(&row)), None);
+        assert_eq!(held(any(), None, Some(&row)), None);
+        assert_eq!(held(tag("other"), None, Some(&row)), failed);
+        assert_eq!(held(any(), None, None), Some(S3ErrorCode::NoSuchKey));
     }
 
     #[test]

@@ -18,11 +18,15 @@ pub enum AccessRight {
     Get,
     /// To see which buckets, objects and versions there are.
     List,
+    /// To write objects and tags, where the bucket takes writes.
+    Put,
+    /// To remove keys, where the bucket takes writes.
+    Delete,
 }
 
 impl AccessRight {
     /// Every right.
-    pub const ALL: [Self; 2] = [Self::Get, Self::List];
+    pub const ALL: [Self; 4] = [Self::Get, Self::List, Self::Put, Self::Delete];
 
     /// The word in the configuration.
     #[must_use]
@@ -30,6 +34,8 @@ impl AccessRight {
         match self {
             Self::Get => "get",
             Self::List => "list",
+            Self::Put => "put",
+            Self::Delete => "delete",
         }
     }
 }

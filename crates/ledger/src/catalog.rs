@@ -10,7 +10,7 @@ use sealift_terms::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{DamagedVersion, ListQuarantined, QuarantineCount, Quarantined, Result};
+use crate::{DamagedVersion, ListQuarantined, Note, QuarantineCount, Quarantined, Result};
 
 /// The site and how far its catalog has come; it is in every HELLO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -550,6 +550,15 @@ pub trait Catalog: Send + Sync {
 
     /// Remembers that text.
     async fn put_scrub_state(&self, state: String) -> Result<()>;
+
+    /// One note; none where nothing is kept.
+    async fn note(&self, name: &str) -> Result<Option<Note>>;
+
+    /// Notes whose names begin so, by name, after this one.
+    async fn notes(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Note>>;
+
+    /// Keeps notes, in place of earlier ones of their names, and forgets those without bytes.
+    async fn put_notes(&self, notes: Vec<Note>) -> Result<()>;
 
     /// Begins a new life, after a restore from a copy.
     async fn renew_epoch(&self, epoch: Epoch) -> Result<()>;

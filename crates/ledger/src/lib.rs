@@ -28,6 +28,7 @@ pub mod journal;
 #[cfg(any(test, feature = "simulation"))]
 pub mod log;
 pub mod merkle;
+mod notes;
 mod quarantined;
 mod records;
 mod refusals;
@@ -48,6 +49,7 @@ pub use journal::{
     NewChange, PeerMemory, Requeue, Settlement, Skip, Transfer, TransferOutcome, UnsupportedName,
 };
 pub use merkle::TreeHead;
+pub use notes::Note;
 pub use quarantined::{DamagedVersion, ListQuarantined, QuarantineCount, Quarantined};
 pub use sqlite::{
     Examined, NewSite, SqliteAudit, SqliteCatalog, SqliteJournal, examine_catalog, examine_journal,

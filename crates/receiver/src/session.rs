@@ -439,6 +439,7 @@ impl Session {
             origin: self.peer.identity.clone(),
             data_follows,
             reseals: None,
+            written: None,
         };
         let begun = self.door.archive().begin(offer).await;
         begun.map_err(|error| Refusal::new(error.reason(), in_words(&error)))

@@ -31,9 +31,26 @@ impl Identity {
     /// Of an agent of `region` of which nothing else is known. No certificate has it: names
     /// below `invalid` are nobody's (RFC 2606, section 2).
     pub(crate) fn unknown_of(region: &Region) -> Self {
+        Self::below_invalid("unknown", region)
+    }
+
+    /// Of the applications that write at the site itself, of `region`. No certificate has it,
+    /// as names below `invalid` are nobody's.
+    #[must_use]
+    pub fn applications_of(region: &Region) -> Self {
+        Self::below_invalid("applications", region)
+    }
+
+    /// Of what applications write in pieces, of `region`; in no certificate either.
+    #[must_use]
+    pub fn pieces_of(region: &Region) -> Self {
+        Self::below_invalid("pieces", region)
+    }
+
+    fn below_invalid(label: &str, region: &Region) -> Self {
         let name = SiteName::unknown();
         Self {
-            uri: format!("spiffe://unknown.invalid/region/{region}/agent/{name}").into(),
+            uri: format!("spiffe://{label}.invalid/region/{region}/agent/{name}").into(),
             region: region.clone(),
             name,
         }

@@ -402,6 +402,18 @@ pub const ACCESS_KEYS_MAX: usize = 1_000;
 pub const ACCESS_SECRET_BYTES_MIN: usize = 16;
 /// The longest secret of an access key, in bytes.
 pub const ACCESS_SECRET_BYTES_MAX: usize = 128;
+/// Objects that applications are writing in pieces and have not put together.
+pub const ASSEMBLIES_MAX: usize = 1_000;
+/// Pieces of all of them; of one object at most [`PIECE_NUMBER_MAX`].
+pub const PIECES_MAX: usize = 20_000;
+/// The highest number of a piece.
+pub const PIECE_NUMBER_MAX: u32 = 10_000;
+/// A piece, in bytes, and an object that is written at once.
+pub const PIECE_BYTES_MAX: u64 = 5 << 30;
+/// A piece that is not the last of its object has at least so many bytes.
+pub const PIECE_BYTES_MIN: u64 = 5 << 20;
+/// Buckets that may be promoted.
+pub const PROMOTED_MAX: usize = 10_000;
 /// How far the clock of who signs a request to the S3 endpoint may be from ours.
 pub const ENDPOINT_CLOCK_SKEW_MAX: Duration = Duration::from_secs(900);
 /// How long a presigned URL may be good for: 7 days.
@@ -410,8 +422,13 @@ pub const ENDPOINT_PRESIGNED_LIFE_MAX: Duration = Duration::from_secs(7 * 86_400
 pub const ENDPOINT_CONNECTIONS_MAX: usize = 256;
 /// The head of a request to the S3 endpoint, in bytes.
 pub const ENDPOINT_HEAD_BYTES_MAX: usize = 64 << 10;
-/// The body of a request to the S3 endpoint, in bytes: it takes none that is long.
+/// The body of a request to the S3 endpoint, in bytes, that is neither content nor a list.
 pub const ENDPOINT_BODY_BYTES_MAX: usize = 64 << 10;
+/// A body that lists keys or parts, in bytes.
+pub const ENDPOINT_LIST_BYTES_MAX: usize = 4 << 20;
+/// A chunk of content that comes with a signature of its own, in bytes, and what may come
+/// behind it before it was looked at.
+pub const ENDPOINT_CHUNK_BYTES_MAX: u64 = 2 << 20;
 /// The next request on a connection to the S3 endpoint, to the end of its head.
 pub const ENDPOINT_HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 /// From a request to the S3 endpoint to the head of its answer.

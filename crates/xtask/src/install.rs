@@ -21,6 +21,8 @@ pub(crate) const TESTED: Programs = &[
     ("redis-server", "redis-server"),
     ("redis-benchmark", "redis-tools"),
     ("rclone", "rclone"),
+    ("restic", "restic"),
+    ("s3cmd", "s3cmd"),
     ("pip3", "python3-pip"),
     ("testssl", "testssl.sh"),
     ("pebble", "pebble"),

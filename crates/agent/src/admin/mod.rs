@@ -43,9 +43,9 @@ pub use plan::{
 pub use reach::{OpenSite, Reached};
 pub use report::{
     Alarm, BucketReport, CertificateFacts, CertificateRow, Count, DeniedRow, Explanation, Finding,
-    ForwardReport, KeyReport, LagReport, ObjectRow, PeerReport, QuarantinedRow, Readiness, Rebuilt,
-    ReplicaReport, Retried, RuleReport, ScrubReport, Sealing, SourceReport, StatusCount,
-    StatusReport, UnderWay, VerifyRow, VerifySummary,
+    ForwardReport, KeyReport, LagReport, ObjectRow, PeerReport, PromotedRow, QuarantinedRow,
+    Readiness, Rebuilt, ReplicaReport, Retried, RuleReport, ScrubReport, Sealing, SourceReport,
+    StatusCount, StatusReport, UnderWay, VerifyRow, VerifySummary,
 };
-pub use request::{Check, Deny, Get, Ls, Named, Request, Retry, Scrub, Verify};
+pub use request::{Check, Deny, Get, Ls, Named, Promote, Request, Retry, Scrub, Verify};
 pub use server::AdminServer;

@@ -168,6 +168,18 @@ pub struct CertificateFacts {
     pub not_after: Timestamp,
 }
 
+/// A bucket that takes writes at the S3 endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromotedRow {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// Since when.
+    pub since: Timestamp,
+    /// Who promoted it, as in the audit log.
+    pub by: String,
+}
+
 /// An identity on the deny list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

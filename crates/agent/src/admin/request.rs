@@ -58,6 +58,9 @@ pub enum Request {
     Renew,
     /// Looks at the deny list, or changes it; the [`DeniedRow`](super::DeniedRow)s on it then.
     Deny(Deny),
+    /// Opens a bucket for writing at the S3 endpoint, or closes it; the
+    /// [`PromotedRow`](super::PromotedRow)s of those that are open then.
+    Promote(Promote),
     /// Revokes what the authority of this site issued; one [`RevokedRow`](super::RevokedRow).
     Revoke(Revoke),
     /// Looks at a CA roll-over, or takes a step of it; a
@@ -190,6 +193,17 @@ pub struct Deny {
     pub reason: Option<String>,
 }
 
+/// What becomes of the buckets that take writes at the S3 endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Promote {
+    /// Which one; nothing is changed when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketName>,
+    /// Whether it takes no more writes.
+    pub demote: bool,
+}
+
 impl Request {
     /// The command's word, as in the path of a request.
     #[must_use]
@@ -215,6 +229,7 @@ impl Request {
             Self::Certs => "certs",
             Self::Renew => "renew",
             Self::Deny(_) => "deny",
+            Self::Promote(_) => "promote",
             Self::Revoke(_) => "revoke",
             Self::Rollover(_) => "rollover",
         }
@@ -265,6 +280,7 @@ impl Request {
             "certs" => Self::Certs,
             "renew" => Self::Renew,
             "deny" => Self::Deny(json(body)?),
+            "promote" => Self::Promote(json(body)?),
             "revoke" => Self::Revoke(json(body)?),
             "rollover" => Self::Rollover(json(body)?),
             other => {
@@ -294,6 +310,7 @@ impl Request {
             Self::Plan(it) => serde_json::to_vec(it),
             Self::Scrub(it) => serde_json::to_vec(it),
             Self::Deny(it) => serde_json::to_vec(it),
+            Self::Promote(it) => serde_json::to_vec(it),
             Self::Revoke(it) => serde_json::to_vec(it),
             Self::Rollover(it) => serde_json::to_vec(it),
             Self::Status | Self::Reload | Self::Scan | Self::Certs | Self::Renew => {
@@ -375,6 +392,10 @@ mod tests {
                 identity: "spiffe://example.org/region/r/agent/a".parse().ok(),
                 lift: true,
                 reason: None,
+            }),
+            Request::Promote(Promote {
+                bucket: "photos".parse().ok(),
+                demote: true,
             }),
             Request::Revoke(Revoke {
                 what: "0a".to_owned(),

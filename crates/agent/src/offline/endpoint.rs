@@ -36,12 +36,14 @@ pub(super) fn check(config: &Config) -> Vec<CheckLine> {
 
 fn reached(endpoint: &EndpointSettings) -> CheckLine {
     let keys = counted(endpoint.keys.len(), "access key", "access keys");
-    let found = format!("{} for {keys}, to read", endpoint.listen);
+    let found = format!("{} for {keys}", endpoint.listen);
     match endpoint.listen.ip().is_loopback() {
         true => CheckLine::pass(CHECK, found),
         false => CheckLine::warn(
             CHECK,
-            format!("{found}; unsafe_listen: what is read there leaves this machine in the clear"),
+            format!(
+                "{found}; unsafe_listen: what is read and written there leaves this machine in the clear"
+            ),
             "listen on loopback",
         ),
     }

@@ -56,6 +56,9 @@ pub(crate) trait Live: Send + Sync {
     /// What was counted at the S3 endpoint, where there is one.
     fn endpoint(&self) -> Option<EndpointCounts>;
 
+    /// Has the S3 endpoint, where there is one, take writes to these buckets alone.
+    fn set_promoted(&self, promoted: BTreeSet<BucketName>);
+
     /// What came in since the start.
     fn usage(&self) -> Usage;
 

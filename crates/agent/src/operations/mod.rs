@@ -23,6 +23,7 @@ mod keys;
 mod listing;
 mod live;
 mod planning;
+mod promoting;
 mod reading;
 mod replicating;
 mod retrying;
@@ -187,6 +188,7 @@ impl SiteOperations {
             Request::Certs => self.certificates(answer).await,
             Request::Renew => self.renew(actor, answer).await,
             Request::Deny(deny) => self.deny(deny, actor, answer).await,
+            Request::Promote(promote) => self.promote(promote, actor, answer).await,
             Request::Revoke(revoke) => self.revoke(revoke, actor, answer).await,
             Request::Rollover(take) => self.rollover(take, actor, answer).await,
             Request::Audit(read) => self.read_audit(read, answer).await,

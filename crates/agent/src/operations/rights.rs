@@ -67,6 +67,7 @@ impl SiteOperations {
             Request::Get(get) => vec![(Open, bucket(&get.bucket))],
             Request::Scrub(scrub) if !scrub.now => vec![(Look, Subject::Site)],
             Request::Deny(deny) if deny.identity.is_none() => vec![(Look, Subject::Site)],
+            Request::Promote(promote) if promote.bucket.is_none() => vec![(Look, Subject::Site)],
             Request::Retry(_)
             | Request::Reload
             | Request::Check(_)
@@ -76,6 +77,7 @@ impl SiteOperations {
             | Request::Scrub(_)
             | Request::Renew
             | Request::Deny(_)
+            | Request::Promote(_)
             | Request::Revoke(_)
             | Request::Rollover(_) => vec![(Administer, Subject::Site)],
             Request::Keys(keys) => self.of_keys(keys).await,

@@ -172,6 +172,9 @@ fn fill_endpoint(metrics: &Metrics, counts: &EndpointCounts) {
     let open = counts.connections;
     metrics.series(Metric::EndpointConnections, &[]).set(open);
     metrics.series(Metric::EndpointBytes, &[]).set(counts.bytes);
+    metrics
+        .series(Metric::EndpointWritten, &[])
+        .set(counts.written);
 }
 
 fn fill_forward(metrics: &Metrics, counts: &StreamCounts) {

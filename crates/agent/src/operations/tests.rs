@@ -153,6 +153,7 @@ async fn put(site: &Site, key: &str, number: u64, plain: Option<&[u8]>) -> Recei
         any_cut: false,
         data_follows: false,
         reseals: None,
+        written: None,
     };
     let Begin::Upload(upload) = site.archive.begin(offer).await.unwrap() else {
         panic!("known already");

@@ -22,7 +22,9 @@ pub(super) async fn listen(config: &Config, site: &Arc<Site>) -> Result<Option<L
     let Some(wanted) = &config.endpoint else {
         return Ok(None);
     };
+    let promotions = site.archive.promotions().await?;
     let parts = Parts {
+        promoted: promotions.into_keys().collect(),
         archive: site.archive.clone(),
         budget: site.budget.clone(),
         audit: site.audit.clone(),
@@ -34,7 +36,7 @@ pub(super) async fn listen(config: &Config, site: &Arc<Site>) -> Result<Option<L
     let listener = bound.map_err(Error::io("listen on", wanted.listen.to_string()))?;
     if !wanted.listen.ip().is_loopback() {
         let address = wanted.listen;
-        tracing::warn!(%address, "what the S3 endpoint answers leaves this machine in the clear");
+        tracing::warn!(%address, "what the S3 endpoint takes and answers leaves this machine in the clear");
     }
     Ok(Some(Listening { endpoint, listener }))
 }

@@ -109,6 +109,12 @@ impl Live for Running {
         self.endpoint.as_ref().map(Endpoint::counts)
     }
 
+    fn set_promoted(&self, promoted: BTreeSet<BucketName>) {
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.set_promoted(promoted);
+        }
+    }
+
     fn usage(&self) -> Usage {
         self.door.usage()
     }

@@ -122,5 +122,6 @@ pub(crate) fn tags_again(
         any_cut: false,
         data_follows: true,
         reseals: None,
+        written: None,
     }
 }

@@ -139,6 +139,7 @@ pub(super) fn offer(key: &str, version: &str, clock: u64, size: usize) -> Offer 
         any_cut: false,
         data_follows: false,
         reseals: None,
+        written: None,
     }
 }
 

@@ -20,6 +20,7 @@ mod damage;
 mod journal;
 mod journal_queue;
 mod layers;
+mod notes;
 pub mod sample;
 
 use std::sync::Arc;
@@ -71,6 +72,7 @@ pub async fn catalog(make: impl Fn() -> MadeCatalog) {
     damage::what_was_copied_moves_unless_it_rests_elsewhere_by_now(&*make().0).await;
     damage::a_file_tells_since_when_something_in_it_is_dead(&*make().0).await;
     damage::what_the_scrub_left_is_remembered(&*make().0).await;
+    notes::are_kept_under_their_names_until_forgotten(&*make().0).await;
     layers::both_key_records_are_kept_and_counted(&*make().0).await;
     layers::an_upload_in_two_layers_comes_back_with_both(&*make().0).await;
     catalog_rebuild::finds_in_any_order_give_the_same_catalog(&make).await;

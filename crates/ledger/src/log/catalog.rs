@@ -20,8 +20,9 @@ use super::{
 };
 use crate::{
     BucketCount, Catalog, Commit, Committed, DamagedVersion, FileRow, KeyUse, ListQuarantined,
-    ListVersions, MarkRow, NewSite, Outcome, PackState, QuarantineCount, Quarantined, RecordRow,
-    Relocation, Result, SiteRow, UploadPart, UploadRow, VersionCursor, VersionPage, VersionRow,
+    ListVersions, MarkRow, NewSite, Note, Outcome, PackState, QuarantineCount, Quarantined,
+    RecordRow, Relocation, Result, SiteRow, UploadPart, UploadRow, VersionCursor, VersionPage,
+    VersionRow,
 };
 
 /// A [`Catalog`] in one log file, with the audit log in the same.
@@ -286,6 +287,31 @@ impl Catalog for LogCatalog {
 
     async fn put_scrub_state(&self, state: String) -> Result<()> {
         self.act(Act::Scrub(state)).await
+    }
+
+    async fn note(&self, name: &str) -> Result<Option<Note>> {
+        Ok(self
+            .keeper
+            .with(|state| state.rows.notes.get(name).cloned()))
+    }
+
+    async fn notes(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Note>> {
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        Ok(self.keeper.with(|state| {
+            let notes = state.rows.notes.range::<str, _>((from, Bound::Unbounded));
+            let of_prefix = notes.take_while(|(name, _)| name.starts_with(prefix));
+            of_prefix
+                .take(limit)
+                .map(|(_, note)| note.clone())
+                .collect()
+        }))
+    }
+
+    async fn put_notes(&self, notes: Vec<Note>) -> Result<()> {
+        self.act(Act::Notes(notes)).await
     }
 
     async fn renew_epoch(&self, epoch: Epoch) -> Result<()> {

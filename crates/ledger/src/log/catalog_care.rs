@@ -4,10 +4,22 @@ use std::ops::Bound;
 
 use sealift_terms::{Timestamp, VersionName};
 
-use super::catalog_state::{CatalogState, Marked};
+use super::catalog_state::{CatalogState, Marked, Rows};
 use crate::{
-    DamagedVersion, ListQuarantined, MarkKind, MarkRow, QuarantineCount, Quarantined, Relocation,
+    DamagedVersion, ListQuarantined, MarkKind, MarkRow, Note, QuarantineCount, Quarantined,
+    Relocation,
 };
+
+impl Rows {
+    pub(super) fn put_notes(&mut self, notes: Vec<Note>) {
+        for note in notes {
+            match note.bytes {
+                Some(_) => drop(self.notes.insert(note.name.clone(), note)),
+                None => drop(self.notes.remove(&note.name)),
+            }
+        }
+    }
+}
 
 impl CatalogState {
     pub(super) fn is_damaged(&self, name: &VersionName) -> bool {

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::keeper::Kept;
 use crate::{
     BucketCount, Commit, Committed, DamagedVersion, FileRow, Leaf, LedgerError, Location, NewMark,
-    NewSite, NewVersion, Outcome, PackState, Quarantined, RecordRow, Relocation, Result, SiteRow,
-    UploadPart, UploadRow, VersionRow,
+    NewSite, NewVersion, Note, Outcome, PackState, Quarantined, RecordRow, Relocation, Result,
+    SiteRow, UploadPart, UploadRow, VersionRow,
     audit::LeafBody,
     merkle::{Frontier, leaf_hash},
 };
@@ -37,6 +37,7 @@ pub(super) enum Act {
     ForgetQuarantined(Vec<u64>, Vec<AuditRecord>),
     ForgetFile(String),
     Scrub(String),
+    Notes(Vec<Note>),
     Relocate(Vec<Relocation>, PackState, Vec<AuditRecord>, Timestamp),
 }
 
@@ -108,6 +109,7 @@ pub(super) struct Rows {
     /// The last number given out in it.
     pub(super) quarantined: u64,
     pub(super) scrub: Option<String>,
+    pub(super) notes: BTreeMap<String, Note>,
 }
 
 pub(super) struct CatalogState {
@@ -258,6 +260,7 @@ impl Kept for CatalogState {
             }
             Act::ForgetFile(file) => done.rows = self.forget_file(&file),
             Act::Scrub(state) => rows.scrub = Some(state),
+            Act::Notes(notes) => rows.put_notes(notes),
             Act::Relocate(moves, pack, audit, at) => {
                 self.at = at;
                 done.rows = self.relocate(moves);

@@ -27,7 +27,7 @@ use super::{
     columns::{Columns, all, first, limit},
     database::{check_integrity, open_writer},
     key_use::{beside, key_use},
-    quarantine,
+    notes, quarantine,
     readers::Readers,
     relocation,
     sealing::Sealing,
@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     BucketCount, Catalog, Commit, Committed, DamagedVersion, FactsSealer, FileRow, KeyUse,
-    ListQuarantined, ListVersions, MarkRow, Outcome, PackState, QuarantineCount, Quarantined,
+    ListQuarantined, ListVersions, MarkRow, Note, Outcome, PackState, QuarantineCount, Quarantined,
     RecordRow, Relocation, Result, SiteRow, Standing, UploadPart, UploadRow, VersionPage,
     VersionRow,
 };
@@ -401,6 +401,24 @@ impl Catalog for SqliteCatalog {
         self.writer
             .call(move |db, _| quarantine::put_scrub_state(db, &state))
             .await
+    }
+
+    async fn note(&self, name: &str) -> Result<Option<Note>> {
+        self.readers
+            .point(|db| notes::note(db, &self.sealing, name))
+    }
+
+    async fn notes(&self, prefix: &str, after: Option<&str>, rows: usize) -> Result<Vec<Note>> {
+        let (sealing, prefix) = (self.sealing.clone(), prefix.to_owned());
+        let after = after.map(ToOwned::to_owned);
+        self.readers
+            .page(move |db| notes::notes(db, &sealing, &prefix, after.as_deref(), rows))
+            .await
+    }
+
+    async fn put_notes(&self, changes: Vec<Note>) -> Result<()> {
+        let sealed = notes::sealed(changes, &self.sealing)?;
+        self.writer.call(move |db, _| notes::put(db, &sealed)).await
     }
 
     async fn renew_epoch(&self, epoch: Epoch) -> Result<()> {

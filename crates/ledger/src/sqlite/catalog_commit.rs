@@ -415,6 +415,7 @@ pub(super) fn clear(db: &Connection) -> Result<()> {
         "parts",
         "quarantine",
         "scrub",
+        "notes",
     ] {
         change(db, &format!("DELETE FROM {table}"), [])?;
     }

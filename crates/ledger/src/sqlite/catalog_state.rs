@@ -19,7 +19,7 @@ use crate::{LedgerError, Result, SiteRow, audit::LeafBody, merkle};
 pub(super) const SCHEMA: Schema = Schema {
     name: "catalog",
     application_id: 0x534c_4354,
-    migrations: &[V1, V2, V3, V4, V5],
+    migrations: &[V1, V2, V3, V4, V5, V6],
 };
 
 const V1: &str = "
@@ -121,6 +121,14 @@ UPDATE records SET bytes = sums.bytes
         SELECT second_record, size FROM versions WHERE kind = 0 AND second_record IS NOT NULL
     ) GROUP BY record) AS sums
     WHERE sums.record = records.id;
+";
+
+/// What others keep beside all of it.
+const V6: &str = "
+CREATE TABLE notes (
+    name TEXT PRIMARY KEY,
+    bytes BLOB NOT NULL                   -- sealed
+) WITHOUT ROWID;
 ";
 
 /// What the catalog's writer keeps between transactions.

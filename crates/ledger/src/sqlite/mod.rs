@@ -19,6 +19,7 @@ mod journal_rows;
 mod journal_state;
 mod journal_write;
 mod key_use;
+mod notes;
 mod quarantine;
 mod readers;
 mod relocation;

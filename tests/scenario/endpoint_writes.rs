@@ -1,0 +1,336 @@
+//! The S3 endpoint in the replica's region after fail-over: a bucket that was promoted takes
+//! writes, durable before they are answered, sealed as they come.
+
+use std::{fs, io::Write, thread, time::Duration};
+
+use super::endpoint::{Fronted, TIME_MAX, key, rclone, row, text};
+use crate::support::{BUCKET, Content, S3, run_program, wait_until, write_file};
+
+/// An endpoint whose key may do everything, and whose bucket takes writes.
+fn promoted(objects: u64, fill: impl FnOnce(&crate::support::Pair)) -> Fronted {
+    let fronted = Fronted::allowed("get\", \"list\", \"put\", \"delete", "");
+    fill(&fronted.pair);
+    fronted.pair.start();
+    fronted.pair.wait_completed(objects, TIME_MAX);
+    promote(&fronted);
+    fronted
+}
+
+fn promote(fronted: &Fronted) {
+    let args = ["endpoint", "promote", BUCKET];
+    fronted
+        .pair
+        .b
+        .run(&args)
+        .exits(0)
+        .tells(&["promoted", BUCKET]);
+}
+
+fn put(s3: &S3, path: &str, body: &[u8]) -> u16 {
+    let length = body.len().to_string();
+    let head = s3.head("PUT", path, &[("content-length", &length)]);
+    let mut stream = s3.connect();
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    crate::support::read_answer(&mut stream, false).status
+}
+
+#[test]
+fn a_bucket_of_replicas_takes_writes_from_its_promotion_to_its_demotion() {
+    let fronted = Fronted::allowed("get\", \"list\", \"put\", \"delete", "");
+    let (s3, pair) = (&fronted.s3, &fronted.pair);
+    write_file(&pair.source.join("a"), "theirs");
+    pair.start();
+    pair.wait_completed(1, TIME_MAX);
+    let path = fronted.path("a");
+    let refused = s3.ask("PUT", &path, &[("content-length", "0")]);
+    let refused = refused.fails(403, "AccessDenied");
+    assert!(
+        refused.text().contains("sealift endpoint promote"),
+        "{}",
+        refused.text()
+    );
+    s3.ask("DELETE", &path, &[]).fails(403, "AccessDenied");
+    s3.ask(
+        "POST",
+        &format!("{path}?uploads"),
+        &[("content-length", "0")],
+    )
+    .fails(403, "AccessDenied");
+    pair.b
+        .run(&["endpoint", "promote"])
+        .exits(0)
+        .tells(&["no bucket takes writes"]);
+    pair.b.run(&["endpoint", "promote", "elsewhere"]).exits(10);
+
+    promote(&fronted);
+    assert_eq!(put(s3, &path, b"ours"), 200);
+    assert_eq!(s3.get(&path).is(200).text(), "ours");
+    // What comes from the source after that is later, and the latest.
+    write_file(&pair.source.join("a"), "theirs again");
+    pair.wait_completed(2, TIME_MAX);
+    assert_eq!(s3.get(&path).is(200).text(), "theirs again");
+    let versions = s3.get(&format!("/{BUCKET}?versions")).is(200);
+    assert_eq!(versions.all("Version").len(), 3);
+    s3.ask("DELETE", &path, &[]).is(204);
+    s3.get(&path).fails(404, "NoSuchKey");
+
+    // It stands over a restart, and can be taken back while the agent is stopped.
+    pair.b.stop();
+    pair.b.start();
+    assert_eq!(put(s3, &path, b"after a restart"), 200);
+    pair.b.stop();
+    pair.b
+        .run(&["endpoint", "demote", BUCKET])
+        .exits(0)
+        .tells(&["no bucket takes writes"]);
+    pair.b.start();
+    let refused = s3.ask("PUT", &path, &[("content-length", "0")]);
+    refused.fails(403, "AccessDenied");
+    assert_eq!(s3.get(&path).is(200).text(), "after a restart");
+    pair.b
+        .audits("administration", &["endpoint promote", BUCKET]);
+    pair.b.audits("object.stored", &["access-key:app"]);
+    pair.b.audits("object.delete_marked", &["access-key:app"]);
+    pair.b.run(&["verify", "--deep"]).exits(0);
+}
+
+#[test]
+fn what_was_answered_is_there_after_a_kill() {
+    let fronted = promoted(0, |_| ());
+    let (s3, pair) = (&fronted.s3, &fronted.pair);
+    let mut kept = Vec::new();
+    for round in 0..3u64 {
+        for number in 0..4u64 {
+            let size = [9, 70_000, 3 << 20, 9 << 20][number as usize];
+            let name = format!("k{round}-{number}");
+            let content = Content::new(round * 10 + number, size).bytes();
+            assert_eq!(put(s3, &fronted.path(&name), &content), 200);
+            kept.push((name, content));
+        }
+        // One is on its way when the agent is killed.
+        let path = fronted.path(&format!("cut{round}"));
+        let mut stream = s3.connect();
+        let head = s3.head("PUT", &path, &[("content-length", "20000000")]);
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&vec![7; 10 << 20]).unwrap();
+        pair.b.kill();
+        pair.b.start();
+        s3.get(&path).fails(404, "NoSuchKey");
+        for (name, content) in &kept {
+            assert!(
+                s3.get(&fronted.path(name)).is(200).body == *content,
+                "{name}"
+            );
+        }
+    }
+    pair.b.run(&["verify", "--deep"]).exits(0);
+    wait_until("nothing is left of what was cut off", TIME_MAX, || {
+        staged(&fronted).is_empty()
+    });
+}
+
+fn staged(fronted: &Fronted) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![fronted.pair.b.data().join("staging")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.path().is_dir() {
+                true => folders.push(entry.path()),
+                false => found.push(entry.path()),
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn applications_that_write_slowly_hold_little() {
+    let fronted = promoted(0, |_| ());
+    let (s3, b) = (&fronted.s3, &fronted.pair.b);
+    let before = b.memory_peak();
+    let slow: Vec<_> = (0..40)
+        .map(|number| {
+            let path = fronted.path(&format!("slow{number}"));
+            let mut stream = s3.connect();
+            let head = s3.head("PUT", &path, &[("content-length", "90000000")]);
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&[1; 400_000]).unwrap();
+            stream
+        })
+        .collect();
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(put(s3, &fronted.path("other"), b"other"), 200);
+    let grown = b.memory_peak() - before;
+    assert!(
+        grown < 64 << 20,
+        "{grown} bytes for applications that write slowly"
+    );
+    drop(slow);
+    wait_until("what they held is given back", TIME_MAX, || {
+        b.metric("sealift_memory_budget_used_bytes") == Some(0) && staged(&fronted).is_empty()
+    });
+    assert_eq!(b.metric("sealift_endpoint_written_bytes_total"), Some(5));
+}
+
+#[test]
+#[ignore = "needs boto3, which cargo xtask test installs"]
+fn boto3_writes_to_a_promoted_bucket_as_it_writes_to_s3() {
+    let fronted = promoted(0, |_| ());
+    let (s3, pair) = (&fronted.s3, &fronted.pair);
+    let reader = key(pair, "reader", &s3.address);
+    pair.b.configure(&row("reader", BUCKET, "get\", \"list"));
+    pair.b.run(&["reload"]).exits(0);
+    let folder = std::env::var("SEALIFT_BOTO3").unwrap();
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/endpoint_writes.py"
+    );
+    let (python, place) = (format!("PYTHONPATH={folder}"), text(&pair.b.dir));
+    let url = format!("http://{}", s3.address);
+    let args = [
+        "-C",
+        &place,
+        &python,
+        "python3",
+        script,
+        &url,
+        &s3.id,
+        &s3.secret,
+        BUCKET,
+        &reader.id,
+        &reader.secret,
+    ];
+    run_program("env", &args, &[0]).tells(&["as S3 does"]);
+    pair.b.run(&["verify", "--deep"]).exits(0);
+    wait_until("nothing is left of what was cut off", TIME_MAX, || {
+        staged(&fronted).is_empty()
+    });
+}
+
+#[test]
+#[ignore = "needs rclone, which cargo xtask test installs"]
+fn rclone_brings_a_folder_to_a_promoted_bucket_and_finds_it_the_same() {
+    let fronted = promoted(1, |pair| {
+        write_file(&pair.source.join("dir/theirs"), "theirs")
+    });
+    let (s3, pair) = (&fronted.s3, &fronted.pair);
+    let (folder, back) = (pair.b.dir.join("folder"), pair.b.dir.join("back"));
+    fs::create_dir_all(folder.join("dir/deep")).unwrap();
+    Content::new(3, 23 << 20).write(&folder.join("large"));
+    for name in ["a", "dir/b ä+%", "dir/deep/c"] {
+        write_file(&folder.join(name), name);
+    }
+    let remote = format!(
+        ":s3,provider=Other,env_auth=false,force_path_style=true,upload_cutoff=8M,chunk_size=5M,\
+         access_key_id={},secret_access_key={},endpoint='http://{}':{BUCKET}",
+        s3.id, s3.secret, s3.address
+    );
+    let (folder, back) = (text(&folder), text(&back));
+    rclone(&["sync", &folder, &remote], &[0]);
+    rclone(&["check", "--download", &folder, &remote], &[0]);
+    s3.get(&fronted.path("dir/theirs")).fails(404, "NoSuchKey");
+    fs::remove_file(format!("{folder}/a")).unwrap();
+    write_file(
+        std::path::Path::new(&format!("{folder}/dir/deep/c")),
+        "changed",
+    );
+    rclone(&["sync", &folder, &remote], &[0]);
+    rclone(&["check", "--download", &folder, &remote], &[0]);
+    rclone(
+        &[
+            "moveto",
+            &format!("{remote}/large"),
+            &format!("{remote}/moved"),
+        ],
+        &[0],
+    );
+    rclone(&["copy", &remote, &back], &[0]);
+    let moved = fs::read(format!("{back}/moved")).unwrap();
+    assert!(moved == Content::new(3, 23 << 20).bytes());
+    s3.get(&fronted.path("large")).fails(404, "NoSuchKey");
+    pair.b.run(&["verify", "--deep"]).exits(0);
+}
+
+#[test]
+#[ignore = "needs restic, which cargo xtask test installs"]
+fn restic_keeps_backups_in_a_promoted_bucket() {
+    let fronted = promoted(0, |_| ());
+    let (s3, pair) = (&fronted.s3, &fronted.pair);
+    let (folder, back) = (pair.b.dir.join("folder"), pair.b.dir.join("back"));
+    fs::create_dir_all(folder.join("deep")).unwrap();
+    let content = Content::new(3, 40 << 20);
+    content.write(&folder.join("large"));
+    write_file(&folder.join("deep/small"), "small");
+    let settings = [
+        format!("AWS_ACCESS_KEY_ID={}", s3.id),
+        format!("AWS_SECRET_ACCESS_KEY={}", s3.secret),
+        "RESTIC_PASSWORD=of the test".to_owned(),
+        format!(
+            "RESTIC_REPOSITORY=s3:http://{}/{BUCKET}/backups",
+            s3.address
+        ),
+        format!("RESTIC_CACHE_DIR={}", text(&pair.b.dir.join("cache"))),
+    ];
+    let restic = |arguments: &[&str]| {
+        let settings = settings.iter().map(String::as_str);
+        let alone = ["-u", "AWS_CA_BUNDLE"].into_iter();
+        let arguments: Vec<_> = alone
+            .chain(settings)
+            .chain(["restic"])
+            .chain(arguments.iter().copied())
+            .collect();
+        run_program("env", &arguments, &[0])
+    };
+    restic(&["init"]);
+    restic(&["backup", &text(&folder)]);
+    write_file(&folder.join("deep/small"), "changed");
+    restic(&["backup", &text(&folder)]);
+    restic(&["check", "--read-data"]);
+    restic(&["forget", "--keep-last", "1", "--prune"]);
+    restic(&["check", "--read-data"]);
+    restic(&["restore", "latest", "--target", &text(&back)]);
+    let restored = back.join(folder.strip_prefix("/").unwrap());
+    assert!(fs::read(restored.join("large")).unwrap() == content.bytes());
+    let small = fs::read_to_string(restored.join("deep/small")).unwrap();
+    assert_eq!(small, "changed");
+    pair.b.run(&["verify", "--deep"]).exits(0);
+}
+
+#[test]
+#[ignore = "needs s3cmd, which cargo xtask test installs"]
+fn s3cmd_brings_objects_takes_them_and_removes_them() {
+    let fronted = promoted(0, |_| ());
+    let (s3, pair) = (&fronted.s3, &fronted.pair);
+    let (folder, back) = (pair.b.dir.join("folder"), pair.b.dir.join("back"));
+    fs::create_dir_all(&folder).unwrap();
+    fs::create_dir_all(&back).unwrap();
+    let content = Content::new(4, 33 << 20);
+    content.write(&folder.join("large"));
+    write_file(&folder.join("b ä+%"), "small");
+    let settings = [
+        "--config=/dev/null".to_owned(),
+        "--no-ssl".to_owned(),
+        "--region=region-b".to_owned(),
+        format!("--access_key={}", s3.id),
+        format!("--secret_key={}", s3.secret),
+        format!("--host={}", s3.address),
+        format!("--host-bucket={}", s3.address),
+        "--multipart-chunk-size-mb=5".to_owned(),
+    ];
+    let s3cmd = |arguments: &[&str]| {
+        let settings: Vec<_> = settings.iter().map(String::as_str).collect();
+        run_program("s3cmd", &[&settings[..], arguments].concat(), &[0])
+    };
+    let remote = format!("s3://{BUCKET}/dir/");
+    s3cmd(&["sync", &format!("{}/", text(&folder)), &remote]);
+    s3cmd(&["ls", &remote]).tells(&["dir/large", "dir/b ä+%"]);
+    s3cmd(&["cp", &format!("{remote}large"), &format!("{remote}copy")]);
+    s3cmd(&["get", "--recursive", &remote, &format!("{}/", text(&back))]);
+    assert!(fs::read(back.join("large")).unwrap() == content.bytes());
+    assert!(fs::read(back.join("copy")).unwrap() == content.bytes());
+    assert_eq!(fs::read_to_string(back.join("b ä+%")).unwrap(), "small");
+    s3cmd(&["del", "--recursive", "--force", &remote]);
+    s3.get(&fronted.path("dir/large")).fails(404, "NoSuchKey");
+    pair.b.run(&["verify", "--deep"]).exits(0);
+}
