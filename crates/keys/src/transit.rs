@@ -18,7 +18,6 @@ use std::{fmt, path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{Method, Request, Response, header::HeaderValue};
 use sealift_outside::{Bounds, Endpoint, HttpClient, HttpError};
 use sealift_seal::RecordKey;
@@ -110,7 +109,7 @@ impl Transit {
         if let Some(namespace) = &self.settings.namespace {
             request = request.header("x-vault-namespace", namespace);
         }
-        let request = request.body(Full::new(body));
+        let request = request.body(body);
         let request = request.map_err(|_| shape("the request cannot be written"))?;
         self.http.ask(request).await.map_err(unavailable)
     }

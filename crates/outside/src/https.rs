@@ -4,7 +4,7 @@
 use std::{fmt, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -27,6 +27,8 @@ use tokio_rustls::{
     TlsConnector,
     rustls::{ClientConfig, ClientConnection},
 };
+
+use crate::Payload;
 
 /// An answer without more than this is told; what is longer is cut.
 const TOLD_BYTES_MAX: usize = 512;
@@ -88,6 +90,13 @@ pub enum HttpError {
         /// What went wrong.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What was to be sent could not be read.
+    #[error("what was to be sent could not be read")]
+    Body {
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
     },
     /// It takes too long.
     #[error("{address} did not answer within {} s", time.as_secs())]
@@ -256,7 +265,7 @@ struct Shared {
     /// Whom to trust; nothing where it is asked in the clear.
     tls: Option<Arc<ClientConfig>>,
     bounds: Bounds,
-    idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+    idle: Mutex<Vec<SendRequest<Payload>>>,
     /// What the last handshake gave.
     negotiated: Mutex<Option<String>>,
 }
@@ -273,7 +282,7 @@ pub struct Answer {
     pub head: Parts,
     body: Incoming,
     /// The connection, which is kept when the body was taken to its end.
-    sender: Option<SendRequest<Full<Bytes>>>,
+    sender: Option<SendRequest<Payload>>,
     of: Arc<Shared>,
 }
 
@@ -359,7 +368,10 @@ impl HttpClient {
     ///
     /// # Errors
     /// [`HttpError`], but for answers of any status.
-    pub async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, HttpError> {
+    pub async fn ask(
+        &self,
+        request: Request<impl Into<Payload>>,
+    ) -> Result<Response<Bytes>, HttpError> {
         let asked = async { self.begin(request).await?.whole().await };
         let asked = timeout(self.0.bounds.time, asked).await;
         asked.unwrap_or_else(|_| Err(self.0.late()))
@@ -370,12 +382,25 @@ impl HttpClient {
     ///
     /// # Errors
     /// As [`Self::ask`].
-    pub async fn begin(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, HttpError> {
+    pub async fn begin(&self, request: Request<impl Into<Payload>>) -> Result<Answer, HttpError> {
+        self.begin_within(request, self.0.bounds.time).await
+    }
+
+    /// As [`Self::begin`], where sending what is asked takes time of its own.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn begin_within(
+        &self,
+        request: Request<impl Into<Payload>>,
+        time: Duration,
+    ) -> Result<Answer, HttpError> {
+        let mut request = request.map(Into::into);
         let host = HeaderValue::try_from(&self.0.endpoint.authority);
         let host = host.map_err(|error| self.0.http(error))?;
         request.headers_mut().insert(HOST, host);
-        let begun = timeout(self.0.bounds.time, self.0.begin(request)).await;
-        let (head, body, sender) = begun.map_err(|_| self.0.late())??;
+        let begun = timeout(time, self.0.begin(request)).await;
+        let (head, body, sender) = begun.map_err(|_| self.0.late_after(time))??;
         Ok(Answer {
             head,
             body,
@@ -385,10 +410,10 @@ impl HttpClient {
     }
 }
 
-type Begun = (Parts, Incoming, SendRequest<Full<Bytes>>);
+type Begun = (Parts, Incoming, SendRequest<Payload>);
 
 impl Shared {
-    async fn begin(&self, request: Request<Full<Bytes>>) -> Result<Begun, HttpError> {
+    async fn begin(&self, request: Request<Payload>) -> Result<Begun, HttpError> {
         let kept = self.idle.lock().pop();
         if let Some(kept) = kept
             && !kept.is_closed()
@@ -404,8 +429,8 @@ impl Shared {
 
     async fn begin_over(
         &self,
-        mut sender: SendRequest<Full<Bytes>>,
-        request: Request<Full<Bytes>>,
+        mut sender: SendRequest<Payload>,
+        request: Request<Payload>,
     ) -> Result<Begun, HttpError> {
         sender.ready().await.map_err(|error| self.http(error))?;
         let response = sender.send_request(request).await;
@@ -414,7 +439,7 @@ impl Shared {
     }
 
     /// Keeps a connection whose last answer was taken to its end.
-    fn keep(&self, sender: Option<SendRequest<Full<Bytes>>>) {
+    fn keep(&self, sender: Option<SendRequest<Payload>>) {
         let mut idle = self.idle.lock();
         if idle.len() < self.bounds.idle {
             idle.extend(sender);
@@ -422,13 +447,17 @@ impl Shared {
     }
 
     fn late(&self) -> HttpError {
+        self.late_after(self.bounds.time)
+    }
+
+    fn late_after(&self, time: Duration) -> HttpError {
         HttpError::Late {
             address: self.endpoint.address(),
-            time: self.bounds.time,
+            time,
         }
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, HttpError> {
+    async fn connect(&self) -> Result<SendRequest<Payload>, HttpError> {
         let address = self.endpoint.address();
         let connecting = TcpStream::connect((bare(&self.endpoint.host), self.endpoint.port));
         let connecting = async {
@@ -460,7 +489,7 @@ impl Shared {
         self.speak(stream).await
     }
 
-    async fn speak<S>(&self, stream: S) -> Result<SendRequest<Full<Bytes>>, HttpError>
+    async fn speak<S>(&self, stream: S) -> Result<SendRequest<Payload>, HttpError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -16,8 +16,10 @@
 
 mod aws;
 mod https;
+mod payload;
 
 pub use aws::{
     AwsAsk, AwsCredentials, ContainerCredentials, CredentialsError, CredentialsFrom, Keychain,
 };
 pub use https::{Answer, Bounds, Endpoint, HttpClient, HttpError, told};
+pub use payload::{Payload, Pieces};

@@ -11,7 +11,7 @@ use std::future::Future;
 
 use sealift_terms::ObjectKey;
 
-use crate::{Listed, Source, Store, StoreError, StoreName};
+use crate::{Cut, Listed, Source, Store, StoreError, StoreName};
 
 /// Runs the suite for stores; `make` gives an empty one.
 ///
@@ -21,6 +21,7 @@ pub async fn store<S: Store, F: Future<Output = S>>(make: impl Fn() -> F) {
     staged_is_not_published(&make().await).await;
     publishing_wants_a_sync_after_the_last_write(&make().await).await;
     a_staged_file_is_found_and_goes_on_after_a_restart(&make().await).await;
+    what_is_said_of_units_changes_nothing(&make().await).await;
     a_pack_grows_where_it_is(&make().await).await;
     listing_is_by_bytes_and_by_pages(&make().await).await;
     removing_what_is_not_there_is_no_error(&make().await).await;
@@ -114,6 +115,30 @@ async fn a_staged_file_is_found_and_goes_on_after_a_restart(store: &dyn Store) {
         store.reopen(&name).await,
         Err(StoreError::NoSuchFile { .. })
     ));
+}
+
+async fn what_is_said_of_units_changes_nothing(store: &dyn Store) {
+    let name = name("objects/cc/3.slf");
+    let file = store.create(&name).await.unwrap();
+    file.cut(Cut {
+        head: 1,
+        unit: 4,
+        count: 3,
+    });
+    file.write_at(b"h0000111122", 0).await.unwrap();
+    file.sync().await.unwrap();
+    file.settled(&[1]);
+    file.settled(&[0, 1]);
+    for end in [&b"22META"[..], b"22-META"] {
+        file.write_at(end, 9).await.unwrap();
+        file.prepare().await.unwrap();
+    }
+    file.sync().await.unwrap();
+    store.publish(std::slice::from_ref(&name)).await.unwrap();
+    let mut bytes = [0; 16];
+    let object = store.open(&name).await.unwrap();
+    object.read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!((object.len().unwrap(), &bytes), (16, b"h0000111122-META"));
 }
 
 async fn a_pack_grows_where_it_is(store: &dyn Store) {

@@ -119,6 +119,20 @@ impl DirectoryStore {
         }))
     }
 
+    /// Refuses a staged file that was written to since it was synced.
+    pub(crate) fn hold_synced(&self, name: &StoreName) -> Result<(), StoreError> {
+        self.inner.hold_synced(name)
+    }
+
+    /// A staged file, for reading alone: it stays as synced as it is.
+    pub(crate) fn read_staged(&self, name: &StoreName) -> Result<Arc<dyn DiskFile>, StoreError> {
+        let opened = self
+            .inner
+            .disk
+            .open(&self.inner.staged_path(name), Open::Read);
+        opened.map_err(|error| of_name(name, error))
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         what: &str,
@@ -255,11 +269,15 @@ impl Inner {
             .join(name.as_str().replace('/', &STAGED_SLASH.to_string()))
     }
 
+    fn hold_synced(&self, name: &StoreName) -> Result<(), StoreError> {
+        let synced = self.staged.lock().get(name).cloned();
+        let synced = synced.ok_or_else(|| StoreError::NoSuchFile { name: name.clone() })?;
+        synced.is_whole(name)
+    }
+
     fn publish(&self, names: &[StoreName]) -> Result<(), StoreError> {
         for name in names {
-            let synced = self.staged.lock().get(name).cloned();
-            let synced = synced.ok_or_else(|| StoreError::NoSuchFile { name: name.clone() })?;
-            synced.is_whole(name)?;
+            self.hold_synced(name)?;
         }
         let mut directories = BTreeSet::new();
         for name in names {

@@ -100,6 +100,23 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// A store that is asked over a network does not do it, or does not answer.
+    #[error("the store does not take or give {name}")]
+    StoreRefused {
+        /// The reason.
+        reason: Reason,
+        /// The file.
+        name: String,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another agent writes this store.
+    #[error("another agent writes this store: {holder}")]
+    StoreLeased {
+        /// Who, and since when.
+        holder: String,
+    },
     /// The store as a whole is not there: unmounted, or deleted.
     #[error("the store is not there: {path} is missing; is it mounted?")]
     StoreMissing {
@@ -118,6 +135,13 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether what is written is as it was, and the same may be asked of the store later:
+    /// nothing of it need come again. Not so where a disk failed: what it holds is unknown.
+    #[must_use]
+    pub fn leaves_it_whole(&self) -> bool {
+        matches!(self, Self::StoreRefused { .. } | Self::StoreLeased { .. })
+    }
+
     /// The reason code of this failure.
     #[must_use]
     pub fn reason(&self) -> Reason {
@@ -127,7 +151,7 @@ impl StoreError {
             Self::SourceDenied { .. } => Reason::SrcGetDenied,
             Self::SourceUnavailable { .. } => Reason::SrcUnavailable,
             Self::SourceUnsupported { .. } => Reason::SkippedUnreadable,
-            Self::SourceRefused { reason, .. } => *reason,
+            Self::SourceRefused { reason, .. } | Self::StoreRefused { reason, .. } => *reason,
             Self::StoreFull { .. } => Reason::DstStoreFull,
             Self::StoreDenied { .. } => Reason::DstPutDenied,
             Self::NoSuchFile { .. }
@@ -135,6 +159,7 @@ impl StoreError {
             | Self::NotSynced { .. }
             | Self::Abandoned { .. }
             | Self::StoreFailed { .. }
+            | Self::StoreLeased { .. }
             | Self::StoreMissing { .. }
             | Self::Deleted { .. }
             | Self::Name(_) => Reason::DstStoreUnavailable,

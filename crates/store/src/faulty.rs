@@ -6,13 +6,14 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use sealift_terms::world::{Calls, Room};
 
-use crate::{Store, StoreEntry, StoreError, StoreFile, StoreName, StoreObject};
+use crate::{Cut, Store, StoreEntry, StoreError, StoreFile, StoreName, StoreObject};
 
 /// A call that can be made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,6 +173,10 @@ impl<S: Store> Store for Faulty<S> {
         }
     }
 
+    fn pack_delay(&self) -> Option<Duration> {
+        self.inner.pack_delay()
+    }
+
     fn calls(&self) -> Calls {
         self.inner.calls()
     }
@@ -199,6 +204,18 @@ impl StoreFile for FaultyFile {
 
     async fn set_len(&self, len: u64) -> Result<(), StoreError> {
         self.inner.set_len(len).await
+    }
+
+    fn cut(&self, cut: Cut) {
+        self.inner.cut(cut);
+    }
+
+    fn settled(&self, units: &[u32]) {
+        self.inner.settled(units);
+    }
+
+    async fn prepare(&self) -> Result<(), StoreError> {
+        self.inner.prepare().await
     }
 
     fn len(&self) -> Result<u64, StoreError> {

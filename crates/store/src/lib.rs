@@ -42,10 +42,13 @@ pub use memory_source::MemorySource;
 pub use memory_store::MemoryStore;
 pub use name::StoreName;
 pub use ordered::{After, Committed, CommittedTo, Ordered, OrderedSource};
-pub use s3::{EventQueue, Probe, S3_SOURCE_ACTIONS, S3Error, S3Settings, S3Source, Webhook};
+pub use s3::{
+    EventQueue, LeaseTimes, Machine, Probe, S3_SOURCE_ACTIONS, S3_STORE_ACTIONS, S3Error,
+    S3Settings, S3Source, S3Store, Webhook,
+};
 pub use source::{
     Earlier, Hint, History, Listed, Page, Removed, Scan, Skipped, Source, SourceObject, Watch,
     Whole,
 };
-pub use store::{Store, StoreEntry, StoreFile, StoreObject};
+pub use store::{Cut, Store, StoreEntry, StoreFile, StoreObject};
 pub use throttled::Throttled;

@@ -1,6 +1,6 @@
 //! The store: where sealed bytes rest.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sealift_terms::world::{Calls, Room};
@@ -14,6 +14,19 @@ pub struct StoreEntry {
     pub name: StoreName,
     /// Its length in bytes.
     pub len: u64,
+}
+
+/// How a staged file is cut into units, so that a store that sends it elsewhere can begin
+/// before it is whole: unit `i` is `[head + i·unit, head + (i + 1)·unit)`, the last one goes
+/// to the end of the file, and what is before the first goes with that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Bytes before the first unit.
+    pub head: u64,
+    /// Bytes of a unit.
+    pub unit: u64,
+    /// Units in all.
+    pub count: u32,
 }
 
 /// A store of sealed files under opaque names.
@@ -56,6 +69,14 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the disk says.
     async fn append(&self, name: &StoreName) -> Result<Arc<dyn StoreFile>, StoreError>;
+
+    /// As [`append`](Self::append), of a file that is known not to be there.
+    ///
+    /// # Errors
+    /// What the disk says; of one that is there after all, here or with the first sync.
+    async fn append_new(&self, name: &StoreName) -> Result<Arc<dyn StoreFile>, StoreError> {
+        self.append(name).await
+    }
 
     /// Opens a published file for reading.
     ///
@@ -102,6 +123,17 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// What the disk says.
     async fn room(&self) -> Result<Room, StoreError>;
 
+    /// Whether a published file that was synced cannot grow any more but by being written
+    /// anew: then a pack is one group, gathered for so long.
+    fn pack_delay(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Requests that were made of a service, by what was asked; none where there is none.
+    fn requests(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     /// How reading that may take long is to be made; see [`blocking`](crate::blocking()).
     fn calls(&self) -> Calls {
         Calls::OnThread
@@ -142,6 +174,24 @@ pub trait StoreFile: Send + Sync + fmt::Debug {
     /// What the disk says.
     fn is_empty(&self) -> Result<bool, StoreError> {
         Ok(self.len()? == 0)
+    }
+
+    /// Says how it is cut. Once, before anything is [settled](Self::settled).
+    fn cut(&self, cut: Cut) {
+        let _of_use_elsewhere = cut;
+    }
+
+    /// These units are synced and will not change: what has to go elsewhere may go now.
+    fn settled(&self, units: &[u32]) {
+        let _of_use_elsewhere = units;
+    }
+
+    /// Does ahead what of publishing may take long. The file is whole and written to no more.
+    ///
+    /// # Errors
+    /// What the store says; the file is as it was, and this may be asked again.
+    async fn prepare(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Makes the content durable. After an error the file is to be abandoned:

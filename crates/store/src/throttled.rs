@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use sealift_terms::world::{Calls, Room};
 
-use crate::{Store, StoreEntry, StoreError, StoreFile, StoreName, StoreObject};
+use crate::{Cut, Store, StoreEntry, StoreError, StoreFile, StoreName, StoreObject};
 
 /// A store around another; writing and syncing take longer.
 #[derive(Debug, Clone)]
@@ -78,6 +78,10 @@ impl<S: Store> Store for Throttled<S> {
         self.inner.room().await
     }
 
+    fn pack_delay(&self) -> Option<Duration> {
+        self.inner.pack_delay()
+    }
+
     fn calls(&self) -> Calls {
         self.inner.calls()
     }
@@ -103,6 +107,18 @@ impl StoreFile for ThrottledFile {
 
     async fn set_len(&self, len: u64) -> Result<(), StoreError> {
         self.inner.set_len(len).await
+    }
+
+    fn cut(&self, cut: Cut) {
+        self.inner.cut(cut);
+    }
+
+    fn settled(&self, units: &[u32]) {
+        self.inner.settled(units);
+    }
+
+    async fn prepare(&self) -> Result<(), StoreError> {
+        self.inner.prepare().await
     }
 
     fn len(&self) -> Result<u64, StoreError> {

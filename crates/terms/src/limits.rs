@@ -357,6 +357,32 @@ pub const WRAP_COUNTS_BYTES_MAX: usize = 1 << 20;
 /// A request to an object store: from connecting to the head of the answer, and from one
 /// piece of its body to the next.
 pub const S3_TIME_MAX: Duration = Duration::from_secs(20);
+/// Bytes of a request's body that are sent in a second at the least; a long body has that
+/// time beside the usual.
+pub const S3_SENT_BYTES_MIN: u64 = 256 << 10;
+/// The smallest part of a multipart upload, but for its last (S3: 5 MiB).
+pub const S3_PART_BYTES_MIN: u64 = 5 << 20;
+/// Parts of a multipart upload (S3: 10,000).
+pub const S3_PARTS_MAX: u64 = 10_000;
+/// Files up to this are put in one request.
+pub const S3_PUT_BYTES_MAX: u64 = 16 << 20;
+/// Parts and files that are sent to one bucket at once.
+pub const S3_SENDING_MAX: usize = 8;
+/// Bytes at the end of a file that tell whether two of its name are the same: they hold
+/// META's commitments to all that is before.
+pub const S3_TAIL_BYTES: u64 = 64 << 10;
+/// Bytes of a stored file that one reading asks for at first: few, or few more are wanted.
+pub const S3_READ_BYTES_MIN: u64 = 64 << 10;
+/// Bytes that it asks for while one reading goes on where the last one ended.
+pub const S3_READ_BYTES_MAX: u64 = 2 << 20;
+/// How long small objects wait for others that go into one pack, which is one request.
+pub const S3_GROUP_TIME_MAX: Duration = Duration::from_millis(50);
+/// How long a lease of a bucket is good for after it was last renewed.
+pub const S3_LEASE_TIME: Duration = Duration::from_secs(60);
+/// How often it is renewed.
+pub const S3_LEASE_RENEWED: Duration = Duration::from_secs(20);
+/// A lease as it stands in its object.
+pub const S3_LEASE_BYTES_MAX: u64 = 4096;
 /// An answer of an object store that is no object: a page of a listing, events of a queue.
 pub const S3_ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Nodes of the XML in one.

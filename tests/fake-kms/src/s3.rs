@@ -1,9 +1,12 @@
 //! A bucket that keeps versions, in memory, as far as sealift asks one: listings of versions
 //! in pages, reads of a version and of ranges of it, tags; and a queue that its events go to.
+//! What a store writes, too: under conditions, in parts, and taken away.
 
 mod answers;
 mod bucket;
 mod queue;
+mod uploads;
+mod writing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,6 +27,7 @@ use crate::{
 use answers::{Query, error};
 use bucket::{Bucket, KmsTrouble};
 use queue::Queue;
+use uploads::Uploads;
 
 const S3: Scope = Scope {
     service: "s3",
@@ -51,6 +55,9 @@ struct Bucketful {
     name: String,
     principals: BTreeMap<String, String>,
     bucket: Mutex<Bucket>,
+    uploads: Mutex<Uploads>,
+    /// Actions that fail so many times more, and whether what was asked is done then.
+    failing: Mutex<BTreeMap<String, (u32, bool)>>,
     queue: Mutex<Queue>,
     /// Actions that nobody may do.
     denied: Mutex<BTreeSet<String>>,
@@ -73,6 +80,8 @@ impl FakeS3 {
             name: bucket.to_owned(),
             principals: BTreeMap::from([(OWNER.0.to_owned(), OWNER.1.to_owned())]),
             bucket: Mutex::default(),
+            uploads: Mutex::default(),
+            failing: Mutex::default(),
             queue: Mutex::default(),
             denied: Mutex::default(),
             kms: Mutex::default(),
@@ -116,6 +125,64 @@ impl FakeS3 {
     /// Lets the key service throttle whatever is asked of a key, or answer again.
     pub fn throttle_key(&self, key: &str, is_throttled: bool) {
         switch(&mut self.of.kms.lock().throttled, key, is_throttled);
+    }
+
+    /// Answers an action with 503 so many times: before anything is done.
+    pub fn fail(&self, action: &str, times: u32) {
+        self.of
+            .failing
+            .lock()
+            .insert(action.to_owned(), (times, false));
+    }
+
+    /// Answers an action with 503 so many times although it is done.
+    pub fn lose_answers(&self, action: &str, times: u32) {
+        self.of
+            .failing
+            .lock()
+            .insert(action.to_owned(), (times, true));
+    }
+
+    /// The bytes of a key's latest version.
+    #[must_use]
+    pub fn bytes(&self, key: &str) -> Option<Bytes> {
+        self.of.bucket.lock().bytes(key)
+    }
+
+    /// The keys that have a latest version.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        self.of
+            .bucket
+            .lock()
+            .latest()
+            .map(|(key, _)| key.to_owned())
+            .collect()
+    }
+
+    /// Changes what is stored under a key, as no client did.
+    pub fn tamper(&self, key: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bucket = self.of.bucket.lock();
+        let mut bytes = bucket.bytes(key).unwrap_or_default().to_vec();
+        change(&mut bytes);
+        bucket.put(
+            key,
+            Put {
+                bytes: bytes.into(),
+                ..Put::default()
+            },
+        );
+    }
+
+    /// Uploads that were begun and not ended.
+    #[must_use]
+    pub fn open_uploads(&self) -> Vec<String> {
+        self.of.uploads.lock().keys()
+    }
+
+    /// Gives up every upload, as a lifecycle rule does.
+    pub fn abort_uploads(&self) {
+        self.of.uploads.lock().clear();
     }
 
     /// Whether the bucket keeps versions.
@@ -180,6 +247,34 @@ impl Bucketful {
         }
     }
 
+    /// Does what was asked, unless it is to fail before, or afterwards.
+    fn done(
+        &self,
+        action: &str,
+        work: impl FnOnce() -> Result<Answered, Answered>,
+    ) -> Result<Answered, Answered> {
+        self.allowed(action)?;
+        let failing = {
+            let mut failing = self.failing.lock();
+            match failing.get_mut(action) {
+                Some((left @ 1.., is_done)) => {
+                    *left -= 1;
+                    Some(*is_done)
+                }
+                _ => None,
+            }
+        };
+        match failing {
+            None => work(),
+            Some(is_done) => {
+                if is_done {
+                    let _ = work();
+                }
+                Err(error(503, "SlowDown", "Please reduce your request rate."))
+            }
+        }
+    }
+
     fn of_bucket(&self, query: &Query) -> Result<Answered, Answered> {
         if query.has("versioning") {
             self.allowed("s3:GetBucketVersioning")?;
@@ -189,11 +284,27 @@ impl Bucketful {
             self.allowed("s3:ListBucketVersions")?;
             return Ok(self.bucket.lock().versions(query));
         }
+        if query.has("uploads") {
+            let work = || Ok(self.uploads.lock().list(query));
+            return self.done("s3:ListBucketMultipartUploads", work);
+        }
+        if query.get("list-type") == Some("2") {
+            return self.done("s3:ListBucket", || Ok(self.bucket.lock().list(query)));
+        }
         Err(error(501, "NotImplemented", "it is not asked for"))
     }
 
-    fn of_key(&self, parts: &Parts, key: &str, query: &Query) -> Result<Answered, Answered> {
+    fn of_key(
+        &self,
+        parts: &Parts,
+        key: &str,
+        query: &Query,
+        body: &[u8],
+    ) -> Result<Answered, Answered> {
         let id = query.get("versionId");
+        if let Some(answered) = self.written(parts, key, query, body) {
+            return answered;
+        }
         if query.has("tagging") {
             self.allowed("s3:GetObjectVersionTagging")?;
             return self.bucket.lock().tags(key, id);
@@ -231,7 +342,7 @@ impl Bucketful {
             Some("" | "/") => self.of_bucket(&query),
             Some(key) if key.starts_with('/') => {
                 let key = answers::decoded(&key[1..], false);
-                self.of_key(parts, &key, &query)
+                self.of_key(parts, &key, &query, body)
             }
             _ => Err(error(
                 404,

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{Method, Request, header::HeaderValue};
 use sealift_terms::Timestamp;
 
@@ -11,7 +10,7 @@ use super::{
     AwsCredentials,
     signature::{Signed, date, signed},
 };
-use crate::{Endpoint, HttpError};
+use crate::{Endpoint, HttpError, Payload};
 
 /// What is asked.
 #[derive(Debug)]
@@ -25,7 +24,7 @@ pub struct AwsAsk<'a> {
     /// Headers of the operation, names in lower case. Those that every request has are added.
     pub headers: BTreeMap<&'static str, String>,
     /// The body.
-    pub body: Bytes,
+    pub body: Payload,
     /// The region of the service.
     pub region: &'a str,
     /// The service, as in `kms`.
@@ -50,7 +49,7 @@ impl<'a> AwsAsk<'a> {
                 ("content-type", format!("application/x-amz-json-{protocol}")),
                 ("x-amz-target", operation),
             ]),
-            body,
+            body: body.into(),
             region,
             service,
         }
@@ -59,14 +58,22 @@ impl<'a> AwsAsk<'a> {
     /// The request for `endpoint`, with every header signed.
     ///
     /// # Errors
-    /// [`HttpError::Shape`] where it cannot be written.
+    /// [`HttpError::Shape`] where it cannot be written; [`HttpError::Body`].
     pub fn signed(
         self,
         endpoint: &Endpoint,
         credentials: &AwsCredentials,
         now: Timestamp,
-    ) -> Result<Request<Full<Bytes>>, HttpError> {
+    ) -> Result<Request<Payload>, HttpError> {
+        let hash = self
+            .body
+            .sha256()
+            .map_err(|source| HttpError::Body { source })?;
         let mut headers = self.headers;
+        // Where the protocol wants it said, it is said of what is sent.
+        if let Some(told) = headers.get_mut("x-amz-content-sha256") {
+            told.clone_from(&hash);
+        }
         headers.insert("host", endpoint.authority().to_owned());
         headers.insert("x-amz-date", date(now));
         if let Some(token) = credentials.session_token() {
@@ -77,7 +84,7 @@ impl<'a> AwsAsk<'a> {
             path: self.path,
             query: self.query,
             headers: &headers,
-            body: &self.body,
+            hash: &hash,
             region: self.region,
             service: self.service,
         };
@@ -94,7 +101,7 @@ impl<'a> AwsAsk<'a> {
             let value = value.map_err(|_| shape("a header would hold what none may"))?;
             request = request.header(name, value);
         }
-        let request = request.body(Full::new(self.body));
+        let request = request.body(self.body);
         request.map_err(|_| shape("the request cannot be written"))
     }
 }

@@ -8,7 +8,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{Method, Request};
 use parking_lot::Mutex;
 use sealift_host::{SecretFileError, read_secret_file};
@@ -16,7 +15,10 @@ use sealift_terms::{Clock, Timestamp, limits::KEY_SERVICE_TOKEN_BYTES_MAX};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::https::{Bounds, Endpoint, HttpClient, HttpError};
+use crate::{
+    Payload,
+    https::{Bounds, Endpoint, HttpClient, HttpError},
+};
 
 /// The service on every EC2 machine that tells it who it is.
 const INSTANCE: &str = "http://169.254.169.254";
@@ -296,7 +298,7 @@ impl Keychain {
         }
         let what = "the request for credentials cannot be written";
         let request = request
-            .body(Full::default())
+            .body(Payload::default())
             .map_err(|_| HttpError::Shape { what })?;
         let response = http.ask(request).await?;
         match response.status().is_success() {

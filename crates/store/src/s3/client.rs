@@ -11,14 +11,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{Method, Request, Response, header::CONTENT_LENGTH, http::response::Parts};
-use sealift_outside::{Answer, AwsAsk, AwsCredentials, Bounds, HttpClient, Keychain};
+use sealift_outside::{Answer, AwsAsk, AwsCredentials, Bounds, HttpClient, Keychain, Payload};
 use sealift_terms::{
     Clock, ObjectKey, Reason, Rng, VersionId,
     limits::{
         EARLIER_LISTED_MAX, S3_ANSWER_BYTES_MAX, S3_CONNECTIONS_IDLE_MAX, S3_LISTED_AT_ONCE,
-        S3_RETRY_AFTER_MAX, S3_TIME_MAX, S3_TRIES_MAX, VERSIONS_OF_KEY_MAX,
+        S3_RETRY_AFTER_MAX, S3_SENT_BYTES_MIN, S3_TIME_MAX, S3_TRIES_MAX, VERSIONS_OF_KEY_MAX,
     },
     pause,
     percent::encode_path,
@@ -36,36 +35,47 @@ use super::{
 use crate::StoreError;
 
 const SERVICE: &str = "s3";
-/// SHA-256 of no bytes: what every request here has for a body.
-const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 /// The first wait between two tries.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
 
 /// What is asked.
-struct Ask<'a> {
+#[derive(Debug)]
+pub(super) struct Ask<'a> {
     method: Method,
     /// Of which key; none for the bucket itself.
     key: Option<&'a str>,
     query: Vec<(&'a str, &'a str)>,
     headers: Vec<(&'static str, String)>,
+    body: Payload,
 }
 
 impl<'a> Ask<'a> {
-    fn new(method: Method, key: Option<&'a str>) -> Self {
+    pub(super) fn new(method: Method, key: Option<&'a str>) -> Self {
         Self {
             method,
             key,
             query: Vec::new(),
             headers: Vec::new(),
+            body: Payload::default(),
         }
     }
 
-    fn query(mut self, name: &'a str, value: &'a str) -> Self {
+    pub(super) fn body(mut self, body: impl Into<Payload>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// How long it may take to send it and to get the head of an answer.
+    fn time(&self) -> Duration {
+        S3_TIME_MAX + Duration::from_secs(self.body.len() / S3_SENT_BYTES_MIN)
+    }
+
+    pub(super) fn query(mut self, name: &'a str, value: &'a str) -> Self {
         self.query.push((name, value));
         self
     }
 
-    fn header(mut self, name: &'static str, value: String) -> Self {
+    pub(super) fn header(mut self, name: &'static str, value: String) -> Self {
         self.headers.push((name, value));
         self
     }
@@ -320,12 +330,12 @@ impl S3Client {
         }
     }
 
-    async fn whole(&self, ask: &Ask<'_>) -> Result<Response<Bytes>, S3Error> {
+    pub(super) async fn whole(&self, ask: &Ask<'_>) -> Result<Response<Bytes>, S3Error> {
         Ok(self.begin(ask).await?.whole().await?)
     }
 
     /// Asks until there is an answer that is no passing failure, at most so many times.
-    async fn begin(&self, ask: &Ask<'_>) -> Result<Answer, S3Error> {
+    pub(super) async fn begin(&self, ask: &Ask<'_>) -> Result<Answer, S3Error> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -344,7 +354,8 @@ impl S3Client {
 
     async fn once(&self, ask: &Ask<'_>) -> Result<Answer, S3Error> {
         let credentials = self.keychain.credentials().await?;
-        let answer = self.http.begin(self.request(ask, &credentials)?).await?;
+        let request = self.request(ask, &credentials)?;
+        let answer = self.http.begin_within(request, ask.time()).await?;
         if answer.head.status.is_success() {
             return Ok(answer);
         }
@@ -368,21 +379,21 @@ impl S3Client {
         &self,
         ask: &Ask<'_>,
         credentials: &AwsCredentials,
-    ) -> Result<Request<Full<Bytes>>, S3Error> {
+    ) -> Result<Request<Payload>, S3Error> {
         let key = ask.key.unwrap_or_default();
         let path = match self.settings.path_style {
             true if ask.key.is_none() => format!("/{}", self.settings.bucket),
             true => format!("/{}/{}", self.settings.bucket, encode_path(key)),
             false => format!("/{}", encode_path(key)),
         };
-        let mut headers = BTreeMap::from([("x-amz-content-sha256", EMPTY.to_owned())]);
+        let mut headers = BTreeMap::from([("x-amz-content-sha256", String::new())]);
         headers.extend(ask.headers.iter().cloned());
         let ask = AwsAsk {
             method: ask.method.clone(),
             path: &path,
             query: &query(&ask.query),
             headers,
-            body: Bytes::new(),
+            body: ask.body.clone(),
             region: self.settings.region.as_str(),
             service: SERVICE,
         };

@@ -78,7 +78,7 @@ impl S3Error {
     }
 
     /// Whether there is no such key, or version of it.
-    fn is_missing(&self) -> bool {
+    pub(super) fn is_missing(&self) -> bool {
         matches!(self, Self::Answered { status: 404, code, .. }
             if matches!(code.as_str(), "" | "NoSuchKey" | "NoSuchVersion" | "NotFound"))
     }
@@ -134,6 +134,45 @@ impl S3Error {
                 source: io::Error::other(self),
             },
             _ => self.unavailable(what),
+        }
+    }
+
+    /// Whether something is there that should not be, or is not as it should be.
+    pub(super) fn is_conflict(&self) -> bool {
+        matches!(
+            self,
+            Self::Answered {
+                status: 409 | 412,
+                ..
+            }
+        )
+    }
+
+    /// Whether there is no such upload: it was completed, or given up.
+    pub(super) fn is_no_upload(&self) -> bool {
+        matches!(self, Self::Answered { code, .. } if code == "NoSuchUpload")
+    }
+
+    /// As the failure of a store at one of its files. `denied` is what is refused then.
+    pub(super) fn of_store(self, name: &str, denied: Reason) -> StoreError {
+        let reason = match &self {
+            Self::Answered { code, .. } if code == "NoSuchBucket" => Reason::DstBucketMissing,
+            Self::Answered { status, code, .. } => match code.as_str() {
+                "RequestTimeTooSkewed" => Reason::ClockSkew,
+                // MinIO; and what stores of one's own say of a quota.
+                "XMinioStorageFull" | "QuotaExceeded" | "InsufficientCapacity" => {
+                    Reason::DstStoreFull
+                }
+                _ if *status == 507 => Reason::DstStoreFull,
+                _ if self.is_denied() => denied,
+                _ => Reason::DstStoreUnavailable,
+            },
+            _ => Reason::DstStoreUnavailable,
+        };
+        StoreError::StoreRefused {
+            reason,
+            name: name.to_owned(),
+            source: io::Error::other(self),
         }
     }
 

@@ -22,6 +22,7 @@ mod of_key;
 mod probe;
 mod scan;
 mod settings;
+mod store;
 mod uri;
 mod version;
 mod xml;
@@ -49,6 +50,7 @@ use scan::S3Scan;
 pub use error::S3Error;
 pub use probe::Probe;
 pub use settings::{EventQueue, S3Settings, Webhook};
+pub use store::{LeaseTimes, Machine, S3_STORE_ACTIONS, S3Store};
 
 /// The actions that a source asks for: what a policy has to allow.
 pub const S3_SOURCE_ACTIONS: [&str; 4] = [

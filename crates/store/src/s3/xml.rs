@@ -34,7 +34,7 @@ const LISTING: S3Error = S3Error::Shape {
     what: "no listing of versions",
 };
 
-fn parse(body: &[u8]) -> Option<Document<'_>> {
+pub(super) fn parse(body: &[u8]) -> Option<Document<'_>> {
     let options = ParsingOptions {
         allow_dtd: false,
         nodes_limit: S3_ANSWER_NODES_MAX,
@@ -43,15 +43,15 @@ fn parse(body: &[u8]) -> Option<Document<'_>> {
     Document::parse_with_options(str::from_utf8(body).ok()?, options).ok()
 }
 
-fn is(node: &Node<'_, '_>, name: &str) -> bool {
+pub(super) fn is(node: &Node<'_, '_>, name: &str) -> bool {
     node.is_element() && node.tag_name().name() == name
 }
 
-fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
+pub(super) fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
     node.children().find(|child| is(child, name))
 }
 
-fn text<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
     child(node, name)?.text()
 }
 

@@ -19,11 +19,11 @@ use crate::signature::sha256;
 const MODIFIED: &str = "2026-11-27T03:56:07.000Z";
 const MODIFIED_HTTP: &str = "Fri, 27 Nov 2026 03:56:07 GMT";
 
-struct Version {
+pub(super) struct Version {
     id: String,
-    etag: String,
+    pub(super) etag: String,
     /// None for a delete marker.
-    put: Option<Put>,
+    pub(super) put: Option<Put>,
 }
 
 /// What is wrong with keys of the key service, by their names.
@@ -97,6 +97,30 @@ impl Bucket {
         };
         self.keys.entry(key.to_owned()).or_default().push(version);
         id
+    }
+
+    /// As DELETE does it: a marker where versions are kept, and nothing where not.
+    pub(super) fn delete(&mut self, key: &str) {
+        match self.versioning.is_none() {
+            true => drop(self.remove(key)),
+            false => drop(self.keys.remove(key)),
+        }
+    }
+
+    /// Keys with their latest versions, where those are no delete markers.
+    pub(super) fn latest(&self) -> impl Iterator<Item = (&str, &Version)> {
+        let keys = self.keys.iter();
+        keys.filter_map(|(key, versions)| Some((key.as_str(), versions.last()?)))
+            .filter(|(_, version)| version.put.is_some())
+    }
+
+    pub(super) fn latest_of(&self, key: &str) -> Option<&Version> {
+        let latest = self.keys.get(key)?.last()?;
+        latest.put.is_some().then_some(latest)
+    }
+
+    pub(super) fn bytes(&self, key: &str) -> Option<Bytes> {
+        Some(self.latest_of(key)?.put.as_ref()?.bytes.clone())
     }
 
     pub(super) fn purge(&mut self, key: &str, id: &str) {

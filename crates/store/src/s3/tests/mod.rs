@@ -18,7 +18,7 @@ use crate::conformance;
 const BUCKET: &str = "photos";
 
 pub(super) struct Stage {
-    dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
     pub(super) server: FakeS3,
 }
 
@@ -39,7 +39,7 @@ impl Stage {
         Self { dir, server }
     }
 
-    fn settings(&self) -> S3Settings {
+    pub(super) fn settings(&self) -> S3Settings {
         S3Settings {
             endpoint: Endpoint::parse(&self.server.url()).unwrap(),
             region: Region::new("eu-west-1").unwrap(),
@@ -53,11 +53,15 @@ impl Stage {
         }
     }
 
+    /// Whom to trust, where it is asked over TLS.
+    pub(super) fn tls(&self) -> Option<Arc<ClientConfig>> {
+        let roots = self.dir.path().join("roots.pem");
+        let is_tls = roots.exists();
+        is_tls.then(|| https_client(&roots, Arc::new(OsClock)).unwrap())
+    }
+
     pub(super) fn source(&self, change: impl FnOnce(&mut S3Settings)) -> S3Source {
-        let (clock, roots) = (Arc::new(OsClock), self.dir.path().join("roots.pem"));
-        let tls = roots
-            .exists()
-            .then(|| https_client(&roots, clock.clone()).unwrap());
+        let (clock, tls) = (Arc::new(OsClock), self.tls());
         let mut settings = self.settings();
         change(&mut settings);
         S3Source::new(settings, tls, clock, Arc::new(OsRng))

@@ -1,0 +1,176 @@
+//! Bodies of requests: bytes, or a stretch of a file that is read as it is sent.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use ring::digest;
+
+/// Bytes that are read at once: what a body from a file takes of memory.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// Something long to send that does not change while it is sent.
+pub trait Pieces: Send + Sync + fmt::Debug {
+    /// Fills `bytes` from `offset`. From a disk of this machine: it may be called inline.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn fill(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+/// The body of a request. A clone begins again where this one is.
+#[derive(Debug, Clone)]
+pub struct Payload {
+    of: Inner,
+    /// Its SHA-256 in hex, where whoever made it knows that.
+    hash: Option<Arc<str>>,
+}
+
+#[derive(Debug, Clone)]
+enum Inner {
+    Whole(Bytes),
+    Pieces {
+        of: Arc<dyn Pieces>,
+        at: u64,
+        left: u64,
+    },
+}
+
+impl Payload {
+    /// `len` bytes of something long, from `at` on.
+    #[must_use]
+    pub fn pieces(of: Arc<dyn Pieces>, at: u64, len: u64) -> Self {
+        let of = Inner::Pieces { of, at, left: len };
+        Self { of, hash: None }
+    }
+
+    /// With its SHA-256 in hex, so that it need not be read for that.
+    #[must_use]
+    pub fn hashed(self, hash: &str) -> Self {
+        let hash = Some(hash.into());
+        Self { hash, ..self }
+    }
+
+    /// How many bytes it has.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match &self.of {
+            Inner::Whole(bytes) => bytes.len() as u64,
+            Inner::Pieces { left, .. } => *left,
+        }
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its SHA-256 in hex, as a signature has it. Reads all of it unless it is known.
+    ///
+    /// # Errors
+    /// What reading it says.
+    pub fn sha256(&self) -> io::Result<String> {
+        if let Some(hash) = &self.hash {
+            return Ok(hash.to_string());
+        }
+        let mut sum = digest::Context::new(&digest::SHA256);
+        let mut rest = self.clone();
+        while let Some(piece) = rest.next()? {
+            sum.update(&piece);
+        }
+        Ok(hex::encode(sum.finish()))
+    }
+
+    /// The next bytes; none at its end.
+    fn next(&mut self) -> io::Result<Option<Bytes>> {
+        match &mut self.of {
+            Inner::Whole(bytes) if bytes.is_empty() => Ok(None),
+            Inner::Whole(bytes) => Ok(Some(std::mem::take(bytes))),
+            Inner::Pieces { left: 0, .. } => Ok(None),
+            Inner::Pieces { of, at, left } => {
+                let len = usize::try_from(*left).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
+                let mut piece = vec![0; len];
+                of.fill(&mut piece, *at)?;
+                *at += len as u64;
+                *left -= len as u64;
+                Ok(Some(piece.into()))
+            }
+        }
+    }
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        Bytes::new().into()
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for Payload {
+    fn from(bytes: T) -> Self {
+        let of = Inner::Whole(bytes.into());
+        Self { of, hash: None }
+    }
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let next = self.get_mut().next().transpose();
+        Poll::Ready(next.map(|piece| piece.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Counted;
+
+    impl Pieces for Counted {
+        fn fill(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+            for (at, byte) in (offset..).zip(bytes) {
+                *byte = (at % 251) as u8;
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_long_body_is_read_piece_by_piece_and_again() {
+        let (at, len) = (7, 2 * PIECE_BYTES as u64 + 5);
+        let mut payload = Payload::pieces(Arc::new(Counted), at, len);
+        let whole: Vec<u8> = (at..at + len).map(|at| (at % 251) as u8).collect();
+        let sum = payload.sha256().unwrap();
+        assert_eq!(sum, Payload::from(whole.clone()).sha256().unwrap());
+        let mut read = Vec::new();
+        while let Some(piece) = payload.next().unwrap() {
+            assert!(piece.len() <= PIECE_BYTES);
+            read.extend_from_slice(&piece);
+        }
+        assert!(read == whole && payload.is_end_stream());
+        assert_eq!(
+            Payload::default().sha256().unwrap(),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
+    }
+}

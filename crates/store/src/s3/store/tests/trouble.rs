@@ -1,0 +1,142 @@
+//! What goes wrong at a bucket, and what is said of it.
+
+use sealift_fake_kms::Trouble;
+
+use super::*;
+
+async fn put(store: &S3Store, file: &StoreName) -> Result<(), StoreError> {
+    store.discard(file).await?;
+    let staged = store.create(file).await?;
+    staged.write_at(b"x", 0).await?;
+    staged.sync().await?;
+    store.publish(std::slice::from_ref(file)).await
+}
+
+#[tokio::test]
+async fn throttling_and_failures_are_waited_out_and_then_have_their_reason() {
+    let site = Site::new();
+    let store = site.open().await;
+    let file = name("objects/ab/1");
+    site.server().trouble(Trouble::ThrottledFor(3));
+    put(&store, &file).await.unwrap();
+    for trouble in [Trouble::Throttled, Trouble::Broken, Trouble::Unreachable] {
+        site.server().trouble(trouble);
+        let failed = put(&store, &file).await.unwrap_err();
+        assert_eq!(failed.reason(), Reason::DstStoreUnavailable, "{failed}");
+        assert!(failed.leaves_it_whole());
+    }
+    site.server().trouble(Trouble::None);
+    store.publish(std::slice::from_ref(&file)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_denied_is_named() {
+    let site = Site::new();
+    let store = site.open().await;
+    let file = name("objects/ab/1");
+    put(&store, &file).await.unwrap();
+    site.server().deny("s3:DeleteObject", true);
+    let denied = store.remove(&file).await.unwrap_err();
+    assert_eq!(denied.reason(), Reason::DstDeleteDenied);
+    site.server().deny("s3:PutObject", true);
+    let denied = put(&store, &name("objects/ab/2")).await.unwrap_err();
+    assert_eq!(denied.reason(), Reason::DstPutDenied);
+    let file = stage(&store, &name("objects/ab/3.slf"), &content(LARGE), &[]).await;
+    let denied = file.prepare().await.unwrap_err();
+    assert_eq!(denied.reason(), Reason::DstPutDenied);
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_not_there_is_said_to_be_missing() {
+    let site = Site::new();
+    let mut settings = site.stage.settings();
+    settings.bucket = sealift_terms::BucketName::new("nowhere").unwrap();
+    let machine = Machine {
+        disk: Arc::new(OsDisk),
+        clock: Arc::new(OsClock),
+        rng: Arc::new(OsRng),
+    };
+    let staging = site.dir.join("staging");
+    let times = LeaseTimes::default();
+    let store = S3Store::new(settings, None, machine, &site.dir, &staging, times);
+    let missing = store.await.unwrap().begin(true).await.unwrap_err();
+    assert_eq!(missing.reason(), Reason::DstBucketMissing, "{missing:?}");
+}
+
+#[tokio::test]
+async fn a_pack_whose_sync_failed_is_never_believed_again() {
+    let site = Site::new();
+    let store = site.open().await;
+    let pack = store.append(&name("packs/1")).await.unwrap();
+    pack.write_at(b"one", 0).await.unwrap();
+    // The answer is lost, and comes with the next try.
+    site.server().lose_answers("s3:PutObject", 2);
+    pack.sync().await.unwrap();
+    pack.write_at(b"two", 3).await.unwrap();
+    site.server().fail("s3:PutObject", 5);
+    assert_eq!(
+        pack.sync().await.unwrap_err().reason(),
+        Reason::DstStoreUnavailable
+    );
+    assert!(matches!(
+        pack.sync().await,
+        Err(StoreError::Abandoned { .. })
+    ));
+    assert_eq!(site.server().bytes("sealed/packs/1").unwrap(), &b"one"[..]);
+}
+
+#[tokio::test]
+async fn a_check_names_the_action_that_is_missing_and_leaves_nothing() {
+    let site = Site::new();
+    let store = site.open().await;
+    let good = store.check().await;
+    assert!(good.iter().all(|probe| probe.outcome.is_ok()), "{good:?}");
+    for action in S3_STORE_ACTIONS {
+        assert!(good.iter().any(|probe| probe.action == action), "{action}");
+        site.server().deny(action, true);
+        let probes = store.check().await;
+        let failed = probes.iter().filter(|probe| probe.outcome.is_err());
+        let failed: Vec<_> = failed.map(|probe| probe.action).collect();
+        assert_eq!(failed, [action]);
+        site.server().deny(action, false);
+    }
+    assert_eq!(store.check().await.len(), good.len());
+    assert!(
+        !site
+            .server()
+            .keys()
+            .contains(&"sealed/.sealift-check".to_owned())
+    );
+    // What could not be given up then is, as soon as it may be.
+    drop(store);
+    site.open().await;
+    assert!(site.server().open_uploads().is_empty());
+}
+
+/// What a policy allows is what is asked for, and nothing else.
+#[tokio::test]
+async fn no_action_is_asked_for_that_a_policy_does_not_name() {
+    let site = Site::new();
+    let store = site.open().await;
+    let large = name("objects/ab/1.slf");
+    let file = stage(&store, &large, &content(LARGE), &[0, 1]).await;
+    file.prepare().await.unwrap();
+    drop(file);
+    drop(store);
+    let store = site.open().await;
+    let file = store.reopen(&large).await.unwrap();
+    file.cut(cut());
+    file.sync().await.unwrap();
+    store.publish(std::slice::from_ref(&large)).await.unwrap();
+    is_stored(&store, &large, &content(LARGE)).await;
+    put(&store, &name("objects/ab/2")).await.unwrap();
+    store.list("", None, 10).await.unwrap();
+    store.remove(&large).await.unwrap();
+    store.check().await;
+    let asked = site.server().asked();
+    let asked: std::collections::BTreeSet<_> = asked
+        .iter()
+        .map(|action| action.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(asked, S3_STORE_ACTIONS.into_iter().collect());
+}
