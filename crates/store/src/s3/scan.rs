@@ -171,7 +171,6 @@ mod tests {
         VersionsPage {
             versions: keys.iter().map(version).collect(),
             next: next.map(|key| (key.to_owned(), None)),
-            ..VersionsPage::default()
         }
     }
 
