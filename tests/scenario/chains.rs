@@ -143,3 +143,40 @@ fn a_region_that_lost_everything_gets_it_back_where_a_rule_says_so() {
     assert_same_bytes(&pair, &pair.b, &again);
     again.run_in_time(TIME_MAX, &["verify", "--deep"]).exits(0);
 }
+
+#[test]
+fn a_region_in_the_middle_that_is_killed_again_and_again_passes_everything_on_once() {
+    let pair = Pair::new();
+    let c = pair.onward("e", "");
+    c.start();
+    pair.start();
+    let mut written = 0;
+    for round in 0..4 {
+        for n in 0..25 {
+            written += 1;
+            write(&pair, &format!("{round}/{n:02}"), written, written * 1_000);
+        }
+        write(&pair, "again", 1_000 + round, 2 * PART + round);
+        written += 1;
+        // Somewhere between what arrives, what is recorded and what goes on.
+        std::thread::sleep(Duration::from_millis(1_200 + 300 * round));
+        pair.b.kill();
+        pair.b.start();
+    }
+    // A version that was overwritten before it was sent is no more.
+    wait_until("everything that is left arrived", TIME_MAX, || {
+        let (completed, pending) = (
+            pair.a.transfers("COMPLETED").0,
+            pair.a.transfers("PENDING").0,
+        );
+        completed >= written - 4 && pending == 0
+    });
+    wait_equal(&pair.b, &c);
+    assert!(versions(&c).len() as u64 >= written - 4);
+    let there = versions(&pair.b).len() as u64;
+    wait_until("each was sent on once", TIME_MAX, || {
+        pair.b.transfers("COMPLETED").0 == there && pair.b.transfers("PENDING").0 == 0
+    });
+    assert_same_bytes(&pair, &pair.b, &c);
+    c.run_in_time(TIME_MAX, &["verify", "--deep"]).exits(0);
+}

@@ -365,10 +365,8 @@ const EXAMPLE_SENDING: &str = r#"# [[source]]
 
 "#;
 
-const EXAMPLE_S3: &str = r#"# What is archived here goes on to the next region, sealed anew under its key: a [[bucket]] of this name.
-# [[source]]
-# bucket = "documents"
-# archive = true
+const EXAMPLE_S3: &str = r#"# What is archived here can be sent on, and is sealed anew in the next region: archive = true in place of a
+# directory, under the name of its [[bucket]].
 
 # A bucket that keeps versions, of AWS or of what speaks its protocol. Changes are found by scans, and at
 # once where the store tells of them: by a queue of SQS, or by posting to a webhook.

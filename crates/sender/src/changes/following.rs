@@ -118,7 +118,9 @@ impl FollowTask {
         let digest = rules.digest(&self.bucket);
         let until = source.committed_to();
         let followed = self.journal.followed(&self.bucket).await?;
-        let same_life = followed.filter(|followed| followed.epoch == until.epoch);
+        // A catalog that came back from an older copy gives the same numbers again.
+        let same_life =
+            followed.filter(|to| to.epoch == until.epoch && to.sequence <= until.sequence);
         let (mut after, mut seen): (Option<After>, u64) = (None, 0);
         loop {
             let page = source.versions(after.as_ref(), PAGE_VERSIONS).await?;
