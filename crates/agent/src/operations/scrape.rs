@@ -9,7 +9,7 @@ use sealift_terms::Timestamp;
 use super::{Direction, Live, PeerState, SiteOperations, key_reports};
 use crate::{
     Metric, Metrics,
-    admin::{BucketReport, Count, Operations, RuleReport, ScrubReport},
+    admin::{BucketReport, Count, KeyCalls, Operations, RuleReport, ScrubReport},
 };
 
 /// Filled anew by every scrape: what is gone must not stay.
@@ -74,6 +74,12 @@ impl SiteOperations {
         metrics
             .series(Metric::KeyCallsSaved, &[])
             .set(calls.calls_saved);
+        if let Some(calls) = KeyCalls::of(calls.calls_made, calls.calls_saved) {
+            let percent = calls.saved_percent as u64;
+            metrics
+                .series(Metric::KeyCallsSavedPercent, &[])
+                .set(percent);
+        }
         let used = site.budget.total().saturating_sub(site.budget.free());
         metrics.series(Metric::MemoryUsed, &[]).set(used as u64);
         let unfinished = site.archive.unfinished() as u64;
