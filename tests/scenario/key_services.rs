@@ -377,13 +377,13 @@ fn a_key_service_that_is_away_at_the_start_is_waited_for() {
 }
 
 /// A token of a test in the system's SoftHSM, gone when dropped.
-struct SoftHsm(String);
+pub(super) struct SoftHsm(String);
 
 impl SoftHsm {
-    const PIN: &str = "123456";
+    pub(super) const PIN: &str = "123456";
 
-    fn new() -> Self {
-        let label = format!("sealift-scenario-{}", std::process::id());
+    pub(super) fn new(of: &str) -> Self {
+        let label = format!("sealift-scenario-{of}-{}", std::process::id());
         let pins = ["--pin", Self::PIN, "--so-pin", Self::PIN];
         let init = [&["--init-token", "--free", "--label", &label][..], &pins].concat();
         run_program("softhsm2-util", &init, &[0]);
@@ -391,7 +391,7 @@ impl SoftHsm {
     }
 
     /// Makes a key with this label and id.
-    fn make(&self, label: &str, id: &str) {
+    pub(super) fn make(&self, label: &str, id: &str) {
         let module = "/usr/lib/softhsm/libsofthsm2.so";
         let token = [
             "--module",
@@ -426,19 +426,24 @@ impl Drop for SoftHsm {
     }
 }
 
-#[test]
-#[ignore = "needs softhsm2 and opensc, which cargo xtask test installs"]
-fn a_bucket_rests_under_a_key_of_a_token_and_under_its_next_version() {
-    let token = SoftHsm::new();
-    token.make("photos", "01");
-    let pair = Pair::new();
-    secret(&pair.b.dir.join("hsm-pin"), SoftHsm::PIN);
-    pair.b.configure(&format!(
+/// Adds `[keys.pkcs11]` to a site; its bucket's key is `pkcs11/photos`.
+pub(super) fn with_token(site: &Site, token: &SoftHsm) {
+    secret(&site.dir.join("hsm-pin"), SoftHsm::PIN);
+    site.configure(&format!(
         "[keys.pkcs11]\nmodule = \"/usr/lib/softhsm/libsofthsm2.so\"\ntoken = \"{}\"\npin_file = \"hsm-pin\"\n\
          directories = [\"/var/lib/softhsm/tokens\"]\nstate_known_secs = 0\n",
         token.0
     ));
-    name_key(&pair.b, "pkcs11/photos");
+    name_key(site, "pkcs11/photos");
+}
+
+#[test]
+#[ignore = "needs softhsm2 and opensc, which cargo xtask test installs"]
+fn a_bucket_rests_under_a_key_of_a_token_and_under_its_next_version() {
+    let token = SoftHsm::new("bucket");
+    token.make("photos", "01");
+    let pair = Pair::new();
+    with_token(&pair.b, &token);
     write_file(&pair.source.join("one"), "under the token");
     pair.start();
     pair.wait_completed(1, TIME_MAX);

@@ -31,6 +31,7 @@ mod refusals;
 mod regions;
 mod reloading;
 mod rollback;
+mod root_keys;
 mod scanners;
 mod scrubbing;
 mod secrecy;

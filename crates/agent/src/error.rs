@@ -347,6 +347,7 @@ fn key_exit(error: &KeyError) -> Exit {
         KeyError::Throttled { .. }
         | KeyError::Unavailable { .. }
         | KeyError::ReplicaBehind { .. } => Exit::TryAgain,
+        KeyError::RootKeyAway { source, .. } => key_exit(source),
         KeyError::Missing { .. } | KeyError::VersionMissing { .. } | KeyError::NoReplica { .. } => {
             Exit::NotFound
         }

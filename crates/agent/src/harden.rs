@@ -167,7 +167,9 @@ fn files_of(config: &Config) -> Vec<PathBuf> {
     let keys = config.endpoint.iter().flat_map(|endpoint| &endpoint.keys);
     files.extend(keys.map(|key| key.secret_file.clone()));
     match &config.root_key {
-        RootKeySource::File(path) | RootKeySource::PassphraseFile(path) => files.push(path.clone()),
+        RootKeySource::File(path)
+        | RootKeySource::PassphraseFile(path)
+        | RootKeySource::WrappedFile(path) => files.push(path.clone()),
         RootKeySource::Credential(_) => {}
     }
     files

@@ -28,7 +28,7 @@ use crate::{
     load_credentials, load_peers,
 };
 
-pub(crate) use keys::KEY_BACKUP;
+pub(crate) use keys::{KEY_BACKUP, KEYSTORE};
 pub(crate) use sources::{SOURCE, is_source};
 
 /// A certificate with less than this part of its life left is warned of.

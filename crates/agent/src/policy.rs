@@ -3,10 +3,11 @@
 
 mod buckets;
 
-use sealift_keys::{AWS_KMS_OPERATIONS, KeyName, ProviderKind};
+use sealift_host::OsDisk;
+use sealift_keys::{AWS_KMS_OPERATIONS, KeyName, ProviderKind, WrappedRoot};
 use serde_json::{Map, Value, json};
 
-use crate::config::{Bucket, Config};
+use crate::config::{Bucket, Config, RootKeySource};
 
 /// Stands where the configuration does not know an account.
 const ANY_ACCOUNT: &str = "*";
@@ -28,6 +29,31 @@ pub fn aws_policies(config: &Config, principal: &str) -> Option<Value> {
         "key_policies": of_keys,
         "bucket_policies": of_buckets,
     }))
+}
+
+/// The root key of the keystore, where AWS KMS wrapped it: opened at every start, and nothing
+/// else. Making another one takes `GenerateDataKey` and `DescribeKey` for that once.
+fn of_root_key(config: &Config) -> Option<(String, Map<String, Value>)> {
+    let RootKeySource::WrappedFile(path) = &config.root_key else {
+        return None;
+    };
+    let root = WrappedRoot::read(&OsDisk, path).ok()?;
+    let (ProviderKind::AwsKms, cmk, _) = root.wrapped_by() else {
+        return None;
+    };
+    let statement = json!({
+        "Sid": "OpenRootKey",
+        "Effect": "Allow",
+        "Action": ["kms:Decrypt"],
+        "Condition": { "StringEquals": {
+            "kms:EncryptionContext:sealift:keystore": root.id().to_string(),
+            "kms:EncryptionContext:sealift:region": config.site.region,
+        }},
+    });
+    let Value::Object(statement) = statement else {
+        return None;
+    };
+    Some((cmk.to_string(), statement))
 }
 
 /// The statements of a role that uses keys, and the policies of those.
@@ -60,15 +86,27 @@ fn of_keys(config: &Config, principal: &str) -> (Vec<Value>, Map<String, Value>)
             let mut statement = allow(bucket, &operation, &conditions);
             statement.insert("Principal".to_owned(), json!({ "AWS": principal }));
             statement.insert("Resource".to_owned(), "*".into());
-            let policy = of_keys
-                .entry(key)
-                .or_insert_with(|| json!({ "Version": VERSION, "Statement": [] }));
-            if let Some(statements) = policy["Statement"].as_array_mut() {
-                statements.push(Value::Object(statement));
-            }
+            add_to(&mut of_keys, key, Value::Object(statement));
         }
     }
+    if let Some((key, mut statement)) = of_root_key(config) {
+        statement.insert("Resource".to_owned(), resource(&key, region).into());
+        of_role.push(Value::Object(statement.clone()));
+        statement.insert("Resource".to_owned(), "*".into());
+        statement.insert("Principal".to_owned(), json!({ "AWS": principal }));
+        add_to(&mut of_keys, &key, Value::Object(statement));
+    }
     (of_role, of_keys)
+}
+
+/// Adds a statement to the policy of a key.
+fn add_to(of_keys: &mut Map<String, Value>, key: &str, statement: Value) {
+    let policy = of_keys
+        .entry(key)
+        .or_insert_with(|| json!({ "Version": VERSION, "Statement": [] }));
+    if let Some(statements) = policy["Statement"].as_array_mut() {
+        statements.push(statement);
+    }
 }
 
 /// The version of the policy language.

@@ -37,17 +37,22 @@ pub(crate) fn roots_or_system(file: Option<&Path>) -> PathBuf {
     )
 }
 
-/// The keystore of a site and the key services that its configuration names. None of them is
-/// asked for anything yet.
+/// Key services, one of a sort.
+pub(crate) type Services = Vec<Arc<dyn KeyProvider>>;
+
+/// The keystore of a site beside its key services.
+pub(crate) fn with_keystore(keystore: Arc<LocalKeystore>, services: Services) -> Arc<Providers> {
+    let keystore: Arc<dyn KeyProvider> = keystore;
+    let all = [keystore].into_iter().chain(services);
+    Arc::new(Providers::new(all.collect()))
+}
+
+/// The key services that a configuration names. None of them is asked for anything yet.
 ///
 /// # Errors
 /// [`Error`] for roots or counts that cannot be read.
-pub(crate) fn open_providers(
-    config: &Config,
-    world: &World,
-    keystore: Arc<LocalKeystore>,
-) -> Result<Arc<Providers>, Error> {
-    let mut providers: Vec<Arc<dyn KeyProvider>> = vec![keystore];
+pub(crate) fn open_services(config: &Config, world: &World) -> Result<Services, Error> {
+    let mut providers = Services::new();
     let services = &config.key_services;
     if let Some(service) = &services.aws_kms {
         let aws_kms = aws_kms(config, world, service)?;
@@ -65,7 +70,7 @@ pub(crate) fn open_providers(
             providers.push(paced(world, Arc::new(pkcs11), token.pace));
         }
     }
-    Ok(Arc::new(Providers::new(providers)))
+    Ok(providers)
 }
 
 fn paced(world: &World, provider: Arc<dyn KeyProvider>, pace: Pace) -> Arc<dyn KeyProvider> {

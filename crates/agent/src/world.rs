@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use sealift_host::{OsClock, OsDisk, OsRng};
 use sealift_identity::{IdentityError, PeerTrust, Peers, RevocationLists};
-use sealift_keys::{KEYSTORE_FILE, KeyError, LocalKeystore, RootSecret};
+use sealift_keys::{KEYSTORE_FILE, KeyError, LocalKeystore, Providers, RootSecret, WrappedRoot};
 use sealift_terms::{Clock, Disk, Rng};
 
 use crate::{
     bundles::{Bundles, peer_bundle},
     config::{Config, RootKeySource},
+    providers::Services,
 };
 
 /// Disk, clock and randomness of one agent.
@@ -36,7 +37,7 @@ impl World {
     }
 }
 
-/// What opens the keystore.
+/// What opens the keystore, where no key service has to be asked for it.
 ///
 /// # Errors
 /// [`KeyError`] when it cannot be read or is not what it should be.
@@ -45,20 +46,48 @@ pub fn root_secret(source: &RootKeySource) -> Result<RootSecret, KeyError> {
         RootKeySource::File(path) => RootSecret::from_file(path),
         RootKeySource::Credential(name) => RootSecret::from_credential(name),
         RootKeySource::PassphraseFile(path) => RootSecret::from_passphrase_file(path),
+        RootKeySource::WrappedFile(_) => Err(KeyError::RootKey {
+            what: "it is wrapped, and no key service was asked to open it",
+        }),
     }
 }
 
-/// The keystore of a site.
+/// What opens the keystore, by the key service that wrapped it where one did.
+pub(crate) async fn root_secret_by(
+    config: &Config,
+    world: &World,
+    services: &Services,
+) -> Result<RootSecret, KeyError> {
+    match &config.root_key {
+        RootKeySource::WrappedFile(path) => {
+            let wrapped = WrappedRoot::read(&*world.disk, path)?;
+            let providers = Providers::new(services.clone());
+            wrapped.open(&providers, &config.site.region).await
+        }
+        plain => root_secret(plain),
+    }
+}
+
+/// The keystore of a site whose root key no key service holds.
 ///
 /// # Errors
 /// [`KeyError`] for a wrong root key, or an altered or missing file.
 pub fn open_keystore(config: &Config, world: &World) -> Result<LocalKeystore, KeyError> {
+    open_keystore_under(config, world, root_secret(&config.root_key)?)
+}
+
+/// The keystore of a site, under this root key.
+pub(crate) fn open_keystore_under(
+    config: &Config,
+    world: &World,
+    secret: RootSecret,
+) -> Result<LocalKeystore, KeyError> {
     LocalKeystore::open(
         Arc::clone(&world.disk),
         Arc::clone(&world.clock),
         Arc::clone(&world.rng),
         &config.site.data_dir.join(KEYSTORE_FILE),
-        root_secret(&config.root_key)?,
+        secret,
     )
 }
 

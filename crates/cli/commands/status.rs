@@ -227,7 +227,14 @@ fn keys(report: &StatusReport) -> Result<(), Error> {
             replicas(key),
         ]);
     }
-    section(&table)
+    section(&table)?;
+    let Some(calls) = report.key_calls else {
+        return Ok(());
+    };
+    output::print(&format!(
+        "keys were used in {} calls, and {} were saved ({:.2} %)",
+        calls.made, calls.saved, calls.saved_percent
+    ))
 }
 
 /// How far the other regions of a key are.

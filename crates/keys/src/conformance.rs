@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use sealift_seal::RecordKey;
 use sealift_terms::{BucketName, KeyId, ObjectUid, Reason, RecordId, Region};
 
-use crate::{EncryptionContext, KeyError, KeyProvider, KeyState, ProviderKind, Wrapped};
+use crate::{
+    EncryptionContext, KeyError, KeyProvider, KeyState, ProviderKind, Wrapped, WrappedRoot,
+};
 
 /// What an operator does at the provider, by whatever way it has for that.
 #[async_trait]
@@ -45,6 +47,7 @@ pub async fn key_provider(provider: &dyn KeyProvider, operator: &dyn KeyOperator
     a_disabled_key_does_nothing_until_enabled(stage).await;
     another_key_does_not_unwrap(stage).await;
     a_record_of_another_provider_is_refused(stage).await;
+    a_root_key_that_it_made_opens_in_its_region_alone(stage).await;
 }
 
 fn region() -> Region {
@@ -114,6 +117,34 @@ async fn what_it_generates_unwraps_as_what_it_wraps(stage: &Stage<'_>) {
         made.push(*record_key.as_bytes());
     }
     assert_ne!(made[0], made[1]);
+}
+
+async fn a_root_key_that_it_made_opens_in_its_region_alone(stage: &Stage<'_>) {
+    let key = stage.operator.create(&region()).await.unwrap();
+    let (here, rng) = (region(), sealift_host::OsRng);
+    let made = WrappedRoot::make(stage.provider, key.as_str(), &here, &rng).await;
+    if stage.provider.kind() == ProviderKind::Local {
+        let refused = matches!(made, Err(KeyError::RootKey { .. }));
+        assert!(refused, "a keystore holds its own root key: {made:?}");
+        return;
+    }
+    let made = made.unwrap();
+    let open = async |region: &Region| made.open(stage.provider, region).await;
+    let texts = [
+        open(&region()).await.unwrap(),
+        open(&region()).await.unwrap(),
+    ];
+    let texts = texts.map(|secret| secret.to_file_text().unwrap());
+    assert_eq!(*texts[0], *texts[1]);
+    let elsewhere = open(&Region::new("us-east").unwrap()).await;
+    let elsewhere = elsewhere.unwrap_err();
+    assert!(
+        matches!(elsewhere, KeyError::RootKeyAway { .. }),
+        "{elsewhere}"
+    );
+    stage.operator.disable(key.as_str()).await.unwrap();
+    let disabled = open(&region()).await.unwrap_err();
+    assert_eq!(disabled.reason(), Reason::DstKmsKeyDisabled);
 }
 
 async fn an_altered_ciphertext_is_refused(stage: &Stage<'_>) {

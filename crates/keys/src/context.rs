@@ -33,6 +33,15 @@ impl EncryptionContext {
         context
     }
 
+    /// The context of a keystore's root key.
+    #[must_use]
+    pub fn root_key(region: &Region, id: RecordId) -> Self {
+        Self(BTreeMap::from([
+            ("sealift:keystore", id.to_string()),
+            ("sealift:region", region.to_string()),
+        ]))
+    }
+
     /// The pairs, sorted by key: what AWS KMS gets as its context map.
     pub fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0.iter().map(|(key, value)| (*key, value.as_str()))

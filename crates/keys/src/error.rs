@@ -297,6 +297,24 @@ pub enum KeyError {
         /// What is wrong and what is allowed.
         what: &'static str,
     },
+    /// The file with the root key that a key service wrapped cannot be read.
+    #[error("cannot read the root key in {}", path.display())]
+    RootKeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// What wrapped the root key does not open it now.
+    #[error("the root key does not open: it is wrapped under {key}")]
+    RootKeyAway {
+        /// The key of a key service.
+        key: String,
+        /// What the service said.
+        #[source]
+        source: Box<Self>,
+    },
     /// The file that holds the root key cannot be used.
     #[error(transparent)]
     SecretFile(#[from] SecretFileError),
@@ -360,6 +378,7 @@ impl KeyError {
             Self::Residency { .. } => Reason::ResidencyDenied,
             Self::RecordDamaged { .. } => Reason::DstObjectDamaged,
             Self::Audit(_) => Reason::AuditUnavailable,
+            Self::RootKeyAway { source, .. } => source.reason(),
             Self::Unavailable { .. }
             | Self::RewrapDiffers { .. }
             | Self::Unsuitable { .. }
@@ -385,6 +404,7 @@ impl KeyError {
             | Self::KeystoreFormat { .. }
             | Self::KeystoreNotAuthentic { .. }
             | Self::RootKey { .. }
+            | Self::RootKeyFile { .. }
             | Self::SecretFile(_) => Reason::DstKmsUnavailable,
         }
     }

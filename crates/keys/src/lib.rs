@@ -40,6 +40,7 @@ mod shared;
 mod state;
 mod stretched;
 mod transit;
+mod wrapped_root;
 mod wraps;
 mod xaes;
 
@@ -63,5 +64,6 @@ pub use shared::{KeyDifference, KeySeen, SharedKey};
 pub use state::KeyState;
 pub use stretched::StretchedPassphrase;
 pub use transit::{Transit, TransitSettings};
+pub use wrapped_root::WrappedRoot;
 pub use wraps::{WRAPS_FILE, WrapCounter};
 pub use xaes::{NotAuthentic, Xaes256Gcm};

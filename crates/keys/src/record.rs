@@ -128,16 +128,16 @@ impl KeyRecord {
 }
 
 /// Bytes as base64 in JSON.
-mod base64_text {
+pub(crate) mod base64_text {
     use serde::{Deserialize, Deserializer, Serializer, de};
 
     use super::{Engine, STANDARD};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&STANDARD.encode(bytes))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(deserializer)?;

@@ -63,6 +63,11 @@ impl RootSecret {
         }
     }
 
+    /// A key that somebody else kept.
+    pub(crate) const fn from_key(key: Material) -> Self {
+        Self(Secret::Key(key))
+    }
+
     /// Reads a root key file: 32 bytes in hex, readable by its owner alone.
     ///
     /// # Errors

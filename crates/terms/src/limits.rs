@@ -154,6 +154,8 @@ pub const KEY_VERSIONS_PER_EXCHANGE_MAX: usize = 128;
 pub const KEY_EXCHANGES_OPEN_MAX: usize = 16;
 /// How long such an exchange is waited for.
 pub const KEY_EXCHANGE_TIME_MAX: Duration = Duration::from_secs(30);
+/// A root key that a key service wrapped, as a file.
+pub const ROOT_KEY_FILE_BYTES_MAX: usize = 16 * 1024;
 /// Copies of the keystore that are kept, one of each of the last changes.
 pub const KEYSTORE_COPIES_MAX: usize = 16;
 /// A version of a key is not destroyed before its successor is as old as this: what was

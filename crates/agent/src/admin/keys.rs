@@ -133,6 +133,12 @@ pub enum Keys {
         /// Why.
         reason: KeyNote,
     },
+    /// Lets a key service make a root key, which nothing is sealed under yet;
+    /// [`RootKeyWrapped`].
+    WrapRoot {
+        /// The key of a key service.
+        under: String,
+    },
     /// Seals the keystore under another root key; [`RootKeyChanged`].
     RekeyRoot(NewRootKey),
     /// The whole keystore, sealed; [`KeyVersions`], then the bytes of the file.
@@ -234,6 +240,30 @@ pub struct ServiceKeyVersion {
     pub held: Held,
 }
 
+/// How often key providers were asked since the agent started.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct KeyCalls {
+    /// Calls that wrapped or unwrapped.
+    pub made: u64,
+    /// Objects that key records served without one.
+    pub saved: u64,
+    /// Of a hundred calls that there would have been, those that were saved.
+    pub saved_percent: f64,
+}
+
+impl KeyCalls {
+    /// None while nothing was sealed or opened.
+    #[must_use]
+    pub fn of(made: u64, saved: u64) -> Option<Self> {
+        let all = made.saturating_add(saved);
+        (all > 0).then(|| Self {
+            made,
+            saved,
+            saved_percent: saved as f64 * 100.0 / all as f64,
+        })
+    }
+}
+
 /// One thing in which a key differs between this region and another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyDiffRow {
@@ -257,9 +287,29 @@ pub struct KeyDiffRow {
 pub struct NewRootKey {
     /// The file.
     pub file: PathBuf,
-    /// Whether it holds a passphrase instead of a key.
+    /// What it holds.
     #[serde(default)]
-    pub is_passphrase: bool,
+    pub holds: RootKeyForm,
+}
+
+/// What the file of a root key holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RootKeyForm {
+    /// The key, as 64 hex digits.
+    #[default]
+    Key,
+    /// A passphrase.
+    Passphrase,
+    /// The key, as a key service wrapped it.
+    Wrapped,
+}
+
+/// A root key that a key service made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootKeyWrapped {
+    /// The content of its file.
+    pub text: String,
 }
 
 /// The keystore is sealed under another root key.
@@ -293,4 +343,17 @@ pub struct KeysRestored {
     /// Key versions that were destroyed here since, or forgotten, and stay away.
     #[serde(default)]
     pub left_out: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_hundred_calls_those_are_counted_that_nobody_made() {
+        assert_eq!(KeyCalls::of(0, 0), None);
+        let percent = |made, saved| KeyCalls::of(made, saved).unwrap().saved_percent;
+        assert!((percent(1, 0) - 0.0).abs() < f64::EPSILON);
+        assert!((percent(10, 9_990) - 99.9).abs() < 1e-9);
+    }
 }

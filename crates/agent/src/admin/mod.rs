@@ -33,8 +33,8 @@ pub use batch::{
 };
 pub use client::Client;
 pub use keys::{
-    KeyDiffRow, KeyRow, KeyVersions, Keys, KeysRestored, NewRootKey, RootKeyChanged, ServiceKey,
-    ServiceKeyVersion,
+    KeyCalls, KeyDiffRow, KeyRow, KeyVersions, Keys, KeysRestored, NewRootKey, RootKeyChanged,
+    RootKeyForm, RootKeyWrapped, ServiceKey, ServiceKeyVersion,
 };
 pub use operations::{Actor, Operations};
 pub use plan::{

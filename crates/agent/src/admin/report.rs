@@ -8,6 +8,8 @@ use sealift_terms::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::KeyCalls;
+
 /// How many, and how large together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
@@ -59,6 +61,9 @@ pub struct StatusReport {
     pub sources: Vec<SourceReport>,
     /// What is archived here.
     pub buckets: Vec<BucketReport>,
+    /// How often key providers were asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_calls: Option<KeyCalls>,
     /// The keys of the embedded keystore.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<KeyReport>,

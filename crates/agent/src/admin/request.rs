@@ -344,7 +344,7 @@ mod tests {
     use sealift_terms::{DeletionDays, KeyId, RotationDays};
 
     use super::*;
-    use crate::admin::{KeyVersions, NewRootKey, ReplicateAct, ReplicateFilter};
+    use crate::admin::{KeyVersions, NewRootKey, ReplicateAct, ReplicateFilter, RootKeyForm};
 
     #[test]
     fn requests_survive_a_round_trip() {
@@ -439,7 +439,7 @@ mod tests {
             }),
             Request::Keys(Keys::RekeyRoot(NewRootKey {
                 file: "/root.key".into(),
-                is_passphrase: false,
+                holds: RootKeyForm::Wrapped,
             })),
             Request::Keys(Keys::BackedUp(KeyVersions {
                 versions: vec![(KeyId::new("key-1").unwrap(), "2".to_owned())],

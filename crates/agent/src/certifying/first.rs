@@ -5,7 +5,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{TakesBundles, load_credentials, source_of};
-use crate::{Error, World, config::Config, open_keystore};
+use crate::{
+    Error, World,
+    config::Config,
+    providers::open_services,
+    world::{open_keystore_under, root_secret_by},
+};
 
 /// Tries before a start is given up; whoever starts agents starts them again.
 const TRIES: u32 = 5;
@@ -33,7 +38,9 @@ pub(crate) async fn get_first(config: &Config, world: &World) -> Result<(), Erro
     if !gets || load_credentials(config, world).is_ok() {
         return Ok(());
     }
-    let facts = open_keystore(config, world)?.facts_key();
+    let services = open_services(config, world)?;
+    let secret = root_secret_by(config, world, &services).await?;
+    let facts = open_keystore_under(config, world, secret)?.facts_key();
     let source = source_of(config, world, &facts);
     if source.word() == "issuer" {
         return Ok(());

@@ -61,6 +61,7 @@ pub(super) fn root_key(
         raw.root_key_file.as_ref(),
         raw.root_key_credential.as_ref(),
         raw.root_key_passphrase_file.as_ref(),
+        raw.root_key_wrapped_file.as_ref(),
     ];
     let count = given.iter().flatten().count();
     if count != 1 {
@@ -69,7 +70,8 @@ pub(super) fn root_key(
             "keys",
             &span.unwrap_or_else(|| section.clone()),
             format!("{count} sources of the root key"),
-            "exactly one of root_key_file, root_key_credential, root_key_passphrase_file",
+            "exactly one of root_key_file, root_key_credential, root_key_passphrase_file, \
+             root_key_wrapped_file",
             "keep one of them",
         );
     }
@@ -91,6 +93,15 @@ pub(super) fn root_key(
             "keys.root_key_passphrase_file",
             text,
             Wanted::Secret,
+            remedy,
+        ))),
+        raw::Keys {
+            root_key_wrapped_file: Some(text),
+            ..
+        } => Some(RootKeySource::WrappedFile(c.named(
+            "keys.root_key_wrapped_file",
+            text,
+            Wanted::File,
             remedy,
         ))),
         raw::Keys {

@@ -232,6 +232,8 @@ pub enum RootKeySource {
     Credential(String),
     /// A file that holds a passphrase.
     PassphraseFile(PathBuf),
+    /// A file with what a key service wrapped.
+    WrappedFile(PathBuf),
 }
 
 /// The key services of a site, one of a sort.

@@ -18,6 +18,7 @@ pub const SETTINGS: &[&str] = &[
     "keys.root_key_file",
     "keys.root_key_credential",
     "keys.root_key_passphrase_file",
+    "keys.root_key_wrapped_file",
     "listen.address",
     "admin.address",
     "limits.part_bytes",
@@ -53,6 +54,9 @@ fn slot<'a>(raw: &'a mut Raw, setting: &str) -> Option<Slot<'a>> {
         "keys.root_key_credential" => Slot::MaybeText(&mut raw.keys.get_mut().root_key_credential),
         "keys.root_key_passphrase_file" => {
             Slot::MaybeText(&mut raw.keys.get_mut().root_key_passphrase_file)
+        }
+        "keys.root_key_wrapped_file" => {
+            Slot::MaybeText(&mut raw.keys.get_mut().root_key_wrapped_file)
         }
         "listen.address" => Slot::MaybeText(&mut raw.listen.address),
         "admin.address" => Slot::MaybeText(&mut raw.admin.address),

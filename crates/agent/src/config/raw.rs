@@ -113,6 +113,7 @@ pub(crate) struct Keys {
     pub(crate) root_key_file: Option<Text>,
     pub(crate) root_key_credential: Option<Text>,
     pub(crate) root_key_passphrase_file: Option<Text>,
+    pub(crate) root_key_wrapped_file: Option<Text>,
     pub(crate) aws_kms: Option<Spanned<AwsKms>>,
     pub(crate) pkcs11: Option<Spanned<Pkcs11>>,
     pub(crate) transit: Option<Spanned<Transit>>,

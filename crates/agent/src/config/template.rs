@@ -124,7 +124,8 @@ impl Template {
              {FOREIGN}\
              \n\
              # What opens the keystore. Keep a copy elsewhere: without it nothing archived here opens.\n\
-             # Instead: root_key_credential = \"NAME\" (systemd) or root_key_passphrase_file = \"FILE\".\n\
+             # Instead: root_key_credential = \"NAME\" (systemd), root_key_passphrase_file = \"FILE\"; or the\n\
+             # root_key_wrapped_file of `sealift keys rekey-root`, under a key of a key service.\n\
              [keys]\n\
              root_key_file = {}\n\
              {KEY_SERVICES}",

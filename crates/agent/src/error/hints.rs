@@ -120,12 +120,6 @@ fn key_hint(error: &KeyError) -> &'static str {
             "stop the agent and copy that file over keystore.json, then see `sealift keys list`; it \
              holds everything up to the last change that was kept"
         }
-        KeyError::RootKeyBefore { .. } => {
-            "name the new root key in [keys]; the one before is good for nothing any more"
-        }
-        KeyError::RekeyUnsettled { .. } => {
-            "name the new root key in [keys] and start the agent again first"
-        }
         KeyError::KeystoreExists { .. } => {
             "move the keystore that is there elsewhere if another one is to take its place"
         }
@@ -152,6 +146,28 @@ fn regions_hint(error: &KeyError) -> &'static str {
              it sealed"
         }
         KeyError::Exchange { .. } => "try again; the agent's log at the other end says more",
+        error => root_key_hint(error),
+    }
+}
+
+/// The same of the root key.
+fn root_key_hint(error: &KeyError) -> &'static str {
+    match error {
+        KeyError::RootKeyBefore { .. } => {
+            "name the new root key in [keys]; the one before is good for nothing any more"
+        }
+        KeyError::RekeyUnsettled { .. } => {
+            "name the new root key in [keys] and start the agent again first"
+        }
+        KeyError::RootKeyFile { .. } => {
+            "bring the file back: it is no secret, and the keystore opens with it alone and the key \
+             that wrapped it"
+        }
+        KeyError::RootKeyAway { .. } => {
+            "nothing opens without that key: mend the way to its service, or what the service says of \
+             it, and start again; with a backup of the keys and another root key in [keys], move \
+             keystore.json elsewhere and run `sealift keys restore FILE`"
+        }
         error => error.reason().remedy(),
     }
 }

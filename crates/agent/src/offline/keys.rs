@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sealift_keys::{
     EncryptionContext, KeyDescription, KeyError, KeyProvider, LocalKeystore, ProviderKind,
+    WrappedRoot,
 };
 use sealift_ledger::key_use_in;
 use sealift_terms::{Reason, RecordId};
@@ -11,37 +12,43 @@ use sealift_terms::{Reason, RecordId};
 use super::{chain, counted, place};
 use crate::{
     CheckLine, Error, World,
-    config::{Bucket, Config, NamedKey},
+    config::{Bucket, Config, NamedKey, RootKeySource},
     error::of_key,
     open_keystore,
-    providers::open_providers,
+    providers::{Services, open_services, with_keystore},
     site::{CATALOG_FILE, is_same_key, key_crosses, key_fits, may_pass},
+    world::{open_keystore_under, root_secret_by},
 };
 
 /// The check that fails without keeping an agent from its work: the keys in memory
 /// are as good as before, and a site that stands still is no better backed up.
 pub(crate) const KEY_BACKUP: &str = "key backup";
 
+/// The check that the keystore opens.
+pub(crate) const KEYSTORE: &str = "keystore";
+
 pub(super) async fn check(config: &Config, world: &World, lines: &mut Vec<CheckLine>) {
-    let keystore = match open_keystore(config, world) {
+    let services = open_services(config, world);
+    let opened = match &services {
+        Ok(services) => keystore(config, world, services).await,
+        Err(_) => open_keystore(config, world),
+    };
+    let keystore = match opened {
         Ok(keystore) => keystore,
         Err(error) => {
             let found = chain(&error);
             let remedy = Error::Keys(error).hint();
-            lines.push(CheckLine::fail(
-                "keystore",
-                found,
-                remedy.unwrap_or_default(),
-            ));
+            lines.push(CheckLine::fail(KEYSTORE, found, remedy.unwrap_or_default()));
             return;
         }
     };
     let found = counted(keystore.list().len(), "key", "keys");
-    lines.push(CheckLine::pass("keystore", found));
+    let found = format!("{found}{}", under(config, world));
+    lines.push(CheckLine::pass(KEYSTORE, found));
     lines.extend(backup(config, &keystore));
     lines.extend(regions(config, &keystore));
-    let providers = match open_providers(config, world, Arc::new(keystore)) {
-        Ok(providers) => providers,
+    let providers = match services {
+        Ok(services) => with_keystore(Arc::new(keystore), services),
         Err(error) => {
             let remedy = error.hint().unwrap_or_default();
             lines.push(CheckLine::fail("key services", error.in_one_line(), remedy));
@@ -54,6 +61,27 @@ pub(super) async fn check(config: &Config, world: &World, lines: &mut Vec<CheckL
             lines.push(key(config, world, &*providers, bucket, check, named).await);
         }
     }
+}
+
+async fn keystore(
+    config: &Config,
+    world: &World,
+    services: &Services,
+) -> Result<LocalKeystore, KeyError> {
+    let secret = root_secret_by(config, world, services).await?;
+    open_keystore_under(config, world, secret)
+}
+
+/// What wrapped the root key, where something did.
+fn under(config: &Config, world: &World) -> String {
+    let RootKeySource::WrappedFile(path) = &config.root_key else {
+        return String::new();
+    };
+    let root = WrappedRoot::read(&*world.disk, path);
+    root.map_or_else(
+        |_| String::new(),
+        |root| format!("; root key under {}", root.key_name()),
+    )
 }
 
 /// A key version that something rests under, and that only this disk holds, is one

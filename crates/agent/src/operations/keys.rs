@@ -1,10 +1,10 @@
 //! `keys`: looking at keys, and changing those of the embedded keystore.
 
 mod backups;
+mod root;
 
 use sealift_keys::{
     Held, Import, KeyDescription, KeyError, KeyLife, KeyName, LocalKeystore, NewKey, ProviderKind,
-    RootSecret,
 };
 use sealift_ledger::KeyUse;
 use sealift_terms::{AuditKind, AuditRecord, KeyNote, Region};
@@ -12,7 +12,7 @@ use sealift_terms::{AuditKind, AuditRecord, KeyNote, Region};
 use super::{SiteOperations, service_keys::is_of_service};
 use crate::{
     Error,
-    admin::{Actor, Answer, KeyDiffRow, KeyRow, Keys, NewRootKey, RootKeyChanged},
+    admin::{Actor, Answer, KeyDiffRow, KeyRow, Keys},
     config::NamedKey,
     site::about_key,
 };
@@ -44,6 +44,7 @@ impl SiteOperations {
             Keys::Restore { passphrase, backup } => {
                 return self.take_back(passphrase, backup, actor, answer).await;
             }
+            Keys::WrapRoot { under } => return self.wrap_root(&under, actor, answer).await,
             Keys::RekeyRoot(new) => return self.rekey_root(new, actor, answer).await,
             Keys::Diff { key, with } => return self.diff(&key, with.as_ref(), answer).await,
             Keys::Replicate { key, to } => {
@@ -293,42 +294,6 @@ impl SiteOperations {
         };
         let (kind, actor) = (AuditKind::KeyVersionRetired, actor.to_string());
         site.change_keys(kind, actor, act, tell).await
-    }
-
-    async fn rekey_root(
-        &self,
-        new: NewRootKey,
-        actor: &Actor,
-        answer: &Answer,
-    ) -> Result<(), Error> {
-        let NewRootKey {
-            file,
-            is_passphrase,
-        } = new;
-        let read = file.clone();
-        let act = move |keystore: &LocalKeystore| {
-            let secret = match is_passphrase {
-                true => RootSecret::from_passphrase_file(&read)?,
-                false => RootSecret::from_file(&read)?,
-            };
-            keystore.rekey(secret)?;
-            Ok(keystore.list().len())
-        };
-        let setting = match is_passphrase {
-            true => "keys.root_key_passphrase_file",
-            false => "keys.root_key_file",
-        };
-        let shown = file.display().to_string();
-        let tell = move |record: AuditRecord, _: &usize| record.with(setting, shown);
-        let (kind, actor) = (AuditKind::RootKeyChanged, actor.to_string());
-        let keys = self.site.change_keys(kind, actor, act, tell).await?;
-        let setting = setting.to_owned();
-        let changed = RootKeyChanged {
-            file,
-            setting,
-            keys,
-        };
-        answer.row(&changed).await
     }
 
     /// Refuses to do to a bucket's key what would stop the bucket for good.

@@ -128,7 +128,11 @@ impl SiteOperations {
             | Keys::ScheduleDeletion { key, .. }
             | Keys::CancelDeletion { key }
             | Keys::Retire { key, .. } => vec![(Retire, self.key(key).await)],
-            Keys::Backup { .. } | Keys::BackedUp(_) | Keys::Restore { .. } | Keys::RekeyRoot(_) => {
+            Keys::Backup { .. }
+            | Keys::BackedUp(_)
+            | Keys::Restore { .. }
+            | Keys::WrapRoot { .. }
+            | Keys::RekeyRoot(_) => {
                 vec![(Backup, Subject::Key(vec!["every key".to_owned()]))]
             }
         }

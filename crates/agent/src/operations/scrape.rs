@@ -11,7 +11,7 @@ use sealift_terms::Timestamp;
 use super::{Direction, Live, PeerState, SiteOperations, key_reports};
 use crate::{
     Histogram, Metric, Metrics,
-    admin::{BucketReport, Count, Operations, RuleReport, ScrubReport},
+    admin::{BucketReport, Count, KeyCalls, Operations, RuleReport, ScrubReport},
 };
 
 /// Filled anew by every scrape: what is gone must not stay.
@@ -76,6 +76,12 @@ impl SiteOperations {
         metrics
             .series(Metric::KeyCallsSaved, &[])
             .set(calls.calls_saved);
+        if let Some(calls) = KeyCalls::of(calls.calls_made, calls.calls_saved) {
+            let percent = calls.saved_percent as u64;
+            metrics
+                .series(Metric::KeyCallsSavedPercent, &[])
+                .set(percent);
+        }
         let used = site.budget.total().saturating_sub(site.budget.free());
         metrics.series(Metric::MemoryUsed, &[]).set(used as u64);
         let unfinished = site.archive.unfinished() as u64;

@@ -15,8 +15,8 @@ use super::{PeerState, SiteOperations, key_reports};
 use crate::{
     Error,
     admin::{
-        Alarm, BucketReport, Count, ForwardReport, KeyReport, LagReport, Operations, PeerReport,
-        RuleReport, ScrubReport, SourceReport, StatusCount, StatusReport, UnderWay,
+        Alarm, BucketReport, Count, ForwardReport, KeyCalls, KeyReport, LagReport, Operations,
+        PeerReport, RuleReport, ScrubReport, SourceReport, StatusCount, StatusReport, UnderWay,
     },
     config::Config,
 };
@@ -31,6 +31,7 @@ impl SiteOperations {
         let buckets = self.archived(&config).await?;
         let scrub = self.scrub_report().await?;
         let keys = self.key_reports();
+        let calls = site.ring.counters();
         Ok(StatusReport {
             site: config.site.name.clone(),
             region: config.site.region.clone(),
@@ -48,6 +49,7 @@ impl SiteOperations {
             peers: self.peers(&config),
             forwards: self.forwards(),
             alarms: self.alarms(&scrub, &keys),
+            key_calls: KeyCalls::of(calls.calls_made, calls.calls_saved),
             keys,
             scrub,
         })

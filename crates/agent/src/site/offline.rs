@@ -12,7 +12,8 @@ use crate::{
     admin::{OpenSite, Operations},
     config::Config,
     operations::SiteOperations,
-    root_secret,
+    providers::open_services,
+    world::root_secret_by,
 };
 
 /// Opens the data directory of a stopped agent.
@@ -50,8 +51,10 @@ impl OpenSite for Restoring {
         config.look_at(&["keys."])?;
         let path = config.site.data_dir.join(KEYSTORE_FILE);
         if !path.exists() {
-            let (this, secret) = (self.clone(), root_secret(&config.root_key)?);
-            let World { disk, clock, rng } = World::real();
+            let world = World::real();
+            let services = open_services(config, &world)?;
+            let secret = root_secret_by(config, &world, &services).await?;
+            let (this, World { disk, clock, rng }) = (self.clone(), world);
             let work = tokio::task::spawn_blocking(move || {
                 let Self { backup, passphrase } = &this;
                 LocalKeystore::restore(disk, clock, rng, &path, secret, backup, passphrase)

@@ -6,7 +6,7 @@ use sealift_archive::{
     Archive, ArchiveError, ArchiveParts, BucketKey, Buckets, Budget, Quotas, SiteFacts,
 };
 use sealift_host::DataDirLock;
-use sealift_keys::{LocalKeystore, Providers, RecordRing};
+use sealift_keys::{LocalKeystore, Providers, RecordRing, RootSecret, WrappedRoot};
 use sealift_ledger::{Catalog, NewSite, SqliteAudit, SqliteCatalog, SqliteJournal};
 use sealift_store::DirectoryStore;
 use sealift_terms::{Audit, AuditKind, AuditRecord, Epoch, Quota, SiteId};
@@ -15,10 +15,10 @@ use super::{Denied, Site, keys, lost};
 use crate::{
     Error, World,
     admin::Actor,
-    config::{Bucket, Config},
+    config::{Bucket, Config, RootKeySource},
     files::upload_files_max,
-    open_keystore,
-    providers::open_providers,
+    providers::{Services, open_services, with_keystore},
+    world::{open_keystore_under, root_secret_by},
 };
 
 /// The sender's journal in a data directory.
@@ -100,9 +100,11 @@ pub(super) async fn open_files(
     world: &World,
     catalog: IfLost,
 ) -> Result<(Config, Opened), Error> {
+    let services = open_services(&config, world)?;
+    let secret = root_secret_by(&config, world, &services).await?;
     let world = world.clone();
     let opening = tokio::task::spawn_blocking(move || {
-        let opened = open_here(&config, &world, catalog)?;
+        let opened = open_here(&config, &world, catalog, secret, services)?;
         Ok((config, opened))
     });
     opening.await.map_err(Error::failed("opening the site"))?
@@ -117,14 +119,20 @@ pub(super) enum IfLost {
     Rebuild,
 }
 
-fn open_here(config: &Config, world: &World, catalog: IfLost) -> Result<Opened, Error> {
+fn open_here(
+    config: &Config,
+    world: &World,
+    catalog: IfLost,
+    secret: RootSecret,
+    services: Services,
+) -> Result<Opened, Error> {
     let dir: &Path = &config.site.data_dir;
-    let keystore = Arc::new(open_keystore(config, world)?);
+    let keystore = Arc::new(open_keystore_under(config, world, secret)?);
     // It opens under the root key that is configured: the one before is needed no more.
     if keystore.settle_rekey()? {
         tracing::info!("what was sealed under the root key before is removed");
     }
-    let providers = open_providers(config, world, Arc::clone(&keystore))?;
+    let providers = with_keystore(Arc::clone(&keystore), services);
     let facts = Arc::new(SiteFacts::new(keystore.facts_key()));
     let lost_journal = lost::journal(dir);
     let new = NewSite {
@@ -141,6 +149,7 @@ fn open_here(config: &Config, world: &World, catalog: IfLost) -> Result<Opened, 
     let catalog = catalog.map_err(cannot("catalog"))?;
     let journal = SqliteJournal::open(&dir.join(JOURNAL_FILE), facts);
     let journal = journal.map_err(cannot("journal"))?;
+    tell_root_key(config, world, &*catalog.audit())?;
     if lost_journal {
         let record = AuditRecord::new(world.clock.now(), AuditKind::JournalLost, "agent");
         let kept = catalog.audit().record(record);
@@ -164,6 +173,25 @@ fn open_here(config: &Config, world: &World, catalog: IfLost) -> Result<Opened, 
         catalog,
         store,
     })
+}
+
+/// Puts on record that a key service opened the root key: it was asked before there was an
+/// audit log to write to.
+fn tell_root_key(config: &Config, world: &World, audit: &dyn Audit) -> Result<(), Error> {
+    let RootKeySource::WrappedFile(path) = &config.root_key else {
+        return Ok(());
+    };
+    let root = WrappedRoot::read(&*world.disk, path)?;
+    let (provider, cmk, version) = root.wrapped_by();
+    let record = AuditRecord::new(world.clock.now(), AuditKind::KeyUnwrapped, "agent");
+    let record = record
+        .with("root_key", root.id())
+        .with("provider", provider)
+        .with("cmk", cmk)
+        .with("cmk_version", version);
+    audit
+        .record(record)
+        .map_err(Error::failed("writing the audit log"))
 }
 
 /// What was opened, in the shape that an archive takes it.
