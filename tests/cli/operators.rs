@@ -104,7 +104,7 @@ fn an_operator_may_do_what_a_row_allows_and_nothing_else() {
 
     // Each right alone, with what it allows.
     let (out, secret) = (desk.own("keys.backup"), desk.own("passphrase"));
-    let rights: [(&str, &[&str]); 10] = [
+    let rights: [(&str, &[&str]); 11] = [
         ("look", &["ls", BUCKET]),
         ("open", &["get", &object]),
         (
@@ -122,6 +122,7 @@ fn an_operator_may_do_what_a_row_allows_and_nothing_else() {
         ),
         ("read-audit", &["audit", "tail"]),
         ("administer", &["reload"]),
+        ("administer", &["endpoint", "promote", BUCKET]),
     ];
     for (right, command) in &rights {
         let refused = desk.run(command).exits(12);

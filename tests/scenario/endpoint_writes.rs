@@ -4,7 +4,7 @@
 use std::{fs, io::Write, thread, time::Duration};
 
 use super::endpoint::{Fronted, TIME_MAX, key, rclone, row, text};
-use crate::support::{BUCKET, Content, S3, run_program, wait_until, write_file};
+use crate::support::{Answered, BUCKET, Content, S3, run_program, wait_until, write_file};
 
 /// An endpoint whose key may do everything, and whose bucket takes writes.
 fn promoted(objects: u64, fill: impl FnOnce(&crate::support::Pair)) -> Fronted {
@@ -26,13 +26,19 @@ fn promote(fronted: &Fronted) {
         .tells(&["promoted", BUCKET]);
 }
 
-fn put(s3: &S3, path: &str, body: &[u8]) -> u16 {
+fn send(s3: &S3, method: &str, path: &str, body: &[u8]) -> Answered {
     let length = body.len().to_string();
-    let head = s3.head("PUT", path, &[("content-length", &length)]);
+    // An answer that takes long has no length: it ends with its connection.
+    let headers = [("connection", "close"), ("content-length", &length)];
+    let head = s3.head(method, path, &headers);
     let mut stream = s3.connect();
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(body).unwrap();
-    crate::support::read_answer(&mut stream, false).status
+    crate::support::read_answer(&mut stream, false)
+}
+
+fn put(s3: &S3, path: &str, body: &[u8]) -> u16 {
+    send(s3, "PUT", path, body).status
 }
 
 #[test]
@@ -66,6 +72,13 @@ fn a_bucket_of_replicas_takes_writes_from_its_promotion_to_its_demotion() {
     promote(&fronted);
     assert_eq!(put(s3, &path, b"ours"), 200);
     assert_eq!(s3.get(&path).is(200).text(), "ours");
+    // Content says how long it is, and is not longer than may be.
+    s3.ask("PUT", &path, &[]).fails(411, "MissingContentLength");
+    s3.ask("PUT", &path, &[("content-length", "5368709121")])
+        .fails(400, "EntityTooLarge");
+    let many = format!("/{BUCKET}?delete");
+    s3.ask("POST", &many, &[("content-length", "4194305")])
+        .fails(400, "EntityTooLarge");
     // What comes from the source after that is later, and the latest.
     write_file(&pair.source.join("a"), "theirs again");
     pair.wait_completed(2, TIME_MAX);
@@ -128,6 +141,39 @@ fn what_was_answered_is_there_after_a_kill() {
     wait_until("nothing is left of what was cut off", TIME_MAX, || {
         staged(&fronted).is_empty()
     });
+}
+
+#[test]
+fn parts_that_were_answered_are_there_after_a_kill() {
+    let fronted = promoted(0, |_| ());
+    let (s3, pair) = (&fronted.s3, &fronted.pair);
+    let path = fronted.path("in-parts");
+    let begun = send(s3, "POST", &format!("{path}?uploads"), b"").is(200);
+    let upload = begun.all("UploadId").remove(0);
+    let content = Content::new(6, (13 << 20) + 5).bytes();
+    let mut list = String::new();
+    for (number, part) in (1..).zip(content.chunks(6 << 20)) {
+        let to = format!("{path}?partNumber={number}&uploadId={upload}");
+        let stored = send(s3, "PUT", &to, part).is(200);
+        let tag = &stored.headers["etag"];
+        list += &format!("<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>");
+        pair.b.kill();
+        pair.b.start();
+    }
+    let list = format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>");
+    s3.get(&path).fails(404, "NoSuchKey");
+    let done = send(
+        s3,
+        "POST",
+        &format!("{path}?uploadId={upload}"),
+        list.as_bytes(),
+    );
+    assert!(done.is(200).all("Code").is_empty());
+    pair.b.kill();
+    pair.b.start();
+    assert!(s3.get(&path).is(200).body == content);
+    assert!(staged(&fronted).is_empty(), "{:?}", staged(&fronted));
+    pair.b.run(&["verify", "--deep"]).exits(0);
 }
 
 fn staged(fronted: &Fronted) -> Vec<std::path::PathBuf> {

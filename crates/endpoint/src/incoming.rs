@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -32,14 +32,28 @@ use crate::{
     sums::Sums,
 };
 
-/// How many bytes of a body were read since anything left what decodes it: what stands
-/// between chunks is read, too, and never leaves.
+/// How far a body was read.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Held(Arc<AtomicU64>);
+pub(crate) struct Held(Arc<Reading>);
+
+#[derive(Debug, Default)]
+struct Reading {
+    /// Bytes since anything left what decodes it: what stands between chunks is read, too,
+    /// and never leaves.
+    held: AtomicU64,
+    /// Whether that was all of it.
+    is_over: AtomicBool,
+}
 
 impl Held {
     fn left(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.0.held.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether all of the body was read. What was not would be taken for the next request,
+    /// or that for the rest of this one.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.is_over.load(Ordering::Relaxed)
     }
 }
 
@@ -52,16 +66,33 @@ pub(crate) enum CutOff {
     Connection(#[from] hyper::Error),
 }
 
-/// A body that does not come faster than it is taken: a chunk that is signed is kept until
-/// its signature was looked at, so it must not be long.
+/// A body that is watched, and content does not come faster than it is taken: a chunk that is
+/// signed is kept until its signature was looked at, so it must not be long.
 pub(crate) struct Metered<B> {
     body: B,
     held: Held,
+    held_max: u64,
 }
 
-impl<B> Metered<B> {
+impl<B: HttpBody> Metered<B> {
+    /// Content.
     pub(crate) fn new(body: B, held: Held) -> Self {
-        Self { body, held }
+        Self::with(body, held, ENDPOINT_CHUNK_BYTES_MAX)
+    }
+
+    /// A body that is read as a whole, and bounded by others.
+    pub(crate) fn whole(body: B, held: Held) -> Self {
+        Self::with(body, held, u64::MAX)
+    }
+
+    fn with(body: B, held: Held, held_max: u64) -> Self {
+        let is_over = body.is_end_stream();
+        held.0.is_over.store(is_over, Ordering::Relaxed);
+        Self {
+            body,
+            held,
+            held_max,
+        }
     }
 }
 
@@ -76,15 +107,18 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
-        if self.held.0.load(Ordering::Relaxed) > ENDPOINT_CHUNK_BYTES_MAX {
+        if self.held.0.held.load(Ordering::Relaxed) > self.held_max {
             return Poll::Ready(Some(Err(CutOff::LongChunk)));
         }
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
         {
-            self.held.0.fetch_add(data.len() as u64, Ordering::Relaxed);
+            let held = &self.held.0.held;
+            held.fetch_add(data.len() as u64, Ordering::Relaxed);
         }
+        let is_over = matches!(polled, Poll::Ready(None)) || self.body.is_end_stream();
+        self.held.0.is_over.store(is_over, Ordering::Relaxed);
         polled.map_err(CutOff::Connection)
     }
 
@@ -216,6 +250,8 @@ mod tests {
 
     use super::*;
 
+    const LAST: u64 = 1_000;
+
     #[derive(Debug)]
     struct Pieces(u64);
 
@@ -230,6 +266,23 @@ mod tests {
             self.0 += 1;
             Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[1; 65_536])))))
         }
+
+        fn is_end_stream(&self) -> bool {
+            self.0 >= LAST
+        }
+    }
+
+    #[tokio::test]
+    async fn whether_all_of_a_body_was_read_is_known() {
+        let held = Held::default();
+        let mut body = Metered::whole(Pieces(0), held.clone());
+        assert!(!held.is_over());
+        for piece in 1..=LAST {
+            poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+            assert_eq!(held.is_over(), piece == LAST, "{piece}");
+        }
+        Metered::new(Pieces(LAST), held.clone());
+        assert!(held.is_over(), "there is nothing to be read");
     }
 
     #[tokio::test]

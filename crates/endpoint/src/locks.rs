@@ -1,24 +1,27 @@
 //! One write of a key at a time, from the look at what is there to its commit: a condition
 //! that held then holds still.
 
-use std::hash::{BuildHasher, RandomState};
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
 
 use sealift_terms::{BucketName, ObjectKey};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// Locks, of which every key has one; several keys share it.
 const LOCKS: usize = 1024;
 
 /// The locks of all keys.
 pub(crate) struct Locks {
-    all: Vec<Mutex<()>>,
+    all: Vec<Arc<Mutex<()>>>,
     hashes: RandomState,
 }
 
 impl Default for Locks {
     fn default() -> Self {
         Self {
-            all: (0..LOCKS).map(|_| Mutex::default()).collect(),
+            all: (0..LOCKS).map(|_| Arc::default()).collect(),
             hashes: RandomState::new(),
         }
     }
@@ -30,11 +33,11 @@ impl Locks {
         &self,
         bucket: &BucketName,
         key: &ObjectKey,
-    ) -> Option<MutexGuard<'_, ()>> {
+    ) -> Option<OwnedMutexGuard<()>> {
         let hash = self.hashes.hash_one((bucket, key));
         let at = usize::try_from(hash % LOCKS as u64).unwrap_or(0);
         match self.all.get(at) {
-            Some(lock) => Some(lock.lock().await),
+            Some(lock) => Some(lock.clone().lock_owned().await),
             None => None,
         }
     }

@@ -318,7 +318,7 @@ fn is_meant(piece: &Piece, part: &CompletedPart) -> bool {
     tag == Some(own.value()) && said.all(|(kind, said)| piece.facts.get(kind.word()) == Some(said))
 }
 
-async fn put_together(core: &Core, complete: Complete) -> S3Result<Receipt> {
+async fn put_together(core: &Arc<Core>, complete: Complete) -> S3Result<Receipt> {
     let Complete {
         target,
         assembly,

@@ -69,8 +69,9 @@ async fn answered(
         Err(busy) => return last(of_error(busy)),
     };
     let body = match carries {
-        Carries::Content => Body::http_body_unsync(Metered::new(body, held)),
+        Carries::Content => Body::http_body_unsync(Metered::new(body, held.clone())),
         Carries::List | Carries::Little => {
+            let body = Metered::whole(body, held.clone());
             Body::http_body_unsync(Limited::new(body, carries.bytes_max()))
         }
     };
@@ -87,7 +88,10 @@ async fn answered(
     if noted.call.get().is_none() {
         tell_refused(core, from, &claimed, &answered);
     }
-    answered
+    match held.is_over() {
+        true => answered,
+        false => last(answered),
+    }
 }
 
 /// What a request carries.

@@ -51,7 +51,7 @@ impl Conditions {
 }
 
 /// Conditions on a write: on what is there before it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct WriteConditions {
     is: Option<ETagCondition>,
     is_nothing: bool,

@@ -18,7 +18,10 @@ use sealift_terms::{
     AccessKeyId, BucketName, ObjectFacts, ObjectKey, Receipt, VersionId,
     limits::{ENDPOINT_LISTED_MAX, PIECE_BYTES_MAX},
 };
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::{
+    sync::OwnedMutexGuard,
+    task::{JoinHandle, spawn_blocking},
+};
 
 use crate::{
     core::{Core, actor},
@@ -31,7 +34,11 @@ use crate::{
     wanted::{Conditions, WriteConditions},
 };
 
+/// Keys that are removed at once, of many: they become durable together.
+const REMOVED_AT_ONCE: usize = 64;
+
 /// Where something is written, and by whom.
+#[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) actor: String,
     pub(crate) bucket: BucketName,
@@ -82,19 +89,55 @@ pub(crate) fn etag(receipt: &Receipt) -> ETag {
 }
 
 impl Core {
-    /// Commits an object that is whole, if the conditions hold when it is its turn.
+    /// Commits an object that is whole, if the conditions hold when it is its turn. It goes
+    /// on when the application is gone: nobody else may have their turn before it is durable.
     pub(crate) async fn commit(
-        &self,
+        self: &Arc<Self>,
         target: &Target,
         upload: Box<Upload>,
         conditions: &WriteConditions,
     ) -> S3Result<Receipt> {
-        let _alone = self.locks.of(&target.bucket, &target.key).await;
+        let (core, target) = (self.clone(), target.clone());
+        let conditions = conditions.clone();
+        let committing = tokio::spawn(async move {
+            let _turn = core.turn(&target, &conditions).await?;
+            let committed = core.archive.commit_ordered(upload, None).await;
+            committed.map_err(|error| core.not_written(&target, &error))
+        });
+        committing
+            .await
+            .map_err(|_| S3Error::from(S3ErrorCode::InternalError))?
+    }
+
+    /// Puts a delete marker on a key, in the same way.
+    async fn remove(
+        self: &Arc<Self>,
+        target: Target,
+        conditions: WriteConditions,
+    ) -> S3Result<Receipt> {
+        let core = self.clone();
+        let removing = tokio::spawn(async move {
+            let _turn = core.turn(&target, &conditions).await?;
+            let Target { actor, bucket, key } = &target;
+            let put = core.archive.put_delete_marker(actor, bucket, key).await;
+            put.map_err(|error| core.not_written(&target, &error))
+        });
+        removing
+            .await
+            .map_err(|_| S3Error::from(S3ErrorCode::InternalError))?
+    }
+
+    /// Waits for the turn of a write, and holds its conditions then.
+    async fn turn(
+        &self,
+        target: &Target,
+        conditions: &WriteConditions,
+    ) -> S3Result<Option<OwnedMutexGuard<()>>> {
+        let turn = self.locks.of(&target.bucket, &target.key).await;
         self.hold_conditions(target, conditions).await?;
         // It may have been taken back while the content came.
         self.hold_promoted(&target.bucket)?;
-        let committed = self.archive.commit_ordered(upload, None).await;
-        committed.map_err(|error| self.not_written(target, &error))
+        Ok(turn)
     }
 
     /// Whether a write may go on as things stand.
@@ -145,7 +188,7 @@ impl Core {
 }
 
 pub(crate) async fn put(
-    core: &Core,
+    core: &Arc<Core>,
     id: &AccessKeyId,
     mut request: S3Request<PutObjectInput>,
 ) -> S3Result<PutObjectOutput> {
@@ -280,7 +323,7 @@ impl Copied {
 }
 
 pub(crate) async fn copy(
-    core: &Core,
+    core: &Arc<Core>,
     id: &AccessKeyId,
     request: S3Request<CopyObjectInput>,
 ) -> S3Result<CopyObjectOutput> {
@@ -384,7 +427,7 @@ fn pick<'a>(anew: bool, said: &'a ObjectFacts, known: &'a ObjectFacts) -> &'a Ob
 }
 
 pub(crate) async fn delete(
-    core: &Core,
+    core: &Arc<Core>,
     id: &AccessKeyId,
     request: S3Request<DeleteObjectInput>,
 ) -> S3Result<DeleteObjectOutput> {
@@ -397,7 +440,8 @@ pub(crate) async fn delete(
     }
     let target = Target::new(core, id, &input.bucket, &input.key)?;
     let conditions = WriteConditions::new(input.if_match, None)?;
-    let receipt = remove(core, &target, input.version_id.as_deref(), &conditions).await?;
+    hold_no_version(input.version_id.as_deref())?;
+    let receipt = core.remove(target, conditions).await?;
     Ok(DeleteObjectOutput {
         delete_marker: Some(true),
         version_id: Some(receipt.name.version.to_string()),
@@ -405,30 +449,18 @@ pub(crate) async fn delete(
     })
 }
 
-/// Puts a delete marker on a key. A version stays whatever is asked for: an archive gives
-/// none up for an application.
-async fn remove(
-    core: &Core,
-    target: &Target,
-    version: Option<&str>,
-    conditions: &WriteConditions,
-) -> S3Result<Receipt> {
-    if version.is_some_and(|version| !version.is_empty()) {
-        return Err(not_implemented(
+/// Refuses to remove a version: an archive gives none up for an application.
+fn hold_no_version(version: Option<&str>) -> S3Result<()> {
+    match version.is_some_and(|version| !version.is_empty()) {
+        true => Err(not_implemented(
             "versions are not removed here: a key is, by a delete marker",
-        ));
+        )),
+        false => Ok(()),
     }
-    let _alone = core.locks.of(&target.bucket, &target.key).await;
-    core.hold_conditions(target, conditions).await?;
-    core.hold_promoted(&target.bucket)?;
-    let put = core
-        .archive
-        .put_delete_marker(&target.actor, &target.bucket, &target.key);
-    put.await.map_err(|error| core.not_written(target, &error))
 }
 
 pub(crate) async fn delete_all(
-    core: &Core,
+    core: &Arc<Core>,
     id: &AccessKeyId,
     request: S3Request<DeleteObjectsInput>,
 ) -> S3Result<DeleteObjectsOutput> {
@@ -440,15 +472,24 @@ pub(crate) async fn delete_all(
     }
     core.writable(&input.bucket)?;
     let (mut deleted, mut errors) = (Vec::new(), Vec::new());
-    for object in objects {
-        match delete_one(core, id, &input.bucket, &object).await {
-            Ok(gone) => deleted.push(gone),
-            Err(error) => errors.push(FailedKey {
-                code: Some(error.code().as_str().to_owned()),
-                key: Some(object.key),
-                message: error.message().map(ToOwned::to_owned),
-                version_id: object.version_id,
-            }),
+    for some in objects.chunks(REMOVED_AT_ONCE) {
+        let removing = some.iter().map(|object| {
+            let (core, id) = (core.clone(), id.clone());
+            let (bucket, object) = (input.bucket.clone(), object.clone());
+            tokio::spawn(async move { delete_one(&core, &id, &bucket, &object).await })
+        });
+        let removing: Vec<_> = removing.collect();
+        for (object, removed) in some.iter().zip(removing) {
+            let lost = |_| Err(S3ErrorCode::InternalError.into());
+            match removed.await.unwrap_or_else(lost) {
+                Ok(gone) => deleted.push(gone),
+                Err(error) => errors.push(FailedKey {
+                    code: Some(error.code().as_str().to_owned()),
+                    key: Some(object.key.clone()),
+                    message: error.message().map(ToOwned::to_owned),
+                    version_id: object.version_id.clone(),
+                }),
+            }
         }
     }
     let is_quiet = input.delete.quiet.unwrap_or(false);
@@ -460,7 +501,7 @@ pub(crate) async fn delete_all(
 }
 
 async fn delete_one(
-    core: &Core,
+    core: &Arc<Core>,
     id: &AccessKeyId,
     bucket: &str,
     object: &ObjectIdentifier,
@@ -471,8 +512,8 @@ async fn delete_one(
         ));
     }
     let target = Target::new(core, id, bucket, &object.key)?;
-    let conditions = WriteConditions::default();
-    let receipt = remove(core, &target, object.version_id.as_deref(), &conditions).await?;
+    hold_no_version(object.version_id.as_deref())?;
+    let receipt = core.remove(target, WriteConditions::default()).await?;
     Ok(DeletedObject {
         delete_marker: Some(true),
         delete_marker_version_id: Some(receipt.name.version.to_string()),

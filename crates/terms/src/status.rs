@@ -17,7 +17,8 @@ pub enum Status {
     Completed,
     /// Given up until a rule, grant or key changes or someone retries; a reason says why.
     Failed,
-    /// A copy that came from elsewhere.
+    /// What rests sealed: a copy that came from elsewhere, or what was written at the S3
+    /// endpoint of the site.
     Replica,
     /// Not to be sent; a reason says why.
     Skipped,

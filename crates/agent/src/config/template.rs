@@ -443,7 +443,8 @@ const EXAMPLE_OPERATOR: &str = r#"# What users of this machine may do besides th
 "#;
 
 const ENDPOINT: &str = r#"# What is archived here, for applications that speak S3: to be read. On loopback; any other address
-# needs unsafe_listen = true. `sealift endpoint key` makes access keys. Rights: get, list.
+# needs unsafe_listen = true. `sealift endpoint key` makes access keys. Rights: get, list,
+# and where an operator promoted the bucket put, delete.
 # [endpoint]
 # listen = "127.0.0.1:9000"
 # [[endpoint.key]]
