@@ -9,6 +9,7 @@ mod forwards;
 mod keys;
 mod receiving;
 mod sources;
+mod storing;
 
 use std::{
     fs::{self, DirBuilder},
@@ -44,6 +45,7 @@ pub async fn check_offline(config: &Config, world: &World) -> Vec<CheckLine> {
         Some(refused) => lines.extend(refused),
         None => {
             lines.extend([data_dir(config), room(config, world), store(config, world)]);
+            lines.extend(storing::check(config, world).await);
             lines.extend(databases::check(config));
         }
     }

@@ -72,6 +72,10 @@ impl SiteOperations {
         metrics
             .series(Metric::KeyCallsSaved, &[])
             .set(calls.calls_saved);
+        for (request, count) in site.store.requests() {
+            let series = metrics.series(Metric::StoreRequests, &[request]);
+            series.set(count);
+        }
         let used = site.budget.total().saturating_sub(site.budget.free());
         metrics.series(Metric::MemoryUsed, &[]).set(used as u64);
         let unfinished = site.archive.unfinished() as u64;

@@ -6,8 +6,9 @@ use sealift_archive::{Archive, ArchiveError, ArchiveParts, BucketKey, Buckets, B
 use sealift_host::DataDirLock;
 use sealift_keys::{LocalKeystore, Providers, RecordRing};
 use sealift_ledger::{Catalog, NewSite, SqliteAudit, SqliteCatalog, SqliteJournal};
-use sealift_store::DirectoryStore;
+use sealift_store::{DirectoryStore, S3Store, Store};
 use sealift_terms::{Audit, AuditKind, AuditRecord, Epoch, SiteId};
+use tokio::runtime::Handle;
 
 use super::{Denied, Site, keys, lost};
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
     files::upload_files_max,
     open_keystore,
     providers::open_providers,
+    sources::open_store,
 };
 
 /// The sender's journal in a data directory.
@@ -24,7 +26,7 @@ pub(crate) const JOURNAL_FILE: &str = "journal.db";
 /// The receiver's catalog, with the audit log.
 pub(crate) const CATALOG_FILE: &str = "catalog.db";
 /// Unfinished objects.
-const STAGING_DIR: &str = "staging";
+pub(crate) const STAGING_DIR: &str = "staging";
 /// Sealed objects.
 pub(super) const STORE_DIR: &str = "store";
 
@@ -79,7 +81,7 @@ pub(super) struct Opened {
     providers: Arc<Providers>,
     journal: SqliteJournal,
     catalog: SqliteCatalog,
-    store: DirectoryStore,
+    store: Arc<dyn Store>,
 }
 
 /// Passphrases are slow to use and databases may have to be recovered: on a
@@ -120,8 +122,9 @@ fn open_here(config: &Config, world: &World, catalog: IfLost) -> Result<Opened, 
         site: SiteId::random(&*world.rng),
         epoch: Epoch::random(&*world.rng),
     };
+    let bucket = bucket(config, world)?;
     match catalog {
-        IfLost::Refuse => lost::refuse_new_catalog(dir)?,
+        IfLost::Refuse => lost::refuse_new_catalog(dir, bucket.as_ref())?,
         IfLost::Rebuild => lost::make_unfinished_catalog(dir, facts.clone(), new)?,
     }
     // The catalog first: a journal without one says that there was one.
@@ -138,14 +141,16 @@ fn open_here(config: &Config, world: &World, catalog: IfLost) -> Result<Opened, 
             "journal.db was not there and is made anew: everything in the sources is offered again"
         );
     }
-    let disk = Arc::clone(&world.disk);
-    let (staging, store) = (dir.join(STAGING_DIR), dir.join(STORE_DIR));
     // What the catalog knows rests in a store: one that is made anew would be empty.
-    let store = match catalog.site().sequence {
-        0 => DirectoryStore::new(disk, staging, store),
-        _ => DirectoryStore::existing(disk, staging, store),
+    let may_make = catalog.site().sequence == 0;
+    let store: Arc<dyn Store> = match bucket {
+        Some(bucket) => {
+            let begun = Handle::current().block_on(bucket.begin(may_make));
+            begun.map_err(Error::failed("opening the store"))?;
+            Arc::new(bucket)
+        }
+        None => Arc::new(directory(config, world, may_make)?),
     };
-    let store = store.map_err(Error::failed("opening the store"))?;
     Ok(Opened {
         keystore,
         providers,
@@ -153,6 +158,27 @@ fn open_here(config: &Config, world: &World, catalog: IfLost) -> Result<Opened, 
         catalog,
         store,
     })
+}
+
+/// The bucket that `[store.s3]` names.
+fn bucket(config: &Config, world: &World) -> Result<Option<S3Store>, Error> {
+    let dir = &config.site.data_dir;
+    let Some(bucket) = &config.store else {
+        return Ok(None);
+    };
+    let staging = dir.join(STAGING_DIR);
+    let opened = open_store(world, bucket, (dir, &staging));
+    Handle::current().block_on(opened).map(Some)
+}
+
+fn directory(config: &Config, world: &World, may_make: bool) -> Result<DirectoryStore, Error> {
+    let (disk, dir) = (Arc::clone(&world.disk), &config.site.data_dir);
+    let (staging, store) = (dir.join(STAGING_DIR), dir.join(STORE_DIR));
+    let store = match may_make {
+        true => DirectoryStore::new(disk, staging, store),
+        false => DirectoryStore::existing(disk, staging, store),
+    };
+    store.map_err(Error::failed("opening the store"))
 }
 
 /// What was opened, in the shape that an archive takes it.
@@ -175,7 +201,7 @@ pub(super) fn ready(config: &Config, world: &World, opened: Opened, actor: &str)
     );
     let ring = Arc::new(ring.acting_for(actor));
     let parts = ArchiveParts {
-        store: Arc::new(opened.store),
+        store: opened.store,
         catalog: Arc::new(opened.catalog),
         ring,
         buckets: buckets(config),
