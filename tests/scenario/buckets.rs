@@ -1,22 +1,12 @@
 //! A bucket of an S3 store is replicated as a directory is: with its versions, what it says
 //! of them, and what goes wrong at it.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    net::TcpStream,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use sealift_fake_kms::{FakeS3, OWNER, Put, Trouble};
 use serde_json::Value;
 
-use crate::support::{
-    BUCKET, Content, PART, Pair, Ran, free_address, run_program, text, wait_until,
-};
+use crate::support::{BUCKET, Content, Moto, PART, Pair, run_program, text, wait_until};
 
 const TIME_MAX: Duration = Duration::from_secs(120);
 
@@ -246,52 +236,6 @@ fn a_bucket_in_trouble_puts_its_objects_off_with_the_reason_until_it_is_over() {
     server.put("later", put(b"later".to_vec()));
     pair.wait_completed(3, TIME_MAX);
     pair.a.run(&["check"]).exits(0);
-}
-
-/// A store that is not ours: moto, driven by boto3.
-struct Moto {
-    process: Child,
-    url: String,
-}
-
-impl Moto {
-    fn start(dir: &Path) -> Self {
-        let address = free_address();
-        let (host, port) = address.split_once(':').unwrap();
-        let log = fs::File::create(dir.join("moto.log")).unwrap();
-        let process = Command::new("python3")
-            .args(["-m", "moto.server", "-H", host, "-p", port])
-            .env("PYTHONPATH", std::env::var("SEALIFT_MOTO").unwrap())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        wait_until("moto answers", TIME_MAX, || {
-            TcpStream::connect(&address).is_ok()
-        });
-        Self {
-            process,
-            url: format!("http://{address}"),
-        }
-    }
-
-    /// What the bucket's own client does to it, and says of it.
-    fn boto3(&self, what: &str) -> Ran {
-        let python = format!("PYTHONPATH={}", std::env::var("SEALIFT_BOTO3").unwrap());
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/s3_bucket.py");
-        let arguments = [
-            &python, "python3", script, &self.url, OWNER.0, OWNER.1, BUCKET, what,
-        ];
-        run_program("env", &arguments, &[0])
-    }
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 /// Every version that the store's own client lists, at `b` as at the store.

@@ -3,6 +3,7 @@
 mod acme;
 mod arrival;
 mod authority;
+mod bucket_store;
 mod buckets;
 mod chains;
 mod changes;

@@ -8,6 +8,7 @@ mod databases;
 mod image;
 mod intruder;
 mod issuing;
+mod moto;
 mod network;
 mod pair;
 mod parrot;
@@ -31,6 +32,7 @@ pub(crate) use intruder::{Intruder, Openssl};
 pub(crate) use issuing::{
     announce, forget_site, init, init_again, renewed_by_b, serial, step, token, with_issuer,
 };
+pub(crate) use moto::Moto;
 pub(crate) use network::Network;
 pub(crate) use pair::{BUCKET, Pair, authority, free_address};
 pub(crate) use parrot::parrot;

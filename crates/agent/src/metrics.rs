@@ -87,6 +87,7 @@ metrics! {
     KeyCalls = counter "sealift_key_provider_calls_total" [] "Calls to the key provider that wrapped or unwrapped.";
     KeyCallsSaved = counter "sealift_key_provider_calls_saved_total" [] "Calls to the key provider that key records made unnecessary.";
     KeyCallsSavedPercent = gauge "sealift_key_provider_calls_saved_percent" [] "Of a hundred such calls those that were unnecessary, rounded down.";
+    StoreRequests = counter "sealift_store_requests_total" ["request"] "Requests to the bucket that is the store, by what was asked; divided by objects stored, the requests per object.";
     KeyUsable = gauge "sealift_key_usable" ["key"] "Whether a key of the embedded keystore can be used: 1 or 0.";
     KeyRotation = gauge "sealift_key_rotation_due_timestamp_seconds" ["key"] "When a key gets its next version by itself, in seconds since 1970.";
     KeyOverdue = gauge "sealift_key_rotation_overdue" ["key"] "Whether that time is over: 1 or 0.";
@@ -305,6 +306,7 @@ mod tests {
             "sealift_crl_checked_expiration_timestamp_seconds[identity]",
             "sealift_key_provider_calls_total[]",
             "sealift_key_provider_calls_saved_total[]",
+            "sealift_store_requests_total[request]",
             "sealift_key_usable[key]",
             "sealift_key_rotation_due_timestamp_seconds[key]",
             "sealift_key_rotation_overdue[key]",

@@ -9,6 +9,7 @@ mod forwards;
 mod keys;
 mod receiving;
 mod sources;
+mod storing;
 
 use std::{
     fs::{self, DirBuilder},
@@ -45,6 +46,7 @@ pub fn check_offline<'a>(config: &'a Config, world: &'a World) -> Boxed<'a, Vec<
             Some(refused) => lines.extend(refused),
             None => {
                 lines.extend([data_dir(config), room(config, world), store(config, world)]);
+                lines.extend(storing::check(config, world).await);
                 lines.extend(databases::check(config));
             }
         }

@@ -13,7 +13,7 @@ use crate::config::{Bucket, Config, RootKeySource};
 const ANY_ACCOUNT: &str = "*";
 
 /// What `sealift policy` prints, or nothing where no bucket has a key of AWS KMS, and no
-/// source is a bucket of S3.
+/// source and no store is a bucket of S3.
 ///
 /// The role may describe each key, and use it for one bucket's context alone: a key that
 /// serves two buckets has a statement for each.

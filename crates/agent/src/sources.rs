@@ -1,4 +1,4 @@
-//! The sources that a configuration names.
+//! The sources that a configuration names, and a store that is a bucket.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,7 +7,7 @@ use std::{
 
 use sealift_archive::ArchiveSource;
 use sealift_outside::CredentialsFrom;
-use sealift_store::{DirectorySource, S3Source, Source};
+use sealift_store::{DirectorySource, LeaseTimes, Machine, S3Source, S3Store, Source};
 
 use crate::{
     Error, World,
@@ -48,13 +48,43 @@ pub(crate) fn open_bucket(world: &World, bucket: &S3Bucket) -> Result<S3Source, 
     Ok(S3Source::new(settings, tls, clock, rng))
 }
 
-/// The files that sources need while the agent runs, directories aside.
+/// A bucket as the store. Nothing is asked of it yet.
+///
+/// # Errors
+/// As [`open_source`], and what the disk says.
+pub(crate) async fn open_store(
+    world: &World,
+    bucket: &S3Bucket,
+    (data_dir, staging): (&Path, &Path),
+) -> Result<S3Store, Error> {
+    let settings = bucket.settings.clone();
+    let tls = client(
+        world,
+        bucket.roots_file.as_deref(),
+        settings.endpoint.is_tls(),
+    )?;
+    let machine = Machine {
+        disk: Arc::clone(&world.disk),
+        clock: Arc::clone(&world.clock),
+        rng: Arc::clone(&world.rng),
+    };
+    let times = LeaseTimes::default();
+    let store = S3Store::new(settings, tls, machine, data_dir, staging, times).await;
+    store.map_err(Error::failed("opening the store"))
+}
+
+/// The files that sources, and a store that is a bucket, need while the agent runs,
+/// directories aside.
 pub(crate) fn files_of_sources(config: &Config) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for source in &config.sources {
-        let SourceFrom::S3(bucket) = &source.from else {
-            continue;
-        };
+    let sources = config
+        .sources
+        .iter()
+        .filter_map(|source| match &source.from {
+            SourceFrom::S3(bucket) => Some(bucket),
+            SourceFrom::Directory(_) | SourceFrom::Archive => None,
+        });
+    for bucket in sources.chain(&config.store) {
         match &bucket.settings.credentials {
             CredentialsFrom::File(file) => files.push(file.clone()),
             CredentialsFrom::Container(container) => {

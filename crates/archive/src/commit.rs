@@ -212,6 +212,7 @@ impl Upload {
             Body::File(staged) => {
                 claim = Some(Claim::new(self.state.clone(), staged)?);
                 let (body, sum) = self.complete_file(staged, sequence, checksum).await?;
+                self.prepare(staged).await?;
                 (body, Some(sum))
             }
         };
@@ -273,6 +274,17 @@ impl Upload {
             staged.file.set_len(length).await?;
         }
         Ok((ItemBody::File { length }, sum))
+    }
+
+    /// Does here what of publishing may take long, so that no group waits for it.
+    async fn prepare(&self, staged: &StagedFile) -> Result<()> {
+        let prepared = staged.file.prepare().await;
+        if let Err(error) = &prepared
+            && !error.leaves_it_whole()
+        {
+            self.state.core.give_up(staged).await?;
+        }
+        Ok(prepared?)
     }
 
     /// The commitments of every part, and the checksum of all of them: those

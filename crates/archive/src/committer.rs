@@ -1,7 +1,10 @@
 //! The one task that commits: what is ready is made durable together, then
 //! acknowledged together.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use sealift_ledger::{Commit, Committed, Location, Outcome, PackState};
 use sealift_store::StoreName;
@@ -30,6 +33,7 @@ pub(crate) async fn run(
     mut pack: Option<Pack>,
     mut items: mpsc::Receiver<Message<Box<Item>>>,
 ) {
+    let delay = core.store.pack_delay();
     loop {
         let first = match timeout(PACK_IDLE_MAX, items.recv()).await {
             Ok(Some(first)) => first,
@@ -39,7 +43,7 @@ pub(crate) async fn run(
                 continue;
             }
         };
-        let (group, closing) = gather(first, &mut items).await;
+        let (group, closing) = gather(first, &mut items, delay).await;
         if !group.is_empty() {
             core.commit_group(&mut pack, group).await;
         }
@@ -54,8 +58,9 @@ pub(crate) async fn run(
 async fn gather(
     first: Message<Box<Item>>,
     items: &mut mpsc::Receiver<Message<Box<Item>>>,
+    delay: Option<Duration>,
 ) -> (Vec<Box<Item>>, bool) {
-    let deadline = Instant::now() + GROUP_TIME_MAX;
+    let deadline = Instant::now() + delay.unwrap_or(GROUP_TIME_MAX);
     let (mut group, mut bytes, mut next) = (Vec::new(), 0, Some(first));
     while let Some(message) = next {
         match message {
@@ -165,7 +170,9 @@ impl Core {
             }
         }
         let mut written: Vec<(Pack, bool)> = full.into_iter().map(|pack| (pack, true)).collect();
-        written.extend(pack.take().map(|pack| (pack, false)));
+        // Where a pack cannot grow it is this group, and no other.
+        let is_whole = self.store.pack_delay().is_some();
+        written.extend(pack.take().map(|pack| (pack, is_whole)));
         for (mut synced, closed) in written {
             let result = match synced.write().await {
                 Ok(()) => synced.file.sync().await.map_err(ArchiveError::from),
@@ -223,10 +230,14 @@ impl Core {
         }
         let names: Vec<StoreName> = synced.iter().filter_map(|(item, _)| item.name()).collect();
         if let Err(error) = self.store.publish(&names).await {
+            let is_whole = error.leaves_it_whole();
             let error = Arc::new(ArchiveError::from(error));
             for (item, recording) in synced {
                 drop(recording);
-                self.fail_file(item, &error).await;
+                match is_whole {
+                    true => self.put_back(item, &error).await,
+                    false => self.fail_file(item, &error).await,
+                }
             }
             return Vec::new();
         }
@@ -257,6 +268,18 @@ impl Core {
             Some(Ok((item, Err(error)))) => self.fail_file(item, &Arc::new(error)).await,
             // A panic: the item's sender sees that it is gone.
             Some(Err(_)) | None => {}
+        }
+    }
+
+    /// A file that a store elsewhere did not take now: what has a row stays, for when its
+    /// sender asks again, and needs none of its parts.
+    async fn put_back(&self, item: Box<Item>, error: &Arc<ArchiveError>) {
+        match item.upload.body.staged() {
+            Some(staged) if staged.kept_for.is_some() => {
+                staged.committing.store(false, Ordering::Release);
+                item.fail(ArchiveError::Group(error.clone()));
+            }
+            _ => self.fail_file(item, error).await,
         }
     }
 

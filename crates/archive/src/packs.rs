@@ -32,7 +32,7 @@ impl Pack {
         let (millis, random) = (clock.now().as_millis().max(0), u32::from_be_bytes(random));
         let name = StoreName::new(format!("{PACKS}{millis:012x}-{random:08x}.slp"))
             .map_err(StoreError::from)?;
-        let file = store.append(&name).await?;
+        let file = store.append_new(&name).await?;
         Ok(Self {
             name,
             file,

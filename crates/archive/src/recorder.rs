@@ -92,6 +92,9 @@ impl Core {
         match self.catalog.put_parts(rows, self.clock.now()).await {
             Ok(()) => {
                 for part in done {
+                    if let Some(staged) = part.upload.body.staged() {
+                        staged.file.settled(&[part.index.0]);
+                    }
                     part.upload.parts.lock().set_recorded(part.index.0);
                 }
             }

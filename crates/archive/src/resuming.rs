@@ -123,6 +123,10 @@ impl UploadState {
             });
             let (good, page_bad) = page.await.map_err(|_| ArchiveError::Closed)?;
             let mut parts = self.parts.lock();
+            if let Some(staged) = self.body.staged() {
+                let units: Vec<u32> = good.iter().map(|part| part.index.0).collect();
+                staged.file.settled(&units);
+            }
             good.iter()
                 .for_each(|part| parts.set_recorded(part.index.0));
             bad.extend(page_bad);

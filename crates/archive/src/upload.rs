@@ -9,6 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use sealift_ledger::UploadRow;
 use sealift_seal::{Commitments, ObjectSealer, Salts};
+use sealift_store::Cut;
 use sealift_terms::{
     ChangeKind, ObjectUid, PartIndex, PartSize, VersionName, limits::PACKED_OBJECT_BYTES_MAX,
 };
@@ -409,9 +410,20 @@ impl UploadState {
 
     pub(crate) async fn write_header(&self) -> Result<()> {
         if let Some(staged) = self.body.staged() {
+            staged.file.cut(self.cut());
             staged.file.write_at(self.sealer.header_bytes(), 0).await?;
         }
         Ok(())
+    }
+
+    /// Where its parts are in its file.
+    fn cut(&self) -> Cut {
+        let layout = self.sealer.layout();
+        Cut {
+            head: layout.part_offset(PartIndex(0)),
+            unit: layout.full_part_len(),
+            count: self.part_count,
+        }
     }
 
     /// Fresh salts; none is ever used twice.

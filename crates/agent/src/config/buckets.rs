@@ -1,4 +1,5 @@
-//! `[source.s3]`: a bucket of an S3-compatible store as a source.
+//! `[source.s3]` and `[store.s3]`: a bucket of an S3-compatible store as a source, or as
+//! the store.
 
 use std::{collections::BTreeSet, net::SocketAddr, ops::Range};
 
@@ -16,83 +17,194 @@ use super::{
     rules::prefix,
 };
 
+/// With it the longest name of a stored file is no longer than a key may be.
+const PREFIX_BYTES_MAX: usize = limits::OBJECT_KEY_BYTES_MAX - 256;
+
+/// How the settings of a bucket are called where it stands.
+struct Names {
+    section: &'static str,
+    region: &'static str,
+    bucket: &'static str,
+    prefix: &'static str,
+    endpoint: &'static str,
+    path_style: &'static str,
+    credentials_file: &'static str,
+    credentials_from: &'static str,
+    roots_file: &'static str,
+}
+
+const SOURCE: Names = Names {
+    section: "source.s3",
+    region: "source.s3.region",
+    bucket: "source.s3.bucket",
+    prefix: "source.s3.prefix",
+    endpoint: "source.s3.endpoint",
+    path_style: "source.s3.path_style",
+    credentials_file: "source.s3.credentials_file",
+    credentials_from: "source.s3.credentials_from",
+    roots_file: "source.s3.roots_file",
+};
+
+const STORE: Names = Names {
+    section: "store.s3",
+    region: "store.s3.region",
+    bucket: "store.s3.bucket",
+    prefix: "store.s3.prefix",
+    endpoint: "store.s3.endpoint",
+    path_style: "store.s3.path_style",
+    credentials_file: "store.s3.credentials_file",
+    credentials_from: "store.s3.credentials_from",
+    roots_file: "store.s3.roots_file",
+};
+
+/// What is said of any bucket.
+struct Said<'a> {
+    names: &'static Names,
+    span: Range<usize>,
+    endpoint: Option<&'a Text>,
+    region: &'a Text,
+    bucket: Option<&'a Text>,
+    prefix: Option<&'a Text>,
+    path_style: Option<&'a Spanned<bool>>,
+    credentials: (Option<&'a Text>, Option<&'a Text>),
+    roots_file: Option<&'a Text>,
+}
+
+/// `[source.s3]`.
 pub(super) fn s3(
     c: &mut Checker<'_>,
     section: &Spanned<raw::S3>,
     of: Option<&BucketName>,
 ) -> Option<S3Bucket> {
     let (raw, span) = (section.get_ref(), section.span());
-    let region: Option<Region> = c.name("source.s3.region", &raw.region);
-    let bucket = match &raw.bucket {
-        Some(text) => c.name("source.s3.bucket", text),
-        None => of.cloned(),
+    let said = Said {
+        names: &SOURCE,
+        span: span.clone(),
+        endpoint: raw.endpoint.as_ref(),
+        region: &raw.region,
+        bucket: raw.bucket.as_ref(),
+        prefix: raw.prefix.as_ref(),
+        path_style: raw.path_style.as_ref(),
+        credentials: (raw.credentials_file.as_ref(), raw.credentials_from.as_ref()),
+        roots_file: raw.roots_file.as_ref(),
     };
-    let credentials = credentials(
-        c,
-        [
-            "source.s3",
-            "source.s3.credentials_file",
-            "source.s3.credentials_from",
-        ],
-        &span,
-        raw.credentials_file.as_ref(),
-        raw.credentials_from.as_ref(),
-    );
-    let roots = raw.roots_file.as_ref();
-    let roots_file =
-        roots.map(|file| c.named("source.s3.roots_file", file, Wanted::File, ROOTS_REMEDY));
-    let prefix = prefix(c, "source.s3.prefix", raw.prefix.as_ref());
+    let bucket = said.bucket(c, of);
     let kms_keys = raw.kms_keys.as_ref().map(|keys| kms_keys(c, keys));
     let webhook = webhook(c, raw, &span);
-    let queue = queue(c, raw.queue_url.as_ref(), region.as_ref());
-    let (region, bucket) = (region?, bucket?);
-    let (endpoint, path_style) = place(c, raw, &region, &bucket)?;
+    let region = bucket.as_ref().map(|bucket| &bucket.settings.region);
+    let queue = queue(c, raw.queue_url.as_ref(), region);
+    let S3Bucket {
+        settings,
+        roots_file,
+    } = bucket?;
     Some(S3Bucket {
         settings: S3Settings {
-            endpoint,
-            region,
-            bucket,
-            path_style,
-            prefix: prefix?,
-            credentials: credentials?,
             kms_keys,
             webhook: webhook?,
             queue: queue?,
+            ..settings
         },
         roots_file,
     })
 }
 
-/// Where the bucket is, and whether its name is in the path. AWS wants it in the host, and
-/// there a dot would make it a name that no certificate is for.
-fn place(
-    c: &mut Checker<'_>,
-    raw: &raw::S3,
-    region: &Region,
-    bucket: &BucketName,
-) -> Option<(Endpoint, bool)> {
-    let usual = Endpoint::parse(&S3Settings::usual_endpoint(region)).ok();
-    let given = match &raw.endpoint {
-        Some(text) => Some(endpoint(c, "source.s3.endpoint", text)?),
-        None => usual.clone(),
-    }?;
-    let has_dot = bucket.as_str().contains('.');
-    let is_usual = Some(&given) == usual.as_ref();
-    let path_style = raw.path_style.as_ref();
-    let in_path = path_style.map_or(!is_usual || has_dot, |told| *told.get_ref());
-    if in_path {
-        return Some((given, true));
+/// `[store.s3]`.
+pub(super) fn store(c: &mut Checker<'_>, section: &Spanned<raw::StoreS3>) -> Option<S3Bucket> {
+    let raw = section.get_ref();
+    let said = Said {
+        names: &STORE,
+        span: section.span(),
+        endpoint: raw.endpoint.as_ref(),
+        region: &raw.region,
+        bucket: Some(&raw.bucket),
+        prefix: raw.prefix.as_ref(),
+        path_style: raw.path_style.as_ref(),
+        credentials: (raw.credentials_file.as_ref(), raw.credentials_from.as_ref()),
+        roots_file: raw.roots_file.as_ref(),
+    };
+    let bucket = said.bucket(c, None)?;
+    let prefix = &bucket.settings.prefix;
+    if !prefix.is_empty() && (!prefix.ends_with('/') || prefix.len() > PREFIX_BYTES_MAX) {
+        // Two stores, one below the other's beginning, would be one.
+        return c.refuse(
+            STORE.prefix,
+            &raw.prefix.as_ref().unwrap_or(&raw.bucket).span(),
+            format!("{prefix:?}"),
+            format!("one that ends with '/', of at most {PREFIX_BYTES_MAX} bytes"),
+            "write it with a '/' at its end",
+        );
     }
-    match (given.below(bucket.as_str()), path_style) {
-        (Ok(below), None) => Some((below, false)),
-        (Ok(below), _) if !has_dot || !given.is_tls() => Some((below, false)),
-        (_, told) => c.refuse(
-            "source.s3.path_style",
-            &told.map_or_else(|| raw.region.span(), Spanned::span),
-            format!("false, with bucket {bucket} at {given}"),
-            "a bucket without a dot, at an endpoint that has a DNS name",
-            "write path_style = true",
-        ),
+    Some(bucket)
+}
+
+impl Said<'_> {
+    fn bucket(&self, c: &mut Checker<'_>, usual: Option<&BucketName>) -> Option<S3Bucket> {
+        let names = self.names;
+        let region: Option<Region> = c.name(names.region, self.region);
+        let bucket = match self.bucket {
+            Some(text) => c.name(names.bucket, text),
+            None => usual.cloned(),
+        };
+        let settings = [
+            names.section,
+            names.credentials_file,
+            names.credentials_from,
+        ];
+        let (file, from) = self.credentials;
+        let credentials = credentials(c, settings, &self.span, file, from);
+        let roots_file = self
+            .roots_file
+            .map(|file| c.named(names.roots_file, file, Wanted::File, ROOTS_REMEDY));
+        let prefix = prefix(c, names.prefix, self.prefix);
+        let (region, bucket) = (region?, bucket?);
+        let (endpoint, path_style) = self.place(c, &region, &bucket)?;
+        Some(S3Bucket {
+            settings: S3Settings {
+                endpoint,
+                region,
+                bucket,
+                path_style,
+                prefix: prefix?,
+                credentials: credentials?,
+                kms_keys: None,
+                webhook: None,
+                queue: None,
+            },
+            roots_file,
+        })
+    }
+
+    /// Where the bucket is, and whether its name is in the path. AWS wants it in the host, and
+    /// there a dot would make it a name that no certificate is for.
+    fn place(
+        &self,
+        c: &mut Checker<'_>,
+        region: &Region,
+        bucket: &BucketName,
+    ) -> Option<(Endpoint, bool)> {
+        let usual = Endpoint::parse(&S3Settings::usual_endpoint(region)).ok();
+        let given = match self.endpoint {
+            Some(text) => Some(endpoint(c, self.names.endpoint, text)?),
+            None => usual.clone(),
+        }?;
+        let has_dot = bucket.as_str().contains('.');
+        let is_usual = Some(&given) == usual.as_ref();
+        let path_style = self.path_style;
+        let in_path = path_style.map_or(!is_usual || has_dot, |told| *told.get_ref());
+        if in_path {
+            return Some((given, true));
+        }
+        match (given.below(bucket.as_str()), path_style) {
+            (Ok(below), None) => Some((below, false)),
+            (Ok(below), _) if !has_dot || !given.is_tls() => Some((below, false)),
+            (_, told) => c.refuse(
+                self.names.path_style,
+                &told.map_or_else(|| self.region.span(), Spanned::span),
+                format!("false, with bucket {bucket} at {given}"),
+                "a bucket without a dot, at an endpoint that has a DNS name",
+                "write path_style = true",
+            ),
+        }
     }
 }
 
@@ -212,6 +324,41 @@ mod tests {
             check(S3).unwrap().sources[0].scan_interval,
             limits::S3_SCAN_INTERVAL_DEFAULT
         );
+    }
+
+    const STORE: &str = "[store.s3]\nregion = \"eu-west-1\"\nbucket = \"sealed\"\n\
+                         prefix = \"site-b/\"\ncredentials_file = \"credentials\"\n";
+
+    #[test]
+    fn sealed_objects_rest_in_a_bucket_where_there_is_one() {
+        assert_eq!(check("").unwrap().store, None);
+        let settings = check(STORE).unwrap().store.unwrap().settings;
+        let wanted = "https://sealed.s3.eu-west-1.amazonaws.com";
+        assert_eq!(settings.endpoint.to_string(), wanted);
+        assert_eq!(settings.prefix, "site-b/");
+        let all = check(&STORE.replace("prefix = \"site-b/\"\n", "")).unwrap();
+        assert_eq!(all.store.unwrap().settings.prefix, "");
+    }
+
+    #[test]
+    fn what_cannot_be_a_store_is_refused_with_its_line() {
+        for (from, to, setting) in [
+            ("eu-west-1", "EU West", "store.s3.region"),
+            ("\"sealed\"", "\"Sealed Objects\"", "store.s3.bucket"),
+            ("credentials_file = \"credentials\"", "", "store.s3"),
+            ("site-b/", "site-b", "store.s3.prefix"),
+            (
+                "prefix",
+                "endpoint = \"http://s3\"\nprefix",
+                "store.s3.endpoint",
+            ),
+            ("bucket =", "kms_keys = []\nbucket =", "configuration"),
+        ] {
+            let text = STORE.replacen(from, to, 1);
+            let refusals = check(&text).unwrap_err().refusals;
+            let refused: Vec<_> = refusals.iter().map(|one| one.setting.as_str()).collect();
+            assert_eq!(refused, [setting], "{text}");
+        }
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct Config {
     pub scrub: Scrub,
     /// `[ca]`.
     pub ca: Option<Ca>,
+    /// `[store.s3]`: the bucket that sealed objects rest in; `data_dir/store` without it.
+    pub store: Option<Box<S3Bucket>>,
     /// `[[peer]]`.
     pub peers: Vec<Peer>,
     /// `[[bucket]]`: what is archived here.
@@ -487,10 +489,10 @@ impl SourceFrom {
     }
 }
 
-/// `[source.s3]`.
+/// `[source.s3]`, or `[store.s3]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Bucket {
-    /// Where it is, as whom it is asked, and what of it is sent.
+    /// Where it is, as whom it is asked, and what of it is meant.
     pub settings: S3Settings,
     /// The roots that vouch for it, PEM; those of the system without it.
     pub roots_file: Option<PathBuf>,

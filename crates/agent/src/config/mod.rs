@@ -213,6 +213,11 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
         limits: check::limits(c, &raw.limits),
         log: check::log(c, &raw.log),
         scrub: check::scrub(c, &raw.scrub),
+        store: raw
+            .store
+            .as_ref()
+            .and_then(|raw| buckets::store(c, &raw.s3))
+            .map(Box::new),
         ca: raw.ca.as_ref().and_then(|raw| check::ca(c, raw)),
         stalled_after: check::stalled_after(c, &raw.watchdog),
         site: site?,

@@ -28,6 +28,7 @@ pub(crate) struct Raw {
     #[serde(default)]
     pub(crate) scrub: Scrub,
     pub(crate) ca: Option<Ca>,
+    pub(crate) store: Option<StoreEntry>,
     #[serde(default, rename = "peer")]
     pub(crate) peers: Vec<Spanned<Peer>>,
     #[serde(default, rename = "bucket")]
@@ -280,6 +281,25 @@ pub(crate) struct S3 {
     pub(crate) webhook_listen: Option<Text>,
     pub(crate) webhook_token_file: Option<Text>,
     pub(crate) queue_url: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoreEntry {
+    pub(crate) s3: Spanned<StoreS3>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoreS3 {
+    pub(crate) endpoint: Option<Text>,
+    pub(crate) region: Text,
+    pub(crate) bucket: Text,
+    pub(crate) prefix: Option<Text>,
+    pub(crate) path_style: Option<Spanned<bool>>,
+    pub(crate) credentials_file: Option<Text>,
+    pub(crate) credentials_from: Option<Text>,
+    pub(crate) roots_file: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

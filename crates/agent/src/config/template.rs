@@ -230,9 +230,10 @@ impl Template {
     }
 
     fn receiving(&self) -> String {
-        let mut text =
-            "# What is archived here: each bucket is sealed under a key of this site's region.\n"
-                .to_owned();
+        let mut text = EXAMPLE_STORE.to_owned();
+        text.push_str(
+            "# What is archived here: each bucket is sealed under a key of this site's region.\n",
+        );
         for bucket in &self.buckets {
             let _ = writeln!(text, "[[bucket]]");
             line(&mut text, "", "name", &bucket.name);
@@ -363,6 +364,19 @@ const EXAMPLE_SENDING: &str = r#"# [[source]]
 # to_origin = false
 # An alarm when a change waits for longer.
 # rpo_secs = 900
+
+"#;
+
+const EXAMPLE_STORE: &str = r#"# A bucket of an S3 store in which sealed objects rest, in place of store/ in the data directory. Objects
+# on their way in are in staging/ there until the bucket has taken them. One agent writes below a prefix.
+# [store.s3]
+# region = "eu-west-1"
+# bucket = "sealed-of-eu-west"
+# prefix = "site-b/"                         # with a / at its end
+# endpoint = "https://s3.eu-west-1.amazonaws.com"  # http:// on loopback alone
+# path_style = false                         # the bucket in the host (AWS), or in the path (the rest)
+# credentials_file = "aws-credentials"       # or credentials_from = "instance" or "container"
+# roots_file = "s3-roots.pem"                # those of the system without it
 
 "#;
 

@@ -17,7 +17,7 @@ pub(super) fn check(config: &Config) -> [CheckLine; 2] {
 
 fn catalog(config: &Config) -> CheckLine {
     let dir = &config.site.data_dir;
-    if let Err(error) = lost::refuse_new_catalog(dir) {
+    if let Err(error) = lost::refuse_new_catalog(dir, None) {
         let remedy = error.hint().unwrap_or_default();
         return CheckLine::fail("catalog", chain(&error), remedy);
     }

@@ -82,6 +82,10 @@ impl SiteOperations {
                 .series(Metric::KeyCallsSavedPercent, &[])
                 .set(percent);
         }
+        for (request, count) in site.store.requests() {
+            let series = metrics.series(Metric::StoreRequests, &[request]);
+            series.set(count);
+        }
         let used = site.budget.total().saturating_sub(site.budget.free());
         metrics.series(Metric::MemoryUsed, &[]).set(used as u64);
         let unfinished = site.archive.unfinished() as u64;

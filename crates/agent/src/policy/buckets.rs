@@ -1,6 +1,7 @@
-//! What a source that is a bucket has to be allowed, and what its own policy denies.
+//! What a source or a store that is a bucket has to be allowed, and what its own policy
+//! denies.
 
-use sealift_store::{EventQueue, S3_SOURCE_ACTIONS, S3Settings};
+use sealift_store::{EventQueue, S3_SOURCE_ACTIONS, S3_STORE_ACTIONS, S3Settings};
 use serde_json::{Map, Value, json};
 
 use super::VERSION;
@@ -19,6 +20,11 @@ pub(super) fn policies(config: &Config, of_role: &mut Vec<Value>) -> Map<String,
         of_role.extend(opening(settings));
         of_buckets.insert(settings.bucket.to_string(), over_tls_alone(settings));
     }
+    if let Some(bucket) = &config.store {
+        let settings = &bucket.settings;
+        of_role.extend(storing(settings));
+        of_buckets.insert(settings.bucket.to_string(), over_tls_alone(settings));
+    }
     of_buckets
 }
 
@@ -26,11 +32,25 @@ fn arn(settings: &S3Settings) -> String {
     format!("arn:aws:s3:::{}", settings.bucket)
 }
 
+/// As [`reading`], for a store.
+fn storing(settings: &S3Settings) -> [Value; 2] {
+    let of_bucket =
+        |action: &str| action.starts_with("s3:ListBucket") || action == "s3:GetBucketVersioning";
+    let (of_bucket, of_objects): (Vec<&str>, Vec<&str>) = S3_STORE_ACTIONS
+        .into_iter()
+        .partition(|action| of_bucket(action));
+    allowed(settings, &of_bucket, &of_objects)
+}
+
 /// Actions on the bucket, and those on its objects.
 fn reading(settings: &S3Settings) -> [Value; 2] {
     let (of_objects, of_bucket): (Vec<&str>, Vec<&str>) = S3_SOURCE_ACTIONS
         .into_iter()
         .partition(|action| action.starts_with("s3:GetObject"));
+    allowed(settings, &of_bucket, &of_objects)
+}
+
+fn allowed(settings: &S3Settings, of_bucket: &[&str], of_objects: &[&str]) -> [Value; 2] {
     [
         json!({ "Effect": "Allow", "Action": of_bucket, "Resource": arn(settings) }),
         json!({
@@ -72,6 +92,39 @@ mod tests {
         aws_policies,
         config::{Config, Source, Template},
     };
+
+    #[test]
+    fn a_store_is_written_below_its_prefix_with_the_actions_that_are_asked_for() {
+        let text = format!(
+            "{}\n[store.s3]\nregion = \"eu-west-1\"\nbucket = \"sealed\"\nprefix = \"site-b/\"\n\
+             credentials_file = \"c\"\n",
+            Template::example().render()
+        );
+        let config = Config::check(&Source {
+            path: "/etc/sealift/sealift.toml".into(),
+            text,
+            overrides: Vec::new(),
+        });
+        let printed = aws_policies(&config.unwrap(), "arn:role").unwrap();
+        let statements = printed["iam_policy"]["Statement"].as_array().unwrap();
+        let of = |n: usize| {
+            (
+                &statements[n]["Resource"],
+                statements[n]["Action"].to_string(),
+            )
+        };
+        let (bucket, actions) = of(0);
+        assert_eq!(bucket, "arn:aws:s3:::sealed");
+        let wanted =
+            r#"["s3:GetBucketVersioning","s3:ListBucket","s3:ListBucketMultipartUploads"]"#;
+        assert_eq!(actions, wanted);
+        let (objects, actions) = of(1);
+        assert_eq!(objects, "arn:aws:s3:::sealed/site-b/*");
+        let wanted = r#"["s3:GetObject","s3:PutObject","s3:DeleteObject","s3:AbortMultipartUpload","s3:ListMultipartUploadParts"]"#;
+        assert_eq!(actions, wanted);
+        let denied = &printed["bucket_policies"]["sealed"]["Statement"][0];
+        assert_eq!(denied["Condition"]["Bool"]["aws:SecureTransport"], "false");
+    }
 
     #[test]
     fn a_bucket_is_read_below_its_prefix_with_the_actions_that_are_asked_for() {

@@ -1,7 +1,7 @@
 //! How a configuration differs from the one in force, and what a running agent can
 //! take up of that.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use crate::{
     CheckLine, Error,
@@ -62,15 +62,13 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
         ("[tls]", before.tls == after.tls),
         ("[log]", before.log == after.log),
         ("[ca]", before.ca == after.ca),
+        ("[store]", before.store == after.store),
         (
             "[identity] (who it is, and where its certificates come from)",
             (&before.identity.source, &before.identity.agent)
                 == (&after.identity.source, &after.identity.agent),
         ),
-        (
-            "[admin] socket",
-            before.operators_socket == after.operators_socket,
-        ),
+        ("[admin] socket", socket(before) == socket(after)),
         ("[scrub]", before.scrub == after.scrub),
         ("[watchdog]", before.stalled_after == after.stalled_after),
         (
@@ -122,6 +120,10 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
 
 fn listens(config: &Config) -> Option<SocketAddr> {
     config.endpoint.as_ref().map(|endpoint| endpoint.listen)
+}
+
+fn socket(config: &Config) -> Option<&PathBuf> {
+    config.operators_socket.as_ref()
 }
 
 fn site(config: &Config) -> impl PartialEq {

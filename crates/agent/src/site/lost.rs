@@ -8,6 +8,7 @@ use std::{
 };
 
 use sealift_ledger::{Catalog, Examined, FactsSealer, NewSite, SqliteCatalog, examine_catalog};
+use sealift_store::{S3Store, Store, StoreName};
 use tokio::runtime::Handle;
 
 use super::open::{CATALOG_FILE, JOURNAL_FILE, STORE_DIR};
@@ -23,16 +24,27 @@ pub enum Remnant {
     /// Something is stored that only a catalog can say what it is.
     #[error("{} was stored under a catalog that is not there", .0.display())]
     Stored(PathBuf),
+    /// The same, in the bucket that is the store.
+    #[error("{0} was stored in the bucket under a catalog that is not there")]
+    InBucket(StoreName),
     /// The journal was made after a catalog, which holds the audit log, too.
     #[error("{} was made beside a catalog, which held the audit log and is not there", .0.display())]
     Journal(PathBuf),
 }
 
 /// Refuses to make a catalog where there was one.
-pub(crate) fn refuse_new_catalog(data_dir: &Path) -> Result<(), Error> {
+pub(crate) fn refuse_new_catalog(data_dir: &Path, bucket: Option<&S3Store>) -> Result<(), Error> {
     let path = data_dir.join(CATALOG_FILE);
     if holds_something(&path) {
         return Ok(());
+    }
+    if let Some(bucket) = bucket {
+        let listed = Handle::current().block_on(bucket.list("", None, 1));
+        let listed = listed.map_err(Error::failed("listing the store"))?;
+        if let Some(file) = listed.into_iter().next() {
+            let source = Remnant::InBucket(file.name);
+            return Err(Error::CatalogLost { path, source });
+        }
     }
     let store = data_dir.join(STORE_DIR);
     let stored = first_file(&store).map_err(Error::io("read", store))?;

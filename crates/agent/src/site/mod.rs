@@ -31,7 +31,7 @@ pub(crate) use keys::{
 };
 pub use lost::Remnant;
 pub use offline::{Offline, Restoring};
-pub(crate) use open::{CATALOG_FILE, JOURNAL_FILE};
+pub(crate) use open::{CATALOG_FILE, JOURNAL_FILE, STAGING_DIR};
 pub use rebuilding::rebuild_catalog;
 pub(crate) use residency::crossing as key_crosses;
 

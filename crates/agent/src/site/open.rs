@@ -8,8 +8,9 @@ use sealift_archive::{
 use sealift_host::DataDirLock;
 use sealift_keys::{LocalKeystore, Providers, RecordRing, RootSecret, WrappedRoot};
 use sealift_ledger::{Catalog, NewSite, SqliteAudit, SqliteCatalog, SqliteJournal};
-use sealift_store::DirectoryStore;
+use sealift_store::{DirectoryStore, S3Store, Store};
 use sealift_terms::{Audit, AuditKind, AuditRecord, Epoch, Quota, SiteId};
+use tokio::runtime::Handle;
 
 use super::{Denied, Site, keys, lost};
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
     config::{Bucket, Config, RootKeySource},
     files::upload_files_max,
     providers::{Services, open_services, with_keystore},
+    sources::open_store,
     world::{open_keystore_under, root_secret_by},
 };
 
@@ -26,7 +28,7 @@ pub(crate) const JOURNAL_FILE: &str = "journal.db";
 /// The receiver's catalog, with the audit log.
 pub(crate) const CATALOG_FILE: &str = "catalog.db";
 /// Unfinished objects.
-const STAGING_DIR: &str = "staging";
+pub(crate) const STAGING_DIR: &str = "staging";
 /// Sealed objects.
 pub(super) const STORE_DIR: &str = "store";
 
@@ -90,7 +92,7 @@ pub(super) struct Opened {
     providers: Arc<Providers>,
     journal: SqliteJournal,
     catalog: SqliteCatalog,
-    store: DirectoryStore,
+    store: Arc<dyn Store>,
 }
 
 /// Passphrases are slow to use and databases may have to be recovered: on a
@@ -139,8 +141,9 @@ fn open_here(
         site: SiteId::random(&*world.rng),
         epoch: Epoch::random(&*world.rng),
     };
+    let bucket = bucket(config, world)?;
     match catalog {
-        IfLost::Refuse => lost::refuse_new_catalog(dir)?,
+        IfLost::Refuse => lost::refuse_new_catalog(dir, bucket.as_ref())?,
         IfLost::Rebuild => lost::make_unfinished_catalog(dir, facts.clone(), new)?,
     }
     // The catalog first: a journal without one says that there was one.
@@ -158,14 +161,16 @@ fn open_here(
             "journal.db was not there and is made anew: everything in the sources is offered again"
         );
     }
-    let disk = Arc::clone(&world.disk);
-    let (staging, store) = (dir.join(STAGING_DIR), dir.join(STORE_DIR));
     // What the catalog knows rests in a store: one that is made anew would be empty.
-    let store = match catalog.site().sequence {
-        0 => DirectoryStore::new(disk, staging, store),
-        _ => DirectoryStore::existing(disk, staging, store),
+    let may_make = catalog.site().sequence == 0;
+    let store: Arc<dyn Store> = match bucket {
+        Some(bucket) => {
+            let begun = Handle::current().block_on(bucket.begin(may_make));
+            begun.map_err(Error::failed("opening the store"))?;
+            Arc::new(bucket)
+        }
+        None => Arc::new(directory(config, world, may_make)?),
     };
-    let store = store.map_err(Error::failed("opening the store"))?;
     Ok(Opened {
         keystore,
         providers,
@@ -194,6 +199,27 @@ fn tell_root_key(config: &Config, world: &World, audit: &dyn Audit) -> Result<()
         .map_err(Error::failed("writing the audit log"))
 }
 
+/// The bucket that `[store.s3]` names.
+fn bucket(config: &Config, world: &World) -> Result<Option<S3Store>, Error> {
+    let dir = &config.site.data_dir;
+    let Some(bucket) = &config.store else {
+        return Ok(None);
+    };
+    let staging = dir.join(STAGING_DIR);
+    let opened = open_store(world, bucket, (dir, &staging));
+    Handle::current().block_on(opened).map(Some)
+}
+
+fn directory(config: &Config, world: &World, may_make: bool) -> Result<DirectoryStore, Error> {
+    let (disk, dir) = (Arc::clone(&world.disk), &config.site.data_dir);
+    let (staging, store) = (dir.join(STAGING_DIR), dir.join(STORE_DIR));
+    let store = match may_make {
+        true => DirectoryStore::new(disk, staging, store),
+        false => DirectoryStore::existing(disk, staging, store),
+    };
+    store.map_err(Error::failed("opening the store"))
+}
+
 /// What was opened, in the shape that an archive takes it.
 pub(super) struct Ready {
     pub(super) parts: ArchiveParts,
@@ -214,7 +240,7 @@ pub(super) fn ready(config: &Config, world: &World, opened: Opened, actor: &str)
     );
     let ring = Arc::new(ring.acting_for(actor));
     let parts = ArchiveParts {
-        store: Arc::new(opened.store),
+        store: opened.store,
         catalog: Arc::new(opened.catalog),
         ring,
         buckets: buckets(config),

@@ -160,6 +160,8 @@ mod tests {
         assert_eq!(upload_id(begun).unwrap(), "u1");
         let page = b"<ListPartsResult><IsTruncated>true</IsTruncated><NextPartNumberMarker>3</NextPartNumberMarker>\
             <Part><PartNumber>3</PartNumber><ETag>&quot;e&quot;</ETag><Size>9</Size></Part></ListPartsResult>";
+        let of_moto = String::from_utf8_lossy(page).replace("ListPartsResult", "ListPartsResponse");
+        assert_eq!(parts(of_moto.as_bytes()).unwrap(), parts(page).unwrap());
         let (found, next) = parts(page).unwrap();
         assert_eq!(
             (found[&3].etag.as_str(), found[&3].len, next),
