@@ -23,6 +23,7 @@ mod request;
 mod server;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 pub use answer::{Answer, Answers, Piece};
 pub use audit::{AuditReport, ReadAudit};
@@ -42,10 +43,12 @@ pub use plan::{
 };
 pub use reach::{OpenSite, Reached};
 pub use report::{
-    Alarm, BucketReport, CertificateFacts, CertificateRow, Count, DeniedRow, Explanation, Finding,
-    ForwardReport, KeyReport, LagReport, ObjectRow, PeerReport, PromotedRow, QuarantinedRow,
-    Readiness, Rebuilt, ReplicaReport, Retried, RuleReport, ScrubReport, Sealing, SourceReport,
-    StatusCount, StatusReport, UnderWay, VerifyRow, VerifySummary,
+    Alarm, BucketReport, CertificateFacts, CertificateRow, Count, DeniedRow, ForwardReport,
+    KeyReport, LagReport, PeerReport, PromotedRow, QuarantinedRow, Readiness, ReplicaReport,
+    RuleReport, ScrubReport, SourceReport, StatusCount, StatusReport, UnderWay,
 };
 pub use request::{Check, Deny, Get, Ls, Named, Promote, Request, Retry, Scrub, Verify};
 pub use server::AdminServer;
+pub use versions::{
+    Explanation, Finding, ObjectRow, Rebuilt, Retried, Sealing, VerifyRow, VerifySummary,
+};
