@@ -855,7 +855,7 @@ fn an_endpoint_is_taken_with_its_keys_and_the_line_of_each() {
             "endpoint.key.buckets",
         ),
         ("[\"get\"]", "[]", "endpoint.key.rights"),
-        ("[\"get\"]", "[\"put\"]", "endpoint.key.rights"),
+        ("[\"get\"]", "[\"own\"]", "endpoint.key.rights"),
     ] {
         let spoilt = text.replace(from, to);
         assert_ne!(spoilt, text, "{from}");

@@ -284,6 +284,7 @@ fn set_back_to_one_layer(path: &Path) {
         let sql = format!("ALTER TABLE {table} DROP COLUMN {column}");
         db.execute_batch(&sql).unwrap();
     }
+    db.execute_batch("DROP TABLE notes").unwrap();
     db.pragma_update(None, "user_version", 3).unwrap();
 }
 
