@@ -214,7 +214,7 @@ async fn no_metadata_tag_or_checksum_lies_in_the_clear() {
 /// As every release before this one left it.
 fn without_bytes_of_records(path: &Path) {
     let db = Connection::open(path).unwrap();
-    let sql = "ALTER TABLE records DROP COLUMN bytes; PRAGMA user_version = 4";
+    let sql = "ALTER TABLE records DROP COLUMN bytes; DROP TABLE notes; PRAGMA user_version = 4";
     db.execute_batch(sql).unwrap();
 }
 
