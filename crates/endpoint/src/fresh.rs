@@ -74,6 +74,24 @@ pub(crate) struct Said {
     pub(crate) tagging: Option<String>,
 }
 
+/// What the input of a call says: the three calls that begin an object name it alike, in
+/// types of their own.
+macro_rules! said {
+    ($input:ident) => {
+        $crate::fresh::Said {
+            cache_control: $input.cache_control,
+            content_disposition: $input.content_disposition,
+            content_encoding: $input.content_encoding,
+            content_language: $input.content_language,
+            content_type: $input.content_type.map(|kind| kind.to_string()),
+            expires: $input.expires,
+            metadata: $input.metadata,
+            tagging: $input.tagging,
+        }
+    };
+}
+pub(crate) use said;
+
 impl Said {
     /// As it is kept.
     ///

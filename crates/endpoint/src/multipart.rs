@@ -23,12 +23,12 @@ use crate::{
     core::Core,
     errors::{invalid, of_archive},
     facts::{s3_size, s3_time},
-    fresh::{Said, hold_wishes, not_implemented},
+    fresh::{hold_wishes, not_implemented, said},
     incoming::{room, take, write},
     reading::{PIECE_BYTES, bytes_held},
     sums::{Kind, Sums},
-    wanted::{Conditions, WriteConditions, range},
-    writes::{Copied, Target, etag, finished, held_of, kept_sums, length},
+    wanted::{WriteConditions, of_copied, range},
+    writes::{Copied, Target, ended, etag, finished, held_of, kept_sums, length},
 };
 
 /// What an assembly remembers: the kind of checksums that its parts have.
@@ -70,17 +70,7 @@ pub(crate) async fn create(
     hold_wishes(&request.headers)?;
     let input = request.input;
     let target = Target::new(core, id, &input.bucket, &input.key)?;
-    let said = Said {
-        cache_control: input.cache_control,
-        content_disposition: input.content_disposition,
-        content_encoding: input.content_encoding,
-        content_language: input.content_language,
-        content_type: input.content_type.map(|kind| kind.to_string()),
-        expires: input.expires,
-        metadata: input.metadata,
-        tagging: input.tagging,
-    };
-    let facts = said.facts(0)?;
+    let facts = said!(input).facts(0)?;
     let algorithm = input.checksum_algorithm.as_ref();
     let kind = algorithm.map(|word| Kind::of(word.as_str()));
     let kind = kind.map(|kind| kind.ok_or_else(|| invalid("no such checksum is known here")));
@@ -137,10 +127,7 @@ pub(crate) async fn upload(
     let mut piece = begin_part(core, &target, &assembly, input.part_number, size).await?;
     let found = take(input.body, &held, &mut piece.writer, sums).await?;
     let kept = core.archive.keep_piece(piece, kept_sums(&found)).await;
-    let kept = kept.map_err(|error| match error {
-        sealift_archive::ArchiveError::PartsMissing { .. } => S3ErrorCode::IncompleteBody.into(),
-        error => core.not_written(&target, &error),
-    })?;
+    let kept = kept.map_err(|error| core.not_finished(&target, &error))?;
     core.tally.written(kept.size);
     Ok(UploadPartOutput {
         checksum_crc32: found.checksum_crc32,
@@ -162,12 +149,7 @@ pub(crate) async fn copy_part(
     let input = request.input;
     let target = Target::new(core, id, &input.bucket, &input.key)?;
     let assembly = core.assembly(&target, &input.upload_id).await?;
-    let conditions = Conditions {
-        is: input.copy_source_if_match,
-        is_not: input.copy_source_if_none_match,
-        newer_than: input.copy_source_if_modified_since,
-        not_newer_than: input.copy_source_if_unmodified_since,
-    };
+    let conditions = of_copied!(input);
     let copied = Copied::open(core, id, &input.copy_source, conditions).await?;
     let size = copied.reader.size();
     let wanted = input.copy_source_range.as_deref().map(S3Range::parse);
@@ -356,9 +338,7 @@ async fn put_together(core: &Arc<Core>, complete: Complete) -> S3Result<Receipt>
             sums.update(&bytes);
             write(&mut writer, &bytes).await?;
         }
-        let read: sealift_archive::Result<()> = reading
-            .await
-            .map_err(|_| S3Error::from(S3ErrorCode::InternalError))?;
+        let read: sealift_archive::Result<()> = ended(reading).await?;
         read.map_err(|error| core.not_written(&target, &error))?;
     }
     sums.hold()?;

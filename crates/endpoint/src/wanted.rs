@@ -24,6 +24,19 @@ pub(crate) struct Conditions {
     pub(crate) not_newer_than: Option<S3Time>,
 }
 
+/// The conditions on what is copied, of either call that copies.
+macro_rules! of_copied {
+    ($input:ident) => {
+        $crate::wanted::Conditions {
+            is: $input.copy_source_if_match,
+            is_not: $input.copy_source_if_none_match,
+            newer_than: $input.copy_source_if_modified_since,
+            not_newer_than: $input.copy_source_if_unmodified_since,
+        }
+    };
+}
+pub(crate) use of_copied;
+
 impl Conditions {
     /// Refuses a version that is not the one that is wanted. An entity tag counts more than
     /// a time, which is whole seconds.

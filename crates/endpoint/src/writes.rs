@@ -27,11 +27,11 @@ use crate::{
     core::{Core, actor},
     errors::{invalid, of_archive},
     facts::{etag_of, s3_time},
-    fresh::{Said, hold_wishes, not_implemented},
+    fresh::{hold_wishes, not_implemented, said},
     incoming::{Held, room, take, write},
     reading::{PIECE_BYTES, bytes_held, open},
     sums::Sums,
-    wanted::{Conditions, WriteConditions},
+    wanted::{Conditions, WriteConditions, of_copied},
 };
 
 /// Keys that are removed at once, of many: they become durable together.
@@ -88,6 +88,12 @@ pub(crate) fn etag(receipt: &Receipt) -> ETag {
     )
 }
 
+/// What a task came to; one that did not come to its end is a fault of ours.
+pub(crate) async fn ended<T>(task: JoinHandle<T>) -> S3Result<T> {
+    let lost = |_| S3ErrorCode::InternalError.into();
+    task.await.map_err(lost)
+}
+
 impl Core {
     /// Commits an object that is whole, if the conditions hold when it is its turn. It goes
     /// on when the application is gone: nobody else may have their turn before it is durable.
@@ -104,9 +110,7 @@ impl Core {
             let committed = core.archive.commit_ordered(upload, None).await;
             committed.map_err(|error| core.not_written(&target, &error))
         });
-        committing
-            .await
-            .map_err(|_| S3Error::from(S3ErrorCode::InternalError))?
+        ended(committing).await?
     }
 
     /// Puts a delete marker on a key, in the same way.
@@ -122,9 +126,7 @@ impl Core {
             let put = core.archive.put_delete_marker(actor, bucket, key).await;
             put.map_err(|error| core.not_written(&target, &error))
         });
-        removing
-            .await
-            .map_err(|_| S3Error::from(S3ErrorCode::InternalError))?
+        ended(removing).await?
     }
 
     /// Waits for the turn of a write, and holds its conditions then.
@@ -175,6 +177,20 @@ impl Core {
             .map_err(|error| self.not_written(target, &error))
     }
 
+    /// Why content that came to its end is no object.
+    pub(crate) fn not_finished(
+        &self,
+        target: &Target,
+        error: &sealift_archive::ArchiveError,
+    ) -> S3Error {
+        match error {
+            sealift_archive::ArchiveError::PartsMissing { .. } => {
+                S3ErrorCode::IncompleteBody.into()
+            }
+            error => self.not_written(target, error),
+        }
+    }
+
     pub(crate) fn not_written(
         &self,
         target: &Target,
@@ -200,17 +216,7 @@ pub(crate) async fn put(
     let target = Target::new(core, id, &input.bucket, &input.key)?;
     let conditions = WriteConditions::new(input.if_match, input.if_none_match)?;
     core.hold_conditions(&target, &conditions).await?;
-    let said = Said {
-        cache_control: input.cache_control,
-        content_disposition: input.content_disposition,
-        content_encoding: input.content_encoding,
-        content_language: input.content_language,
-        content_type: input.content_type.map(|kind| kind.to_string()),
-        expires: input.expires,
-        metadata: input.metadata,
-        tagging: input.tagging,
-    };
-    let facts = said.facts(length(input.content_length)?)?;
+    let facts = said!(input).facts(length(input.content_length)?)?;
     let mut writer = core.begin(&target, facts).await?;
     let found = take(input.body, &held, &mut writer, sums).await?;
     let upload = finished(core, &target, writer).await?;
@@ -234,10 +240,8 @@ pub(crate) async fn finished(
     target: &Target,
     writer: ObjectWriter,
 ) -> S3Result<Box<Upload>> {
-    writer.finish().await.map_err(|error| match error {
-        sealift_archive::ArchiveError::PartsMissing { .. } => S3ErrorCode::IncompleteBody.into(),
-        error => core.not_written(target, &error),
-    })
+    let finished = writer.finish().await;
+    finished.map_err(|error| core.not_finished(target, &error))
 }
 
 /// A version that something is copied from, opened.
@@ -297,10 +301,9 @@ impl Copied {
         let mut rest = range;
         let mut next = self.next(&mut rest);
         while let Some(piece) = next {
-            let opened = piece
-                .await
-                .map_err(|_| S3Error::from(S3ErrorCode::InternalError))?;
-            let bytes = opened.map_err(|error| core.failed(&self.reader.row().name, &error))?;
+            let bytes = ended(piece)
+                .await?
+                .map_err(|error| core.failed(&self.reader.row().name, &error))?;
             next = self.next(&mut rest);
             write(writer, &bytes).await?;
         }
@@ -335,12 +338,7 @@ pub(crate) async fn copy(
     }
     let input = request.input;
     let target = Target::new(core, id, &input.bucket, &input.key)?;
-    let conditions = Conditions {
-        is: input.copy_source_if_match,
-        is_not: input.copy_source_if_none_match,
-        newer_than: input.copy_source_if_modified_since,
-        not_newer_than: input.copy_source_if_unmodified_since,
-    };
+    let conditions = of_copied!(input);
     let copied = Copied::open(core, id, &input.copy_source, conditions).await?;
     let row = copied.reader.row();
     let size = row.facts.size;
@@ -350,46 +348,15 @@ pub(crate) async fn copy(
             "what is larger than 5 GiB is copied in parts",
         ));
     }
-    let replaces = |word: Option<&str>, replace: &str| word == Some(replace);
-    let says_anew = replaces(
-        input
-            .metadata_directive
-            .as_ref()
-            .map(MetadataDirective::as_str),
-        MetadataDirective::REPLACE,
-    );
-    let tags_anew = replaces(
-        input
-            .tagging_directive
-            .as_ref()
-            .map(TaggingDirective::as_str),
-        TaggingDirective::REPLACE,
-    );
-    let is_itself = row.name.bucket == target.bucket && row.name.key == target.key;
-    let is_named = matches!(
-        &input.copy_source,
-        CopySource::Bucket {
-            version_id: Some(_),
-            ..
-        }
-    );
-    if is_itself && !says_anew && !tags_anew && !is_named {
-        return Err(S3Error::with_message(
-            S3ErrorCode::InvalidRequest,
-            "an object is copied onto itself only with other metadata or tags",
-        ));
+    let (described, tagged) = (&input.metadata_directive, &input.tagging_directive);
+    let says_anew = described.as_ref().map(MetadataDirective::as_str);
+    let says_anew = says_anew == Some(MetadataDirective::REPLACE);
+    let tags_anew = tagged.as_ref().map(TaggingDirective::as_str);
+    let tags_anew = tags_anew == Some(TaggingDirective::REPLACE);
+    if !says_anew && !tags_anew {
+        hold_apart(&target, row, &input.copy_source)?;
     }
-    let said = Said {
-        cache_control: input.cache_control,
-        content_disposition: input.content_disposition,
-        content_encoding: input.content_encoding,
-        content_language: input.content_language,
-        content_type: input.content_type.map(|kind| kind.to_string()),
-        expires: input.expires,
-        metadata: input.metadata,
-        tagging: input.tagging,
-    };
-    let said = said.facts(size)?;
+    let said = said!(input).facts(size)?;
     let known = &row.facts;
     let (described, tagged) = (pick(says_anew, &said, known), pick(tags_anew, &said, known));
     let facts = ObjectFacts {
@@ -417,6 +384,25 @@ pub(crate) async fn copy(
         }),
         ..CopyObjectOutput::default()
     })
+}
+
+/// Refuses to copy the latest version of an object onto itself, where nothing is said anew.
+fn hold_apart(target: &Target, row: &VersionRow, source: &CopySource) -> S3Result<()> {
+    let is_itself = row.name.bucket == target.bucket && row.name.key == target.key;
+    let is_named = matches!(
+        source,
+        CopySource::Bucket {
+            version_id: Some(_),
+            ..
+        }
+    );
+    match is_itself && !is_named {
+        true => Err(S3Error::with_message(
+            S3ErrorCode::InvalidRequest,
+            "an object is copied onto itself only with other metadata or tags",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn pick<'a>(anew: bool, said: &'a ObjectFacts, known: &'a ObjectFacts) -> &'a ObjectFacts {

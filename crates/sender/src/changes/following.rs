@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use sealift_ledger::{Followed, Journal, ListTransfers, NewChange, Requeue};
 use sealift_store::{After, Committed, CommittedTo, Ordered, OrderedSource, Source};
-use sealift_terms::{BucketName, Change, ChangeKind, Clock, Status};
+use sealift_terms::{Boxed, BucketName, Change, ChangeKind, Clock, Status};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -68,43 +68,45 @@ impl FollowTask {
     /// Follows the source until `stop` turns true. What fails is reported by the handle and
     /// tried again. May be aborted at any time: what was recorded is durable, and the rest is
     /// found again.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let (source, mut rules) = (self.source.clone(), self.rules.clone());
-        loop {
-            let Some(ordered) = source.ordered() else {
-                return;
-            };
-            // Followed first, so that nothing is missed between the two.
-            let mut commits = ordered.follow();
-            rules.mark_unchanged();
-            let caught_up = self.catch_up(ordered, &mut commits).await;
-            let next = match caught_up {
-                Ok(()) => self.interval,
-                Err(_) => SCAN_GAP,
-            };
-            self.report(caught_up);
-            let next = Instant::now() + next;
+    pub fn run(mut self, mut stop: watch::Receiver<bool>) -> Boxed<'static, ()> {
+        Box::pin(async move {
+            let (source, mut rules) = (self.source.clone(), self.rules.clone());
             loop {
-                let mut taken = Vec::new();
-                tokio::select! {
-                    () = stopped(&mut stop) => return,
-                    count = commits.recv_many(&mut taken, TAKEN_MAX) => {
-                        if count == 0 {
-                            // It could not tell us everything: a listing does.
-                            break;
+                let Some(ordered) = source.ordered() else {
+                    return;
+                };
+                // Followed first, so that nothing is missed between the two.
+                let mut commits = ordered.follow();
+                rules.mark_unchanged();
+                let caught_up = self.catch_up(ordered, &mut commits).await;
+                let next = match caught_up {
+                    Ok(()) => self.interval,
+                    Err(_) => SCAN_GAP,
+                };
+                self.report(caught_up);
+                let next = Instant::now() + next;
+                loop {
+                    let mut taken = Vec::new();
+                    tokio::select! {
+                        () = stopped(&mut stop) => return,
+                        count = commits.recv_many(&mut taken, TAKEN_MAX) => {
+                            if count == 0 {
+                                // It could not tell us everything: a listing does.
+                                break;
+                            }
+                            if let Err(error) = self.take(ordered, taken).await {
+                                self.report(Err(error));
+                                tokio::time::sleep(SCAN_GAP).await;
+                                break;
+                            }
                         }
-                        if let Err(error) = self.take(ordered, taken).await {
-                            self.report(Err(error));
-                            tokio::time::sleep(SCAN_GAP).await;
-                            break;
-                        }
+                        () = tokio::time::sleep_until(next) => break,
+                        () = self.handle.asked() => break,
+                        Ok(()) = rules.changed() => break,
                     }
-                    () = tokio::time::sleep_until(next) => break,
-                    () = self.handle.asked() => break,
-                    Ok(()) = rules.changed() => break,
                 }
             }
-        }
+        })
     }
 
     /// Records what was committed since it was last followed; all of it when the rules are
