@@ -10,7 +10,7 @@
 
 use std::{
     future::poll_fn,
-    io,
+    io::{self, IoSlice},
     pin::{Pin, pin},
     sync::atomic::Ordering,
     task::{Context, Poll, ready},
@@ -21,7 +21,7 @@ use sealift_terms::{
     Identity,
     limits::{FORWARD_HEARTBEAT, WRITE_TIME_MAX},
 };
-use sealift_tunnel::{Incoming, LinkReader, LinkWriter, Pace, TunnelError};
+use sealift_tunnel::{Incoming, LinkReader, LinkWriter, Pace, Pieces, TunnelError};
 use sealift_wire::{FrameType, Header, Misbehaviour, forward};
 use tokio::{
     io::ReadBuf,
@@ -37,6 +37,8 @@ use crate::{
 
 /// Taken from an application at a time.
 const READ_BYTES_MAX: usize = 128 * 1024;
+/// Slices given to an application at a time: those of one read from the link.
+const GIVEN_AT_ONCE: usize = 32;
 /// Between two looks at the time.
 const LOOK_EVERY: Duration = Duration::from_millis(FORWARD_HEARTBEAT.as_millis() as u64 / 2);
 
@@ -292,9 +294,10 @@ fn frame(header: &Header, payload: &[u8], shared: &Shared) -> Result<(), Lost> {
     Ok(())
 }
 
-/// Bytes go straight to an application that takes them, and wait for one that does not.
+/// Bytes go straight to an application that takes them, from where they lie, and wait for
+/// one that does not.
 fn data(
-    (header, done, bytes): (&Header, u32, &[u8]),
+    (header, done, bytes): (&Header, u32, Pieces<'_>),
     application: &mut dyn Bytes,
     shared: &Shared,
     cx: &mut Context<'_>,
@@ -304,24 +307,28 @@ fn data(
     let counted = inner.stream.data(header, done, bytes.len());
     counted.map_err(|error| Lost::Stream(Ended::Misbehaved(error)))?;
     inner.pulse.heard(now);
-    let mut left = bytes;
-    while inner.waiting.is_empty() && !left.is_empty() {
-        let Poll::Ready(written) = give(application, left, cx)? else {
+    let mut given = 0;
+    while inner.waiting.is_empty() && given < bytes.len() {
+        let mut slices = [IoSlice::new(&[]); GIVEN_AT_ONCE];
+        let count = bytes.fill(given, &mut slices);
+        let slices = slices.get(..count).unwrap_or_default();
+        let Poll::Ready(written) = give(application, slices, cx)? else {
             break;
         };
         shared.delivered(&mut inner, written);
-        left = left.get(written..).unwrap_or_default();
+        given += written;
     }
-    inner.waiting.push(left);
+    bytes.after(given).for_each(|left| inner.waiting.push(left));
     Ok(())
 }
 
 fn give(
     application: &mut dyn Bytes,
-    bytes: &[u8],
+    bytes: &[IoSlice<'_>],
     cx: &mut Context<'_>,
 ) -> Poll<Result<usize, Lost>> {
-    Poll::Ready(match ready!(Pin::new(application).poll_write(cx, bytes)) {
+    let written = ready!(Pin::new(application).poll_write_vectored(cx, bytes));
+    Poll::Ready(match written {
         Ok(0) => Err(application_gone(io::ErrorKind::WriteZero.into())),
         written => written.map_err(application_gone),
     })
@@ -340,7 +347,8 @@ fn deliver(
 ) -> Poll<Result<bool, Lost>> {
     let mut inner = shared.lock();
     if !inner.waiting.is_empty() {
-        let count = ready!(give(application, inner.waiting.front(), cx))?;
+        let front = [IoSlice::new(inner.waiting.front())];
+        let count = ready!(give(application, &front, cx))?;
         inner.waiting.drop_front(count);
         shared.delivered(&mut inner, count);
         return Poll::Ready(Ok(true));

@@ -143,6 +143,7 @@ impl TlsContext {
             .with_client_cert_verifier(Arc::new(verifier))
             .with_cert_resolver(Arc::new(OwnKey(current.credentials.certified().clone())));
         restrict_server(&mut config, alpn);
+        config.enable_secret_extraction = moves_records(alpn);
         Prepared {
             config: Arc::new(config),
             own: current.own(),
@@ -176,6 +177,7 @@ impl TlsContext {
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(Arc::new(OwnKey(current.credentials.certified().clone())));
         restrict_client(&mut config, alpn);
+        config.enable_secret_extraction = moves_records(alpn);
         Ok(Prepared {
             config: Arc::new(config),
             own: current.own(),
@@ -368,6 +370,12 @@ pub(crate) fn restrict_client(config: &mut ClientConfig, alpn: &[&[u8]]) {
     config.enable_early_data = false;
     // Peers are known by identity, not by a name that any listener on the way could read.
     config.enable_sni = false;
+}
+
+/// Whether the connection's keys are given to the one who moves its records: on links of
+/// data and of forwarded streams, never on control links.
+fn moves_records(alpn: &[&[u8]]) -> bool {
+    matches!(alpn, [ALPN_DATA | ALPN_FORWARD])
 }
 
 /// Our clock, as rustls asks for the time.

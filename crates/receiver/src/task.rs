@@ -170,7 +170,7 @@ impl LinkTask<'_> {
                 let (place, events) =
                     session.with_machine(|machine| machine.data(id, &header, done, piece));
                 session.door.count_bytes(bytes.len());
-                self.place(place?, bytes).await;
+                self.place(place?, bytes.iter()).await;
                 events
             }
         };
@@ -204,14 +204,15 @@ impl LinkTask<'_> {
                 return Ok(events);
             };
             session.door.count_bytes(bytes.len());
-            self.place(place, &bytes).await;
+            self.place(place, std::iter::once(&*bytes)).await;
             self.unpacking.give_back(bytes);
         }
         Ok(events)
     }
 
-    async fn place(&mut self, place: Place, bytes: &[u8]) {
-        let (offer, written) = match place {
+    /// Writes what belongs to one place, in its pieces as they lie.
+    async fn place<'a>(&mut self, place: Place, pieces: impl Iterator<Item = &'a [u8]>) {
+        let (offer, part) = match place {
             Place::Part {
                 offer,
                 part,
@@ -224,15 +225,22 @@ impl LinkTask<'_> {
                         Err(refusal) => return self.session.refuse(offer, &refusal),
                     }
                 }
-                (offer, self.writers.write_part(offer, part, bytes).await)
+                (offer, Some(part))
             }
-            Place::Inline { offer, .. } => (offer, self.writers.write_inline(offer, bytes).await),
+            Place::Inline { offer, .. } => (offer, None),
             Place::Nowhere => return,
         };
-        match written {
-            // Another link took the part over: it ends there.
-            Ok(()) | Err(ArchiveError::Fenced { .. }) => {}
-            Err(error) => self.session.fail(offer, &error),
+        for bytes in pieces {
+            let written = match part {
+                Some(part) => self.writers.write_part(offer, part, bytes).await,
+                None => self.writers.write_inline(offer, bytes).await,
+            };
+            match written {
+                Ok(()) => {}
+                // Another link took the part over: it ends there.
+                Err(ArchiveError::Fenced { .. }) => return,
+                Err(error) => return self.session.fail(offer, &error),
+            }
         }
     }
 

@@ -34,13 +34,6 @@ impl Buffer {
         }
     }
 
-    /// Takes `count` bytes from the front and shows them.
-    pub(crate) fn take(&mut self, count: usize) -> &[u8] {
-        let from = self.start;
-        self.start = (self.start + count).min(self.end);
-        self.bytes.get(from..self.start).unwrap_or_default()
-    }
-
     /// At least `wanted` bytes of room behind the end.
     pub(crate) fn room(&mut self, wanted: usize) -> &mut [u8] {
         if self.bytes.len() - self.end < wanted && self.start > 0 {
@@ -81,10 +74,11 @@ mod tests {
             buffer.extend(&pieces);
             next_in = next_in.wrapping_add(pieces.len() as u8);
             let count = (step * 7 % 13).min(buffer.len());
-            for byte in buffer.take(count) {
+            for byte in &buffer.filled()[..count] {
                 assert_eq!(*byte, next_out);
                 next_out = next_out.wrapping_add(1);
             }
+            buffer.consume(count);
         }
         assert!(buffer.bytes.len() < 1024, "{}", buffer.bytes.len());
     }

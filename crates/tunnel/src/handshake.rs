@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     error::TunnelError,
     link::{Link, LinkKind},
-    records::{Core, Records, begin},
+    records::{Core, Opened, Records, begin},
     transport::Connection,
 };
 
@@ -49,9 +49,9 @@ pub(crate) async fn dial(
             UnbufferedClientConnection::new(prepared.config, name).map_err(begin)?,
         )),
     };
-    let mut core = Core::new(records);
-    shake(&mut connection, &mut core).await?;
-    finish(connection, core, kind, &prepared.own)
+    let (mut core, mut opened) = (Core::new(records), Opened::default());
+    shake(&mut connection, &mut core, &mut opened).await?;
+    finish(connection, (core, opened), kind, &prepared.own)
 }
 
 /// Shakes hands with whoever dialled.
@@ -77,10 +77,10 @@ pub(crate) async fn answer(
             UnbufferedServerConnection::new(prepared.config).map_err(begin)?,
         )),
     };
-    let mut core = Core::new(records);
-    core.raw.extend(&hello);
-    shake(&mut connection, &mut core).await?;
-    finish(connection, core, kind, &prepared.own)
+    let (mut core, mut opened) = (Core::new(records), Opened::default());
+    opened.came(&hello);
+    shake(&mut connection, &mut core, &mut opened).await?;
+    finish(connection, (core, opened), kind, &prepared.own)
 }
 
 /// Reads a ClientHello, and which of our protocols it names. The bytes are
@@ -142,9 +142,13 @@ async fn read_some(connection: &mut Connection, to: &mut Vec<u8>) -> Result<(), 
     }
 }
 
-async fn shake(connection: &mut Connection, core: &mut Core) -> Result<(), TunnelError> {
+async fn shake(
+    connection: &mut Connection,
+    core: &mut Core,
+    opened: &mut Opened,
+) -> Result<(), TunnelError> {
     loop {
-        let shaken = core.shake();
+        let shaken = core.shake(opened);
         let sent = send(connection, core).await;
         let done = match shaken {
             Ok(done) => done,
@@ -160,10 +164,10 @@ async fn shake(connection: &mut Connection, core: &mut Core) -> Result<(), Tunne
         }
         let mut reader = Pin::new(&mut connection.reader);
         let count = std::future::poll_fn(|cx| {
-            let mut room = ReadBuf::new(core.raw.room(READ_BYTES));
+            let mut room = ReadBuf::new(opened.room(READ_BYTES));
             ready!(reader.as_mut().poll_read(cx, &mut room))?;
             let count = room.filled().len();
-            core.raw.fill(count);
+            opened.fill(count);
             std::task::Poll::Ready(Ok::<_, io::Error>(count))
         })
         .await
@@ -195,7 +199,7 @@ async fn send(connection: &mut Connection, core: &mut Core) -> Result<(), Tunnel
 
 fn finish(
     connection: Connection,
-    core: Core,
+    (core, opened): (Core, Opened),
     kind: LinkKind,
     own: &sealift_identity::Own,
 ) -> Result<Link, TunnelError> {
@@ -204,5 +208,5 @@ fn finish(
     if session.alpn != kind.alpn() {
         return Err(TunnelError::Refused(Refusal::NoCommonProtocol));
     }
-    Ok(Link::new(connection, core, kind, session))
+    Ok(Link::new(connection, (core.over()?, opened), kind, session))
 }

@@ -10,9 +10,9 @@
 //!
 //! There are two record layers behind one type. *Control* links (`sealift/1`) use
 //! rustls's buffered connection, which can export keying material. *Data* links
-//! (`sealift-data/1`) use its unbuffered one: large reads, records opened where
-//! they were read and sealed straight into what is written; so do links of
-//! *forwarded streams* (`sealift-forward/1`). Which one a listener takes stands in the
+//! (`sealift-data/1`) take the records over from it once the handshake is done: large
+//! reads, records opened where they were read and written where they were sealed, with
+//! rustls's ciphers and keys; so do links of *forwarded streams* (`sealift-forward/1`). Which one a listener takes stands in the
 //! first bytes of the handshake, hence the names.
 //!
 //! | from outside | the answer |
@@ -56,6 +56,7 @@ pub use link::{Binding, Link, LinkKind};
 pub use listener::{Accepted, Listener, OnRefused};
 pub use questions::{NoAnswers, Questions};
 pub use reader::{Incoming, LinkReader};
+pub use records::Pieces;
 pub use sealift_host::TcpFacts;
 pub use transport::{
     Accept, Connection, Meter, OnInterface, TcpTransport, Transport, connect, listen,

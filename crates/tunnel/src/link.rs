@@ -13,7 +13,7 @@ use crate::{
     ender::{Ended, LinkEnder},
     error::TunnelError,
     reader::{Incoming, LinkReader},
-    records::Core,
+    records::{Core, Opened},
     transport::{Connection, Meter},
     writer::LinkWriter,
 };
@@ -78,14 +78,14 @@ pub struct Link {
 impl Link {
     pub(crate) fn new(
         connection: Connection,
-        core: Core,
+        (core, opened): (Core, Opened),
         kind: LinkKind,
         session: Session,
     ) -> Self {
         let binding = core.channel_binding();
         let core = Arc::new(Mutex::new(core));
         Self {
-            reader: LinkReader::new(core.clone(), connection.reader),
+            reader: LinkReader::new(core.clone(), connection.reader, opened),
             writer: LinkWriter::new(core, connection.writer),
             kind,
             session,
@@ -103,7 +103,7 @@ impl Link {
     pub fn clear(connection: Connection, kind: LinkKind, session: Session) -> Self {
         Self::new(
             connection,
-            Core::new(crate::records::Records::Clear),
+            (Core::new(crate::records::Records::Clear), Opened::default()),
             kind,
             session,
         )

@@ -13,10 +13,9 @@ use sealift_wire::{FRAME_HEADER_BYTES, FrameType, Header};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::{
-    buffer::Buffer,
     ender::{Ended, Over},
     error::TunnelError,
-    records::Core,
+    records::{Core, Opened, Pieces},
 };
 
 /// Plaintext opened at a time: small enough to stay in the processor's cache
@@ -42,8 +41,8 @@ pub enum Incoming<'a> {
         header: Header,
         /// Bytes of its payload that came before.
         done: u32,
-        /// The bytes that follow those; at least one.
-        bytes: &'a [u8],
+        /// The bytes that follow those.
+        bytes: Pieces<'a>,
     },
 }
 
@@ -69,7 +68,9 @@ enum Piece {
 pub struct LinkReader {
     core: Arc<Mutex<Core>>,
     stream: Box<dyn AsyncRead + Send + Unpin>,
-    plain: Buffer,
+    opened: Opened,
+    /// Bytes at the front of those that are handed out.
+    handed_out: usize,
     place: Place,
     read_bytes: usize,
     ended: Ended,
@@ -77,12 +78,18 @@ pub struct LinkReader {
 }
 
 impl LinkReader {
-    pub(crate) fn new(core: Arc<Mutex<Core>>, stream: Box<dyn AsyncRead + Send + Unpin>) -> Self {
+    /// `opened` has what came behind the handshake.
+    pub(crate) fn new(
+        core: Arc<Mutex<Core>>,
+        stream: Box<dyn AsyncRead + Send + Unpin>,
+        opened: Opened,
+    ) -> Self {
         let ended = Ended::never();
         Self {
             core,
             stream,
-            plain: Buffer::default(),
+            opened,
+            handed_out: 0,
             place: Place::BetweenFrames,
             read_bytes: READ_BYTES_MIN,
             over: ended.waiting(),
@@ -146,21 +153,29 @@ impl LinkReader {
         }
     }
 
+    /// It stays where it lies until something else is asked for.
     fn hand_out(&mut self, piece: Piece) -> Incoming<'_> {
         match piece {
             Piece::Frame(header) => {
-                let payload = self.plain.take(header.length as usize);
+                let length = header.length as usize;
+                self.handed_out = length;
+                let front = self.opened.front(length);
+                let payload = front.get(..length).unwrap_or_default();
                 Incoming::Frame { header, payload }
             }
             Piece::Data {
                 header,
                 done,
                 bytes,
-            } => Incoming::Data {
-                header,
-                done,
-                bytes: self.plain.take(bytes),
-            },
+            } => {
+                self.handed_out = bytes;
+                let bytes = Pieces::new(&self.opened, bytes);
+                Incoming::Data {
+                    header,
+                    done,
+                    bytes,
+                }
+            }
         }
     }
 
@@ -175,7 +190,7 @@ impl LinkReader {
             }
             let closed = self.core.lock().closed;
             if closed || ready!(self.poll_read(cx))? == 0 {
-                let whole = self.plain.is_empty() && matches!(self.place, Place::BetweenFrames);
+                let whole = self.opened.is_empty() && matches!(self.place, Place::BetweenFrames);
                 return Poll::Ready(match closed && whole {
                     true => Ok(None),
                     false => Err(TunnelError::CutOff),
@@ -186,21 +201,22 @@ impl LinkReader {
 
     /// What can be handed out of what is opened.
     fn piece(&mut self) -> Result<Option<Piece>, TunnelError> {
+        self.opened.consume(std::mem::take(&mut self.handed_out));
         loop {
             match self.place {
                 Place::BetweenFrames => {
-                    if self.plain.len() < FRAME_HEADER_BYTES {
+                    if self.opened.len() < FRAME_HEADER_BYTES {
                         return Ok(None);
                     }
-                    let header = Header::decode(self.plain.filled())?;
-                    self.plain.consume(FRAME_HEADER_BYTES);
+                    let header = Header::decode(self.opened.front(FRAME_HEADER_BYTES))?;
+                    self.opened.consume(FRAME_HEADER_BYTES);
                     self.place = match header.frame {
                         FrameType::Data => Place::InData { header, done: 0 },
                         _ => Place::InFrame(header),
                     };
                 }
                 Place::InFrame(header) => {
-                    if self.plain.len() < header.length as usize {
+                    if self.opened.len() < header.length as usize {
                         return Ok(None);
                     }
                     self.place = Place::BetweenFrames;
@@ -208,7 +224,7 @@ impl LinkReader {
                 }
                 Place::InData { header, done } => {
                     let left = header.length - done;
-                    let bytes = u32::try_from(self.plain.len())
+                    let bytes = u32::try_from(self.opened.len())
                         .unwrap_or(u32::MAX)
                         .min(left);
                     if bytes == 0 {
@@ -233,25 +249,24 @@ impl LinkReader {
 
     /// Opens more of what has come; whether there was any.
     fn open(&mut self) -> Result<bool, TunnelError> {
-        let before = self.plain.len();
+        let before = self.opened.len();
         let wanted = match self.place {
             Place::InFrame(header) => OPENED_BYTES.max(header.length as usize),
             _ => OPENED_BYTES,
         };
-        self.core.lock().open(&mut self.plain, wanted)?;
-        Ok(self.plain.len() > before)
+        self.core.lock().open(&mut self.opened, wanted)?;
+        Ok(self.opened.len() > before)
     }
 
     /// Reads from the peer; 0 at the end.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, TunnelError>> {
-        let mut core = self.core.lock();
-        let room = core.raw.room(self.read_bytes);
+        let room = self.opened.room(self.read_bytes);
         let whole = room.len();
         let mut room = ReadBuf::new(room);
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room));
         read.map_err(TunnelError::io("reading from the peer"))?;
         let count = room.filled().len();
-        core.raw.fill(count);
+        self.opened.fill(count);
         if count == whole {
             self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
         }

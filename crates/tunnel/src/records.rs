@@ -1,6 +1,10 @@
 //! The record layers: TLS in two ways, and none for a simulation. No I/O here:
 //! bytes that came are opened, bytes that shall go are sealed.
 
+mod layer;
+mod opened;
+mod outgoing;
+
 use std::{
     io::{Read, Write},
     ops::Deref,
@@ -10,24 +14,27 @@ use rustls::{
     CommonState, Error as TlsError,
     client::UnbufferedClientConnection,
     server::UnbufferedServerConnection,
-    unbuffered::{ConnectionState, EncodeError, UnbufferedStatus, WriteTraffic},
+    unbuffered::{ConnectionState, EncodeError, UnbufferedStatus},
 };
 
+use self::layer::{Came, Layer};
+pub use self::opened::Pieces;
+pub(crate) use self::{opened::Opened, outgoing::Outgoing};
 use crate::{buffer::Buffer, error::TunnelError};
 
 /// Bytes of plaintext in a full record, the chunk that is sealed at rest.
 pub(crate) const RECORD_BYTES: usize = 16 * 1024;
-/// What a record has besides: header, content type, tag; with room to spare.
-const RECORD_EXTRA_BYTES: usize = 64;
 
 /// One of the record layers.
 pub(crate) enum Records {
     /// rustls's buffered connection, for control links.
     Buffered(Box<rustls::Connection>),
-    /// rustls's unbuffered connection, for data links: the one who dialled.
+    /// The handshake of a data link: the one who dialled.
     Client(Box<UnbufferedClientConnection>),
     /// The one who was dialled.
     Server(Box<UnbufferedServerConnection>),
+    /// A data link after its handshake.
+    Data(Box<Layer>),
     /// No TLS: between two ends of one process.
     #[cfg(any(test, feature = "simulation"))]
     Clear,
@@ -36,27 +43,16 @@ pub(crate) enum Records {
 /// What both halves of a link share.
 pub(crate) struct Core {
     records: Records,
-    /// Bytes as they came.
-    pub(crate) raw: Buffer,
-    /// Plaintext that was opened while sealing, for the reader.
-    opened_early: Buffer,
-    /// Records of TLS's own, to go out before any other.
+    /// The handshake's bytes, to go out before any other.
     pub(crate) out: Buffer,
     /// The peer ended the connection in order.
     pub(crate) closed: bool,
 }
 
-/// What is to be sealed.
-#[derive(Clone, Copy)]
-enum Seal<'a> {
-    Bytes(&'a [u8]),
-    Close,
-}
-
-/// What one step of an unbuffered connection came to.
+/// What one step of a handshake came to.
 enum Step {
     Again,
-    /// It takes bytes to seal; those given were sealed.
+    /// It is done.
     Ready,
     /// It waits for bytes of the peer's.
     Blocked,
@@ -66,19 +62,19 @@ impl Core {
     pub(crate) fn new(records: Records) -> Self {
         Self {
             records,
-            raw: Buffer::default(),
-            opened_early: Buffer::default(),
             out: Buffer::default(),
             closed: false,
         }
     }
 
-    /// What TLS knows of the connection; nothing without TLS.
+    /// What TLS knows of the connection, until its handshake is [over](Self::over);
+    /// nothing without TLS.
     pub(crate) fn state(&self) -> Option<&CommonState> {
         match &self.records {
             Records::Buffered(connection) => Some(connection.deref()),
             Records::Client(connection) => Some(connection.deref()),
             Records::Server(connection) => Some(connection.deref()),
+            Records::Data(_) => None,
             #[cfg(any(test, feature = "simulation"))]
             Records::Clear => None,
         }
@@ -95,128 +91,139 @@ impl Core {
         }
     }
 
-    /// Opens records into `plain` until it holds `wanted` bytes or no whole
-    /// record is left.
-    pub(crate) fn open(&mut self, plain: &mut Buffer, wanted: usize) -> Result<(), TunnelError> {
-        if !self.opened_early.is_empty() {
-            plain.extend(self.opened_early.filled());
-            let count = self.opened_early.len();
-            self.opened_early.consume(count);
-        }
-        match &mut self.records {
-            Records::Buffered(_) => return self.open_buffered(plain),
-            #[cfg(any(test, feature = "simulation"))]
-            Records::Clear => {
-                let count = self.raw.len().min(wanted);
-                plain.extend(self.raw.take(count));
-                return Ok(());
-            }
-            Records::Client(_) | Records::Server(_) => {}
-        }
-        while plain.len() < wanted && matches!(self.step(plain, None)?, Step::Again) {}
-        Ok(())
+    /// Goes over to the record layer that a link has after its handshake.
+    pub(crate) fn over(self) -> Result<Self, TunnelError> {
+        let Self {
+            records,
+            out,
+            closed,
+        } = self;
+        let records = match records {
+            Records::Client(connection) => Records::Data(Box::new(Layer::new(
+                connection.dangerous_into_kernel_connection(),
+            )?)),
+            Records::Server(connection) => Records::Data(Box::new(Layer::new(
+                connection.dangerous_into_kernel_connection(),
+            )?)),
+            already => already,
+        };
+        Ok(Self {
+            records,
+            out,
+            closed,
+        })
     }
 
-    /// Seals `bytes`, in records of 16 KiB, behind what is in `out`.
-    pub(crate) fn seal(&mut self, bytes: &[u8], out: &mut Buffer) -> Result<(), TunnelError> {
+    /// Opens records until `wanted` bytes are opened or no whole record is left.
+    pub(crate) fn open(&mut self, opened: &mut Opened, wanted: usize) -> Result<(), TunnelError> {
+        match &mut self.records {
+            Records::Buffered(_) => self.open_buffered(opened),
+            Records::Data(layer) => {
+                opened.forget();
+                while opened.len() < wanted
+                    && !self.closed
+                    && let Some((bytes, came)) = layer.open(opened.sealed())?
+                {
+                    match came {
+                        Came::Data(plain) => opened.opened(bytes, plain),
+                        Came::Own => opened.opened(bytes, 0..0),
+                        Came::Closed => self.closed = true,
+                    }
+                }
+                Ok(())
+            }
+            #[cfg(any(test, feature = "simulation"))]
+            Records::Clear => {
+                opened.take_as_they_are(wanted);
+                Ok(())
+            }
+            // Nothing is opened before the handshake is over.
+            Records::Client(_) | Records::Server(_) => Err(TunnelError::CutOff),
+        }
+    }
+
+    /// Seals the bytes of all `parts`, in records of 16 KiB, behind what is in `out`.
+    pub(crate) fn seal(&mut self, parts: &[&[u8]], out: &mut Outgoing) -> Result<(), TunnelError> {
         match &mut self.records {
             Records::Buffered(connection) => {
-                for piece in bytes.chunks(RECORD_BYTES) {
+                for piece in parts.iter().flat_map(|part| part.chunks(RECORD_BYTES)) {
                     let written = connection.writer().write(piece);
                     if !written.is_ok_and(|count| count == piece.len()) {
                         return Err(TunnelError::Exhausted);
                     }
-                    drain_buffered(connection, out);
+                    drain_buffered(connection, &mut To(out));
                 }
-                return Ok(());
+                Ok(())
             }
+            Records::Data(layer) => layer.seal(parts, out).map_err(|_| TunnelError::Exhausted),
             #[cfg(any(test, feature = "simulation"))]
             Records::Clear => {
-                out.extend(bytes);
-                return Ok(());
+                parts.iter().for_each(|part| out.push(part.to_vec()));
+                Ok(())
             }
-            Records::Client(_) | Records::Server(_) => {}
+            Records::Client(_) | Records::Server(_) => Err(TunnelError::CutOff),
         }
-        self.seal_unbuffered(Seal::Bytes(bytes), out)
-    }
-
-    /// Before it seals, TLS handles what has come: application data among it is
-    /// kept for the reader. There is no more of that than `raw` holds.
-    fn seal_unbuffered(&mut self, what: Seal<'_>, out: &mut Buffer) -> Result<(), TunnelError> {
-        let mut early = std::mem::take(&mut self.opened_early);
-        let sealed = loop {
-            match self.step(&mut early, Some((what, &mut *out))) {
-                Ok(Step::Again) => {}
-                Ok(Step::Ready) => break Ok(()),
-                Ok(Step::Blocked) => break Err(TunnelError::CutOff),
-                Err(error) => break Err(error),
-            }
-        };
-        self.opened_early = early;
-        sealed
     }
 
     /// Says goodbye as TLS does.
-    pub(crate) fn seal_close(&mut self, out: &mut Buffer) -> Result<(), TunnelError> {
+    pub(crate) fn seal_close(&mut self, out: &mut Outgoing) -> Result<(), TunnelError> {
         match &mut self.records {
             Records::Buffered(connection) => {
                 connection.send_close_notify();
-                drain_buffered(connection, out);
+                drain_buffered(connection, &mut To(out));
                 Ok(())
             }
+            Records::Data(layer) => layer.close(out).map_err(|_| TunnelError::Exhausted),
             #[cfg(any(test, feature = "simulation"))]
             Records::Clear => Ok(()),
-            Records::Client(_) | Records::Server(_) => self.seal_unbuffered(Seal::Close, out),
+            Records::Client(_) | Records::Server(_) => Err(TunnelError::CutOff),
         }
     }
 
-    /// Goes on with a handshake; whether it is done. What has to go out is in
-    /// `out`, an alert for the peer too when this fails.
-    pub(crate) fn shake(&mut self) -> Result<bool, TunnelError> {
-        let mut none = Buffer::default();
-        let shaken = self.shake_on(&mut none);
+    /// Goes on with a handshake, whose bytes and what follows them are in `opened`; whether
+    /// it is done. What has to go out is in `out`, an alert for the peer too when this fails.
+    pub(crate) fn shake(&mut self, opened: &mut Opened) -> Result<bool, TunnelError> {
+        let shaken = self.shake_on(opened);
         if shaken.is_err() {
-            self.alert();
+            self.alert(opened);
         }
-        self.opened_early.extend(none.filled());
         shaken?;
         Ok(self.state().is_none_or(|state| !state.is_handshaking()))
     }
 
-    fn shake_on(&mut self, plain: &mut Buffer) -> Result<(), TunnelError> {
+    fn shake_on(&mut self, opened: &mut Opened) -> Result<(), TunnelError> {
         if let Records::Buffered(_) = &self.records {
-            return self.open_buffered(plain);
+            return self.open_buffered(opened);
         }
-        if self.state().is_none() {
-            return Ok(());
-        }
-        while matches!(self.step(plain, None)?, Step::Again) {}
+        while matches!(self.step(opened)?, Step::Again) {}
         Ok(())
     }
 
     /// Collects the alert that goes with an error.
-    fn alert(&mut self) {
+    fn alert(&mut self, opened: &mut Opened) {
         match &mut self.records {
-            Records::Buffered(connection) => drain_buffered(connection, &mut self.out),
-            _ => while matches!(self.step(&mut Buffer::default(), None), Ok(Step::Again)) {},
+            Records::Buffered(connection) => drain_buffered(connection, &mut To(&mut self.out)),
+            _ => while matches!(self.step(opened), Ok(Step::Again)) {},
         }
     }
 
-    fn open_buffered(&mut self, plain: &mut Buffer) -> Result<(), TunnelError> {
+    fn open_buffered(&mut self, opened: &mut Opened) -> Result<(), TunnelError> {
         let Records::Buffered(connection) = &mut self.records else {
             return Ok(());
         };
         loop {
             // Never with no bytes: rustls takes that for the end of the connection.
             let mut count = 0;
-            if !self.raw.is_empty() && connection.wants_read() {
+            let raw = &mut opened.raw;
+            if !raw.is_empty() && connection.wants_read() {
                 count = connection
-                    .read_tls(&mut self.raw.filled())
+                    .read_tls(&mut raw.filled())
                     .map_err(TunnelError::io("reading records"))?;
-                self.raw.consume(count);
+                raw.consume(count);
             }
             let state = connection.process_new_packets()?;
             self.closed |= state.peer_has_closed();
+            let plain = opened.gathered();
             let mut left = state.plaintext_bytes_to_read();
             while left > 0 {
                 let room = plain.room(left);
@@ -228,55 +235,46 @@ impl Core {
                     _ => break,
                 }
             }
-            drain_buffered(connection, &mut self.out);
+            drain_buffered(connection, &mut To(&mut self.out));
             if count == 0 {
                 return Ok(());
             }
         }
     }
 
-    /// One step of an unbuffered connection: opens into `plain`, or seals.
-    fn step(
-        &mut self,
-        plain: &mut Buffer,
-        seal: Option<(Seal<'_>, &mut Buffer)>,
-    ) -> Result<Step, TunnelError> {
+    /// One step of a data link's handshake.
+    fn step(&mut self, opened: &mut Opened) -> Result<Step, TunnelError> {
         let Self {
             records,
-            raw,
             out,
             closed,
-            ..
         } = self;
+        let mut early = std::mem::take(opened.gathered());
+        let raw = &mut opened.raw;
         let (used, step) = match records {
-            Records::Client(connection) => handle(
-                connection.process_tls_records(raw.filled_mut()),
-                plain,
-                out,
-                closed,
-                seal,
-            ),
-            Records::Server(connection) => handle(
-                connection.process_tls_records(raw.filled_mut()),
-                plain,
-                out,
-                closed,
-                seal,
-            ),
-            _ => return Ok(Step::Blocked),
+            Records::Client(connection) => {
+                let status = connection.process_tls_records(raw.filled_mut());
+                handle(status, &mut early, out, closed)
+            }
+            Records::Server(connection) => {
+                let status = connection.process_tls_records(raw.filled_mut());
+                handle(status, &mut early, out, closed)
+            }
+            _ => (0, Ok(Step::Blocked)),
         };
         raw.consume(used);
+        *opened.gathered() = early;
         step
     }
 }
 
-/// Acts on what an unbuffered connection says; how many raw bytes are used up.
+/// Acts on what a connection says in its handshake; how many raw bytes are used up. What
+/// the peer says right behind it goes to `early`.
 fn handle<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
-    plain: &mut Buffer,
+    early: &mut Buffer,
     out: &mut Buffer,
     closed: &mut bool,
-    seal: Option<(Seal<'_>, &mut Buffer)>,
 ) -> (usize, Result<Step, TunnelError>) {
     let UnbufferedStatus {
         mut discard, state, ..
@@ -290,7 +288,7 @@ fn handle<Data>(
             match traffic.next_record() {
                 Some(Ok(record)) => {
                     discard += record.discard;
-                    plain.extend(record.payload);
+                    early.extend(record.payload);
                 }
                 Some(Err(error)) => break Err(error.into()),
                 None => break Ok(Step::Again),
@@ -301,10 +299,7 @@ fn handle<Data>(
             transmit.done(); // It is in `out`, which goes before anything else.
             Ok(Step::Again)
         }
-        ConnectionState::WriteTraffic(traffic) => match seal {
-            None => Ok(Step::Ready),
-            Some((what, to)) => seal_into(traffic, what, out, to),
-        },
+        ConnectionState::WriteTraffic(_) => Ok(Step::Ready),
         ConnectionState::PeerClosed => {
             *closed = true;
             Ok(Step::Again)
@@ -312,30 +307,6 @@ fn handle<Data>(
         _ => Ok(Step::Blocked),
     };
     (discard, step)
-}
-
-/// Seals behind TLS's own records: key updates come first, what follows is sealed
-/// under the new keys.
-fn seal_into<Data>(
-    mut traffic: WriteTraffic<'_, Data>,
-    what: Seal<'_>,
-    out: &mut Buffer,
-    to: &mut Buffer,
-) -> Result<Step, TunnelError> {
-    to.extend(out.filled());
-    let count = out.len();
-    out.consume(count);
-    let sealed = match what {
-        Seal::Bytes(bytes) => {
-            let records = bytes.len().div_ceil(RECORD_BYTES);
-            let room = to.room(bytes.len() + records * RECORD_EXTRA_BYTES);
-            traffic.encrypt(bytes, room)
-        }
-        Seal::Close => traffic.queue_close_notify(to.room(RECORD_EXTRA_BYTES)),
-    };
-    let count = sealed.map_err(|_| TunnelError::Exhausted)?;
-    to.fill(count);
-    Ok(Step::Ready)
 }
 
 /// Lets what TLS itself has to say be written, in as much room as it wants.
@@ -356,19 +327,34 @@ fn encode(
     }
 }
 
-fn drain_buffered(connection: &mut rustls::Connection, out: &mut Buffer) {
-    struct To<'a>(&'a mut Buffer);
-    impl Write for To<'_> {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.extend(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
+/// Lets TLS itself write what it has to say.
+struct To<'a, T>(&'a mut T);
+
+impl Write for To<'_, Buffer> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.extend(bytes);
+        Ok(bytes.len())
     }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Write for To<'_, Outgoing> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.push(bytes.to_vec());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn drain_buffered(connection: &mut rustls::Connection, to: &mut dyn Write) {
     while connection.wants_write() {
-        if connection.write_tls(&mut To(out)).is_err() {
+        if connection.write_tls(to).is_err() {
             return; // A buffer takes everything.
         }
     }
@@ -386,14 +372,18 @@ mod tests {
     #[test]
     fn without_tls_bytes_pass_as_they_are_and_no_more_than_wanted_at_once() {
         let mut core = Core::new(Records::Clear);
-        let mut out = Buffer::default();
-        core.seal(b"frames and bytes", &mut out).unwrap();
-        core.raw.extend(out.filled());
-        let mut plain = Buffer::default();
-        core.open(&mut plain, 6).unwrap();
-        assert_eq!(plain.filled(), b"frames");
-        core.open(&mut plain, 100).unwrap();
-        assert_eq!(plain.filled(), b"frames and bytes");
+        let mut out = Outgoing::default();
+        core.seal(&[b"frames and ", b"bytes"], &mut out).unwrap();
+        let mut opened = Opened::default();
+        let (slices, count) = out.front();
+        for slice in &slices[..count] {
+            opened.room(slice.len())[..slice.len()].copy_from_slice(slice);
+            opened.fill(slice.len());
+        }
+        core.open(&mut opened, 6).unwrap();
+        assert_eq!(opened.slices().collect::<Vec<_>>().concat(), b"frames");
+        core.open(&mut opened, 100).unwrap();
+        assert_eq!(opened.front(16), b"frames and bytes");
         assert!(core.state().is_none() && core.channel_binding().is_none());
     }
 }

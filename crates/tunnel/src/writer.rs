@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -16,10 +17,9 @@ use tokio::{
 };
 
 use crate::{
-    buffer::Buffer,
     ender::{Ended, Over},
     error::TunnelError,
-    records::{Core, RECORD_BYTES},
+    records::{Core, Outgoing, RECORD_BYTES},
 };
 
 /// Bytes sealed before they are written: a few system calls a mebibyte, and no
@@ -32,7 +32,7 @@ pub struct LinkWriter {
     stream: Box<dyn AsyncWrite + Send + Unpin>,
     /// Frames that wait for company.
     small: Vec<u8>,
-    sealed: Buffer,
+    sealed: Outgoing,
     ended: Ended,
     over: Over,
 }
@@ -44,7 +44,7 @@ impl LinkWriter {
             core,
             stream,
             small: Vec::new(),
-            sealed: Buffer::default(),
+            sealed: Outgoing::default(),
             over: ended.waiting(),
             ended,
         }
@@ -96,14 +96,14 @@ impl LinkWriter {
             let records = (room / RECORD_BYTES).max(1);
             let count = rest.len().min(records * RECORD_BYTES);
             let (now, later) = rest.split_at(count);
-            self.core.lock().seal(now, &mut self.sealed)?;
+            self.core.lock().seal(&[now], &mut self.sealed)?;
             rest = later;
         }
         Ok(())
     }
 
-    /// Seals a DATA frame whose payload lies in two pieces, behind what was queued
-    /// before: in one record where all of that fits. It goes with the next
+    /// Seals a DATA frame whose payload lies in two pieces, in the records of what was
+    /// queued before. It goes with the next
     /// [`poll_flush`](Self::poll_flush), and has all its room until then.
     ///
     /// # Errors
@@ -111,19 +111,10 @@ impl LinkWriter {
     pub fn seal(&mut self, header: &Header, payload: [&[u8]; 2]) -> Result<(), TunnelError> {
         debug_assert_eq!(header.length as usize, payload[0].len() + payload[1].len());
         self.small.extend_from_slice(&header.encode());
-        let fits = self.small.len() + header.length as usize <= RECORD_BYTES;
-        if fits {
-            payload
-                .iter()
-                .for_each(|part| self.small.extend_from_slice(part));
-        }
-        self.seal_small()?;
-        if !fits {
-            let mut core = self.core.lock();
-            for part in payload.into_iter().filter(|part| !part.is_empty()) {
-                core.seal(part, &mut self.sealed)?;
-            }
-        }
+        let [one, other] = payload;
+        let mut core = self.core.lock();
+        core.seal(&[&self.small, one, other], &mut self.sealed)?;
+        self.small.clear();
         Ok(())
     }
 
@@ -145,16 +136,11 @@ impl LinkWriter {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TunnelError>> {
-        let failed = || TunnelError::io("writing to the peer");
         while !self.sealed.is_empty() {
-            let written = Pin::new(&mut self.stream).poll_write(cx, self.sealed.filled());
-            match ready!(written).map_err(failed())? {
-                0 => return Poll::Ready(Err(TunnelError::CutOff)),
-                count => self.sealed.consume(count),
-            }
+            ready!(poll_some(&mut self.sealed, &mut self.stream, cx))?;
         }
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        flushed.map_err(failed())
+        flushed.map_err(TunnelError::io("writing to the peer"))
     }
 
     /// Bytes that are sealed and not written yet.
@@ -193,7 +179,8 @@ impl LinkWriter {
 
     fn seal_small(&mut self) -> Result<(), TunnelError> {
         if !self.small.is_empty() {
-            self.core.lock().seal(&self.small, &mut self.sealed)?;
+            let mut core = self.core.lock();
+            core.seal(&[&self.small], &mut self.sealed)?;
             self.small.clear();
         }
         Ok(())
@@ -210,20 +197,39 @@ impl LinkWriter {
     }
 
     async fn write_all(&mut self) -> Result<(), TunnelError> {
-        while !self.sealed.is_empty() {
-            let written = tokio::select! {
+        let Self {
+            sealed,
+            stream,
+            ended,
+            ..
+        } = self;
+        while !sealed.is_empty() {
+            tokio::select! {
                 biased;
-                written = self.stream.write(self.sealed.filled()) => written,
-                error = self.ended.over() => return Err(error),
+                written = poll_fn(|cx| poll_some(sealed, stream, cx)) => written?,
+                error = ended.over() => return Err(error),
                 () = sleep(WRITE_TIME_MAX) => return Err(TunnelError::Stalled),
-            };
-            match written.map_err(TunnelError::io("writing to the peer"))? {
-                0 => return Err(TunnelError::CutOff),
-                count => self.sealed.consume(count),
             }
         }
         Ok(())
     }
+}
+
+/// Writes some of what is sealed.
+fn poll_some(
+    sealed: &mut Outgoing,
+    stream: &mut (dyn AsyncWrite + Send + Unpin),
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), TunnelError>> {
+    let (slices, count) = sealed.front();
+    let slices = slices.get(..count).unwrap_or_default();
+    let written = ready!(Pin::new(stream).poll_write_vectored(cx, slices));
+    let count = written.map_err(TunnelError::io("writing to the peer"))?;
+    sealed.consume(count);
+    Poll::Ready(match count {
+        0 => Err(TunnelError::CutOff),
+        _ => Ok(()),
+    })
 }
 
 impl fmt::Debug for LinkWriter {

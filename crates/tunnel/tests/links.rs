@@ -41,7 +41,7 @@ async fn read(reader: &mut LinkReader, wanted: usize) -> Vec<u8> {
                 bytes,
             }) => {
                 assert_eq!((header.offset + done) as usize, all.len());
-                all.extend_from_slice(bytes);
+                bytes.iter().for_each(|bytes| all.extend_from_slice(bytes));
             }
             Some(Incoming::Frame { header, .. }) => assert_eq!(header.frame, FrameType::Ping),
             None => panic!("closed after {} bytes", all.len()),
@@ -292,7 +292,9 @@ async fn echo(link: Link, mebibytes: usize) {
     let mut piece = Vec::new();
     while offset < mebibytes * MIB {
         match reader.next().await.unwrap() {
-            Some(Incoming::Data { bytes, .. }) => piece.extend_from_slice(bytes),
+            Some(Incoming::Data { bytes, .. }) => bytes
+                .iter()
+                .for_each(|bytes| piece.extend_from_slice(bytes)),
             other => panic!("{other:?}"),
         }
         if piece.len() == MIB {
