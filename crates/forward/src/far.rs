@@ -132,10 +132,23 @@ impl Far {
     /// when the stream has ended, or goes on elsewhere.
     pub async fn serve(
         self: Arc<Self>,
+        link: ForwardLink,
+        patience: Duration,
+        taken: impl FnOnce() + Send + 'static,
+    ) {
+        let world = self.world.clone();
+        world.run(self.served(link, patience, taken)).await;
+    }
+
+    async fn served(
+        self: Arc<Self>,
         mut link: ForwardLink,
         patience: Duration,
         taken: impl FnOnce() + Send,
     ) {
+        if link.drive_here().is_err() {
+            return; // It is as good as lost.
+        }
         let Ok((header, payload)) = link.first(patience).await else {
             return; // Nothing was begun.
         };

@@ -36,6 +36,7 @@ mod ring;
 mod running;
 mod state;
 mod tally;
+mod threads;
 
 #[cfg(test)]
 mod tests;
@@ -49,3 +50,4 @@ pub use memory::Memory;
 pub use near::{Forward, Near, Ready};
 pub use running::World;
 pub use tally::{Side, StreamCounts};
+pub use threads::Threads;

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use sealift_identity::{Direction, Session};
 use sealift_terms::{Identity, PeerName, Reason, SessionFacts, Timestamp};
-use sealift_tunnel::{Link, LinkReader, LinkWriter, Pace};
+use sealift_tunnel::{Link, LinkReader, LinkWriter, Pace, Socket, TunnelError, drive_here};
 
 /// A link of a stream, greeted by both ends.
 pub struct ForwardLink {
@@ -14,6 +14,7 @@ pub struct ForwardLink {
     session: Session,
     /// The limit of all that leaves for the peer.
     pub(crate) pace: Arc<Pace>,
+    socket: Option<Arc<dyn Socket>>,
 }
 
 impl ForwardLink {
@@ -21,13 +22,22 @@ impl ForwardLink {
     /// the peer.
     #[must_use]
     pub fn of(link: Link, pace: Arc<Pace>) -> Self {
-        let session = link.session().clone();
+        let (session, socket) = (link.session().clone(), link.socket());
         let (reader, writer) = link.split();
         Self {
             reader,
             writer,
             session,
             pace,
+            socket,
+        }
+    }
+
+    /// Has it driven by the threads of whoever calls, wherever it was made.
+    pub(crate) fn drive_here(&mut self) -> Result<(), TunnelError> {
+        match &self.socket {
+            Some(socket) => drive_here(&**socket, &mut self.reader, &mut self.writer),
+            None => Ok(()),
         }
     }
 

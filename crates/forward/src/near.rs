@@ -125,7 +125,7 @@ impl Near {
             let Some(socket) = socket else { continue };
             let address = forward.listen.clone();
             let served = Arc::new(Served::new(forward));
-            let task = tokio::spawn(self.clone().serve(socket, served.clone()));
+            let task = self.world.spawn(self.clone().serve(socket, served.clone()));
             open.insert(
                 address,
                 Door {

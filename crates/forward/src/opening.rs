@@ -131,6 +131,7 @@ impl One {
         let mut frame = Vec::new();
         open.append_to(&mut frame);
         let answered = async {
+            link.drive_here()?;
             link.say(&frame).await?;
             link.first(HANDSHAKE_TIME_MAX).await
         };

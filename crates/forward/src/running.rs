@@ -14,6 +14,7 @@ use sealift_terms::{
 use sealift_tunnel::{Incoming, TunnelError};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -24,6 +25,7 @@ use crate::{
     memory::Memory,
     state::Shared,
     tally::{Side, Tallies, Tally},
+    threads::Threads,
 };
 
 /// How long the last frames of a stream may take to leave.
@@ -38,24 +40,44 @@ pub struct World {
     pub(crate) memory: Memory,
     pub(crate) tallies: Arc<Tallies>,
     slots: Arc<Semaphore>,
+    threads: Option<Arc<Threads>>,
 }
 
 impl World {
-    /// Buffers of streams are drawn from `memory`.
+    /// Buffers of streams are drawn from `memory`. Streams run on `threads`; without, where
+    /// they are begun.
     #[must_use]
     pub fn new(
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
         audit: Arc<dyn Audit>,
         memory: Memory,
+        threads: Option<Threads>,
     ) -> Self {
         Self {
+            threads: threads.map(Arc::new),
             clock,
             rng,
             audit,
             memory,
             tallies: Arc::default(),
             slots: Arc::new(Semaphore::new(FORWARD_STREAMS_MAX)),
+        }
+    }
+
+    /// Begins a task where streams run.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        match &self.threads {
+            Some(threads) => threads.spawn(task),
+            None => tokio::spawn(task),
+        }
+    }
+
+    /// Runs a task there; it ends when whoever waits for it does not any more.
+    pub(crate) async fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        match &self.threads {
+            Some(threads) => threads.run(task).await,
+            None => task.await,
         }
     }
 

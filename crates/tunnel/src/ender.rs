@@ -14,7 +14,7 @@ use sealift_identity::Refusal;
 use sealift_terms::Reason;
 use tokio::sync::watch;
 
-use crate::{error::TunnelError, transport::Meter};
+use crate::{error::TunnelError, transport::Socket};
 
 /// Why a link is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum Fate {
 pub struct LinkEnder {
     end: watch::Sender<Option<Refusal>>,
     fate: Arc<OnceLock<Fate>>,
-    meter: Option<Weak<dyn Meter>>,
+    socket: Option<Weak<dyn Socket>>,
 }
 
 impl LinkEnder {
@@ -58,7 +58,7 @@ impl LinkEnder {
     /// How the link does, if that can be told.
     #[must_use]
     pub fn facts(&self) -> Option<TcpFacts> {
-        self.meter.as_ref()?.upgrade()?.facts()
+        self.socket.as_ref()?.upgrade()?.facts()
     }
 }
 
@@ -91,19 +91,19 @@ impl Ended {
 
     pub(crate) fn with_ender(
         held: impl Any + Send + Sync,
-        meter: Option<Arc<dyn Meter>>,
+        socket: Option<Arc<dyn Socket>>,
     ) -> (Self, LinkEnder) {
         let (end, cause) = watch::channel(None);
         let fate = Arc::<OnceLock<Fate>>::default();
         let ender = LinkEnder {
             end,
             fate: fate.clone(),
-            meter: meter.as_ref().map(Arc::downgrade),
+            socket: socket.as_ref().map(Arc::downgrade),
         };
         let ended = Self {
             cause,
             fate,
-            _held: Some(Arc::new((held, meter))),
+            _held: Some(Arc::new((held, socket))),
         };
         (ended, ender)
     }

@@ -52,13 +52,13 @@ pub use dialer::Dialer;
 pub use ender::{Fate, LinkEnder};
 pub use error::{Cause, Refused, TunnelError};
 pub use limit::{BURST_TIME, Day, InForce, Pace, TimeOfDay, Times, Timetable};
-pub use link::{Binding, Link, LinkKind};
+pub use link::{Binding, Link, LinkKind, drive_here};
 pub use listener::{Accepted, Listener, OnRefused};
 pub use questions::{NoAnswers, Questions};
 pub use reader::{Incoming, LinkReader};
 pub use records::Pieces;
 pub use sealift_host::TcpFacts;
 pub use transport::{
-    Accept, Connection, Meter, OnInterface, TcpTransport, Transport, connect, listen,
+    Accept, Connection, Halves, OnInterface, Socket, TcpTransport, Transport, connect, listen,
 };
 pub use writer::LinkWriter;

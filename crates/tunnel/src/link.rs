@@ -14,7 +14,7 @@ use crate::{
     error::TunnelError,
     reader::{Incoming, LinkReader},
     records::{Core, Opened},
-    transport::{Connection, Meter},
+    transport::{Connection, Socket},
     writer::LinkWriter,
 };
 
@@ -71,7 +71,7 @@ pub struct Link {
     kind: LinkKind,
     session: Session,
     peer: SocketAddr,
-    meter: Option<Arc<dyn Meter>>,
+    socket: Option<Arc<dyn Socket>>,
     binding: Option<[u8; 32]>,
 }
 
@@ -90,7 +90,7 @@ impl Link {
             kind,
             session,
             peer: connection.peer,
-            meter: connection.meter,
+            socket: connection.socket,
             binding,
         }
     }
@@ -127,10 +127,16 @@ impl Link {
         self.peer
     }
 
-    /// How its connection does, if that can be told. Not once it has an [ender](Self::ender).
+    /// How its connection does, if that can be told.
     #[must_use]
     pub fn facts(&self) -> Option<TcpFacts> {
-        self.meter.as_ref()?.facts()
+        self.socket.as_ref()?.facts()
+    }
+
+    /// The socket below it, if there is one.
+    #[must_use]
+    pub fn socket(&self) -> Option<Arc<dyn Socket>> {
+        self.socket.clone()
     }
 
     /// Keying material that only the two ends of this link know (RFC 9266); on
@@ -197,7 +203,7 @@ impl Link {
     /// The way to end this link from outside. `held` is kept as long as the link is.
     #[must_use]
     pub fn ender(&mut self, held: impl std::any::Any + Send + Sync) -> LinkEnder {
-        let (ended, ender) = Ended::with_ender(held, self.meter.take());
+        let (ended, ender) = Ended::with_ender(held, self.socket.clone());
         self.reader.listen_to(ended.clone());
         self.writer.listen_to(ended);
         ender
@@ -209,6 +215,24 @@ impl Link {
     pub fn split(self) -> (LinkReader, LinkWriter) {
         (self.reader, self.writer)
     }
+}
+
+/// Has the two halves of a link, which stand on `socket`, driven by the threads of whoever
+/// calls: whoever waits for it there is woken there.
+///
+/// # Errors
+/// [`TunnelError`]: the system does not let it.
+pub fn drive_here(
+    socket: &dyn Socket,
+    reader: &mut LinkReader,
+    writer: &mut LinkWriter,
+) -> Result<(), TunnelError> {
+    let halves = socket.here();
+    if let Some((read, write)) = halves.map_err(TunnelError::io("moving a socket"))? {
+        reader.read_from(read);
+        writer.write_to(write);
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Link {

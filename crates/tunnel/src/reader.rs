@@ -97,6 +97,11 @@ impl LinkReader {
         }
     }
 
+    /// Goes on reading here.
+    pub(crate) fn read_from(&mut self, stream: Box<dyn AsyncRead + Send + Unpin>) {
+        self.stream = stream;
+    }
+
     pub(crate) fn listen_to(&mut self, ended: Ended) {
         self.over = ended.waiting();
         self.ended = ended;

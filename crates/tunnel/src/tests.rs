@@ -20,7 +20,7 @@ fn link() -> (Link, DuplexStream) {
         reader: Box::new(reader),
         writer: Box::new(writer),
         peer: ([127, 0, 0, 1], 7).into(),
-        meter: None,
+        socket: None,
     };
     let leaf = Arc::new(Leaf {
         identity: "spiffe://example.org/region/a/agent/near".parse().unwrap(),

@@ -1,17 +1,25 @@
 //! Where bytes come from and go to, below TLS.
 
 use std::{
-    fmt, io,
+    fmt,
+    io::{self, IoSlice},
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
-    sync::Arc,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
 };
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use sealift_host::{TcpFacts, begin_plain, suit_way, tcp_facts};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpSocket, TcpStream, lookup_host},
+    net::{TcpListener, TcpSocket, TcpStream, lookup_host, tcp::OwnedWriteHalf},
+    runtime::{Handle, Id},
 };
 
 /// Connections that wait to be accepted, as tokio has it where nothing is said.
@@ -25,23 +33,108 @@ pub struct Connection {
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// The address of the other end.
     pub peer: SocketAddr,
-    /// Who can be asked how the connection does, if anybody.
-    pub meter: Option<Arc<dyn Meter>>,
+    /// The socket below both, if there is one.
+    pub socket: Option<Arc<dyn Socket>>,
 }
 
-/// Knows how a connection does.
-pub trait Meter: Send + Sync + fmt::Debug {
-    /// What is known now, if it can be told.
+/// Both directions of a connection.
+pub type Halves = (
+    Box<dyn AsyncRead + Send + Unpin>,
+    Box<dyn AsyncWrite + Send + Unpin>,
+);
+
+/// The socket below a connection.
+pub trait Socket: Send + Sync + fmt::Debug {
+    /// How the connection does, if that can be told.
     fn facts(&self) -> Option<TcpFacts>;
+
+    /// Both directions once more, for the threads of whoever calls, if others wait for them
+    /// now. Those of before are of no more use.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn here(&self) -> io::Result<Option<Halves>>;
 }
 
 /// A TCP socket, kept for as long as both halves of its link.
 #[derive(Debug)]
-struct Socket(OwnedFd);
+struct Tcp {
+    socket: OwnedFd,
+    /// Whose threads wait for it, and whether its directions went to others since.
+    driven: Mutex<(Id, Arc<AtomicBool>)>,
+}
 
-impl Meter for Socket {
+impl Socket for Tcp {
     fn facts(&self) -> Option<TcpFacts> {
-        tcp_facts(&self.0).ok()
+        tcp_facts(&self.socket).ok()
+    }
+
+    fn here(&self) -> io::Result<Option<Halves>> {
+        let here = Handle::current().id();
+        let mut driven = self.driven.lock();
+        if driven.0 == here {
+            return Ok(None);
+        }
+        let stream = TcpStream::from_std(self.socket.try_clone()?.into())?;
+        let went = Arc::<AtomicBool>::default();
+        let halves = halves(stream, &went);
+        let (_, before) = std::mem::replace(&mut *driven, (here, went));
+        before.store(true, Ordering::Release);
+        Ok(Some(halves))
+    }
+}
+
+/// The direction out. Its end is said to the peer when it is dropped, unless it went to
+/// other threads before.
+struct Outward {
+    half: Option<OwnedWriteHalf>,
+    went: Arc<AtomicBool>,
+}
+
+impl Outward {
+    fn half(&mut self) -> io::Result<Pin<&mut OwnedWriteHalf>> {
+        let half = self.half.as_mut().map(Pin::new);
+        half.ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl AsyncWrite for Outward {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.half()?.poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.half()?.poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.half()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.half()?.poll_shutdown(cx)
+    }
+}
+
+impl Drop for Outward {
+    fn drop(&mut self) {
+        if self.went.load(Ordering::Acquire)
+            && let Some(half) = self.half.take()
+        {
+            half.forget();
+        }
     }
 }
 
@@ -179,11 +272,22 @@ fn of_tcp(stream: TcpStream, peer: SocketAddr) -> io::Result<Connection> {
     stream.set_nodelay(true)?;
     suit_way(&stream);
     let socket = stream.as_fd().try_clone_to_owned()?;
-    let (reader, writer) = stream.into_split();
+    let went = Arc::<AtomicBool>::default();
+    let (reader, writer) = halves(stream, &went);
+    let driven = Mutex::new((Handle::current().id(), went));
     Ok(Connection {
-        reader: Box::new(reader),
-        writer: Box::new(writer),
+        reader,
+        writer,
         peer,
-        meter: Some(Arc::new(Socket(socket))),
+        socket: Some(Arc::new(Tcp { socket, driven })),
     })
+}
+
+fn halves(stream: TcpStream, went: &Arc<AtomicBool>) -> Halves {
+    let (reader, writer) = stream.into_split();
+    let writer = Outward {
+        half: Some(writer),
+        went: went.clone(),
+    };
+    (Box::new(reader), Box::new(writer))
 }

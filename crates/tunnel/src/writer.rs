@@ -50,6 +50,11 @@ impl LinkWriter {
         }
     }
 
+    /// Goes on writing there.
+    pub(crate) fn write_to(&mut self, stream: Box<dyn AsyncWrite + Send + Unpin>) {
+        self.stream = stream;
+    }
+
     pub(crate) fn listen_to(&mut self, ended: Ended) {
         self.over = ended.waiting();
         self.ended = ended;

@@ -143,6 +143,50 @@ async fn frames_that_are_sealed_where_they_lie_arrive_as_they_were_whatever_thei
     assert!(reader.next().await.unwrap().is_none());
 }
 
+/// A link made by one runtime is driven by another while nothing turns in the first.
+#[test]
+fn a_link_goes_on_where_it_is_driven_from_now_on() {
+    let made_by = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (dialled, answered) =
+        made_by.block_on(async { Pair::new().linked(LinkKind::Forward).await });
+    let bytes = pattern(8 * MIB);
+    let ends = [dialled, answered].map(|link| {
+        let (sent, wanted) = (bytes.clone(), bytes.clone());
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async move {
+                let socket = link.socket().unwrap();
+                let (mut reader, mut writer) = link.split();
+                // The second time it is there already.
+                for _ in 0..2 {
+                    drive_here(&*socket, &mut reader, &mut writer).unwrap();
+                }
+                let writing = tokio::spawn(async move {
+                    for (i, piece) in sent.chunks(MIB).enumerate() {
+                        writer.data(&data(i * MIB, MIB), piece).await.unwrap();
+                    }
+                    writer.close().await.unwrap();
+                });
+                let read = async {
+                    let heard = read(&mut reader, wanted.len()).await;
+                    writing.await.unwrap();
+                    (heard == wanted, reader.next().await.unwrap().is_none())
+                };
+                tokio::time::timeout(Duration::from_secs(60), read).await
+            })
+        })
+    });
+    for end in ends {
+        assert_eq!(end.join().unwrap(), Ok((true, true)));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_polls_a_link_that_is_ended_hears_of_it_each_time() {
     let (_dialled, mut answered) = Pair::new().linked(LinkKind::Forward).await;

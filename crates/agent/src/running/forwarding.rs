@@ -13,7 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use sealift_forward::{Far, Forward, ForwardLink, Links, Memory, Near, NoLink, World};
+use sealift_forward::{Far, Forward, ForwardLink, Links, Memory, Near, NoLink, Threads, World};
 use sealift_identity::{Session as TlsSession, TlsContext};
 use sealift_terms::{
     Identity, PeerName, Reason, SessionId, Timestamp,
@@ -99,11 +99,12 @@ impl Forwarding {
         site: &Arc<Site>,
         tls: &Arc<TlsContext>,
         paces: &Paces,
-    ) -> Self {
+    ) -> Result<Self, Error> {
+        let threads = Threads::start().map_err(Error::failed("starting threads for streams"))?;
         let world = &site.world;
         let (clock, rng) = (world.clock.clone(), world.rng.clone());
         let memory = Memory::new(config.memory().forwarding);
-        let shared = World::new(clock, rng, site.audit.clone(), memory);
+        let shared = World::new(clock, rng, site.audit.clone(), memory, Some(threads));
         let makes = Arc::new(Makes {
             site: site.clone(),
             tls: tls.clone(),
@@ -117,11 +118,11 @@ impl Forwarding {
         });
         let far = Arc::new(Far::new(shared.clone()));
         far.set_targets(config.forward_targets.clone());
-        Self {
+        Ok(Self {
             near: Arc::new(Near::new(shared, makes.clone())),
             far,
             makes,
-        }
+        })
     }
 
     /// Opens what `wanted` listens on, where that is not open yet.

@@ -147,7 +147,7 @@ async fn start(
     let tls = Arc::new(tls_context(&site, &config)?);
     let (door, desk) = door(&site, &config);
     let paces = Paces::new(&config, clock.clone());
-    let forwarding = Forwarding::new(&config, &site, &tls, &paces);
+    let forwarding = Forwarding::new(&config, &site, &tls, &paces)?;
     let forwards = forwarding.prepare(&config.forwards).await?;
     let refused = accepting::on_refused(&site);
     let doors = Doors::open(&config, &site, &refused, &tls).await?;

@@ -110,3 +110,34 @@ async fn a_unix_socket_does_as_well() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!path.exists());
 }
+
+#[tokio::test]
+async fn what_blocks_the_other_threads_of_the_agent_holds_up_no_stream() {
+    use std::io::{Read, Write};
+
+    let stage = Stage::on_threads().await;
+    let (client, served) = stage.connected().await;
+    let blocking = |stream: tokio::net::TcpStream| {
+        let stream = stream.into_std().unwrap();
+        stream.set_nonblocking(false).unwrap();
+        let patience = Some(Duration::from_secs(20));
+        stream.set_read_timeout(patience).unwrap();
+        stream.set_write_timeout(patience).unwrap();
+        stream
+    };
+    let (mut client, mut served) = (blocking(client), blocking(served));
+    let bytes = pattern(3_000_000, 3);
+    let asked = bytes.clone();
+    let asking = std::thread::spawn(move || client.write_all(&asked).map(|()| client));
+    // This holds the one thread of the runtime that made everything.
+    let mut heard = vec![0; bytes.len()];
+    served.read_exact(&mut heard).unwrap();
+    assert!(heard == bytes);
+    let mut client = asking.join().unwrap().unwrap();
+    served.write_all(b"answer").unwrap();
+    let mut answer = [0; 6];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"answer");
+    drop((client, served));
+    stage.settled().await;
+}

@@ -18,7 +18,9 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{Address, Far, Forward, ForwardLink, Links, Memory, Near, NoLink, Target, World};
+use crate::{
+    Address, Far, Forward, ForwardLink, Links, Memory, Near, NoLink, Target, Threads, World,
+};
 
 /// Time as tokio has it, so that it can be let pass.
 #[derive(Debug)]
@@ -128,7 +130,7 @@ impl Way {
             reader: Box::new(reader),
             writer: Box::new(writer),
             peer: ([127, 0, 0, 1], 7).into(),
-            meter: None,
+            socket: None,
         };
         let leaf = |identity: Identity| {
             Arc::new(Leaf {
@@ -192,12 +194,33 @@ impl Stage {
         Self::with(|_, _| {}).await
     }
 
+    /// Streams of both agents run on threads of their own.
+    pub(super) async fn on_threads() -> Self {
+        let threads = || Some(Threads::start().unwrap());
+        Self::made(|_, _| {}, threads).await
+    }
+
     /// After `change` had its way with forward and target.
     pub(super) async fn with(change: impl FnOnce(&mut Forward, &mut Target)) -> Self {
+        Self::made(change, || None).await
+    }
+
+    async fn made(
+        change: impl FnOnce(&mut Forward, &mut Target),
+        threads: impl Fn() -> Option<Threads>,
+    ) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(TestClock(Instant::now()));
         let log = Arc::<Log>::default();
         let memory = Memory::new(16 << 20);
-        let world = || World::new(clock.clone(), Arc::new(OsRng), log.clone(), memory.clone());
+        let world = || {
+            World::new(
+                clock.clone(),
+                Arc::new(OsRng),
+                log.clone(),
+                memory.clone(),
+                threads(),
+            )
+        };
         let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let listen = Address::Tcp(free.local_addr().unwrap().to_string());

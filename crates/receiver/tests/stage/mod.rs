@@ -163,7 +163,7 @@ impl Stage {
             reader: Box::new(reader),
             writer: Box::new(writer),
             peer: ([127, 0, 0, 1], 7).into(),
-            meter: None,
+            socket: None,
         };
         let (kind, carries) = match number {
             0 => (LinkKind::Control, Carries::Control),

@@ -37,7 +37,7 @@ fn link_pair(kind: LinkKind, not_after: Timestamp) -> (Link, Link) {
             reader: Box::new(reader),
             writer: Box::new(writer),
             peer,
-            meter: None,
+            socket: None,
         };
         let leaf = Arc::new(Leaf {
             identity: identity("spiffe://example.org/region/a/agent/near"),

@@ -76,7 +76,7 @@ impl SimTransport {
             reader: Box::new(reader),
             writer: Box::new(writer),
             peer: address(1 - site),
-            meter: None,
+            socket: None,
         }
     }
 }
