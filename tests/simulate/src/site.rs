@@ -264,6 +264,7 @@ impl Site {
             delete_markers: true,
             existing_objects: true,
             to_origin: false,
+            replicas: true,
         };
         let (rules, rules_in) = watch::channel(Arc::new(Rules::new(vec![rule])));
         let source: Arc<dyn Source> = Arc::new(world.source.clone());
