@@ -51,5 +51,6 @@ fn seeds_hold_and_are_the_same_twice() {
     let full = std::env::var("SEALIFT_TEST_FULL").is_ok_and(|full| full == "1");
     let seeds = if full { "500" } else { "100" };
     simulate(&["--seeds", seeds, "--rounds", "3"]);
+    let seeds = if full { "500" } else { "20" };
     simulate(&["--both", "--seeds", seeds, "--rounds", "3"]);
 }
