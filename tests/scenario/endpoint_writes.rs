@@ -101,6 +101,13 @@ fn a_bucket_of_replicas_takes_writes_from_its_promotion_to_its_demotion() {
     let refused = s3.ask("PUT", &path, &[("content-length", "0")]);
     refused.fails(403, "AccessDenied");
     assert_eq!(s3.get(&path).is(200).text(), "after a restart");
+    // What came is a replica; what was written here is sent nowhere without a rule.
+    let rows = pair.b.rows(&["ls", "--versions", BUCKET]);
+    let count = |status| rows.iter().filter(|row| row["status"] == status).count();
+    assert_eq!((count("REPLICA"), count("SKIPPED")), (2, 3), "{rows:?}");
+    let restored = pair.dir().join("restored");
+    pair.b.run(&["restore", BUCKET, &text(&restored)]).exits(0);
+    assert_eq!(fs::read(restored.join("a")).unwrap(), b"after a restart");
     pair.b
         .audits("administration", &["endpoint promote", BUCKET]);
     pair.b.audits("object.stored", &["access-key:app"]);

@@ -1,6 +1,7 @@
 //! What a user sees: objects arrive, nothing else gets in, nothing leaks.
 
 mod acme;
+mod active;
 mod arrival;
 mod authority;
 mod bucket_store;

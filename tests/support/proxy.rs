@@ -34,6 +34,8 @@ struct Shared {
     swallows: Mutex<Vec<Arc<AtomicBool>>>,
     /// Both ends of each connection.
     standing: Mutex<Vec<[TcpStream; 2]>>,
+    /// Whether nobody gets through.
+    is_shut: AtomicBool,
     over: AtomicBool,
 }
 
@@ -48,8 +50,14 @@ impl Proxy {
                 if of_thread.over.load(Ordering::Relaxed) {
                     return;
                 }
+                if of_thread.is_shut.load(Ordering::Relaxed) {
+                    continue;
+                }
                 if let (Ok(from), Ok(to)) = (from, TcpStream::connect(&to)) {
                     of_thread.clone().connect(&from, &to);
+                    if of_thread.is_shut.load(Ordering::Relaxed) {
+                        of_thread.cut();
+                    }
                 }
             }
         });
@@ -78,11 +86,15 @@ impl Proxy {
 
     /// Cuts the connections that stand; how many were made since the last time.
     pub(crate) fn cut(&self) -> usize {
-        let standing = std::mem::take(&mut *self.shared.standing.lock().unwrap());
-        for end in standing.iter().flatten() {
-            let _ = end.shutdown(std::net::Shutdown::Both);
+        self.shared.cut()
+    }
+
+    /// Cuts the connections that stand and lets nobody through, or lets all through again.
+    pub(crate) fn shut(&self, is_shut: bool) {
+        self.shared.is_shut.store(is_shut, Ordering::Relaxed);
+        if is_shut {
+            self.cut();
         }
-        standing.len()
     }
 
     /// From now on the connections that stand pass nothing on, and stay open.
@@ -105,6 +117,14 @@ impl Drop for Proxy {
 }
 
 impl Shared {
+    fn cut(&self) -> usize {
+        let standing = std::mem::take(&mut *self.standing.lock().unwrap());
+        for end in standing.iter().flatten() {
+            let _ = end.shutdown(std::net::Shutdown::Both);
+        }
+        standing.len()
+    }
+
     fn connect(self: Arc<Self>, one: &TcpStream, other: &TcpStream) {
         let swallows = Arc::new(AtomicBool::new(false));
         self.swallows.lock().unwrap().push(swallows.clone());

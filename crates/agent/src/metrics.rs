@@ -123,6 +123,7 @@ metrics! {
     EndpointBytes = counter "sealift_endpoint_bytes_total" [] "Plaintext bytes of objects that the S3 endpoint gave out.";
     EndpointWritten = counter "sealift_endpoint_written_bytes_total" [] "Plaintext bytes of objects and parts that the S3 endpoint took.";
     EndpointConnections = gauge "sealift_endpoint_connections" [] "Connections to the S3 endpoint that are open.";
+    ConflictsSettled = counter "sealift_conflicts_settled_total" [] "Versions that came from another region below a later one, into buckets that are written to here.";
     AdminRequests = counter "sealift_admin_requests_total" ["command"] "Commands answered.";
 }
 
@@ -343,6 +344,7 @@ mod tests {
             "sealift_endpoint_bytes_total[]",
             "sealift_endpoint_written_bytes_total[]",
             "sealift_endpoint_connections[]",
+            "sealift_conflicts_settled_total[]",
             "sealift_admin_requests_total[command]",
         ];
         assert_eq!(names, documented);

@@ -5,6 +5,7 @@
 mod authority;
 mod databases;
 mod endpoint;
+mod facing;
 mod forwards;
 mod keys;
 mod receiving;
@@ -66,6 +67,7 @@ pub fn check_offline<'a>(config: &'a Config, world: &'a World) -> Boxed<'a, Vec<
         lines.extend(config.ca.as_ref().map(|ca| authority::check(ca, world)));
         lines.extend(receiving::check(config));
         lines.extend(sources::check(config, world).await);
+        lines.extend(facing::check(config));
         lines.extend(endpoint::check(config));
         lines.extend(forwards::check(config).await);
         lines.push(memory());

@@ -19,6 +19,7 @@ use crate::{
     ArchiveError, Begin, Budget, Offer, OutcomesTo, Result, Upload,
     commit::Item,
     committer,
+    conflicts::Conflicts,
     followers::Followers,
     interrupted::Interrupted,
     layers::BucketKey,
@@ -104,8 +105,9 @@ pub(crate) struct Core {
     pub(crate) leftovers: Leftovers,
     pub(crate) followers: Followers,
     pub(crate) quotas: Arc<QuotaBook>,
-    /// The last clock of a change that was made here.
+    /// The last reading of the clock here that a change made here was dated by.
     pub(crate) written_clock: Mutex<u64>,
+    pub(crate) conflicts: Conflicts,
 }
 
 impl fmt::Debug for Archive {
@@ -135,6 +137,7 @@ impl Archive {
             let (parts_out, parts_in) = mpsc::channel(PARTS_QUEUE_MAX);
             let core = Arc::new(Core::new(parts, commits.clone(), parts_out.clone()));
             let pack = core.recover().await?;
+            core.watch_promoted(&core.promotions().await?);
             let committer = tokio::spawn(committer::run(core.clone(), pack, commits_in));
             let recorder = tokio::spawn(recorder::run(core.clone(), parts_in));
             Ok(Self {
@@ -331,6 +334,7 @@ impl Core {
             followers: Followers::default(),
             quotas: Arc::default(),
             written_clock: Mutex::default(),
+            conflicts: Conflicts::default(),
         }
     }
 

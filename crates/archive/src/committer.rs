@@ -20,6 +20,7 @@ use crate::{
     answer::Answers,
     archive::{Core, Message},
     commit::{Draft, Item, ItemBody},
+    conflicts,
     limits::{GROUP_BYTES_MAX, GROUP_OBJECTS_MAX, GROUP_TIME_MAX, PACK_IDLE_MAX},
     packs::Pack,
 };
@@ -305,7 +306,7 @@ impl Core {
             packs,
             ..Commit::default()
         };
-        let (mut versions, mut marks) = (Vec::new(), Vec::new());
+        let (mut versions, mut marks, mut arrived) = (Vec::new(), Vec::new(), Vec::new());
         for Placed { mut item, location } in placed {
             if let Some(staged) = item.upload.body.staged()
                 && staged.kept_for.is_some()
@@ -319,6 +320,7 @@ impl Core {
                 commit.marks.push(*mark);
                 marks.push(item);
             } else if let Some(version) = item.draft.hand_over(&location) {
+                arrived.push(self.arrival(&version));
                 commit.versions.push(version);
                 versions.push(item);
             }
@@ -349,6 +351,7 @@ impl Core {
             }
         };
         self.tell_followers(&committed, &marks);
+        let arrived = conflicts::stored(arrived, &committed.outcomes);
         let mut answers = Answers::default();
         for (item, outcome) in versions.into_iter().zip(committed.outcomes) {
             let answer = self.answer_version(&item, outcome).await;
@@ -358,6 +361,8 @@ impl Core {
             let receipt = self.mark_receipt(&item, committed.sequence);
             answers.add(item.answer, receipt);
         }
+        drop(answers);
+        self.count_conflicts(arrived).await;
         true
     }
 

@@ -31,6 +31,7 @@ mod canary;
 mod commit;
 mod committer;
 mod compact;
+mod conflicts;
 mod error;
 mod facts;
 mod finding;
@@ -90,7 +91,7 @@ pub use scrub::{ScrubState, Scrubbed, Scrubber};
 pub use source::ArchiveSource;
 pub use upload::Upload;
 pub use verify::{Depth, Sink, VerifySummary};
-pub use written::{ObjectWriter, Written};
+pub use written::{ObjectWriter, Written, is_written_here};
 
 /// What the functions of this crate return.
 pub type Result<T> = std::result::Result<T, ArchiveError>;

@@ -9,7 +9,7 @@ use sealift_ledger::Note;
 use sealift_terms::{BucketName, Timestamp, limits::PROMOTED_MAX};
 use serde::{Deserialize, Serialize};
 
-use crate::{Archive, ArchiveError, Result};
+use crate::{Archive, ArchiveError, Result, archive::Core};
 
 const PREFIX: &str = "promoted\u{1}";
 
@@ -31,13 +31,7 @@ impl Archive {
     /// # Errors
     /// What the catalog says.
     pub async fn promotions(&self) -> Result<Promotions> {
-        let notes = self.core.catalog.notes(PREFIX, None, PROMOTED_MAX).await?;
-        let parse = |note: Note| {
-            let bucket = note.name.strip_prefix(PREFIX)?.parse().ok()?;
-            let promotion = serde_json::from_slice(&note.bytes?).ok()?;
-            Some((bucket, promotion))
-        };
-        Ok(notes.into_iter().filter_map(parse).collect())
+        self.core.promotions().await
     }
 
     /// Lets applications write to a bucket: returns when that is durable. One that is
@@ -62,6 +56,7 @@ impl Archive {
         let note = Note::kept(format!("{PREFIX}{bucket}"), json);
         self.core.catalog.put_notes(vec![note]).await?;
         all.insert(bucket.clone(), promotion);
+        self.core.watch_promoted(&all);
         Ok(all)
     }
 
@@ -72,6 +67,24 @@ impl Archive {
     pub async fn demote(&self, bucket: &BucketName) -> Result<Promotions> {
         let note = Note::forgotten(format!("{PREFIX}{bucket}"));
         self.core.catalog.put_notes(vec![note]).await?;
-        self.promotions().await
+        let all = self.promotions().await?;
+        self.core.watch_promoted(&all);
+        Ok(all)
+    }
+}
+
+impl Core {
+    pub(crate) async fn promotions(&self) -> Result<Promotions> {
+        let notes = self.catalog.notes(PREFIX, None, PROMOTED_MAX).await?;
+        let parse = |note: Note| {
+            let bucket = note.name.strip_prefix(PREFIX)?.parse().ok()?;
+            let promotion = serde_json::from_slice(&note.bytes?).ok()?;
+            Some((bucket, promotion))
+        };
+        Ok(notes.into_iter().filter_map(parse).collect())
+    }
+
+    pub(crate) fn watch_promoted(&self, all: &Promotions) {
+        self.conflicts.set_promoted(all.keys().cloned().collect());
     }
 }

@@ -13,7 +13,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use sealift_ledger::VersionRow;
 use sealift_terms::{
     BucketName, Change, ChangeKind, Checksum, Identity, ObjectFacts, ObjectKey, ObjectUid, Order,
-    PartIndex, PartSize, Receipt, SessionFacts, VersionId, VersionName, order::next_clock,
+    PartIndex, PartSize, Receipt, Region, SessionFacts, Timestamp, VersionId, VersionName,
+    order::next_clock,
 };
 
 use crate::{
@@ -124,6 +125,16 @@ impl ObjectWriter {
         }
         Ok(())
     }
+}
+
+/// Whether a version was written at the site itself, in the region `here`, and is no copy of
+/// one that was written elsewhere. What a rebuild found carries no session: then its region
+/// decides.
+#[must_use]
+pub fn is_written_here(row: &VersionRow, here: &Region) -> bool {
+    let came = row.receipt.as_ref().map(|receipt| &receipt.session);
+    let by_none = || came.is_none_or(|session| **session == SessionFacts::none(here));
+    row.order.region == *here && by_none()
 }
 
 impl Archive {
@@ -271,19 +282,29 @@ impl Core {
         })
     }
 
-    /// The order of a change that is made here now, above this clock and above every one that
-    /// was given out here.
+    /// The order of a change that is made here now: above what is known of its key, and above
+    /// this clock and every reading of it that was given out.
+    ///
+    /// What a clock elsewhere says is merged key by key, from the catalog and so over restarts
+    /// as well: one that is fast dates nothing but the keys that were written there. Nor does a
+    /// reading of this clock count that was too far ahead to be let in anywhere.
     fn order_above(&self, known: u64) -> Result<Order> {
         let now = self.clock.now();
         let mut last = self.written_clock.lock();
-        let clock = next_clock(known.max(*last), now);
+        let is_near = hold_clock(time_of(*last), now).is_ok();
+        let own = next_clock(if is_near { *last } else { 0 }, now);
         let order = Order {
-            clock,
+            clock: own.max(known.saturating_add(1)),
             region: self.region.clone(),
             change: self.catalog.reserve_sequence(),
         };
         hold_clock(order.time(), now)?;
-        *last = clock;
+        *last = own;
         Ok(order)
     }
+}
+
+/// The physical part of a hybrid logical clock.
+fn time_of(clock: u64) -> Timestamp {
+    Timestamp::from_millis(i64::try_from(clock >> 16).unwrap_or(i64::MAX))
 }

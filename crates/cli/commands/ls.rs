@@ -35,6 +35,7 @@ impl Ls {
             prefix,
             status: self.status,
             versions,
+            rests: false,
         });
         let (_site, answers) = ask(global, request).await?;
         rows(answers, |row: ObjectRow| {

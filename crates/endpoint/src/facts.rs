@@ -25,9 +25,10 @@ pub(crate) fn etag_of(version: &VersionId, size: u64, checksum: Option<&Checksum
     ETag::Strong(format!("sealift-{short}"))
 }
 
-/// When it was last modified, as its source says; otherwise when it came.
+/// When it was last modified, as its source says; otherwise when it was taken up there: the
+/// same at every site.
 pub(crate) fn modified(row: &VersionRow) -> Timestamp {
-    row.facts.last_modified.unwrap_or(row.stored_at)
+    row.facts.last_modified.unwrap_or_else(|| row.order.time())
 }
 
 /// A moment, as `s3s` has them.
@@ -130,6 +131,15 @@ pub(crate) mod tests {
             text.starts_with("sealift-") && text.len() == 8 + 32,
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_says_no_time_is_dated_by_its_order_wherever_it_rests() {
+        let mut marker = row("a", 5, None);
+        marker.facts.last_modified = None;
+        assert_eq!(modified(&marker), Timestamp::from_millis(5));
+        marker.stored_at = Timestamp::from_secs(9);
+        assert_eq!(modified(&marker), Timestamp::from_millis(5));
     }
 
     #[test]

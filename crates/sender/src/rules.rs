@@ -26,6 +26,8 @@ pub struct Rule {
     /// Whether replicas are sent to a peer of the region that they come from: to one that
     /// has lost what it had.
     pub to_origin: bool,
+    /// Whether replicas, which were made in other regions, are sent at all.
+    pub replicas: bool,
 }
 
 /// What a rule is asked about.
@@ -115,14 +117,17 @@ impl Rules {
         }
         for to in &mut destinations {
             let rule = self.rules.iter().find(|rule| rule.name == to.rule);
-            let returns = rule.is_some_and(|rule| rule.to_origin);
-            if to.skip.is_none() && !returns && self.of_peers.get(&to.peer) == Some(origin) {
+            let is_back = self.of_peers.get(&to.peer) == Some(origin);
+            let why = match rule {
+                Some(rule) if is_back && rule.to_origin => continue,
+                Some(rule) if !is_back && rule.replicas => continue,
+                _ if is_back => format!("where {} is (rule {}: to_origin", to.peer, to.rule),
+                _ => format!("and not here (rule {}: replicas", to.rule),
+            };
+            if to.skip.is_none() {
                 to.skip = Some(Skip {
                     reason: Reason::SkippedReplica,
-                    evidence: format!(
-                        "it was made in {origin}, where {} is (rule {}: to_origin = false)",
-                        to.peer, to.rule
-                    ),
+                    evidence: format!("it was made in {origin}, {why} = false)"),
                 });
             }
         }
@@ -219,6 +224,7 @@ mod tests {
             delete_markers: true,
             existing_objects: true,
             to_origin: false,
+            replicas: true,
         }
     }
 
@@ -304,9 +310,20 @@ mod tests {
         assert_eq!(told(&rules, &made_in("b")), [None, None, None]);
         let returning = in_b(Rule {
             to_origin: true,
-            ..all
+            ..all.clone()
         });
         assert_eq!(told(&returning, &made_in("a")), [None, None, None]);
+        // A rule may send what is made here, and nothing else.
+        let own = |to_origin| {
+            in_b(Rule {
+                replicas: false,
+                to_origin,
+                ..all.clone()
+            })
+        };
+        assert_eq!(told(&own(false), &made_in("a")), [back, back, back]);
+        assert_eq!(told(&own(true), &made_in("a")), [None, back, back]);
+        assert_eq!(told(&own(false), &made_in("b")), [None, None, None]);
         let bucket = BucketName::new("b").unwrap();
         assert_ne!(rules.digest(&bucket), returning.digest(&bucket));
         assert_eq!(rules.digest(&bucket), rules.clone().digest(&bucket));

@@ -58,7 +58,7 @@ const SUITES: &[Suite] = &[
                      --include-ignored --test-threads=1 crash::",
         ],
     },
-    // 100 seeds, 500 with --full. A night's worth: cargo xtask simulate --seeds 20000.
+    // 100 seeds and 20 of --both, 500 of each with --full. A night's worth: cargo xtask simulate --seeds 20000.
     Suite {
         name: "simulate",
         budget_minutes: 6,

@@ -22,7 +22,7 @@ use crate::{
 const RETURNED: &str = "~returned-";
 const ROWS: usize = 1_000_000;
 
-type Held = Result<(), String>;
+pub(crate) type Held = Result<(), String>;
 
 /// What the far site must have kept, looked at when it has just come back.
 pub(crate) async fn after_start(world: &World, far: &Running) {
@@ -44,7 +44,7 @@ pub(crate) async fn after_start(world: &World, far: &Running) {
     }
 }
 
-fn is_of_trouble(what: &str) -> bool {
+pub(crate) fn is_of_trouble(what: &str) -> bool {
     ["injected", "the power", "is closed"]
         .iter()
         .any(|word| what.contains(word))
@@ -71,7 +71,7 @@ pub(crate) async fn at_rest(world: &World) -> Held {
             ));
         }
     }
-    no_plaintext_rests(world)?;
+    no_plaintext_rests(world, FAR)?;
     let salts = world.salts.check()?;
     world.trace.note(format_args!("at rest, {salts} salts"));
     Ok(())
@@ -90,7 +90,7 @@ pub(crate) async fn is_replicated(world: &World) -> Held {
     source_is_replicated(world, &far).await
 }
 
-async fn transfers(near: &Running) -> Result<Vec<Transfer>, String> {
+pub(crate) async fn transfers(near: &Running) -> Result<Vec<Transfer>, String> {
     let list = ListTransfers {
         limit: ROWS,
         ..ListTransfers::default()
@@ -101,7 +101,7 @@ async fn transfers(near: &Running) -> Result<Vec<Transfer>, String> {
         .map_err(|error| error.to_string())
 }
 
-async fn versions(catalog: &dyn Catalog) -> Result<Vec<VersionRow>, String> {
+pub(crate) async fn versions(catalog: &dyn Catalog) -> Result<Vec<VersionRow>, String> {
     let list = ListVersions {
         bucket: bucket(),
         prefix: String::new(),
@@ -159,16 +159,14 @@ fn own(version: &VersionId) -> VersionId {
     VersionId::new(own).unwrap()
 }
 
-async fn opens_to_source(world: &World, far: &Running, row: &VersionRow) -> Held {
-    if row.kind == VersionKind::DeleteMarker {
-        return Ok(());
-    }
+/// The plaintext of a version.
+pub(crate) async fn opened(running: &Running, row: &VersionRow) -> Result<Vec<u8>, String> {
     let VersionName {
         bucket,
         key,
         version,
     } = &row.name;
-    let opened = far
+    let opened = running
         .archive
         .open_object("simulation", bucket, key, Some(version))
         .await;
@@ -181,6 +179,15 @@ async fn opens_to_source(world: &World, far: &Running, row: &VersionRow) -> Held
             Ok(())
         })
         .map_err(|error| format!("{} cannot be read: {}", row.name, in_words(&error)))?;
+    Ok(bytes)
+}
+
+async fn opens_to_source(world: &World, far: &Running, row: &VersionRow) -> Held {
+    if row.kind == VersionKind::DeleteMarker {
+        return Ok(());
+    }
+    let bytes = opened(far, row).await?;
+    let VersionName { key, version, .. } = &row.name;
     let model = world.model.lock();
     match model.bytes(key.as_str(), &own(version)) {
         Some(held) if *held == Bytes::of(&bytes) => Ok(()),
@@ -247,7 +254,7 @@ fn is_of_the_past(world: &World, transfer: &Transfer) -> bool {
     transfer.reason.is_some_and(|reason| gone.contains(&reason)) && now != Some(&own(&name.version))
 }
 
-async fn everything_opens(far: &Running) -> Held {
+pub(crate) async fn everything_opens(far: &Running) -> Held {
     let mut findings = Vec::new();
     let mut take = |finding| findings.push(finding);
     let verified = far.archive.verify(Depth::Deep, &mut take).await;
@@ -324,9 +331,9 @@ async fn audit_is_whole(near: &Running, far: &Running) -> Held {
     }
 }
 
-fn no_plaintext_rests(world: &World) -> Held {
+pub(crate) fn no_plaintext_rests(world: &World, site: usize) -> Held {
     let mut shown = None;
-    world.sites[FAR].platter.look_at_files(|path, bytes| {
+    world.sites[site].platter.look_at_files(|path, bytes| {
         if shows_plaintext(bytes) {
             shown.get_or_insert(path.display().to_string());
         }

@@ -9,6 +9,8 @@
 //!                            └── one thread, one clock that jumps from event to event
 //! ```
 //!
+//! With `--both` applications write at both sites, which send to each other (`both`).
+//!
 //! The product's own sender, receiver, archive, wire and store run here; only what
 //! is below [`Disk`](sealift_terms::Disk), [`Clock`](sealift_terms::Clock),
 //! [`Rng`](sealift_terms::Rng) and [`Transport`](sealift_tunnel::Transport) is
@@ -22,6 +24,7 @@
     reason = "a simulation that is wrong itself is to end"
 )]
 
+mod both;
 mod chance;
 mod check;
 mod clock;

@@ -80,7 +80,7 @@ impl Model {
 const REPEATED: usize = 100;
 
 /// Mostly small; some at the limits of packs and parts; some of many parts.
-fn content(chance: &Chance) -> Vec<u8> {
+pub(crate) fn content(chance: &Chance) -> Vec<u8> {
     const PART: u64 = 64 << 10;
     let size = match chance.below(16) {
         0 => 0,

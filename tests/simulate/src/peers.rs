@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     net::{Listening, SimTransport},
-    site::{FAR, NEAR, Running, facts_at, region},
+    site::{Running, facts_at, region},
 };
 
 const JOINING_MAX: usize = 64;
@@ -32,22 +32,18 @@ const LINK_RETRY: Duration = Duration::from_secs(1);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-fn role(site: usize) -> Role {
-    match site {
-        NEAR => Role::Send,
-        _ => Role::Receive,
-    }
-}
-
 impl Running {
-    fn hello(&self, session: SessionId, link: u32) -> Hello {
+    fn hello(&self, session: SessionId, link: u32, sends: bool) -> Hello {
         let here = self.archive.site();
         Hello {
             protocol_min: PROTOCOL_MIN,
             protocol_max: PROTOCOL_MAX,
             session,
             link,
-            role: role(self.site),
+            role: match sends {
+                true => Role::Send,
+                false => Role::Receive,
+            },
             site: here.site,
             site_name: SiteName::new(["near", "far"][self.site]).unwrap(),
             region: region(self.site),
@@ -69,7 +65,7 @@ impl Running {
     }
 
     fn receiving(&self, agreed: Agreed) -> Arc<Receiving> {
-        let facts = facts_at(FAR);
+        let facts = facts_at(self.site);
         let peer = Peer {
             identity: facts.peer.identity.clone(),
             facts: facts.facts(Direction::Receiving).into(),
@@ -168,9 +164,10 @@ async fn dial(
     session: SessionId,
     number: u32,
 ) -> Result<(Link, Hello, Agreed), Failure> {
+    let sends = running.plan.sends(running.site, true);
     let dialled = async {
         let mut link = running.link(transport.dial("").await?);
-        let (theirs, agreed) = link.greet(&running.hello(session, number)).await?;
+        let (theirs, agreed) = link.greet(&running.hello(session, number, sends)).await?;
         Ok((link, theirs, agreed))
     };
     timeout(GREETING_TIME_MAX, dialled).await?
@@ -184,7 +181,7 @@ async fn session(
     let mut id = SessionId([0; 16]);
     running.rng.fill(&mut id.0);
     let (control, theirs, agreed) = dial(running, transport, id, 0).await?;
-    if running.site == NEAR {
+    if running.plan.sends(running.site, true) {
         let (to_links, links) = mpsc::channel(JOINING_MAX);
         let (lost, gone) = mpsc::channel(JOINING_MAX);
         let _ = to_links.try_send(joining(LinkId(0), control));
@@ -315,7 +312,8 @@ async fn admit(
 ) -> Result<(), Failure> {
     let mut link = running.link(connection);
     let theirs = timeout(GREETING_TIME_MAX, link.hello()).await??;
-    let ours = running.hello(theirs.session, theirs.link);
+    let sends = running.plan.sends(running.site, false);
+    let ours = running.hello(theirs.session, theirs.link, sends);
     if theirs.link == 0 {
         return begin(running, sessions, link, &ours, theirs).await;
     }
@@ -346,7 +344,7 @@ async fn begin(
 ) -> Result<(), Failure> {
     let agreed = ours.agree(&theirs)?;
     let id = theirs.session;
-    if running.site == NEAR {
+    if running.plan.sends(running.site, false) {
         let (to_links, links) = mpsc::channel(JOINING_MAX);
         let (lost, _nobody_dials_again) = mpsc::channel(JOINING_MAX);
         let joins = Joins::Sending(to_links.clone());

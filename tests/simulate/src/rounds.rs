@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    check,
+    both, check,
+    plan::Flow,
     site::{FAR, NEAR},
     trouble,
     world::World,
@@ -23,14 +24,20 @@ pub(crate) async fn run(world: &Arc<World>, rounds: u64) -> Result<(), String> {
     for round in 1..=rounds {
         world.trace.note(format_args!("round {round}"));
         let end = Instant::now() + world.plan.trouble;
-        let (changes, trouble) = (change(world, end), trouble::make(world, end));
-        tokio::join!(changes, trouble);
+        let trouble = trouble::make(world, end);
+        match world.plan.flow {
+            Flow::OneWay => drop(tokio::join!(change(world, end), trouble)),
+            Flow::Both => drop(tokio::join!(both::write(world, end), trouble)),
+        }
         trouble::heal(world);
         rest(world)
             .await
             .map_err(|what| format!("round {round}: {what}"))?;
     }
-    check::rebuilt_is_the_same(world).await
+    match world.plan.flow {
+        Flow::OneWay => check::rebuilt_is_the_same(world).await,
+        Flow::Both => Ok(()),
+    }
 }
 
 /// Changes the source now and then.
@@ -61,7 +68,11 @@ async fn rest(world: &World) -> Result<(), String> {
         world.up(NEAR).await;
         world.up(FAR).await;
         accept_deletes(world);
-        match check::is_replicated(world).await {
+        let replicated = match world.plan.flow {
+            Flow::OneWay => check::is_replicated(world).await,
+            Flow::Both => both::is_settled(world).await,
+        };
+        match replicated {
             Ok(()) => break,
             Err(what) if begun.elapsed() > REST_TIME_MAX => {
                 return Err(format!("not at rest after {REST_TIME_MAX:?}: {what}"));
@@ -72,7 +83,10 @@ async fn rest(world: &World) -> Result<(), String> {
     look_for_continued(world);
     // Connections that died silently are noticed after a minute.
     sleep(Duration::from_secs(90)).await;
-    check::at_rest(world).await
+    match world.plan.flow {
+        Flow::OneWay => check::at_rest(world).await,
+        Flow::Both => both::at_rest(world).await,
+    }
 }
 
 /// Notes whether the near site's process went on with a part that a link was lost in.

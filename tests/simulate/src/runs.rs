@@ -14,11 +14,12 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::{rounds, system_chance, trace::Trace, world::World};
+use crate::{plan::Flow, rounds, system_chance, trace::Trace, world::World};
 
 const USAGE: &str = "\
-sealift-simulate [--seed N | --seeds COUNT [--from N]] [--rounds M]   each twice, traces compared
-sealift-simulate --once --seed N [--rounds M] [--trace FILE]          one run, its trace to FILE";
+sealift-simulate [--both] [--seed N | --seeds COUNT [--from N]] [--rounds M]   each twice, traces compared
+sealift-simulate [--both] --once --seed N [--rounds M] [--trace FILE]          one run, its trace to FILE
+--both: applications write at both sites, and each replicates to the other";
 
 /// The most memory that a run may have had besides its simulated disks: what an agent may.
 const MEMORY_KIB_MAX: u64 = 256 * 1024;
@@ -30,6 +31,7 @@ pub(crate) struct Wanted {
     seeds: u64,
     rounds: u64,
     once: bool,
+    both: bool,
     trace: Option<String>,
 }
 
@@ -40,6 +42,7 @@ impl Wanted {
             seeds: 1,
             rounds: 3,
             once: false,
+            both: false,
             trace: None,
         };
         let mut rest = arguments.iter().map(String::as_str);
@@ -48,6 +51,10 @@ impl Wanted {
             let taken = match flag {
                 "--once" => {
                     wanted.once = true;
+                    Some(())
+                }
+                "--both" => {
+                    wanted.both = true;
                     Some(())
                 }
                 "--trace" => rest.next().map(|file| wanted.trace = Some(file.to_owned())),
@@ -70,8 +77,9 @@ impl Wanted {
 
     /// The command that runs a seed again.
     fn again(&self, seed: u64) -> String {
+        let both = if self.both { "--both " } else { "" };
         format!(
-            "cargo xtask simulate --seed {seed} --rounds {}",
+            "cargo xtask simulate {both}--seed {seed} --rounds {}",
             self.rounds
         )
     }
@@ -98,10 +106,14 @@ impl Wanted {
             .build()
             .map_err(|error| format!("no runtime: {error}"))?;
         let (seed, rounds) = (self.from, self.rounds);
+        let flow = match self.both {
+            true => Flow::Both,
+            false => Flow::OneWay,
+        };
         let outcome = runtime.block_on(async {
             let out = out.map(|file| Box::new(BufWriter::new(file)) as _);
             let trace = Trace::new(out);
-            let world = World::new(seed, trace.clone())?;
+            let world = World::new(seed, flow, trace.clone())?;
             let begun = tokio::time::Instant::now();
             let outcome = rounds::run(&world, rounds).await;
             let (hash, events) = trace.hash();
@@ -185,6 +197,7 @@ impl Wanted {
         let arguments = [seed, self.rounds].map(|number| number.to_string());
         let [seed, rounds] = &arguments;
         let output = Command::new(program)
+            .args(self.both.then_some("--both"))
             .args(["--once", "--seed", seed, "--rounds", rounds])
             .output()
             .map_err(|error| format!("seed {seed} did not start: {error}"))?;

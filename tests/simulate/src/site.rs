@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use sealift_archive::{Archive, ArchiveParts, BucketKey, Buckets, Budget};
+use sealift_archive::{Archive, ArchiveParts, ArchiveSource, BucketKey, Buckets, Budget};
 use sealift_identity::{GrantRow, Grants, Leaf, Session as TlsFacts};
 use sealift_keys::{KEYSTORE_FILE, LocalKeystore, RecordRing, RootSecret};
 use sealift_ledger::{
@@ -12,7 +12,8 @@ use sealift_ledger::{
 };
 use sealift_receiver::Door;
 use sealift_sender::{
-    Orders, PeerSender, Rule, Rules, Settings, SourceHandle, SourceSettings, SourceTask, WorkSignal,
+    FollowTask, Orders, PeerSender, Rule, Rules, Settings, SourceHandle, SourceSettings,
+    SourceTask, WorkSignal,
 };
 use sealift_store::{DirectoryStore, Source};
 use sealift_terms::{
@@ -26,6 +27,7 @@ use crate::{
     clock::SimClock,
     disk::Platter,
     peers,
+    plan::{Flow, Plan},
     world::World,
 };
 
@@ -43,8 +45,23 @@ pub(crate) fn bucket() -> BucketName {
     BucketName::new("photos").unwrap()
 }
 
-pub(crate) fn peer() -> PeerName {
-    PeerName::new("far").unwrap()
+/// Everything, to a peer.
+fn all_to(peer: PeerName) -> Rule {
+    Rule {
+        name: RuleName::new("all").unwrap(),
+        bucket: bucket(),
+        prefix: String::new(),
+        peers: vec![peer],
+        delete_markers: true,
+        existing_objects: true,
+        to_origin: false,
+        replicas: true,
+    }
+}
+
+/// The other one.
+fn peer_of(site: usize) -> PeerName {
+    PeerName::new(["far", "near"][site]).unwrap()
 }
 
 /// What a site is, whether its process runs or not.
@@ -70,8 +87,9 @@ pub(crate) struct Running {
     pub(crate) door: Arc<Door>,
     pub(crate) clock: Arc<SimClock>,
     pub(crate) rng: Arc<SimRng>,
-    /// The sending half, at the near site.
+    /// The sending half, at a site that sends.
     pub(crate) sending: Option<Sending>,
+    pub(crate) plan: Plan,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) tasks: Mutex<JoinSet<()>>,
     parts: ArchiveParts,
@@ -211,11 +229,11 @@ impl Site {
         let door = Arc::new(Door::new(archive.clone(), grants, audit.clone(), clock));
         let mut tasks = JoinSet::new();
         let (stop, _) = watch::channel(false);
-        let sending = match self.index {
-            NEAR => Some(
+        let sending = match world.plan.flow == Flow::Both || self.index == NEAR {
+            true => Some(
                 self.sending(
                     world,
-                    &journal,
+                    (&archive, &journal),
                     audit.clone(),
                     rng.clone(),
                     &stop,
@@ -223,7 +241,7 @@ impl Site {
                 )
                 .await?,
             ),
-            _ => None,
+            false => None,
         };
         let running = Arc::new(Running {
             site: self.index,
@@ -237,6 +255,7 @@ impl Site {
             clock: self.clock.clone(),
             rng,
             sending,
+            plan: world.plan.clone(),
             stop,
             tasks: Mutex::new(tasks),
             parts,
@@ -248,7 +267,7 @@ impl Site {
     async fn sending(
         &self,
         world: &Arc<World>,
-        journal: &Arc<LogJournal>,
+        (archive, journal): (&Arc<Archive>, &Arc<LogJournal>),
         audit: Arc<LogAudit>,
         rng: Arc<dyn Rng>,
         stop: &watch::Sender<bool>,
@@ -256,35 +275,37 @@ impl Site {
     ) -> Result<Sending, Problem> {
         let clock: Arc<dyn Clock> = self.clock.clone();
         let orders = Orders::load(&**journal, region(self.index), clock.clone()).await?;
-        let rule = Rule {
-            name: RuleName::new("all")?,
-            bucket: bucket(),
-            prefix: String::new(),
-            peers: vec![peer()],
-            delete_markers: true,
-            existing_objects: true,
-            to_origin: false,
-        };
-        let (rules, rules_in) = watch::channel(Arc::new(Rules::new(vec![rule])));
-        let source: Arc<dyn Source> = Arc::new(world.source.clone());
+        let of_peers = [(peer_of(self.index), region(1 - self.index))];
+        let rules = Rules::new(vec![all_to(peer_of(self.index))])
+            .between(region(self.index), of_peers.into());
+        let (rules, rules_in) = watch::channel(Arc::new(rules));
         let work = WorkSignal::new();
         let settings = SourceSettings {
             bucket: bucket(),
             scan_interval: Duration::from_secs(60),
         };
-        let (task, handle) = SourceTask::new(
-            settings,
-            source.clone(),
-            journal.clone(),
-            Arc::new(orders),
-            clock.clone(),
-            rules_in,
-            work.clone(),
-        );
-        tasks.spawn(task.run(stop.subscribe()));
+        let source: Arc<dyn Source> = match world.plan.flow {
+            Flow::OneWay => Arc::new(world.source.clone()),
+            Flow::Both => Arc::new(ArchiveSource::new(archive.clone(), bucket())),
+        };
+        let (journal, from, at) = (journal.clone(), source.clone(), clock.clone());
+        let (of_task, signal) = (journal.clone(), work.clone());
+        let (task, handle) = match world.plan.flow {
+            Flow::OneWay => {
+                let orders = Arc::new(orders);
+                let (task, handle) =
+                    SourceTask::new(settings, from, of_task, orders, at, rules_in, signal);
+                (task.run(stop.subscribe()), handle)
+            }
+            Flow::Both => {
+                let (task, handle) = FollowTask::new(settings, from, of_task, at, rules_in, signal);
+                (task.run(stop.subscribe()), handle)
+            }
+        };
+        tasks.spawn(task);
         let sender = PeerSender::new(Settings {
-            peer: peer(),
-            journal: journal.clone(),
+            peer: peer_of(self.index),
+            journal,
             sources: [(bucket(), source)].into(),
             work,
             part_size: world.plan.part_size,
@@ -310,15 +331,14 @@ impl Running {
     async fn begin(self: &Arc<Self>, world: &Arc<World>) -> Result<(), Problem> {
         let transport = world.transport(self.site);
         let mut tasks = self.tasks.lock();
-        match world.plan.dialler == self.site {
-            true => {
-                let wanted = world.plan.data_links;
-                tasks.spawn(peers::keep_session(self.clone(), transport, wanted));
-            }
-            false => {
-                let listener = transport.listening();
-                tasks.spawn(peers::accept(self.clone(), listener));
-            }
+        let both = world.plan.flow == Flow::Both;
+        if both || world.plan.dialler != self.site {
+            let listener = transport.listening();
+            tasks.spawn(peers::accept(self.clone(), listener));
+        }
+        if both || world.plan.dialler == self.site {
+            let wanted = world.plan.data_links;
+            tasks.spawn(peers::keep_session(self.clone(), transport, wanted));
         }
         tasks.spawn(upkeep(self.clone()));
         Ok(())

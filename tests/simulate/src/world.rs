@@ -7,12 +7,13 @@ use sealift_store::MemorySource;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
+    both::{self, Book},
     chance::Chance,
     check,
     disk::{Platter, Reason},
     model::Model,
     net::{Network, SimTransport},
-    plan::Plan,
+    plan::{Flow, Plan},
     salts::SaltBook,
     site::{FAR, NEAR, Site},
     trace::Trace,
@@ -44,6 +45,8 @@ pub(crate) struct World {
     pub(crate) salts: Arc<SaltBook>,
     pub(crate) source: MemorySource,
     pub(crate) model: Mutex<Model>,
+    /// What applications wrote, where they write at both sites.
+    pub(crate) book: Mutex<Book>,
     pub(crate) tally: Mutex<BTreeMap<&'static str, u64>>,
     /// What must not be and was.
     violation: watch::Sender<Option<String>>,
@@ -54,9 +57,9 @@ pub(crate) struct World {
 
 impl World {
     /// Makes both sites and keeps their processes running.
-    pub(crate) fn new(seed: u64, trace: Trace) -> Result<Arc<Self>, String> {
+    pub(crate) fn new(seed: u64, flow: Flow, trace: Trace) -> Result<Arc<Self>, String> {
         let chance = Chance::new(seed);
-        let plan = Plan::draw(&chance.fork());
+        let plan = Plan::draw(&chance.fork(), flow);
         trace.note(format_args!("{plan:?}"));
         let network = Network::new(&plan.way, chance.fork(), trace.clone());
         let salts = Arc::new(SaltBook::default());
@@ -82,6 +85,7 @@ impl World {
             salts,
             source: MemorySource::new(),
             model: Mutex::default(),
+            book: Mutex::default(),
             tally: Mutex::default(),
             violation: watch::Sender::new(None),
             orders: [to_near, to_far],
@@ -151,8 +155,12 @@ async fn keep_running(site: Arc<Site>, world: Arc<World>, mut orders: mpsc::Rece
                 world.trace.note(format_args!("{} runs", site.index));
                 *site.running.lock() = Some(running.clone());
                 world.started[site.index].notify_waiters();
-                if site.index == FAR {
-                    check::after_start(&world, &running).await;
+                match world.plan.flow {
+                    Flow::OneWay if site.index == FAR => {
+                        check::after_start(&world, &running).await;
+                    }
+                    Flow::OneWay => {}
+                    Flow::Both => both::after_start(&world, &running).await,
                 }
                 tokio::select! {
                     biased;

@@ -82,6 +82,9 @@ pub struct Ls {
     pub status: Option<Status>,
     /// All versions and delete markers, not only the latest.
     pub versions: bool,
+    /// Only what rests sealed here, whoever wrote it and however it stands elsewhere.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rests: bool,
 }
 
 /// Which bytes to get.

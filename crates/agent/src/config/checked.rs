@@ -517,6 +517,8 @@ pub struct Rule {
     pub existing_objects: bool,
     /// Whether replicas are sent to a peer of the region that they come from.
     pub to_origin: bool,
+    /// Whether replicas are sent at all.
+    pub replicas: bool,
     /// How old the oldest change that waits may be: older ones raise an alarm.
     pub rpo: Option<Duration>,
 }

@@ -313,6 +313,7 @@ pub(crate) struct Rule {
     pub(crate) delete_markers: Option<bool>,
     pub(crate) existing_objects: Option<bool>,
     pub(crate) to_origin: Option<bool>,
+    pub(crate) replicas: Option<bool>,
     pub(crate) rpo_secs: Option<Number>,
     pub(crate) allowed_regions: Option<Spanned<Vec<Text>>>,
 }

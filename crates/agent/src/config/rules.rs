@@ -58,6 +58,7 @@ pub(super) fn rules(
             delete_markers: entry.delete_markers.unwrap_or(true),
             existing_objects: entry.existing_objects.unwrap_or(true),
             to_origin: entry.to_origin.unwrap_or(false),
+            replicas: entry.replicas.unwrap_or(true),
             rpo: rpo(c, entry.rpo_secs.as_ref()),
         });
     }
@@ -134,7 +135,10 @@ mod tests {
         let rules = [
             rule("one", ""),
             rule("two", "priority = 5\nrpo_secs = 60\ndelete_markers = false"),
-            rule("three", "existing_objects = false\nto_origin = true"),
+            rule(
+                "three",
+                "existing_objects = false\nto_origin = true\nreplicas = false",
+            ),
             rule("four", "priority = 9"),
         ];
         let config = check(&rules.concat()).unwrap();
@@ -145,6 +149,7 @@ mod tests {
         };
         assert!(four.delete_markers && four.existing_objects && four.rpo.is_none());
         assert!(three.to_origin && !four.to_origin);
+        assert!(!three.replicas && four.replicas);
         assert!(!two.delete_markers && one.existing_objects && !three.existing_objects);
         assert_eq!(two.rpo, Some(std::time::Duration::from_secs(60)));
     }

@@ -362,6 +362,8 @@ const EXAMPLE_SENDING: &str = r#"# [[source]]
 # existing_objects = true
 # Whether replicas go back to the region that they come from: one that lost what it had, and begins empty.
 # to_origin = false
+# Whether replicas go on at all, to other regions than that: not where each region sends what is written there to all others.
+# replicas = true
 # An alarm when a change waits for longer.
 # rpo_secs = 900
 

@@ -1,11 +1,11 @@
 //! `explain`: why an object stands as it does, and what to do.
 
-use sealift_archive::Finding;
+use sealift_archive::{Finding, is_written_here};
 use sealift_keys::KeyError;
 use sealift_ledger::{Transfer, VersionKind, VersionRow};
 use sealift_terms::{PeerName, Reason, Receipt, SecondKey, Status};
 
-use super::{Live, SiteOperations, Trouble, answers, failing, listing};
+use super::{Live, SiteOperations, Trouble, answers, failing, listing, written::Written};
 use crate::{
     Error,
     admin::{Answer, Explanation, Named, ObjectRow},
@@ -147,29 +147,33 @@ impl SiteOperations {
         };
         let Some(row) = row else { return Ok(0) };
         let is_latest = latest.is_some_and(|latest| latest.name == row.name);
-        let explanation = self.of_replica(&row, is_latest).await;
+        let explanation = self.of_replica(&row, is_latest).await?;
         answer.row(&explanation).await?;
         Ok(1)
     }
 
     /// A replica's matters are where it came from, and whether its key still opens.
-    async fn of_replica(&self, row: &VersionRow, latest: bool) -> Explanation {
+    async fn of_replica(&self, row: &VersionRow, latest: bool) -> Result<Explanation, Error> {
+        let config = self.site.current();
+        let is_ours = is_written_here(row, &config.site.region);
         let came = row.receipt.as_ref().map(|receipt| {
             let session = &receipt.session;
-            format!(
-                "from {} over {}, {}, {}; sealed under {}, commit {}",
-                session.sender,
-                session.tls_version,
-                session.cipher_suite,
-                session.group,
-                keys_of(receipt),
-                row.sequence
-            )
+            let from = match is_ours {
+                true => "written here".to_owned(),
+                false => format!(
+                    "from {} over {}, {}, {}",
+                    session.sender, session.tls_version, session.cipher_suite, session.group
+                ),
+            };
+            let keys = keys_of(receipt);
+            format!("{from}; sealed under {keys}, commit {}", row.sequence)
         });
         let rebuilt = || "the catalog was rebuilt since it was stored".to_owned();
-        let mut explanation = reasoned(answers::replica(row, latest), None);
+        let mut object = answers::replica(row, latest);
+        let mut written = Written::of(self, &row.name.bucket).await?;
+        (object.status, object.reason) = written.standing(row).await?;
+        let mut explanation = reasoned(object, None);
         explanation.evidence = Some(came.unwrap_or_else(rebuilt));
-        let config = self.site.current();
         let bucket = config.buckets.iter().find(|b| b.name == row.name.bucket);
         let keys = bucket.into_iter().flat_map(Bucket::keys);
         if let Some((key, error)) = self.unusable(keys).await {
@@ -186,7 +190,7 @@ impl SiteOperations {
                     .to_owned(),
             );
         }
-        explanation
+        Ok(explanation)
     }
 
     /// The first key that cannot be used, and why.

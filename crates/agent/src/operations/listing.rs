@@ -5,26 +5,28 @@ use std::collections::BTreeSet;
 use sealift_ledger::{KnownKey, ListTransfers, ListVersions, RecordRow, Transfer, VersionRow};
 use sealift_terms::{BucketName, ChangeKind, ObjectKey, Reason, RecordId, Status, VersionId};
 
-use super::{PAGE_ROWS, SiteOperations, answers, holding::Holding};
+use super::{PAGE_ROWS, SiteOperations, answers, holding::Holding, written::Written};
 use crate::{
     Error,
     admin::{Answer, Ls, Named, ObjectRow},
 };
 
 /// Transfers of one key that are looked at.
-const TRANSFERS_OF_KEY_MAX: usize = 10_000;
+pub(super) const TRANSFERS_OF_KEY_MAX: usize = 10_000;
 
 impl SiteOperations {
-    /// Versions that rest here, and transfers of what is sent from here: bucket by
+    /// Versions that came here, and transfers of what is sent from here: bucket by
     /// bucket, keys ascending. The latest view leaves out what was removed.
     pub(super) async fn ls(&self, ls: &Ls, answer: &Answer) -> Result<(), Error> {
         let config = self.site.current();
         let sources: BTreeSet<_> = config.sources.iter().map(|source| &source.bucket).collect();
         for bucket in self.buckets(ls.bucket.as_ref()).await? {
-            if ls.status.is_none_or(|status| status == Status::Replica) {
-                self.replicas(&bucket, ls, answer).await?;
+            // What waits or failed has a transfer.
+            if !matches!(ls.status, Some(Status::Pending | Status::Failed)) {
+                self.resting(&bucket, ls, answer).await?;
             }
-            if sources.contains(&bucket) && ls.status != Some(Status::Replica) {
+            let of_journal = ls.status != Some(Status::Replica) && !ls.rests;
+            if of_journal && sources.contains(&bucket) {
                 self.transfers(&bucket, ls, answer).await?;
             }
         }
@@ -48,17 +50,26 @@ impl SiteOperations {
         Ok(archived.chain(sources).chain(held).collect())
     }
 
-    async fn replicas(&self, bucket: &BucketName, ls: &Ls, answer: &Answer) -> Result<(), Error> {
+    /// What rests here, but for what its transfers tell of.
+    async fn resting(&self, bucket: &BucketName, ls: &Ls, answer: &Answer) -> Result<(), Error> {
+        let mut written = Written::of(self, bucket).await?;
         let mut pages = Versions::new(bucket.clone(), ls.prefix.clone(), ls.versions);
         let mut before: Option<ObjectKey> = None;
         while let Some(rows) = pages.next(self).await? {
             for row in rows {
                 let latest = before.as_ref() != Some(&row.name.key);
-                let row = answers::replica(&row, latest);
-                if ls.versions || row.kind == ChangeKind::Put {
+                before = Some(row.name.key.clone());
+                let shown = match ls.rests {
+                    true => Some(answers::replica(&row, latest)),
+                    false => written.beside_transfers(&row, latest).await?,
+                };
+                let fits = |row: &ObjectRow| {
+                    (ls.versions || row.kind == ChangeKind::Put)
+                        && ls.status.is_none_or(|status| status == row.status)
+                };
+                if let Some(row) = shown.filter(fits) {
                     answer.row(&row).await?;
                 }
-                before = Some(row.key);
             }
         }
         Ok(())
@@ -70,6 +81,7 @@ impl SiteOperations {
             ls,
             answer,
             holding: self.holding(bucket),
+            is_archive: Written::is_source(&self.site.current(), bucket),
         };
         match ls.status {
             // Few of many: by status, as they were recorded.
@@ -125,7 +137,8 @@ impl SiteOperations {
             .journal
             .transfers_of(rows.bucket, &known.key, TRANSFERS_OF_KEY_MAX)
             .await?;
-        if transfers.is_empty() {
+        // What rests here was told of with the others that do.
+        if transfers.is_empty() && !rows.is_archive {
             return rows.show(uncovered(rows.bucket, known)).await;
         }
         for transfer in &transfers {
@@ -181,6 +194,8 @@ impl SiteOperations {
     }
 
     async fn rests(&self, row: &VersionRow, latest: bool, facts: bool) -> Result<ObjectRow, Error> {
+        let mut written = Written::of(self, &row.name.bucket).await?;
+        let (status, reason) = written.standing(row).await?;
         let record = self.key_record(row.record).await?;
         let second = match row.second_record {
             None => None,
@@ -189,6 +204,8 @@ impl SiteOperations {
         Ok(ObjectRow {
             sealing: Some(answers::sealing(row, &record, second)),
             facts: facts.then(|| Box::new(row.facts.clone())),
+            status,
+            reason,
             ..answers::replica(row, latest)
         })
     }
@@ -207,11 +224,17 @@ struct Rows<'a> {
     ls: &'a Ls,
     answer: &'a Answer,
     holding: Option<Holding>,
+    /// Whether the source is what rests here.
+    is_archive: bool,
 }
 
 impl Rows<'_> {
     async fn show(&self, mut row: ObjectRow) -> Result<(), Error> {
         if self.ls.status.is_some_and(|status| status != row.status) {
+            return Ok(());
+        }
+        // That it does not go back to where it came from is said when somebody asks.
+        if self.ls.status.is_none() && row.reason == Some(Reason::SkippedReplica) {
             return Ok(());
         }
         if let Some(holding) = &self.holding {

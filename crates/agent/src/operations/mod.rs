@@ -35,6 +35,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod verifying;
+mod written;
 
 use std::sync::Arc;
 

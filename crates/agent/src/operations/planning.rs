@@ -207,6 +207,7 @@ fn settings_that_differ(old: &Rule, new: &Rule) -> Vec<String> {
             both(&|rule| rule.existing_objects.to_string()),
         ),
         ("to_origin", both(&|rule| rule.to_origin.to_string())),
+        ("replicas", both(&|rule| rule.replicas.to_string())),
         ("rpo_secs", both(&secs)),
     ];
     let differing = settings.into_iter().filter(|(_, (old, new))| old != new);

@@ -92,6 +92,8 @@ impl SiteOperations {
         metrics
             .series(Metric::UnfinishedUploads, &[])
             .set(unfinished);
+        let settled = site.archive.conflicts_settled();
+        metrics.series(Metric::ConflictsSettled, &[]).set(settled);
         match site.archive.room().await {
             Ok(room) => metrics.series(Metric::StoreFree, &[]).set(room.free_bytes),
             Err(error) => tracing::error!(%error, "the store's room cannot be read"),

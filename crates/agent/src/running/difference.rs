@@ -202,9 +202,10 @@ fn rules(config: &Config) -> impl PartialEq {
             delete_markers,
             existing_objects,
             to_origin,
+            replicas,
             rpo,
         } = rule.clone();
-        let what = (delete_markers, existing_objects, to_origin, rpo);
+        let what = (delete_markers, existing_objects, to_origin, replicas, rpo);
         (name, bucket, prefix, peers, what)
     };
     config.rules.iter().map(of).collect::<Vec<_>>()

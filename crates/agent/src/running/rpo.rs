@@ -167,6 +167,7 @@ mod tests {
             delete_markers: true,
             existing_objects: true,
             to_origin: false,
+            replicas: true,
             rpo: rpo.map(Duration::from_secs),
         }
     }

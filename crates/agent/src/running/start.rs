@@ -394,6 +394,7 @@ pub(crate) fn rules_of(config: &Config) -> Rules {
         delete_markers: rule.delete_markers,
         existing_objects: rule.existing_objects,
         to_origin: rule.to_origin,
+        replicas: rule.replicas,
     };
     let peers = config.peers.iter();
     let of_peers = peers.map(|peer| (peer.name.clone(), peer.identity.region().clone()));

@@ -29,7 +29,11 @@ fn facts(size: usize) -> ObjectFacts {
 }
 
 impl Running {
-    async fn write(&self, to: &str, bytes: &[u8]) -> Result<sealift_terms::Receipt, ArchiveError> {
+    pub(super) async fn write(
+        &self,
+        to: &str,
+        bytes: &[u8],
+    ) -> Result<sealift_terms::Receipt, ArchiveError> {
         let facts = facts(bytes.len());
         let writer = self
             .archive
@@ -306,7 +310,7 @@ async fn an_assembly_without_progress_goes_in_its_time_with_its_pieces() {
 }
 
 #[derive(Debug)]
-struct Later(parking_lot::Mutex<std::time::Duration>);
+pub(super) struct Later(pub(super) parking_lot::Mutex<std::time::Duration>);
 
 impl sealift_terms::Clock for Later {
     fn now(&self) -> sealift_terms::Timestamp {

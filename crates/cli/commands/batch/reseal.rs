@@ -10,7 +10,7 @@ use sealift_agent::{
     Error, Exit,
     admin::{self, Answers, ObjectRow, Reached, Request, ResealResult, ResealRow},
 };
-use sealift_terms::{BucketName, RecordId, Status, VersionName, limits::RECORD_OBJECTS_MAX};
+use sealift_terms::{BucketName, RecordId, VersionName, limits::RECORD_OBJECTS_MAX};
 use serde::Serialize;
 
 use super::{
@@ -126,8 +126,9 @@ impl Reseal {
                 Names::Listing(site.ask(Request::Ls(admin::Ls {
                     bucket,
                     prefix,
-                    status: Some(Status::Replica),
+                    rests: true,
                     versions: true,
+                    status: None,
                 })))
             }
         };

@@ -12,7 +12,6 @@ use sealift_agent::{
     Error, Exit,
     admin::{self, Answers, ObjectRow, Piece, Reached, Request},
 };
-use sealift_terms::Status;
 use serde::Serialize;
 
 use super::{ask, object::prefix};
@@ -64,8 +63,9 @@ impl Restore {
         let request = Request::Ls(admin::Ls {
             bucket,
             prefix,
-            status: Some(Status::Replica),
+            rests: true,
             versions: false,
+            status: None,
         });
         let (site, mut answers) = ask(global, request).await?;
         let mut next: Option<ObjectRow> = answers.next_row().await?;

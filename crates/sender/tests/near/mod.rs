@@ -52,6 +52,7 @@ pub fn rules(rows: &[(&str, &str, &str)]) -> Arc<Rules> {
         delete_markers: true,
         existing_objects: true,
         to_origin: false,
+        replicas: true,
     };
     Arc::new(Rules::new(rows.iter().map(rule).collect()))
 }

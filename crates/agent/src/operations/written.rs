@@ -1,0 +1,118 @@
+//! How a version stands that rests here: as a copy that came, or, where applications wrote it
+//! at this site, as the journal says of its way to other regions.
+
+use sealift_archive::is_written_here;
+use sealift_ledger::{Transfer, VersionKind, VersionRow};
+use sealift_sender::{Kind, Rules};
+use sealift_terms::{BucketName, ChangeKind, ObjectKey, Reason, Region, Status};
+
+use super::{SiteOperations, answers, listing::TRANSFERS_OF_KEY_MAX};
+use crate::{
+    Error,
+    admin::ObjectRow,
+    config::{Config, SourceFrom},
+    running::rules_of,
+};
+
+/// What is asked of the versions of a bucket, key by key.
+pub(super) struct Written<'a> {
+    operations: &'a SiteOperations,
+    here: Region,
+    /// Where the bucket is a source: its rules, and up to which commit the journal has it.
+    sent: Option<(Rules, u64)>,
+    /// Of the key that was asked about last.
+    of_key: Option<(ObjectKey, Vec<Transfer>)>,
+}
+
+impl<'a> Written<'a> {
+    pub(super) async fn of(
+        operations: &'a SiteOperations,
+        bucket: &BucketName,
+    ) -> Result<Self, Error> {
+        let config = operations.site.current();
+        let sent = match Self::is_source(&config, bucket) {
+            false => None,
+            true => {
+                let followed = operations.site.journal.followed(bucket).await?;
+                let to = followed.map_or(0, |followed| followed.sequence);
+                Some((rules_of(&config), to))
+            }
+        };
+        Ok(Self {
+            operations,
+            here: config.site.region.clone(),
+            sent,
+            of_key: None,
+        })
+    }
+
+    /// Whether what rests here of a bucket is a source.
+    pub(super) fn is_source(config: &Config, bucket: &BucketName) -> bool {
+        let mut sources = config.sources.iter();
+        sources.any(|source| source.bucket == *bucket && source.from == SourceFrom::Archive)
+    }
+
+    /// A version, unless the journal has transfers of it, which tell more.
+    pub(super) async fn beside_transfers(
+        &mut self,
+        row: &VersionRow,
+        latest: bool,
+    ) -> Result<Option<ObjectRow>, Error> {
+        if is_written_here(row, &self.here) && !self.transfers_of(row).await?.is_empty() {
+            return Ok(None);
+        }
+        let (status, reason) = self.standing(row).await?;
+        Ok(Some(ObjectRow {
+            status,
+            reason,
+            ..answers::replica(row, latest)
+        }))
+    }
+
+    /// How a version stands, everywhere taken together.
+    pub(super) async fn standing(
+        &mut self,
+        row: &VersionRow,
+    ) -> Result<(Status, Option<Reason>), Error> {
+        let damaged = row.quarantined.then_some(Reason::DstObjectDamaged);
+        if !is_written_here(row, &self.here) {
+            return Ok((Status::Replica, damaged));
+        }
+        let transfers = self.transfers_of(row).await?;
+        for status in [Status::Failed, Status::Pending, Status::Completed] {
+            if let Some(found) = transfers.iter().find(|found| found.status == status) {
+                return Ok((status, damaged.or(found.reason)));
+            }
+        }
+        let nowhere = (Status::Skipped, damaged.or(Some(Reason::SkippedFiltered)));
+        let Some((rules, recorded)) = &self.sent else {
+            return Ok(nowhere);
+        };
+        let kind = Kind::new(match row.kind {
+            VersionKind::Object => ChangeKind::Put,
+            VersionKind::DeleteMarker => ChangeKind::DeleteMarker,
+        });
+        let to = rules.destinations(&row.name.bucket, &row.name.key, kind);
+        Ok(match to.iter().any(|to| to.skip.is_none()) {
+            false => nowhere,
+            // What is done for long has no rows of its own any more.
+            true if row.sequence <= *recorded => (Status::Completed, damaged),
+            true => (Status::Pending, damaged),
+        })
+    }
+
+    async fn transfers_of(&mut self, row: &VersionRow) -> Result<Vec<&Transfer>, Error> {
+        let name = &row.name;
+        if self.sent.is_none() {
+            return Ok(Vec::new());
+        }
+        if self.of_key.as_ref().is_none_or(|(key, _)| *key != name.key) {
+            let journal = &self.operations.site.journal;
+            let found = journal.transfers_of(&name.bucket, &name.key, TRANSFERS_OF_KEY_MAX);
+            self.of_key = Some((name.key.clone(), found.await?));
+        }
+        let all = self.of_key.iter().flat_map(|(_, all)| all);
+        let of_version = all.filter(|transfer| transfer.change.name.version == name.version);
+        Ok(of_version.collect())
+    }
+}
