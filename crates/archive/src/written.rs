@@ -205,7 +205,7 @@ impl Archive {
         upload.commit(checksum).await
     }
 
-    async fn written(
+    pub(crate) async fn written(
         &self,
         actor: &str,
         name: VersionName,
@@ -273,7 +273,7 @@ impl Core {
 
     /// The order of a change that is made here now, above this clock and above every one that
     /// was given out here.
-    fn order_above(&self, known: u64) -> Result<Order> {
+    pub(crate) fn order_above(&self, known: u64) -> Result<Order> {
         let now = self.clock.now();
         let mut last = self.written_clock.lock();
         let clock = next_clock(known.max(*last), now);
