@@ -124,6 +124,9 @@ metrics! {
     EndpointWritten = counter "sealift_endpoint_written_bytes_total" [] "Plaintext bytes of objects and parts that the S3 endpoint took.";
     EndpointConnections = gauge "sealift_endpoint_connections" [] "Connections to the S3 endpoint that are open.";
     AdminRequests = counter "sealift_admin_requests_total" ["command"] "Commands answered.";
+    PeerHeld = gauge "sealift_peer_held" ["peer", "what"] "What a peer brought and rests here, or is on its way in: objects, bytes, unfinished_bytes.";
+    PeerQuota = gauge "sealift_peer_quota" ["peer", "what"] "How much of that it may have here; missing where there is no limit.";
+    ReceiveLimit = gauge "sealift_receive_limit_bytes_per_second" ["peer"] "Bytes a second that are taken from a peer; missing where there is no limit.";
 }
 
 /// One series: a metric with values for its labels. Cheap to clone and to change.
@@ -344,6 +347,9 @@ mod tests {
             "sealift_endpoint_written_bytes_total[]",
             "sealift_endpoint_connections[]",
             "sealift_admin_requests_total[command]",
+            "sealift_peer_held[peer,what]",
+            "sealift_peer_quota[peer,what]",
+            "sealift_receive_limit_bytes_per_second[peer]",
         ];
         assert_eq!(names, documented);
     }

@@ -1,6 +1,6 @@
 //! One site: what outlives its process, and how that is started on it.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use sealift_archive::{Archive, ArchiveParts, BucketKey, Buckets, Budget};
@@ -260,6 +260,7 @@ impl Site {
             name: RuleName::new("all")?,
             bucket: bucket(),
             prefix: String::new(),
+            tags: BTreeMap::new(),
             peers: vec![peer()],
             delete_markers: true,
             existing_objects: true,
