@@ -105,6 +105,8 @@ pub(crate) enum Command {
     Retry(commands::retry::Retry),
     /// Say how the scrub of what is archived here stands, and what is in quarantine
     Scrub(commands::scrub::Scrub),
+    /// Say in which regions what is replicated rests, and which keys open it
+    Residency(commands::residency::Residency),
     /// The keys that everything here is sealed under
     #[command(subcommand)]
     Keys(commands::keys::Keys),

@@ -1,5 +1,6 @@
 //! Commands, one by one.
 
+mod adopt;
 mod audit;
 mod batch;
 mod ca;
@@ -11,5 +12,6 @@ mod keys;
 mod operators;
 mod reach;
 mod rebuild;
+mod residency;
 mod rules;
 mod underway;

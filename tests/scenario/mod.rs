@@ -39,5 +39,6 @@ mod scrubbing;
 mod secrecy;
 mod standing;
 mod stopping;
+mod tags;
 mod upkeep;
 mod workload;

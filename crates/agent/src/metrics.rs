@@ -125,6 +125,9 @@ metrics! {
     EndpointConnections = gauge "sealift_endpoint_connections" [] "Connections to the S3 endpoint that are open.";
     ConflictsSettled = counter "sealift_conflicts_settled_total" [] "Versions that came from another region below a later one, into buckets that are written to here.";
     AdminRequests = counter "sealift_admin_requests_total" ["command"] "Commands answered.";
+    PeerHeld = gauge "sealift_peer_held" ["peer", "what"] "What a peer brought and rests here, or is on its way in: objects, bytes, unfinished_bytes.";
+    PeerQuota = gauge "sealift_peer_quota" ["peer", "what"] "How much of that it may have here; missing where there is no limit.";
+    ReceiveLimit = gauge "sealift_receive_limit_bytes_per_second" ["peer"] "Bytes a second that are taken from a peer; missing where there is no limit.";
 }
 
 /// One series: a metric with values for its labels. Cheap to clone and to change.
@@ -346,6 +349,9 @@ mod tests {
             "sealift_endpoint_connections[]",
             "sealift_conflicts_settled_total[]",
             "sealift_admin_requests_total[command]",
+            "sealift_peer_held[peer,what]",
+            "sealift_peer_quota[peer,what]",
+            "sealift_receive_limit_bytes_per_second[peer]",
         ];
         assert_eq!(names, documented);
     }

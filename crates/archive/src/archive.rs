@@ -4,11 +4,13 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use parking_lot::{Mutex, RwLock};
 use sealift_keys::{RecordRing, RingCounters};
-use sealift_ledger::{BucketCount, Catalog, ReceiptTerms, RecordRow, SiteRow, VersionRow};
+use sealift_ledger::{
+    BucketCount, Catalog, ReceiptTerms, RecordRow, SenderCount, SiteRow, VersionRow,
+};
 use sealift_store::Store;
 use sealift_terms::{
-    Audit, AuditKind, AuditRecord, Boxed, BucketName, ChangeKind, Checksum, Clock, Receipt,
-    RecordId, Region, Rng, SecondKey, SessionFacts, Timestamp, limits, world::Room,
+    Audit, AuditKind, AuditRecord, Boxed, BucketName, ChangeKind, Checksum, Clock, Identity,
+    Receipt, RecordId, Region, Rng, SecondKey, SessionFacts, Timestamp, limits, world::Room,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -25,7 +27,7 @@ use crate::{
     layers::BucketKey,
     leftovers::Leftovers,
     limits::{COMMIT_QUEUE_MAX, PARTS_QUEUE_MAX},
-    quota::{QuotaBook, Quotas},
+    quota::{PeerQuotas, QuotaBook, Quotas},
     recorder,
     records::DurableRecords,
     reserve::{Claim, Flight, Reserve},
@@ -225,6 +227,27 @@ impl Archive {
     /// Takes over other quotas.
     pub fn set_quotas(&self, quotas: Quotas) {
         self.core.quotas.set(quotas);
+    }
+
+    /// Takes over other quotas of peers. What rests here or is on its way stays.
+    pub fn set_peer_quotas(&self, quotas: &PeerQuotas) {
+        self.core.quotas.set_peers(quotas);
+        self.core.uploads.set_quotas(quotas);
+    }
+
+    /// What rests here by who brought it; nobody is known to have brought what a rebuild found.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn senders(&self) -> Result<Vec<SenderCount>> {
+        Ok(self.core.catalog.senders().await?)
+    }
+
+    /// Bytes of plaintext that the unfinished objects with files of their own will be, by who
+    /// sends them.
+    #[must_use]
+    pub fn unfinished_of_peers(&self) -> BTreeMap<Identity, u64> {
+        self.core.uploads.unfinished()
     }
 
     /// The site and how far it has come.

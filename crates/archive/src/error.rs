@@ -11,6 +11,8 @@ use sealift_terms::{
     Timestamp, VersionName,
 };
 
+use crate::QuotaHolder;
+
 /// Why an archive did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -56,12 +58,12 @@ pub enum ArchiveError {
         /// Bytes kept.
         reserve: u64,
     },
-    /// A bucket would hold more than it may.
-    #[error("bucket {bucket} would hold {wanted} {what}, its quota is {allowed}")]
+    /// A bucket would hold more than it may, or what one peer brought would be more.
+    #[error("{holder} would hold {wanted} {what}, its quota is {allowed}")]
     QuotaReached {
-        /// The bucket.
-        bucket: BucketName,
-        /// Bytes or objects.
+        /// The bucket, or the peer.
+        holder: QuotaHolder,
+        /// Bytes, objects, or bytes of unfinished objects.
         what: &'static str,
         /// With the object, and what is on its way.
         wanted: u64,

@@ -24,6 +24,7 @@
     reason = "items of a commit group are large and move from list to list"
 )]
 
+mod adopt;
 mod answer;
 mod archive;
 mod budget;
@@ -82,7 +83,7 @@ pub use part::PartWriter;
 pub use pieces::{Assembly, NewPiece, Piece, PieceReader};
 pub use promoted::{Promotion, Promotions};
 pub use quarantine::Expired;
-pub use quota::Quotas;
+pub use quota::{PeerQuotas, QuotaHolder, Quotas};
 pub use read::{ObjectRange, ObjectReader};
 pub use rebuild::{RebuildReport, rebuild};
 pub use reseal::{Resealed, Reseals};

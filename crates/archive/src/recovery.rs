@@ -96,7 +96,7 @@ impl Core {
             }
         }
         for row in &rows {
-            self.uploads.found(&row.origin, row.uid);
+            self.uploads.found(&row.origin, row.uid, row.facts.size);
             if !staged.contains(&row.file) && !self.take_published(row).await? {
                 self.remove_upload(row).await?;
             }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sealift_ledger::{ListVersions, Standing, VersionCursor, VersionKind, VersionRow};
 use sealift_store::{
     After, Committed, CommittedTo, Hint, Listed, Ordered, OrderedSource, Page, Scan, Source,
-    SourceObject, StoreError, Watch, blocking,
+    SourceObject, StoreError, TagsTold, Watch, blocking,
 };
 use sealift_terms::{
     BucketName, Change, ChangeKind, Checksum, ChecksumAlgorithm, ObjectFacts, ObjectKey, Reason,
@@ -131,6 +131,16 @@ impl Source for ArchiveSource {
         version: &VersionId,
     ) -> Result<Arc<dyn SourceObject>, StoreError> {
         Ok(Arc::new(self.open_version(key, version).await?))
+    }
+
+    async fn tags_of_all(&self, versions: &[(ObjectKey, VersionId)]) -> Vec<TagsTold> {
+        let mut told = Vec::with_capacity(versions.len());
+        for (key, version) in versions {
+            let found = self.archive.find(&self.bucket, key, Some(version)).await;
+            let found = found.map(|row| row.facts.tags);
+            told.push(found.map_err(|error| refused(&error)));
+        }
+        told
     }
 
     fn keeps_versions(&self) -> bool {

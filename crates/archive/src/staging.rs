@@ -1,7 +1,7 @@
 //! Unfinished objects in files of their own: which there are, and how they end.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +14,7 @@ use sealift_store::{Store, StoreError, StoreFile, StoreName};
 use sealift_terms::{AuditKind, AuditRecord, Identity, ObjectUid, Timestamp, VersionName, limits};
 
 use crate::{
-    ArchiveError, Result,
+    ArchiveError, PeerQuotas, QuotaHolder, Result,
     archive::Core,
     limits::{OPEN_UPLOADS_MAX, PAGE_ROWS},
     share::OpenFile,
@@ -129,19 +129,38 @@ pub(crate) struct Registry(Arc<Mutex<Uploads>>);
 
 #[derive(Debug, Default)]
 struct Uploads {
-    /// By who sends them. A set, so that one that ends twice is counted down once.
-    of_peers: HashMap<Identity, HashSet<ObjectUid>>,
+    /// By who sends them, with the bytes of plaintext that each will be. A map, so that one
+    /// that ends twice is counted down once.
+    of_peers: HashMap<Identity, HashMap<ObjectUid, u64>>,
+    /// Bytes that the unfinished uploads of a peer may be together.
+    bytes_max: BTreeMap<Identity, u64>,
     open: HashMap<(Identity, VersionName), Arc<UploadState>>,
 }
 
 impl Registry {
     pub(crate) fn count(&self) -> usize {
-        self.0.lock().of_peers.values().map(HashSet::len).sum()
+        self.0.lock().of_peers.values().map(HashMap::len).sum()
     }
 
-    /// Counts one more upload of a peer.
-    pub(crate) fn admit(&self, origin: &Identity, uid: ObjectUid) -> Result<()> {
-        self.admit_below(origin, uid, limits::UNFINISHED_UPLOADS_PER_PEER_MAX)
+    /// Takes other quotas for the unfinished uploads of peers. What is there stays.
+    pub(crate) fn set_quotas(&self, quotas: &PeerQuotas) {
+        let limited = quotas.iter();
+        let limited = limited.filter_map(|(peer, it)| Some((peer.clone(), it.unfinished_bytes?)));
+        self.0.lock().bytes_max = limited.collect();
+    }
+
+    /// Bytes that the unfinished uploads of each peer will be.
+    pub(crate) fn unfinished(&self) -> BTreeMap<Identity, u64> {
+        let uploads = self.0.lock();
+        let of_peers = uploads.of_peers.iter();
+        let sums = of_peers.map(|(peer, of)| (peer.clone(), sum(of)));
+        sums.filter(|(_, bytes)| *bytes > 0).collect()
+    }
+
+    /// Counts one more upload of a peer, of so many bytes.
+    pub(crate) fn admit(&self, origin: &Identity, uid: ObjectUid, bytes: u64) -> Result<()> {
+        let allowed = limits::UNFINISHED_UPLOADS_PER_PEER_MAX;
+        self.admit_below(origin, uid, bytes, allowed)
     }
 
     /// Counts one more of an origin that may have so many.
@@ -149,23 +168,39 @@ impl Registry {
         &self,
         origin: &Identity,
         uid: ObjectUid,
+        bytes: u64,
         allowed: usize,
     ) -> Result<()> {
         let mut uploads = self.0.lock();
+        let bytes_max = uploads.bytes_max.get(origin).copied();
         let of_peer = uploads.of_peers.entry(origin.clone()).or_default();
+        let wanted = sum(of_peer).saturating_add(bytes);
+        if let Some(allowed) = bytes_max.filter(|allowed| wanted > *allowed) {
+            return Err(ArchiveError::QuotaReached {
+                holder: QuotaHolder::Peer(origin.clone()),
+                what: "bytes unfinished",
+                wanted,
+                allowed,
+            });
+        }
         if of_peer.len() >= allowed {
             return Err(ArchiveError::TooManyUploads {
                 origin: origin.clone(),
                 allowed,
             });
         }
-        of_peer.insert(uid);
+        of_peer.insert(uid, bytes);
         Ok(())
     }
 
     /// Counts one that has no row, until what is returned is dropped.
-    pub(crate) fn admit_rowless(&self, origin: &Identity, uid: ObjectUid) -> Result<Rowless> {
-        self.admit(origin, uid)?;
+    pub(crate) fn admit_rowless(
+        &self,
+        origin: &Identity,
+        uid: ObjectUid,
+        bytes: u64,
+    ) -> Result<Rowless> {
+        self.admit(origin, uid, bytes)?;
         Ok(Rowless {
             registry: self.clone(),
             origin: origin.clone(),
@@ -174,10 +209,10 @@ impl Registry {
     }
 
     /// Counts one that was found at the start, whatever the limit.
-    pub(crate) fn found(&self, origin: &Identity, uid: ObjectUid) {
+    pub(crate) fn found(&self, origin: &Identity, uid: ObjectUid, bytes: u64) {
         let mut uploads = self.0.lock();
         let of_peer = uploads.of_peers.entry(origin.clone()).or_default();
-        of_peer.insert(uid);
+        of_peer.insert(uid, bytes);
     }
 
     pub(crate) fn find(&self, whose: &(Identity, VersionName)) -> Option<Arc<UploadState>> {
@@ -231,6 +266,13 @@ impl Registry {
             of_peer.remove(&uid);
         }
     }
+}
+
+/// At most a thousand and some are added up.
+fn sum(of_peer: &HashMap<ObjectUid, u64>) -> u64 {
+    of_peer
+        .values()
+        .fold(0, |sum, bytes| sum.saturating_add(*bytes))
 }
 
 impl Uploads {

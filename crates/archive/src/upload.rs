@@ -172,30 +172,16 @@ impl Upload {
     }
 
     pub(crate) async fn begin(core: Arc<Core>, offer: Offer) -> Result<Self> {
-        let size = offer.change.facts.size;
-        let parts = offer.part_size.parts_of(size);
-        let parts = parts.ok_or(ArchiveError::TooLarge { size })?;
-        let bytes = reserve::sealed_bytes(size, offer.part_size);
-        let quota = core.hold_quota(&offer).await?.map(Arc::new);
-        let (state, claim) = if let Some(earlier) = UploadState::earlier(&core, &offer).await? {
-            earlier
-        } else if offer.change.kind != ChangeKind::Put {
-            let claim = core.claim(bytes).await?;
-            let state = UploadState::begin(&core, &offer, 0, |_| Ok(Body::Mark)).await?;
-            (Arc::new(state), claim)
-        } else if size <= PACKED_OBJECT_BYTES_MAX && parts == 1 {
-            let claim = core.claim(bytes).await?;
-            let packed = |_| Ok(Body::Packed(Mutex::default()));
-            let state = UploadState::begin(&core, &offer, 1, packed).await?;
-            (Arc::new(state), claim)
-        } else if parts == 1 || offer.written.is_some() {
-            let claim = core.claim(bytes).await?;
-            let state = UploadState::begin_file(&core, &offer, parts).await?;
-            (Arc::new(state), claim)
-        } else {
-            UploadState::begin_with_row(&core, &offer).await?
-        };
-        Ok(Self::of(state, offer, claim, quota))
+        let quota = core.hold_quota(&offer).await?;
+        match UploadState::take_up(&core, &offer).await {
+            Ok((state, claim)) => Ok(Self::of(state, offer, claim, quota.map(Arc::new))),
+            Err(error) => {
+                if let Some(promise) = quota {
+                    promise.give_back();
+                }
+                Err(error)
+            }
+        }
     }
 
     /// The version that is offered.
@@ -296,6 +282,35 @@ impl Upload {
 }
 
 impl UploadState {
+    /// Goes on with an earlier try, or begins anew.
+    async fn take_up(core: &Arc<Core>, offer: &Offer) -> Result<(Arc<Self>, Claim)> {
+        let size = offer.change.facts.size;
+        let parts = offer.part_size.parts_of(size);
+        let parts = parts.ok_or(ArchiveError::TooLarge { size })?;
+        let bytes = reserve::sealed_bytes(size, offer.part_size);
+        if let Some(earlier) = Self::earlier(core, offer).await? {
+            return Ok(earlier);
+        }
+        let state = if offer.change.kind != ChangeKind::Put {
+            let claim = core.claim(bytes).await?;
+            (
+                Self::begin(core, offer, 0, |_| Ok(Body::Mark)).await?,
+                claim,
+            )
+        } else if size <= PACKED_OBJECT_BYTES_MAX && parts == 1 {
+            let claim = core.claim(bytes).await?;
+            let packed = |_| Ok(Body::Packed(Mutex::default()));
+            (Self::begin(core, offer, 1, packed).await?, claim)
+        } else if parts == 1 || offer.written.is_some() {
+            let claim = core.claim(bytes).await?;
+            (Self::begin_file(core, offer, parts).await?, claim)
+        } else {
+            return Self::begin_with_row(core, offer).await;
+        };
+        let (state, claim) = state;
+        Ok((Arc::new(state), claim))
+    }
+
     /// Begins a sealing under the bucket's current records.
     async fn begin(
         core: &Arc<Core>,
@@ -339,7 +354,11 @@ impl UploadState {
         let uid = ObjectUid::random(&*core.rng);
         let counted = Counted {
             _file: core.open_file(&offer.origin)?,
-            _rowless: Some(core.uploads.admit_rowless(&offer.origin, uid)?),
+            _rowless: Some(core.uploads.admit_rowless(
+                &offer.origin,
+                uid,
+                offer.change.facts.size,
+            )?),
         };
         let open = core.layers_for(&offer.change.name.bucket, uid).await?;
         let name = staging::file_name(uid)?;
@@ -358,7 +377,8 @@ impl UploadState {
         let claim = core.claim(bytes).await?;
         let counted = core.open_file(&offer.origin)?.into();
         let uid = ObjectUid::random(&*core.rng);
-        core.uploads.admit(&offer.origin, uid)?;
+        core.uploads
+            .admit(&offer.origin, uid, offer.change.facts.size)?;
         match Self::begin_kept(core, offer, uid, counted).await {
             Ok(state) => {
                 let state = Arc::new(state);

@@ -216,7 +216,7 @@ impl Archive {
         upload.commit(checksum).await
     }
 
-    async fn written(
+    pub(crate) async fn written(
         &self,
         actor: &str,
         name: VersionName,
@@ -288,7 +288,7 @@ impl Core {
     /// What a clock elsewhere says is merged key by key, from the catalog and so over restarts
     /// as well: one that is fast dates nothing but the keys that were written there. Nor does a
     /// reading of this clock count that was too far ahead to be let in anywhere.
-    fn order_above(&self, known: u64) -> Result<Order> {
+    pub(crate) fn order_above(&self, known: u64) -> Result<Order> {
         let now = self.clock.now();
         let mut last = self.written_clock.lock();
         let is_near = hold_clock(time_of(*last), now).is_ok();

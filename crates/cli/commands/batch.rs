@@ -1,11 +1,13 @@
 //! `sealift batch`: the same for many objects or records, with a report, and to be gone
 //! on with after an interruption.
 
+mod adopt;
 mod group;
 mod manifest;
 mod replicate;
 mod report;
 mod reseal;
+mod status;
 
 use clap::Subcommand;
 
@@ -18,8 +20,12 @@ pub(crate) enum Batch {
     Rewrap(Rewrap),
     /// Seal versions anew: another data key, wrapped by the key that the bucket has now
     Reseal(reseal::Reseal),
+    /// Seal plaintext that was found, in a directory or among the files of the store
+    Adopt(adopt::Adopt),
     /// Send versions again, or after all, whatever became of them before
     Replicate(replicate::Replicate),
+    /// How far a batch has come, by the report that it writes
+    Status(status::Status),
 }
 
 impl Batch {
@@ -27,7 +33,9 @@ impl Batch {
         match self {
             Self::Rewrap(rewrap) => rewrap.run(global).await,
             Self::Reseal(reseal) => reseal.run(global).await,
+            Self::Adopt(adopt) => adopt.run(global).await,
             Self::Replicate(replicate) => replicate.run(global).await,
+            Self::Status(status) => status.run(global),
         }
     }
 }

@@ -19,6 +19,7 @@ mod object;
 pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod reload;
+pub(crate) mod residency;
 pub(crate) mod restore;
 pub(crate) mod retry;
 pub(crate) mod scrub;
@@ -58,6 +59,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Explain(command) => block_on(command.run(global)),
         Command::Retry(command) => block_on(command.run(global)),
         Command::Scrub(command) => block_on(command.run(global)),
+        Command::Residency(command) => block_on(command.run(global)),
         Command::Keys(command) => block_on(command.run(global)),
         Command::Batch(command) => block_on(command.run(global)),
         Command::Audit(command) => block_on(command.run(global)),

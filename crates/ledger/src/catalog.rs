@@ -275,6 +275,17 @@ pub struct BucketCount {
     pub delete_markers: u64,
 }
 
+/// What rests here of what one sender brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SenderCount {
+    /// Who brought it.
+    pub sender: Identity,
+    /// Versions with content.
+    pub objects: u64,
+    /// Bytes of their plaintext.
+    pub bytes: u64,
+}
+
 /// A key record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordRow {
@@ -455,6 +466,9 @@ pub trait Catalog: Send + Sync {
 
     /// What rests in each bucket. Cheap at any size.
     async fn buckets(&self) -> Result<Vec<BucketCount>>;
+
+    /// What rests here by who brought it. Nobody is known to have brought what a rebuild found.
+    async fn senders(&self) -> Result<Vec<SenderCount>>;
 
     /// Takes key records, new or wrapped again in place of the old.
     async fn put_records(&self, records: Vec<RecordRow>) -> Result<()>;

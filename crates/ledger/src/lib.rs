@@ -39,8 +39,9 @@ mod tests;
 pub use audit::{AuditLog, AuditVerdict, Flaw, Leaf, Refusal};
 pub use catalog::{
     BucketCount, Catalog, Commit, Committed, FileRow, KeyUse, ListVersions, Location, MarkKind,
-    MarkRow, NewMark, NewVersion, Outcome, PackState, ReceiptTerms, RecordRow, Relocation, SiteRow,
-    Standing, UploadPart, UploadRow, VersionCursor, VersionKind, VersionPage, VersionRow,
+    MarkRow, NewMark, NewVersion, Outcome, PackState, ReceiptTerms, RecordRow, Relocation,
+    SenderCount, SiteRow, Standing, UploadPart, UploadRow, VersionCursor, VersionKind, VersionPage,
+    VersionRow,
 };
 pub use error::LedgerError;
 pub use facts::{FactsError, FactsSealer};

@@ -1,8 +1,11 @@
 //! Who may bring what in: the one place on the receiving side that asks the grants.
 
-use std::sync::{
-    Arc, OnceLock, Weak,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -13,12 +16,13 @@ use sealift_terms::{
     Audit, AuditKind, AuditRecord, Boxed, BucketName, ChangeKind, Clock, Identity, Reason,
     Timestamp,
 };
-use sealift_tunnel::{Binding, Questions};
+use sealift_tunnel::{Binding, Pace, Questions};
 use sealift_wire::{Offer, Refusal};
 
 use crate::{
     Session,
     question::{Answer, Question},
+    rates::Rates,
     rollback::Remembered,
 };
 
@@ -35,6 +39,8 @@ pub struct Door {
     sessions: Mutex<Vec<Weak<Session>>>,
     /// Whoever answers what is not about objects.
     others: OnceLock<Arc<dyn Questions>>,
+    /// How fast what each peer sends is taken.
+    rates: Rates,
     counters: Counters,
 }
 
@@ -75,6 +81,7 @@ impl Door {
     ) -> Self {
         let grants = ArcSwap::new(grants);
         let (denials, counters) = (Mutex::default(), Counters::default());
+        let rates = Rates::new(clock.clone());
         Self {
             archive,
             grants,
@@ -84,6 +91,7 @@ impl Door {
             renewed: tokio::sync::Mutex::new(None),
             sessions: Mutex::default(),
             others: OnceLock::new(),
+            rates,
             counters,
         }
     }
@@ -112,6 +120,16 @@ impl Door {
     /// Takes other grants from now on, for sessions that stand as well.
     pub fn set_grants(&self, grants: Arc<Grants>) {
         self.grants.store(grants);
+    }
+
+    /// Takes no more bytes a second from these peers than this, and from others whatever they
+    /// send: from now on, on sessions that stand as well.
+    pub fn set_rates(&self, rates: &BTreeMap<Identity, u64>) {
+        self.rates.set(rates);
+    }
+
+    pub(crate) fn rate_of(&self, identity: &Identity) -> Arc<Pace> {
+        self.rates.of(identity)
     }
 
     /// Says who answers what this crate knows nothing of. The first who is named stays.

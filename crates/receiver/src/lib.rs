@@ -23,6 +23,7 @@ mod door;
 mod error;
 mod patience;
 mod question;
+mod rates;
 mod rollback;
 mod session;
 mod task;

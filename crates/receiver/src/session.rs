@@ -14,7 +14,7 @@ use sealift_archive::{ArchiveError, Begin, Offer, Outcomes, OutcomesTo, Upload, 
 use sealift_terms::{
     Boxed, BucketName, Checksum, Identity, PartIndex, Reason, SessionFacts, Status,
 };
-use sealift_tunnel::{Binding, Link, LinkWriter};
+use sealift_tunnel::{Binding, Link, LinkWriter, Pace};
 use sealift_wire::{
     Carries, Close, Evidence, Limits, LinkEvent, LinkId, OfferId, Parts, ReceiveEvent,
     ReceiveSession, Refusal,
@@ -62,6 +62,8 @@ pub struct Session {
     peer: Peer,
     pub(crate) machine: Mutex<ReceiveSession>,
     pub(crate) patience: Patience,
+    /// What holds what the peer sends to its rate.
+    pub(crate) rate: Arc<Pace>,
     /// Whether the peer was told that it may compress.
     packs: AtomicBool,
     /// Whether the peer goes on in the cut that it is told.
@@ -107,7 +109,9 @@ impl Session {
         patience: Patience,
     ) -> Arc<Self> {
         let (outcomes, outcomes_in) = mpsc::unbounded_channel();
+        let rate = door.rate_of(&peer.identity);
         let session = Arc::new(Self {
+            rate,
             door,
             peer,
             machine: Mutex::new(ReceiveSession::new(limits)),

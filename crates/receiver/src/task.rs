@@ -11,7 +11,7 @@ use sealift_tunnel::{Incoming, LinkReader, LinkWriter};
 use sealift_wire::{
     FrameType, Header, LinkEvent, LinkId, OfferId, Place, ReceiveEvent, Refusal, announced,
 };
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{
     ReceiverError,
@@ -29,6 +29,8 @@ pub(crate) struct LinkTask<'a> {
     writers: Writers,
     out: Vec<u8>,
     unpacking: Unpacking,
+    /// Until when nothing more is read, as the peer sends faster than it may.
+    held: Option<Instant>,
 }
 
 /// What a link's task woke up for.
@@ -49,6 +51,7 @@ impl<'a> LinkTask<'a> {
             writers: Writers::default(),
             out: Vec::new(),
             unpacking: Unpacking::default(),
+            held: None,
         }
     }
 }
@@ -77,9 +80,14 @@ impl LinkTask<'_> {
                     () = async { drop(over.wait_for(|over| *over).await) } => return Ok(()),
                 }
             }
+            let held = self.held;
             let turn = tokio::select! {
                 biased;
-                incoming = reader.next() => match incoming? {
+                () = until(held), if held.is_some() => {
+                    self.held = None;
+                    Turn::Woken
+                }
+                incoming = reader.next(), if held.is_none() => match incoming? {
                     Some(incoming) => self.incoming(incoming).await?,
                     None => Turn::Over,
                 },
@@ -94,7 +102,9 @@ impl LinkTask<'_> {
                 Turn::Tick if self.tick()? => return Ok(()),
                 Turn::Read => {
                     // What came with it needs no waiting, and no list of what to wait for.
-                    while let Some(incoming) = reader.ready()? {
+                    while self.held.is_none()
+                        && let Some(incoming) = reader.ready()?
+                    {
                         if matches!(self.incoming(incoming).await?, Turn::Over) {
                             return Ok(());
                         }
@@ -170,6 +180,7 @@ impl LinkTask<'_> {
                 let (place, events) =
                     session.with_machine(|machine| machine.data(id, &header, done, piece));
                 session.door.count_bytes(bytes.len());
+                self.hold(bytes.len());
                 self.place(place?, bytes.iter()).await;
                 events
             }
@@ -197,6 +208,7 @@ impl LinkTask<'_> {
         let data = header.unpacked(length);
         let (place, events) = session.with_machine(|machine| machine.data(id, &data, 0, length));
         let place = place?;
+        self.hold(payload.len());
         if !matches!(place, Place::Nowhere) {
             let Some(bytes) = self.unpacking.unpack(payload)? else {
                 let refusal = Refusal::new(Reason::DstQuotaExceeded, "no memory to decompress");
@@ -208,6 +220,14 @@ impl LinkTask<'_> {
             self.unpacking.give_back(bytes);
         }
         Ok(events)
+    }
+
+    /// Counts bytes that came against the peer's rate.
+    fn hold(&mut self, bytes: usize) {
+        let wait = self.session.rate.data(bytes);
+        if !wait.is_zero() {
+            self.held = Some(Instant::now() + wait);
+        }
     }
 
     /// Writes what belongs to one place, in its pieces as they lie.
@@ -392,5 +412,13 @@ impl LinkTask<'_> {
             Err(ArchiveError::Fenced { .. }) => {}
             Err(error) => session.fail(offer, &error),
         }
+    }
+}
+
+/// Waits until then, if ever.
+async fn until(held: Option<Instant>) {
+    match held {
+        Some(held) => tokio::time::sleep_until(held).await,
+        None => std::future::pending().await,
     }
 }

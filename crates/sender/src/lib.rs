@@ -25,14 +25,16 @@ mod orders;
 mod press;
 mod rules;
 mod status;
+mod tagged;
 
-pub use changes::{SourceSettings, SourceTask, following::FollowTask};
+pub use changes::{SourceSettings, SourceTask, following::FollowTask, tagging::tags_now};
 pub use dispatch::{BACKOFF_MAX, ControlLink, Joining, PeerSender, Session, Settings};
 pub use error::SenderError;
 pub use lag::{LAG_BOUNDS, Lag};
 pub use orders::Orders;
 pub use rules::{Kind, Rule, Rules};
 pub use status::{Current, Held, SenderStatus, Sent, SourceHandle, SourceStatus, WorkSignal};
+pub use tagged::Tagged;
 
 /// Waits until `stop` turns true, or whoever could turn it is gone.
 async fn stopped(stop: &mut tokio::sync::watch::Receiver<bool>) {

@@ -8,6 +8,8 @@ use sealift_terms::{
 };
 use sealift_wire::checksum::crc64;
 
+use crate::Tagged;
+
 /// One rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
@@ -17,6 +19,8 @@ pub struct Rule {
     pub bucket: BucketName,
     /// Only keys that begin so.
     pub prefix: String,
+    /// Only versions that have all of these tags when they are first seen.
+    pub tags: BTreeMap<String, String>,
     /// Where to.
     pub peers: Vec<PeerName>,
     /// Whether delete markers are sent as well.
@@ -91,15 +95,22 @@ impl Rules {
     }
 
     /// Where a change goes that may have been made elsewhere: a replica is not sent back to
-    /// the region that its order says it comes from.
+    /// the region that its order says it comes from. Behind a version that goes to `behind`
+    /// come delete markers and changes of tags.
     #[must_use]
-    pub fn of_change(&self, change: &Change, existed: bool) -> Vec<Destination> {
+    pub fn of_change(
+        &self,
+        change: &Change,
+        existed: bool,
+        behind: &BTreeSet<PeerName>,
+    ) -> Vec<Destination> {
         let (name, kind) = (&change.name, change.kind);
         let kind = Kind {
             change: kind,
             existed,
         };
-        self.from_origin(&name.bucket, &name.key, kind, &change.order.region)
+        let tagged = Tagged::of(change, behind);
+        self.from_origin(&name.bucket, &name.key, kind, tagged, &change.order.region)
     }
 
     /// As [`destinations`](Self::destinations), of something that was made in `origin`.
@@ -109,9 +120,10 @@ impl Rules {
         bucket: &BucketName,
         key: &ObjectKey,
         kind: Kind,
+        tagged: Tagged<'_>,
         origin: &Region,
     ) -> Vec<Destination> {
-        let mut destinations = self.destinations(bucket, key, kind);
+        let mut destinations = self.destinations(bucket, key, kind, tagged);
         if self.here.as_ref() == Some(origin) {
             return destinations;
         }
@@ -149,31 +161,51 @@ impl Rules {
         crc64(format!("{rules:?}{:?}{regions:?}", self.here).as_bytes())
     }
 
-    /// Where something goes: once to each peer, by the first rule that names it. What that
-    /// rule leaves out is left out, and said to be.
+    /// Where something goes: once to each peer, by the first rule that names it and takes
+    /// what its tags are. What that rule leaves out is left out, and said to be; so is what
+    /// no rule takes for its tags.
     #[must_use]
     pub fn destinations(
         &self,
         bucket: &BucketName,
         key: &ObjectKey,
         kind: Kind,
+        tagged: Tagged<'_>,
     ) -> Vec<Destination> {
         let mut found: Vec<Destination> = Vec::new();
-        for rule in self
-            .of(bucket)
-            .filter(|rule| key.as_str().starts_with(&rule.prefix))
-        {
+        let mut not_taken: Vec<Destination> = Vec::new();
+        for rule in self.of_key(bucket, key) {
             for peer in &rule.peers {
-                if !found.iter().any(|destination| destination.peer == *peer) {
-                    found.push(Destination {
+                let untaken = tagged.leaves_out(&rule.name, &rule.tags, peer);
+                let (to, skip) = match untaken {
+                    Some(skip) => (&mut not_taken, Some(skip)),
+                    None => (&mut found, rule.leaves_out(kind)),
+                };
+                if !to.iter().any(|destination| destination.peer == *peer) {
+                    to.push(Destination {
                         rule: rule.name.clone(),
                         peer: peer.clone(),
-                        skip: rule.leaves_out(kind),
+                        skip,
                     });
                 }
             }
         }
+        not_taken.retain(|not| !found.iter().any(|to| to.peer == not.peer));
+        found.append(&mut not_taken);
         found
+    }
+
+    /// Whether what goes where of a key depends on tags.
+    #[must_use]
+    pub fn ask_tags_of(&self, bucket: &BucketName, key: &ObjectKey) -> bool {
+        self.of_key(bucket, key).any(|rule| !rule.tags.is_empty())
+    }
+
+    /// Whether any rule is about this key and this peer, whatever it leaves out.
+    #[must_use]
+    pub(crate) fn name_it(&self, bucket: &BucketName, key: &ObjectKey, peer: &PeerName) -> bool {
+        let mut rules = self.of_key(bucket, key);
+        rules.any(|rule| rule.peers.contains(peer))
     }
 
     /// The peers to which something of a bucket goes.
@@ -186,6 +218,11 @@ impl Rules {
 
     fn of(&self, bucket: &BucketName) -> impl Iterator<Item = &Rule> {
         self.rules.iter().filter(move |rule| rule.bucket == *bucket)
+    }
+
+    fn of_key(&self, bucket: &BucketName, key: &ObjectKey) -> impl Iterator<Item = &Rule> {
+        self.of(bucket)
+            .filter(|rule| key.as_str().starts_with(&rule.prefix))
     }
 }
 
@@ -217,6 +254,7 @@ mod tests {
             name: RuleName::new(name).unwrap(),
             bucket: BucketName::new("b").unwrap(),
             prefix: prefix.to_owned(),
+            tags: BTreeMap::new(),
             peers: peers
                 .iter()
                 .map(|peer| PeerName::new(peer).unwrap())
@@ -229,11 +267,20 @@ mod tests {
     }
 
     fn to(rules: &Rules, bucket: &str, key: &str, kind: Kind) -> Vec<String> {
+        tagged_to(rules, (bucket, key), kind, Tagged::With(&BTreeMap::new()))
+    }
+
+    fn tagged_to(
+        rules: &Rules,
+        (bucket, key): (&str, &str),
+        kind: Kind,
+        tagged: Tagged<'_>,
+    ) -> Vec<String> {
         let (bucket, key) = (
             BucketName::new(bucket).unwrap(),
             ObjectKey::new(key).unwrap(),
         );
-        let destinations = rules.destinations(&bucket, &key, kind);
+        let destinations = rules.destinations(&bucket, &key, kind, tagged);
         let told = destinations.iter().map(|d| {
             let skip = d.skip.as_ref().map_or("", |_| " skipped");
             format!("{}:{}{skip}", d.rule, d.peer)
@@ -270,6 +317,67 @@ mod tests {
         assert_eq!(to(&rules, "b", "logs/1", put), ["logs:x", "all:y"]);
     }
 
+    fn tags(text: &str) -> BTreeMap<String, String> {
+        let pairs = text.split(' ').filter_map(|pair| pair.split_once('='));
+        pairs
+            .map(|(tag, value)| (tag.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn a_rule_takes_what_has_all_of_its_tags_and_the_next_one_may_take_the_rest() {
+        let hot = Rule {
+            tags: tags("class=hot keep=yes"),
+            ..rule("hot", "logs/", &["x", "y"])
+        };
+        let rules = Rules::new(vec![hot, rule("rest", "logs/", &["y"])]);
+        let put = Kind::new(ChangeKind::Put);
+        for (key, its, expected) in [
+            (
+                "logs/1",
+                "class=hot keep=yes more=1",
+                vec!["hot:x", "hot:y"],
+            ),
+            ("logs/1", "class=hot", vec!["rest:y", "hot:x skipped"]),
+            (
+                "logs/1",
+                "class=cold keep=yes",
+                vec!["rest:y", "hot:x skipped"],
+            ),
+            ("logs/1", "", vec!["rest:y", "hot:x skipped"]),
+            ("other", "class=hot keep=yes", vec![]),
+        ] {
+            let its_tags = tags(its);
+            let found = tagged_to(&rules, ("b", key), put, Tagged::With(&its_tags));
+            assert_eq!(found, expected, "{key} {its}");
+        }
+        // A delete marker has no tags: it goes where a version of its key does.
+        let marker = Kind::new(ChangeKind::DeleteMarker);
+        let sent = BTreeSet::from([PeerName::new("x").unwrap()]);
+        let found = tagged_to(&rules, ("b", "logs/1"), marker, Tagged::Behind(&sent));
+        assert_eq!(found, ["hot:x", "rest:y"]);
+        let found = tagged_to(
+            &rules,
+            ("b", "logs/1"),
+            marker,
+            Tagged::Behind(&BTreeSet::new()),
+        );
+        assert_eq!(found, ["rest:y", "hot:x skipped"]);
+
+        let (bucket, key) = (
+            BucketName::new("b").unwrap(),
+            ObjectKey::new("logs/1").unwrap(),
+        );
+        let its_tags = tags("class=cold");
+        let to = rules.destinations(&bucket, &key, put, Tagged::With(&its_tags));
+        let told = to.iter().find_map(|to| to.skip.as_ref()).unwrap();
+        assert_eq!(told.reason, Reason::SkippedFiltered);
+        assert!(told.evidence.contains("class=hot, keep=yes"), "{told:?}");
+        assert!(told.evidence.contains("class=cold"), "{told:?}");
+        let other = ObjectKey::new("other").unwrap();
+        assert!(rules.ask_tags_of(&bucket, &key) && !rules.ask_tags_of(&bucket, &other));
+    }
+
     fn made_in(region: &str) -> Change {
         Change {
             name: sealift_terms::VersionName {
@@ -297,7 +405,7 @@ mod tests {
         };
         let in_b = |all: Rule| Rules::new(vec![all]).between(region("b"), of_peers());
         let told = |rules: &Rules, change: &Change| -> Vec<_> {
-            let to = rules.of_change(change, false);
+            let to = rules.of_change(change, false, &BTreeSet::new());
             let told = to.into_iter().map(|to| to.skip.map(|skip| skip.reason));
             told.collect()
         };

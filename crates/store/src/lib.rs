@@ -47,8 +47,8 @@ pub use s3::{
     S3Settings, S3Source, S3Store, Webhook,
 };
 pub use source::{
-    Earlier, Hint, History, Listed, Page, Removed, Scan, Skipped, Source, SourceObject, Watch,
-    Whole,
+    Earlier, Hint, History, Listed, Page, Removed, Scan, Skipped, Source, SourceObject, TagsTold,
+    Watch, Whole,
 };
 pub use store::{Cut, Store, StoreEntry, StoreFile, StoreObject};
 pub use throttled::Throttled;

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use sealift_terms::{ObjectFacts, ObjectKey, VersionId};
 use tokio::sync::mpsc;
 
-use crate::{Hint, Listed, Page, Scan, Source, SourceObject, StoreError, Watch};
+use crate::{Hint, Listed, Page, Scan, Source, SourceObject, StoreError, TagsTold, Watch};
 
 const HINTS_QUEUED_MAX: usize = 1024;
 
@@ -30,6 +30,8 @@ struct Held {
     version: VersionId,
     bytes: Arc<[u8]>,
     facts: ObjectFacts,
+    /// No listing tells of them.
+    tags: BTreeMap<String, String>,
 }
 
 impl MemorySource {
@@ -56,10 +58,27 @@ impl MemorySource {
             version: version.clone(),
             bytes,
             facts,
+            tags: BTreeMap::new(),
         };
         objects.held.insert(key.clone(), held);
         objects.hint(&key);
         Ok(version)
+    }
+
+    /// Puts these tags on an object, in place of those that it has. Nobody is told, as a
+    /// bucket tells nobody.
+    ///
+    /// # Errors
+    /// [`StoreError::Name`] when the key is none.
+    pub fn tag(&self, key: &str, tags: &[(&str, &str)]) -> Result<(), StoreError> {
+        let key = ObjectKey::new(key)?;
+        if let Some(held) = self.objects.lock().held.get_mut(&key) {
+            let tags = tags.iter();
+            held.tags = tags
+                .map(|(tag, value)| ((*tag).to_owned(), (*value).to_owned()))
+                .collect();
+        }
+        Ok(())
     }
 
     /// Removes an object.
@@ -143,6 +162,17 @@ impl Source for MemorySource {
         }
         let (objects, key) = (self.objects.clone(), key.clone());
         Ok(Arc::new(MemoryObject { objects, key, held }))
+    }
+
+    async fn tags_of_all(&self, versions: &[(ObjectKey, VersionId)]) -> Vec<TagsTold> {
+        let objects = self.objects.lock();
+        let of = |(key, version): &(ObjectKey, VersionId)| {
+            objects.present()?;
+            let held = objects.held.get(key);
+            let held = held.filter(|held| held.version == *version);
+            Ok(held.ok_or(StoreError::SourceGone)?.tags.clone())
+        };
+        versions.iter().map(of).collect()
     }
 
     fn watch(&self) -> Result<Watch, StoreError> {

@@ -1,6 +1,6 @@
 //! The source: where the bytes that are to be sent come from.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use sealift_terms::{Checksum, ObjectFacts, ObjectKey, Reason, VersionId};
@@ -103,6 +103,9 @@ impl Whole {
     }
 }
 
+/// The tags of a version, or why they are not told.
+pub type TagsTold = Result<BTreeMap<String, String>, StoreError>;
+
 /// A source of objects: a directory, a bucket.
 #[async_trait]
 pub trait Source: Send + Sync + fmt::Debug {
@@ -178,6 +181,14 @@ pub trait Source: Send + Sync + fmt::Debug {
     async fn history(&self, key: &ObjectKey) -> Result<History, StoreError> {
         let _ = key;
         Ok(History::default())
+    }
+
+    /// The tags that versions have now, each in its place: of a source that keeps none, none.
+    ///
+    /// # Errors
+    /// Of each: [`StoreError::SourceGone`] when it is not there any more, and as [`Source::scan`].
+    async fn tags_of_all(&self, versions: &[(ObjectKey, VersionId)]) -> Vec<TagsTold> {
+        versions.iter().map(|_| Ok(BTreeMap::new())).collect()
     }
 
     /// Whether a version can still be read when another took its place.

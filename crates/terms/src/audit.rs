@@ -154,6 +154,8 @@ kinds! {
     JournalLost = "journal.lost",
     /// A command changed something.
     Administration = "administration",
+    /// Plaintext of which a sealed version was read back was removed.
+    PlaintextRemoved = "plaintext.removed",
 }
 
 /// One record of the audit log. Its leaf is this as canonical JSON, with an index.

@@ -51,7 +51,7 @@ pub use name::{
 pub use networks::{Network, Networks};
 pub use order::Order;
 pub use part::{CHUNK_BYTES, PartIndex, PartSize};
-pub use quota::Quota;
+pub use quota::{PeerQuota, Quota};
 pub use reason::Reason;
 pub use receipt::{Receipt, SecondKey, SessionFacts};
 pub use status::Status;

@@ -12,6 +12,10 @@ pub const USER_METADATA_BYTES_MAX: usize = 2 * 1024;
 pub const SYSTEM_METADATA_BYTES_MAX: usize = 16 * 1024;
 /// Tags of one object.
 pub const TAGS_MAX: usize = 10;
+/// The name of a tag: S3's 128 characters.
+pub const TAG_NAME_BYTES_MAX: usize = 512;
+/// The value of a tag: S3's 256 characters.
+pub const TAG_VALUE_BYTES_MAX: usize = 1024;
 /// The JSON in a sealed object's META.
 pub const META_JSON_BYTES_MAX: usize = 64 * 1024;
 /// Parts of one object (2^20).

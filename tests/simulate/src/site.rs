@@ -1,6 +1,6 @@
 //! One site: what outlives its process, and how that is started on it.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use sealift_archive::{Archive, ArchiveParts, ArchiveSource, BucketKey, Buckets, Budget};
@@ -51,6 +51,7 @@ fn all_to(peer: PeerName) -> Rule {
         name: RuleName::new("all").unwrap(),
         bucket: bucket(),
         prefix: String::new(),
+        tags: BTreeMap::new(),
         peers: vec![peer],
         delete_markers: true,
         existing_objects: true,

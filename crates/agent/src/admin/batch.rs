@@ -1,5 +1,7 @@
 //! Asking for many records or versions to be wrapped, sealed or sent anew.
 
+use std::collections::BTreeMap;
+
 use sealift_terms::{
     BucketName, KeyId, ObjectKey, ObjectUid, PeerName, Reason, RecordId, RuleName, Status,
     Timestamp, VersionId, VersionName,
@@ -198,6 +200,15 @@ pub struct ReplicateFilter {
     /// Only those whose status changed before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// Only versions that their source says were modified at this time or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modified_since: Option<Timestamp>,
+    /// Only versions that their source says were modified before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modified_until: Option<Timestamp>,
+    /// Only versions that have all of these tags now.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// How one version stands at one destination.

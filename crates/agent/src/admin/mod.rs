@@ -7,10 +7,12 @@
 //!   this process, LOCK held ─── Request ───────────────────────────────────────────────┘
 //! ```
 
+mod adopt;
 mod answer;
 mod audit;
 mod authority;
 mod batch;
+mod brought;
 mod client;
 mod codec;
 mod handler;
@@ -20,11 +22,13 @@ mod plan;
 mod reach;
 mod report;
 mod request;
+mod residency;
 mod server;
 #[cfg(test)]
 mod tests;
 mod versions;
 
+pub use adopt::{Adopt, AdoptAct, AdoptFiles, AdoptResult, AdoptRow};
 pub use answer::{Answer, Answers, Piece};
 pub use audit::{AuditReport, ReadAudit};
 pub use authority::{KnownRow, Revoke, RevokedRow, RolloverReport, RolloverStep, TakeStep};
@@ -32,6 +36,7 @@ pub use batch::{
     Replicate, ReplicateAct, ReplicateFilter, ReplicateObject, ReplicateResult, ReplicateRow,
     Reseal, ResealResult, ResealRow, Rewrap, RewrapFailed, RewrapRow, RewrapSummary,
 };
+pub use brought::BroughtReport;
 pub use client::Client;
 pub use keys::{
     KeyCalls, KeyDiffRow, KeyRow, KeyVersions, Keys, KeysRestored, NewRootKey, RootKeyChanged,
@@ -48,6 +53,7 @@ pub use report::{
     RuleReport, ScrubReport, SourceReport, StatusCount, StatusReport, UnderWay,
 };
 pub use request::{Check, Deny, Get, Ls, Named, Promote, Request, Retry, Scrub, Verify};
+pub use residency::{Residency, ResidencyRow};
 pub use server::AdminServer;
 pub use versions::{
     Explanation, Finding, ObjectRow, Rebuilt, Retried, Sealing, VerifyRow, VerifySummary,

@@ -7,7 +7,7 @@ use sealift_terms::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::KeyCalls;
+use super::{BroughtReport, KeyCalls};
 
 /// How many, and how large together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -424,6 +424,9 @@ pub struct PeerReport {
     /// When another limit holds, by its timetable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_until: Option<Timestamp>,
+    /// What it brought here, and what it may bring; none where nothing is archived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brought: Option<BroughtReport>,
     /// What was negotiated for the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionFacts>,

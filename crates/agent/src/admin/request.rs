@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use sealift_terms::{BucketName, Identity, ObjectKey, PeerName, Reason, Status, VersionId, limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Keys, Plan, ReadAudit, Replicate, Reseal, Revoke, Rewrap, TakeStep};
+use super::{Adopt, Keys, Plan, ReadAudit, Replicate, Reseal, Residency, Revoke, Rewrap, TakeStep};
 use crate::{
     Error,
     config::{Override, Place},
@@ -47,6 +47,10 @@ pub enum Request {
     Rewrap(Rewrap),
     /// Seals versions anew; [`ResealRow`](super::ResealRow)s, in their order.
     Reseal(Reseal),
+    /// Which bytes rest where, under which keys; [`ResidencyRow`](super::ResidencyRow)s.
+    Residency(Residency),
+    /// Seals plaintext that was found; [`AdoptRow`](super::AdoptRow)s.
+    Adopt(Adopt),
     /// Sends versions again, or after all; [`ReplicateRow`](super::ReplicateRow)s.
     Replicate(Replicate),
     /// Reads the audit log.
@@ -227,6 +231,8 @@ impl Request {
             Self::Keys(_) => "keys",
             Self::Rewrap(_) => "rewrap",
             Self::Reseal(_) => "reseal",
+            Self::Adopt(_) => "adopt",
+            Self::Residency(_) => "residency",
             Self::Replicate(_) => "replicate",
             Self::Audit(_) => "audit",
             Self::Certs => "certs",
@@ -278,6 +284,8 @@ impl Request {
             "keys" => Self::Keys(json(body)?),
             "rewrap" => Self::Rewrap(json(body)?),
             "reseal" => Self::Reseal(json(body)?),
+            "adopt" => Self::Adopt(json(body)?),
+            "residency" => Self::Residency(json(body)?),
             "replicate" => Self::Replicate(json(body)?),
             "audit" => Self::Audit(json(body)?),
             "certs" => Self::Certs,
@@ -307,6 +315,8 @@ impl Request {
             Self::Keys(it) => serde_json::to_vec(it),
             Self::Rewrap(it) => serde_json::to_vec(it),
             Self::Reseal(it) => serde_json::to_vec(it),
+            Self::Adopt(it) => serde_json::to_vec(it),
+            Self::Residency(it) => serde_json::to_vec(it),
             Self::Replicate(it) => serde_json::to_vec(it),
             Self::Audit(it) => serde_json::to_vec(it),
             Self::Check(it) => serde_json::to_vec(it),

@@ -13,12 +13,12 @@ use sealift_keys::{Pace, ProviderKind};
 use sealift_outside::{CredentialsFrom, Endpoint};
 use sealift_store::S3Settings;
 use sealift_terms::{
-    AccessKeyId, BucketName, Identity, Networks, PartSize, PeerName, Quota, Region, RuleName,
-    SiteName,
+    AccessKeyId, BucketName, Identity, Networks, PartSize, PeerName, PeerQuota, Quota, Region,
+    RuleName, SiteName,
 };
 use sealift_tunnel::Timetable;
 
-use super::{error::Place, named::Named};
+use super::{error::Place, named::Named, rule_tags::Tags};
 
 /// What one agent is to do.
 #[derive(Debug, Clone)]
@@ -420,6 +420,8 @@ pub struct Peer {
     pub dial_for: DialFor,
     /// `[peer.limit]`: bytes a second that may leave for it, over all links together.
     pub limit: Timetable,
+    /// `[peer.quota]`: what of it may rest here or be on its way.
+    pub quota: PeerQuota,
 }
 
 /// `[[bucket]]`.
@@ -507,6 +509,8 @@ pub struct Rule {
     pub bucket: BucketName,
     /// Only keys that begin so.
     pub prefix: String,
+    /// Only versions that have all of these tags when they are first seen.
+    pub tags: Tags,
     /// Where to.
     pub peers: Vec<PeerName>,
     /// The higher it is, the sooner it counts; it sorts the rules and says no more.

@@ -23,6 +23,8 @@ pub(super) struct Declared {
     pub(super) identities: Vec<String>,
     pub(super) buckets: Vec<String>,
     pub(super) sources: Vec<String>,
+    /// Those of them that are directories, which have no tags.
+    pub(super) directories: Vec<String>,
 }
 
 impl Declared {
@@ -35,7 +37,11 @@ impl Declared {
             peers: peers.clone().map(|peer| text(&peer.name)).collect(),
             identities: peers.map(|peer| text(&peer.identity)).collect(),
             buckets: buckets.map(|bucket| text(&bucket.name)).collect(),
-            sources: sources.map(|source| text(&source.bucket)).collect(),
+            sources: sources.clone().map(|source| text(&source.bucket)).collect(),
+            directories: sources
+                .filter(|source| source.directory.is_some())
+                .map(|source| text(&source.bucket))
+                .collect(),
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{
     identity::peer_demands,
     limit::limit,
     named::Wanted,
+    peer_quota,
     raw::{self, Text},
 };
 use crate::bundles::workload_bundle;
@@ -89,6 +90,7 @@ fn peer(
         )?,
     };
     let limit = limit(c, raw.limit.as_ref());
+    let quota = peer_quota::quota(c, raw.quota.as_ref());
     let (demands, dns) = peer_demands(c, raw, identity.as_ref(), from_workload);
     let dial_for = dial_for(c, raw.dial_for.as_ref(), address.is_some())?;
     Some(Peer {
@@ -101,6 +103,7 @@ fn peer(
         dns,
         dial_for,
         limit: limit?,
+        quota,
     })
 }
 

@@ -1,6 +1,8 @@
 //! The configuration as it stands in the file: strings and numbers with their
 //! places, nothing checked but the names of the fields.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -225,6 +227,16 @@ pub(crate) struct Peer {
     pub(crate) life_days_max: Option<Number>,
     pub(crate) dial_for: Option<Spanned<Vec<Text>>>,
     pub(crate) limit: Option<Spanned<Limit>>,
+    pub(crate) quota: Option<Spanned<PeerQuota>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PeerQuota {
+    pub(crate) bytes: Option<Number>,
+    pub(crate) objects: Option<Number>,
+    pub(crate) unfinished_bytes: Option<Number>,
+    pub(crate) rate_bytes_per_sec: Option<Number>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -308,6 +320,7 @@ pub(crate) struct Rule {
     pub(crate) name: Text,
     pub(crate) bucket: Text,
     pub(crate) prefix: Option<Text>,
+    pub(crate) tags: Option<Spanned<BTreeMap<String, Text>>>,
     pub(crate) peers: Spanned<Vec<Text>>,
     pub(crate) priority: Option<Number>,
     pub(crate) delete_markers: Option<bool>,

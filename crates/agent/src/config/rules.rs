@@ -10,7 +10,7 @@ use super::{
     checker::Checker,
     entries::{Declared, Seen, used},
     raw::{self, Text},
-    residency,
+    residency, rule_tags,
 };
 
 /// The highest `priority`.
@@ -40,6 +40,7 @@ pub(super) fn rules(
         let peers = rule_peers(c, &entry.peers, declared);
         residency::hold(c, entry, &peers, known);
         let prefix = prefix(c, "rule.prefix", entry.prefix.as_ref());
+        let tags = rule_tags::tags(c, entry, declared);
         let (Some(name), Some(bucket), Some(prefix)) = (name, bucket, prefix) else {
             continue;
         };
@@ -48,6 +49,7 @@ pub(super) fn rules(
             name,
             bucket,
             prefix,
+            tags,
             peers,
             priority: c.number(
                 "rule.priority",
@@ -160,7 +162,7 @@ mod tests {
             ("priority = 1000001", "rule.priority"),
             ("rpo_secs = 0", "rule.rpo_secs"),
             ("rpo_secs = 2592001", "rule.rpo_secs"),
-            ("tags = { a = \"1\" }", "tags"),
+            ("tagged = true", "tagged"),
         ] {
             let error = check(&rule("one", more)).unwrap_err();
             assert!(error.to_string().contains(told), "{more}: {error}");

@@ -199,10 +199,12 @@ impl Template {
             text.push_str("# dial_for = [\"send\"]\n");
             text.push_str(LIMIT_HEADING);
             text.push_str(EXAMPLE_LIMIT);
+            text.push_str(EXAMPLE_PEER_QUOTA);
         }
         if self.peers.is_empty() {
             text.push_str(EXAMPLE_PEER);
             text.push_str(EXAMPLE_LIMIT);
+            text.push_str(EXAMPLE_PEER_QUOTA);
         }
         text
     }
@@ -345,6 +347,15 @@ const EXAMPLE_LIMIT: &str = r#"# [peer.limit]
 
 "#;
 
+const EXAMPLE_PEER_QUOTA: &str = r#"# What it may bring here, in all buckets together, and how fast that is taken.
+# [peer.quota]
+# bytes = 1099511627776
+# objects = 10000000
+# unfinished_bytes = 107374182400            # of objects that it began and did not end
+# rate_bytes_per_sec = 12500000
+
+"#;
+
 const EXAMPLE_SENDING: &str = r#"# [[source]]
 # bucket = "photos"
 # directory = "/srv/photos"
@@ -354,6 +365,8 @@ const EXAMPLE_SENDING: &str = r#"# [[source]]
 # name = "photos"
 # bucket = "photos"
 # prefix = ""
+# Only versions that have all of these tags when they are first seen; no files of a directory.
+# tags = { class = "hot" }
 # peers = ["b1"]
 # Of rules that name the same peer the one with the higher priority counts, then the first.
 # priority = 0

@@ -8,10 +8,12 @@
 //!                 archive, audit)
 //! ```
 
+mod adopting;
 mod answers;
 mod auditing;
 mod authority;
 mod batches;
+mod brought;
 mod certificates;
 mod comparing;
 mod denying;
@@ -26,12 +28,14 @@ mod planning;
 mod promoting;
 mod reading;
 mod replicating;
+mod residency;
 mod retrying;
 mod rights;
 mod scrape;
 mod scrubbing;
 mod service_keys;
 mod status;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod verifying;
@@ -185,6 +189,8 @@ impl SiteOperations {
             Request::Keys(keys) => self.keys(keys, actor, answer).await,
             Request::Rewrap(rewrap) => self.rewrap(rewrap, actor, answer).await,
             Request::Reseal(reseal) => self.reseal(reseal, actor, answer).await,
+            Request::Adopt(adopt) => self.adopt(adopt, actor, answer).await,
+            Request::Residency(residency) => self.residency(&residency, answer).await,
             Request::Replicate(replicate) => self.replicate(replicate, actor, answer).await,
             Request::Certs => self.certificates(answer).await,
             Request::Renew => self.renew(actor, answer).await,

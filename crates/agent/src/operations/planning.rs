@@ -1,14 +1,18 @@
 //! `plan`: what a change of the configuration would do, without doing any of it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use sealift_ledger::{Destination, KnownKey};
-use sealift_sender::{Kind, Rules};
-use sealift_terms::{
-    BucketName, ObjectKey, PeerName, RuleName, Status, limits::TRANSFERS_OF_KEY_MAX,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
-use super::{PAGE_ROWS, SiteOperations};
+use sealift_ledger::{Destination, KnownKey};
+use sealift_sender::{Kind, Rules, Tagged};
+use sealift_store::Source;
+use sealift_terms::{
+    BucketName, ChangeKind, ObjectKey, PeerName, RuleName, Status, limits::TRANSFERS_OF_KEY_MAX,
+};
+
+use super::{PAGE_ROWS, SiteOperations, tags::tags_of};
 use crate::{
     Error,
     admin::{
@@ -45,6 +49,8 @@ impl SiteOperations {
             let buckets: BTreeSet<&BucketName> = named.map(|rule| &rule.bucket).collect();
             for bucket in buckets {
                 let told = plan.objects.then_some(answer);
+                let source = self.source_of(bucket, &[&after, &before])?;
+                let rules = (&rules.0, &rules.1, source);
                 self.plan_bucket(bucket, &rules, told, &mut tally).await?;
             }
         }
@@ -69,7 +75,7 @@ impl SiteOperations {
     async fn plan_bucket(
         &self,
         bucket: &BucketName,
-        (before, after): &(Rules, Rules),
+        (before, after, source): &(&Rules, &Rules, Option<Arc<dyn Source>>),
         told: Option<&Answer>,
         tally: &mut Tally,
     ) -> Result<(), Error> {
@@ -83,11 +89,30 @@ impl SiteOperations {
                 return Ok(());
             };
             behind = Some(last.key.clone());
-            for known in page.iter().filter(|known| !known.deleted) {
+            let live: Vec<_> = page.iter().filter(|known| !known.deleted).collect();
+            let asks = |known: &&KnownKey| {
+                let mut rules = [before, after].into_iter();
+                rules.any(|rules| rules.ask_tags_of(bucket, &known.key))
+            };
+            let tags = match source {
+                Some(source) => {
+                    let asked = live.iter().copied().filter(asks);
+                    let names = asked.map(|known| (&known.key, &known.version));
+                    tags_of(&**source, names.collect()).await?
+                }
+                None => BTreeMap::new(),
+            };
+            let none = BTreeMap::new();
+            for known in live {
                 let origin = &known.order.region;
-                let of =
-                    |rules: &Rules| rules.from_origin(bucket, &known.key, Kind::existing(), origin);
-                for (change, to) in changes(&of(before), of(after)) {
+                let its = tags.get(&(&known.key, &known.version));
+                let tagged = Tagged::With(its.unwrap_or(&none));
+                let of = |rules: &Rules, kind| {
+                    rules.from_origin(bucket, &known.key, kind, tagged, origin)
+                };
+                let there = Kind::existing();
+                let later = of(after, Kind::new(ChangeKind::Put));
+                for (change, to) in changes(&of(before, there), of(after, there), &later) {
                     if change == PlanChange::Sent && self.is_sent(bucket, known, &to.peer).await? {
                         continue;
                     }
@@ -138,8 +163,13 @@ fn object(
     }
 }
 
-/// Where an object would go and did not, and the other way round.
-fn changes(before: &[Destination], after: Vec<Destination>) -> Vec<(PlanChange, Destination)> {
+/// Where an object would go and did not, and the other way round. `later` is where what
+/// comes of it later would go.
+fn changes(
+    before: &[Destination],
+    after: Vec<Destination>,
+    later: &[Destination],
+) -> Vec<(PlanChange, Destination)> {
     let mut found = Vec::new();
     for old in before {
         if !after.iter().any(|new| new.peer == old.peer) {
@@ -148,8 +178,15 @@ fn changes(before: &[Destination], after: Vec<Destination>) -> Vec<(PlanChange, 
     }
     for new in after {
         let old = before.iter().find(|old| old.peer == new.peer);
+        let ends = later
+            .iter()
+            .any(|later| later.peer == new.peer && later.skip.is_some());
         let change = match (old, &new.skip) {
             (Some(old), None) if old.skip.is_some() => PlanChange::Sent,
+            (Some(old), Some(_)) if old.skip.is_none() && ends => {
+                found.push((PlanChange::Ended, old.clone()));
+                continue;
+            }
             (Some(old), _) if old.rule != new.rule => PlanChange::Moved,
             (Some(_), _) => continue,
             (None, None) => PlanChange::Sent,
@@ -188,6 +225,14 @@ fn settings_that_differ(old: &Rule, new: &Rule) -> Vec<String> {
         let names: Vec<_> = rule.peers.iter().map(PeerName::to_string).collect();
         names.join(", ")
     };
+    let tags = |rule: &Rule| {
+        let tags = rule.tags.iter();
+        let tags: Vec<_> = tags.map(|(tag, value)| format!("{tag}={value}")).collect();
+        match tags.is_empty() {
+            true => "none".to_owned(),
+            false => tags.join(", "),
+        }
+    };
     let secs = |rule: &Rule| {
         rule.rpo
             .map_or("none".to_owned(), |rpo| rpo.as_secs().to_string())
@@ -196,6 +241,7 @@ fn settings_that_differ(old: &Rule, new: &Rule) -> Vec<String> {
     let settings = [
         ("bucket", both(&|rule| rule.bucket.to_string())),
         ("prefix", both(&|rule| format!("{:?}", rule.prefix))),
+        ("tags", both(&tags)),
         ("peers", both(&peers)),
         ("priority", both(&|rule| rule.priority.to_string())),
         (
@@ -250,11 +296,18 @@ mod tests {
         ];
         for (before, after, expected) in cases {
             let all = |texts: &[&str]| texts.iter().map(|text| to(text)).collect::<Vec<_>>();
-            let found: Vec<_> = changes(&all(before), all(after))
+            let found: Vec<_> = changes(&all(before), all(after), &[])
                 .iter()
                 .map(|(change, to)| format!("{} {}:{}", change.as_str(), to.rule, to.peer))
                 .collect();
             assert_eq!(found, expected, "{before:?} → {after:?}");
         }
+        // What comes later is left out as well, as its tags are not those that are asked for.
+        let left_out = [to("a:x skipped")];
+        let found = changes(&[to("a:x")], left_out.to_vec(), &left_out);
+        let [(PlanChange::Ended, ended)] = &found[..] else {
+            panic!("{found:?}");
+        };
+        assert!(ended.skip.is_none(), "{ended:?}");
     }
 }

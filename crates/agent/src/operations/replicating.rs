@@ -93,6 +93,15 @@ impl SiteOperations {
         }
         if let Some(bucket) = &filter.bucket {
             self.hold_bucket(bucket).await?;
+            if !filter.tags.is_empty() {
+                self.hold_tags(bucket)?;
+            }
+        } else if !filter.tags.is_empty() {
+            return Err(Error::Request {
+                what: "--tag",
+                found: "no bucket".to_owned(),
+                allowed: "BUCKET or BUCKET/PREFIX whose objects have such tags".to_owned(),
+            });
         }
         let only = match &filter.statuses[..] {
             [status] => Some(*status),
@@ -112,10 +121,17 @@ impl SiteOperations {
                 return Ok(());
             };
             list.after = Some(last.id);
+            let mut wanted = Vec::new();
             for transfer in page {
                 if selects(filter, &transfer) && self.is_wanted(filter, &transfer).await? {
-                    answer.row(&row(transfer, None)).await?;
+                    wanted.push(transfer);
                 }
+            }
+            if let (Some(bucket), false) = (&filter.bucket, filter.tags.is_empty()) {
+                wanted = self.with_tags(bucket, &filter.tags, wanted).await?;
+            }
+            for transfer in wanted {
+                answer.row(&row(transfer, None)).await?;
             }
         }
     }
@@ -140,6 +156,13 @@ impl SiteOperations {
 
 fn selects(filter: &ReplicateFilter, transfer: &Transfer) -> bool {
     let at = transfer.updated_at;
+    let modified = transfer.change.facts.last_modified;
+    let is_dated = filter
+        .modified_since
+        .is_none_or(|since| modified.is_some_and(|modified| modified >= since))
+        && filter
+            .modified_until
+            .is_none_or(|until| modified.is_some_and(|modified| modified < until));
     transfer.change.kind != ChangeKind::Tags
         && transfer
             .change
@@ -150,6 +173,7 @@ fn selects(filter: &ReplicateFilter, transfer: &Transfer) -> bool {
         && (filter.statuses.is_empty() || filter.statuses.contains(&transfer.status))
         && filter.since.is_none_or(|since| at >= since)
         && filter.until.is_none_or(|until| at < until)
+        && is_dated
 }
 
 /// What a transfer says, or what is done with it.

@@ -55,6 +55,7 @@ impl SiteOperations {
         match request {
             Request::Status | Request::Certs => vec![(Look, Subject::Site)],
             Request::Ls(ls) => vec![(Look, Subject::Bucket(ls.bucket.clone()))],
+            Request::Residency(of) => vec![(Look, Subject::Bucket(of.bucket.clone()))],
             // What rests sealed is shown to who may open it.
             Request::Inspect(named) if named.facts => vec![(Open, bucket(&named.bucket))],
             Request::Inspect(named) | Request::Explain(named) => {
@@ -95,6 +96,12 @@ impl SiteOperations {
                 let both = |name| [(Open, bucket(name)), (Seal, bucket(name))];
                 buckets.into_iter().flat_map(both).collect()
             }
+            // It reads wherever the agent may, and takes files away.
+            Request::Adopt(adopt) => vec![
+                (Administer, Subject::Site),
+                (Seal, bucket(&adopt.bucket)),
+                (Open, bucket(&adopt.bucket)),
+            ],
             Request::Audit(_) => vec![(ReadAudit, Subject::Site)],
         }
     }

@@ -8,14 +8,14 @@ use sealift_ledger::AuditLog;
 use sealift_sender::{LAG_BOUNDS, SenderStatus, Sent, SourceStatus};
 use sealift_terms::Timestamp;
 
-use super::{Direction, Live, PeerState, SiteOperations, key_reports};
+use super::{Direction, Live, PeerState, SiteOperations, brought, key_reports};
 use crate::{
     Histogram, Metric, Metrics,
     admin::{BucketReport, Count, KeyCalls, Operations, RuleReport, ScrubReport},
 };
 
 /// Filled anew by every scrape: what is gone must not stay.
-const FILLED: [Metric; 19] = [
+const FILLED: [Metric; 22] = [
     Metric::Transfers,
     Metric::TransferBytes,
     Metric::OldestPending,
@@ -35,6 +35,9 @@ const FILLED: [Metric; 19] = [
     Metric::KeyExpiry,
     Metric::KeyReplicaVersions,
     Metric::KeyReplicaLag,
+    Metric::PeerHeld,
+    Metric::PeerQuota,
+    Metric::ReceiveLimit,
 ];
 
 impl SiteOperations {
@@ -59,6 +62,7 @@ impl SiteOperations {
                 buckets.for_each(|bucket| fill_bucket(metrics, bucket));
                 fill_scrub(metrics, &report.scrub);
                 key_reports::fill(metrics, &report.keys);
+                brought::fill(metrics, &report.peers);
             }
             Err(error) => tracing::error!(%error, "counts cannot be read"),
         }

@@ -93,6 +93,7 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
             trust(before) == trust(after),
         ),
         ("[peer.limit]", limits(before) == limits(after)),
+        ("[peer.quota]", quotas(before) == quotas(after)),
         ("[[bucket]]", buckets(before) == buckets(after)),
         ("[[rule]]", rules(before) == rules(after)),
         ("[[operator]]", before.operators == after.operators),
@@ -169,6 +170,11 @@ fn limits(config: &Config) -> impl PartialEq {
     config.peers.iter().map(of).collect::<Vec<_>>()
 }
 
+fn quotas(config: &Config) -> impl PartialEq {
+    let of = |peer: &Peer| (peer.name.clone(), peer.quota);
+    config.peers.iter().map(of).collect::<Vec<_>>()
+}
+
 fn sources(config: &Config) -> impl PartialEq {
     let of = |source: &BucketSource| {
         let BucketSource {
@@ -197,6 +203,7 @@ fn rules(config: &Config) -> impl PartialEq {
             name,
             bucket,
             prefix,
+            tags,
             peers,
             priority: _,
             delete_markers,
@@ -206,7 +213,7 @@ fn rules(config: &Config) -> impl PartialEq {
             rpo,
         } = rule.clone();
         let what = (delete_markers, existing_objects, to_origin, replicas, rpo);
-        (name, bucket, prefix, peers, what)
+        (name, bucket, (prefix, tags), peers, what)
     };
     config.rules.iter().map(of).collect::<Vec<_>>()
 }

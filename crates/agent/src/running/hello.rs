@@ -1,6 +1,6 @@
 //! What this site says of itself at the beginning of every link.
 
-use sealift_terms::{PeerName, Quota, SessionId};
+use sealift_terms::{PeerName, PeerQuota, Quota, SessionId};
 use sealift_wire::{
     Cuts, DECOMPRESSES_ZSTD, Hello, KEY_EXCHANGE, Limits, PROTOCOL_MAX, PROTOCOL_MIN, Remembered,
     Role, checksum::Crc64,
@@ -55,6 +55,18 @@ pub(super) fn policy_of(config: &Config) -> u64 {
         if bucket.quota != Quota::default() {
             let Quota { bytes, objects } = bucket.quota;
             crc.update(format!("{bytes:?} {objects:?}\n").as_bytes());
+        }
+    }
+    for peer in &config.peers {
+        if peer.quota != PeerQuota::default() {
+            let PeerQuota {
+                held: Quota { bytes, objects },
+                unfinished_bytes,
+                // Nothing is refused for that.
+                rate: _,
+            } = peer.quota;
+            let row = format!("{} {bytes:?} {objects:?} {unfinished_bytes:?}\n", peer.name);
+            crc.update(row.as_bytes());
         }
     }
     // Keys of the same names are others where they are asked for elsewhere.

@@ -16,7 +16,12 @@ use sealift_terms::{
 };
 
 use super::{
-    Running, canary::Canary, difference, endpoint, hello::policy_of, question, start::rules_of,
+    Running,
+    canary::Canary,
+    difference, endpoint,
+    hello::policy_of,
+    question,
+    start::{receive_rates, rules_of},
 };
 use crate::{
     CheckLine, Error,
@@ -311,6 +316,7 @@ impl Running {
             .with("file", after.path.display());
         self.site.record(record)?;
         self.paces.put_in_force(&after);
+        self.door.set_rates(&receive_rates(&after));
         self.site.take_up(after);
         self.tls.put_in_force(identity);
         self.door.set_grants(grants.into());

@@ -162,6 +162,7 @@ mod tests {
             name: RuleName::new("r").unwrap(),
             bucket: sealift_terms::BucketName::new("photos").unwrap(),
             prefix: String::new(),
+            tags: std::collections::BTreeMap::new(),
             peers: vec![PeerName::new("x").unwrap(), PeerName::new("y").unwrap()],
             priority: 0,
             delete_markers: true,

@@ -14,7 +14,7 @@ use sealift_sender::{
     SourceTask, WorkSignal,
 };
 use sealift_store::Source;
-use sealift_terms::{AuditKind, Boxed, BucketName};
+use sealift_terms::{AuditKind, Boxed, BucketName, Identity};
 use sealift_tunnel::{Dialer, Listener, OnInterface, OnRefused, TcpTransport, Transport};
 use sealift_wire::Role;
 use tokio::{sync::watch, task::JoinSet};
@@ -250,6 +250,7 @@ fn door(site: &Arc<Site>, config: &Config) -> (Arc<Door>, Arc<KeyDesk>) {
         site.audit.clone(),
         site.world.clock.clone(),
     );
+    door.set_rates(&receive_rates(config));
     let desk = Arc::new(KeyDesk::new(site.clone()));
     door.answer_others_by(desk.clone());
     (Arc::new(door), desk)
@@ -384,12 +385,20 @@ fn dial(running: &Arc<Running>, tasks: &mut JoinSet<()>) {
     }
 }
 
+/// The peers from which so many bytes a second are taken, and no more.
+pub(super) fn receive_rates(config: &Config) -> BTreeMap<Identity, u64> {
+    let peers = config.peers.iter();
+    let limited = peers.filter_map(|peer| Some((peer.identity.clone(), peer.quota.rate?)));
+    limited.collect()
+}
+
 /// The rules of a configuration in the sender's shape.
 pub(crate) fn rules_of(config: &Config) -> Rules {
     let rule = |rule: &crate::config::Rule| Rule {
         name: rule.name.clone(),
         bucket: rule.bucket.clone(),
         prefix: rule.prefix.clone(),
+        tags: rule.tags.clone(),
         peers: rule.peers.clone(),
         delete_markers: rule.delete_markers,
         existing_objects: rule.existing_objects,

@@ -7,6 +7,7 @@ mod keys;
 pub(crate) mod lost;
 mod offline;
 mod open;
+pub(crate) mod plaintext;
 mod rebuilding;
 mod residency;
 
@@ -83,6 +84,7 @@ impl Site {
     pub(crate) fn take_up(&self, config: Config) {
         self.archive.set_buckets(open::buckets(&config));
         self.archive.set_quotas(open::quotas(&config));
+        self.archive.set_peer_quotas(&open::peer_quotas(&config));
         *self.current.write() = Arc::new(config);
     }
 

@@ -3,13 +3,13 @@
 use std::{path::Path, sync::Arc};
 
 use sealift_archive::{
-    Archive, ArchiveError, ArchiveParts, BucketKey, Buckets, Budget, Quotas, SiteFacts,
+    Archive, ArchiveError, ArchiveParts, BucketKey, Buckets, Budget, PeerQuotas, Quotas, SiteFacts,
 };
 use sealift_host::DataDirLock;
 use sealift_keys::{LocalKeystore, Providers, RecordRing, RootSecret, WrappedRoot};
 use sealift_ledger::{Catalog, NewSite, SqliteAudit, SqliteCatalog, SqliteJournal};
 use sealift_store::{DirectoryStore, S3Store, Store};
-use sealift_terms::{Audit, AuditKind, AuditRecord, Epoch, Quota, SiteId};
+use sealift_terms::{Audit, AuditKind, AuditRecord, Epoch, PeerQuota, Quota, SiteId};
 use tokio::runtime::Handle;
 
 use super::{Denied, Site, keys, lost};
@@ -84,6 +84,15 @@ pub(super) fn quotas(config: &Config) -> Quotas {
     let limited = buckets.filter(|bucket| bucket.quota != Quota::default());
     limited
         .map(|bucket| (bucket.name.clone(), bucket.quota))
+        .collect()
+}
+
+/// The peers that may bring so much and no more.
+pub(super) fn peer_quotas(config: &Config) -> PeerQuotas {
+    let peers = config.peers.iter();
+    let limited = peers.filter(|peer| peer.quota != PeerQuota::default());
+    limited
+        .map(|peer| (peer.identity.clone(), peer.quota))
         .collect()
 }
 
@@ -277,6 +286,7 @@ async fn assemble(
             error => Error::failed("opening the archive")(error),
         })?;
     archive.set_quotas(quotas(&config));
+    archive.set_peer_quotas(&peer_quotas(&config));
     let current = Arc::new(config.clone()).into();
     Ok(Arc::new(Site {
         config,

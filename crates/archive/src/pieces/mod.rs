@@ -302,7 +302,8 @@ impl Upload {
             .await?;
         let counted = core.open_file(&offer.origin)?.into();
         let uid = ObjectUid::random(&*core.rng);
-        core.uploads.admit_below(&offer.origin, uid, PIECES_MAX)?;
+        core.uploads
+            .admit_below(&offer.origin, uid, size, PIECES_MAX)?;
         match UploadState::begin_kept(core, &offer, uid, counted).await {
             // The quota of the bucket is held for what the pieces are put together to.
             Ok(state) => Ok(Self::of(Arc::new(state), offer, claim, None)),

@@ -38,7 +38,7 @@ async fn a_peer_that_begins_files_and_sends_nothing_is_stopped_and_others_are_no
     let registry = &running.archive.core.uploads;
     let most = limits::UNFINISHED_UPLOADS_PER_PEER_MAX;
     for number in 1..most {
-        registry.admit(&origin(), uid(number)).unwrap();
+        registry.admit(&origin(), uid(number), 1).unwrap();
     }
     let last = running.large("last", &origin()).await.unwrap();
     let one_more = running.large("one more", &origin()).await;
@@ -138,8 +138,8 @@ async fn a_peer_that_opens_parts_and_sends_nothing_does_not_hold_up_another() {
 fn an_upload_that_ends_twice_is_counted_down_once() {
     let registry = Registry::default();
     let whose = |number: usize| (origin(), name("k", &format!("v{number}")));
-    registry.admit(&origin(), uid(1)).unwrap();
-    registry.admit(&origin(), uid(2)).unwrap();
+    registry.admit(&origin(), uid(1), 1).unwrap();
+    registry.admit(&origin(), uid(2), 1).unwrap();
     // A commit that failed, and the clearing up behind it.
     registry.close(&whose(1), uid(1));
     assert_eq!(registry.count(), 2);

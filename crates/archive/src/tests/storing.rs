@@ -169,7 +169,12 @@ async fn a_peer_has_a_bounded_number_of_unfinished_uploads() {
     let running = site.open().await;
     for i in 0..limits::UNFINISHED_UPLOADS_PER_PEER_MAX {
         let uid = sealift_terms::ObjectUid((i as u128).to_be_bytes());
-        running.archive.core.uploads.admit(&origin(), uid).unwrap();
+        running
+            .archive
+            .core
+            .uploads
+            .admit(&origin(), uid, 1)
+            .unwrap();
         assert_eq!(running.archive.unfinished(), i + 1);
     }
     let error = running.archive.begin(offer("k", "v1", 1, 2 * PART)).await;

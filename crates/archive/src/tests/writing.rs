@@ -378,7 +378,7 @@ async fn what_is_unfinished_or_promoted_is_bounded() {
         archive
             .core
             .uploads
-            .found(&origin, ObjectUid(n.to_be_bytes()));
+            .found(&origin, ObjectUid(n.to_be_bytes()), 1);
     }
     let last = archive.begin_piece(&assembly, 1, 3).await.unwrap();
     let error = archive.begin_piece(&assembly, 2, 3).await.unwrap_err();

@@ -78,6 +78,16 @@ pub(crate) struct Replicate {
     /// Only what stands so since before this time
     #[arg(long, value_name = "TIME", conflicts_with = "manifest")]
     until: Option<Timestamp>,
+    /// Only versions that were modified at this time or later, as their source says; delete
+    /// markers say none
+    #[arg(long, value_name = "TIME", conflicts_with = "manifest")]
+    modified_since: Option<Timestamp>,
+    /// Only versions that were modified before this time
+    #[arg(long, value_name = "TIME", conflicts_with = "manifest")]
+    modified_until: Option<Timestamp>,
+    /// Only versions that have this tag now, as in class=hot; may be given again: all of them
+    #[arg(long = "tag", value_name = "TAG=VALUE", value_parser = tag, conflicts_with = "manifest")]
+    tags: Vec<(String, String)>,
     /// Only to this peer
     #[arg(long)]
     peer: Option<PeerName>,
@@ -93,6 +103,31 @@ pub(crate) struct Replicate {
     /// Queue all of it, and do not wait until it is there
     #[arg(long, conflicts_with = "dry_run")]
     no_wait: bool,
+}
+
+impl Replicate {
+    /// All of the tags; no version has two values of one.
+    fn tags(&self) -> Result<BTreeMap<String, String>, Error> {
+        let mut tags = BTreeMap::new();
+        for (tag, value) in &self.tags {
+            if let Some(other) = tags.insert(tag.clone(), value.clone())
+                && other != *value
+            {
+                return Err(Error::Request {
+                    what: "--tag",
+                    found: format!("{tag} that is both {other} and {value}"),
+                    allowed: "one value of each tag".to_owned(),
+                });
+            }
+        }
+        Ok(tags)
+    }
+}
+
+fn tag(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(tag, _)| !tag.is_empty());
+    let (tag, value) = pair.ok_or_else(|| format!("{text:?} is not TAG=VALUE"))?;
+    Ok((tag.to_owned(), value.to_owned()))
 }
 
 /// Where names come from.
@@ -208,6 +243,9 @@ impl Replicate {
             versions: self.versions,
             since: self.since,
             until: self.until,
+            modified_since: self.modified_since,
+            modified_until: self.modified_until,
+            tags: self.tags()?,
         };
         let act = ReplicateAct::Find(filter);
         let found = site.ask(Request::Replicate(admin::Replicate { act }));

@@ -127,6 +127,12 @@ impl Rules {
         if !rule.prefix.is_empty() {
             lines.push(format!("prefix = {}", quoted(&rule.prefix)));
         }
+        if !rule.tags.is_empty() {
+            let tags = rule.tags.iter();
+            let tags = tags.map(|(tag, value)| format!("{} = {}", quoted(tag), quoted(value)));
+            let tags: Vec<_> = tags.collect();
+            lines.push(format!("tags = {{ {} }}", tags.join(", ")));
+        }
         lines.push(format!("peers = [{peer:?}]"));
         if let Some(priority) = rule.priority.filter(|priority| *priority > 0) {
             lines.push(format!("priority = {priority}"));

@@ -97,6 +97,9 @@ pub(super) async fn a_version_sealed_anew_takes_the_place_of_that_sealing_alone(
 ) {
     catalog.commit(group(vec![version("k", 1)])).await.unwrap();
     let before = catalog.buckets().await.unwrap();
+    let brought = catalog.senders().await.unwrap();
+    assert_eq!((brought[0].objects, brought[0].bytes), (1, before[0].bytes));
+    assert_eq!(brought[0].sender, session().sender);
     let old = catalog.known(&name("k", "v1")).await.unwrap().unwrap();
     let anew = |uid: u8, replaces| {
         let mut anew = version("k", 1);
@@ -124,6 +127,7 @@ pub(super) async fn a_version_sealed_anew_takes_the_place_of_that_sealing_alone(
     assert!(new.sequence > old.sequence);
     assert_eq!((&new.facts, &new.order), (&old.facts, &old.order));
     assert_eq!(catalog.buckets().await.unwrap(), before);
+    assert_eq!(catalog.senders().await.unwrap(), brought);
     let files = catalog.files(None, 9).await.unwrap();
     let objects: Vec<_> = files.iter().map(|file| file.objects).collect();
     assert_eq!(objects, [0, 1]);
@@ -250,6 +254,7 @@ pub(super) async fn tags_and_purges_take_effect(catalog: &dyn Catalog) {
     assert_eq!(key_use[0].bytes, 0, "the purge took it");
     assert!(catalog.purged(&name("k", "v1")).await.unwrap());
     assert_eq!(catalog.buckets().await.unwrap()[0].objects, 0);
+    assert!(catalog.senders().await.unwrap().is_empty());
     let mut back = version("k", 1);
     back.sequence = catalog.reserve_sequence();
     let done = catalog.commit(group(vec![back])).await.unwrap();

@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use sealift_terms::{
-    AuditRecord, BucketName, Disk, Epoch, KeyId, ObjectKey, ObjectUid, PartIndex, RecordId,
-    RecordIds, Timestamp, VersionName,
+    AuditRecord, BucketName, Disk, Epoch, Identity, KeyId, ObjectKey, ObjectUid, PartIndex,
+    RecordId, RecordIds, Timestamp, VersionName,
 };
 
 use super::{
@@ -21,8 +21,8 @@ use super::{
 use crate::{
     BucketCount, Catalog, Commit, Committed, DamagedVersion, FileRow, KeyUse, ListQuarantined,
     ListVersions, MarkRow, NewSite, Note, Outcome, PackState, QuarantineCount, Quarantined,
-    RecordRow, Relocation, Result, SiteRow, UploadPart, UploadRow, VersionCursor, VersionPage,
-    VersionRow,
+    RecordRow, Relocation, Result, SenderCount, SiteRow, UploadPart, UploadRow, VersionCursor,
+    VersionKind, VersionPage, VersionRow,
 };
 
 /// A [`Catalog`] in one log file, with the audit log in the same.
@@ -108,6 +108,29 @@ impl Catalog for LogCatalog {
         Ok(self
             .keeper
             .with(|state| state.rows.buckets.values().cloned().collect()))
+    }
+
+    async fn senders(&self) -> Result<Vec<SenderCount>> {
+        Ok(self.keeper.with(|state| {
+            let versions = state.rows.versions.values();
+            let objects = versions.filter(|row| row.kind == VersionKind::Object);
+            let mut sums: BTreeMap<Identity, SenderCount> = BTreeMap::new();
+            for row in objects {
+                let Some(receipt) = &row.receipt else {
+                    continue;
+                };
+                let sender = receipt.session.sender.clone();
+                let new = SenderCount {
+                    sender: sender.clone(),
+                    objects: 0,
+                    bytes: 0,
+                };
+                let sum = sums.entry(sender).or_insert(new);
+                sum.objects += 1;
+                sum.bytes += row.facts.size;
+            }
+            sums.into_values().collect()
+        }))
     }
 
     async fn put_records(&self, records: Vec<RecordRow>) -> Result<()> {

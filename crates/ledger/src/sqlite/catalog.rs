@@ -37,8 +37,8 @@ use super::{
 use crate::{
     BucketCount, Catalog, Commit, Committed, DamagedVersion, FactsSealer, FileRow, KeyUse,
     ListQuarantined, ListVersions, MarkRow, Note, Outcome, PackState, QuarantineCount, Quarantined,
-    RecordRow, Relocation, Result, SiteRow, Standing, UploadPart, UploadRow, VersionPage,
-    VersionRow,
+    RecordRow, Relocation, Result, SenderCount, SiteRow, Standing, UploadPart, UploadRow,
+    VersionPage, VersionRow,
 };
 
 /// Versions that are looked up on the thread that asks: it takes microseconds.
@@ -177,6 +177,21 @@ impl Catalog for SqliteCatalog {
                     objects: columns.uint()?,
                     bytes: columns.uint()?,
                     delete_markers: columns.uint()?,
+                })
+            })
+        })
+    }
+
+    async fn senders(&self) -> Result<Vec<SenderCount>> {
+        self.readers.point(|db| {
+            let sql =
+                "SELECT sender, objects, bytes FROM senders WHERE objects > 0 ORDER BY sender";
+            all(db, sql, [], |row| {
+                let mut columns = Columns::new("senders", row);
+                Ok(SenderCount {
+                    sender: columns.name()?,
+                    objects: columns.uint()?,
+                    bytes: columns.uint()?,
                 })
             })
         })

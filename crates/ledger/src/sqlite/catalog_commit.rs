@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Commit, Committed, LedgerError, Location, MarkKind, NewMark, NewVersion, Outcome, PackState,
-    RecordRow, Result, VersionRow,
+    RecordRow, Result, VersionKind, VersionRow,
 };
 
 /// A commit with its facts sealed, which was done on the caller's thread.
@@ -170,6 +170,10 @@ impl Group<'_> {
         let bucket = &new.name.bucket;
         self.tally
             .version(bucket, new.records(), new.kind, new.facts.size, 1);
+        if new.kind == VersionKind::Object {
+            let sender = new.terms.as_deref().map(|terms| &terms.session.sender);
+            self.tally.brought(sender, new.facts.size, 1);
+        }
         Ok(Outcome::Stored(Box::new(self.stored(new, sequence))))
     }
 
@@ -251,6 +255,10 @@ impl Group<'_> {
             self.tally.sealed(&row.location, row.records(), -1);
             self.tally
                 .version(&name.bucket, row.records(), row.kind, row.facts.size, -1);
+            if row.kind == VersionKind::Object {
+                let sender = row.receipt.as_ref().map(|receipt| &receipt.session.sender);
+                self.tally.brought(sender, row.facts.size, -1);
+            }
             let sql = "DELETE FROM versions WHERE bucket = ?1 AND key = ?2 AND version = ?3";
             change(self.db, sql, name_params(name))?;
             repaired(self.db, name, self.at)?;
@@ -411,6 +419,7 @@ pub(super) fn clear(db: &Connection) -> Result<()> {
         "terms",
         "files",
         "buckets",
+        "senders",
         "uploads",
         "parts",
         "quarantine",

@@ -19,7 +19,7 @@ use crate::{LedgerError, Result, SiteRow, audit::LeafBody, merkle};
 pub(super) const SCHEMA: Schema = Schema {
     name: "catalog",
     application_id: 0x534c_4354,
-    migrations: &[V1, V2, V3, V4, V5, V6],
+    migrations: &[V1, V2, V3, V4, V5, V6, SENDERS],
 };
 
 const V1: &str = "
@@ -129,6 +129,17 @@ CREATE TABLE notes (
     name TEXT PRIMARY KEY,
     bytes BLOB NOT NULL                   -- sealed
 ) WITHOUT ROWID;
+";
+
+/// How much rests here of what each peer sent.
+const SENDERS: &str = "
+CREATE TABLE senders (
+    sender TEXT PRIMARY KEY, objects INTEGER NOT NULL, bytes INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO senders
+    SELECT json_extract(terms.json, '$.session.sender') AS sender, count(*), sum(size)
+    FROM versions JOIN terms ON terms.id = versions.terms
+    WHERE kind = 0 GROUP BY sender HAVING sender IS NOT NULL;
 ";
 
 /// What the catalog's writer keeps between transactions.

@@ -1,9 +1,9 @@
-//! Sums that a commit changes: per store file, key record and bucket.
+//! Sums that a commit changes: per store file, key record, bucket and sender.
 
 use std::collections::HashMap;
 
 use rusqlite::{Connection, params};
-use sealift_terms::{BucketName, RecordId, RecordIds};
+use sealift_terms::{BucketName, Identity, RecordId, RecordIds};
 
 use super::columns::{change, int};
 use crate::{LedgerError, Location, Result, VersionKind};
@@ -30,12 +30,19 @@ struct InBucket {
     delete_markers: i64,
 }
 
+#[derive(Debug, Clone, Copy, Default)]
+struct Brought {
+    objects: i64,
+    bytes: i64,
+}
+
 /// Collects the changes of one request; [`write`](Self::write) applies them.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     files: HashMap<String, InFile>,
     records: HashMap<RecordId, UnderRecord>,
     buckets: HashMap<BucketName, InBucket>,
+    senders: HashMap<Identity, Brought>,
 }
 
 impl Tally {
@@ -87,6 +94,16 @@ impl Tally {
         }
     }
 
+    /// One version with content more or less of those that `sender` brought; nobody knows who
+    /// brought what a rebuild found.
+    pub(super) fn brought(&mut self, sender: Option<&Identity>, size: u64, sign: i64) {
+        if let Some(sender) = sender {
+            let sums = self.senders.entry(sender.clone()).or_default();
+            sums.objects += sign;
+            sums.bytes += sign * i64::try_from(size).unwrap_or(i64::MAX);
+        }
+    }
+
     /// Writes the sums. A record that is not in the catalog is an error.
     pub(super) fn write(self, db: &Connection, at: i64) -> Result<()> {
         for (record, under) in self.records {
@@ -125,6 +142,14 @@ impl Tally {
                     sums.bytes,
                     sums.delete_markers
                 ],
+            )?;
+        }
+        for (sender, sums) in self.senders {
+            change(
+                db,
+                "INSERT INTO senders VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET
+                     objects = objects + excluded.objects, bytes = bytes + excluded.bytes",
+                params![sender.as_str(), sums.objects, sums.bytes],
             )?;
         }
         Ok(())

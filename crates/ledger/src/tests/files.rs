@@ -214,7 +214,7 @@ async fn no_metadata_tag_or_checksum_lies_in_the_clear() {
 /// As every release before this one left it.
 fn without_bytes_of_records(path: &Path) {
     let db = Connection::open(path).unwrap();
-    let sql = "ALTER TABLE records DROP COLUMN bytes; DROP TABLE notes; PRAGMA user_version = 4";
+    let sql = "ALTER TABLE records DROP COLUMN bytes; DROP TABLE notes; DROP TABLE senders; PRAGMA user_version = 4";
     db.execute_batch(sql).unwrap();
 }
 
@@ -284,7 +284,8 @@ fn set_back_to_one_layer(path: &Path) {
         let sql = format!("ALTER TABLE {table} DROP COLUMN {column}");
         db.execute_batch(&sql).unwrap();
     }
-    db.execute_batch("DROP TABLE notes").unwrap();
+    db.execute_batch("DROP TABLE notes; DROP TABLE senders")
+        .unwrap();
     db.pragma_update(None, "user_version", 3).unwrap();
 }
 
@@ -326,4 +327,31 @@ async fn a_journal_from_before_scans_were_remembered_knows_what_it_has_scanned()
     assert!(journal.is_scanned(&bucket).await.unwrap());
     let other = sealift_terms::BucketName::new("other").unwrap();
     assert!(!journal.is_scanned(&other).await.unwrap());
+}
+
+#[tokio::test]
+async fn what_each_sender_brought_is_counted_in_a_catalog_of_an_older_release() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("catalog.db");
+    let catalog = catalog_at(&path);
+    let mut deleted = version("c", 3);
+    deleted.kind = VersionKind::DeleteMarker;
+    let mut found = version("d", 4);
+    found.terms = None;
+    let commit = Commit {
+        records: vec![record()],
+        versions: vec![version("a", 1), version("b", 2), deleted, found],
+        ..Commit::default()
+    };
+    catalog.commit(commit).await.unwrap();
+    let counted = catalog.senders().await.unwrap();
+    assert_eq!(counted.len(), 1, "{counted:?}");
+    assert_eq!((counted[0].objects, counted[0].bytes), (2, 200));
+    drop(catalog);
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("DROP TABLE senders; PRAGMA user_version = 6")
+        .unwrap();
+    drop(db);
+    let catalog = catalog_at(&path);
+    assert_eq!(catalog.senders().await.unwrap(), counted);
 }

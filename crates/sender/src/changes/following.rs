@@ -1,17 +1,24 @@
 //! The changes of a source that has ordered them itself: followed as it commits them, and
 //! found by a listing of what was committed since, recorded in the journal as they are.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use sealift_ledger::{Followed, Journal, ListTransfers, NewChange, Requeue};
 use sealift_store::{After, Committed, CommittedTo, Ordered, OrderedSource, Source};
-use sealift_terms::{Boxed, BucketName, Change, ChangeKind, Clock, Status};
+use sealift_terms::{Boxed, BucketName, Change, ChangeKind, Clock, PeerName, Status};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
 
-use super::{SCAN_GAP, SourceSettings};
+use super::{
+    SCAN_GAP, SourceSettings,
+    tagging::{goes_to, with_tags},
+};
 use crate::{Rules, SenderError, SourceHandle, WorkSignal, stopped};
 
 /// Versions listed, and changes recorded, in one step.
@@ -141,7 +148,7 @@ impl FollowTask {
                 let is_done = old && followed.is_some_and(|followed| followed.rules == digest);
                 if !is_done || version.tags_order.is_some() {
                     let existed = old || followed.is_none();
-                    self.add(&mut new, version, &rules, existed);
+                    self.add(&mut new, version, &rules, existed).await?;
                 }
             }
             self.record(new).await?;
@@ -192,7 +199,7 @@ impl FollowTask {
         for Committed { names, .. } in taken {
             let mut new = Vec::new();
             for version in source.of_names(names).await? {
-                self.add(&mut new, version, &rules, false);
+                self.add(&mut new, version, &rules, false).await?;
             }
             self.record(new).await?;
         }
@@ -200,7 +207,13 @@ impl FollowTask {
     }
 
     /// A version, and its tags where they changed behind it.
-    fn add(&self, to: &mut Vec<NewChange>, version: Ordered, rules: &Rules, existed: bool) {
+    async fn add(
+        &self,
+        to: &mut Vec<NewChange>,
+        version: Ordered,
+        rules: &Rules,
+        existed: bool,
+    ) -> Result<(), SenderError> {
         let Ordered {
             change, tags_order, ..
         } = version;
@@ -210,11 +223,27 @@ impl FollowTask {
             ..change.clone()
         });
         for change in [Some(change), tags].into_iter().flatten() {
-            let destinations = rules.of_change(&change, existed);
+            let behind = self.behind(&change, rules, to).await?;
+            let destinations = rules.of_change(&change, existed, &behind);
             to.push(NewChange {
                 change,
                 destinations,
             });
+        }
+        Ok(())
+    }
+
+    /// Where that goes which a change comes behind, if its rules ask for tags.
+    async fn behind(
+        &self,
+        change: &Change,
+        rules: &Rules,
+        before: &[NewChange],
+    ) -> Result<BTreeSet<PeerName>, SenderError> {
+        let asks = rules.ask_tags_of(&change.name.bucket, &change.name.key);
+        match asks && change.kind != ChangeKind::Put {
+            true => goes_to(&*self.journal, change, before).await,
+            false => Ok(BTreeSet::new()),
         }
     }
 
@@ -241,25 +270,45 @@ impl FollowTask {
                 return Ok(());
             };
             list.after = Some(last.id);
-            for transfer in page {
-                if transfer
-                    .reason
-                    .is_none_or(|reason| !super::is_left_out(reason))
-                {
+            let left_out = page.into_iter().filter(|transfer| {
+                let reason = transfer.reason;
+                reason.is_some_and(super::is_left_out)
+            });
+            let left_out = left_out.map(|transfer| (transfer.peer, transfer.change));
+            self.send_of_page(rules, left_out.collect()).await?;
+        }
+    }
+
+    /// Queues those of a page that the rules in force send, by the tags that they have now.
+    async fn send_of_page(
+        &self,
+        rules: &Rules,
+        page: Vec<(PeerName, Change)>,
+    ) -> Result<(), SenderError> {
+        let is_put = |(_, change): &&(PeerName, Change)| change.kind == ChangeKind::Put;
+        let puts = page.iter().filter(is_put).map(|(_, change)| change.clone());
+        let now = with_tags(&*self.source, rules, puts.collect()).await?;
+        let tags: BTreeMap<_, _> = now
+            .into_iter()
+            .map(|change| (change.name, change.facts.tags))
+            .collect();
+        for (peer, mut change) in page {
+            if change.kind == ChangeKind::Put {
+                let Some(now) = tags.get(&change.name) else {
                     continue;
-                }
-                let to = rules.of_change(&transfer.change, true);
-                let is_sent = |to: &sealift_ledger::Destination| {
-                    to.peer == transfer.peer && to.skip.is_none()
                 };
-                if to.iter().any(is_sent) {
-                    let (peer, name) = (transfer.peer, transfer.change.name);
-                    let which = Requeue::Version { peer, name };
-                    self.journal.requeue(which, self.clock.now()).await?;
-                    self.work.wake();
-                }
+                change.facts.tags = now.clone();
+            }
+            let behind = self.behind(&change, rules, &[]).await?;
+            let to = rules.of_change(&change, true, &behind);
+            if to.iter().any(|to| to.peer == peer && to.skip.is_none()) {
+                let name = change.name;
+                let which = Requeue::Version { peer, name };
+                self.journal.requeue(which, self.clock.now()).await?;
+                self.work.wake();
             }
         }
+        Ok(())
     }
 
     async fn note(&mut self, to: CommittedTo, rules: u64) -> Result<(), SenderError> {

@@ -4,6 +4,7 @@ pub(crate) mod following;
 mod leaving;
 mod merge;
 mod recorder;
+pub(crate) mod tagging;
 mod vanishing;
 pub(crate) mod version;
 
@@ -79,6 +80,7 @@ impl SourceTask {
             rules,
             work,
             batch,
+            untold: Vec::new(),
             first_scan: None,
             left_out: Vec::new(),
         };
@@ -434,6 +436,7 @@ impl SourceTask {
     fn report(&mut self, done: Result<(), SenderError>, scanned: bool) {
         // What was not recorded is found again by the next scan.
         self.recorder.batch.clear();
+        self.recorder.untold.clear();
         let now: Timestamp = self.recorder.clock.now();
         self.handle.update(|state| match done {
             Ok(()) => {

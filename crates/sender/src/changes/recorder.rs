@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sealift_ledger::{Destination, Journal, KnownKey, ListTransfers, NewChange, Requeue};
+use sealift_ledger::{Journal, KnownKey, ListTransfers, NewChange, Requeue};
 use sealift_store::{Earlier, History, Listed, Removed, Skipped, Source, StoreError};
 use sealift_terms::{
     BucketName, Change, ChangeKind, Clock, ObjectFacts, ObjectKey, Order, PeerName, Reason, Status,
@@ -11,8 +11,11 @@ use sealift_terms::{
 };
 use tokio::sync::watch;
 
-use super::version;
-use crate::{Orders, Rules, SenderError, WorkSignal, rules::Kind};
+use super::{
+    tagging::{Untold, with_tags},
+    version,
+};
+use crate::{Orders, Rules, SenderError, Tagged, WorkSignal, rules::Kind};
 
 /// Changes recorded in one step.
 const BATCH_CHANGES: usize = 500;
@@ -27,6 +30,8 @@ pub(super) struct Recorder {
     pub(super) rules: watch::Receiver<Arc<Rules>>,
     pub(super) work: WorkSignal,
     pub(super) batch: Vec<NewChange>,
+    /// Those of the batch that go where their tags say, which nobody has asked for yet.
+    pub(super) untold: Vec<Untold>,
     /// When the source was first looked at, until it was scanned from end to end: what is older
     /// than that was there before.
     pub(super) first_scan: Option<Timestamp>,
@@ -217,25 +222,44 @@ impl Recorder {
     }
 
     async fn push(&mut self, change: Change, existed: bool) -> Result<(), SenderError> {
-        let (name, kind) = (&change.name, change.kind);
         let kind = Kind {
-            change: kind,
+            change: change.kind,
             existed,
         };
-        let rules = self.rules.borrow().clone();
-        let destinations = rules.destinations(&name.bucket, &name.key, kind);
-        self.batch.push(NewChange {
-            change,
-            destinations,
-        });
+        self.add(change, kind, None);
         if self.batch.len() >= BATCH_CHANGES {
             self.flush().await?;
         }
         Ok(())
     }
 
+    /// Takes a change into the batch, for one peer or for all that the rules name.
+    fn add(&mut self, change: Change, kind: Kind, only: Option<PeerName>) {
+        let rules = self.rules.borrow().clone();
+        let (bucket, key) = (&change.name.bucket, &change.name.key);
+        let mut destinations = Vec::new();
+        if rules.ask_tags_of(bucket, key) {
+            let at = self.batch.len();
+            self.untold.push(Untold { at, kind, only });
+        } else {
+            let tagged = Tagged::With(&change.facts.tags);
+            destinations = rules.destinations(bucket, key, kind, tagged);
+            destinations.retain(|to| only.as_ref().is_none_or(|only| to.peer == *only));
+        }
+        self.batch.push(NewChange {
+            change,
+            destinations,
+        });
+    }
+
     /// Records what waits. Returns when it is durable.
     pub(super) async fn flush(&mut self) -> Result<(), SenderError> {
+        if let Err(error) = self.tell_tags().await {
+            // What nobody could tell of is found again, and never recorded as going nowhere.
+            self.batch.clear();
+            self.untold.clear();
+            return Err(error);
+        }
         if self.batch.is_empty() {
             return Ok(());
         }
@@ -259,14 +283,10 @@ impl Recorder {
                 let Some(last) = unsent.last() else { break };
                 after = Some(last.key.clone());
                 for known in unsent {
-                    let destinations = existing_to(&rules, &self.bucket, &known.key, &peer);
-                    if !destinations.is_empty()
+                    if rules.name_it(&self.bucket, &known.key, &peer)
                         && let Some(change) = self.again(known).await?
                     {
-                        self.batch.push(NewChange {
-                            change,
-                            destinations,
-                        });
+                        self.add(change, Kind::existing(), Some(peer.clone()));
                     }
                 }
                 self.flush().await?;
@@ -292,24 +312,32 @@ impl Recorder {
                 return Ok(());
             };
             list.after = Some(last.id);
+            let mut left_out = Vec::new();
             for transfer in page {
-                let name = transfer.change.name;
+                let name = &transfer.change.name;
                 let is_left_out = transfer.change.kind == ChangeKind::Put
-                    && transfer.reason == Some(Reason::SkippedFiltered);
-                let to = existing_to(rules, &self.bucket, &name.key, peer);
-                let is_sent = to.iter().any(|destination| destination.skip.is_none());
-                if !is_left_out || !is_sent {
-                    continue;
+                    && transfer.reason == Some(Reason::SkippedFiltered)
+                    && rules.name_it(&self.bucket, &name.key, peer);
+                if is_left_out && self.is_latest(name).await? {
+                    left_out.push(transfer.change);
                 }
-                let known = self.journal.known(&self.bucket, &name.key).await?;
-                if known.is_some_and(|known| !known.deleted && known.version == name.version) {
-                    let peer = peer.clone();
+            }
+            for change in with_tags(&*self.source, rules, left_out).await? {
+                let (key, tagged) = (&change.name.key, Tagged::With(&change.facts.tags));
+                let to = rules.destinations(&self.bucket, key, Kind::existing(), tagged);
+                if to.iter().any(|to| to.peer == *peer && to.skip.is_none()) {
+                    let (peer, name) = (peer.clone(), change.name);
                     let which = Requeue::Version { peer, name };
                     self.journal.requeue(which, self.clock.now()).await?;
                     self.work.wake();
                 }
             }
         }
+    }
+
+    async fn is_latest(&self, name: &VersionName) -> Result<bool, SenderError> {
+        let known = self.journal.known(&self.bucket, &name.key).await?;
+        Ok(known.is_some_and(|known| !known.deleted && known.version == name.version))
     }
 
     /// The change that made a known version, if the source still has it.
@@ -343,16 +371,4 @@ impl Recorder {
             facts,
         }))
     }
-}
-
-/// Where what was there before goes, of one peer.
-fn existing_to(
-    rules: &Rules,
-    bucket: &BucketName,
-    key: &ObjectKey,
-    peer: &PeerName,
-) -> Vec<Destination> {
-    let mut destinations = rules.destinations(bucket, key, Kind::existing());
-    destinations.retain(|destination| destination.peer == *peer);
-    destinations
 }

@@ -48,6 +48,7 @@ pub fn rules(rows: &[(&str, &str, &str)]) -> Arc<Rules> {
         name: RuleName::new(name).unwrap(),
         bucket: bucket(),
         prefix: (*prefix).to_owned(),
+        tags: std::collections::BTreeMap::new(),
         peers: vec![PeerName::new(peer).unwrap()],
         delete_markers: true,
         existing_objects: true,
@@ -55,6 +56,20 @@ pub fn rules(rows: &[(&str, &str, &str)]) -> Arc<Rules> {
         replicas: true,
     };
     Arc::new(Rules::new(rows.iter().map(rule).collect()))
+}
+
+/// One rule for `far` that asks for a tag, and leaves nothing out otherwise.
+pub fn tagged(tag: &str, value: &str) -> Arc<Rules> {
+    Arc::new(Rules::new(vec![Rule {
+        name: RuleName::new("tagged").unwrap(),
+        bucket: bucket(),
+        prefix: String::new(),
+        tags: std::collections::BTreeMap::from([(tag.to_owned(), value.to_owned())]),
+        peers: vec![peer()],
+        delete_markers: true,
+        existing_objects: true,
+        to_origin: false,
+    }]))
 }
 
 /// Chance without chance.

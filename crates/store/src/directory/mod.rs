@@ -6,6 +6,7 @@
 
 mod object;
 mod readers;
+mod removing;
 mod root;
 mod settling;
 mod tree;

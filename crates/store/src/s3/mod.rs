@@ -39,7 +39,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use crate::{
     HINTS_QUEUED_MAX, Hint, History, Listed, Removed, Scan, Source, SourceObject, StoreError,
-    Watch, Whole,
+    TagsTold, Watch, Whole,
 };
 use client::S3Client;
 use facts::Seen;
@@ -235,6 +235,26 @@ impl Source for S3Source {
     async fn history(&self, key: &ObjectKey) -> Result<History, StoreError> {
         let of_key = self.client.all_of_key(key).await?;
         of_key.history().map_err(|error| unsupported(&error))
+    }
+
+    /// A store is far away: several are asked for at once.
+    async fn tags_of_all(&self, versions: &[(ObjectKey, VersionId)]) -> Vec<TagsTold> {
+        let mut told = Vec::with_capacity(versions.len());
+        for versions in versions.chunks(LOOKS_AT_ONCE) {
+            let asked = versions.iter().cloned().map(|(key, version)| {
+                let client = self.client.clone();
+                tokio::spawn(async move { client.tags(&key, &version).await })
+            });
+            // All of them are under way before the first is waited for.
+            for asked in asked.collect::<Vec<_>>() {
+                let lost = || StoreError::SourceUnavailable {
+                    path: self.client.settings.bucket.to_string(),
+                    source: std::io::Error::other("a question about tags was broken off"),
+                };
+                told.push(asked.await.unwrap_or_else(|_| Err(lost())));
+            }
+        }
+        told
     }
 
     fn keeps_versions(&self) -> bool {

@@ -1,5 +1,7 @@
 //! An S3 replication configuration: what its rules say, in the forms of both versions.
 
+use std::collections::BTreeMap;
+
 use super::tree::Tree;
 
 /// S3 takes this many.
@@ -47,7 +49,7 @@ pub(super) struct Rule {
     pub(super) time_minutes: Option<u64>,
     enabled: bool,
     first_version: bool,
-    tags: Vec<String>,
+    pub(super) tags: BTreeMap<String, String>,
     account: Option<String>,
     translates_owner: bool,
     storage_class: Option<String>,
@@ -155,12 +157,6 @@ impl Rule {
         if !self.enabled {
             found.push("it is Disabled".to_owned());
         }
-        if !self.tags.is_empty() {
-            found.push(format!(
-                "it selects objects by tags ({}), which a directory has none of",
-                self.tags.join(", ")
-            ));
-        }
         found.extend(
             self.unknown
                 .iter()
@@ -180,6 +176,11 @@ impl Rule {
         note(
             self.first_version,
             "the first version of the form (Prefix beside Filter): delete markers are sent"
+                .to_owned(),
+        );
+        note(
+            !self.tags.is_empty(),
+            "tags count when a version is first seen; the source has to be a bucket or an archive"
                 .to_owned(),
         );
         let class = self.storage_class.as_deref().unwrap_or_default();
@@ -228,10 +229,10 @@ fn time_minutes(destination: &Tree, refused: &str) -> Result<Option<u64>, String
     Ok(Some(number_of(minutes, refused)?.unwrap_or(15)))
 }
 
-fn tags(within: &Tree) -> Vec<String> {
+fn tags(within: &Tree) -> Vec<(String, String)> {
     let of = |tag: &Tree| {
-        let [key, value] = ["Key", "Value"].map(|name| tag.text(&[name]).unwrap_or_default());
-        format!("{key}={value}")
+        let of = |name| tag.text(&[name]).unwrap_or_default().to_owned();
+        (of("Key"), of("Value"))
     };
     within.all(&["Tag", "Tags"]).map(of).collect()
 }
@@ -300,12 +301,16 @@ mod tests {
             ("tax/", Some(3), "backup", Some(15))
         );
         assert!(!rule.delete_markers && rule.existing_objects);
-        let [obstacle] = &rule.obstacles()[..] else {
-            panic!("{:?}", rule.obstacles());
-        };
-        assert!(obstacle.contains("a=1"), "{obstacle}");
+        assert!(rule.obstacles().is_empty(), "{:?}", rule.obstacles());
+        assert_eq!(rule.tags, [("a".to_owned(), "1".to_owned())].into());
         let notes = rule.notes().join("\n");
-        for told in ["GLACIER", "aws-kms/arn:aws:kms:k", "Account 2", "SseKms"] {
+        for told in [
+            "tags count when",
+            "GLACIER",
+            "aws-kms/arn:aws:kms:k",
+            "Account 2",
+            "SseKms",
+        ] {
             assert!(notes.contains(told), "{told}: {notes}");
         }
         assert!(xml.notes[0].contains("role/r"));
