@@ -23,6 +23,9 @@ pub(super) struct Declared {
     pub(super) identities: Vec<String>,
     pub(super) buckets: Vec<String>,
     pub(super) sources: Vec<String>,
+    pub(super) has_endpoint: bool,
+    /// The sources that the endpoint stands in front of.
+    pub(super) fronted: Vec<String>,
 }
 
 impl Declared {
@@ -31,11 +34,18 @@ impl Declared {
         let buckets = raw.buckets.iter().map(Spanned::get_ref);
         let sources = raw.sources.iter().map(Spanned::get_ref);
         let text = |text: &Text| text.get_ref().clone();
+        let is_fronted = |source: &&raw::SourceEntry| {
+            let told = source.fronted.as_ref();
+            told.is_some_and(|told| *told.get_ref())
+        };
+        let fronted = sources.clone().filter(is_fronted);
         Self {
+            fronted: fronted.map(|source| text(&source.bucket)).collect(),
             peers: peers.clone().map(|peer| text(&peer.name)).collect(),
             identities: peers.map(|peer| text(&peer.identity)).collect(),
             buckets: buckets.map(|bucket| text(&bucket.name)).collect(),
             sources: sources.map(|source| text(&source.bucket)).collect(),
+            has_endpoint: raw.endpoint.is_some(),
         }
     }
 }

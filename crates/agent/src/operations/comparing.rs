@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use sealift_ledger::{KnownKey, Transfer};
 use sealift_store::{Listed, Scan, Source, StoreError};
 use sealift_terms::{
-    BucketName, Checksum, ChecksumAlgorithm, ObjectKey, Receipt, Status, VersionId, VersionName,
+    BucketName, ChangeKind, Checksum, ChecksumAlgorithm, ObjectKey, Receipt, Status, VersionId,
+    VersionName,
 };
 use sealift_wire::checksum::Crc64;
 
@@ -184,6 +185,8 @@ impl Comparison<'_> {
         let receipts: Vec<_> = latest
             .iter()
             .filter(|transfer| transfer.status == Status::Completed)
+            // A receipt for tags is of no bytes.
+            .filter(|transfer| transfer.change.kind != ChangeKind::Tags)
             .filter_map(|transfer| transfer.receipt.as_ref().map(|receipt| (transfer, receipt)))
             .collect();
         if receipts.is_empty() {
