@@ -1,6 +1,6 @@
 //! A request on its way to the store: head and content, as they came.
 
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use hyper::HeaderMap;
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 use sealift_archive::Lease;
@@ -9,6 +9,7 @@ use sealift_outside::Payload;
 use sealift_store::Passed;
 use sealift_terms::{
     BucketName,
+    limits::ENDPOINT_LIST_BYTES_MAX,
     percent::{decode, encode, encode_path},
 };
 
@@ -69,9 +70,9 @@ impl Asked {
     /// What goes on to the store.
     pub(super) async fn onward(mut self) -> S3Result<Onward> {
         let mut onward = headers::onward(&self.request.headers)?;
-        if let Some(source) = self.copied_from()? {
-            onward.insert("x-amz-copy-source".to_owned(), source);
-        }
+        let copied = self.copied_from()?;
+        let copies = copied.is_some();
+        onward.extend(copied.map(|source| ("x-amz-copy-source".to_owned(), source)));
         let mut leases = Vec::new();
         let (mut length_of, mut spoilt, mut list) = (0, Spoilt::default(), None);
         let body = match self.call {
@@ -84,7 +85,9 @@ impl Asked {
                 behind(&mut onward, &content.1, content.0);
                 payload(&self.request.headers, content.1).await?
             }
+            // A body of these would say nothing.
             Call::Reads(..) => Payload::default(),
+            _ if copies => Payload::default(),
             _ => {
                 let bytes = whole(&mut self.request).await?;
                 list = Some(bytes.clone());
@@ -209,9 +212,10 @@ async fn payload(headers: &HeaderMap, content: Content) -> S3Result<Payload> {
     }
 }
 
-/// A body that is no content: bounded before it comes here.
+/// A body that is no content.
 async fn whole(request: &mut S3Request<Body>) -> S3Result<bytes::Bytes> {
     let body = std::mem::take(&mut request.input);
+    let body = Limited::new(body, ENDPOINT_LIST_BYTES_MAX);
     let collected = body.collect().await.map_err(|error| of_stream(&*error))?;
     Ok(collected.to_bytes())
 }

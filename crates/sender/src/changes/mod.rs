@@ -170,7 +170,12 @@ impl SourceTask {
                         }
                     }
                     written = self.fronted.next() => {
-                        if let Err(error) = self.take_written(written).await {
+                        let taken = match self.take_written(written).await {
+                            // What there was no room for does not wait for a scan either.
+                            Ok(()) => self.settle_leftovers().await,
+                            failed => failed,
+                        };
+                        if let Err(error) = taken {
                             self.report(Err(error), false);
                             next_scan = next_scan.min(soon(last_scan));
                         }
