@@ -13,15 +13,13 @@ pub(super) fn taken_apart(body: &[u8]) -> Result<(Bytes, Vec<(String, String)>),
         let (head, behind) = rest.split_at(at.ok_or_else(incomplete)?);
         let head = str::from_utf8(head).map_err(|_| incomplete())?;
         let length = usize::from_str_radix(head, 16).map_err(|_| incomplete())?;
-        rest = &behind[2..];
+        rest = behind.get(2..).unwrap_or_default();
         if length == 0 {
             break;
         }
-        if rest.len() < length + 2 {
-            return Err(incomplete());
-        }
-        whole.extend_from_slice(&rest[..length]);
-        rest = &rest[length + 2..];
+        let chunk = rest.get(..length).ok_or_else(incomplete)?;
+        whole.extend_from_slice(chunk);
+        rest = rest.get(length + 2..).ok_or_else(incomplete)?;
     }
     let behind = String::from_utf8_lossy(rest).into_owned();
     let lines = behind.lines().filter_map(|line| line.split_once(':'));
