@@ -18,6 +18,7 @@ mod endpoint;
 mod endpoint_writes;
 mod enrolment;
 mod forwarding;
+mod fronted;
 mod interrupted;
 mod key_services;
 mod key_trouble;

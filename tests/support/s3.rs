@@ -212,7 +212,7 @@ pub(crate) fn read_answer(stream: &mut TcpStream, is_bare: bool) -> Answered {
     let announced = headers
         .get("content-length")
         .map(|text| text.parse::<usize>().unwrap());
-    let wanted = if is_bare || status == 304 {
+    let wanted = if is_bare || status == 204 || status == 304 {
         Some(0)
     } else {
         announced

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use crate::{
     AccessSecret, EndpointCounts,
     errors::{Refused, of_archive, read_only, slow_down},
+    front::Fronts,
     locks::Locks,
     tally::Tally,
 };
@@ -68,6 +69,7 @@ pub(crate) struct Core {
     pub(crate) settings: ArcSwap<Settings>,
     denials: Mutex<Denials>,
     promoted: ArcSwap<BTreeSet<BucketName>>,
+    pub(crate) fronts: ArcSwap<Fronts>,
     pub(crate) locks: Locks,
     pub(crate) tally: Tally,
 }
@@ -86,6 +88,7 @@ impl Endpoint {
             settings: ArcSwap::from_pointee(settings),
             denials: Mutex::default(),
             promoted: ArcSwap::from_pointee(parts.promoted),
+            fronts: ArcSwap::default(),
             locks: Locks::default(),
             tally: Tally::default(),
         }))
@@ -99,6 +102,11 @@ impl Endpoint {
     /// Takes writes to these buckets, and to no others, from the next one on.
     pub fn set_promoted(&self, promoted: BTreeSet<BucketName>) {
         self.0.promoted.store(Arc::new(promoted));
+    }
+
+    /// Stands in front of these sources, from the next request on.
+    pub fn set_fronts(&self, fronts: Fronts) {
+        self.0.fronts.store(Arc::new(fronts));
     }
 
     /// What was counted since the start.
@@ -242,6 +250,7 @@ impl Core {
         })?;
         let configured = self.settings.load().buckets.clone();
         let held = held.into_iter().map(|count| count.bucket);
-        Ok(configured.into_iter().chain(held).collect())
+        let here = configured.into_iter().chain(held);
+        Ok(here.chain(self.fronts.load().keys().cloned()).collect())
     }
 }

@@ -132,7 +132,7 @@ impl Said {
 }
 
 /// `aws-chunked` says how content came, and nothing of what it is.
-fn without_framing(text: &str) -> String {
+pub(crate) fn without_framing(text: &str) -> String {
     let all = text.split(',').map(str::trim);
     let kept: Vec<_> = all
         .filter(|one| !one.eq_ignore_ascii_case("aws-chunked"))

@@ -46,7 +46,7 @@ struct Reading {
 }
 
 impl Held {
-    fn left(&self) {
+    pub(crate) fn left(&self) {
         self.0.held.store(0, Ordering::Relaxed);
     }
 
@@ -144,14 +144,14 @@ pub(crate) async fn room(core: &Core, headers: &HeaderMap) -> S3Result<Option<Le
 }
 
 /// How fast content comes. Time in which it waits for the store is not counted.
-struct Progress {
+pub(crate) struct Progress {
     since: Instant,
     gained: u64,
     time: Duration,
 }
 
 impl Progress {
-    fn new(time: Duration) -> Self {
+    pub(crate) fn new(time: Duration) -> Self {
         Self {
             since: Instant::now(),
             gained: 0,
@@ -159,18 +159,18 @@ impl Progress {
         }
     }
 
-    fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         self.since + self.time
     }
 
-    fn came(&mut self, bytes: usize) {
+    pub(crate) fn came(&mut self, bytes: usize) {
         self.gained += bytes as u64;
         if self.gained >= ENDPOINT_PROGRESS_BYTES_MIN {
             (self.since, self.gained) = (Instant::now(), 0);
         }
     }
 
-    fn waited(&mut self, time: Duration) {
+    pub(crate) fn waited(&mut self, time: Duration) {
         self.since += time;
     }
 }
@@ -221,7 +221,7 @@ async fn next(stream: &mut StreamingBlob) -> Next {
 }
 
 /// What `s3s` found wrong with a body, by its words: its types are its own.
-fn of_stream(error: &(dyn std::error::Error + 'static)) -> S3Error {
+pub(crate) fn of_stream(error: &(dyn std::error::Error + 'static)) -> S3Error {
     let mut words = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -14,6 +14,10 @@
 //!             sums
 //! ```
 //!
+//! ```text
+//!  a bucket in front of its source ─▶ front ─▶ its store, and the sender's journal
+//! ```
+//!
 //! Replicas are read-only until an operator promotes their bucket: a call that would write is
 //! refused with why. Every call that this crate has no answer for is NotImplemented, and so is
 //! every wish beside a write that it does not fulfil.
@@ -29,6 +33,7 @@
 //! | writers that stop writing | hold a chunk and a piece of an object, out of a share of memory, and not for long |
 //! | uploads that nobody ends | bounded in number, sealed at rest, gone after a week |
 //! | readers that stop reading | hold a piece of their object each, out of a share of the agent's memory, and not for long |
+//! | a request that the store behind a bucket reads otherwise than it was read here | calls, parameters and headers of a table go on, and no others |
 //! | an object that is damaged | the answer breaks off before it would end as whole |
 //!
 //! Left to others: rows and rights as such (`sealift-identity`), what an object is and who
@@ -41,6 +46,7 @@ mod core;
 mod errors;
 mod facts;
 mod fresh;
+mod front;
 mod gate;
 mod incoming;
 mod listing;
@@ -60,6 +66,7 @@ mod writes;
 
 pub use self::{
     core::{Endpoint, Parts, Settings},
+    front::{Changes, Front, Fronts, Intent, Outcome, Replicas},
     secret::{AccessSecret, SecretError},
     tally::EndpointCounts,
 };

@@ -19,6 +19,7 @@ use crate::{
     Endpoint,
     access::{Rights, Secrets},
     core::Core,
+    front::Fronted,
     patience::Watched,
     replica::Replica,
     service::answer,
@@ -81,6 +82,7 @@ fn service(core: &Arc<Core>) -> S3Service {
     let mut builder = S3ServiceBuilder::new(Replica(core.clone()));
     builder.set_auth(Secrets(core.clone()));
     builder.set_access(Rights(core.clone()));
+    builder.set_route(Fronted(core.clone()));
     builder.build()
 }
 

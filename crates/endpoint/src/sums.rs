@@ -47,6 +47,16 @@ impl Kind {
         }
     }
 
+    /// Characters of its value in base64.
+    pub(crate) const fn text_len(self) -> usize {
+        match self {
+            Self::Crc32 | Self::Crc32c => 8,
+            Self::Crc64Nvme => 12,
+            Self::Sha1 => 28,
+            Self::Sha256 => 44,
+        }
+    }
+
     /// One of this word, in whatever case.
     pub(crate) fn of(word: &str) -> Option<Self> {
         let mut all = Self::ALL.into_iter();
@@ -141,6 +151,13 @@ impl Sums {
         let digest = digest.ok_or_else(|| S3Error::with_message(code, "Content-MD5 is none"))?;
         self.md5 = Some((Md5::new(), digest));
         Ok(())
+    }
+
+    /// The kinds that are told behind the content.
+    pub(crate) fn behind(&self) -> Vec<Kind> {
+        let wanted = self.wanted.iter();
+        let behind = wanted.filter(|(_, said)| *said == Said::Behind);
+        behind.map(|(kind, _)| *kind).collect()
     }
 
     /// Takes the next bytes.

@@ -267,6 +267,10 @@ impl Copied {
         };
         let bucket = core.hold_bucket(bucket).await?;
         core.hold_right(id, "CopyObject", AccessRight::Get, &bucket)?;
+        if core.fronts.load().contains_key(&bucket) {
+            let told = "what is in front of its source is not copied into a bucket of replicas";
+            return Err(not_implemented(told));
+        }
         let key = self::key(key)?;
         let version = version_id.as_deref().map(VersionId::new).transpose();
         let version = version.map_err(|_| invalid("a version id of no such form is here"))?;

@@ -253,6 +253,18 @@ pub struct Followed {
     pub rules: u64,
 }
 
+/// A key of a source that somebody is about to write, or wrote: remembered before the write
+/// goes out, and forgotten when what came of it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Its number; none is given twice.
+    pub id: u64,
+    /// The key.
+    pub key: ObjectKey,
+    /// When it was remembered.
+    pub at: Timestamp,
+}
+
 /// A name in a source that cannot be an object key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnsupportedName {
@@ -349,6 +361,20 @@ pub trait Journal: Send + Sync {
 
     /// Remembers how far it was, in place of what was remembered.
     async fn set_followed(&self, bucket: &BucketName, to: Followed) -> Result<()>;
+
+    /// Remembers that keys of a bucket are about to be written; a number for each.
+    async fn intend(
+        &self,
+        bucket: &BucketName,
+        keys: Vec<ObjectKey>,
+        at: Timestamp,
+    ) -> Result<Vec<u64>>;
+
+    /// Intents of a bucket with higher numbers, by number, at most `limit`.
+    async fn intents(&self, bucket: &BucketName, after: u64, limit: usize) -> Result<Vec<Intent>>;
+
+    /// Forgets these intents, as far as they are there.
+    async fn forget_intents(&self, ids: Vec<u64>) -> Result<()>;
 
     /// Replaces the list of names of a bucket that cannot be keys; what is above
     /// [`limits::UNSUPPORTED_NAMES_MAX`](sealift_terms::limits::UNSUPPORTED_NAMES_MAX) is cut off.

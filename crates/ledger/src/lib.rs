@@ -46,7 +46,7 @@ pub use catalog::{
 pub use error::LedgerError;
 pub use facts::{FactsError, FactsSealer};
 pub use journal::{
-    Count, Destination, Followed, HighWater, Journal, KnownCounts, KnownKey, ListTransfers,
+    Count, Destination, Followed, HighWater, Intent, Journal, KnownCounts, KnownKey, ListTransfers,
     NewChange, PeerMemory, Requeue, Settlement, Skip, Transfer, TransferOutcome, UnsupportedName,
 };
 pub use merkle::TreeHead;

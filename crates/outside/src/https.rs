@@ -395,24 +395,66 @@ impl HttpClient {
         request: Request<impl Into<Payload>>,
         time: Duration,
     ) -> Result<Answer, HttpError> {
-        let mut request = request.map(Into::into);
-        let host = HeaderValue::try_from(&self.0.endpoint.authority);
-        let host = host.map_err(|error| self.0.http(error))?;
-        request.headers_mut().insert(HOST, host);
+        let request = self.0.addressed(request.map(Into::into))?;
         let begun = timeout(time, self.0.begin(request)).await;
-        let (head, body, sender) = begun.map_err(|_| self.0.late_after(time))??;
-        Ok(Answer {
+        Ok(self.answer(begun.map_err(|_| self.0.late_after(time))??))
+    }
+
+    /// As [`Self::begin_within`], of what may not be asked twice: another connection is tried
+    /// only where nothing of it was sent.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn begin_once(
+        &self,
+        request: Request<Payload>,
+        time: Duration,
+    ) -> Result<Answer, HttpError> {
+        let request = self.0.addressed(request)?;
+        let begun = timeout(time, self.0.begin_once(request)).await;
+        Ok(self.answer(begun.map_err(|_| self.0.late_after(time))??))
+    }
+
+    fn answer(&self, (head, body, sender): Begun) -> Answer {
+        Answer {
             head,
             body,
             sender: Some(sender),
             of: Arc::clone(&self.0),
-        })
+        }
     }
 }
 
 type Begun = (Parts, Incoming, SendRequest<Payload>);
 
 impl Shared {
+    fn addressed(&self, mut request: Request<Payload>) -> Result<Request<Payload>, HttpError> {
+        let host = HeaderValue::try_from(&self.endpoint.authority);
+        let host = host.map_err(|error| self.http(error))?;
+        request.headers_mut().insert(HOST, host);
+        Ok(request)
+    }
+
+    async fn begin_once(&self, mut request: Request<Payload>) -> Result<Begun, HttpError> {
+        let kept = self.idle.lock().pop();
+        if let Some(mut kept) = kept
+            && kept.ready().await.is_ok()
+        {
+            match kept.try_send_request(request).await {
+                Ok(response) => {
+                    let (head, body) = response.into_parts();
+                    return Ok((head, body, kept));
+                }
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(self.http(error.into_error())),
+                },
+            }
+        }
+        let fresh = self.connect().await?;
+        self.begin_over(fresh, request).await
+    }
+
     async fn begin(&self, request: Request<Payload>) -> Result<Begun, HttpError> {
         let kept = self.idle.lock().pop();
         if let Some(kept) = kept

@@ -22,4 +22,4 @@ pub use aws::{
     AwsAsk, AwsCredentials, ContainerCredentials, CredentialsError, CredentialsFrom, Keychain,
 };
 pub use https::{Answer, Bounds, Endpoint, HttpClient, HttpError, told};
-pub use payload::{Payload, Pieces};
+pub use payload::{Passing, Payload, Pieces};

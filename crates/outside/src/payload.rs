@@ -1,4 +1,5 @@
-//! Bodies of requests: bytes, or a stretch of a file that is read as it is sent.
+//! Bodies of requests: bytes, a stretch of a file that is read as it is sent, or what comes
+//! from somebody else and is sent once.
 
 use std::{
     fmt, io,
@@ -9,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use ring::digest;
 
 /// Bytes that are read at once: what a body from a file takes of memory.
@@ -23,7 +25,10 @@ pub trait Pieces: Send + Sync + fmt::Debug {
     fn fill(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
-/// The body of a request. A clone begins again where this one is.
+/// What comes from somebody else, as it comes.
+pub type Passing = Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>;
+
+/// The body of a request. A clone begins again where this one is, unless it is passed on.
 #[derive(Debug, Clone)]
 pub struct Payload {
     of: Inner,
@@ -31,7 +36,7 @@ pub struct Payload {
     hash: Option<Arc<str>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum Inner {
     Whole(Bytes),
     Pieces {
@@ -39,6 +44,21 @@ enum Inner {
         at: u64,
         left: u64,
     },
+    /// Shared by all clones: what one of them sent another cannot send.
+    Passing {
+        of: Arc<Mutex<Passing>>,
+        left: u64,
+    },
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Pieces { of, at, left } => write!(f, "{left} bytes from {at} of {of:?}"),
+            Self::Passing { left, .. } => write!(f, "{left} bytes of somebody else"),
+        }
+    }
 }
 
 impl Payload {
@@ -49,7 +69,18 @@ impl Payload {
         Self { of, hash: None }
     }
 
-    /// With its SHA-256 in hex, so that it need not be read for that.
+    /// `len` bytes that come from somebody else and are sent once.
+    #[must_use]
+    pub fn passing(of: Passing, len: u64) -> Self {
+        let of = Inner::Passing {
+            of: Arc::new(Mutex::new(of)),
+            left: len,
+        };
+        Self { of, hash: None }
+    }
+
+    /// With its SHA-256 in hex, or the word that a protocol has in place of it, so that it need
+    /// not be read for that.
     #[must_use]
     pub fn hashed(self, hash: &str) -> Self {
         let hash = Some(hash.into());
@@ -61,7 +92,7 @@ impl Payload {
     pub fn len(&self) -> u64 {
         match &self.of {
             Inner::Whole(bytes) => bytes.len() as u64,
-            Inner::Pieces { left, .. } => *left,
+            Inner::Pieces { left, .. } | Inner::Passing { left, .. } => *left,
         }
     }
 
@@ -74,7 +105,7 @@ impl Payload {
     /// Its SHA-256 in hex, as a signature has it. Reads all of it unless it is known.
     ///
     /// # Errors
-    /// What reading it says.
+    /// What reading it says; of what is passed on it has to be known.
     pub fn sha256(&self) -> io::Result<String> {
         if let Some(hash) = &self.hash {
             return Ok(hash.to_string());
@@ -101,6 +132,7 @@ impl Payload {
                 *left -= len as u64;
                 Ok(Some(piece.into()))
             }
+            Inner::Passing { .. } => Err(io::Error::other("what is passed on is read once")),
         }
     }
 }
@@ -124,14 +156,24 @@ impl Body for Payload {
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let next = self.get_mut().next().transpose();
+        let this = self.get_mut();
+        if let Inner::Passing { of, left } = &mut this.of {
+            let polled = of.lock().as_mut().poll_frame(context);
+            if let Poll::Ready(Some(Ok(frame))) = &polled {
+                let came = frame.data_ref().map_or(0, Bytes::len);
+                *left = left.saturating_sub(came as u64);
+            }
+            return polled;
+        }
+        let next = this.next().transpose();
         Poll::Ready(next.map(|piece| piece.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_empty()
+        // What is passed on says at its end whether it was what it should be.
+        self.is_empty() && !matches!(self.of, Inner::Passing { .. })
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -141,6 +183,8 @@ impl Body for Payload {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
 
     #[derive(Debug)]
@@ -172,5 +216,21 @@ mod tests {
             Payload::default().sha256().unwrap(),
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
+    }
+
+    #[test]
+    fn what_is_passed_on_is_sent_once_and_is_as_long_as_it_is_said_to_be() {
+        let whole = Bytes::from_static(b"passed on");
+        let of = http_body_util::Full::new(whole.clone()).map_err(|never| match never {});
+        let payload = Payload::passing(Box::pin(of), whole.len() as u64).hashed("UNSIGNED");
+        assert_eq!(payload.sha256().unwrap(), "UNSIGNED");
+        assert_eq!(payload.size_hint().exact(), Some(9));
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut take = |mut of: Payload| match Pin::new(&mut of).poll_frame(&mut context) {
+            Poll::Ready(Some(frame)) => frame.unwrap().into_data().ok(),
+            _ => None,
+        };
+        assert_eq!(take(payload.clone()), Some(whole));
+        assert_eq!(take(payload), None, "another clone took it");
     }
 }

@@ -2,7 +2,7 @@
 
 use sealift_ledger::LedgerError;
 use sealift_store::StoreError;
-use sealift_terms::{AuditUnavailable, Reason};
+use sealift_terms::{AuditUnavailable, Reason, limits::FRONT_INTENTS_MAX};
 use sealift_wire::WireError;
 
 /// A failure of the sending half.
@@ -18,6 +18,9 @@ pub enum SenderError {
     /// The audit log cannot be written.
     #[error(transparent)]
     Audit(#[from] AuditUnavailable),
+    /// So much was written through the endpoint that nothing could be recorded of.
+    #[error("{FRONT_INTENTS_MAX} writes wait until their source can be looked at")]
+    TooManyIntents,
     /// The peer broke the protocol.
     #[error("the peer broke the protocol: {0}")]
     Peer(#[from] WireError),
@@ -37,6 +40,7 @@ impl SenderError {
             Self::Source(error) => error.reason(),
             // The journal rests in the data directory, as the audit log does.
             Self::Journal(_) | Self::Audit(_) => Reason::AuditUnavailable,
+            Self::TooManyIntents => Reason::SrcUnavailable,
             Self::Peer(error) => error.reason(),
             Self::Stalled { .. } => Reason::PeerUnreachable,
         }

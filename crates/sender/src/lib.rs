@@ -5,6 +5,7 @@
 //! ```text
 //!   Source ── scan, hints ──▶ SourceTask ── rules, orders ──▶ Journal (PENDING)
 //!   an archive ── commits, orders ──▶ FollowTask ── rules ──────▶ │ lease
+//!   endpoint ── intents, writes ──▶ SourceTask                    │
 //!   Source ── open, read, finish ─────────────▶ PeerSender ◀────┘
 //!                                                  │ offers, parts, commits   ▲ receipts
 //!                                                  └────────▶ links ──────────┘──▶ Journal (COMPLETED)
@@ -19,6 +20,7 @@
 mod changes;
 mod dispatch;
 mod error;
+mod front;
 mod lag;
 mod line;
 mod orders;
@@ -30,6 +32,7 @@ mod tagged;
 pub use changes::{SourceSettings, SourceTask, following::FollowTask, tagging::tags_now};
 pub use dispatch::{BACKOFF_MAX, ControlLink, Joining, PeerSender, Session, Settings};
 pub use error::SenderError;
+pub use front::{Became, FrontHandle, Intended, Replicas};
 pub use lag::{LAG_BOUNDS, Lag};
 pub use orders::Orders;
 pub use rules::{Kind, Rule, Rules};

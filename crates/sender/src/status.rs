@@ -8,7 +8,7 @@ use sealift_terms::{BucketName, ObjectKey, PeerName, Reason, RuleName, Timestamp
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
-use crate::Lag;
+use crate::{FrontHandle, Lag};
 
 /// Deletes that wait to be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -46,6 +46,7 @@ pub struct SourceStatus {
 #[derive(Debug, Clone)]
 pub struct SourceHandle {
     shared: Arc<Shared>,
+    front: Option<FrontHandle>,
 }
 
 #[derive(Debug)]
@@ -76,7 +77,20 @@ impl SourceHandle {
                 accepted: Mutex::new(false),
                 ask: Notify::new(),
             }),
+            front: None,
         }
+    }
+
+    pub(crate) fn fronted(mut self, front: FrontHandle) -> Self {
+        self.front = Some(front);
+        self
+    }
+
+    /// What is told of writes to it that come through the endpoint; none of one that has
+    /// ordered its changes itself.
+    #[must_use]
+    pub fn front(&self) -> Option<&FrontHandle> {
+        self.front.as_ref()
     }
 
     /// How it stands.

@@ -43,8 +43,8 @@ pub use memory_store::MemoryStore;
 pub use name::StoreName;
 pub use ordered::{After, Committed, CommittedTo, Ordered, OrderedSource};
 pub use s3::{
-    EventQueue, LeaseTimes, Machine, Probe, S3_SOURCE_ACTIONS, S3_STORE_ACTIONS, S3Error,
-    S3Settings, S3Source, S3Store, Webhook,
+    EventQueue, LeaseTimes, Machine, Made, Passed, Probe, S3_FRONT_ACTIONS, S3_SOURCE_ACTIONS,
+    S3_STORE_ACTIONS, S3Error, S3Front, S3Settings, S3Source, S3Store, Webhook,
 };
 pub use source::{
     Earlier, Hint, History, Listed, Page, Removed, Scan, Skipped, Source, SourceObject, TagsTold,

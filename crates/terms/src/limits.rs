@@ -473,3 +473,19 @@ pub const ENDPOINT_PROGRESS_BYTES_MIN: u64 = 64 << 10;
 pub const ENDPOINT_LISTED_MAX: usize = 1_000;
 /// Rows of the catalog that one listing of the S3 endpoint looks at, found or not.
 pub const ENDPOINT_ROWS_SEEN_MAX: usize = 50_000;
+/// How long a store in front of which the endpoint stands may take to put an object together of
+/// its parts, or to remove many keys.
+pub const FRONT_COMPLETED_WITHIN: Duration = Duration::from_secs(600);
+/// How long the answer to a write waits for its replicas where it is to wait for them.
+pub const FRONT_SYNCHRONOUS_TIME_MAX: Duration = Duration::from_secs(30);
+/// Writes through the endpoint to one bucket that the journal remembers and that nothing could
+/// be recorded of; what comes then is refused.
+pub const FRONT_INTENTS_MAX: u64 = 1_000_000;
+/// Writes through the endpoint whose keys wait to be looked at; more are found by what the
+/// journal has of them.
+pub const FRONT_QUEUED_MAX: usize = 10_000;
+/// Keys that were looked at for writes through the endpoint while one scan is under way; those
+/// of later writes wait for its end.
+pub const FRONT_DURING_SCAN_MAX: usize = 100_000;
+/// An answer of a store in which the name of its bucket is made that of ours.
+pub const FRONT_RENAMED_BYTES_MAX: usize = S3_ANSWER_BYTES_MAX;

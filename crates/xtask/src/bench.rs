@@ -9,9 +9,10 @@ pub(crate) fn run(what: &str, arguments: &[&str]) -> Result<(), String> {
         "seal" => ("sealift-seal", "seal"),
         "keys" => ("sealift-archive", "keys"),
         "tunnel" => ("sealift-tunnel", "tunnel"),
+        "front" => ("sealift", "front"),
         other => {
             return Err(format!(
-                "no benchmark {other:?}: end-to-end, keys, seal or tunnel"
+                "no benchmark {other:?}: end-to-end, front, keys, seal or tunnel"
             ));
         }
     };

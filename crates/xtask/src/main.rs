@@ -18,6 +18,7 @@ cargo xtask soak [--minutes N] [--cert-life-secs N]
                                      objects and streams while certificates rotate
 cargo xtask bench end-to-end [ARGS]  the whole path beside a hand-written floor (--json, --quick)
 cargo xtask bench seal|tunnel|keys   one part of the path by itself
+cargo xtask bench front [ARGS]       what the S3 endpoint adds to a store, and a listing (--quick, --objects N)
 cargo xtask compare [ARGS]           beside what users would pick instead, as root
                                      (--json, --quick, --pairs N, --only WORK)";
 

@@ -4,6 +4,7 @@
 
 mod answers;
 mod bucket;
+mod chunked;
 mod queue;
 mod uploads;
 mod writing;
@@ -299,7 +300,7 @@ impl Bucketful {
         parts: &Parts,
         key: &str,
         query: &Query,
-        body: &[u8],
+        body: (&[u8], Vec<(String, String)>),
     ) -> Result<Answered, Answered> {
         let id = query.get("versionId");
         if let Some(answered) = self.written(parts, key, query, body) {
@@ -326,13 +327,16 @@ impl Bucketful {
     fn s3(&self, parts: &Parts, body: &[u8]) -> Result<Answered, Answered> {
         signature::caller(S3, parts, body, &self.principals)
             .map_err(|(code, told)| error(403, code, &told))?;
-        if parts
-            .headers
-            .get("x-amz-content-sha256")
-            .is_none_or(|told| *told != *signature::sha256(body))
-        {
+        let told = parts.headers.get("x-amz-content-sha256");
+        let told = told.and_then(|told| told.to_str().ok()).unwrap_or_default();
+        if !told.contains("UNSIGNED-PAYLOAD") && told != signature::sha256(body) {
             return Err(error(400, "XAmzContentSHA256Mismatch", "another body"));
         }
+        let (whole, behind) = match told {
+            "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => chunked::taken_apart(body)?,
+            _ => (Bytes::copy_from_slice(body), Vec::new()),
+        };
+        let body = &whole[..];
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let path = parts.uri.path();
         let below = path
@@ -342,7 +346,7 @@ impl Bucketful {
             Some("" | "/") => self.of_bucket(&query),
             Some(key) if key.starts_with('/') => {
                 let key = answers::decoded(&key[1..], false);
-                self.of_key(parts, &key, &query, body)
+                self.of_key(parts, &key, &query, (body, behind))
             }
             _ => Err(error(
                 404,

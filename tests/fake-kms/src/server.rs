@@ -182,6 +182,11 @@ async fn answer(
             tokio::time::sleep(time).await;
             service.answer(&parts, &body)
         }
+        Trouble::Late(time) => {
+            let answered = service.answer(&parts, &body);
+            tokio::time::sleep(time).await;
+            answered
+        }
     })
 }
 

@@ -97,7 +97,11 @@ pub(crate) fn caller(
         parts.method,
         parts.uri.path(),
         parts.uri.query().unwrap_or_default(),
-        sha256(body)
+        match header("x-amz-content-sha256") {
+            // What is sent so is not part of the signature.
+            Some(unsigned) if unsigned.contains("UNSIGNED-PAYLOAD") => unsigned.to_owned(),
+            _ => sha256(body),
+        }
     );
     let date = header("x-amz-date").unwrap_or_default();
     let to_sign = format!(

@@ -20,4 +20,6 @@ pub enum Trouble {
     Unreachable,
     /// It takes so long for every answer.
     Slow(Duration),
+    /// It does what is asked, and takes so long to say so.
+    Late(Duration),
 }

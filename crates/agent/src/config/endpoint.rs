@@ -92,7 +92,10 @@ fn key(
     }
     let buckets = raw.buckets.get_ref().iter();
     let buckets = buckets
-        .filter_map(|bucket| declared_or_any(c, "endpoint.key.buckets", bucket, declared))
+        .filter_map(|bucket| match declared.fronted.contains(bucket.get_ref()) {
+            true => Some(bucket.get_ref().clone()),
+            false => declared_or_any(c, "endpoint.key.buckets", bucket, declared),
+        })
         .collect();
     let id = id?;
     let row = AccessRow {

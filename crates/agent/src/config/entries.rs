@@ -25,6 +25,9 @@ pub(super) struct Declared {
     pub(super) sources: Vec<String>,
     /// Those of them that are directories, which have no tags.
     pub(super) directories: Vec<String>,
+    pub(super) has_endpoint: bool,
+    /// The sources that the endpoint stands in front of.
+    pub(super) fronted: Vec<String>,
 }
 
 impl Declared {
@@ -33,7 +36,13 @@ impl Declared {
         let buckets = raw.buckets.iter().map(Spanned::get_ref);
         let sources = raw.sources.iter().map(Spanned::get_ref);
         let text = |text: &Text| text.get_ref().clone();
+        let is_fronted = |source: &&raw::SourceEntry| {
+            let told = source.fronted.as_ref();
+            told.is_some_and(|told| *told.get_ref())
+        };
+        let fronted = sources.clone().filter(is_fronted);
         Self {
+            fronted: fronted.map(|source| text(&source.bucket)).collect(),
             peers: peers.clone().map(|peer| text(&peer.name)).collect(),
             identities: peers.map(|peer| text(&peer.identity)).collect(),
             buckets: buckets.map(|bucket| text(&bucket.name)).collect(),
@@ -42,6 +51,7 @@ impl Declared {
                 .filter(|source| source.directory.is_some())
                 .map(|source| text(&source.bucket))
                 .collect(),
+            has_endpoint: raw.endpoint.is_some(),
         }
     }
 }

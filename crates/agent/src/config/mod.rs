@@ -41,8 +41,8 @@ use sealift_terms::limits;
 
 pub use checked::{
     AccessKey, Acme, AwsKmsService, Bucket, BucketSource, Ca, CertificatesFrom, Challenge,
-    Compression, Config, DialFor, EndpointSettings, ExternalAccount, IdentityFiles, Issuer,
-    KeyServices, Limits, Listen, Log, LogFormat, Memory, NamedKey, Peer, Pkcs11Token,
+    Compression, Config, DialFor, EndpointSettings, ExternalAccount, IdentityFiles, InFront,
+    Issuer, KeyServices, Limits, Listen, Log, LogFormat, Memory, NamedKey, Peer, Pkcs11Token,
     RootKeySource, Rule, S3Bucket, Scrub, Site, SourceFrom, Spiffe, TransitService,
 };
 pub use error::{ConfigError, Place, Refusal};

@@ -275,6 +275,9 @@ pub(crate) struct SourceEntry {
     pub(crate) directory: Option<Text>,
     pub(crate) s3: Option<Spanned<S3>>,
     pub(crate) archive: Option<Spanned<bool>>,
+    pub(crate) fronted: Option<Spanned<bool>>,
+    pub(crate) synchronous: Option<Spanned<bool>>,
+    pub(crate) synchronous_secs: Option<Number>,
     pub(crate) scan_interval_secs: Option<Number>,
 }
 

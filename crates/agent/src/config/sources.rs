@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::{
     buckets,
-    checked::{BucketSource, SourceFrom},
+    checked::{BucketSource, InFront, SourceFrom},
     checker::Checker,
     entries::{Declared, Seen},
     error::Place,
@@ -40,15 +40,60 @@ pub(super) fn sources(
         let (Some(bucket), Some((from, place))) = (bucket, from) else {
             continue;
         };
+        let front = front(c, entry, declared, &from);
         seen.once(c, &bucket, entry.bucket.span());
         sources.push(BucketSource {
             bucket,
             from,
             place,
             scan_interval: Duration::from_secs(scan_secs),
+            front,
         });
     }
     sources
+}
+
+/// Whether the endpoint stands in front of a source. There has to be one, and something behind
+/// it that speaks S3.
+fn front(
+    c: &mut Checker<'_>,
+    entry: &raw::SourceEntry,
+    declared: &Declared,
+    from: &SourceFrom,
+) -> Option<InFront> {
+    let longest = limits::FRONT_SYNCHRONOUS_TIME_MAX.as_secs();
+    let secs = c.number(
+        "source.synchronous_secs",
+        entry.synchronous_secs.as_ref(),
+        1..=longest,
+        longest,
+    );
+    let Some(told) = entry.fronted.as_ref().filter(|told| *told.get_ref()) else {
+        if let Some(told) = entry.synchronous.as_ref().filter(|told| *told.get_ref()) {
+            let (found, allowed) = ("true, and nothing is in front of it", "fronted = true, too");
+            let remedy = "add fronted = true, or remove it";
+            c.refuse::<()>("source.synchronous", &told.span(), found, allowed, remedy);
+        }
+        return None;
+    };
+    let setting = "source.fronted";
+    if !matches!(from, SourceFrom::S3(_)) {
+        let (found, allowed) = ("true, and its objects are in no bucket", "a [source.s3]");
+        let remedy = "write to the directory or the archive itself, or use a bucket";
+        return c.refuse(setting, &told.span(), found, allowed, remedy);
+    }
+    if !declared.has_endpoint {
+        let (found, allowed) = ("true, and there is no endpoint", "an [endpoint]");
+        let remedy = "add [endpoint] with a key for the application, or remove it";
+        return c.refuse(setting, &told.span(), found, allowed, remedy);
+    }
+    Some(InFront {
+        synchronous: entry
+            .synchronous
+            .as_ref()
+            .filter(|told| *told.get_ref())
+            .map(|_| Duration::from_secs(secs)),
+    })
 }
 
 /// Where a source's objects are, and where that is said.

@@ -403,6 +403,9 @@ const EXAMPLE_S3: &str = r#"# What is archived here can be sent on, and is seale
 # [[source]]
 # bucket = "documents"
 # scan_interval_secs = 900
+# fronted = true             # applications write to it through [endpoint], and are known of at once
+# synchronous = true         # … and are answered when every destination has given its receipt
+# synchronous_secs = 30
 # [source.s3]
 # region = "eu-west-1"
 # endpoint = "https://s3.eu-west-1.amazonaws.com"  # http:// on loopback alone

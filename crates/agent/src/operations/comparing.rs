@@ -187,6 +187,8 @@ impl Comparison<'_> {
             // A receipt for tags says nothing of the bytes.
             .filter(|transfer| transfer.change.kind != ChangeKind::Tags)
             .filter(|transfer| transfer.status == Status::Completed)
+            // A receipt for tags is of no bytes.
+            .filter(|transfer| transfer.change.kind != ChangeKind::Tags)
             .filter_map(|transfer| transfer.receipt.as_ref().map(|receipt| (transfer, receipt)))
             .collect();
         if receipts.is_empty() {

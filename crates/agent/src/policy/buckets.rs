@@ -1,7 +1,9 @@
 //! What a source or a store that is a bucket has to be allowed, and what its own policy
 //! denies.
 
-use sealift_store::{EventQueue, S3_SOURCE_ACTIONS, S3_STORE_ACTIONS, S3Settings};
+use sealift_store::{
+    EventQueue, S3_FRONT_ACTIONS, S3_SOURCE_ACTIONS, S3_STORE_ACTIONS, S3Settings,
+};
 use serde_json::{Map, Value, json};
 
 use super::VERSION;
@@ -16,8 +18,11 @@ pub(super) fn policies(config: &Config, of_role: &mut Vec<Value>) -> Map<String,
         };
         let settings = &bucket.settings;
         of_role.extend(reading(settings));
+        if source.front.is_some() {
+            of_role.extend(passing_on(settings));
+        }
         of_role.extend(settings.queue.as_ref().and_then(taking));
-        of_role.extend(opening(settings));
+        of_role.extend(opening(settings, source.front.is_some()));
         of_buckets.insert(settings.bucket.to_string(), over_tls_alone(settings));
     }
     if let Some(bucket) = &config.store {
@@ -50,6 +55,16 @@ fn reading(settings: &S3Settings) -> [Value; 2] {
     allowed(settings, &of_bucket, &of_objects)
 }
 
+/// As [`reading`], for what applications do through the endpoint in front of it.
+fn passing_on(settings: &S3Settings) -> [Value; 2] {
+    let of_bucket =
+        |action: &str| action.starts_with("s3:ListBucket") || action == "s3:GetBucketLocation";
+    let (of_bucket, of_objects): (Vec<&str>, Vec<&str>) = S3_FRONT_ACTIONS
+        .into_iter()
+        .partition(|action| of_bucket(action));
+    allowed(settings, &of_bucket, &of_objects)
+}
+
 fn allowed(settings: &S3Settings, of_bucket: &[&str], of_objects: &[&str]) -> [Value; 2] {
     [
         json!({ "Effect": "Allow", "Action": of_bucket, "Resource": arn(settings) }),
@@ -70,10 +85,14 @@ fn taking(queue: &EventQueue) -> Option<Value> {
     }))
 }
 
-/// The keys under which objects are that are sent.
-fn opening(settings: &S3Settings) -> Option<Value> {
+/// The keys under which objects are that are sent, and written where the endpoint is in front.
+fn opening(settings: &S3Settings, is_fronted: bool) -> Option<Value> {
     let keys = settings.kms_keys.as_ref().filter(|keys| !keys.is_empty())?;
-    Some(json!({ "Effect": "Allow", "Action": ["kms:Decrypt"], "Resource": keys }))
+    let actions = match is_fronted {
+        true => vec!["kms:Decrypt", "kms:GenerateDataKey"],
+        false => vec!["kms:Decrypt"],
+    };
+    Some(json!({ "Effect": "Allow", "Action": actions, "Resource": keys }))
 }
 
 /// Who asks in the clear is refused by the bucket, whoever it is.
@@ -149,5 +168,32 @@ mod tests {
         assert_eq!(statements[1]["Action"][0], "s3:GetObjectVersion");
         let denied = &printed["bucket_policies"]["photos"]["Statement"][0];
         assert_eq!(denied["Condition"]["Bool"]["aws:SecureTransport"], "false");
+    }
+
+    #[test]
+    fn in_front_of_a_source_the_role_may_what_applications_do_as_well() {
+        let text = format!(
+            "{}\n[[source]]\nbucket = \"photos\"\nfronted = true\n[source.s3]\n\
+             region = \"eu-west-1\"\nprefix = \"in/\"\ncredentials_file = \"c\"\n\
+             [endpoint]\nlisten = \"127.0.0.1:9000\"\n[[endpoint.key]]\nid = \"app\"\n\
+             secret_file = \"s\"\nbuckets = [\"photos\"]\nrights = [\"put\"]\n",
+            Template::example().render()
+        );
+        let config = Config::check(&Source {
+            path: "/etc/sealift/sealift.toml".into(),
+            text,
+            overrides: Vec::new(),
+        });
+        let printed = aws_policies(&config.unwrap(), "arn:role").unwrap();
+        let statements = printed["iam_policy"]["Statement"].as_array().unwrap();
+        let may = |action: &str, resource: &str| {
+            statements.iter().any(|one| {
+                let actions = one["Action"].as_array().unwrap();
+                one["Resource"] == resource && actions.iter().any(|found| found == action)
+            })
+        };
+        assert!(may("s3:PutObject", "arn:aws:s3:::photos/in/*"));
+        assert!(may("s3:ListBucket", "arn:aws:s3:::photos"));
+        assert!(!may("s3:PutObject", "arn:aws:s3:::photos"));
     }
 }

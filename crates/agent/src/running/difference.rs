@@ -181,9 +181,10 @@ fn sources(config: &Config) -> impl PartialEq {
             bucket,
             from,
             scan_interval,
+            front,
             ..
         } = source.clone();
-        (bucket, from, scan_interval)
+        (bucket, from, scan_interval, front)
     };
     config.sources.iter().map(of).collect::<Vec<_>>()
 }

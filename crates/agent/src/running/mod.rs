@@ -17,6 +17,7 @@ mod dialling;
 mod difference;
 mod endpoint;
 mod forwarding;
+mod fronting;
 mod hello;
 mod issuing;
 mod links;

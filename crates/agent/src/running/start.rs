@@ -20,7 +20,7 @@ use sealift_wire::Role;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    OneSender, Running, accepting, authority, dialling, endpoint, forwarding::Forwarding,
+    OneSender, Running, accepting, authority, dialling, endpoint, forwarding::Forwarding, fronting,
     hello::policy_of, issuing, links::Standing, paces::Paces, peers::PeerStates, quota::Quota,
     regions, repair::Answers, scrubbing, spreading::Spread, upkeep::Health, watchdog::Watchdog,
 };
@@ -160,6 +160,10 @@ async fn start(
         stopping,
     };
     let handles = begin_sources(&config, &site, &sources, changes, tasks).await?;
+    if let Some(open) = &doors.endpoint {
+        let fronts = fronting::fronts(&config, &site.world, &handles)?;
+        open.endpoint().set_fronts(fronts);
+    }
     let running = Arc::new(Running {
         started: clock.now(),
         flags,

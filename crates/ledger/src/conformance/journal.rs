@@ -231,3 +231,24 @@ pub(super) async fn small_memories_are_kept(journal: &dyn Journal) {
         assert_eq!(found, names(kept));
     }
 }
+
+pub(super) async fn intents_are_kept_by_bucket_until_they_are_forgotten(journal: &dyn Journal) {
+    let other = sealift_terms::BucketName::new("other").unwrap();
+    let keys = ["a", "b", "a"].map(key).to_vec();
+    let ids = journal.intend(&bucket(), keys, at(1)).await.unwrap();
+    let elsewhere = journal.intend(&other, vec![key("a")], at(2)).await.unwrap();
+    assert!(ids.is_sorted() && !ids.contains(&elsewhere[0]), "{ids:?}");
+    let found = journal.intents(&bucket(), 0, 2).await.unwrap();
+    let found: Vec<_> = found.iter().map(|one| (one.id, one.key.as_str())).collect();
+    assert_eq!(found, [(ids[0], "a"), (ids[1], "b")]);
+    let rest = journal.intents(&bucket(), ids[1], 9).await.unwrap();
+    assert_eq!((rest.len(), rest[0].id, rest[0].at), (1, ids[2], at(1)));
+    journal.forget_intents(ids.clone()).await.unwrap();
+    // What is not there is forgotten.
+    journal.forget_intents(ids.clone()).await.unwrap();
+    assert!(journal.intents(&bucket(), 0, 9).await.unwrap().is_empty());
+    assert_eq!(journal.intents(&other, 0, 9).await.unwrap().len(), 1);
+    journal.forget_intents(elsewhere.clone()).await.unwrap();
+    let next = journal.intend(&bucket(), vec![key("c")], at(3)).await;
+    assert!(next.unwrap() > elsewhere, "no number is given twice");
+}

@@ -41,6 +41,7 @@ pub async fn journal(make: impl Fn() -> MadeJournal) {
     journal::listings_filter_and_go_on(&*make()).await;
     journal::a_new_rule_finds_what_was_never_sent(&*make()).await;
     journal::small_memories_are_kept(&*make()).await;
+    journal::intents_are_kept_by_bucket_until_they_are_forgotten(&*make()).await;
     journal_queue::a_lease_is_exclusive(make()).await;
     journal_queue::what_is_not_due_is_not_leased(&*make()).await;
     journal_queue::a_batch_is_settled_whole_or_not_at_all(&*make()).await;

@@ -12,7 +12,7 @@ use super::{
     keeper::Keeper,
 };
 use crate::{
-    Count, Followed, HighWater, Journal, KnownCounts, KnownKey, ListTransfers, NewChange,
+    Count, Followed, HighWater, Intent, Journal, KnownCounts, KnownKey, ListTransfers, NewChange,
     PeerMemory, Requeue, Result, Settlement, Transfer, UnsupportedName,
 };
 
@@ -185,6 +185,30 @@ impl Journal for LogJournal {
     async fn set_followed(&self, bucket: &BucketName, to: Followed) -> Result<()> {
         let followed = Command::Followed(bucket.clone(), to);
         self.0.call(followed).await.map(drop)
+    }
+
+    async fn intend(
+        &self,
+        bucket: &BucketName,
+        keys: Vec<ObjectKey>,
+        at: Timestamp,
+    ) -> Result<Vec<u64>> {
+        let command = Command::Intend(bucket.clone(), keys, at);
+        Ok(self.0.call(command).await?.intents)
+    }
+
+    async fn intents(&self, bucket: &BucketName, after: u64, limit: usize) -> Result<Vec<Intent>> {
+        Ok(self.0.with(|state| {
+            let later = state.intents.range(after.saturating_add(1)..);
+            let own = later.filter(|(_, (of, _))| of == bucket);
+            own.take(limit)
+                .map(|(_, (_, intent))| intent.clone())
+                .collect()
+        }))
+    }
+
+    async fn forget_intents(&self, ids: Vec<u64>) -> Result<()> {
+        self.0.call(Command::ForgetIntents(ids)).await.map(drop)
     }
 
     async fn replace_unsupported(

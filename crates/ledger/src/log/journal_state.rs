@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::keeper::Kept;
 use crate::{
-    Count, Followed, HighWater, KnownKey, LedgerError, NewChange, PeerMemory, Requeue, Result,
-    Settlement, Transfer, TransferOutcome, UnsupportedName,
+    Count, Followed, HighWater, Intent, KnownKey, LedgerError, NewChange, PeerMemory, Requeue,
+    Result, Settlement, Transfer, TransferOutcome, UnsupportedName,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub(super) enum Command {
     Fold(Timestamp, usize),
     /// Changes nothing: says whether anything can be written.
     Probe,
+    Intend(BucketName, Vec<ObjectKey>, Timestamp),
+    ForgetIntents(Vec<u64>),
 }
 
 /// What a command did.
@@ -33,6 +35,7 @@ pub(super) enum Command {
 pub(super) struct Done {
     pub(super) ids: Vec<TransferId>,
     pub(super) rows: u64,
+    pub(super) intents: Vec<u64>,
 }
 
 /// One transfer per change and peer: tags differ by their order, the rest by kind.
@@ -47,6 +50,8 @@ pub(super) struct JournalState {
     pub(super) peers: BTreeMap<PeerName, PeerMemory>,
     pub(super) scanned: BTreeSet<BucketName>,
     pub(super) followed: BTreeMap<BucketName, Followed>,
+    pub(super) intents: BTreeMap<u64, (BucketName, Intent)>,
+    last_intent: u64,
     /// In memory only: they end with the process.
     pub(super) leases: BTreeSet<TransferId>,
     last_transfer: u64,
@@ -100,6 +105,13 @@ impl Kept for JournalState {
             Command::Scanned(bucket) => drop(self.scanned.insert(bucket)),
             Command::Followed(bucket, to) => drop(self.followed.insert(bucket, to)),
             Command::Probe => {}
+            Command::Intend(bucket, keys, at) => {
+                let each = keys.into_iter().map(|key| self.intend(&bucket, key, at));
+                done.intents = each.collect();
+            }
+            Command::ForgetIntents(ids) => {
+                ids.iter().for_each(|id| drop(self.intents.remove(id)));
+            }
             Command::Fold(before, rows) => done.rows = self.fold(before, rows),
         }
         done
@@ -107,6 +119,14 @@ impl Kept for JournalState {
 }
 
 impl JournalState {
+    fn intend(&mut self, bucket: &BucketName, key: ObjectKey, at: Timestamp) -> u64 {
+        self.last_intent += 1;
+        let id = self.last_intent;
+        self.intents
+            .insert(id, (bucket.clone(), Intent { id, key, at }));
+        id
+    }
+
     fn record(&mut self, new: NewChange, at: Timestamp) -> Vec<TransferId> {
         let change = new.change;
         let high = &mut self.high_water;

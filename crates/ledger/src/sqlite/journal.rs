@@ -10,6 +10,7 @@ use sealift_terms::{BucketName, ObjectKey, PeerName, Timestamp, TransferId, Vers
 use super::{
     columns::{Columns, all, change, first, int, limit},
     database::{check_integrity, open_writer},
+    intents,
     journal_rows::{KNOWN, TRANSFER, after_key, counts, known_key, known_page, transfer},
     journal_state::{JournalState, SCHEMA, read_meta, status_code},
     journal_write::{
@@ -21,7 +22,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    Count, FactsSealer, Followed, HighWater, Journal, KnownCounts, KnownKey, LedgerError,
+    Count, FactsSealer, Followed, HighWater, Intent, Journal, KnownCounts, KnownKey, LedgerError,
     ListTransfers, NewChange, PeerMemory, Requeue, Result, Settlement, Transfer, TransferOutcome,
     UnsupportedName,
 };
@@ -329,6 +330,31 @@ impl Journal for SqliteJournal {
                 let sql = "INSERT OR REPLACE INTO followed VALUES (?1, ?2, ?3, ?4)";
                 change(db, sql, values).map(drop)
             })
+            .await
+    }
+
+    async fn intend(
+        &self,
+        bucket: &BucketName,
+        keys: Vec<ObjectKey>,
+        at: Timestamp,
+    ) -> Result<Vec<u64>> {
+        let bucket = bucket.clone();
+        self.writer
+            .call(move |db, _| intents::intend(db, &bucket, &keys, at))
+            .await
+    }
+
+    async fn intents(&self, bucket: &BucketName, after: u64, rows: usize) -> Result<Vec<Intent>> {
+        let bucket = bucket.clone();
+        self.readers
+            .page(move |db| intents::intents(db, &bucket, after, rows))
+            .await
+    }
+
+    async fn forget_intents(&self, ids: Vec<u64>) -> Result<()> {
+        self.writer
+            .call(move |db, _| intents::forget(db, &ids))
             .await
     }
 

@@ -20,7 +20,7 @@ use crate::{HighWater, Result};
 pub(super) const SCHEMA: Schema = Schema {
     name: "journal",
     application_id: 0x534c_4a4e,
-    migrations: &[V1, V2, V3, V4],
+    migrations: &[V1, V2, V3, V4, V5],
 };
 
 const V1: &str = "
@@ -94,6 +94,16 @@ CREATE TABLE followed (
     bucket TEXT PRIMARY KEY, epoch BLOB NOT NULL, sequence INTEGER NOT NULL,
     rules INTEGER NOT NULL
 ) WITHOUT ROWID;
+";
+
+/// What applications write through the endpoint is remembered before it goes out. A number is
+/// never given twice.
+const V5: &str = "
+CREATE TABLE intents (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, bucket TEXT NOT NULL, key TEXT NOT NULL,
+    at INTEGER NOT NULL
+);
+CREATE INDEX intents_bucket ON intents (bucket, id);
 ";
 
 /// A status as it is stored.

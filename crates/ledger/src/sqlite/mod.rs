@@ -14,6 +14,7 @@ mod catalog_state;
 mod columns;
 mod database;
 mod examine;
+mod intents;
 mod journal;
 mod journal_rows;
 mod journal_state;

@@ -22,7 +22,7 @@ pub struct AwsAsk<'a> {
     /// The query: names and values percent-encoded, sorted by name, each with its `=`.
     pub query: &'a str,
     /// Headers of the operation, names in lower case. Those that every request has are added.
-    pub headers: BTreeMap<&'static str, String>,
+    pub headers: BTreeMap<&'a str, String>,
     /// The body.
     pub body: Payload,
     /// The region of the service.

@@ -20,7 +20,7 @@ pub(super) struct Signed<'a> {
     /// with its `=`.
     pub query: &'a str,
     /// Names in lower case. Every header here is signed.
-    pub headers: &'a BTreeMap<&'static str, String>,
+    pub headers: &'a BTreeMap<&'a str, String>,
     /// SHA-256 of the body, in hex.
     pub hash: &'a str,
     /// The region of the service.

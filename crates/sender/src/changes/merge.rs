@@ -21,6 +21,20 @@ pub(super) enum Difference {
     Vanished(KnownKey),
     /// It was removed, or written and removed again, since the journal knew of it.
     Removed(Box<Removed>, Option<Box<KnownKey>>),
+    /// Nothing differs so far; another page of the listing came.
+    Page,
+}
+
+impl Difference {
+    /// Of which key it is.
+    pub(super) fn key(&self) -> Option<&ObjectKey> {
+        match self {
+            Self::Put(listed, _) => Some(&listed.key),
+            Self::Vanished(known) => Some(&known.key),
+            Self::Removed(removed, _) => Some(&removed.key),
+            Self::Page => None,
+        }
+    }
 }
 
 pub(super) struct Merge<'a> {
@@ -40,6 +54,8 @@ pub(super) struct Merge<'a> {
     pub(super) skipped: Vec<Skipped>,
     /// Objects listed.
     pub(super) seen: u64,
+    /// Pages of them.
+    pages: u64,
 }
 
 impl<'a> Merge<'a> {
@@ -63,6 +79,7 @@ impl<'a> Merge<'a> {
             hidden: BTreeSet::new(),
             skipped: Vec::new(),
             seen: 0,
+            pages: 0,
         };
         if let Ok(first) = ObjectKey::new(prefix) {
             // Pages begin behind a key: the one that equals the prefix comes apart.
@@ -75,8 +92,12 @@ impl<'a> Merge<'a> {
     /// The next difference, in key order.
     pub(super) async fn next(&mut self) -> Result<Option<Difference>, SenderError> {
         loop {
+            let before = self.pages;
             self.fill_listed().await?;
             self.fill_known().await?;
+            if self.pages != before {
+                return Ok(Some(Difference::Page));
+            }
             let Some((listed, known, removed)) = self.take_next() else {
                 return Ok(None);
             };
@@ -138,6 +159,7 @@ impl<'a> Merge<'a> {
     async fn fill_listed(&mut self) -> Result<(), SenderError> {
         while self.listed.is_empty() && !self.scan_ended {
             let page = self.scan.page(PAGE_OBJECTS).await?;
+            self.pages += 1;
             self.scan_ended = page.last;
             self.seen += page.objects.len() as u64;
             self.listed.extend(page.objects);

@@ -1,6 +1,7 @@
 //! The changes of one source: found by scans and hints, recorded in the journal.
 
 pub(crate) mod following;
+mod fronted;
 mod leaving;
 mod merge;
 mod recorder;
@@ -15,7 +16,10 @@ use sealift_store::{Hint, Listed, Skipped, Source, StoreError, Watch};
 use sealift_terms::{Boxed, BucketName, Clock, ObjectKey, Reason, Timestamp, limits};
 use tokio::{sync::watch, time::Instant};
 
-use crate::{Held, Orders, Rules, SenderError, SourceHandle, WorkSignal, stopped};
+use crate::{
+    Held, Orders, Rules, SenderError, SourceHandle, WorkSignal, front::FrontHandle, stopped,
+};
+use fronted::Fronted;
 use leaving::{Burst, Leaving};
 use merge::{Difference, Merge};
 use recorder::Recorder;
@@ -50,6 +54,7 @@ pub struct SourceTask {
     interval: Duration,
     vanishing: Vanishing,
     leaving: Leaving,
+    fronted: Fronted,
     needs_backfill: bool,
 }
 
@@ -69,7 +74,8 @@ impl SourceTask {
             bucket,
             scan_interval,
         } = settings;
-        let handle = SourceHandle::new(bucket.clone(), source.clone());
+        let (front, written) = FrontHandle::new(bucket.clone(), journal.clone(), clock.clone());
+        let handle = SourceHandle::new(bucket.clone(), source.clone()).fronted(front.clone());
         let batch = Vec::new();
         let recorder = Recorder {
             bucket,
@@ -91,6 +97,7 @@ impl SourceTask {
                 .clamp(SCAN_GAP, limits::SCAN_INTERVAL_DEFAULT.max(scan_interval)),
             vanishing: Vanishing::default(),
             leaving: Leaving::default(),
+            fronted: Fronted::new(front, written),
             needs_backfill: true,
         };
         (task, handle)
@@ -120,6 +127,10 @@ impl SourceTask {
             let mut rules = self.recorder.rules.clone();
             rules.mark_unchanged();
             let mut last_scan: Option<Instant> = None;
+            // What was being written when the last process ended does not wait for a scan.
+            if let Err(error) = self.settle_leftovers().await {
+                self.report(Err(error), false);
+            }
             // Once the watch stands it says so, and the first scan misses nothing.
             let mut next_scan = Instant::now()
                 + if watch.is_some() {
@@ -157,6 +168,17 @@ impl SourceTask {
                             Err(error) => { self.report(Err(error), false); true }
                         };
                         if wants_scan {
+                            next_scan = next_scan.min(soon(last_scan));
+                        }
+                    }
+                    written = self.fronted.next() => {
+                        let taken = match self.take_written(written).await {
+                            // What there was no room for does not wait for a scan either.
+                            Ok(()) => self.settle_leftovers().await,
+                            failed => failed,
+                        };
+                        if let Err(error) = taken {
+                            self.report(Err(error), false);
                             next_scan = next_scan.min(soon(last_scan));
                         }
                     }
@@ -287,6 +309,7 @@ impl SourceTask {
 
     /// Scans everything, and makes up for new rules.
     async fn full_scan(&mut self) -> Result<(), SenderError> {
+        self.settle_leftovers().await?;
         self.scan_all().await?;
         // What was written just before is listed once it has settled.
         if self.recorder.first_scan.is_some() && self.recorder.source.settling() == 0 {
@@ -330,10 +353,18 @@ impl SourceTask {
     async fn scan(&mut self, prefix: &str, accepts: bool) -> Result<(), SenderError> {
         let (source, journal) = (self.recorder.source.clone(), self.recorder.journal.clone());
         let bucket = self.recorder.bucket.clone();
+        self.fronted.scan_begins();
         let mut merge = Merge::begin(&*source, &*journal, &bucket, prefix).await?;
         let (mut vanished, mut count) = (Vec::new(), 0_u64);
         while let Some(difference) = merge.next().await? {
+            // A long scan does not keep applications waiting that write meanwhile.
+            self.take_written_meanwhile().await?;
+            // What was looked at for them is recorded as it is: the listing is from before.
+            let key = difference.key();
+            let is_old = key.is_some_and(|key| self.fronted.is_newer(key));
             match difference {
+                _ if is_old => {}
+                Difference::Page => {}
                 Difference::Put(listed, known) => {
                     self.put(*listed, known.as_deref()).await?;
                 }
@@ -453,7 +484,7 @@ impl SourceTask {
 }
 
 /// Whether something was left out for what a rule says, and other rules may send it.
-fn is_left_out(reason: Reason) -> bool {
+pub(crate) fn is_left_out(reason: Reason) -> bool {
     matches!(reason, Reason::SkippedFiltered | Reason::SkippedReplica)
 }
 

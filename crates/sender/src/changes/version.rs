@@ -18,7 +18,7 @@ pub(crate) fn of_source(sent: &VersionId) -> Result<VersionId, NameError> {
 }
 
 /// Whether `sent` stands for the source's version `own`.
-pub(super) fn is_version_of(sent: &VersionId, own: &VersionId) -> bool {
+pub(crate) fn is_version_of(sent: &VersionId, own: &VersionId) -> bool {
     let rest = sent.as_str().strip_prefix(own.as_str());
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(RETURNED))
 }

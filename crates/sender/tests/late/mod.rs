@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use sealift_ledger::{
-    Count, Followed, HighWater, Journal, KnownCounts, KnownKey, ListTransfers, NewChange,
+    Count, Followed, HighWater, Intent, Journal, KnownCounts, KnownKey, ListTransfers, NewChange,
     PeerMemory, Requeue, Result, Settlement, Transfer, UnsupportedName,
 };
 use sealift_terms::{BucketName, ObjectKey, PeerName, Timestamp, TransferId, VersionName};
@@ -127,6 +127,23 @@ impl Journal for Late {
 
     async fn set_followed(&self, bucket: &BucketName, to: Followed) -> Result<()> {
         self.journal.set_followed(bucket, to).await
+    }
+
+    async fn intend(
+        &self,
+        bucket: &BucketName,
+        keys: Vec<ObjectKey>,
+        at: Timestamp,
+    ) -> Result<Vec<u64>> {
+        self.journal.intend(bucket, keys, at).await
+    }
+
+    async fn intents(&self, bucket: &BucketName, after: u64, limit: usize) -> Result<Vec<Intent>> {
+        self.journal.intents(bucket, after, limit).await
+    }
+
+    async fn forget_intents(&self, ids: Vec<u64>) -> Result<()> {
+        self.journal.forget_intents(ids).await
     }
 
     async fn replace_unsupported(

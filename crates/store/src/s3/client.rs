@@ -45,7 +45,7 @@ pub(super) struct Ask<'a> {
     /// Of which key; none for the bucket itself.
     key: Option<&'a str>,
     query: Vec<(&'a str, &'a str)>,
-    headers: Vec<(&'static str, String)>,
+    headers: Vec<(&'a str, String)>,
     body: Payload,
 }
 
@@ -75,7 +75,7 @@ impl<'a> Ask<'a> {
         self
     }
 
-    pub(super) fn header(mut self, name: &'static str, value: String) -> Self {
+    pub(super) fn header(mut self, name: &'a str, value: String) -> Self {
         self.headers.push((name, value));
         self
     }
@@ -352,10 +352,32 @@ impl S3Client {
         tokio::time::sleep(pause::after(tries.saturating_sub(1), pauses, &*self.rng)).await;
     }
 
-    async fn once(&self, ask: &Ask<'_>) -> Result<Answer, S3Error> {
+    /// Credentials may be what is wrong: others are looked for before they are used again.
+    pub(super) fn doubt(&self) {
+        self.keychain.doubt();
+    }
+
+    /// Asks once, and takes an answer of any status.
+    pub(super) async fn begin_any(&self, ask: &Ask<'_>) -> Result<Answer, S3Error> {
         let credentials = self.keychain.credentials().await?;
         let request = self.request(ask, &credentials)?;
-        let answer = self.http.begin_within(request, ask.time()).await?;
+        Ok(self.http.begin_within(request, ask.time()).await?)
+    }
+
+    /// As [`Self::begin_any`], of what must not be asked twice; `more` time than sending takes.
+    pub(super) async fn begin_once(
+        &self,
+        ask: &Ask<'_>,
+        more: Duration,
+    ) -> Result<Answer, S3Error> {
+        let credentials = self.keychain.credentials().await?;
+        let request = self.request(ask, &credentials)?;
+        let time = ask.time() - S3_TIME_MAX + more;
+        Ok(self.http.begin_once(request, time).await?)
+    }
+
+    async fn once(&self, ask: &Ask<'_>) -> Result<Answer, S3Error> {
+        let answer = self.begin_any(ask).await?;
         if answer.head.status.is_success() {
             return Ok(answer);
         }
@@ -387,7 +409,8 @@ impl S3Client {
             false => format!("/{}", encode_path(key)),
         };
         let mut headers = BTreeMap::from([("x-amz-content-sha256", String::new())]);
-        headers.extend(ask.headers.iter().cloned());
+        let more = ask.headers.iter();
+        headers.extend(more.map(|(name, value)| (*name, value.clone())));
         let ask = AwsAsk {
             method: ask.method.clone(),
             path: &path,

@@ -17,6 +17,7 @@ mod client;
 mod error;
 mod events;
 mod facts;
+mod front;
 mod object;
 mod of_key;
 mod probe;
@@ -48,6 +49,7 @@ use of_key::{Found, OfKey};
 use scan::S3Scan;
 
 pub use error::S3Error;
+pub use front::{Made, Passed, S3_FRONT_ACTIONS, S3Front};
 pub use probe::Probe;
 pub use settings::{EventQueue, S3Settings, Webhook};
 pub use store::{LeaseTimes, Machine, S3_STORE_ACTIONS, S3Store};

@@ -100,11 +100,31 @@ impl Bucket {
     }
 
     /// As DELETE does it: a marker where versions are kept, and nothing where not.
-    pub(super) fn delete(&mut self, key: &str) {
+    pub(super) fn delete(&mut self, key: &str) -> Option<String> {
         match self.versioning.is_none() {
-            true => drop(self.remove(key)),
-            false => drop(self.keys.remove(key)),
+            true => Some(self.remove(key)),
+            false => {
+                self.keys.remove(key);
+                None
+            }
         }
+    }
+
+    /// Gives a version these tags, the latest unless one is named; its id.
+    pub(super) fn tag(
+        &mut self,
+        key: &str,
+        id: Option<&str>,
+        tags: BTreeMap<String, String>,
+    ) -> Result<String, Answered> {
+        let id = self.version(key, id)?.id.clone();
+        let versions = self.keys.get_mut(key).into_iter().flatten();
+        for version in versions.filter(|version| version.id == id) {
+            if let Some(put) = &mut version.put {
+                put.tags.clone_from(&tags);
+            }
+        }
+        Ok(id)
     }
 
     /// Keys with their latest versions, where those are no delete markers.

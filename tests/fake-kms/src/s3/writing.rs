@@ -19,10 +19,13 @@ impl Bucketful {
         parts: &Parts,
         key: &str,
         query: &Query,
-        body: &[u8],
+        (body, behind): (&[u8], Vec<(String, String)>),
     ) -> Option<Result<Answered, Answered>> {
         let upload = query.get("uploadId");
         let body = Bytes::copy_from_slice(body);
+        if query.has("tagging") {
+            return self.tagged(parts, key, query, &body);
+        }
         Some(match (&parts.method, upload) {
             (&Method::POST, None) if query.has("uploads") => {
                 // A permission of its own it has none.
@@ -40,9 +43,15 @@ impl Bucketful {
                 let mut bucket = self.bucket.lock();
                 bucket.holds(parts, key)?;
                 let bytes = self.uploads.lock().complete(key, id, &body)?;
-                let etag = bucket.place(key, bytes.into());
+                let put = Put {
+                    bytes: bytes.into(),
+                    ..Put::default()
+                };
+                let (id, etag) = bucket.place(key, put);
                 let inner = format!("<ETag>{}</ETag>", escaped(&etag));
-                Ok(xml("CompleteMultipartUploadResult", &inner))
+                let mut answered = xml("CompleteMultipartUploadResult", &inner);
+                with_version(&mut answered, &id);
+                Ok(answered)
             }),
             (&Method::DELETE, Some(id)) => self.done("s3:AbortMultipartUpload", || {
                 self.uploads.lock().abort(key, id)?;
@@ -54,15 +63,94 @@ impl Bucketful {
             (&Method::PUT, None) => self.done("s3:PutObject", || {
                 let mut bucket = self.bucket.lock();
                 bucket.holds(parts, key)?;
-                let etag = bucket.place(key, body);
-                Ok(empty(200, Some(&etag)))
+                let put = said(parts, body, behind);
+                let (id, etag) = bucket.place(key, put);
+                let mut answered = empty(200, Some(&etag));
+                with_version(&mut answered, &id);
+                Ok(answered)
             }),
             (&Method::DELETE, None) => self.done("s3:DeleteObject", || {
-                self.bucket.lock().delete(key);
-                Ok(empty(204, None))
+                let mut answered = empty(204, None);
+                match query.get("versionId") {
+                    Some(id) => {
+                        self.bucket.lock().purge(key, id);
+                        with_version(&mut answered, id);
+                    }
+                    None => {
+                        let id = self.bucket.lock().delete(key);
+                        if let Some(id) = id {
+                            with_version(&mut answered, &id);
+                            let marker = "true".parse().unwrap();
+                            answered.headers_mut().insert("x-amz-delete-marker", marker);
+                        }
+                    }
+                }
+                Ok(answered)
             }),
             _ => return None,
         })
+    }
+}
+
+impl Bucketful {
+    fn tagged(
+        &self,
+        parts: &Parts,
+        key: &str,
+        query: &Query,
+        body: &[u8],
+    ) -> Option<Result<Answered, Answered>> {
+        let text = String::from_utf8_lossy(body);
+        let tags = text.split("<Tag>").skip(1).filter_map(|tag| {
+            let between = |name: &str| {
+                let (_, rest) = tag.split_once(&format!("<{name}>"))?;
+                Some(rest.split_once('<')?.0.to_owned())
+            };
+            Some((between("Key")?, between("Value")?))
+        });
+        let tags = match parts.method {
+            Method::PUT => tags.collect(),
+            Method::DELETE => Default::default(),
+            _ => return None,
+        };
+        Some(self.done("s3:PutObjectTagging", || {
+            let id = query.get("versionId");
+            let id = self.bucket.lock().tag(key, id, tags)?;
+            let mut answered = empty(200, None);
+            with_version(&mut answered, &id);
+            Ok(answered)
+        }))
+    }
+}
+
+fn with_version(answered: &mut Answered, id: &str) {
+    let headers = answered.headers_mut();
+    headers.insert("x-amz-version-id", id.parse().unwrap());
+}
+
+/// An object as its request says it is.
+fn said(parts: &Parts, bytes: Bytes, behind: Vec<(String, String)>) -> Put {
+    let is_kept = |name: &str| {
+        name.starts_with("x-amz-meta-")
+            || (name.starts_with("x-amz-checksum-") && name != "x-amz-checksum-mode")
+            || ["content-type", "cache-control"].contains(&name)
+    };
+    let headers = parts.headers.iter();
+    let headers = headers.filter(|(name, _)| is_kept(name.as_str()));
+    let headers = headers.map(|(name, value)| {
+        let value = value.to_str().unwrap_or_default().to_owned();
+        (name.as_str().to_owned(), value)
+    });
+    let tags = parts.headers.get("x-amz-tagging");
+    let tags = tags.and_then(|tags| tags.to_str().ok()).unwrap_or_default();
+    let tags = tags.split('&').filter_map(|tag| tag.split_once('='));
+    Put {
+        bytes,
+        headers: headers.chain(behind).collect(),
+        tags: tags
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+        kms_key: None,
     }
 }
 
@@ -82,16 +170,12 @@ impl Bucket {
         }
     }
 
-    fn place(&mut self, key: &str, bytes: Bytes) -> String {
-        let put = Put {
-            bytes,
-            ..Put::default()
-        };
-        self.put(key, put);
+    /// The new version's id and entity tag.
+    fn place(&mut self, key: &str, put: Put) -> (String, String) {
+        let id = self.put(key, put);
         let latest = self.latest_of(key);
-        latest
-            .map(|version| version.etag.clone())
-            .unwrap_or_default()
+        let etag = latest.map(|version| version.etag.clone());
+        (id, etag.unwrap_or_default())
     }
 
     /// `ListObjectsV2`.

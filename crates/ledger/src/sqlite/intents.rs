@@ -1,0 +1,51 @@
+//! Keys that somebody is about to write.
+
+use rusqlite::{Connection, params};
+use sealift_terms::{BucketName, ObjectKey, Timestamp};
+
+use super::columns::{Columns, all, change, int, limit};
+use crate::{Intent, Result};
+
+pub(super) fn intend(
+    db: &Connection,
+    bucket: &BucketName,
+    keys: &[ObjectKey],
+    at: Timestamp,
+) -> Result<Vec<u64>> {
+    let insert = |key: &ObjectKey| -> Result<u64> {
+        let sql = "INSERT INTO intents (bucket, key, at) VALUES (?1, ?2, ?3)";
+        change(
+            db,
+            sql,
+            params![bucket.as_str(), key.as_str(), at.as_millis()],
+        )?;
+        Ok(db.last_insert_rowid().cast_unsigned())
+    };
+    keys.iter().map(insert).collect()
+}
+
+pub(super) fn intents(
+    db: &Connection,
+    bucket: &BucketName,
+    after: u64,
+    rows: usize,
+) -> Result<Vec<Intent>> {
+    let sql = "SELECT id, key, at FROM intents WHERE bucket = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+    let values = params![bucket.as_str(), int("number", after)?, limit(rows)];
+    all(db, sql, values, |row| {
+        let mut columns = Columns::new("intents", row);
+        Ok(Intent {
+            id: columns.uint()?,
+            key: columns.name()?,
+            at: columns.time()?,
+        })
+    })
+}
+
+pub(super) fn forget(db: &Connection, ids: &[u64]) -> Result<()> {
+    for id in ids {
+        let id = int("number", *id)?;
+        change(db, "DELETE FROM intents WHERE id = ?1", [id])?;
+    }
+    Ok(())
+}

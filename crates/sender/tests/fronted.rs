@@ -1,0 +1,250 @@
+//! What is written through the endpoint, from its intent to its receipts.
+#![allow(clippy::unwrap_used, reason = "a failure is what a test reports")]
+
+mod near;
+
+use std::sync::Arc;
+
+use near::{Near, bucket, journal, rules, until};
+use sealift_ledger::{Settlement, TransferOutcome};
+use sealift_sender::{Became, Replicas};
+use sealift_store::{Listed, MemorySource, Page, Scan, Source, SourceObject, StoreError, Watch};
+use sealift_terms::{ChangeKind, ObjectKey, Reason, Timestamp, VersionId, limits};
+
+/// A source that tells of nothing by itself, and whose listings come in a page from before and
+/// one that is waited for.
+#[derive(Debug)]
+struct Still {
+    inner: MemorySource,
+    gate: Arc<tokio::sync::Semaphore>,
+}
+
+struct TwoPages {
+    scan: Box<dyn Scan>,
+    before: Option<Page>,
+    gate: Arc<tokio::sync::Semaphore>,
+}
+
+#[async_trait::async_trait]
+impl Scan for TwoPages {
+    async fn page(&mut self, limit: usize) -> Result<Page, StoreError> {
+        match self.before.take() {
+            None => {
+                self.before = Some(self.scan.page(limit).await?);
+                Ok(Page::default())
+            }
+            Some(page) => {
+                self.gate.acquire().await.unwrap().forget();
+                Ok(page)
+            }
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Source for Still {
+    async fn scan(&self, prefix: &str) -> Result<Box<dyn Scan>, StoreError> {
+        Ok(Box::new(TwoPages {
+            scan: self.inner.scan(prefix).await?,
+            before: None,
+            gate: self.gate.clone(),
+        }))
+    }
+
+    async fn look(&self, key: &ObjectKey) -> Result<Option<Listed>, StoreError> {
+        self.inner.look(key).await
+    }
+
+    async fn open(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+    ) -> Result<Arc<dyn SourceObject>, StoreError> {
+        self.inner.open(key, version).await
+    }
+
+    fn watch(&self) -> Result<Watch, StoreError> {
+        let (sender, hints) = tokio::sync::mpsc::channel(1);
+        tokio::spawn(async move { sender.closed().await });
+        Ok(Watch { hints })
+    }
+}
+
+async fn still(temp: &std::path::Path, inner: &MemorySource) -> (Near, Still) {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let source = || Still {
+        inner: inner.clone(),
+        gate: gate.clone(),
+    };
+    let rules = rules(&[("all", "", "far")]);
+    let near = Near::begin(journal(temp), Arc::new(source()), rules).await;
+    (near, source())
+}
+
+#[tokio::test]
+async fn what_is_written_through_the_endpoint_is_recorded_at_once_and_once() {
+    let temp = tempfile::tempdir().unwrap();
+    let inner = MemorySource::new();
+    let (near, source) = still(temp.path(), &inner).await;
+    source.gate.add_permits(1);
+    until("the first scan", async || {
+        near.handle.status().scanned.is_some()
+    })
+    .await;
+    let front = near.handle.front().unwrap().clone();
+    let key = |text: &str| ObjectKey::new(text).unwrap();
+    let intents = async || near.journal.intents(&bucket(), 0, 9).await.unwrap().len();
+    let mut intended = front.intend(vec![key("k"), key("open")]).await.unwrap();
+    assert_eq!((intents().await, near.transfers().await.len()), (2, 0));
+    let open = intended.pop().unwrap();
+    inner.put("k", *b"1").unwrap();
+    let written = front.became(intended.pop().unwrap(), Became::Written(None));
+    written.await.unwrap();
+    assert_eq!((intents().await, near.transfers().await.len()), (1, 1));
+    // While a listing is under way that has the version before this one.
+    near.handle.scan();
+    until("the scan waits", async || {
+        source.gate.available_permits() == 0
+    })
+    .await;
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let again = front.intend(vec![key("k")]).await.unwrap().pop().unwrap();
+    inner.put("k", *b"2").unwrap();
+    let written = front.became(again, Became::Unknown);
+    source.gate.add_permits(1);
+    written.await.unwrap();
+    let scanned = near.handle.status().scanned;
+    until("the scan ends", async || {
+        near.handle.status().scanned != scanned
+    })
+    .await;
+    let transfers = near.transfers().await;
+    let versions: Vec<_> = transfers.iter().map(|t| t.change.order.change).collect();
+    assert_eq!(versions.len(), 2, "{transfers:?}");
+    // A write that is under way is nobody's to settle; one that was refused is forgotten.
+    assert_eq!(intents().await, 1);
+    front.became(open, Became::Nothing).await.unwrap();
+    assert_eq!((intents().await, near.transfers().await.len()), (0, 2));
+    // Removed on purpose: nothing is held, however much of the bucket it is.
+    let gone = front.intend(vec![key("k")]).await.unwrap().pop().unwrap();
+    inner.remove("k").unwrap();
+    front.became(gone, Became::Written(None)).await.unwrap();
+    assert_eq!(
+        near.transfers().await[2].change.kind,
+        ChangeKind::DeleteMarker
+    );
+    near.end().await;
+}
+
+#[tokio::test]
+async fn an_intent_of_a_process_that_is_gone_is_settled_before_any_scan() {
+    let temp = tempfile::tempdir().unwrap();
+    let inner = MemorySource::new();
+    let (near, source) = still(temp.path(), &inner).await;
+    let keys = vec![
+        ObjectKey::new("k").unwrap(),
+        ObjectKey::new("never").unwrap(),
+    ];
+    near.handle.front().unwrap().intend(keys).await.unwrap();
+    inner.put("k", *b"1").unwrap();
+    source.gate.add_permits(9);
+    near.end().await;
+    let (near, _held) = still(temp.path(), &inner).await;
+    until("the key", async || near.transfers().await.len() == 1).await;
+    until("nothing is left", async || {
+        near.journal
+            .intents(&bucket(), 0, 9)
+            .await
+            .unwrap()
+            .is_empty()
+    })
+    .await;
+    assert_eq!(
+        near.handle.status().scanned,
+        None,
+        "its listing still waits"
+    );
+    drop(near);
+}
+
+#[tokio::test]
+async fn a_write_is_waited_for_until_its_receipts_are_there_or_it_was_given_up() {
+    let temp = tempfile::tempdir().unwrap();
+    let inner = MemorySource::new();
+    let (near, _source) = still(temp.path(), &inner).await;
+    let front = near.handle.front().unwrap().clone();
+    let key = ObjectKey::new("k").unwrap();
+    let mut intended = front.intend(vec![key.clone()]).await.unwrap();
+    let version = inner.put("k", *b"1").unwrap();
+    let recorded = front.became(intended.pop().unwrap(), Became::Written(None));
+    let short = std::time::Duration::from_millis(300);
+    let told = front
+        .wait(&key, Some(&version), recorded, short)
+        .await
+        .unwrap();
+    let Replicas::Pending(told) = told else {
+        panic!("nobody has it");
+    };
+    assert!(told.contains("PENDING to far"), "{told}");
+    let transfers = near.transfers().await;
+    let settle = |outcome| Settlement {
+        id: transfers[0].id,
+        at: Timestamp::from_secs(1),
+        outcome,
+    };
+    let failed = settle(TransferOutcome::Failed {
+        reason: Reason::PolicyDenied,
+        evidence: "no".to_owned(),
+    });
+    near.journal.settle(vec![failed]).await.unwrap();
+    let (recorded, told) = tokio::sync::oneshot::channel();
+    recorded.send(()).unwrap();
+    let long = std::time::Duration::from_secs(3600);
+    let told = front.wait(&key, Some(&version), told, long).await.unwrap();
+    assert!(matches!(told, Replicas::Pending(told) if told.contains("FAILED")));
+    // Of another version nothing is waited for.
+    let other = VersionId::new("other").unwrap();
+    let (recorded, told) = tokio::sync::oneshot::channel();
+    recorded.send(()).unwrap();
+    let told = front.wait(&key, Some(&other), told, long).await.unwrap();
+    assert_eq!(told, Replicas::Durable);
+    drop(near);
+}
+
+#[tokio::test]
+async fn what_there_is_no_room_for_is_found_in_the_journal_and_too_much_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let inner = MemorySource::new();
+    let (near, source) = still(temp.path(), &inner).await;
+    let front = near.handle.front().unwrap().clone();
+    let key = ObjectKey::new("k").unwrap();
+    let too_many = vec![key.clone(); limits::FRONT_INTENTS_MAX as usize + 1];
+    let refused = front.intend(too_many).await.unwrap_err();
+    assert!(refused.to_string().contains("1000000"), "{refused}");
+    // The task waits for a listing: nobody takes what became of these.
+    let more = limits::FRONT_QUEUED_MAX + 1;
+    let intended = front.intend(vec![key; more]).await.unwrap();
+    inner.put("k", *b"1").unwrap();
+    let mut told: Vec<_> = intended
+        .into_iter()
+        .map(|one| front.became(one, Became::Written(None)))
+        .collect();
+    assert!(
+        told.pop().unwrap().await.is_err(),
+        "there was no room for it"
+    );
+    source.gate.add_permits(9);
+    for one in told {
+        one.await.unwrap();
+    }
+    until("nothing is left", async || {
+        near.journal
+            .intents(&bucket(), 0, 9)
+            .await
+            .unwrap()
+            .is_empty()
+    })
+    .await;
+    assert_eq!(near.transfers().await.len(), 1);
+    near.end().await;
+}
