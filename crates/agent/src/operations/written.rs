@@ -3,7 +3,7 @@
 
 use sealift_archive::is_written_here;
 use sealift_ledger::{Transfer, VersionKind, VersionRow};
-use sealift_sender::{Kind, Rules};
+use sealift_sender::{Kind, Rules, Tagged};
 use sealift_terms::{BucketName, ChangeKind, ObjectKey, Reason, Region, Status};
 
 use super::{SiteOperations, answers, listing::TRANSFERS_OF_KEY_MAX};
@@ -92,7 +92,16 @@ impl<'a> Written<'a> {
             VersionKind::Object => ChangeKind::Put,
             VersionKind::DeleteMarker => ChangeKind::DeleteMarker,
         });
-        let to = rules.destinations(&row.name.bucket, &row.name.key, kind);
+        let of_key = self.of_key.iter().flat_map(|(_, all)| all);
+        let behind = of_key
+            .filter(|transfer| transfer.status != Status::Skipped)
+            .map(|transfer| transfer.peer.clone())
+            .collect();
+        let tagged = match row.kind {
+            VersionKind::Object => Tagged::With(&row.facts.tags),
+            VersionKind::DeleteMarker => Tagged::Behind(&behind),
+        };
+        let to = rules.destinations(&row.name.bucket, &row.name.key, kind, tagged);
         Ok(match to.iter().any(|to| to.skip.is_none()) {
             false => nowhere,
             // What is done for long has no rows of its own any more.

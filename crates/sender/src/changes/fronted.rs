@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sealift_ledger::NewChange;
 use sealift_store::{Listed, StoreError};
 use sealift_terms::{
     Change, ChangeKind, ObjectFacts, ObjectKey, VersionId, VersionName,
@@ -195,13 +194,8 @@ impl SourceTask {
                 ..facts
             },
         };
-        let rules = self.recorder.rules.borrow().clone();
         let kind = Kind::new(ChangeKind::Tags);
-        let destinations = rules.destinations(&change.name.bucket, key, kind);
-        self.recorder.batch.push(NewChange {
-            change,
-            destinations,
-        });
+        self.recorder.add(change, kind, None);
         Ok(())
     }
 

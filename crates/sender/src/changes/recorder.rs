@@ -234,7 +234,7 @@ impl Recorder {
     }
 
     /// Takes a change into the batch, for one peer or for all that the rules name.
-    fn add(&mut self, change: Change, kind: Kind, only: Option<PeerName>) {
+    pub(super) fn add(&mut self, change: Change, kind: Kind, only: Option<PeerName>) {
         let rules = self.rules.borrow().clone();
         let (bucket, key) = (&change.name.bucket, &change.name.key);
         let mut destinations = Vec::new();

@@ -69,6 +69,7 @@ pub fn tagged(tag: &str, value: &str) -> Arc<Rules> {
         delete_markers: true,
         existing_objects: true,
         to_origin: false,
+        replicas: true,
     }]))
 }
 
