@@ -365,8 +365,7 @@ const EXAMPLE_SENDING: &str = r#"# [[source]]
 # name = "photos"
 # bucket = "photos"
 # prefix = ""
-# Only versions that have all of these tags when they are first seen; no files of a directory.
-# tags = { class = "hot" }
+# Only versions that have all of these when they are first seen, not of a directory: tags = { class = "hot" }
 # peers = ["b1"]
 # Of rules that name the same peer the one with the higher priority counts, then the first.
 # priority = 0
