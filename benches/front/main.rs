@@ -119,7 +119,7 @@ fn listing(sites: &Sites, folder: &Path, objects: usize) {
     let mut rates = Vec::new();
     for _ in 0..3 {
         let (begun, mut listed, mut token) = (Instant::now(), 0, String::new());
-        let mut stream = s3.connect();
+        let mut stream = connect(&s3);
         loop {
             let path = format!("/{BUCKET}?list-type=2{token}");
             let head = s3.head("GET", &path, &[]);
@@ -175,7 +175,7 @@ fn in_front(sites: &Sites, source: &Path, counts: &Counts) {
     }
     let mut times = [Vec::new(), Vec::new()];
     let body = vec![7; SMALL];
-    let mut streams = both.map(|(_, s3)| s3.connect());
+    let mut streams = both.map(|(_, s3)| connect(s3));
     for number in 0..counts.small {
         for (place, (_, s3)) in both.iter().enumerate() {
             let path = format!("/{BUCKET}/small/{place}/{}", number % 100);
@@ -223,6 +223,13 @@ fn answers(s3: &S3) {
     }
 }
 
+/// A connection that holds nothing back until what came before was acknowledged.
+fn connect(s3: &S3) -> TcpStream {
+    let stream = s3.connect();
+    stream.set_nodelay(true).expect("a socket");
+    stream
+}
+
 /// Large objects from several clients at once, in MB/s.
 fn large(s3: &S3, what: &str, each: usize) -> f64 {
     let body = vec![7; LARGE];
@@ -231,7 +238,7 @@ fn large(s3: &S3, what: &str, each: usize) -> f64 {
         for client in 0..CLIENTS {
             let body = &body;
             scope.spawn(move || {
-                let mut stream = s3.connect();
+                let mut stream = connect(s3);
                 for number in 0..each {
                     // Both take what both wrote before.
                     let path = format!("/{BUCKET}/large/{client}/{}", number % 2);

@@ -468,14 +468,7 @@ pub struct BucketSource {
     /// How often it is scanned whatever the watch says.
     pub scan_interval: Duration,
     /// Whether the endpoint stands in front of it, and how.
-    pub front: Option<InFront>,
-}
-
-/// How the endpoint stands in front of a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InFront {
-    /// How long the answer to a write waits for its replicas, where it does.
-    pub synchronous: Option<Duration>,
+    pub front: Option<super::InFront>,
 }
 
 /// Where the objects of a source are.

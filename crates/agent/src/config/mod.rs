@@ -41,13 +41,14 @@ use sealift_terms::limits;
 
 pub use checked::{
     AccessKey, Acme, AwsKmsService, Bucket, BucketSource, Ca, CertificatesFrom, Challenge,
-    Compression, Config, DialFor, EndpointSettings, ExternalAccount, IdentityFiles, InFront,
-    Issuer, KeyServices, Limits, Listen, Log, LogFormat, Memory, NamedKey, Peer, Pkcs11Token,
+    Compression, Config, DialFor, EndpointSettings, ExternalAccount, IdentityFiles, Issuer,
+    KeyServices, Limits, Listen, Log, LogFormat, Memory, NamedKey, Peer, Pkcs11Token,
     RootKeySource, Rule, S3Bucket, Scrub, Site, SourceFrom, Spiffe, TransitService,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;
 pub use source::{Override, Source, from_environment, variable};
+pub use sources::InFront;
 pub use template::{Template, TemplateBucket, TemplateGrant, TemplatePeer};
 
 use checker::Checker;

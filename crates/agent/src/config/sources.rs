@@ -7,12 +7,19 @@ use toml::Spanned;
 
 use super::{
     buckets,
-    checked::{BucketSource, InFront, SourceFrom},
+    checked::{BucketSource, SourceFrom},
     checker::Checker,
     entries::{Declared, Seen},
     error::Place,
     raw::{self, Text},
 };
+
+/// How the endpoint stands in front of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InFront {
+    /// How long the answer to a write waits for its replicas, where it does.
+    pub synchronous: Option<Duration>,
+}
 
 pub(super) fn sources(
     c: &mut Checker<'_>,

@@ -96,7 +96,11 @@ pub(super) async fn given(
             response.headers = headers;
             Ok(response)
         }
-        Made::Answered(answer) if call.name().starts_with("Head") => {
+        Made::Answered(mut answer) if call.name().starts_with("Head") => {
+            // It has no body: its connection serves the next request.
+            let ended = answer.piece().await;
+            ended
+                .map_err(|error| unreached(bucket, &StoreFault::Http(error), &Spoilt::default()))?;
             let mut response = S3Response::with_status(Body::empty(), answer.head.status);
             response.headers = back(&answer.head.headers);
             Ok(response)
@@ -212,6 +216,11 @@ impl HttpBody for Going {
                     *left = left.saturating_sub(bytes.len() as u64);
                 }
                 self.next = next(answer);
+                // Nobody asks for more than was announced: taken to its end, the connection
+                // to the store serves the next request.
+                if self.left == Some(0) {
+                    self.is_over = self.next.as_mut().poll(context).is_ready();
+                }
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Ok(None) => {

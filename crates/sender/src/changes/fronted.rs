@@ -81,6 +81,15 @@ impl SourceTask {
         Ok(())
     }
 
+    /// As [`Self::take_written`]; what there was no room for does not wait for a scan either.
+    pub(super) async fn take_and_settle(
+        &mut self,
+        written: Vec<Written>,
+    ) -> Result<(), SenderError> {
+        self.take_written(written).await?;
+        self.settle_leftovers().await
+    }
+
     /// Looks at keys that were written, and records what is new of them. What cannot be looked
     /// at now stays an intent in the journal.
     pub(super) async fn take_written(&mut self, written: Vec<Written>) -> Result<(), SenderError> {

@@ -109,28 +109,11 @@ impl SourceTask {
     /// is found again.
     pub fn run(mut self, mut stop: watch::Receiver<bool>) -> Boxed<'static, ()> {
         Box::pin(async move {
-            // Until the first scan, deletes are held against what was known before.
-            if let Ok(known) = self
-                .recorder
-                .journal
-                .known_counts(&self.recorder.bucket)
-                .await
-            {
-                self.vanishing = Vanishing::new(known.live);
-            }
-            // Hints come before the first scan is over, and are of what was there as well.
-            let scanned = self.recorder.journal.is_scanned(&self.recorder.bucket);
-            if let Ok(false) = scanned.await {
-                self.recorder.first_scan = Some(self.recorder.clock.now());
-            }
+            self.look_back().await;
             let mut watch = self.watch();
             let mut rules = self.recorder.rules.clone();
             rules.mark_unchanged();
             let mut last_scan: Option<Instant> = None;
-            // What was being written when the last process ended does not wait for a scan.
-            if let Err(error) = self.settle_leftovers().await {
-                self.report(Err(error), false);
-            }
             // Once the watch stands it says so, and the first scan misses nothing.
             let mut next_scan = Instant::now()
                 + if watch.is_some() {
@@ -172,12 +155,7 @@ impl SourceTask {
                         }
                     }
                     written = self.fronted.next() => {
-                        let taken = match self.take_written(written).await {
-                            // What there was no room for does not wait for a scan either.
-                            Ok(()) => self.settle_leftovers().await,
-                            failed => failed,
-                        };
-                        if let Err(error) = taken {
+                        if let Err(error) = self.take_and_settle(written).await {
                             self.report(Err(error), false);
                             next_scan = next_scan.min(soon(last_scan));
                         }
@@ -190,6 +168,23 @@ impl SourceTask {
                 }
             }
         })
+    }
+
+    /// Takes up what an earlier process left.
+    async fn look_back(&mut self) {
+        let (journal, bucket) = (&self.recorder.journal, &self.recorder.bucket);
+        // Until the first scan, deletes are held against what was known before.
+        if let Ok(known) = journal.known_counts(bucket).await {
+            self.vanishing = Vanishing::new(known.live);
+        }
+        // Hints come before the first scan is over, and are of what was there as well.
+        if let Ok(false) = journal.is_scanned(bucket).await {
+            self.recorder.first_scan = Some(self.recorder.clock.now());
+        }
+        // What was being written when that ended does not wait for a scan.
+        if let Err(error) = self.settle_leftovers().await {
+            self.report(Err(error), false);
+        }
     }
 
     fn watch(&mut self) -> Option<Watch> {
