@@ -24,7 +24,8 @@ use crate::{
     server::{Server, Service},
     signature::{self, Scope},
 };
-use answers::{Query, error};
+use answers::error;
+pub(crate) use answers::{Query, decoded};
 use bucket::{Bucket, KmsTrouble};
 use queue::Queue;
 use uploads::Uploads;

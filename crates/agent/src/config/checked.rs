@@ -11,7 +11,7 @@ use sealift_forward::{Forward, Target};
 use sealift_identity::{AccessRows, Demands, DnsAgent, Grants, Operators, OwnDemands, TlsPolicy};
 use sealift_keys::{Pace, ProviderKind};
 use sealift_outside::{CredentialsFrom, Endpoint};
-use sealift_store::S3Settings;
+use sealift_store::{AzureSettings, BucketSettings, S3Settings};
 use sealift_terms::{
     AccessKeyId, BucketName, Identity, Networks, PartSize, PeerName, Quota, Region, RuleName,
     SiteName,
@@ -54,7 +54,7 @@ pub struct Config {
     /// `[ca]`.
     pub ca: Option<Ca>,
     /// `[store.s3]`: the bucket that sealed objects rest in; `data_dir/store` without it.
-    pub store: Option<Box<S3Bucket>>,
+    pub store: Option<Box<StoreBucket>>,
     /// `[[peer]]`.
     pub peers: Vec<Peer>,
     /// `[[bucket]]`: what is archived here.
@@ -474,6 +474,8 @@ pub enum SourceFrom {
     Directory(PathBuf),
     /// `[source.s3]`.
     S3(Box<S3Bucket>),
+    /// `[source.azure]`.
+    Azure(Box<AzureContainer>),
     /// `archive = true`: the bucket of this name that is archived here.
     Archive,
 }
@@ -484,12 +486,30 @@ impl SourceFrom {
     pub fn directory(&self) -> Option<&Path> {
         match self {
             Self::Directory(directory) => Some(directory),
-            Self::S3(_) | Self::Archive => None,
+            Self::S3(_) | Self::Azure(_) | Self::Archive => None,
         }
     }
 }
 
-/// `[source.s3]`, or `[store.s3]`.
+/// `[source.azure]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AzureContainer {
+    /// Where it is, as whom it is asked, and what of it is meant.
+    pub settings: AzureSettings,
+    /// The roots that vouch for it, PEM; those of the system without it.
+    pub roots_file: Option<PathBuf>,
+}
+
+/// `[store.s3]`, `[store.azure]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreBucket {
+    /// Where it is, as whom it is asked, and what of it is meant.
+    pub settings: BucketSettings,
+    /// The roots that vouch for it, PEM; those of the system without it.
+    pub roots_file: Option<PathBuf>,
+}
+
+/// `[source.s3]`, or what of `[store.s3]` is alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Bucket {
     /// Where it is, as whom it is asked, and what of it is meant.

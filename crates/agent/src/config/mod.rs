@@ -6,6 +6,7 @@
 //!                                   refused)           what refers to what)
 //! ```
 
+mod azure;
 mod buckets;
 mod check;
 mod checked;
@@ -26,6 +27,7 @@ mod residency;
 mod rules;
 mod source;
 mod sources;
+mod stores;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -38,10 +40,10 @@ use std::{
 use sealift_terms::limits;
 
 pub use checked::{
-    AccessKey, Acme, AwsKmsService, Bucket, BucketSource, Ca, CertificatesFrom, Challenge,
-    Compression, Config, DialFor, EndpointSettings, ExternalAccount, IdentityFiles, Issuer,
-    KeyServices, Limits, Listen, Log, LogFormat, Memory, NamedKey, Peer, Pkcs11Token,
-    RootKeySource, Rule, S3Bucket, Scrub, Site, SourceFrom, Spiffe, TransitService,
+    AccessKey, Acme, AwsKmsService, AzureContainer, Bucket, BucketSource, Ca, CertificatesFrom,
+    Challenge, Compression, Config, DialFor, EndpointSettings, ExternalAccount, IdentityFiles,
+    Issuer, KeyServices, Limits, Listen, Log, LogFormat, Memory, NamedKey, Peer, Pkcs11Token,
+    RootKeySource, Rule, S3Bucket, Scrub, Site, SourceFrom, Spiffe, StoreBucket, TransitService,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;
@@ -216,7 +218,7 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
         store: raw
             .store
             .as_ref()
-            .and_then(|raw| buckets::store(c, &raw.s3))
+            .and_then(|raw| stores::store(c, raw))
             .map(Box::new),
         ca: raw.ca.as_ref().and_then(|raw| check::ca(c, raw)),
         stalled_after: check::stalled_after(c, &raw.watchdog),

@@ -28,7 +28,7 @@ pub(crate) struct Raw {
     #[serde(default)]
     pub(crate) scrub: Scrub,
     pub(crate) ca: Option<Ca>,
-    pub(crate) store: Option<StoreEntry>,
+    pub(crate) store: Option<Spanned<StoreEntry>>,
     #[serde(default, rename = "peer")]
     pub(crate) peers: Vec<Spanned<Peer>>,
     #[serde(default, rename = "bucket")]
@@ -262,8 +262,16 @@ pub(crate) struct SourceEntry {
     pub(crate) bucket: Text,
     pub(crate) directory: Option<Text>,
     pub(crate) s3: Option<Spanned<S3>>,
+    pub(crate) azure: Option<Spanned<Azure>>,
     pub(crate) archive: Option<Spanned<bool>>,
     pub(crate) scan_interval_secs: Option<Number>,
+}
+
+impl SourceEntry {
+    /// Whether its objects are in a bucket of a service.
+    pub(crate) fn is_bucket(&self) -> bool {
+        self.s3.is_some() || self.azure.is_some()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -286,7 +294,23 @@ pub(crate) struct S3 {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StoreEntry {
-    pub(crate) s3: Spanned<StoreS3>,
+    pub(crate) s3: Option<Spanned<StoreS3>>,
+    pub(crate) azure: Option<Spanned<Azure>>,
+}
+
+/// A container of Azure Blob Storage, as a source or as the store.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Azure {
+    pub(crate) account: Text,
+    pub(crate) container: Text,
+    pub(crate) prefix: Option<Text>,
+    pub(crate) endpoint: Option<Text>,
+    pub(crate) key_file: Option<Text>,
+    pub(crate) sas_file: Option<Text>,
+    pub(crate) roots_file: Option<Text>,
+    /// Of a source alone.
+    pub(crate) versions: Option<Spanned<bool>>,
 }
 
 #[derive(Debug, Deserialize)]

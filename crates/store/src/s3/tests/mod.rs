@@ -17,9 +17,9 @@ use crate::conformance;
 
 const BUCKET: &str = "photos";
 
-pub(super) struct Stage {
-    pub(super) dir: tempfile::TempDir,
-    pub(super) server: FakeS3,
+pub(crate) struct Stage {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) server: FakeS3,
 }
 
 fn secret(path: &Path, text: &str) {
@@ -28,7 +28,7 @@ fn secret(path: &Path, text: &str) {
 }
 
 impl Stage {
-    pub(super) fn new(is_tls: bool) -> Self {
+    pub(crate) fn new(is_tls: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let roots = dir.path().join("roots.pem");
         let server = FakeS3::start(BUCKET, is_tls.then_some(roots.as_path()));
@@ -39,7 +39,7 @@ impl Stage {
         Self { dir, server }
     }
 
-    pub(super) fn settings(&self) -> S3Settings {
+    pub(crate) fn settings(&self) -> S3Settings {
         S3Settings {
             endpoint: Endpoint::parse(&self.server.url()).unwrap(),
             region: Region::new("eu-west-1").unwrap(),
@@ -54,13 +54,13 @@ impl Stage {
     }
 
     /// Whom to trust, where it is asked over TLS.
-    pub(super) fn tls(&self) -> Option<Arc<ClientConfig>> {
+    pub(crate) fn tls(&self) -> Option<Arc<ClientConfig>> {
         let roots = self.dir.path().join("roots.pem");
         let is_tls = roots.exists();
         is_tls.then(|| https_client(&roots, Arc::new(OsClock)).unwrap())
     }
 
-    pub(super) fn source(&self, change: impl FnOnce(&mut S3Settings)) -> S3Source {
+    pub(crate) fn source(&self, change: impl FnOnce(&mut S3Settings)) -> S3Source {
         let (clock, tls) = (Arc::new(OsClock), self.tls());
         let mut settings = self.settings();
         change(&mut settings);

@@ -12,7 +12,8 @@ use sealift_host::{OsClock, OsDisk, OsRng};
 use parking_lot::Mutex;
 use sealift_terms::Reason;
 
-use super::{super::tests::Stage, *};
+use super::*;
+use crate::s3::tests::Stage;
 use crate::{Cut, conformance};
 
 const MIB: u64 = 1 << 20;
@@ -44,7 +45,7 @@ impl Site {
         &self.stage.server
     }
 
-    async fn open_at(&self, dir: &Path, times: LeaseTimes) -> S3Store {
+    async fn open_at(&self, dir: &Path, times: LeaseTimes) -> BucketStore {
         let machine = Machine {
             disk: Arc::new(OsDisk),
             clock: Arc::new(OsClock),
@@ -53,12 +54,12 @@ impl Site {
         let mut settings = self.stage.settings();
         settings.prefix = "sealed/".to_owned();
         let (tls, staging) = (self.stage.tls(), dir.join("staging"));
-        S3Store::new(settings, tls, machine, dir, &staging, times)
+        BucketStore::new(settings, tls, machine, dir, &staging, times)
             .await
             .unwrap()
     }
 
-    async fn open(&self) -> S3Store {
+    async fn open(&self) -> BucketStore {
         let store = self.open_at(&self.dir, LeaseTimes::default()).await;
         store.begin(true).await.unwrap();
         store
@@ -114,7 +115,7 @@ async fn write(file: &dyn StoreFile, bytes: &[u8], from: u64) {
 
 /// A staged file of `bytes`, of which these units are settled.
 async fn stage(
-    store: &S3Store,
+    store: &BucketStore,
     name: &StoreName,
     bytes: &[u8],
     units: &[u32],
@@ -145,7 +146,7 @@ async fn until(what: impl Fn() -> bool) {
     panic!("it did not come to that");
 }
 
-async fn is_stored(store: &S3Store, name: &StoreName, bytes: &[u8]) {
+async fn is_stored(store: &BucketStore, name: &StoreName, bytes: &[u8]) {
     let object = store.open(name).await.unwrap();
     assert_eq!(object.len().unwrap(), bytes.len() as u64);
     let mut read = vec![0; bytes.len()];
