@@ -1,7 +1,9 @@
-//! Sealed objects rest in a container of Azure Blob Storage, and come from one.
+//! Sealed objects rest in a container of Azure Blob Storage, and come from one; and rest in a
+//! bucket that speaks as Google's does.
 
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
+use sealift_fake_kms::{FakeS3, OWNER, Trouble};
 use serde_json::Value;
 
 use crate::support::{
@@ -75,10 +77,13 @@ fn what_is_acknowledged_is_in_the_container_and_comes_back_from_it_alone() {
     assert!(put >= Some(4), "{put:?}");
     let checked = pair.b.run(&["check"]);
     checked.tells(&["store in a bucket: If-None-Match", "container kept"]);
+    comes_back(&pair, all);
+}
+
+/// Another machine with its keys, and without its catalog.
+fn comes_back(pair: &Pair, all: u64) {
     let before = archived(&pair.b);
     pair.stop();
-
-    // Another machine with its keys, and without its catalog.
     for file in [
         "catalog.db",
         "catalog.db-wal",
@@ -135,6 +140,57 @@ fn a_receiver_that_is_killed_in_the_middle_of_a_large_object_goes_on_with_its_bl
     assert!(sent <= 10, "{sent} blocks after the restart");
     assert!(content.is_in(&pair.get("large", "out")));
     pair.verify_both(TIME_MAX);
+}
+
+#[test]
+fn a_bucket_of_google_holds_what_is_acknowledged_and_gives_it_back_after_a_kill_and_alone() {
+    let pair = Pair::new();
+    let server = FakeS3::start_google("sealed", None);
+    server.set_versioning("");
+    let (id, key) = OWNER;
+    let hmac = format!("[default]\naws_access_key_id={id}\naws_secret_access_key={key}\n");
+    secret(&pair.b, "gcs-hmac", &hmac);
+    pair.b.configure(&format!(
+        "[store.gcs]\nendpoint = \"{}\"\nbucket = \"sealed\"\nprefix = \"site-b/\"\n\
+         credentials_file = \"gcs-hmac\"\n",
+        server.url()
+    ));
+    let mut objects: Vec<(String, Content)> = (0..count())
+        .map(|n| (format!("small-{n}"), Content::new(n, n * 3_000)))
+        .collect();
+    objects.push(("large".to_owned(), Content::new(999, 12 * PART + 1)));
+    for (key, content) in &objects {
+        content.write(&pair.source.join(key));
+    }
+    let all = objects.len() as u64;
+    server.trouble(Trouble::Slow(Duration::from_millis(300)));
+    pair.start();
+    let mut parts = 0;
+    wait_until("some of its parts are there", TIME_MAX, || {
+        let asked = server.asked();
+        let part = |action: &&String| *action == "s3:PutObject (part)";
+        parts += asked.iter().filter(part).count();
+        parts >= 3
+    });
+    assert!(pair.b.kill());
+    server.trouble(Trouble::None);
+    pair.b.start();
+    pair.wait_completed(all, TIME_MAX);
+    let asked = server.asked();
+    let part = |action: &&String| *action == "s3:PutObject (part)";
+    // Thirteen parts, and those that were on their way when it was killed once more.
+    let sent = parts + asked.iter().filter(part).count();
+    assert!((13..=13 + 8).contains(&sent), "{sent}");
+    assert!(server.open_uploads().is_empty());
+    for (n, (key, content)) in objects.iter().enumerate() {
+        assert!(content.is_in(&pair.get(key, &format!("out-{n}"))), "{key}");
+    }
+    let checked = pair.b.run(&["check"]);
+    checked.tells(&["storage.objects.create", "storage.multipartUploads.abort"]);
+    pair.b
+        .run(&["policy"])
+        .tells(&["google_roles", "storage.multipartUploads.create"]);
+    comes_back(&pair, all);
 }
 
 /// What the container's own client lists, at `b` as at the account.

@@ -1,9 +1,10 @@
-//! The least that AWS and Azure have to allow for the keys, buckets and containers of a
+//! The least that AWS, Azure and Google have to allow for the keys, buckets and containers of a
 //! configuration: a policy for the agent's role, and one for each key and each bucket; a role
-//! for each container.
+//! for each container, and for a bucket of Google.
 
 mod azure;
 mod buckets;
+mod google;
 
 use sealift_host::OsDisk;
 use sealift_keys::{AWS_KMS_OPERATIONS, KeyName, ProviderKind, WrappedRoot};
@@ -15,7 +16,7 @@ use crate::config::{Bucket, Config, RootKeySource};
 const ANY_ACCOUNT: &str = "*";
 
 /// What `sealift policy` prints, or nothing where no bucket has a key of AWS KMS, and no
-/// source and no store is a bucket of S3 or a container of Azure.
+/// source and no store is a bucket or a container.
 ///
 /// The role may describe each key, and use it for one bucket's context alone: a key that
 /// serves two buckets has a statement for each.
@@ -33,6 +34,10 @@ pub fn aws_policies(config: &Config, principal: &str) -> Option<Value> {
     }
     if !of_azure.is_empty() {
         all.insert("azure_roles".to_owned(), of_azure.into());
+    }
+    let of_google = google::roles(config);
+    if !of_google.is_empty() {
+        all.insert("google_roles".to_owned(), of_google.into());
     }
     (!all.is_empty()).then_some(Value::Object(all))
 }

@@ -21,6 +21,7 @@ mod payload;
 
 pub use aws::{
     AwsAsk, AwsCredentials, ContainerCredentials, CredentialsError, CredentialsFrom, Keychain,
+    Words,
 };
 pub use azure::{AzureAsk, AzureFrom};
 pub use https::{Answer, Bounds, Endpoint, HttpClient, HttpError, told};

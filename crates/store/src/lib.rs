@@ -47,7 +47,8 @@ pub use memory_store::MemoryStore;
 pub use name::StoreName;
 pub use ordered::{After, Committed, CommittedTo, Ordered, OrderedSource};
 pub use s3::{
-    EventQueue, Probe, S3_SOURCE_ACTIONS, S3_STORE_ACTIONS, S3Error, S3Settings, S3Source, Webhook,
+    EventQueue, GCS_STORE_ACTIONS, Probe, S3_SOURCE_ACTIONS, S3_STORE_ACTIONS, S3Error, S3Settings,
+    S3Source, Webhook,
 };
 pub use source::{
     Earlier, Hint, History, Listed, Page, Removed, Scan, Skipped, Source, SourceObject, Watch,

@@ -7,10 +7,10 @@ use toml::Spanned;
 
 use super::{
     buckets::store_prefix,
-    checked::AzureContainer,
     checker::Checker,
     key_services::{ROOTS_REMEDY, endpoint},
     named::Wanted,
+    places::AzureContainer,
     raw,
     rules::prefix,
 };
@@ -204,6 +204,9 @@ mod tests {
             "{STORE}[store.s3]\nregion = \"eu-west-1\"\nbucket = \"sealed\"\ncredentials_file = \"c\"\n"
         );
         let told = check(&both).unwrap_err().to_string();
-        assert!(told.contains("[store.s3] and [store.azure]"), "{told}");
+        assert!(
+            told.contains("[store.s3], [store.azure] and [store.gcs]"),
+            "{told}"
+        );
     }
 }

@@ -3,16 +3,16 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, ops::Range};
 
-use sealift_outside::Endpoint;
+use sealift_outside::{Endpoint, Words};
 use sealift_store::{EventQueue, S3Settings, Webhook};
 use sealift_terms::{BucketName, Region, limits};
 use toml::Spanned;
 
 use super::{
-    checked::S3Bucket,
     checker::Checker,
     key_services::{ROOTS_REMEDY, credentials, endpoint},
     named::Wanted,
+    places::S3Bucket,
     raw::{self, Text},
     rules::prefix,
 };
@@ -175,6 +175,7 @@ impl Said<'_> {
                 bucket,
                 path_style,
                 prefix: prefix?,
+                words: Words::Aws,
                 credentials: credentials?,
                 kms_keys: None,
                 webhook: None,

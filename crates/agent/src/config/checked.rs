@@ -1,24 +1,23 @@
 //! The configuration after it was checked: nothing in here can be refused by its
 //! form any more.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use sealift_forward::{Forward, Target};
 use sealift_identity::{AccessRows, Demands, DnsAgent, Grants, Operators, OwnDemands, TlsPolicy};
 use sealift_keys::{Pace, ProviderKind};
 use sealift_outside::{CredentialsFrom, Endpoint};
-use sealift_store::{AzureSettings, BucketSettings, S3Settings};
 use sealift_terms::{
     AccessKeyId, BucketName, Identity, Networks, PartSize, PeerName, Quota, Region, RuleName,
     SiteName,
 };
 use sealift_tunnel::Timetable;
 
-use super::{error::Place, named::Named};
+use super::{
+    error::Place,
+    named::Named,
+    places::{SourceFrom, StoreBucket},
+};
 
 /// What one agent is to do.
 #[derive(Debug, Clone)]
@@ -465,57 +464,6 @@ pub struct BucketSource {
     pub place: Place,
     /// How often it is scanned whatever the watch says.
     pub scan_interval: Duration,
-}
-
-/// Where the objects of a source are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SourceFrom {
-    /// The files of a directory.
-    Directory(PathBuf),
-    /// `[source.s3]`.
-    S3(Box<S3Bucket>),
-    /// `[source.azure]`.
-    Azure(Box<AzureContainer>),
-    /// `archive = true`: the bucket of this name that is archived here.
-    Archive,
-}
-
-impl SourceFrom {
-    /// The directory, where it is one.
-    #[must_use]
-    pub fn directory(&self) -> Option<&Path> {
-        match self {
-            Self::Directory(directory) => Some(directory),
-            Self::S3(_) | Self::Azure(_) | Self::Archive => None,
-        }
-    }
-}
-
-/// `[source.azure]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AzureContainer {
-    /// Where it is, as whom it is asked, and what of it is meant.
-    pub settings: AzureSettings,
-    /// The roots that vouch for it, PEM; those of the system without it.
-    pub roots_file: Option<PathBuf>,
-}
-
-/// `[store.s3]`, `[store.azure]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreBucket {
-    /// Where it is, as whom it is asked, and what of it is meant.
-    pub settings: BucketSettings,
-    /// The roots that vouch for it, PEM; those of the system without it.
-    pub roots_file: Option<PathBuf>,
-}
-
-/// `[source.s3]`, or what of `[store.s3]` is alike.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct S3Bucket {
-    /// Where it is, as whom it is asked, and what of it is meant.
-    pub settings: S3Settings,
-    /// The roots that vouch for it, PEM; those of the system without it.
-    pub roots_file: Option<PathBuf>,
 }
 
 /// `[[rule]]`.

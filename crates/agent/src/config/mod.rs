@@ -15,6 +15,7 @@ mod endpoint;
 mod entries;
 mod error;
 mod forwards;
+mod gcs;
 mod identity;
 mod key_services;
 mod limit;
@@ -22,6 +23,7 @@ mod named;
 mod operators;
 mod overrides;
 mod peers;
+mod places;
 mod raw;
 mod residency;
 mod rules;
@@ -40,13 +42,14 @@ use std::{
 use sealift_terms::limits;
 
 pub use checked::{
-    AccessKey, Acme, AwsKmsService, AzureContainer, Bucket, BucketSource, Ca, CertificatesFrom,
-    Challenge, Compression, Config, DialFor, EndpointSettings, ExternalAccount, IdentityFiles,
-    Issuer, KeyServices, Limits, Listen, Log, LogFormat, Memory, NamedKey, Peer, Pkcs11Token,
-    RootKeySource, Rule, S3Bucket, Scrub, Site, SourceFrom, Spiffe, StoreBucket, TransitService,
+    AccessKey, Acme, AwsKmsService, Bucket, BucketSource, Ca, CertificatesFrom, Challenge,
+    Compression, Config, DialFor, EndpointSettings, ExternalAccount, IdentityFiles, Issuer,
+    KeyServices, Limits, Listen, Log, LogFormat, Memory, NamedKey, Peer, Pkcs11Token,
+    RootKeySource, Rule, Scrub, Site, Spiffe, TransitService,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;
+pub use places::{AzureContainer, S3Bucket, SourceFrom, StoreBucket};
 pub use source::{Override, Source, from_environment, variable};
 pub use template::{Template, TemplateBucket, TemplateGrant, TemplatePeer};
 

@@ -296,6 +296,18 @@ pub(crate) struct S3 {
 pub(crate) struct StoreEntry {
     pub(crate) s3: Option<Spanned<StoreS3>>,
     pub(crate) azure: Option<Spanned<Azure>>,
+    pub(crate) gcs: Option<Spanned<StoreGcs>>,
+}
+
+/// A bucket of Google Cloud Storage as the store.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoreGcs {
+    pub(crate) bucket: Text,
+    pub(crate) prefix: Option<Text>,
+    pub(crate) endpoint: Option<Text>,
+    pub(crate) credentials_file: Text,
+    pub(crate) roots_file: Option<Text>,
 }
 
 /// A container of Azure Blob Storage, as a source or as the store.

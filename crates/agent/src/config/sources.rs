@@ -7,10 +7,11 @@ use toml::Spanned;
 
 use super::{
     azure, buckets,
-    checked::{BucketSource, SourceFrom},
+    checked::BucketSource,
     checker::Checker,
     entries::{Declared, Seen},
     error::Place,
+    places::SourceFrom,
     raw::{self, Text},
 };
 

@@ -3,19 +3,20 @@
 use sealift_store::BucketSettings;
 use toml::Spanned;
 
-use super::{azure, buckets, checked::StoreBucket, checker::Checker, raw};
+use super::{azure, buckets, checker::Checker, gcs, places::StoreBucket, raw};
 
 pub(super) fn store(c: &mut Checker<'_>, whole: &Spanned<raw::StoreEntry>) -> Option<StoreBucket> {
     let raw = whole.get_ref();
-    match (&raw.s3, &raw.azure) {
-        (Some(section), None) => {
+    match (&raw.s3, &raw.azure, &raw.gcs) {
+        (Some(section), None, None) => {
             let bucket = buckets::store(c, section)?;
             Some(StoreBucket {
                 settings: BucketSettings::S3(Box::new(bucket.settings)),
                 roots_file: bucket.roots_file,
             })
         }
-        (None, Some(section)) => {
+        (None, None, Some(section)) => gcs::store(c, section),
+        (None, Some(section), None) => {
             let container = azure::store(c, section)?;
             Some(StoreBucket {
                 settings: BucketSettings::Azure(container.settings),
@@ -25,8 +26,8 @@ pub(super) fn store(c: &mut Checker<'_>, whole: &Spanned<raw::StoreEntry>) -> Op
         _ => c.refuse(
             "store",
             &whole.span(),
-            "none or two of its sections",
-            "one of [store.s3] and [store.azure]",
+            "none or several of its sections",
+            "one of [store.s3], [store.azure] and [store.gcs]",
             "keep or write one: a site has one store",
         ),
     }

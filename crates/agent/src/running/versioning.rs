@@ -25,7 +25,7 @@ impl Running {
         let (old, new) = (rules_of(before), rules_of(after));
         let mut refused = Vec::new();
         for source in &after.sources {
-            let is_bucket = matches!(source.from, SourceFrom::S3(_) | SourceFrom::Azure(_));
+            let is_bucket = matches!(source.from, SourceFrom::S3(_));
             let is_named = !new.peers_of(&source.bucket).is_empty();
             if !is_bucket || !is_named || old.are_the_same_for(&new, &source.bucket) {
                 continue;

@@ -13,7 +13,9 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use hyper::{Method, Request, Response, header::CONTENT_LENGTH, http::response::Parts};
-use sealift_outside::{Answer, AwsAsk, AwsCredentials, Bounds, HttpClient, Keychain, Payload};
+use sealift_outside::{
+    Answer, AwsAsk, AwsCredentials, Bounds, HttpClient, Keychain, Payload, Words,
+};
 use sealift_terms::{
     Clock, ObjectKey, Reason, Rng, VersionId,
     limits::{
@@ -36,7 +38,13 @@ use super::{
 };
 use crate::StoreError;
 
-const SERVICE: &str = "s3";
+fn service(words: Words) -> &'static str {
+    match words {
+        Words::Aws => "s3",
+        Words::Google => "storage",
+    }
+}
+
 /// The first wait between two tries.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
 
@@ -365,13 +373,13 @@ impl S3Client {
         ask: &Ask<'_>,
         credentials: &AwsCredentials,
     ) -> Result<Request<Payload>, S3Error> {
-        let key = ask.key.unwrap_or_default();
+        let (key, words) = (ask.key.unwrap_or_default(), self.settings.words);
         let path = match self.settings.path_style {
             true if ask.key.is_none() => format!("/{}", self.settings.bucket),
             true => format!("/{}/{}", self.settings.bucket, encode_path(key)),
             false => format!("/{}", encode_path(key)),
         };
-        let mut headers = BTreeMap::from([("x-amz-content-sha256", String::new())]);
+        let mut headers = BTreeMap::from([(words.hash_header(), String::new())]);
         headers.extend(ask.headers.iter().cloned());
         let ask = AwsAsk {
             method: ask.method.clone(),
@@ -380,7 +388,8 @@ impl S3Client {
             headers,
             body: ask.body.clone(),
             region: self.settings.region.as_str(),
-            service: SERVICE,
+            service: service(words),
+            words,
         };
         Ok(ask.signed(self.http.endpoint(), credentials, self.clock.now())?)
     }

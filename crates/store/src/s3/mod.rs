@@ -52,7 +52,7 @@ pub(crate) use client::Ask;
 pub use error::S3Error;
 pub use probe::Probe;
 pub use settings::{EventQueue, S3Settings, Webhook};
-pub use storing::S3_STORE_ACTIONS;
+pub use storing::{GCS_STORE_ACTIONS, S3_STORE_ACTIONS};
 pub(crate) use storing::{S3_CALLS, S3Place};
 
 /// The actions that a source asks for: what a policy has to allow.

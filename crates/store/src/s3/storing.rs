@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use hyper::{Method, Response, http::response::Parts};
-use sealift_outside::Payload;
+use sealift_outside::{Payload, Words};
 use sealift_terms::{
     Clock, Reason, Rng,
     limits::{S3_LISTED_AT_ONCE, S3_TRIES_MAX},
@@ -65,6 +65,18 @@ pub const S3_STORE_ACTIONS: [&str; 8] = [
     "s3:ListMultipartUploadParts",
 ];
 
+/// What Google's Cloud Storage calls the same, in the same order.
+pub const GCS_STORE_ACTIONS: [&str; 8] = [
+    "storage.buckets.get",
+    "storage.objects.list",
+    "storage.multipartUploads.list",
+    "storage.objects.get",
+    "storage.objects.create",
+    "storage.objects.delete",
+    "storage.multipartUploads.abort",
+    "storage.multipartUploads.listParts",
+];
+
 /// One bucket, of which what begins with a prefix is the store's.
 #[derive(Debug)]
 pub(crate) struct S3Place {
@@ -86,6 +98,45 @@ impl S3Place {
 
     fn key(&self, name: &str) -> String {
         format!("{}{name}", self.client.settings.prefix)
+    }
+
+    fn words(&self) -> Words {
+        self.client.settings.words
+    }
+
+    /// Says under which condition. Google has the number of a generation where others have an
+    /// entity tag, and 0 for none.
+    fn on<'a>(&self, when: &If, ask: Ask<'a>) -> Ask<'a> {
+        const GENERATION: &str = "x-goog-if-generation-match";
+        match (self.words(), when) {
+            (Words::Aws, If::Absent) => ask.header("if-none-match", "*".to_owned()),
+            (Words::Aws, If::Is(etag)) => ask.header("if-match", etag.clone()),
+            (Words::Google, If::Absent) => ask.header(GENERATION, "0".to_owned()),
+            (Words::Google, If::Is(generation)) => ask.header(GENERATION, generation.clone()),
+        }
+    }
+
+    /// What stands for what is there, in a condition.
+    fn etag(&self, head: &Parts) -> String {
+        let name = match self.words() {
+            Words::Aws => "etag",
+            Words::Google => "x-goog-generation",
+        };
+        header(head, name).unwrap_or_default().to_owned()
+    }
+
+    /// Whether an upload in parts may be completed. Google takes no condition with that
+    /// ("Preconditions cannot be used in XML API multipart uploads"): it is looked at first.
+    /// What comes between the two is of our own making, as nobody else has the lease.
+    async fn holds(&self, name: &str, when: &If) -> Result<bool, StoreError> {
+        if self.words() == Words::Aws {
+            return Ok(true);
+        }
+        let there = self.head(name).await?.map(|seen| seen.etag);
+        Ok(match when {
+            If::Absent => there.is_none(),
+            If::Is(generation) => there.as_ref() == Some(generation),
+        })
     }
 
     async fn whole(&self, call: &str, ask: &Ask<'_>) -> Result<Response<Bytes>, S3Error> {
@@ -137,7 +188,7 @@ impl Place for S3Place {
                         what: "a file without a length",
                     })
                     .map_err(|error| error.of_store(name, Reason::DstStoreUnavailable))?,
-                etag: etag(&head),
+                etag: self.etag(&head),
             })),
             Err(error) if error.is_missing() => Ok(None),
             Err(error) => Err(error.of_store(name, Reason::DstStoreUnavailable)),
@@ -150,7 +201,7 @@ impl Place for S3Place {
         match self.whole(GET, &ask).await {
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
-                Ok(Some((body, etag(&head))))
+                Ok(Some((body, self.etag(&head))))
             }
             Err(error) if error.is_missing() => Ok(None),
             Err(error) => Err(error.of_store(name, Reason::DstStoreUnavailable)),
@@ -178,8 +229,8 @@ impl Place for S3Place {
         let ask = Ask::new(Method::PUT, Some(&key))
             .header("content-type", SEALED.to_owned())
             .body(body);
-        match self.head_of(PUT, &when.on(ask)).await {
-            Ok(head) => Ok(Outcome::Done(etag(&head))),
+        match self.head_of(PUT, &self.on(when, ask)).await {
+            Ok(head) => Ok(Outcome::Done(self.etag(&head))),
             Err(error) if error.is_conflict() => Ok(Outcome::Conflict),
             // What is to be replaced is gone meanwhile.
             Err(error) if error.is_missing() && *when != If::Absent => Ok(Outcome::Conflict),
@@ -264,7 +315,9 @@ impl Place for S3Place {
             .query("uploadId", id)
             .body(body.hashed(sum));
         match self.head_of(PUT_PART, &ask).await {
-            Ok(head) => Ok(Outcome::Done(etag(&head))),
+            Ok(head) => Ok(Outcome::Done(
+                header(&head, "etag").unwrap_or_default().to_owned(),
+            )),
             Err(error) if error.is_no_upload() => Ok(Outcome::NoUpload),
             Err(error) => Err(error.of_store(name, Reason::DstPutDenied)),
         }
@@ -306,11 +359,17 @@ impl Place for S3Place {
         when: &If,
     ) -> Result<Outcome, StoreError> {
         let key = self.key(name);
-        let ask = Ask::new(Method::POST, Some(&key))
+        if !self.holds(name, when).await? {
+            return Ok(Outcome::Conflict);
+        }
+        let mut ask = Ask::new(Method::POST, Some(&key))
             .query("uploadId", id)
             .header("content-type", "application/xml".to_owned())
             .body(xml::completion(parts));
-        let answered = match self.whole(COMPLETE, &when.on(ask)).await {
+        if self.words() == Words::Aws {
+            ask = self.on(when, ask);
+        }
+        let answered = match self.whole(COMPLETE, &ask).await {
             Ok(answer) if xml::is_completed(answer.body()) => Ok(()),
             // It began with 200 before it knew how it would end.
             Ok(answer) => {
@@ -372,6 +431,19 @@ impl Place for S3Place {
     }
 
     async fn try_all(&self, probes: &mut Vec<Probe>) {
+        let [
+            of_bucket,
+            list,
+            list_uploads,
+            read,
+            write,
+            delete,
+            abort,
+            list_parts,
+        ] = match self.words() {
+            Words::Aws => S3_STORE_ACTIONS,
+            Words::Google => GCS_STORE_ACTIONS,
+        };
         let mut tried = |action, outcome| probes.push(Probe { action, outcome });
         let told = self.versioning().await.map(|state| match state.as_str() {
             "Enabled" => format!(
@@ -382,23 +454,20 @@ impl Place for S3Place {
             "" => format!("{} keeps no versions", self.reached()),
             state => format!("versioning of {} is {state}", self.reached()),
         });
-        tried("s3:GetBucketVersioning", told);
+        tried(of_bucket, told);
         let listed = self.list("", None, 1).await;
-        tried(
-            "s3:ListBucket",
-            listed.map(|_| "it can be listed".to_owned()),
-        );
+        tried(list, listed.map(|_| "it can be listed".to_owned()));
         let uploads = self.uploads("").await;
         let told = |uploads: Vec<_>| format!("{} uploads are open", uploads.len());
-        tried("s3:ListBucketMultipartUploads", uploads.map(told));
-        let actions = ["s3:PutObject", "s3:GetObject", "s3:DeleteObject"];
-        try_file(self, actions, &mut tried).await;
-        try_upload(self, &mut tried).await;
+        tried(list_uploads, uploads.map(told));
+        try_file(self, [write, read, delete], &mut tried).await;
+        try_upload(self, [list_parts, abort], &mut tried).await;
     }
 }
 
 async fn try_upload(
     place: &S3Place,
+    [list_parts, abort]: [&'static str; 2],
     tried: &mut impl FnMut(&'static str, Result<String, StoreError>),
 ) {
     // That it may not be begun was told: it takes what putting takes.
@@ -406,32 +475,16 @@ async fn try_upload(
         return;
     };
     let parts = place.parts(TRIED, &id).await;
-    tried(
-        "s3:ListMultipartUploadParts",
-        parts.map(|_| "parts can be listed".to_owned()),
-    );
+    tried(list_parts, parts.map(|_| "parts can be listed".to_owned()));
     let aborted = place.abort(TRIED, &id).await;
     tried(
-        "s3:AbortMultipartUpload",
+        abort,
         aborted.map(|()| "uploads can be given up".to_owned()),
     );
 }
 
 const SEALED: &str = "application/octet-stream";
 
-impl If {
-    fn on<'a>(&self, ask: Ask<'a>) -> Ask<'a> {
-        match self {
-            Self::Absent => ask.header("if-none-match", "*".to_owned()),
-            Self::Is(etag) => ask.header("if-match", etag.clone()),
-        }
-    }
-}
-
 fn header<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
     head.headers.get(name)?.to_str().ok()
-}
-
-fn etag(head: &Parts) -> String {
-    header(head, "etag").unwrap_or_default().to_owned()
 }

@@ -1,6 +1,7 @@
 //! A bucket as a store, against the store of `tests/fake-kms`.
 
 mod cut_off;
+mod google;
 mod leases;
 mod trouble;
 
@@ -33,7 +34,15 @@ impl Site {
     }
 
     fn over(is_tls: bool) -> Self {
-        let stage = Stage::new(is_tls);
+        Self::at(Stage::new(is_tls))
+    }
+
+    /// The same with a bucket that speaks as Google's does.
+    fn google() -> Self {
+        Self::at(Stage::google(false))
+    }
+
+    fn at(stage: Stage) -> Self {
         // A bucket that keeps no versions, as one for sealed objects.
         stage.server.set_versioning("");
         let dir = stage.dir.path().join("data");
@@ -53,6 +62,9 @@ impl Site {
         };
         let mut settings = self.stage.settings();
         settings.prefix = "sealed/".to_owned();
+        if self.stage.server.is_google() {
+            settings.words = sealift_outside::Words::Google;
+        }
         let (tls, staging) = (self.stage.tls(), dir.join("staging"));
         BucketStore::new(settings, tls, machine, dir, &staging, times)
             .await

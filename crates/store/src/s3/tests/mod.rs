@@ -9,7 +9,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use sealift_fake_kms::{FakeS3, OWNER, Put};
 use sealift_host::{OsClock, OsRng};
 use sealift_identity::https_client;
-use sealift_outside::{CredentialsFrom, Endpoint};
+use sealift_outside::{CredentialsFrom, Endpoint, Words};
 use sealift_terms::{BucketName, Reason, Region, limits::EARLIER_LISTED_MAX};
 
 use super::*;
@@ -29,9 +29,17 @@ fn secret(path: &Path, text: &str) {
 
 impl Stage {
     pub(crate) fn new(is_tls: bool) -> Self {
+        Self::speaking(is_tls, FakeS3::start)
+    }
+
+    pub(crate) fn google(is_tls: bool) -> Self {
+        Self::speaking(is_tls, FakeS3::start_google)
+    }
+
+    fn speaking(is_tls: bool, start: fn(&str, Option<&Path>) -> FakeS3) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let roots = dir.path().join("roots.pem");
-        let server = FakeS3::start(BUCKET, is_tls.then_some(roots.as_path()));
+        let server = start(BUCKET, is_tls.then_some(roots.as_path()));
         let (id, secret_key) = OWNER;
         let text =
             format!("[default]\naws_access_key_id={id}\naws_secret_access_key={secret_key}\n");
@@ -46,6 +54,7 @@ impl Stage {
             bucket: BucketName::new(BUCKET).unwrap(),
             path_style: true,
             prefix: String::new(),
+            words: Words::Aws,
             credentials: CredentialsFrom::File(self.dir.path().join("credentials")),
             kms_keys: None,
             webhook: None,
