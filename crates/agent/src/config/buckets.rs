@@ -477,7 +477,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            neither.contains("directory, or [source.s3], or archive = true"),
+            neither.contains("directory, or [source.s3], or [source.azure], or archive = true"),
             "{neither}"
         );
         let long = format!("{S3}prefix = \"{}\"\n", "x".repeat(1025));
