@@ -2,6 +2,7 @@
 
 mod agent;
 mod audit;
+mod azurite;
 mod certificate;
 mod content;
 mod databases;
@@ -24,6 +25,7 @@ mod site;
 mod wait;
 
 pub(crate) use audit::AuditLeaf;
+pub(crate) use azurite::{ACCOUNT, Azurite, KEY};
 pub(crate) use certificate::BACKDATED;
 pub(crate) use content::{Content, files_below, mix, write_file};
 pub(crate) use databases::{Postgres, Redis};

@@ -1,7 +1,10 @@
-//! The least that AWS has to allow for the keys and buckets of a configuration: a policy for
-//! the agent's role, and one for each key and each bucket.
+//! The least that AWS, Azure and Google have to allow for the keys, buckets and containers of a
+//! configuration: a policy for the agent's role, and one for each key and each bucket; a role
+//! for each container, and for a bucket of Google.
 
+mod azure;
 mod buckets;
+mod google;
 
 use sealift_host::OsDisk;
 use sealift_keys::{AWS_KMS_OPERATIONS, KeyName, ProviderKind, WrappedRoot};
@@ -13,7 +16,7 @@ use crate::config::{Bucket, Config, RootKeySource};
 const ANY_ACCOUNT: &str = "*";
 
 /// What `sealift policy` prints, or nothing where no bucket has a key of AWS KMS, and no
-/// source and no store is a bucket of S3.
+/// source and no store is a bucket or a container.
 ///
 /// The role may describe each key, and use it for one bucket's context alone: a key that
 /// serves two buckets has a statement for each.
@@ -21,14 +24,22 @@ const ANY_ACCOUNT: &str = "*";
 pub fn aws_policies(config: &Config, principal: &str) -> Option<Value> {
     let (mut of_role, of_keys) = of_keys(config, principal);
     let of_buckets = buckets::policies(config, &mut of_role);
-    if of_role.is_empty() {
-        return None;
+    let of_azure = azure::roles(config);
+    let mut all = Map::new();
+    if !of_role.is_empty() {
+        let of_role = json!({ "Version": VERSION, "Statement": of_role });
+        all.insert("iam_policy".to_owned(), of_role);
+        all.insert("key_policies".to_owned(), of_keys.into());
+        all.insert("bucket_policies".to_owned(), of_buckets.into());
     }
-    Some(json!({
-        "iam_policy": { "Version": VERSION, "Statement": of_role },
-        "key_policies": of_keys,
-        "bucket_policies": of_buckets,
-    }))
+    if !of_azure.is_empty() {
+        all.insert("azure_roles".to_owned(), of_azure.into());
+    }
+    let of_google = google::roles(config);
+    if !of_google.is_empty() {
+        all.insert("google_roles".to_owned(), of_google.into());
+    }
+    (!all.is_empty()).then_some(Value::Object(all))
 }
 
 /// The root key of the keystore, where AWS KMS wrapped it: opened at every start, and nothing

@@ -7,11 +7,14 @@ use std::{
 
 use sealift_archive::ArchiveSource;
 use sealift_outside::CredentialsFrom;
-use sealift_store::{DirectorySource, LeaseTimes, Machine, S3Source, S3Store, Source};
+use sealift_store::{
+    AzureSettings, AzureSource, BucketSettings, BucketStore, DirectorySource, LeaseTimes, Machine,
+    S3Settings, S3Source, Source,
+};
 
 use crate::{
     Error, World,
-    config::{BucketSource, Config, S3Bucket, SourceFrom},
+    config::{AzureContainer, BucketSource, Config, S3Bucket, SourceFrom, StoreBucket},
     providers::{client, roots_or_system},
     site::Site,
 };
@@ -28,6 +31,7 @@ pub(crate) fn open_source(site: &Site, source: &BucketSource) -> Result<Arc<dyn 
             Arc::clone(&world.clock),
         )),
         SourceFrom::S3(bucket) => Arc::new(open_bucket(world, bucket)?),
+        SourceFrom::Azure(container) => Arc::new(open_container(world, container)?),
         SourceFrom::Archive => Arc::new(ArchiveSource::new(
             site.archive.clone(),
             source.bucket.clone(),
@@ -48,20 +52,35 @@ pub(crate) fn open_bucket(world: &World, bucket: &S3Bucket) -> Result<S3Source, 
     Ok(S3Source::new(settings, tls, clock, rng))
 }
 
+/// A container as a source.
+///
+/// # Errors
+/// As [`open_source`].
+pub(crate) fn open_container(
+    world: &World,
+    container: &AzureContainer,
+) -> Result<AzureSource, Error> {
+    let settings = container.settings.clone();
+    let roots = container.roots_file.as_deref();
+    let tls = client(world, roots, settings.endpoint.is_tls())?;
+    let (clock, rng) = (Arc::clone(&world.clock), Arc::clone(&world.rng));
+    Ok(AzureSource::new(settings, tls, clock, rng))
+}
+
 /// A bucket as the store. Nothing is asked of it yet.
 ///
 /// # Errors
 /// As [`open_source`], and what the disk says.
 pub(crate) async fn open_store(
     world: &World,
-    bucket: &S3Bucket,
+    bucket: &StoreBucket,
     (data_dir, staging): (&Path, &Path),
-) -> Result<S3Store, Error> {
+) -> Result<BucketStore, Error> {
     let settings = bucket.settings.clone();
     let tls = client(
         world,
         bucket.roots_file.as_deref(),
-        settings.endpoint.is_tls(),
+        settings.endpoint().is_tls(),
     )?;
     let machine = Machine {
         disk: Arc::clone(&world.disk),
@@ -69,7 +88,7 @@ pub(crate) async fn open_store(
         rng: Arc::clone(&world.rng),
     };
     let times = LeaseTimes::default();
-    let store = S3Store::new(settings, tls, machine, data_dir, staging, times).await;
+    let store = BucketStore::new(settings, tls, machine, data_dir, staging, times).await;
     store.map_err(Error::failed("opening the store"))
 }
 
@@ -77,26 +96,46 @@ pub(crate) async fn open_store(
 /// directories aside.
 pub(crate) fn files_of_sources(config: &Config) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let sources = config
-        .sources
-        .iter()
-        .filter_map(|source| match &source.from {
-            SourceFrom::S3(bucket) => Some(bucket),
-            SourceFrom::Directory(_) | SourceFrom::Archive => None,
-        });
-    for bucket in sources.chain(&config.store) {
-        match &bucket.settings.credentials {
-            CredentialsFrom::File(file) => files.push(file.clone()),
-            CredentialsFrom::Container(container) => {
-                files.extend(container.token_file().map(Path::to_owned));
+    for source in &config.sources {
+        match &source.from {
+            SourceFrom::S3(bucket) => {
+                files_of_s3(&mut files, &bucket.settings, bucket.roots_file.as_deref());
             }
-            CredentialsFrom::Instance => {}
+            SourceFrom::Azure(container) => {
+                let roots = container.roots_file.as_deref();
+                files_of_azure(&mut files, &container.settings, roots);
+            }
+            SourceFrom::Directory(_) | SourceFrom::Archive => {}
         }
-        let webhook = bucket.settings.webhook.as_ref();
-        files.extend(webhook.map(|webhook| webhook.token_file.clone()));
-        if bucket.settings.endpoint.is_tls() {
-            files.push(roots_or_system(bucket.roots_file.as_deref()));
+    }
+    if let Some(bucket) = &config.store {
+        let roots = bucket.roots_file.as_deref();
+        match &bucket.settings {
+            BucketSettings::S3(settings) => files_of_s3(&mut files, settings, roots),
+            BucketSettings::Azure(settings) => files_of_azure(&mut files, settings, roots),
         }
     }
     files
+}
+
+fn files_of_s3(files: &mut Vec<PathBuf>, settings: &S3Settings, roots: Option<&Path>) {
+    match &settings.credentials {
+        CredentialsFrom::File(file) => files.push(file.clone()),
+        CredentialsFrom::Container(container) => {
+            files.extend(container.token_file().map(Path::to_owned));
+        }
+        CredentialsFrom::Instance => {}
+    }
+    let webhook = settings.webhook.as_ref();
+    files.extend(webhook.map(|webhook| webhook.token_file.clone()));
+    if settings.endpoint.is_tls() {
+        files.push(roots_or_system(roots));
+    }
+}
+
+fn files_of_azure(files: &mut Vec<PathBuf>, settings: &AzureSettings, roots: Option<&Path>) {
+    files.push(settings.credentials.file().to_owned());
+    if settings.endpoint.is_tls() {
+        files.push(roots_or_system(roots));
+    }
 }

@@ -22,7 +22,7 @@ impl Policy {
     pub(crate) fn run(&self, global: &Global) -> Outcome {
         let config = global.load()?;
         let policies = aws_policies(&config, &self.principal).ok_or_else(|| Error::NotFound {
-            what: "bucket with a key of AWS KMS (key = \"aws-kms/…\"), and no [source.s3]"
+            what: "bucket with a key of AWS KMS (key = \"aws-kms/…\"), and no source or store in a bucket or a container"
                 .to_owned(),
         })?;
         let pretty = serde_json::to_string_pretty(&policies);

@@ -1,6 +1,6 @@
 //! How services outside are asked: key services, object stores, queues. Over TLS 1.3
 //! under given roots, in the clear on loopback alone, bounded in time and bytes; and,
-//! where it is AWS that is asked, as whom and with which signature.
+//! where it is AWS or Azure Storage that is asked, as whom and with which signature.
 //!
 //! ```text
 //!   CredentialsFrom ─▶ Keychain ─▶ AwsCredentials ─▶ AwsAsk ─┐
@@ -15,11 +15,14 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod aws;
+mod azure;
 mod https;
 mod payload;
 
 pub use aws::{
     AwsAsk, AwsCredentials, ContainerCredentials, CredentialsError, CredentialsFrom, Keychain,
+    Words,
 };
+pub use azure::{AzureAsk, AzureFrom};
 pub use https::{Answer, Bounds, Endpoint, HttpClient, HttpError, told};
 pub use payload::{Passing, Payload, Pieces};

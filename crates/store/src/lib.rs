@@ -18,7 +18,9 @@
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod azure;
 mod blocking;
+mod bucket_store;
 pub mod conformance;
 mod directory;
 mod directory_store;
@@ -33,7 +35,9 @@ mod source;
 mod store;
 mod throttled;
 
+pub use azure::{AZURE_SOURCE_ACTIONS, AZURE_STORE_ACTIONS, AzureSettings, AzureSource};
 pub use blocking::blocking;
+pub use bucket_store::{BucketSettings, BucketStore, LeaseTimes, Machine};
 pub use directory::{DirectorySource, HINTS_QUEUED_MAX, WATCHES_MAX};
 pub use directory_store::DirectoryStore;
 pub use error::StoreError;
@@ -43,8 +47,8 @@ pub use memory_store::MemoryStore;
 pub use name::StoreName;
 pub use ordered::{After, Committed, CommittedTo, Ordered, OrderedSource};
 pub use s3::{
-    EventQueue, LeaseTimes, Machine, Made, Passed, Probe, S3_FRONT_ACTIONS, S3_SOURCE_ACTIONS,
-    S3_STORE_ACTIONS, S3Error, S3Front, S3Settings, S3Source, S3Store, Webhook,
+    EventQueue, GCS_STORE_ACTIONS, Made, Passed, Probe, S3_FRONT_ACTIONS, S3_SOURCE_ACTIONS,
+    S3_STORE_ACTIONS, S3Error, S3Front, S3Settings, S3Source, Webhook,
 };
 pub use source::{
     Earlier, Hint, History, Listed, Page, Removed, Scan, Skipped, Source, SourceObject, TagsTold,

@@ -24,6 +24,8 @@ pub(crate) const TESTED: Programs = &[
     ("restic", "restic"),
     ("s3cmd", "s3cmd"),
     ("pip3", "python3-pip"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
     ("testssl", "testssl.sh"),
     ("pebble", "pebble"),
     ("softhsm2-util", "softhsm2"),
@@ -69,16 +71,54 @@ pub(crate) fn debian_packages(programs: Programs) -> Result<(), String> {
 }
 
 /// Python packages that the tests use, each with the variable that says where it lies: a
-/// scanner, the client of AWS that the fake key service is held to, and a store that is not ours.
-const PYTHON: [(&str, &str, &str); 3] = [
+/// scanner, the client of AWS that the fake key service is held to, a store that is not ours, and
+/// the client of Azure.
+const PYTHON: [(&str, &str, &str); 4] = [
     ("SEALIFT_SSLYZE", "sslyze", "sslyze==6.3.1"),
     ("SEALIFT_BOTO3", "boto3", "boto3==1.44.8"),
     ("SEALIFT_MOTO", "moto", "moto[s3,sqs,server]==5.2.5"),
+    ("SEALIFT_AZURE", "azure", "azure-storage-blob==12.31.1"),
 ];
+
+/// Where what is not of Debian is installed.
+fn tools() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/tools")
+}
+
+/// Microsoft's emulator of Azure Storage.
+const AZURITE: &str = "azurite@3.35.0";
+
+/// Installs Azurite; the variable that says where it lies.
+pub(crate) fn azurite() -> Result<(&'static str, PathBuf), String> {
+    let folder = tools().join("azurite");
+    let done = folder.join("installed");
+    if std::fs::read_to_string(&done).is_ok_and(|version| version == AZURITE) {
+        return Ok(("SEALIFT_AZURITE", folder));
+    }
+    println!("installing {AZURITE}");
+    let status = Command::new("npm")
+        // What it would run at installation is for its stores on disk, which are not used.
+        .args([
+            "install",
+            "--silent",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+        ])
+        .arg("--prefix")
+        .args([folder.as_os_str(), AZURITE.as_ref()])
+        .status();
+    match status {
+        Ok(status) if status.success() && std::fs::write(done, AZURITE).is_ok() => {
+            Ok(("SEALIFT_AZURITE", folder))
+        }
+        _ => Err(format!("{AZURITE} cannot be installed")),
+    }
+}
 
 /// Installs the Python packages; variables that say where they lie.
 pub(crate) fn python_packages() -> Result<Vec<(&'static str, PathBuf)>, String> {
-    let tools = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/tools");
+    let tools = tools();
     PYTHON
         .into_iter()
         .map(|(variable, name, package)| {

@@ -91,11 +91,12 @@ const SUITES: &[Suite] = &[
 /// Installs what the suites need and runs them in order; the first failure ends it.
 pub(crate) fn run_all(count: Count) -> Result<(), String> {
     install::debian_packages(install::TESTED)?;
-    let python = install::python_packages()?;
+    let mut tools = install::python_packages()?;
+    tools.push(install::azurite()?);
     install::cargo_fuzz()?;
     let mut lines = Vec::new();
     for suite in SUITES {
-        let taken = suite.run(count, &python)?;
+        let taken = suite.run(count, &tools)?;
         lines.push(suite.report(taken));
         println!("{}", lines.last().map_or("", String::as_str));
     }
@@ -105,7 +106,7 @@ pub(crate) fn run_all(count: Count) -> Result<(), String> {
 }
 
 impl Suite {
-    fn run(&self, count: Count, python: &[(&str, PathBuf)]) -> Result<Duration, String> {
+    fn run(&self, count: Count, tools: &[(&str, PathBuf)]) -> Result<Duration, String> {
         println!(
             "== suite {} (budget {} min)",
             self.name, self.budget_minutes
@@ -116,7 +117,7 @@ impl Suite {
             let status = Command::new("sh")
                 .args(["-c", command])
                 .env("SEALIFT_TEST_FULL", full)
-                .envs(python.iter().map(|(variable, folder)| (variable, folder)))
+                .envs(tools.iter().map(|(variable, folder)| (variable, folder)))
                 .status()
                 .map_err(|error| format!("no shell: {error}"))?;
             if !status.success() {

@@ -28,6 +28,7 @@ use keys::Key;
 /// Whose keys these are.
 const ACCOUNT: &str = "111122223333";
 const SCOPE: Scope = Scope {
+    is_google: false,
     service: "kms",
     needed: signature::JSON,
 };

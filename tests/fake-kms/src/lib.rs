@@ -15,6 +15,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod aws;
+mod azure;
 mod crypto;
 mod s3;
 mod server;
@@ -23,6 +24,7 @@ mod transit;
 mod trouble;
 
 pub use aws::{FakeKms, OWNER};
+pub use azure::{AZURE_ACCOUNT, AzurePut, FakeAzure};
 pub use s3::{FakeS3, Put};
 pub use server::Asked;
 pub use transit::{FakeTransit, TransitBackup};

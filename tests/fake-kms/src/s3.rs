@@ -25,16 +25,25 @@ use crate::{
     server::{Server, Service},
     signature::{self, Scope},
 };
-use answers::{Query, error};
+use answers::error;
+pub(crate) use answers::{Query, decoded};
 use bucket::{Bucket, KmsTrouble};
 use queue::Queue;
 use uploads::Uploads;
 
 const S3: Scope = Scope {
+    is_google: false,
     service: "s3",
     needed: ["host", "x-amz-date", "x-amz-content-sha256"],
 };
+/// The XML API of Google, which is nearly the same in other words.
+const GCS: Scope = Scope {
+    is_google: true,
+    service: "storage",
+    needed: ["host", "x-goog-date", "x-goog-content-sha256"],
+};
 const SQS: Scope = Scope {
+    is_google: false,
     service: "sqs",
     needed: signature::JSON,
 };
@@ -54,6 +63,7 @@ pub struct Put {
 
 struct Bucketful {
     name: String,
+    is_google: bool,
     principals: BTreeMap<String, String>,
     bucket: Mutex<Bucket>,
     uploads: Mutex<Uploads>,
@@ -77,8 +87,21 @@ impl FakeS3 {
     /// Starts one; over TLS when there is a file to write its root to.
     #[must_use]
     pub fn start(bucket: &str, roots: Option<&Path>) -> Self {
+        Self::speaking(bucket, roots, false)
+    }
+
+    /// The same as Google's Cloud Storage says it in its XML API: signed in Google's words, with
+    /// generations in conditions, and none where an upload in parts is completed. What it does
+    /// where its documentation says nothing is not known here.
+    #[must_use]
+    pub fn start_google(bucket: &str, roots: Option<&Path>) -> Self {
+        Self::speaking(bucket, roots, true)
+    }
+
+    fn speaking(bucket: &str, roots: Option<&Path>, is_google: bool) -> Self {
         let of = Arc::new(Bucketful {
             name: bucket.to_owned(),
+            is_google,
             principals: BTreeMap::from([(OWNER.0.to_owned(), OWNER.1.to_owned())]),
             bucket: Mutex::default(),
             uploads: Mutex::default(),
@@ -100,6 +123,12 @@ impl FakeS3 {
     pub fn url(&self) -> String {
         let scheme = if self.is_tls { "https" } else { "http" };
         format!("{scheme}://{}", self.server.address)
+    }
+
+    /// Whether it speaks as Google's does.
+    #[must_use]
+    pub fn is_google(&self) -> bool {
+        self.of.is_google
     }
 
     /// The URL of the queue that the bucket's events go to.
@@ -325,9 +354,17 @@ impl Bucketful {
     }
 
     fn s3(&self, parts: &Parts, body: &[u8]) -> Result<Answered, Answered> {
-        signature::caller(S3, parts, body, &self.principals)
+        let (scope, hashed) = match self.is_google {
+            true => (GCS, "x-goog-content-sha256"),
+            false => (S3, "x-amz-content-sha256"),
+        };
+        let others = |name: &hyper::header::HeaderName| name.as_str().starts_with("x-amz-");
+        if self.is_google && parts.headers.keys().any(others) {
+            return Err(error(400, "InvalidArgument", "x-amz- among x-goog-"));
+        }
+        signature::caller(scope, parts, body, &self.principals)
             .map_err(|(code, told)| error(403, code, &told))?;
-        let told = parts.headers.get("x-amz-content-sha256");
+        let told = parts.headers.get(hashed);
         let told = told.and_then(|told| told.to_str().ok()).unwrap_or_default();
         if !told.contains("UNSIGNED-PAYLOAD") && told != signature::sha256(body) {
             return Err(error(400, "XAmzContentSHA256Mismatch", "another body"));

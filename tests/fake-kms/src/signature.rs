@@ -15,13 +15,13 @@ pub(crate) struct Caller {
     pub(crate) access_key_id: String,
 }
 
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-
 /// A service, and the headers that have to be signed for it.
 #[derive(Clone, Copy)]
 pub(crate) struct Scope {
     pub(crate) service: &'static str,
     pub(crate) needed: [&'static str; 3],
+    /// In the words of Google, and not in those of AWS.
+    pub(crate) is_google: bool,
 }
 
 /// Services with a JSON protocol.
@@ -50,8 +50,12 @@ pub(crate) fn caller(
             "Missing Authentication Token".to_owned(),
         )
     };
+    let (algorithm, first, end, dated) = match scope_wanted.is_google {
+        true => ("GOOG4-HMAC-SHA256", "GOOG4", "goog4_request", "x-goog-date"),
+        false => ("AWS4-HMAC-SHA256", "AWS4", "aws4_request", "x-amz-date"),
+    };
     let authorization = header("authorization").ok_or_else(missing)?;
-    let fields = authorization.strip_prefix(ALGORITHM).ok_or_else(missing)?;
+    let fields = authorization.strip_prefix(algorithm).ok_or_else(missing)?;
     let field = |name: &str| {
         let mut fields = fields.split(',').map(str::trim);
         fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
@@ -72,7 +76,7 @@ pub(crate) fn caller(
     let (id, scope) = credential.split_once('/').ok_or_else(missing)?;
     let service = scope_wanted.service;
     let (day, region) = match scope.split('/').collect::<Vec<_>>()[..] {
-        [day, region, found, "aws4_request"] if found == service => (day, region),
+        [day, region, found, last] if found == service && last == end => (day, region),
         _ => return Err(refused("Credential should be scoped to correct service.")),
     };
     let unknown = || {
@@ -103,13 +107,13 @@ pub(crate) fn caller(
             _ => sha256(body),
         }
     );
-    let date = header("x-amz-date").unwrap_or_default();
+    let date = header(dated).unwrap_or_default();
     let to_sign = format!(
-        "{ALGORITHM}\n{date}\n{scope}\n{}",
+        "{algorithm}\n{date}\n{scope}\n{}",
         sha256(canonical.as_bytes())
     );
-    let mut key = format!("AWS4{secret}").into_bytes();
-    for part in [day, region, service, "aws4_request", &to_sign] {
+    let mut key = format!("{first}{secret}").into_bytes();
+    for part in [day, region, service, end, &to_sign] {
         let signing = hmac::Key::new(hmac::HMAC_SHA256, &key);
         key = hmac::sign(&signing, part.as_bytes()).as_ref().to_vec();
     }

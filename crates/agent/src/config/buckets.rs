@@ -3,16 +3,16 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, ops::Range};
 
-use sealift_outside::Endpoint;
+use sealift_outside::{Endpoint, Words};
 use sealift_store::{EventQueue, S3Settings, Webhook};
 use sealift_terms::{BucketName, Region, limits};
 use toml::Spanned;
 
 use super::{
-    checked::S3Bucket,
     checker::Checker,
     key_services::{ROOTS_REMEDY, credentials, endpoint},
     named::Wanted,
+    places::S3Bucket,
     raw::{self, Text},
     rules::prefix,
 };
@@ -123,18 +123,28 @@ pub(super) fn store(c: &mut Checker<'_>, section: &Spanned<raw::StoreS3>) -> Opt
         roots_file: raw.roots_file.as_ref(),
     };
     let bucket = said.bucket(c, None)?;
-    let prefix = &bucket.settings.prefix;
-    if !prefix.is_empty() && (!prefix.ends_with('/') || prefix.len() > PREFIX_BYTES_MAX) {
-        // Two stores, one below the other's beginning, would be one.
-        return c.refuse(
-            STORE.prefix,
-            &raw.prefix.as_ref().unwrap_or(&raw.bucket).span(),
-            format!("{prefix:?}"),
-            format!("one that ends with '/', of at most {PREFIX_BYTES_MAX} bytes"),
-            "write it with a '/' at its end",
-        );
-    }
+    let span = raw.prefix.as_ref().unwrap_or(&raw.bucket).span();
+    store_prefix(c, STORE.prefix, &bucket.settings.prefix, &span)?;
     Some(bucket)
+}
+
+/// Two stores, one below the other's beginning, would be one.
+pub(super) fn store_prefix(
+    c: &mut Checker<'_>,
+    setting: &str,
+    prefix: &str,
+    span: &Range<usize>,
+) -> Option<()> {
+    if prefix.is_empty() || (prefix.ends_with('/') && prefix.len() <= PREFIX_BYTES_MAX) {
+        return Some(());
+    }
+    c.refuse(
+        setting,
+        span,
+        format!("{prefix:?}"),
+        format!("one that ends with '/', of at most {PREFIX_BYTES_MAX} bytes"),
+        "write it with a '/' at its end",
+    )
 }
 
 impl Said<'_> {
@@ -165,6 +175,7 @@ impl Said<'_> {
                 bucket,
                 path_style,
                 prefix: prefix?,
+                words: Words::Aws,
                 credentials: credentials?,
                 kms_keys: None,
                 webhook: None,
@@ -289,6 +300,7 @@ fn queue(
 #[cfg(test)]
 mod tests {
     use sealift_outside::CredentialsFrom;
+    use sealift_store::BucketSettings;
 
     use super::*;
     use crate::config::{Config, ConfigError, Source, SourceFrom, Template};
@@ -332,12 +344,16 @@ mod tests {
     #[test]
     fn sealed_objects_rest_in_a_bucket_where_there_is_one() {
         assert_eq!(check("").unwrap().store, None);
-        let settings = check(STORE).unwrap().store.unwrap().settings;
+        let of = |text: &str| match check(text).unwrap().store.unwrap().settings {
+            BucketSettings::S3(settings) => settings,
+            other => panic!("{other:?}"),
+        };
+        let settings = of(STORE);
         let wanted = "https://sealed.s3.eu-west-1.amazonaws.com";
         assert_eq!(settings.endpoint.to_string(), wanted);
         assert_eq!(settings.prefix, "site-b/");
-        let all = check(&STORE.replace("prefix = \"site-b/\"\n", "")).unwrap();
-        assert_eq!(all.store.unwrap().settings.prefix, "");
+        let all = of(&STORE.replace("prefix = \"site-b/\"\n", ""));
+        assert_eq!(all.prefix, "");
     }
 
     #[test]
@@ -461,7 +477,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            neither.contains("directory, or [source.s3], or archive = true"),
+            neither.contains("directory, or [source.s3], or [source.azure], or archive = true"),
             "{neither}"
         );
         let long = format!("{S3}prefix = \"{}\"\n", "x".repeat(1025));

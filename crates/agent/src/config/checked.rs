@@ -1,24 +1,24 @@
 //! The configuration after it was checked: nothing in here can be refused by its
 //! form any more.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use sealift_forward::{Forward, Target};
 use sealift_identity::{AccessRows, Demands, DnsAgent, Grants, Operators, OwnDemands, TlsPolicy};
 use sealift_keys::{Pace, ProviderKind};
 use sealift_outside::{CredentialsFrom, Endpoint};
-use sealift_store::S3Settings;
 use sealift_terms::{
     AccessKeyId, BucketName, Identity, Networks, PartSize, PeerName, PeerQuota, Quota, Region,
     RuleName, SiteName,
 };
 use sealift_tunnel::Timetable;
 
-use super::{error::Place, named::Named, rule_tags::Tags};
+use super::{
+    error::Place,
+    named::Named,
+    places::{SourceFrom, StoreBucket},
+    rule_tags::Tags,
+};
 
 /// What one agent is to do.
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ pub struct Config {
     /// `[ca]`.
     pub ca: Option<Ca>,
     /// `[store.s3]`: the bucket that sealed objects rest in; `data_dir/store` without it.
-    pub store: Option<Box<S3Bucket>>,
+    pub store: Option<Box<StoreBucket>>,
     /// `[[peer]]`.
     pub peers: Vec<Peer>,
     /// `[[bucket]]`: what is archived here.
@@ -469,37 +469,6 @@ pub struct BucketSource {
     pub scan_interval: Duration,
     /// Whether the endpoint stands in front of it, and how.
     pub front: Option<super::InFront>,
-}
-
-/// Where the objects of a source are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SourceFrom {
-    /// The files of a directory.
-    Directory(PathBuf),
-    /// `[source.s3]`.
-    S3(Box<S3Bucket>),
-    /// `archive = true`: the bucket of this name that is archived here.
-    Archive,
-}
-
-impl SourceFrom {
-    /// The directory, where it is one.
-    #[must_use]
-    pub fn directory(&self) -> Option<&Path> {
-        match self {
-            Self::Directory(directory) => Some(directory),
-            Self::S3(_) | Self::Archive => None,
-        }
-    }
-}
-
-/// `[source.s3]`, or `[store.s3]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct S3Bucket {
-    /// Where it is, as whom it is asked, and what of it is meant.
-    pub settings: S3Settings,
-    /// The roots that vouch for it, PEM; those of the system without it.
-    pub roots_file: Option<PathBuf>,
 }
 
 /// `[[rule]]`.

@@ -6,6 +6,7 @@
 //!                                   refused)           what refers to what)
 //! ```
 
+mod azure;
 mod buckets;
 mod check;
 mod checked;
@@ -14,6 +15,7 @@ mod endpoint;
 mod entries;
 mod error;
 mod forwards;
+mod gcs;
 mod identity;
 mod key_services;
 mod limit;
@@ -22,12 +24,14 @@ mod operators;
 mod overrides;
 mod peer_quota;
 mod peers;
+mod places;
 mod raw;
 mod residency;
 mod rule_tags;
 mod rules;
 mod source;
 mod sources;
+mod stores;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -43,10 +47,11 @@ pub use checked::{
     AccessKey, Acme, AwsKmsService, Bucket, BucketSource, Ca, CertificatesFrom, Challenge,
     Compression, Config, DialFor, EndpointSettings, ExternalAccount, IdentityFiles, Issuer,
     KeyServices, Limits, Listen, Log, LogFormat, Memory, NamedKey, Peer, Pkcs11Token,
-    RootKeySource, Rule, S3Bucket, Scrub, Site, SourceFrom, Spiffe, TransitService,
+    RootKeySource, Rule, Scrub, Site, Spiffe, TransitService,
 };
 pub use error::{ConfigError, Place, Refusal};
 pub use overrides::SETTINGS;
+pub use places::{AzureContainer, S3Bucket, SourceFrom, StoreBucket};
 pub use source::{Override, Source, from_environment, variable};
 pub use sources::InFront;
 pub use template::{Template, TemplateBucket, TemplateGrant, TemplatePeer};
@@ -219,7 +224,7 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
         store: raw
             .store
             .as_ref()
-            .and_then(|raw| buckets::store(c, &raw.s3))
+            .and_then(|raw| stores::store(c, raw))
             .map(Box::new),
         ca: raw.ca.as_ref().and_then(|raw| check::ca(c, raw)),
         stalled_after: check::stalled_after(c, &raw.watchdog),

@@ -30,7 +30,7 @@ pub(crate) struct Raw {
     #[serde(default)]
     pub(crate) scrub: Scrub,
     pub(crate) ca: Option<Ca>,
-    pub(crate) store: Option<StoreEntry>,
+    pub(crate) store: Option<Spanned<StoreEntry>>,
     #[serde(default, rename = "peer")]
     pub(crate) peers: Vec<Spanned<Peer>>,
     #[serde(default, rename = "bucket")]
@@ -274,11 +274,19 @@ pub(crate) struct SourceEntry {
     pub(crate) bucket: Text,
     pub(crate) directory: Option<Text>,
     pub(crate) s3: Option<Spanned<S3>>,
+    pub(crate) azure: Option<Spanned<Azure>>,
     pub(crate) archive: Option<Spanned<bool>>,
     pub(crate) fronted: Option<Spanned<bool>>,
     pub(crate) synchronous: Option<Spanned<bool>>,
     pub(crate) synchronous_secs: Option<Number>,
     pub(crate) scan_interval_secs: Option<Number>,
+}
+
+impl SourceEntry {
+    /// Whether its objects are in a bucket of a service.
+    pub(crate) fn is_bucket(&self) -> bool {
+        self.s3.is_some() || self.azure.is_some()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -301,7 +309,35 @@ pub(crate) struct S3 {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StoreEntry {
-    pub(crate) s3: Spanned<StoreS3>,
+    pub(crate) s3: Option<Spanned<StoreS3>>,
+    pub(crate) azure: Option<Spanned<Azure>>,
+    pub(crate) gcs: Option<Spanned<StoreGcs>>,
+}
+
+/// A bucket of Google Cloud Storage as the store.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoreGcs {
+    pub(crate) bucket: Text,
+    pub(crate) prefix: Option<Text>,
+    pub(crate) endpoint: Option<Text>,
+    pub(crate) credentials_file: Text,
+    pub(crate) roots_file: Option<Text>,
+}
+
+/// A container of Azure Blob Storage, as a source or as the store.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Azure {
+    pub(crate) account: Text,
+    pub(crate) container: Text,
+    pub(crate) prefix: Option<Text>,
+    pub(crate) endpoint: Option<Text>,
+    pub(crate) key_file: Option<Text>,
+    pub(crate) sas_file: Option<Text>,
+    pub(crate) roots_file: Option<Text>,
+    /// Of a source alone.
+    pub(crate) versions: Option<Spanned<bool>>,
 }
 
 #[derive(Debug, Deserialize)]

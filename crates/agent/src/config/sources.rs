@@ -6,11 +6,12 @@ use sealift_terms::{BucketName, limits};
 use toml::Spanned;
 
 use super::{
-    buckets,
-    checked::{BucketSource, SourceFrom},
+    azure, buckets,
+    checked::BucketSource,
     checker::Checker,
     entries::{Declared, Seen},
     error::Place,
+    places::SourceFrom,
     raw::{self, Text},
 };
 
@@ -33,8 +34,8 @@ pub(super) fn sources(
         let entry = whole.get_ref();
         let bucket: Option<BucketName> = c.name("source.bucket", &entry.bucket);
         let from = source_from(c, whole, bucket.as_ref(), declared, data_dir);
-        let usual = match (&entry.s3, &entry.archive) {
-            (Some(_), _) => limits::S3_SCAN_INTERVAL_DEFAULT,
+        let usual = match (entry.is_bucket(), &entry.archive) {
+            (true, _) => limits::S3_SCAN_INTERVAL_DEFAULT,
             (_, Some(_)) => limits::ARCHIVE_SCAN_INTERVAL_DEFAULT,
             _ => limits::SCAN_INTERVAL_DEFAULT,
         };
@@ -116,17 +117,24 @@ fn source_from(
     let given = [
         entry.directory.as_ref().map(|_| "directory"),
         entry.s3.as_ref().map(|_| "[source.s3]"),
+        entry.azure.as_ref().map(|_| "[source.azure]"),
         archive.map(|_| "archive = true"),
     ];
     let given: Vec<_> = given.into_iter().flatten().collect();
-    match (&entry.directory, &entry.s3, archive) {
-        (Some(text), None, None) => Some(directory(c, text, data_dir)),
-        (None, Some(section), None) => {
+    let buckets = (&entry.s3, &entry.azure);
+    match (&entry.directory, buckets, archive) {
+        (Some(text), (None, None), None) => Some(directory(c, text, data_dir)),
+        (None, (None, Some(section)), None) => {
+            let place = c.place(&section.span());
+            let azure = azure::source(c, section)?;
+            Some((SourceFrom::Azure(Box::new(azure)), place))
+        }
+        (None, (Some(section), None), None) => {
             let place = c.place(&section.span());
             let s3 = buckets::s3(c, section, bucket)?;
             Some((SourceFrom::S3(Box::new(s3)), place))
         }
-        (None, None, Some(told)) => {
+        (None, (None, None), Some(told)) => {
             let place = c.place(&told.span());
             archived(c, &entry.bucket, declared)?;
             Some((SourceFrom::Archive, place))
@@ -136,8 +144,7 @@ fn source_from(
                 true => "none".to_owned(),
                 false => given.join(" and "),
             };
-            let allowed =
-                "one place that its objects are in: directory, or [source.s3], or archive = true";
+            let allowed = "one place that its objects are in: directory, or [source.s3], or [source.azure], or archive = true";
             c.refuse("source", &whole.span(), found, allowed, "keep or write one")
         }
     }

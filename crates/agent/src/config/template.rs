@@ -211,7 +211,7 @@ impl Template {
 
     fn sending(&self) -> String {
         let mut text =
-            "# What is replicated from here: a directory, or a bucket of an S3 store, is the source of one bucket.\n".to_owned();
+            "# What is replicated from here: a directory, a bucket of an S3 store or a container of Azure is the source of one bucket.\n".to_owned();
         let peers: Vec<_> = self.peers.iter().map(|peer| quote(&peer.name)).collect();
         for (bucket, directory) in &self.sources {
             let _ = writeln!(text, "[[source]]");
@@ -391,6 +391,9 @@ const EXAMPLE_STORE: &str = r#"# A bucket of an S3 store in which sealed objects
 # path_style = false                         # the bucket in the host (AWS), or in the path (the rest)
 # credentials_file = "aws-credentials"       # or credentials_from = "instance" or "container"
 # roots_file = "s3-roots.pem"                # those of the system without it
+# A container of Azure Blob Storage in its place: a section [store.azure] with account, container, prefix,
+# endpoint, roots_file, and key_file (the account's key) or sas_file (a shared access signature). Or a bucket of
+# Google Cloud Storage: [store.gcs] with bucket, prefix, endpoint, roots_file, and credentials_file (an HMAC key).
 
 "#;
 
@@ -417,6 +420,19 @@ const EXAMPLE_S3: &str = r#"# What is archived here can be sent on, and is seale
 # webhook_listen = "127.0.0.1:7480"
 # webhook_token_file = "webhook-token"       # the bearer token that the store shows
 # queue_url = "https://sqs.eu-west-1.amazonaws.com/111122223333/documents"
+
+# A container of Azure Blob Storage. Changes are found by scans.
+# [[source]]
+# bucket = "papers"
+# scan_interval_secs = 900
+# [source.azure]
+# account = "paperswe"
+# container = "papers"
+# prefix = "in/"                             # only blobs that begin so; it stays part of their keys
+# endpoint = "https://paperswe.blob.core.windows.net"  # http:// on loopback alone
+# sas_file = "azure-sas"                     # a shared access signature; or key_file, the account's key
+# roots_file = "azure-roots.pem"             # those of the system without it
+# versions = true                            # whether the account keeps versions
 
 "#;
 

@@ -2,14 +2,14 @@
 
 use std::{fs, path::Path};
 
-use sealift_store::{Probe, StoreError};
+use sealift_store::{AzureSource, Probe, S3Source, StoreError};
 use sealift_terms::Reason;
 
 use super::{chain, place};
 use crate::{
-    CheckLine, World,
-    config::{BucketSource, Config, S3Bucket, SourceFrom},
-    sources::open_bucket,
+    CheckLine, Error, World,
+    config::{BucketSource, Config, SourceFrom},
+    sources::{open_bucket, open_container},
 };
 
 /// How the check of a source is called, its bucket behind it.
@@ -30,7 +30,16 @@ pub(super) async fn check(config: &Config, world: &World) -> Vec<CheckLine> {
                 let found = "what is archived here is sent on";
                 lines.push(CheckLine::pass(check, found));
             }
-            SourceFrom::S3(bucket) => lines.extend(s3(config, world, source, bucket).await),
+            SourceFrom::S3(bucket) => {
+                let opened = open_bucket(world, bucket);
+                let probes = async |opened: S3Source| opened.probe().await;
+                lines.extend(probed(config, source, opened, probes).await);
+            }
+            SourceFrom::Azure(container) => {
+                let opened = open_container(world, container);
+                let probes = async |opened: AzureSource| opened.probe().await;
+                lines.extend(probed(config, source, opened, probes).await);
+            }
         }
     }
     lines
@@ -54,14 +63,14 @@ fn directory(config: &Config, source: &BucketSource, path: &Path) -> CheckLine {
 }
 
 /// A line for each action, so that the one that is missing is named.
-async fn s3(
+async fn probed<S>(
     config: &Config,
-    world: &World,
     source: &BucketSource,
-    bucket: &S3Bucket,
+    opened: Result<S, Error>,
+    probes: impl AsyncFnOnce(S) -> Vec<Probe>,
 ) -> Vec<CheckLine> {
     let name = format!("{SOURCE}{}", source.bucket);
-    let opened = match open_bucket(world, bucket) {
+    let opened = match opened {
         Ok(opened) => opened,
         Err(error) => {
             let found = place(config, &source.place, &chain(&error));
@@ -79,7 +88,7 @@ async fn s3(
             }
         }
     };
-    opened.probe().await.into_iter().map(line).collect()
+    probes(opened).await.into_iter().map(line).collect()
 }
 
 fn remedy(action: &str, error: &StoreError) -> String {

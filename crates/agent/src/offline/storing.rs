@@ -39,7 +39,8 @@ fn remedy(action: &str, error: &StoreError) -> String {
         Reason::DstPutDenied | Reason::DstDeleteDenied => allow(action),
         _ if is_denied(error) => allow(action),
         Reason::DstBucketMissing => {
-            "make the bucket, or correct store.s3.bucket, region and endpoint".to_owned()
+            "make the bucket or container, or correct what [store.…] says of its name and place"
+                .to_owned()
         }
         reason => reason.remedy().to_owned(),
     }

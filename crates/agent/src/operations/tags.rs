@@ -43,7 +43,7 @@ impl SiteOperations {
                 allowed: "a bucket of an S3 store or of this archive: files have no tags"
                     .to_owned(),
             }),
-            Some(SourceFrom::S3(_) | SourceFrom::Archive) => Ok(()),
+            Some(SourceFrom::S3(_) | SourceFrom::Azure(_) | SourceFrom::Archive) => Ok(()),
             None => Err(Error::NotFound {
                 what: format!("a [[source]] of bucket {bucket}, which would tell its tags"),
             }),

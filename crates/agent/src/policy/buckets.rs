@@ -1,8 +1,9 @@
 //! What a source or a store that is a bucket has to be allowed, and what its own policy
 //! denies.
 
+use sealift_outside::Words;
 use sealift_store::{
-    EventQueue, S3_FRONT_ACTIONS, S3_SOURCE_ACTIONS, S3_STORE_ACTIONS, S3Settings,
+    BucketSettings, EventQueue, S3_FRONT_ACTIONS, S3_SOURCE_ACTIONS, S3_STORE_ACTIONS, S3Settings,
 };
 use serde_json::{Map, Value, json};
 
@@ -25,8 +26,10 @@ pub(super) fn policies(config: &Config, of_role: &mut Vec<Value>) -> Map<String,
         of_role.extend(opening(settings, source.front.is_some()));
         of_buckets.insert(settings.bucket.to_string(), over_tls_alone(settings));
     }
-    if let Some(bucket) = &config.store {
-        let settings = &bucket.settings;
+    if let Some(bucket) = &config.store
+        && let BucketSettings::S3(settings) = &bucket.settings
+        && settings.words == Words::Aws
+    {
         of_role.extend(storing(settings));
         of_buckets.insert(settings.bucket.to_string(), over_tls_alone(settings));
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use sealift_ledger::{Catalog, Examined, FactsSealer, NewSite, SqliteCatalog, examine_catalog};
-use sealift_store::{S3Store, Store, StoreName};
+use sealift_store::{BucketStore, Store, StoreName};
 use tokio::runtime::Handle;
 
 use super::open::{CATALOG_FILE, JOURNAL_FILE, STORE_DIR};
@@ -33,7 +33,10 @@ pub enum Remnant {
 }
 
 /// Refuses to make a catalog where there was one.
-pub(crate) fn refuse_new_catalog(data_dir: &Path, bucket: Option<&S3Store>) -> Result<(), Error> {
+pub(crate) fn refuse_new_catalog(
+    data_dir: &Path,
+    bucket: Option<&BucketStore>,
+) -> Result<(), Error> {
     let path = data_dir.join(CATALOG_FILE);
     if holds_something(&path) {
         return Ok(());

@@ -8,7 +8,7 @@ use sealift_archive::{
 use sealift_host::DataDirLock;
 use sealift_keys::{LocalKeystore, Providers, RecordRing, RootSecret, WrappedRoot};
 use sealift_ledger::{Catalog, NewSite, SqliteAudit, SqliteCatalog, SqliteJournal};
-use sealift_store::{DirectoryStore, S3Store, Store};
+use sealift_store::{BucketStore, DirectoryStore, Store};
 use sealift_terms::{Audit, AuditKind, AuditRecord, Epoch, PeerQuota, Quota, SiteId};
 use tokio::runtime::Handle;
 
@@ -208,8 +208,8 @@ fn tell_root_key(config: &Config, world: &World, audit: &dyn Audit) -> Result<()
         .map_err(Error::failed("writing the audit log"))
 }
 
-/// The bucket that `[store.s3]` names.
-fn bucket(config: &Config, world: &World) -> Result<Option<S3Store>, Error> {
+/// The bucket that `[store.…]` names.
+fn bucket(config: &Config, world: &World) -> Result<Option<BucketStore>, Error> {
     let dir = &config.site.data_dir;
     let Some(bucket) = &config.store else {
         return Ok(None);

@@ -8,7 +8,7 @@ use sealift_terms::Timestamp;
 
 use super::{
     AwsCredentials,
-    signature::{Signed, date, signed},
+    signature::{Signed, Words, date, signed},
 };
 use crate::{Endpoint, HttpError, Payload};
 
@@ -29,6 +29,8 @@ pub struct AwsAsk<'a> {
     pub region: &'a str,
     /// The service, as in `kms`.
     pub service: &'a str,
+    /// Whose words it is signed in.
+    pub words: Words,
 }
 
 impl<'a> AwsAsk<'a> {
@@ -52,6 +54,7 @@ impl<'a> AwsAsk<'a> {
             body: body.into(),
             region,
             service,
+            words: Words::Aws,
         }
     }
 
@@ -71,11 +74,11 @@ impl<'a> AwsAsk<'a> {
             .map_err(|source| HttpError::Body { source })?;
         let mut headers = self.headers;
         // Where the protocol wants it said, it is said of what is sent.
-        if let Some(told) = headers.get_mut("x-amz-content-sha256") {
+        if let Some(told) = headers.get_mut(self.words.hash_header()) {
             told.clone_from(&hash);
         }
         headers.insert("host", endpoint.authority().to_owned());
-        headers.insert("x-amz-date", date(now));
+        headers.insert(self.words.date_header(), date(now));
         if let Some(token) = credentials.session_token() {
             headers.insert("x-amz-security-token", token.to_owned());
         }
@@ -87,6 +90,7 @@ impl<'a> AwsAsk<'a> {
             hash: &hash,
             region: self.region,
             service: self.service,
+            words: self.words,
         };
         let authorization = signed(&what, credentials, now);
         let uri = match self.query {

@@ -8,3 +8,4 @@ pub use ask::AwsAsk;
 pub use credentials::{
     AwsCredentials, ContainerCredentials, CredentialsError, CredentialsFrom, Keychain,
 };
+pub use signature::Words;

@@ -7,7 +7,58 @@ use sealift_terms::Timestamp;
 
 use super::AwsCredentials;
 
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// Whose words a signature is made of: Google takes the same one in its own (Cloud Storage,
+/// "V4 signing process").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Words {
+    /// AWS, and what speaks its protocols.
+    #[default]
+    Aws,
+    /// The XML API of Google Cloud Storage.
+    Google,
+}
+
+impl Words {
+    fn algorithm(self) -> &'static str {
+        match self {
+            Self::Aws => "AWS4-HMAC-SHA256",
+            Self::Google => "GOOG4-HMAC-SHA256",
+        }
+    }
+
+    /// Stands before the secret, in the first key.
+    fn secret(self) -> &'static str {
+        match self {
+            Self::Aws => "AWS4",
+            Self::Google => "GOOG4",
+        }
+    }
+
+    /// The end of a scope.
+    fn end(self) -> &'static str {
+        match self {
+            Self::Aws => "aws4_request",
+            Self::Google => "goog4_request",
+        }
+    }
+
+    /// The header that says when.
+    pub(super) fn date_header(self) -> &'static str {
+        match self {
+            Self::Aws => "x-amz-date",
+            Self::Google => "x-goog-date",
+        }
+    }
+
+    /// The header that says the SHA-256 of the body.
+    #[must_use]
+    pub fn hash_header(self) -> &'static str {
+        match self {
+            Self::Aws => "x-amz-content-sha256",
+            Self::Google => "x-goog-content-sha256",
+        }
+    }
+}
 
 /// What is signed.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +78,8 @@ pub(super) struct Signed<'a> {
     pub region: &'a str,
     /// The service, as in `kms`.
     pub service: &'a str,
+    /// Whose words.
+    pub words: Words,
 }
 
 /// The moment as `x-amz-date` wants it: `20150830T123600Z`.
@@ -42,9 +95,10 @@ pub(super) fn date(now: Timestamp) -> String {
 
 /// The `authorization` header.
 pub(super) fn signed(what: &Signed<'_>, credentials: &AwsCredentials, now: Timestamp) -> String {
-    let date = date(now);
+    let (date, words) = (date(now), what.words);
+    let (algorithm, end) = (words.algorithm(), words.end());
     let day = date.get(..8).unwrap_or_default();
-    let scope = format!("{day}/{}/{}/aws4_request", what.region, what.service);
+    let scope = format!("{day}/{}/{}/{end}", what.region, what.service);
     let names: Vec<&str> = what.headers.keys().copied().collect();
     let names = names.join(";");
     let headers: String = what
@@ -57,12 +111,12 @@ pub(super) fn signed(what: &Signed<'_>, credentials: &AwsCredentials, now: Times
         what.method, what.path, what.query, what.hash
     );
     let to_sign = format!(
-        "{ALGORITHM}\n{date}\n{scope}\n{}",
+        "{algorithm}\n{date}\n{scope}\n{}",
         sha256(canonical.as_bytes())
     );
-    let secret = [b"AWS4", credentials.secret_key.as_bytes()].concat();
+    let secret = [words.secret().as_bytes(), credentials.secret_key.as_bytes()].concat();
     let mut key = hmac::Key::new(hmac::HMAC_SHA256, &zeroize::Zeroizing::new(secret));
-    for part in [day, what.region, what.service, "aws4_request"] {
+    for part in [day, what.region, what.service, end] {
         key = hmac::Key::new(
             hmac::HMAC_SHA256,
             hmac::sign(&key, part.as_bytes()).as_ref(),
@@ -70,7 +124,7 @@ pub(super) fn signed(what: &Signed<'_>, credentials: &AwsCredentials, now: Times
     }
     let signature = hex::encode(hmac::sign(&key, to_sign.as_bytes()));
     format!(
-        "{ALGORITHM} Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
+        "{algorithm} Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
         credentials.access_key_id
     )
 }
@@ -123,6 +177,7 @@ mod tests {
                 hash: &sha256(b""),
                 region: "us-east-1",
                 service: "service",
+                words: Words::Aws,
             };
             assert_eq!(
                 signed(&what, &credentials, now),

@@ -10,9 +10,12 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use hyper::{Method, Request, Response, header::CONTENT_LENGTH, http::response::Parts};
-use sealift_outside::{Answer, AwsAsk, AwsCredentials, Bounds, HttpClient, Keychain, Payload};
+use sealift_outside::{
+    Answer, AwsAsk, AwsCredentials, Bounds, HttpClient, Keychain, Payload, Words,
+};
 use sealift_terms::{
     Clock, ObjectKey, Reason, Rng, VersionId,
     limits::{
@@ -26,6 +29,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use super::{
     error::S3Error,
+    object::Windows,
     of_key::OfKey,
     settings::S3Settings,
     uri::query,
@@ -34,23 +38,29 @@ use super::{
 };
 use crate::StoreError;
 
-const SERVICE: &str = "s3";
+fn service(words: Words) -> &'static str {
+    match words {
+        Words::Aws => "s3",
+        Words::Google => "storage",
+    }
+}
+
 /// The first wait between two tries.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
 
 /// What is asked.
 #[derive(Debug)]
-pub(super) struct Ask<'a> {
-    method: Method,
+pub(crate) struct Ask<'a> {
+    pub(crate) method: Method,
     /// Of which key; none for the bucket itself.
-    key: Option<&'a str>,
-    query: Vec<(&'a str, &'a str)>,
-    headers: Vec<(&'a str, String)>,
-    body: Payload,
+    pub(crate) key: Option<&'a str>,
+    pub(crate) query: Vec<(&'a str, &'a str)>,
+    pub(crate) headers: Vec<(&'a str, String)>,
+    pub(crate) body: Payload,
 }
 
 impl<'a> Ask<'a> {
-    pub(super) fn new(method: Method, key: Option<&'a str>) -> Self {
+    pub(crate) fn new(method: Method, key: Option<&'a str>) -> Self {
         Self {
             method,
             key,
@@ -60,22 +70,22 @@ impl<'a> Ask<'a> {
         }
     }
 
-    pub(super) fn body(mut self, body: impl Into<Payload>) -> Self {
+    pub(crate) fn body(mut self, body: impl Into<Payload>) -> Self {
         self.body = body.into();
         self
     }
 
     /// How long it may take to send it and to get the head of an answer.
-    fn time(&self) -> Duration {
+    pub(crate) fn time(&self) -> Duration {
         S3_TIME_MAX + Duration::from_secs(self.body.len() / S3_SENT_BYTES_MIN)
     }
 
-    pub(super) fn query(mut self, name: &'a str, value: &'a str) -> Self {
+    pub(crate) fn query(mut self, name: &'a str, value: &'a str) -> Self {
         self.query.push((name, value));
         self
     }
 
-    pub(super) fn header(mut self, name: &'a str, value: String) -> Self {
+    pub(crate) fn header(mut self, name: &'a str, value: String) -> Self {
         self.headers.push((name, value));
         self
     }
@@ -301,23 +311,6 @@ impl S3Client {
         }
     }
 
-    /// `GetObject` of a range of a version that has this entity tag.
-    pub(super) async fn range(
-        &self,
-        key: &ObjectKey,
-        version: &VersionId,
-        etag: Option<&str>,
-        (from, to): (u64, u64),
-    ) -> Result<Answer, S3Error> {
-        let mut ask = Ask::new(Method::GET, Some(key.as_str()))
-            .query("versionId", version::own(version))
-            .header("range", format!("bytes={from}-{}", to.saturating_sub(1)));
-        if let Some(etag) = etag {
-            ask = ask.header("if-match", etag.to_owned());
-        }
-        self.begin(&ask).await
-    }
-
     /// An error that is about the bucket.
     pub(super) fn of_bucket(&self, error: S3Error) -> StoreError {
         // A bucket that does not answer is no object that is gone.
@@ -402,13 +395,13 @@ impl S3Client {
         ask: &Ask<'_>,
         credentials: &AwsCredentials,
     ) -> Result<Request<Payload>, S3Error> {
-        let key = ask.key.unwrap_or_default();
+        let (key, words) = (ask.key.unwrap_or_default(), self.settings.words);
         let path = match self.settings.path_style {
             true if ask.key.is_none() => format!("/{}", self.settings.bucket),
             true => format!("/{}/{}", self.settings.bucket, encode_path(key)),
             false => format!("/{}", encode_path(key)),
         };
-        let mut headers = BTreeMap::from([("x-amz-content-sha256", String::new())]);
+        let mut headers = BTreeMap::from([(words.hash_header(), String::new())]);
         let more = ask.headers.iter();
         headers.extend(more.map(|(name, value)| (*name, value.clone())));
         let ask = AwsAsk {
@@ -418,9 +411,34 @@ impl S3Client {
             headers,
             body: ask.body.clone(),
             region: self.settings.region.as_str(),
-            service: SERVICE,
+            service: service(words),
+            words,
         };
         Ok(ask.signed(self.http.endpoint(), credentials, self.clock.now())?)
+    }
+}
+
+#[async_trait]
+impl Windows for S3Client {
+    /// `GetObject` of a range.
+    async fn window(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+        etag: Option<&str>,
+        (from, to): (u64, u64),
+    ) -> Result<Answer, S3Error> {
+        let mut ask = Ask::new(Method::GET, Some(key.as_str()))
+            .query("versionId", version::own(version))
+            .header("range", format!("bytes={from}-{}", to.saturating_sub(1)));
+        if let Some(etag) = etag {
+            ask = ask.header("if-match", etag.to_owned());
+        }
+        self.begin(&ask).await
+    }
+
+    async fn wait(&self, tries: u32) {
+        self.pause(tries).await;
     }
 }
 

@@ -46,7 +46,7 @@ fn words(code: &str) -> String {
 
 impl S3Error {
     /// The error that an answer is.
-    pub(super) fn of(head: &Parts, body: &[u8]) -> Self {
+    pub(crate) fn of(head: &Parts, body: &[u8]) -> Self {
         let (code, message) = xml::error(body).unwrap_or_default();
         Self::Answered {
             status: head.status.as_u16(),
@@ -58,8 +58,18 @@ impl S3Error {
         }
     }
 
+    /// With the code that its header tells, where its body tells none.
+    pub(crate) fn with_code(mut self, told_code: Option<&str>) -> Self {
+        if let (Self::Answered { code, .. }, Some(told_code)) = (&mut self, told_code)
+            && code.is_empty()
+        {
+            *code = told(told_code.as_bytes());
+        }
+        self
+    }
+
     /// Whether the same request may be answered otherwise a little later.
-    pub(super) fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Http(
                 HttpError::Connect { .. } | HttpError::Http { .. } | HttpError::Late { .. },
@@ -78,18 +88,19 @@ impl S3Error {
     }
 
     /// Whether there is no such key, or version of it.
-    pub(super) fn is_missing(&self) -> bool {
+    pub(crate) fn is_missing(&self) -> bool {
         matches!(self, Self::Answered { status: 404, code, .. }
-            if matches!(code.as_str(), "" | "NoSuchKey" | "NoSuchVersion" | "NotFound"))
+            if matches!(code.as_str(), "" | "NoSuchKey" | "NoSuchVersion" | "NotFound" | "BlobNotFound"
+                | "ResourceNotFound"))
     }
 
     /// Whether an answer to a HEAD says less than that to a GET would.
-    pub(super) fn says_little(&self) -> bool {
+    pub(crate) fn says_little(&self) -> bool {
         matches!(self, Self::Answered { status: 400 | 403, code, .. } if code.is_empty())
     }
 
     /// Whether credentials may be what is wrong.
-    pub(super) fn is_denied(&self) -> bool {
+    pub(crate) fn is_denied(&self) -> bool {
         matches!(
             self,
             Self::Answered {
@@ -100,7 +111,7 @@ impl S3Error {
     }
 
     /// As the failure of a source, at `what`.
-    pub(super) fn of_source(self, what: &str) -> StoreError {
+    pub(crate) fn of_source(self, what: &str) -> StoreError {
         let Self::Answered {
             status, code, told, ..
         } = &self
@@ -112,7 +123,9 @@ impl S3Error {
             evidence: self.to_string(),
         };
         let says = |words: &[&str]| words.iter().any(|words| told.contains(words));
-        let is_of_kms = code.starts_with("KMS.") || says(&["kms:", "KMS key", "KMS master key"]);
+        let is_of_kms = code.starts_with("KMS.")
+            || code.starts_with("KeyVault")
+            || says(&["kms:", "KMS key", "KMS master key"]);
         match code.as_str() {
             _ if is_of_kms && self.is_throttled() => refused(Reason::SrcKmsThrottled),
             "KMS.ThrottlingException" => refused(Reason::SrcKmsThrottled),
@@ -121,7 +134,15 @@ impl S3Error {
             "InvalidObjectState" => StoreError::SourceUnsupported {
                 evidence: format!("{self}; restore it from its archive class first"),
             },
-            "NoSuchBucket" => self.unavailable(what),
+            "BlobArchived" | "BlobBeingRehydrated" => StoreError::SourceUnsupported {
+                evidence: format!("{self}; bring it back from its archive tier first"),
+            },
+            "BlobUsesCustomerSpecifiedEncryption" => StoreError::SourceUnsupported {
+                evidence: format!("{self}: only who wrote it can read it"),
+            },
+            "NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted" => {
+                self.unavailable(what)
+            }
             _ if self.is_missing() || *status == 405 => StoreError::SourceGone,
             _ if matches!(status, 409 | 412) => StoreError::SourceChanged {
                 evidence: self.to_string(),
@@ -138,7 +159,7 @@ impl S3Error {
     }
 
     /// Whether something is there that should not be, or is not as it should be.
-    pub(super) fn is_conflict(&self) -> bool {
+    pub(crate) fn is_conflict(&self) -> bool {
         matches!(
             self,
             Self::Answered {
@@ -149,14 +170,14 @@ impl S3Error {
     }
 
     /// Whether there is no such upload: it was completed, or given up.
-    pub(super) fn is_no_upload(&self) -> bool {
+    pub(crate) fn is_no_upload(&self) -> bool {
         matches!(self, Self::Answered { code, .. } if code == "NoSuchUpload")
     }
 
     /// As the failure of a store at one of its files. `denied` is what is refused then.
-    pub(super) fn of_store(self, name: &str, denied: Reason) -> StoreError {
+    pub(crate) fn of_store(self, name: &str, denied: Reason) -> StoreError {
         let reason = match &self {
-            Self::Answered { code, .. } if code == "NoSuchBucket" => Reason::DstBucketMissing,
+            Self::Answered { code, .. } if is_no_bucket(code) => Reason::DstBucketMissing,
             Self::Answered { status, code, .. } => match code.as_str() {
                 "RequestTimeTooSkewed" => Reason::ClockSkew,
                 // MinIO; and what stores of one's own say of a quota.
@@ -182,6 +203,13 @@ impl S3Error {
             source: io::Error::other(self),
         }
     }
+}
+
+fn is_no_bucket(code: &str) -> bool {
+    matches!(
+        code,
+        "NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted"
+    )
 }
 
 fn is_throttling(code: &str) -> bool {
@@ -262,6 +290,18 @@ mod tests {
             (412, "PreconditionFailed", "", Reason::SrcObjectChanged),
             (416, "InvalidRange", "", Reason::SrcObjectChanged),
             (503, "SlowDown", "", Reason::SrcUnavailable),
+            (404, "BlobNotFound", "", Reason::SrcObjectGone),
+            (404, "ContainerNotFound", "", Reason::SrcUnavailable),
+            (412, "ConditionNotMet", "", Reason::SrcObjectChanged),
+            (409, "BlobArchived", "", Reason::SkippedUnreadable),
+            (503, "ServerBusy", "", Reason::SrcUnavailable),
+            (403, "AuthenticationFailed", "", Reason::SrcGetDenied),
+            (
+                403,
+                "KeyVaultEncryptionKeyNotFound",
+                "",
+                Reason::SrcKmsDecryptDenied,
+            ),
             (301, "PermanentRedirect", "", Reason::SrcUnavailable),
             (418, "Surprise", "", Reason::SrcUnavailable),
         ] {

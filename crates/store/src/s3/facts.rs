@@ -85,7 +85,7 @@ impl Seen {
         let facts = ObjectFacts {
             size: size(headers)?,
             content_type: text(CONTENT_TYPE.as_str())?,
-            metadata: metadata(headers)?,
+            metadata: metadata(headers, METADATA)?,
             system,
             tags: BTreeMap::new(),
             etag: text(ETAG.as_str())?,
@@ -127,14 +127,14 @@ impl Seen {
     }
 }
 
-fn unsupported(evidence: &str) -> StoreError {
+pub(crate) fn unsupported(evidence: &str) -> StoreError {
     StoreError::SourceUnsupported {
         evidence: evidence.to_owned(),
     }
 }
 
 /// A header, if it is there once and is UTF-8.
-fn text(headers: &HeaderMap, name: &str) -> Result<Option<String>, StoreError> {
+pub(crate) fn text(headers: &HeaderMap, name: &str) -> Result<Option<String>, StoreError> {
     let Some(value) = headers.get(name) else {
         return Ok(None);
     };
@@ -144,10 +144,14 @@ fn text(headers: &HeaderMap, name: &str) -> Result<Option<String>, StoreError> {
     }
 }
 
-fn metadata(headers: &HeaderMap) -> Result<BTreeMap<String, String>, StoreError> {
+/// Headers whose names begin so, under the rest of their names.
+pub(crate) fn metadata(
+    headers: &HeaderMap,
+    prefix: &str,
+) -> Result<BTreeMap<String, String>, StoreError> {
     let mut metadata = BTreeMap::new();
     for name in headers.keys() {
-        if let Some(own) = name.as_str().strip_prefix(METADATA) {
+        if let Some(own) = name.as_str().strip_prefix(prefix) {
             metadata.extend(text(headers, name.as_str())?.map(|value| (own.to_owned(), value)));
         }
     }
@@ -155,7 +159,7 @@ fn metadata(headers: &HeaderMap) -> Result<BTreeMap<String, String>, StoreError>
 }
 
 /// Bytes of the whole object, of a part of it as well.
-fn size(headers: &HeaderMap) -> Result<u64, StoreError> {
+pub(crate) fn size(headers: &HeaderMap) -> Result<u64, StoreError> {
     let told = match text(headers, CONTENT_RANGE.as_str())? {
         Some(range) => range.rsplit_once('/').map(|(_, size)| size.to_owned()),
         None => text(headers, CONTENT_LENGTH.as_str())?,
@@ -164,7 +168,7 @@ fn size(headers: &HeaderMap) -> Result<u64, StoreError> {
     size.ok_or_else(|| unsupported("no size in the store's answer"))
 }
 
-fn http_date(text: &str) -> Option<Timestamp> {
+pub(crate) fn http_date(text: &str) -> Option<Timestamp> {
     let moment = PrimitiveDateTime::parse(text, HTTP_DATE).ok()?;
     Some(Timestamp::from_secs(moment.assume_utc().unix_timestamp()))
 }

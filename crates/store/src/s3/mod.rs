@@ -16,17 +16,18 @@
 mod client;
 mod error;
 mod events;
-mod facts;
+pub(crate) mod facts;
 mod front;
 mod object;
-mod of_key;
+pub(crate) mod of_key;
 mod probe;
 mod scan;
 mod settings;
-mod store;
+mod storing;
+mod storing_xml;
 mod uri;
-mod version;
-mod xml;
+pub(crate) mod version;
+pub(crate) mod xml;
 
 use std::sync::{
     Arc,
@@ -44,15 +45,17 @@ use crate::{
 };
 use client::S3Client;
 use facts::Seen;
-use object::{S3Object, Streams};
+pub(crate) use object::{BucketObject, Streams, Windows};
 use of_key::{Found, OfKey};
 use scan::S3Scan;
 
+pub(crate) use client::Ask;
 pub use error::S3Error;
 pub use front::{Made, Passed, S3_FRONT_ACTIONS, S3Front};
 pub use probe::Probe;
 pub use settings::{EventQueue, S3Settings, Webhook};
-pub use store::{LeaseTimes, Machine, S3_STORE_ACTIONS, S3Store};
+pub use storing::{GCS_STORE_ACTIONS, S3_STORE_ACTIONS};
+pub(crate) use storing::{S3_CALLS, S3Place};
 
 /// The actions that a source asks for: what a policy has to allow.
 pub const S3_SOURCE_ACTIONS: [&str; 4] = [
@@ -203,7 +206,8 @@ impl Source for S3Source {
         let seen = self.with_tags(key, version, seen).await?;
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
         let (client, streams) = (self.client.clone(), self.streams.clone());
-        let object = S3Object::new(client, streams, number, (key, version), seen);
+        let found = (seen.facts.clone(), seen.checksum());
+        let object = BucketObject::new(client, streams, number, (key, version), found);
         Ok(Arc::new(object))
     }
 
@@ -285,4 +289,4 @@ impl Source for S3Source {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

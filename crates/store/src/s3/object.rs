@@ -1,4 +1,4 @@
-//! One version of a bucket, open for reading.
+//! One version of a bucket, of S3 or of another service, open for reading.
 //!
 //! A part is read from its beginning to its end in many small steps, and several parts at
 //! once. So an answer that was not read to its end is kept, and who asks for the next byte
@@ -17,8 +17,30 @@ use sealift_terms::{
     limits::{S3_STREAMS_KEPT_MAX, S3_TRIES_MAX, S3_WINDOW_BYTES},
 };
 
-use super::{client::S3Client, error::S3Error, facts::Seen};
+use super::error::S3Error;
 use crate::{SourceObject, StoreError};
+
+/// Who is asked for windows of a version.
+#[async_trait]
+pub(crate) trait Windows: Send + Sync + std::fmt::Debug {
+    /// Asks for a range of a version that has this entity tag.
+    async fn window(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+        etag: Option<&str>,
+        range: (u64, u64),
+    ) -> Result<Answer, S3Error>;
+
+    /// Waits between two tries.
+    async fn wait(&self, tries: u32);
+
+    /// Whether the version is there still, where another may take its place.
+    async fn is_still(&self, key: &ObjectKey, version: &VersionId) -> Result<(), StoreError> {
+        let _ = (key, version);
+        Ok(())
+    }
+}
 
 /// An answer that is read on later.
 struct Stream {
@@ -35,7 +57,7 @@ struct Stream {
 
 /// The answers of one bucket that are kept; the one that waits longest goes first.
 #[derive(Default)]
-pub(super) struct Streams(Mutex<VecDeque<Stream>>);
+pub(crate) struct Streams(Mutex<VecDeque<Stream>>);
 
 impl std::fmt::Debug for Streams {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -66,8 +88,8 @@ impl Streams {
 }
 
 #[derive(Debug)]
-pub(super) struct S3Object {
-    client: Arc<S3Client>,
+pub(crate) struct BucketObject {
+    client: Arc<dyn Windows>,
     streams: Arc<Streams>,
     number: u64,
     key: ObjectKey,
@@ -76,19 +98,19 @@ pub(super) struct S3Object {
     checksum: Option<Checksum>,
 }
 
-impl Drop for S3Object {
+impl Drop for BucketObject {
     fn drop(&mut self) {
         self.streams.forget(self.number);
     }
 }
 
-impl S3Object {
-    pub(super) fn new(
-        client: Arc<S3Client>,
+impl BucketObject {
+    pub(crate) fn new(
+        client: Arc<dyn Windows>,
         streams: Arc<Streams>,
         number: u64,
         (key, version): (&ObjectKey, &VersionId),
-        seen: Seen,
+        (facts, checksum): (ObjectFacts, Option<Checksum>),
     ) -> Self {
         Self {
             client,
@@ -96,8 +118,8 @@ impl S3Object {
             number,
             key: key.clone(),
             version: version.clone(),
-            checksum: seen.checksum(),
-            facts: seen.facts,
+            checksum,
+            facts,
         }
     }
 
@@ -108,7 +130,7 @@ impl S3Object {
         let etag = self.facts.etag.as_deref();
         let answer = self
             .client
-            .range(&self.key, &self.version, etag, (at, end))
+            .window(&self.key, &self.version, etag, (at, end))
             .await?;
         let expected = format!("bytes {at}-{}/{}", end - 1, self.facts.size);
         let range = answer.head.headers.get(CONTENT_RANGE);
@@ -166,7 +188,7 @@ impl S3Object {
 }
 
 #[async_trait]
-impl SourceObject for S3Object {
+impl SourceObject for BucketObject {
     fn facts(&self) -> &ObjectFacts {
         &self.facts
     }
@@ -189,7 +211,7 @@ impl SourceObject for S3Object {
                 // was: it is asked for again.
                 Err(S3Error::Http(_)) if tries < S3_TRIES_MAX => {
                     tries += 1;
-                    self.client.pause(tries).await;
+                    self.client.wait(tries).await;
                 }
                 Err(error) => return Err(error.of_source(self.key.as_str())),
             }
@@ -199,6 +221,6 @@ impl SourceObject for S3Object {
 
     /// Every answer was of the version that was opened: it has its id and its entity tag.
     async fn finish(&self) -> Result<(), StoreError> {
-        Ok(())
+        self.client.is_still(&self.key, &self.version).await
     }
 }

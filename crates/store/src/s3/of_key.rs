@@ -9,11 +9,11 @@ use crate::{Earlier, History, Listed, Removed, Skipped};
 
 /// What is known of a key's versions: the latest, and so many others.
 #[derive(Debug)]
-pub(super) struct OfKey {
+pub(crate) struct OfKey {
     found: Vec<ListedVersion>,
     max: usize,
     /// There are others, which are left out.
-    pub(super) more: bool,
+    pub(crate) more: bool,
 }
 
 impl Default for OfKey {
@@ -24,7 +24,7 @@ impl Default for OfKey {
 
 /// What a key is.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(crate) enum Found {
     /// Its latest version has content.
     Listed(Listed),
     /// It is a delete marker.
@@ -33,7 +33,7 @@ pub(super) enum Found {
 
 impl OfKey {
     /// The latest version and `max` others.
-    pub(super) fn up_to(max: usize) -> Self {
+    pub(crate) fn up_to(max: usize) -> Self {
         Self {
             found: Vec::new(),
             max,
@@ -42,7 +42,7 @@ impl OfKey {
     }
 
     /// Takes one as it stands in the listing.
-    pub(super) fn add(&mut self, one: ListedVersion) {
+    pub(crate) fn add(&mut self, one: ListedVersion) {
         if one.is_latest || self.found.len() <= self.max {
             self.found.push(one);
         } else {
@@ -50,17 +50,17 @@ impl OfKey {
         }
     }
 
-    pub(super) fn latest(&self) -> Option<&ListedVersion> {
+    pub(crate) fn latest(&self) -> Option<&ListedVersion> {
         self.found.iter().find(|one| one.is_latest)
     }
 
     /// Whether two are said to be the latest.
-    pub(super) fn contradicts_itself(&self) -> bool {
+    pub(crate) fn contradicts_itself(&self) -> bool {
         self.found.iter().filter(|one| one.is_latest).count() > 1
     }
 
     /// The versions below the latest one, the newest first.
-    pub(super) fn history(self) -> Result<History, NameError> {
+    pub(crate) fn history(self) -> Result<History, NameError> {
         let (mut found, max, mut more) = (self.found, self.max, self.more);
         // Some list delete markers behind all versions. Where times do not tell, they stand
         // as they were listed.
@@ -81,7 +81,7 @@ impl OfKey {
     }
 
     /// What a source says of the key; nothing where none of it is said to be the latest.
-    pub(super) fn found(self) -> Option<Result<Found, Skipped>> {
+    pub(crate) fn found(self) -> Option<Result<Found, Skipped>> {
         let latest = self.latest()?.clone();
         let name = latest.key.escape_debug().to_string();
         Some(self.told(latest).map_err(|error| Skipped {

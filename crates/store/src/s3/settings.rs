@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
-use sealift_outside::{CredentialsFrom, Endpoint};
+use sealift_outside::{CredentialsFrom, Endpoint, Words};
 use sealift_terms::{BucketName, ObjectFacts, Reason, Region};
 
 use super::facts::{KMS, SSE, SSE_KEY};
@@ -21,6 +21,8 @@ pub struct S3Settings {
     pub path_style: bool,
     /// Only keys that begin so. It stays part of each key.
     pub prefix: String,
+    /// Whose words are spoken: AWS's, or those of Google's XML API.
+    pub words: Words,
     /// Whose credentials sign.
     pub credentials: CredentialsFrom,
     /// The keys of a key service under which objects may be that are sent; any without it.

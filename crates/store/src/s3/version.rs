@@ -7,11 +7,11 @@
 use sealift_terms::{NameError, VersionId};
 
 /// What S3 calls a version that has no id.
-pub(super) const NULL: &str = "null";
+pub(crate) const NULL: &str = "null";
 const TAGGED: &str = "null~";
 
 /// The id of a version, as S3 tells it with its entity tag.
-pub(super) fn of(told: &str, etag: &str) -> Result<VersionId, NameError> {
+pub(crate) fn of(told: &str, etag: &str) -> Result<VersionId, NameError> {
     match told {
         "" | NULL => VersionId::new(format!("{TAGGED}{}", plain(etag))),
         told => VersionId::new(told),
@@ -19,7 +19,7 @@ pub(super) fn of(told: &str, etag: &str) -> Result<VersionId, NameError> {
 }
 
 /// What S3 is asked for.
-pub(super) fn own(version: &VersionId) -> &str {
+pub(crate) fn own(version: &VersionId) -> &str {
     match version.as_str().starts_with(TAGGED) {
         true => NULL,
         false => version.as_str(),

@@ -9,16 +9,16 @@ use super::error::S3Error;
 
 /// One version of a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct ListedVersion {
-    pub(super) key: String,
-    pub(super) version: String,
-    pub(super) is_latest: bool,
+pub(crate) struct ListedVersion {
+    pub(crate) key: String,
+    pub(crate) version: String,
+    pub(crate) is_latest: bool,
     /// A delete marker, of which there is no more to say.
-    pub(super) is_marker: bool,
-    pub(super) last_modified: Option<Timestamp>,
-    pub(super) etag: String,
-    pub(super) size: u64,
-    pub(super) storage_class: Option<String>,
+    pub(crate) is_marker: bool,
+    pub(crate) last_modified: Option<Timestamp>,
+    pub(crate) etag: String,
+    pub(crate) size: u64,
+    pub(crate) storage_class: Option<String>,
 }
 
 /// A page of `ListObjectVersions`, as it stands there: versions and delete markers between
@@ -34,7 +34,7 @@ const LISTING: S3Error = S3Error::Shape {
     what: "no listing of versions",
 };
 
-pub(super) fn parse(body: &[u8]) -> Option<Document<'_>> {
+pub(crate) fn parse(body: &[u8]) -> Option<Document<'_>> {
     let options = ParsingOptions {
         allow_dtd: false,
         nodes_limit: S3_ANSWER_NODES_MAX,
@@ -43,15 +43,15 @@ pub(super) fn parse(body: &[u8]) -> Option<Document<'_>> {
     Document::parse_with_options(str::from_utf8(body).ok()?, options).ok()
 }
 
-pub(super) fn is(node: &Node<'_, '_>, name: &str) -> bool {
+pub(crate) fn is(node: &Node<'_, '_>, name: &str) -> bool {
     node.is_element() && node.tag_name().name() == name
 }
 
-pub(super) fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
+pub(crate) fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
     node.children().find(|child| is(child, name))
 }
 
-pub(super) fn text<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
     child(node, name)?.text()
 }
 

@@ -7,10 +7,10 @@ use hyper::Response;
 use crate::server::respond;
 
 /// A query, taken apart.
-pub(super) struct Query(Vec<(String, String)>);
+pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
-    pub(super) fn parse(query: &str) -> Self {
+    pub(crate) fn parse(query: &str) -> Self {
         let pairs = query
             .split('&')
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
@@ -18,18 +18,18 @@ impl Query {
         Self(pairs.collect())
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let mut pairs = self.0.iter();
         pairs.find_map(|(found, value)| (found == name).then_some(value.as_str()))
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 }
 
 /// Takes percent signs back.
-pub(super) fn decoded(text: &str, plus_is_space: bool) -> String {
+pub(crate) fn decoded(text: &str, plus_is_space: bool) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

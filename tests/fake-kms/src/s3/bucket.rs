@@ -22,6 +22,8 @@ const MODIFIED_HTTP: &str = "Fri, 27 Nov 2026 03:56:07 GMT";
 pub(super) struct Version {
     id: String,
     pub(super) etag: String,
+    /// What Google calls it by.
+    pub(super) generation: u64,
     /// None for a delete marker.
     pub(super) put: Option<Put>,
 }
@@ -82,6 +84,7 @@ impl Bucket {
         let version = Version {
             id: id.clone(),
             etag,
+            generation: self.count,
             put: Some(put),
         };
         self.keys.entry(key.to_owned()).or_default().push(version);
@@ -93,6 +96,7 @@ impl Bucket {
         let version = Version {
             id: id.clone(),
             etag: String::new(),
+            generation: self.count,
             put: None,
         };
         self.keys.entry(key.to_owned()).or_default().push(version);
@@ -286,7 +290,8 @@ impl Bucket {
         let mut response = Response::builder()
             .header("etag", &version.etag)
             .header("last-modified", MODIFIED_HTTP)
-            .header("x-amz-version-id", &version.id);
+            .header("x-amz-version-id", &version.id)
+            .header("x-goog-generation", version.generation);
         if !put.tags.is_empty() {
             response = response.header("x-amz-tagging-count", put.tags.len());
         }

@@ -12,6 +12,8 @@ use super::{
 use bytes::Bytes;
 use http_body_util::Full;
 
+const GENERATION: &str = "x-goog-if-generation-match";
+
 impl Bucketful {
     /// What a request that writes, or is about an upload, is answered. `None` for another.
     pub(super) fn written(
@@ -41,7 +43,10 @@ impl Bucketful {
             (&Method::POST, Some(id)) => self.done("s3:PutObject (complete)", || {
                 self.allowed("s3:PutObject")?;
                 let mut bucket = self.bucket.lock();
-                bucket.holds(parts, key)?;
+                if self.is_google && parts.headers.contains_key(GENERATION) {
+                    return Err(error(501, "NotImplemented", "no condition with that"));
+                }
+                bucket.holds(parts, key, self.is_google)?;
                 let bytes = self.uploads.lock().complete(key, id, &body)?;
                 let put = Put {
                     bytes: bytes.into(),
@@ -62,11 +67,16 @@ impl Bucketful {
             }),
             (&Method::PUT, None) => self.done("s3:PutObject", || {
                 let mut bucket = self.bucket.lock();
-                bucket.holds(parts, key)?;
+                bucket.holds(parts, key, self.is_google)?;
                 let put = said(parts, body, behind);
                 let (id, etag) = bucket.place(key, put);
                 let mut answered = empty(200, Some(&etag));
                 with_version(&mut answered, &id);
+                let latest = bucket.latest_of(key);
+                let generation = latest.map_or(0, |version| version.generation);
+                answered
+                    .headers_mut()
+                    .insert("x-goog-generation", generation.into());
                 Ok(answered)
             }),
             (&Method::DELETE, None) => self.done("s3:DeleteObject", || {
@@ -156,10 +166,18 @@ fn said(parts: &Parts, bytes: Bytes, behind: Vec<(String, String)>) -> Put {
 
 impl Bucket {
     /// Refuses what its conditions do not allow.
-    fn holds(&self, parts: &Parts, key: &str) -> Result<(), Answered> {
+    fn holds(&self, parts: &Parts, key: &str, is_google: bool) -> Result<(), Answered> {
         let header = |name| Some(parts.headers.get(name)?.to_str().unwrap_or_default());
         let latest = self.latest_of(key);
         let failed = |header: &str| Err(error(412, "PreconditionFailed", header));
+        if is_google {
+            // Those of HTTP are for reading alone there.
+            let there = latest.map_or(0, |version| version.generation).to_string();
+            return match header(GENERATION) {
+                Some(wanted) if wanted != there => failed(GENERATION),
+                _ => Ok(()),
+            };
+        }
         if header("if-none-match") == Some("*") && latest.is_some() {
             return failed("If-None-Match");
         }

@@ -9,7 +9,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use sealift_fake_kms::{FakeS3, OWNER, Put};
 use sealift_host::{OsClock, OsRng};
 use sealift_identity::https_client;
-use sealift_outside::{CredentialsFrom, Endpoint};
+use sealift_outside::{CredentialsFrom, Endpoint, Words};
 use sealift_terms::{BucketName, Reason, Region, limits::EARLIER_LISTED_MAX};
 
 use super::*;
@@ -17,9 +17,9 @@ use crate::conformance;
 
 const BUCKET: &str = "photos";
 
-pub(super) struct Stage {
-    pub(super) dir: tempfile::TempDir,
-    pub(super) server: FakeS3,
+pub(crate) struct Stage {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) server: FakeS3,
 }
 
 fn secret(path: &Path, text: &str) {
@@ -28,10 +28,18 @@ fn secret(path: &Path, text: &str) {
 }
 
 impl Stage {
-    pub(super) fn new(is_tls: bool) -> Self {
+    pub(crate) fn new(is_tls: bool) -> Self {
+        Self::speaking(is_tls, FakeS3::start)
+    }
+
+    pub(crate) fn google(is_tls: bool) -> Self {
+        Self::speaking(is_tls, FakeS3::start_google)
+    }
+
+    fn speaking(is_tls: bool, start: fn(&str, Option<&Path>) -> FakeS3) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let roots = dir.path().join("roots.pem");
-        let server = FakeS3::start(BUCKET, is_tls.then_some(roots.as_path()));
+        let server = start(BUCKET, is_tls.then_some(roots.as_path()));
         let (id, secret_key) = OWNER;
         let text =
             format!("[default]\naws_access_key_id={id}\naws_secret_access_key={secret_key}\n");
@@ -39,13 +47,14 @@ impl Stage {
         Self { dir, server }
     }
 
-    pub(super) fn settings(&self) -> S3Settings {
+    pub(crate) fn settings(&self) -> S3Settings {
         S3Settings {
             endpoint: Endpoint::parse(&self.server.url()).unwrap(),
             region: Region::new("eu-west-1").unwrap(),
             bucket: BucketName::new(BUCKET).unwrap(),
             path_style: true,
             prefix: String::new(),
+            words: Words::Aws,
             credentials: CredentialsFrom::File(self.dir.path().join("credentials")),
             kms_keys: None,
             webhook: None,
@@ -54,13 +63,13 @@ impl Stage {
     }
 
     /// Whom to trust, where it is asked over TLS.
-    pub(super) fn tls(&self) -> Option<Arc<ClientConfig>> {
+    pub(crate) fn tls(&self) -> Option<Arc<ClientConfig>> {
         let roots = self.dir.path().join("roots.pem");
         let is_tls = roots.exists();
         is_tls.then(|| https_client(&roots, Arc::new(OsClock)).unwrap())
     }
 
-    pub(super) fn source(&self, change: impl FnOnce(&mut S3Settings)) -> S3Source {
+    pub(crate) fn source(&self, change: impl FnOnce(&mut S3Settings)) -> S3Source {
         let (clock, tls) = (Arc::new(OsClock), self.tls());
         let mut settings = self.settings();
         change(&mut settings);

@@ -1,6 +1,7 @@
 //! A bucket as a store, against the store of `tests/fake-kms`.
 
 mod cut_off;
+mod google;
 mod leases;
 mod trouble;
 
@@ -12,7 +13,8 @@ use sealift_host::{OsClock, OsDisk, OsRng};
 use parking_lot::Mutex;
 use sealift_terms::Reason;
 
-use super::{super::tests::Stage, *};
+use super::*;
+use crate::s3::tests::Stage;
 use crate::{Cut, conformance};
 
 const MIB: u64 = 1 << 20;
@@ -32,7 +34,15 @@ impl Site {
     }
 
     fn over(is_tls: bool) -> Self {
-        let stage = Stage::new(is_tls);
+        Self::at(Stage::new(is_tls))
+    }
+
+    /// The same with a bucket that speaks as Google's does.
+    fn google() -> Self {
+        Self::at(Stage::google(false))
+    }
+
+    fn at(stage: Stage) -> Self {
         // A bucket that keeps no versions, as one for sealed objects.
         stage.server.set_versioning("");
         let dir = stage.dir.path().join("data");
@@ -44,7 +54,7 @@ impl Site {
         &self.stage.server
     }
 
-    async fn open_at(&self, dir: &Path, times: LeaseTimes) -> S3Store {
+    async fn open_at(&self, dir: &Path, times: LeaseTimes) -> BucketStore {
         let machine = Machine {
             disk: Arc::new(OsDisk),
             clock: Arc::new(OsClock),
@@ -52,13 +62,16 @@ impl Site {
         };
         let mut settings = self.stage.settings();
         settings.prefix = "sealed/".to_owned();
+        if self.stage.server.is_google() {
+            settings.words = sealift_outside::Words::Google;
+        }
         let (tls, staging) = (self.stage.tls(), dir.join("staging"));
-        S3Store::new(settings, tls, machine, dir, &staging, times)
+        BucketStore::new(settings, tls, machine, dir, &staging, times)
             .await
             .unwrap()
     }
 
-    async fn open(&self) -> S3Store {
+    async fn open(&self) -> BucketStore {
         let store = self.open_at(&self.dir, LeaseTimes::default()).await;
         store.begin(true).await.unwrap();
         store
@@ -114,7 +127,7 @@ async fn write(file: &dyn StoreFile, bytes: &[u8], from: u64) {
 
 /// A staged file of `bytes`, of which these units are settled.
 async fn stage(
-    store: &S3Store,
+    store: &BucketStore,
     name: &StoreName,
     bytes: &[u8],
     units: &[u32],
@@ -145,7 +158,7 @@ async fn until(what: impl Fn() -> bool) {
     panic!("it did not come to that");
 }
 
-async fn is_stored(store: &S3Store, name: &StoreName, bytes: &[u8]) {
+async fn is_stored(store: &BucketStore, name: &StoreName, bytes: &[u8]) {
     let object = store.open(name).await.unwrap();
     assert_eq!(object.len().unwrap(), bytes.len() as u64);
     let mut read = vec![0; bytes.len()];

@@ -1,16 +1,11 @@
-//! What is asked of the bucket that a store rests in, one request each, counted.
+//! What is asked of a bucket of S3 that a store rests in, one request each, counted.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::Arc};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use hyper::{Method, Response, http::response::Parts};
-use sealift_outside::Payload;
+use sealift_outside::{Payload, Words};
 use sealift_terms::{
     Clock, Reason, Rng,
     limits::{S3_LISTED_AT_ONCE, S3_TRIES_MAX},
@@ -18,106 +13,79 @@ use sealift_terms::{
 use tokio_rustls::rustls::ClientConfig;
 
 use super::{
-    super::{
-        S3Settings,
-        client::{Ask, S3Client},
-        error::S3Error,
-        xml as answers,
-    },
-    xml::{self, OpenUpload, StoredPart},
+    S3Settings,
+    client::{Ask, S3Client},
+    error::S3Error,
+    storing_xml::{self as xml, OpenUpload},
+    xml as answers,
 };
-use crate::{StoreEntry, StoreError, StoreName};
+use crate::{
+    Probe, StoreEntry, StoreError, StoreName,
+    bucket_store::{Counts, If, Outcome, Place, Seen, StoredPart, TRIED, try_file},
+};
+
+const HEAD: &str = "HeadObject";
+const GET: &str = "GetObject";
+const PUT: &str = "PutObject";
+const DELETE: &str = "DeleteObject";
+const LIST: &str = "ListObjectsV2";
+const BEGIN: &str = "CreateMultipartUpload";
+const PUT_PART: &str = "UploadPart";
+const COMPLETE: &str = "CompleteMultipartUpload";
+const ABORT: &str = "AbortMultipartUpload";
+const LIST_PARTS: &str = "ListParts";
+const LIST_UPLOADS: &str = "ListMultipartUploads";
+const VERSIONING: &str = "GetBucketVersioning";
 
 /// What is asked, as the API names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Call {
-    Head,
-    Get,
-    Put,
-    Delete,
-    List,
-    BeginUpload,
-    PutPart,
-    Complete,
-    Abort,
-    ListParts,
-    ListUploads,
-    Versioning,
-}
-
-const CALLS: [(Call, &str); 12] = [
-    (Call::Head, "HeadObject"),
-    (Call::Get, "GetObject"),
-    (Call::Put, "PutObject"),
-    (Call::Delete, "DeleteObject"),
-    (Call::List, "ListObjectsV2"),
-    (Call::BeginUpload, "CreateMultipartUpload"),
-    (Call::PutPart, "UploadPart"),
-    (Call::Complete, "CompleteMultipartUpload"),
-    (Call::Abort, "AbortMultipartUpload"),
-    (Call::ListParts, "ListParts"),
-    (Call::ListUploads, "ListMultipartUploads"),
-    (Call::Versioning, "GetBucketVersioning"),
+pub(crate) const S3_CALLS: [&str; 12] = [
+    HEAD,
+    GET,
+    PUT,
+    DELETE,
+    LIST,
+    BEGIN,
+    PUT_PART,
+    COMPLETE,
+    ABORT,
+    LIST_PARTS,
+    LIST_UPLOADS,
+    VERSIONING,
 ];
 
-/// Requests made, by what was asked.
-#[derive(Debug, Default)]
-pub(super) struct Counts([AtomicU64; CALLS.len()]);
+/// The actions that a store asks for: what a policy has to allow.
+pub const S3_STORE_ACTIONS: [&str; 8] = [
+    "s3:GetBucketVersioning",
+    "s3:ListBucket",
+    "s3:ListBucketMultipartUploads",
+    "s3:GetObject",
+    "s3:PutObject",
+    "s3:DeleteObject",
+    "s3:AbortMultipartUpload",
+    "s3:ListMultipartUploadParts",
+];
 
-impl Counts {
-    fn count(&self, call: Call) {
-        let counters = CALLS.iter().zip(&self.0);
-        for ((counted, _), counter) in counters {
-            if *counted == call {
-                counter.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    pub(super) fn all(&self) -> Vec<(&'static str, u64)> {
-        let counters = CALLS.iter().zip(&self.0);
-        counters
-            .map(|((_, name), counter)| (*name, counter.load(Ordering::Relaxed)))
-            .collect()
-    }
-}
-
-/// When something may be put in the place of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum If {
-    /// Nothing is there.
-    Absent,
-    /// What has this entity tag is there.
-    Is(String),
-}
-
-/// What became of something that was put under a condition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// It is there, under this entity tag.
-    Done(String),
-    /// The condition does not hold.
-    Conflict,
-    /// There is no such upload, or not with these parts.
-    NoUpload,
-}
-
-/// What is there of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) len: u64,
-    pub(super) etag: String,
-}
+/// What Google's Cloud Storage calls the same, in the same order.
+pub const GCS_STORE_ACTIONS: [&str; 8] = [
+    "storage.buckets.get",
+    "storage.objects.list",
+    "storage.multipartUploads.list",
+    "storage.objects.get",
+    "storage.objects.create",
+    "storage.objects.delete",
+    "storage.multipartUploads.abort",
+    "storage.multipartUploads.listParts",
+];
 
 /// One bucket, of which what begins with a prefix is the store's.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct S3Place {
     client: S3Client,
     counts: Arc<Counts>,
 }
 
-impl Bucket {
-    pub(super) fn new(
+impl S3Place {
+    pub(crate) fn new(
         settings: S3Settings,
         tls: Option<Arc<ClientConfig>>,
         clock: Arc<dyn Clock>,
@@ -128,20 +96,50 @@ impl Bucket {
         Self { client, counts }
     }
 
-    /// Where it is, for messages.
-    pub(super) fn reached(&self) -> String {
-        self.client.reached()
-    }
-
-    pub(super) fn name(&self) -> &str {
-        self.client.settings.bucket.as_str()
-    }
-
     fn key(&self, name: &str) -> String {
         format!("{}{name}", self.client.settings.prefix)
     }
 
-    async fn whole(&self, call: Call, ask: &Ask<'_>) -> Result<Response<Bytes>, S3Error> {
+    fn words(&self) -> Words {
+        self.client.settings.words
+    }
+
+    /// Says under which condition. Google has the number of a generation where others have an
+    /// entity tag, and 0 for none.
+    fn on<'a>(&self, when: &If, ask: Ask<'a>) -> Ask<'a> {
+        const GENERATION: &str = "x-goog-if-generation-match";
+        match (self.words(), when) {
+            (Words::Aws, If::Absent) => ask.header("if-none-match", "*".to_owned()),
+            (Words::Aws, If::Is(etag)) => ask.header("if-match", etag.clone()),
+            (Words::Google, If::Absent) => ask.header(GENERATION, "0".to_owned()),
+            (Words::Google, If::Is(generation)) => ask.header(GENERATION, generation.clone()),
+        }
+    }
+
+    /// What stands for what is there, in a condition.
+    fn etag(&self, head: &Parts) -> String {
+        let name = match self.words() {
+            Words::Aws => "etag",
+            Words::Google => "x-goog-generation",
+        };
+        header(head, name).unwrap_or_default().to_owned()
+    }
+
+    /// Whether an upload in parts may be completed. Google takes no condition with that
+    /// ("Preconditions cannot be used in XML API multipart uploads"): it is looked at first.
+    /// What comes between the two is of our own making, as nobody else has the lease.
+    async fn holds(&self, name: &str, when: &If) -> Result<bool, StoreError> {
+        if self.words() == Words::Aws {
+            return Ok(true);
+        }
+        let there = self.head(name).await?.map(|seen| seen.etag);
+        Ok(match when {
+            If::Absent => there.is_none(),
+            If::Is(generation) => there.as_ref() == Some(generation),
+        })
+    }
+
+    async fn whole(&self, call: &str, ask: &Ask<'_>) -> Result<Response<Bytes>, S3Error> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -155,15 +153,34 @@ impl Bucket {
         }
     }
 
-    async fn head_of(&self, call: Call, ask: &Ask<'_>) -> Result<Parts, S3Error> {
+    async fn head_of(&self, call: &str, ask: &Ask<'_>) -> Result<Parts, S3Error> {
         Ok(self.whole(call, ask).await?.into_parts().0)
     }
 
+    /// The state of the bucket's versioning: empty where it never had any.
+    async fn versioning(&self) -> Result<String, StoreError> {
+        let ask = Ask::new(Method::GET, None).query("versioning", "");
+        let answer = self.whole(VERSIONING, &ask).await;
+        let state = answer.and_then(|answer| answers::versioning(answer.body()));
+        state.map_err(|error| error.of_store(self.name(), Reason::DstStoreUnavailable))
+    }
+}
+
+#[async_trait]
+impl Place for S3Place {
+    fn reached(&self) -> String {
+        self.client.reached()
+    }
+
+    fn name(&self) -> &str {
+        self.client.settings.bucket.as_str()
+    }
+
     /// What is there of a file; `None` for nothing.
-    pub(super) async fn head(&self, name: &str) -> Result<Option<Seen>, StoreError> {
+    async fn head(&self, name: &str) -> Result<Option<Seen>, StoreError> {
         let key = self.key(name);
         let ask = Ask::new(Method::HEAD, Some(&key));
-        match self.head_of(Call::Head, &ask).await {
+        match self.head_of(HEAD, &ask).await {
             Ok(head) => Ok(Some(Seen {
                 len: header(&head, "content-length")
                     .and_then(|text| text.parse().ok())
@@ -171,34 +188,27 @@ impl Bucket {
                         what: "a file without a length",
                     })
                     .map_err(|error| error.of_store(name, Reason::DstStoreUnavailable))?,
-                etag: etag(&head),
+                etag: self.etag(&head),
             })),
             Err(error) if error.is_missing() => Ok(None),
             Err(error) => Err(error.of_store(name, Reason::DstStoreUnavailable)),
         }
     }
 
-    /// A small file as it stands, with its entity tag.
-    pub(super) async fn get(&self, name: &str) -> Result<Option<(Bytes, String)>, StoreError> {
+    async fn get(&self, name: &str) -> Result<Option<(Bytes, String)>, StoreError> {
         let key = self.key(name);
         let ask = Ask::new(Method::GET, Some(&key));
-        match self.whole(Call::Get, &ask).await {
+        match self.whole(GET, &ask).await {
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
-                Ok(Some((body, etag(&head))))
+                Ok(Some((body, self.etag(&head))))
             }
             Err(error) if error.is_missing() => Ok(None),
             Err(error) => Err(error.of_store(name, Reason::DstStoreUnavailable)),
         }
     }
 
-    /// Bytes of a file.
-    pub(super) async fn range(
-        &self,
-        name: &StoreName,
-        from: u64,
-        len: u64,
-    ) -> Result<Bytes, StoreError> {
+    async fn range(&self, name: &StoreName, from: u64, len: u64) -> Result<Bytes, StoreError> {
         let key = self.key(name.as_str());
         let ask = Ask::new(Method::GET, Some(&key)).header(
             "range",
@@ -207,25 +217,20 @@ impl Bucket {
                 from.saturating_add(len).saturating_sub(1)
             ),
         );
-        match self.whole(Call::Get, &ask).await {
+        match self.whole(GET, &ask).await {
             Ok(answer) => Ok(answer.into_body()),
             Err(error) if error.is_missing() => Err(StoreError::NoSuchFile { name: name.clone() }),
             Err(error) => Err(error.of_store(name.as_str(), Reason::DstStoreUnavailable)),
         }
     }
 
-    pub(super) async fn put(
-        &self,
-        name: &str,
-        body: impl Into<Payload>,
-        when: &If,
-    ) -> Result<Outcome, StoreError> {
+    async fn put(&self, name: &str, body: Payload, when: &If) -> Result<Outcome, StoreError> {
         let key = self.key(name);
         let ask = Ask::new(Method::PUT, Some(&key))
             .header("content-type", SEALED.to_owned())
             .body(body);
-        match self.head_of(Call::Put, &when.on(ask)).await {
-            Ok(head) => Ok(Outcome::Done(etag(&head))),
+        match self.head_of(PUT, &self.on(when, ask)).await {
+            Ok(head) => Ok(Outcome::Done(self.etag(&head))),
             Err(error) if error.is_conflict() => Ok(Outcome::Conflict),
             // What is to be replaced is gone meanwhile.
             Err(error) if error.is_missing() && *when != If::Absent => Ok(Outcome::Conflict),
@@ -233,20 +238,17 @@ impl Bucket {
         }
     }
 
-    /// Removes a file; one that is not there is no error.
-    pub(super) async fn delete(&self, name: &str) -> Result<(), StoreError> {
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
         let key = self.key(name);
         let ask = Ask::new(Method::DELETE, Some(&key));
-        match self.whole(Call::Delete, &ask).await {
+        match self.whole(DELETE, &ask).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_missing() => Ok(()),
             Err(error) => Err(error.of_store(name, Reason::DstDeleteDenied)),
         }
     }
 
-    /// Files by the bytes of their names. What has no name that a file of a store may have
-    /// is somebody else's, or the lease.
-    pub(super) async fn list(
+    async fn list(
         &self,
         prefix: &str,
         after: Option<&StoreName>,
@@ -267,7 +269,7 @@ impl Bucket {
             if let Some(after) = &after {
                 ask = ask.query("start-after", after);
             }
-            let answer = self.whole(Call::List, &ask).await;
+            let answer = self.whole(LIST, &ask).await;
             let page = answer.and_then(|answer| xml::keys(answer.body()));
             let of_bucket =
                 |error: S3Error| error.of_store(self.name(), Reason::DstStoreUnavailable);
@@ -290,38 +292,38 @@ impl Bucket {
         Ok(found)
     }
 
-    pub(super) async fn begin_upload(&self, name: &str) -> Result<String, StoreError> {
+    async fn begin_upload(&self, name: &str) -> Result<String, StoreError> {
         let key = self.key(name);
         let ask = Ask::new(Method::POST, Some(&key))
             .query("uploads", "")
             .header("content-type", SEALED.to_owned());
-        let answer = self.whole(Call::BeginUpload, &ask).await;
+        let answer = self.whole(BEGIN, &ask).await;
         let id = answer.and_then(|answer| xml::upload_id(answer.body()));
         id.map_err(|error| error.of_store(name, Reason::DstPutDenied))
     }
 
-    /// Puts a part.
-    pub(super) async fn put_part(
+    async fn put_part(
         &self,
-        name: &str,
-        id: &str,
+        (name, id): (&str, &str),
         number: u32,
         body: Payload,
+        sum: &str,
     ) -> Result<Outcome, StoreError> {
         let (key, number) = (self.key(name), number.to_string());
         let ask = Ask::new(Method::PUT, Some(&key))
             .query("partNumber", &number)
             .query("uploadId", id)
-            .body(body);
-        match self.head_of(Call::PutPart, &ask).await {
-            Ok(head) => Ok(Outcome::Done(etag(&head))),
+            .body(body.hashed(sum));
+        match self.head_of(PUT_PART, &ask).await {
+            Ok(head) => Ok(Outcome::Done(
+                header(&head, "etag").unwrap_or_default().to_owned(),
+            )),
             Err(error) if error.is_no_upload() => Ok(Outcome::NoUpload),
             Err(error) => Err(error.of_store(name, Reason::DstPutDenied)),
         }
     }
 
-    /// The parts that are there of an upload; `None` when there is none of this id.
-    pub(super) async fn parts(
+    async fn parts(
         &self,
         name: &str,
         id: &str,
@@ -333,7 +335,7 @@ impl Bucket {
             if !after.is_empty() {
                 ask = ask.query("part-number-marker", &after);
             }
-            let answer = self.whole(Call::ListParts, &ask).await;
+            let answer = self.whole(LIST_PARTS, &ask).await;
             match answer.and_then(|answer| xml::parts(answer.body())) {
                 Ok((parts, next)) => {
                     all.extend(parts);
@@ -349,20 +351,25 @@ impl Bucket {
         }
     }
 
-    /// Makes a file of an upload's parts.
-    pub(super) async fn complete(
+    async fn complete(
         &self,
         name: &str,
         id: &str,
-        parts: String,
+        parts: &[(u32, String)],
         when: &If,
     ) -> Result<Outcome, StoreError> {
         let key = self.key(name);
-        let ask = Ask::new(Method::POST, Some(&key))
+        if !self.holds(name, when).await? {
+            return Ok(Outcome::Conflict);
+        }
+        let mut ask = Ask::new(Method::POST, Some(&key))
             .query("uploadId", id)
             .header("content-type", "application/xml".to_owned())
-            .body(parts);
-        let answered = match self.whole(Call::Complete, &when.on(ask)).await {
+            .body(xml::completion(parts));
+        if self.words() == Words::Aws {
+            ask = self.on(when, ask);
+        }
+        let answered = match self.whole(COMPLETE, &ask).await {
             Ok(answer) if xml::is_completed(answer.body()) => Ok(()),
             // It began with 200 before it knew how it would end.
             Ok(answer) => {
@@ -388,19 +395,17 @@ impl Bucket {
         }
     }
 
-    /// Gives up an upload; one that is not there is no error.
-    pub(super) async fn abort(&self, name: &str, id: &str) -> Result<(), StoreError> {
+    async fn abort(&self, name: &str, id: &str) -> Result<(), StoreError> {
         let key = self.key(name);
         let ask = Ask::new(Method::DELETE, Some(&key)).query("uploadId", id);
-        match self.whole(Call::Abort, &ask).await {
+        match self.whole(ABORT, &ask).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_no_upload() || error.is_missing() => Ok(()),
             Err(error) => Err(error.of_store(name, Reason::DstPutDenied)),
         }
     }
 
-    /// Uploads below `prefix` that were begun and not ended, with the names of their files.
-    pub(super) async fn uploads(&self, prefix: &str) -> Result<Vec<(String, String)>, StoreError> {
+    async fn uploads(&self, prefix: &str) -> Result<Vec<(String, String)>, StoreError> {
         let (prefix, own) = (self.key(prefix), self.client.settings.prefix.len());
         let mut all = Vec::new();
         let mut after: Option<OpenUpload> = None;
@@ -411,7 +416,7 @@ impl Bucket {
             if let Some(OpenUpload { key, id }) = &after {
                 ask = ask.query("key-marker", key).query("upload-id-marker", id);
             }
-            let answer = self.whole(Call::ListUploads, &ask).await;
+            let answer = self.whole(LIST_UPLOADS, &ask).await;
             let page = answer.and_then(|answer| xml::uploads(answer.body()));
             let of_bucket =
                 |error: S3Error| error.of_store(self.name(), Reason::DstStoreUnavailable);
@@ -425,30 +430,61 @@ impl Bucket {
         }
     }
 
-    /// The state of the bucket's versioning: empty where it never had any.
-    pub(super) async fn versioning(&self) -> Result<String, StoreError> {
-        let ask = Ask::new(Method::GET, None).query("versioning", "");
-        let answer = self.whole(Call::Versioning, &ask).await;
-        let state = answer.and_then(|answer| answers::versioning(answer.body()));
-        state.map_err(|error| error.of_store(self.name(), Reason::DstStoreUnavailable))
+    async fn try_all(&self, probes: &mut Vec<Probe>) {
+        let [
+            of_bucket,
+            list,
+            list_uploads,
+            read,
+            write,
+            delete,
+            abort,
+            list_parts,
+        ] = match self.words() {
+            Words::Aws => S3_STORE_ACTIONS,
+            Words::Google => GCS_STORE_ACTIONS,
+        };
+        let mut tried = |action, outcome| probes.push(Probe { action, outcome });
+        let told = self.versioning().await.map(|state| match state.as_str() {
+            "Enabled" => format!(
+                "{} keeps versions: what is deleted here takes room until a lifecycle rule \
+                 (NoncurrentVersionExpiration) ends it",
+                self.reached()
+            ),
+            "" => format!("{} keeps no versions", self.reached()),
+            state => format!("versioning of {} is {state}", self.reached()),
+        });
+        tried(of_bucket, told);
+        let listed = self.list("", None, 1).await;
+        tried(list, listed.map(|_| "it can be listed".to_owned()));
+        let uploads = self.uploads("").await;
+        let told = |uploads: Vec<_>| format!("{} uploads are open", uploads.len());
+        tried(list_uploads, uploads.map(told));
+        try_file(self, [write, read, delete], &mut tried).await;
+        try_upload(self, [list_parts, abort], &mut tried).await;
     }
+}
+
+async fn try_upload(
+    place: &S3Place,
+    [list_parts, abort]: [&'static str; 2],
+    tried: &mut impl FnMut(&'static str, Result<String, StoreError>),
+) {
+    // That it may not be begun was told: it takes what putting takes.
+    let Ok(id) = place.begin_upload(TRIED).await else {
+        return;
+    };
+    let parts = place.parts(TRIED, &id).await;
+    tried(list_parts, parts.map(|_| "parts can be listed".to_owned()));
+    let aborted = place.abort(TRIED, &id).await;
+    tried(
+        abort,
+        aborted.map(|()| "uploads can be given up".to_owned()),
+    );
 }
 
 const SEALED: &str = "application/octet-stream";
 
-impl If {
-    fn on<'a>(&self, ask: Ask<'a>) -> Ask<'a> {
-        match self {
-            Self::Absent => ask.header("if-none-match", "*".to_owned()),
-            Self::Is(etag) => ask.header("if-match", etag.clone()),
-        }
-    }
-}
-
 fn header<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
     head.headers.get(name)?.to_str().ok()
-}
-
-fn etag(head: &Parts) -> String {
-    header(head, "etag").unwrap_or_default().to_owned()
 }

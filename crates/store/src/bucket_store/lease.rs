@@ -21,7 +21,7 @@ use sealift_terms::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::bucket::{Bucket, If, Outcome};
+use super::place::{If, Outcome, Place};
 use crate::StoreError;
 
 /// The object; no name of a file begins so.
@@ -75,7 +75,7 @@ enum Standing {
 /// One agent's hold on a bucket.
 #[derive(Debug)]
 pub(super) struct Lease {
-    bucket: Arc<Bucket>,
+    place: Arc<dyn Place>,
     clock: Arc<dyn Clock>,
     holder: String,
     pub(super) times: LeaseTimes,
@@ -86,13 +86,13 @@ pub(super) struct Lease {
 
 impl Lease {
     pub(super) fn new(
-        bucket: Arc<Bucket>,
+        place: Arc<dyn Place>,
         clock: Arc<dyn Clock>,
         holder: String,
         times: LeaseTimes,
     ) -> Self {
         Self {
-            bucket,
+            place,
             clock,
             holder,
             times,
@@ -120,7 +120,7 @@ impl Lease {
 
     /// Whether there is a store at all.
     pub(super) async fn is_there(&self) -> Result<bool, StoreError> {
-        Ok(self.bucket.get(LEASE).await?.is_some())
+        Ok(self.place.get(LEASE).await?.is_some())
     }
 
     /// The epoch in which it is held.
@@ -152,7 +152,7 @@ impl Lease {
                 continue;
             };
             let text = serde_json::to_vec(&next).unwrap_or_default();
-            if let Outcome::Done(etag) = self.bucket.put(LEASE, text, &when).await? {
+            if let Outcome::Done(etag) = self.place.put(LEASE, text.into(), &when).await? {
                 *self.standing.lock() = Standing::Held {
                     written: next,
                     etag,
@@ -172,7 +172,7 @@ impl Lease {
             Standing::Held { written, etag, .. } => Some((written.clone(), etag.clone())),
             _ => None,
         };
-        let found = self.bucket.get(LEASE).await?;
+        let found = self.place.get(LEASE).await?;
         let now = self.clock.monotonic();
         let Some((text, etag)) = found else {
             // Whoever held it is told by this that the store was deleted.
@@ -268,7 +268,7 @@ impl Lease {
 
     fn missing(&self) -> StoreError {
         StoreError::StoreMissing {
-            path: format!("{LEASE} of bucket {}", self.bucket.name()),
+            path: format!("{LEASE} of bucket {}", self.place.name()),
         }
     }
 }

@@ -27,8 +27,8 @@ use tokio::task::JoinSet;
 
 use super::{
     Inner,
-    bucket::{If, Outcome},
     note::{Note, SentPart},
+    place::{If, Outcome},
 };
 use crate::{Cut, StoreError, StoreName, blocking};
 
@@ -198,21 +198,21 @@ impl Sending {
         if self.goes_in_one(len).await {
             let (payload, _) = self.payload(inner, 0..len).await?;
             let _permit = inner.permit().await;
-            return inner.bucket.put(self.name.as_str(), payload, when).await;
+            return inner.place.put(self.name.as_str(), payload, when).await;
         }
         self.send_all(inner).await?;
         let Some(upload) = self.upload.lock().await.clone() else {
             return Ok(Outcome::NoUpload);
         };
-        let parts = {
+        let parts: Vec<_> = {
             let sent = upload.sent.lock();
-            let parts = sent
-                .iter()
-                .map(|(part, (etag, _))| (part + 1, etag.as_str()));
-            super::xml::completion(parts)
+            let parts = sent.iter();
+            parts
+                .map(|(part, (etag, _))| (part + 1, etag.clone()))
+                .collect()
         };
         let (name, id) = (self.name.as_str(), &upload.id);
-        inner.bucket.complete(name, id, parts, when).await
+        inner.place.complete(name, id, &parts, when).await
     }
 
     /// Gives up what was sent of it in parts, and what is known of that.
@@ -225,7 +225,7 @@ impl Sending {
                 .map(|(note, _)| note.id),
         };
         if let Some(id) = id
-            && let Err(error) = inner.bucket.abort(self.name.as_str(), &id).await
+            && let Err(error) = inner.place.abort(self.name.as_str(), &id).await
         {
             // It is found among those that nobody knows, later.
             tracing::debug!(name = %self.name, %error, "an upload was not given up");
@@ -291,7 +291,11 @@ impl Sending {
         }
         inner.lease.hold().await?;
         let (name, id) = (self.name.as_str(), &upload.id);
-        match inner.bucket.put_part(name, id, part + 1, payload).await? {
+        match inner
+            .place
+            .put_part((name, id), part + 1, payload, &sum)
+            .await?
+        {
             Outcome::Done(etag) => {
                 let sent = SentPart {
                     part,
@@ -337,7 +341,7 @@ impl Sending {
             None => {
                 inner.lease.hold().await?;
                 let _not_swept_meanwhile = inner.beginning.read().await;
-                let id = inner.bucket.begin_upload(self.name.as_str()).await?;
+                let id = inner.place.begin_upload(self.name.as_str()).await?;
                 Upload {
                     note: Note::begin(&inner.local, &self.name, &id).await?,
                     id,
@@ -357,7 +361,7 @@ impl Sending {
         let Some((noted, note)) = Note::read(&inner.local, &self.name).await? else {
             return Ok(None);
         };
-        let listed = inner.bucket.parts(self.name.as_str(), &noted.id).await?;
+        let listed = inner.place.parts(self.name.as_str(), &noted.id).await?;
         let Some(listed) = listed else {
             Note::remove(&inner.local, &self.name).await?;
             return Ok(None);

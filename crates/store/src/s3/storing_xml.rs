@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use sealift_terms::percent::decode_form;
 
-use super::super::{
+use super::{
     error::S3Error,
     xml::{child, is, parse, text},
 };
+use crate::bucket_store::StoredPart;
 
 /// One entry of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,13 +22,6 @@ pub(super) struct ListedKey {
 pub(super) struct OpenUpload {
     pub(super) key: String,
     pub(super) id: String,
-}
-
-/// A part that is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct StoredPart {
-    pub(super) etag: String,
-    pub(super) len: u64,
 }
 
 fn shape(what: &'static str) -> S3Error {
@@ -118,7 +112,7 @@ pub(super) fn uploads(body: &[u8]) -> Result<(Vec<OpenUpload>, Option<OpenUpload
 }
 
 /// What completes an upload.
-pub(super) fn completion<'a>(parts: impl Iterator<Item = (u32, &'a str)>) -> String {
+pub(super) fn completion(parts: &[(u32, String)]) -> String {
     let mut out = String::from("<CompleteMultipartUpload>");
     for (number, etag) in parts {
         let etag = etag.replace('&', "&amp;").replace('<', "&lt;");
@@ -183,7 +177,7 @@ mod tests {
         assert!(upload_id(error).is_err() && !is_completed(error));
         let done = b"<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>";
         assert!(is_completed(done));
-        let asked = completion([(1, "\"a\""), (2, "<b>")].into_iter());
+        let asked = completion(&[(1, "\"a\"".to_owned()), (2, "<b>".to_owned())]);
         let wanted = "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>\"a\"</ETag></Part>\
             <Part><PartNumber>2</PartNumber><ETag>&lt;b></ETag></Part></CompleteMultipartUpload>";
         assert_eq!(asked, wanted);

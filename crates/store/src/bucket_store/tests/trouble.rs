@@ -3,8 +3,9 @@
 use sealift_fake_kms::Trouble;
 
 use super::*;
+use crate::S3_STORE_ACTIONS;
 
-async fn put(store: &S3Store, file: &StoreName) -> Result<(), StoreError> {
+async fn put(store: &BucketStore, file: &StoreName) -> Result<(), StoreError> {
     store.discard(file).await?;
     let staged = store.create(file).await?;
     staged.write_at(b"x", 0).await?;
@@ -58,7 +59,7 @@ async fn a_bucket_that_is_not_there_is_said_to_be_missing() {
     };
     let staging = site.dir.join("staging");
     let times = LeaseTimes::default();
-    let store = S3Store::new(settings, None, machine, &site.dir, &staging, times);
+    let store = BucketStore::new(settings, None, machine, &site.dir, &staging, times);
     let missing = store.await.unwrap().begin(true).await.unwrap_err();
     assert_eq!(missing.reason(), Reason::DstBucketMissing, "{missing:?}");
 }

@@ -79,42 +79,45 @@ async fn whatever_step_is_the_last_one_the_next_process_gets_there() {
         "s3:ListBucketMultipartUploads",
     ] {
         for is_done in [false, true] {
-            let site = Site::new();
-            let store = site.open().await;
-            let (large, small) = (name("objects/ab/1.slf"), name("objects/ab/2.slf"));
-            let bytes = content(LARGE);
-            let file = stage(&store, &large, &bytes, &[]).await;
-            let other = store.create(&small).await.unwrap();
-            other.write_at(b"small", 0).await.unwrap();
-            other.sync().await.unwrap();
-            match is_done {
-                true => site.server().lose_answers(action, 5),
-                false => site.server().fail(action, 5),
-            }
-            let names = [large.clone(), small.clone()];
-            let published = store.publish(&names).await;
-            if let Err(error) = &published {
-                assert!(error.leaves_it_whole(), "{action}: {error:?}");
-                assert_eq!(error.reason(), Reason::DstStoreUnavailable);
-            }
-            drop((file, other, store));
-            site.server().fail(action, 0);
-            let store = site.open().await;
-            for entry in store.staged().await.unwrap() {
-                let file = store.reopen(&entry.name).await.unwrap();
-                file.cut(cut());
-                file.sync().await.unwrap();
-                store.publish(&[entry.name]).await.unwrap();
-            }
-            is_stored(&store, &large, &bytes).await;
-            is_stored(&store, &small, b"small").await;
-            assert!(
-                site.server().open_uploads().is_empty(),
-                "{action} {is_done}"
-            );
-            assert_eq!(site.left(), [""; 0], "{action} {is_done}");
+            gets_there(Site::new(), action, is_done).await;
         }
     }
+}
+
+pub(super) async fn gets_there(site: Site, action: &str, is_done: bool) {
+    let store = site.open().await;
+    let (large, small) = (name("objects/ab/1.slf"), name("objects/ab/2.slf"));
+    let bytes = content(LARGE);
+    let file = stage(&store, &large, &bytes, &[]).await;
+    let other = store.create(&small).await.unwrap();
+    other.write_at(b"small", 0).await.unwrap();
+    other.sync().await.unwrap();
+    match is_done {
+        true => site.server().lose_answers(action, 5),
+        false => site.server().fail(action, 5),
+    }
+    let names = [large.clone(), small.clone()];
+    let published = store.publish(&names).await;
+    if let Err(error) = &published {
+        assert!(error.leaves_it_whole(), "{action}: {error:?}");
+        assert_eq!(error.reason(), Reason::DstStoreUnavailable);
+    }
+    drop((file, other, store));
+    site.server().fail(action, 0);
+    let store = site.open().await;
+    for entry in store.staged().await.unwrap() {
+        let file = store.reopen(&entry.name).await.unwrap();
+        file.cut(cut());
+        file.sync().await.unwrap();
+        store.publish(&[entry.name]).await.unwrap();
+    }
+    is_stored(&store, &large, &bytes).await;
+    is_stored(&store, &small, b"small").await;
+    assert!(
+        site.server().open_uploads().is_empty(),
+        "{action} {is_done}"
+    );
+    assert_eq!(site.left(), [""; 0], "{action} {is_done}");
 }
 
 #[tokio::test]

@@ -16,10 +16,10 @@ use sealift_terms::{
 use tokio::sync::{RwLock, Semaphore, SemaphorePermit};
 
 use super::{
-    bucket::{Bucket, Counts, If, Outcome},
     lease::Lease,
     note::Note,
     pack::Pack,
+    place::{Counts, If, Outcome, Place},
     probe::TRIED,
     sending::Sending,
 };
@@ -33,7 +33,7 @@ const TRIES_MAX: u32 = 4;
 const SWEPT: Duration = Duration::from_secs(3600);
 
 pub(super) struct Inner {
-    pub(super) bucket: Arc<Bucket>,
+    pub(super) place: Arc<dyn Place>,
     /// Staged files, and notes beside them.
     pub(super) local: DirectoryStore,
     pub(super) lease: Lease,
@@ -49,19 +49,19 @@ pub(super) struct Inner {
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "S3Store({:?}, {:?})", self.bucket, self.local)
+        write!(f, "BucketStore({:?}, {:?})", self.place, self.local)
     }
 }
 
 impl Inner {
     pub(super) fn new(
-        bucket: Arc<Bucket>,
+        place: Arc<dyn Place>,
         local: DirectoryStore,
         lease: Lease,
         counts: Arc<Counts>,
     ) -> Self {
         Self {
-            bucket,
+            place,
             local,
             lease,
             counts,
@@ -124,7 +124,7 @@ impl Inner {
 
     /// Whether what is in the bucket under this name is the staged file; its entity tag then.
     pub(super) async fn is_same(&self, name: &StoreName) -> Result<Option<String>, StoreError> {
-        let Some(seen) = self.bucket.head(name.as_str()).await? else {
+        let Some(seen) = self.place.head(name.as_str()).await? else {
             return Ok(None);
         };
         let len = self.staged_len(name)?;
@@ -142,7 +142,7 @@ impl Inner {
         if tail == 0 {
             return Ok(Some(seen.etag));
         }
-        let there = self.bucket.range(name, len - tail, tail).await?;
+        let there = self.place.range(name, len - tail, tail).await?;
         Ok((there == own).then_some(seen.etag))
     }
 
@@ -163,7 +163,7 @@ impl Inner {
                 sending.forget(self).await?;
             }
             // Of an earlier try that nobody was told of, or a key record that is written anew.
-            when = match self.bucket.head(name.as_str()).await? {
+            when = match self.place.head(name.as_str()).await? {
                 Some(seen) => If::Is(seen.etag),
                 None => If::Absent,
             };
@@ -197,11 +197,11 @@ impl Inner {
     /// as sealed files are is somebody else's.
     pub(super) async fn sweep(&self) -> Result<(), StoreError> {
         let _none_begins_meanwhile = self.beginning.write().await;
-        for (name, id) in self.bucket.uploads("").await? {
+        for (name, id) in self.place.uploads("").await? {
             if is_called_as_ours(&name) && !self.is_known(&name, &id).await? {
                 tracing::info!(name, "an upload that nobody knows of is given up");
                 self.lease.hold().await?;
-                self.bucket.abort(&name, &id).await?;
+                self.place.abort(&name, &id).await?;
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use sealift_outside::Payload;
 
 use super::{
     Inner,
-    bucket::{If, Outcome},
+    place::{If, Outcome},
     sending::Local,
 };
 use crate::{Store, StoreError, StoreFile, StoreName, StoreObject, blocking};
@@ -69,7 +69,7 @@ impl Pack {
         let before = self.etag.lock().clone();
         let when = before.map_or(If::Absent, If::Is);
         let _permit = of.permit().await;
-        let mut outcome = of.bucket.put(self.name.as_str(), payload, &when).await?;
+        let mut outcome = of.place.put(self.name.as_str(), payload, &when).await?;
         if outcome == Outcome::Conflict
             && let Some(etag) = of.is_same(&self.name).await?
         {

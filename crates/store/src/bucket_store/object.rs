@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use sealift_terms::limits::{S3_READ_BYTES_MAX, S3_READ_BYTES_MIN};
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 
-use super::bucket::Bucket;
+use super::place::Place;
 use crate::{StoreError, StoreName, StoreObject};
 
 /// Windows that one reader keeps: of the content, and of what is at the end.
@@ -21,32 +21,32 @@ const WINDOWS_KEPT: usize = 2;
 /// their own, with connections of their own, so that a thread that waits never is the one
 /// that has to go on.
 pub(super) struct Reads {
-    bucket: Arc<Bucket>,
+    place: Arc<dyn Place>,
     runtime: Option<Runtime>,
 }
 
 impl fmt::Debug for Reads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Reads({:?})", self.bucket)
+        write!(f, "Reads({:?})", self.place)
     }
 }
 
 impl Reads {
-    pub(super) fn new(bucket: Bucket) -> io::Result<Self> {
+    pub(super) fn new(place: Arc<dyn Place>) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
-            .thread_name("s3-reads")
+            .thread_name("bucket-reads")
             .enable_all()
             .build()?;
         Ok(Self {
-            bucket: Arc::new(bucket),
+            place,
             runtime: Some(runtime),
         })
     }
 
     fn range(&self, name: &StoreName, from: u64, len: u64) -> Result<Bytes, StoreError> {
         let (sender, answer) = mpsc::sync_channel(1);
-        let (bucket, asked) = (self.bucket.clone(), name.clone());
+        let (place, asked) = (self.place.clone(), name.clone());
         let gone = || StoreError::StoreFailed {
             name: name.to_string(),
             source: io::Error::other("the store is closed"),
@@ -54,7 +54,7 @@ impl Reads {
         let runtime = self.runtime.as_ref().ok_or_else(gone)?;
         runtime.spawn(async move {
             // Nobody waits for it where this fails.
-            let _nobody = sender.send(bucket.range(&asked, from, len).await);
+            let _nobody = sender.send(place.range(&asked, from, len).await);
         });
         waited(|| answer.recv()).map_err(|_| gone())?
     }

@@ -12,7 +12,7 @@ const NEVER: LeaseTimes = LeaseTimes {
     ..TIMES
 };
 
-async fn put(store: &S3Store, file: &str) -> Result<(), StoreError> {
+async fn put(store: &BucketStore, file: &str) -> Result<(), StoreError> {
     let file_name = name(file);
     store.discard(&file_name).await?;
     let file = store.create(&file_name).await?;

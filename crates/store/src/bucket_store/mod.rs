@@ -1,4 +1,6 @@
-//! A bucket of an S3-compatible store as the store that sealed files rest in.
+//! A bucket of a service as the store that sealed files rest in: of S3 or what speaks its
+//! protocol, of Google Cloud Storage, or a container of Azure Blob Storage. What each of them
+//! is asked for is behind [`Place`]; the picture has S3's names for it.
 //!
 //! ```text
 //!   create ─▶ staging/ of this machine ── settled ─▶ UploadPart …          k sealed parts each
@@ -14,16 +16,15 @@
 //! found there already is taken for done when length and end are ours: the end of a sealed
 //! file holds commitments to everything before it.
 
-mod bucket;
 mod inner;
 mod lease;
 mod note;
 mod object;
 mod pack;
+mod place;
 mod probe;
 mod sending;
 mod staged;
-mod xml;
 
 use std::{
     fmt, io,
@@ -33,6 +34,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use sealift_outside::Endpoint;
 use sealift_terms::{
     Clock, Disk, Rng,
     limits::S3_GROUP_TIME_MAX,
@@ -41,9 +43,12 @@ use sealift_terms::{
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::rustls::ClientConfig;
 
-use super::settings::S3Settings;
-use crate::{DirectoryStore, Store, StoreEntry, StoreError, StoreFile, StoreName, StoreObject};
-use bucket::{Bucket, Counts};
+use crate::{
+    AzureSettings, DirectoryStore, S3Settings, Store, StoreEntry, StoreError, StoreFile, StoreName,
+    StoreObject,
+    azure::{AZURE_CALLS, AzurePlace},
+    s3::{S3_CALLS, S3Place},
+};
 use inner::{Inner, holder, keep};
 use lease::Lease;
 use object::{Reads, StoredFile};
@@ -52,20 +57,79 @@ use sending::Sending;
 use staged::StagedFile;
 
 pub use lease::LeaseTimes;
-pub use probe::S3_STORE_ACTIONS;
+pub(crate) use place::{Counts, If, Outcome, Place, Seen, StoredPart};
+pub(crate) use probe::{TRIED, try_file};
 
 /// Where what is known of uploads is kept, beside the staged files.
 const BESIDE_DIR: &str = "s3";
 
+/// Where sealed files rest, and as whom that is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BucketSettings {
+    /// A bucket of S3, or of what speaks its protocol.
+    S3(Box<S3Settings>),
+    /// A container of Azure Blob Storage.
+    Azure(AzureSettings),
+}
+
+impl From<S3Settings> for BucketSettings {
+    fn from(settings: S3Settings) -> Self {
+        Self::S3(Box::new(settings))
+    }
+}
+
+impl From<AzureSettings> for BucketSettings {
+    fn from(settings: AzureSettings) -> Self {
+        Self::Azure(settings)
+    }
+}
+
+impl BucketSettings {
+    /// The service.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        match self {
+            Self::S3(settings) => &settings.endpoint,
+            Self::Azure(settings) => &settings.endpoint,
+        }
+    }
+
+    /// A client of it, which has connections of its own.
+    fn place(
+        &self,
+        tls: Option<Arc<ClientConfig>>,
+        machine: &Machine,
+        counts: &Arc<Counts>,
+    ) -> Arc<dyn Place> {
+        let (clock, rng) = (machine.clock.clone(), machine.rng.clone());
+        let counts = counts.clone();
+        match self {
+            Self::S3(settings) => {
+                Arc::new(S3Place::new((**settings).clone(), tls, clock, rng, counts))
+            }
+            Self::Azure(settings) => {
+                Arc::new(AzurePlace::new(settings.clone(), tls, clock, rng, counts))
+            }
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        match self {
+            Self::S3(_) => Counts::of(&S3_CALLS),
+            Self::Azure(_) => Counts::of(&AZURE_CALLS),
+        }
+    }
+}
+
 /// A bucket as a store.
-pub struct S3Store {
+pub struct BucketStore {
     inner: Arc<Inner>,
     reads: Arc<Reads>,
     /// Renews the lease.
     renewing: JoinHandle<()>,
 }
 
-impl fmt::Debug for S3Store {
+impl fmt::Debug for BucketStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.inner, f)
     }
@@ -82,34 +146,32 @@ pub struct Machine {
     pub rng: Arc<dyn Rng>,
 }
 
-impl S3Store {
+impl BucketStore {
     /// Takes a bucket as store. Nothing is asked of it before something is wanted, or
     /// [`begin`](Self::begin) is called. Needs a tokio runtime.
     ///
     /// # Errors
     /// What the disk below `data_dir` says.
     pub async fn new(
-        settings: S3Settings,
+        settings: impl Into<BucketSettings>,
         tls: Option<Arc<ClientConfig>>,
         machine: Machine,
         data_dir: &Path,
         staging_dir: &Path,
         times: LeaseTimes,
     ) -> Result<Self, StoreError> {
-        let Machine { disk, clock, rng } = machine;
+        let settings = settings.into();
+        let disk = machine.disk.clone();
         let local = DirectoryStore::new(disk, staging_dir, data_dir.join(BESIDE_DIR))?;
-        let holder = holder(&local, &*rng).await?;
-        let counts = Arc::<Counts>::default();
-        let bucket = || {
-            let (clock, rng) = (clock.clone(), rng.clone());
-            Bucket::new(settings.clone(), tls.clone(), clock, rng, counts.clone())
-        };
-        let writing = Arc::new(bucket());
-        let reads = Reads::new(bucket()).map_err(|source| StoreError::StoreFailed {
+        let holder = holder(&local, &*machine.rng).await?;
+        let counts = Arc::new(settings.counts());
+        let writing = settings.place(tls.clone(), &machine, &counts);
+        let reading = settings.place(tls, &machine, &counts);
+        let reads = Reads::new(reading).map_err(|source| StoreError::StoreFailed {
             name: "reading".to_owned(),
             source,
         })?;
-        let lease = Lease::new(writing.clone(), clock, holder, times);
+        let lease = Lease::new(writing.clone(), machine.clock, holder, times);
         let inner = Arc::new(Inner::new(writing, local, lease, counts));
         Ok(Self {
             reads: Arc::new(reads),
@@ -139,14 +201,14 @@ impl S3Store {
     }
 }
 
-impl Drop for S3Store {
+impl Drop for BucketStore {
     fn drop(&mut self) {
         self.renewing.abort();
     }
 }
 
 #[async_trait]
-impl Store for S3Store {
+impl Store for BucketStore {
     async fn create(&self, name: &StoreName) -> Result<Arc<dyn StoreFile>, StoreError> {
         let file = self.inner.local.create(name).await?;
         Ok(self.staged_file(name, file))
@@ -203,7 +265,7 @@ impl Store for S3Store {
         // Left by an earlier process: what the bucket has is the pack.
         self.inner.local.discard(name).await?;
         let file = self.inner.local.create(name).await?;
-        let etag = match self.inner.bucket.head(name.as_str()).await? {
+        let etag = match self.inner.place.head(name.as_str()).await? {
             None => None,
             Some(seen) => {
                 self.fetch(name, seen.len, &*file).await?;
@@ -223,7 +285,7 @@ impl Store for S3Store {
         if let Some(open) = open {
             return Ok(Arc::new(OpenPack(open)));
         }
-        match self.inner.bucket.head(name.as_str()).await? {
+        match self.inner.place.head(name.as_str()).await? {
             Some(seen) => Ok(Arc::new(StoredFile::new(
                 name,
                 seen.len,
@@ -235,7 +297,7 @@ impl Store for S3Store {
 
     async fn remove(&self, name: &StoreName) -> Result<(), StoreError> {
         self.inner.lease.hold().await?;
-        self.inner.bucket.delete(name.as_str()).await
+        self.inner.place.delete(name.as_str()).await
     }
 
     async fn list(
@@ -244,7 +306,7 @@ impl Store for S3Store {
         after: Option<&StoreName>,
         limit: usize,
     ) -> Result<Vec<StoreEntry>, StoreError> {
-        self.inner.bucket.list(prefix, after, limit).await
+        self.inner.place.list(prefix, after, limit).await
     }
 
     async fn staged(&self) -> Result<Vec<StoreEntry>, StoreError> {
@@ -258,7 +320,7 @@ impl Store for S3Store {
         match self.inner.lease.is_there().await? {
             true => Ok(()),
             false => Err(StoreError::StoreMissing {
-                path: format!("{} of {}", lease::LEASE, self.inner.bucket.reached()),
+                path: format!("{} of {}", lease::LEASE, self.inner.place.reached()),
             }),
         }
     }
@@ -281,7 +343,7 @@ impl Store for S3Store {
     }
 }
 
-impl S3Store {
+impl BucketStore {
     fn staged_file(&self, name: &StoreName, file: Arc<dyn StoreFile>) -> Arc<dyn StoreFile> {
         Arc::new(StagedFile {
             file,
@@ -313,7 +375,7 @@ impl S3Store {
         let mut at = 0;
         while at < len {
             let wanted = PIECE.min(len - at);
-            let piece = self.inner.bucket.range(name, at, wanted).await?;
+            let piece = self.inner.place.range(name, at, wanted).await?;
             if piece.len() as u64 != wanted {
                 return Err(self.inner.failed(name, "it ends earlier than it says"));
             }

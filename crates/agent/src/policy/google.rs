@@ -1,0 +1,58 @@
+//! What a store that is a bucket of Google has to be allowed, as a role of its own.
+
+use sealift_outside::Words;
+use sealift_store::{BucketSettings, GCS_STORE_ACTIONS};
+use serde_json::{Map, Value, json};
+
+use crate::config::Config;
+
+/// Asked for with what is written, and by no request of its own.
+const BEGIN_UPLOAD: &str = "storage.multipartUploads.create";
+
+/// The roles of buckets, by what they are for.
+pub(super) fn roles(config: &Config) -> Map<String, Value> {
+    let mut roles = Map::new();
+    if let Some(bucket) = &config.store
+        && let BucketSettings::S3(settings) = &bucket.settings
+        && settings.words == Words::Google
+    {
+        let permissions = GCS_STORE_ACTIONS.into_iter().chain([BEGIN_UPLOAD]);
+        let role = json!({
+            "role": {
+                "title": "sealift store", "stage": "GA",
+                "includedPermissions": permissions.collect::<Vec<_>>(),
+            },
+            "bucket": format!("gs://{}", settings.bucket),
+        });
+        roles.insert("store".to_owned(), role);
+    }
+    roles
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        aws_policies,
+        config::{Config, Source, Template},
+    };
+
+    #[test]
+    fn a_bucket_is_allowed_what_is_asked_of_it_and_nothing_of_aws_is_printed() {
+        let text = format!(
+            "{}\n[store.gcs]\nbucket = \"sealed\"\ncredentials_file = \"h\"\n",
+            Template::example().render()
+        );
+        let config = Config::check(&Source {
+            path: "/etc/sealift/sealift.toml".into(),
+            text,
+            overrides: Vec::new(),
+        });
+        let printed = aws_policies(&config.unwrap(), "arn:role").unwrap();
+        assert!(printed.get("iam_policy").is_none());
+        let role = &printed["google_roles"]["store"];
+        assert_eq!(role["bucket"], "gs://sealed");
+        let permissions = role["role"]["includedPermissions"].as_array().unwrap();
+        assert!(permissions.contains(&"storage.multipartUploads.create".into()));
+        assert_eq!(permissions.len(), 9);
+    }
+}

@@ -1,0 +1,295 @@
+//! A container as a source.
+//!
+//! ```text
+//!   scan ─▶ List Blobs include=versions   what is there, and what lies below it
+//!   look ─▶ List Blobs of one             one key
+//!   read ─▶ Get Blob versionid            a small object in one request,
+//!           Get Blob x-ms-range If-Match  a large one in windows of 8 MiB that parts go on in
+//!           Get Blob Tags                 where the service tells of tags
+//! ```
+//!
+//! An account that keeps versions has no delete markers: a blob that was deleted has versions
+//! and no current one. One that keeps none is like a directory: what was overwritten is gone,
+//! and a reading that it happened to is refused.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use hyper::{Method, http::response::Parts};
+use sealift_outside::Answer;
+use sealift_terms::{
+    Clock, ObjectKey, Rng, VersionId,
+    limits::{EARLIER_LISTED_MAX, S3_LISTED_AT_ONCE, S3_TRIES_MAX, VERSIONS_OF_KEY_MAX},
+};
+use tokio::sync::mpsc;
+use tokio_rustls::rustls::ClientConfig;
+
+use super::{
+    client::AzureClient,
+    facts::Seen,
+    scan::{AzureScan, OfName},
+    settings::AzureSettings,
+    xml::{self, BlobsPage},
+};
+use crate::{
+    HINTS_QUEUED_MAX, Hint, History, Listed, Scan, Source, SourceObject, StoreError, Watch, Whole,
+    s3::{
+        Ask, BucketObject, S3Error, Streams, Windows,
+        facts::unsupported,
+        of_key::{Found, OfKey},
+        version,
+    },
+};
+
+/// A container as a source.
+#[derive(Debug)]
+pub struct AzureSource {
+    pub(super) client: Arc<AzureClient>,
+    streams: Arc<Streams>,
+    opened: AtomicU64,
+}
+
+impl AzureSource {
+    /// Takes a container as source. Nothing is asked of it yet.
+    #[must_use]
+    pub fn new(
+        settings: AzureSettings,
+        tls: Option<Arc<ClientConfig>>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Self {
+        Self {
+            client: Arc::new(AzureClient::new(settings, tls, clock, rng)),
+            streams: Arc::default(),
+            opened: AtomicU64::new(0),
+        }
+    }
+}
+
+/// A request of one version, as far as it has an id.
+fn of_version<'a>(method: Method, key: &'a ObjectKey, version: &'a VersionId) -> Ask<'a> {
+    let ask = Ask::new(method, Some(key.as_str()));
+    match version::own(version) {
+        version::NULL => ask,
+        id => ask.query("versionid", id),
+    }
+}
+
+impl AzureClient {
+    /// A page of what is there, with the versions below it where those are kept.
+    pub(super) async fn source_page(
+        &self,
+        prefix: &str,
+        marker: Option<&str>,
+        count: usize,
+    ) -> Result<BlobsPage, StoreError> {
+        let include = match self.settings.keeps_versions {
+            true => "versions",
+            false => "",
+        };
+        let page = self.blobs(prefix, marker, count, include).await;
+        page.map_err(|error| self.of_container(error))
+    }
+
+    /// The latest version of a key and `max` below it: the first of all that begins so.
+    async fn of_key(&self, key: &ObjectKey, max: usize) -> Result<OfKey, StoreError> {
+        let (mut of, mut marker) = (OfName::new(key.as_str(), max), None::<String>);
+        loop {
+            let page = self.source_page(key.as_str(), marker.as_deref(), S3_LISTED_AT_ONCE);
+            let page = page.await?;
+            let is_past = page.blobs.last().is_some_and(|last| last.name != of.name);
+            for blob in page.blobs {
+                if blob.name == of.name {
+                    of.add(blob);
+                }
+            }
+            match page.next {
+                Some(next) if !is_past && marker.as_ref() != Some(&next) => marker = Some(next),
+                _ => return Ok(of.of_key()),
+            }
+        }
+    }
+
+    pub(super) async fn properties(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+    ) -> Result<Seen, StoreError> {
+        let ask = of_version(Method::HEAD, key, version);
+        let head = self.head_of(&ask).await;
+        let seen = Seen::of(&head.map_err(|error| error.of_source(key.as_str()))?)?;
+        seen.hold(version)?;
+        Ok(seen)
+    }
+
+    pub(super) async fn tags(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+    ) -> Result<BTreeMap<String, String>, StoreError> {
+        let ask = of_version(Method::GET, key, version).query("comp", "tags");
+        let tags = self.whole(&ask).await;
+        let tags = tags.and_then(|answer| xml::tags(answer.body()));
+        tags.map_err(|error| error.of_source(key.as_str()))
+    }
+
+    /// With its tags, where it has any.
+    async fn with_tags(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+        mut seen: Seen,
+    ) -> Result<Seen, StoreError> {
+        if seen.tags > 0 {
+            seen.facts.tags = self.tags(key, version).await?;
+        }
+        let checked = seen.facts.check();
+        checked.map_err(|error| unsupported(&error.to_string()))?;
+        Ok(seen)
+    }
+
+    /// All of a small version: so many bytes, and no other number.
+    async fn small(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+        size: usize,
+    ) -> Result<(Parts, Vec<u8>), StoreError> {
+        let ask = of_version(Method::GET, key, version);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let read = async {
+                let mut answer = self.begin(&ask).await?;
+                let mut bytes = Vec::with_capacity(size);
+                while let Some(piece) = answer.piece().await? {
+                    // One byte more says that it is another size, and the rest is not needed.
+                    let left = (size + 1).saturating_sub(bytes.len()).min(piece.len());
+                    bytes.extend_from_slice(piece.get(..left).unwrap_or_default());
+                    if bytes.len() > size {
+                        break;
+                    }
+                }
+                Ok((answer.head, bytes))
+            };
+            match read.await {
+                Ok((_, bytes)) if bytes.len() != size => {
+                    return Err(StoreError::SourceChanged {
+                        evidence: format!("{size} bytes were listed, and others came"),
+                    });
+                }
+                Ok(read) => return Ok(read),
+                // Lost in the middle of its body: what came before that is asked for again.
+                Err(S3Error::Http(_)) if tries < S3_TRIES_MAX => self.pause(tries).await,
+                Err(error) => return Err(error.of_source(key.as_str())),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Windows for AzureClient {
+    async fn window(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+        etag: Option<&str>,
+        (from, to): (u64, u64),
+    ) -> Result<Answer, S3Error> {
+        let mut ask = of_version(Method::GET, key, version).header(
+            "x-ms-range",
+            format!("bytes={from}-{}", to.saturating_sub(1)),
+        );
+        if let Some(etag) = etag {
+            ask = ask.header("if-match", etag.to_owned());
+        }
+        self.begin(&ask).await
+    }
+
+    async fn wait(&self, tries: u32) {
+        self.pause(tries).await;
+    }
+
+    async fn is_still(&self, key: &ObjectKey, version: &VersionId) -> Result<(), StoreError> {
+        match self.settings.keeps_versions {
+            true => Ok(()),
+            false => self.properties(key, version).await.map(drop),
+        }
+    }
+}
+
+#[async_trait]
+impl Source for AzureSource {
+    async fn scan(&self, prefix: &str) -> Result<Box<dyn Scan>, StoreError> {
+        // That it is not there is told at once, and not as an empty listing.
+        let asked = self.client.source_page(prefix, None, 1);
+        asked.await?;
+        Ok(Box::new(AzureScan::new(self.client.clone(), prefix)))
+    }
+
+    async fn look(&self, key: &ObjectKey) -> Result<Option<Listed>, StoreError> {
+        if !key.as_str().starts_with(&self.client.settings.prefix) {
+            return Ok(None);
+        }
+        let of_key = self.client.of_key(key, EARLIER_LISTED_MAX).await?;
+        match of_key.found() {
+            Some(Ok(Found::Listed(listed))) => Ok(Some(listed)),
+            Some(Err(skipped)) => Err(unsupported(&skipped.evidence)),
+            Some(Ok(Found::Removed(_))) | None => Ok(None),
+        }
+    }
+
+    async fn open(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+    ) -> Result<Arc<dyn SourceObject>, StoreError> {
+        let seen = self.client.properties(key, version).await?;
+        let seen = self.client.with_tags(key, version, seen).await?;
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let (client, streams) = (self.client.clone(), self.streams.clone());
+        let found = (seen.facts, None);
+        let object = BucketObject::new(client, streams, number, (key, version), found);
+        Ok(Arc::new(object))
+    }
+
+    async fn read_whole(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+        size: usize,
+    ) -> Result<Whole, StoreError> {
+        let (head, bytes) = self.client.small(key, version, size).await?;
+        let seen = Seen::of(&head)?;
+        seen.hold(version)?;
+        let seen = self.client.with_tags(key, version, seen).await?;
+        Ok(Whole {
+            bytes,
+            checksum: None,
+            facts: Some(Box::new(seen.facts)),
+        })
+    }
+
+    async fn history(&self, key: &ObjectKey) -> Result<History, StoreError> {
+        let of_key = self.client.of_key(key, VERSIONS_OF_KEY_MAX).await?;
+        let history = of_key.history();
+        history.map_err(|error| unsupported(&error.to_string()))
+    }
+
+    fn keeps_versions(&self) -> bool {
+        self.client.settings.keeps_versions
+    }
+
+    /// There are scans alone, as often as the configuration says.
+    fn watch(&self) -> Result<Watch, StoreError> {
+        let (sender, hints) = mpsc::channel::<Hint>(HINTS_QUEUED_MAX);
+        tokio::spawn(async move { sender.closed().await });
+        Ok(Watch { hints })
+    }
+}
