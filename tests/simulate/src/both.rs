@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use sealift_archive::in_words;
 use sealift_ledger::{AuditLog, Catalog, Transfer, VersionKind, VersionRow};
 use sealift_terms::{
     AuditKind, ObjectFacts, ObjectKey, Order, Reason, Status, VersionName,
@@ -193,7 +194,7 @@ impl Running {
 pub(crate) async fn after_start(world: &World, running: &Running) {
     let looked = async {
         let promoted = running.archive.promote(&bucket(), ACTOR).await;
-        promoted.map_err(|error| error.to_string())?;
+        promoted.map_err(|error| in_words(&error))?;
         let answered = world.book.lock().answered.clone();
         let here = answered
             .iter()

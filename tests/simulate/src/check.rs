@@ -45,7 +45,7 @@ pub(crate) async fn after_start(world: &World, far: &Running) {
 }
 
 pub(crate) fn is_of_trouble(what: &str) -> bool {
-    ["injected", "the power", "is closed"]
+    ["injected", "the power", "is closed", "no storage space"]
         .iter()
         .any(|word| what.contains(word))
 }
