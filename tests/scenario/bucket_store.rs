@@ -9,10 +9,10 @@ use serde_json::Value;
 use crate::support::{BUCKET, Content, Moto, PART, Pair, Site, files_below, wait_until};
 
 const TIME_MAX: Duration = Duration::from_secs(120);
-const SEALED: &str = "sealed";
+pub(super) const SEALED: &str = "sealed";
 
 /// Lets what arrives at `b` rest in a bucket.
-fn into_bucket(pair: &Pair, url: &str, bucket: &str) {
+pub(super) fn into_bucket(pair: &Pair, url: &str, bucket: &str) {
     let (id, key) = OWNER;
     let credentials = format!("[default]\naws_access_key_id={id}\naws_secret_access_key={key}\n");
     let file = pair.b.dir.join("aws-credentials");
@@ -24,7 +24,7 @@ fn into_bucket(pair: &Pair, url: &str, bucket: &str) {
     ));
 }
 
-fn server() -> FakeS3 {
+pub(super) fn server() -> FakeS3 {
     let server = FakeS3::start(SEALED, None);
     server.set_versioning("");
     server

@@ -16,7 +16,7 @@ fn secret(path: &Path, text: &str) {
 }
 
 /// Makes the source of `a` a bucket at `url`, with these settings of it as well.
-fn from_bucket(pair: &Pair, url: &str, more: &str) {
+pub(super) fn from_bucket(pair: &Pair, url: &str, more: &str) {
     let (id, key) = OWNER;
     let credentials = format!("[default]\naws_access_key_id={id}\naws_secret_access_key={key}\n");
     secret(&pair.a.dir.join("aws-credentials"), &credentials);

@@ -12,6 +12,8 @@ pub enum Trouble {
     Throttled,
     /// So many calls are, and then no more.
     ThrottledFor(u32),
+    /// One call of so many is.
+    ThrottledEach(u32),
     /// Every call is answered with: not allowed.
     Denied,
     /// It answers that it does not work.
@@ -20,4 +22,6 @@ pub enum Trouble {
     Unreachable,
     /// It takes so long for every answer.
     Slow(Duration),
+    /// It takes calls and never answers them: not later, either.
+    Silent,
 }
