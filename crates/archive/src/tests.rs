@@ -7,6 +7,7 @@ mod damage;
 mod failing;
 mod following;
 mod layers;
+mod merging;
 mod needing;
 mod ordering;
 mod quotas;

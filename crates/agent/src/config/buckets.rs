@@ -122,7 +122,9 @@ pub(super) fn store(c: &mut Checker<'_>, section: &Spanned<raw::StoreS3>) -> Opt
         credentials: (raw.credentials_file.as_ref(), raw.credentials_from.as_ref()),
         roots_file: raw.roots_file.as_ref(),
     };
-    let bucket = said.bucket(c, None)?;
+    let mut bucket = said.bucket(c, None)?;
+    let required = raw.require_versioning.as_ref();
+    bucket.settings.requires_versioning = required.is_some_and(|it| *it.get_ref());
     let prefix = &bucket.settings.prefix;
     if !prefix.is_empty() && (!prefix.ends_with('/') || prefix.len() > PREFIX_BYTES_MAX) {
         // Two stores, one below the other's beginning, would be one.
@@ -167,6 +169,7 @@ impl Said<'_> {
                 prefix: prefix?,
                 credentials: credentials?,
                 kms_keys: None,
+                requires_versioning: false,
                 webhook: None,
                 queue: None,
             },
@@ -336,6 +339,9 @@ mod tests {
         let wanted = "https://sealed.s3.eu-west-1.amazonaws.com";
         assert_eq!(settings.endpoint.to_string(), wanted);
         assert_eq!(settings.prefix, "site-b/");
+        assert!(!settings.requires_versioning);
+        let versioned = check(&format!("{STORE}require_versioning = true\n")).unwrap();
+        assert!(versioned.store.unwrap().settings.requires_versioning);
         let all = check(&STORE.replace("prefix = \"site-b/\"\n", "")).unwrap();
         assert_eq!(all.store.unwrap().settings.prefix, "");
     }

@@ -377,6 +377,7 @@ const EXAMPLE_STORE: &str = r#"# A bucket of an S3 store in which sealed objects
 # path_style = false                         # the bucket in the host (AWS), or in the path (the rest)
 # credentials_file = "aws-credentials"       # or credentials_from = "instance" or "container"
 # roots_file = "s3-roots.pem"                # those of the system without it
+# require_versioning = false                 # true: nothing new is taken in while the bucket keeps no versions
 
 "#;
 

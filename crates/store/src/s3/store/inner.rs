@@ -22,6 +22,7 @@ use super::{
     pack::Pack,
     probe::TRIED,
     sending::Sending,
+    versioning::Versioning,
 };
 use crate::{DirectoryStore, Store, StoreError, StoreName};
 
@@ -37,6 +38,7 @@ pub(super) struct Inner {
     /// Staged files, and notes beside them.
     pub(super) local: DirectoryStore,
     pub(super) lease: Lease,
+    pub(super) versioning: Versioning,
     pub(super) counts: Arc<Counts>,
     pub(super) sending: Semaphore,
     /// Staged files that are on their way.
@@ -58,12 +60,14 @@ impl Inner {
         bucket: Arc<Bucket>,
         local: DirectoryStore,
         lease: Lease,
+        versioning: Versioning,
         counts: Arc<Counts>,
     ) -> Self {
         Self {
             bucket,
             local,
             lease,
+            versioning,
             counts,
             sending: Semaphore::new(S3_SENDING_MAX),
             files: Mutex::default(),

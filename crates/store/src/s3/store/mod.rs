@@ -23,6 +23,7 @@ mod pack;
 mod probe;
 mod sending;
 mod staged;
+mod versioning;
 mod xml;
 
 use std::{
@@ -50,6 +51,7 @@ use object::{Reads, StoredFile};
 use pack::{OpenPack, Pack};
 use sending::Sending;
 use staged::StagedFile;
+use versioning::Versioning;
 
 pub use lease::LeaseTimes;
 pub use probe::S3_STORE_ACTIONS;
@@ -109,8 +111,9 @@ impl S3Store {
             name: "reading".to_owned(),
             source,
         })?;
-        let lease = Lease::new(writing.clone(), clock, holder, times);
-        let inner = Arc::new(Inner::new(writing, local, lease, counts));
+        let lease = Lease::new(writing.clone(), clock.clone(), holder, times);
+        let versioning = Versioning::new(settings.requires_versioning, clock);
+        let inner = Arc::new(Inner::new(writing, local, lease, versioning, counts));
         Ok(Self {
             reads: Arc::new(reads),
             renewing: tokio::spawn(keep(Arc::downgrade(&inner), times.renewed)),
@@ -265,6 +268,8 @@ impl Store for S3Store {
 
     /// That of the disk below the staged files: a bucket has no end that it would tell.
     async fn room(&self) -> Result<Room, StoreError> {
+        // Asked before anything is taken in.
+        self.inner.versioning.hold(&self.inner.bucket).await?;
         self.inner.local.room().await
     }
 

@@ -6,6 +6,7 @@ use super::{
     super::probe::Probe,
     S3Store,
     bucket::{Bucket, If, Outcome},
+    versioning::Versioning,
 };
 use crate::StoreError;
 
@@ -29,7 +30,7 @@ impl S3Store {
     pub async fn check(&self) -> Vec<Probe> {
         let bucket = &*self.inner.bucket;
         let mut probes = Vec::new();
-        let trying = try_all(bucket, &mut probes);
+        let trying = try_all(bucket, &self.inner.versioning, &mut probes);
         if tokio::time::timeout(S3_PROBE_TIME_MAX, trying)
             .await
             .is_err()
@@ -43,18 +44,10 @@ impl S3Store {
     }
 }
 
-async fn try_all(bucket: &Bucket, probes: &mut Vec<Probe>) {
+async fn try_all(bucket: &Bucket, wanted: &Versioning, probes: &mut Vec<Probe>) {
     let mut tried = |action, outcome| probes.push(Probe { action, outcome });
     let versioning = bucket.versioning().await;
-    let told = versioning.map(|state| match state.as_str() {
-        "Enabled" => format!(
-            "{} keeps versions: what is deleted here takes room until a lifecycle rule \
-             (NoncurrentVersionExpiration) ends it",
-            bucket.reached()
-        ),
-        "" => format!("{} keeps no versions", bucket.reached()),
-        state => format!("versioning of {} is {state}", bucket.reached()),
-    });
+    let told = versioning.and_then(|state| wanted.told(bucket, &state));
     tried("s3:GetBucketVersioning", told);
     let listed = bucket.list("", None, 1).await;
     tried(

@@ -48,6 +48,7 @@ impl Stage {
             prefix: String::new(),
             credentials: CredentialsFrom::File(self.dir.path().join("credentials")),
             kms_keys: None,
+            requires_versioning: false,
             webhook: None,
             queue: None,
         }

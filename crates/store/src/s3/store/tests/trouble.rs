@@ -140,3 +140,44 @@ async fn no_action_is_asked_for_that_a_policy_does_not_name() {
         .collect();
     assert_eq!(asked, S3_STORE_ACTIONS.into_iter().collect());
 }
+
+/// A clock that a test moves.
+#[derive(Debug, Default)]
+struct Held(Mutex<Duration>);
+
+impl Clock for Held {
+    fn now(&self) -> sealift_terms::Timestamp {
+        sealift_terms::Timestamp::from_secs(0)
+    }
+
+    fn monotonic(&self) -> Duration {
+        *self.0.lock()
+    }
+}
+
+#[tokio::test]
+async fn that_versions_are_kept_is_asked_now_and_then_and_each_time_while_they_are_not() {
+    let site = Site::new();
+    let store = site.open().await;
+    let bucket = &store.inner.bucket;
+    let clock = Arc::new(Held::default());
+    let required = Versioning::new(true, clock.clone());
+    let off = required.hold(bucket).await.unwrap_err();
+    assert_eq!(off.reason(), Reason::DstVersioningDisabled, "{off}");
+    assert!(off.leaves_it_whole());
+    site.server().set_versioning("Enabled");
+    required.hold(bucket).await.unwrap();
+    site.server().set_versioning("Suspended");
+    site.server().asked();
+    required.hold(bucket).await.unwrap();
+    assert!(site.server().asked().is_empty(), "it is believed");
+    *clock.0.lock() += sealift_terms::limits::S3_VERSIONING_BELIEVED;
+    assert!(required.hold(bucket).await.is_err());
+    assert!(required.hold(bucket).await.is_err());
+    assert_eq!(site.server().asked(), ["s3:GetBucketVersioning"; 2]);
+    let not_required = Versioning::new(false, clock);
+    not_required.hold(bucket).await.unwrap();
+    assert!(site.server().asked().is_empty());
+    let told = not_required.told(bucket, "").unwrap();
+    assert!(told.contains("keeps no versions"), "{told}");
+}
