@@ -8,6 +8,7 @@ mod buckets;
 mod chains;
 mod changes;
 mod compressing;
+mod conformance;
 mod damage;
 mod databases;
 mod demonstration;
