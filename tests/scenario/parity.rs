@@ -77,13 +77,13 @@ impl Applications<'_> {
         ];
         // As S3 says of what was put without one.
         let mut media_type = "binary/octet-stream".to_owned();
-        if number % 3 != 0 {
+        if !number.is_multiple_of(3) {
             media_type = format!("text/x-{version}; charset=utf-8");
             headers.push(("x-amz-meta-owner", format!("owner {number}, \"me\"")));
             headers.push(("x-amz-meta-empty", String::new()));
         }
         headers.push(("content-type", media_type));
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             headers.push(("cache-control", "no-store, max-age=5".to_owned()));
             headers.push((
                 "content-disposition",
