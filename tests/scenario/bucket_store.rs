@@ -9,10 +9,10 @@ use serde_json::Value;
 use crate::support::{BUCKET, Content, Moto, PART, Pair, Site, files_below, wait_until};
 
 const TIME_MAX: Duration = Duration::from_secs(120);
-const SEALED: &str = "sealed";
+pub(super) const SEALED: &str = "sealed";
 
 /// Lets what arrives at `b` rest in a bucket.
-fn into_bucket(pair: &Pair, url: &str, bucket: &str) {
+pub(super) fn into_bucket(pair: &Pair, url: &str, bucket: &str) {
     let (id, key) = OWNER;
     let credentials = format!("[default]\naws_access_key_id={id}\naws_secret_access_key={key}\n");
     let file = pair.b.dir.join("aws-credentials");
@@ -24,7 +24,7 @@ fn into_bucket(pair: &Pair, url: &str, bucket: &str) {
     ));
 }
 
-fn server() -> FakeS3 {
+pub(super) fn server() -> FakeS3 {
     let server = FakeS3::start(SEALED, None);
     server.set_versioning("");
     server
@@ -217,5 +217,76 @@ fn a_store_that_is_not_ours_holds_what_is_sealed() {
     for (n, (key, content)) in objects.iter().enumerate() {
         assert!(content.is_in(&pair.get(key, &format!("out-{n}"))), "{key}");
     }
+    pair.verify_both(TIME_MAX);
+}
+
+#[test]
+fn small_packs_are_merged_by_few_requests_and_a_kill_on_the_way_loses_nothing() {
+    let pair = Pair::new();
+    let server = server();
+    into_bucket(&pair, &server.url(), SEALED);
+    pair.start();
+    let objects: Vec<_> = (0..10).map(|n| Content::new(n, 3000 + n)).collect();
+    for (n, content) in objects.iter().enumerate() {
+        content.write(&pair.source.join(format!("small-{n}")));
+        pair.wait_completed(1 + n as u64, TIME_MAX);
+    }
+    let before = keys_below(&server, "packs");
+    assert!(before >= objects.len(), "{before} packs");
+    pair.b.stop();
+    // Killed when the merged pack is there, and the others are not all gone.
+    server.asked();
+    server.trouble(Trouble::Slow(Duration::from_millis(100)));
+    pair.b.start();
+    wait_until("a pack came or went", TIME_MAX, || {
+        keys_below(&server, "packs") != before
+    });
+    assert!(pair.b.kill());
+    assert!(keys_below(&server, "packs") > 1, "it was over");
+    server.trouble(Trouble::None);
+    let asked = server.asked();
+    let count = |action: &str| asked.iter().filter(|asked| *asked == action).count();
+    // Each was opened and read; the lease and what a start looks at are beside that.
+    let read = count("s3:GetObject");
+    assert!((2 * before..3 * before + 10).contains(&read), "{read}");
+    pair.b.start();
+    wait_until("one pack is left", TIME_MAX, || {
+        keys_below(&server, "packs") == 1
+    });
+    for (n, content) in objects.iter().enumerate() {
+        let got = pair.get(&format!("small-{n}"), &format!("out-{n}"));
+        assert!(content.is_in(&got), "small-{n}");
+    }
+    pair.verify_both(TIME_MAX);
+}
+
+#[test]
+fn a_bucket_that_has_to_keep_versions_takes_nothing_in_while_it_does_not() {
+    let pair = Pair::new();
+    let server = server();
+    into_bucket(&pair, &server.url(), SEALED);
+    pair.b.configure("require_versioning = true");
+    let checked = pair.b.run(&["check"]);
+    assert_ne!(checked.code, 0);
+    let said = checked.said();
+    assert!(
+        said.contains("s3:GetBucketVersioning") && said.contains("require_versioning"),
+        "{checked}"
+    );
+    server.set_versioning("Enabled");
+    pair.start();
+    server.set_versioning("Suspended");
+    Content::new(1, 1000).write(&pair.source.join("small"));
+    Content::new(2, 2 * PART).write(&pair.source.join("large"));
+    for key in ["small", "large"] {
+        wait_until("it waits, and says why", TIME_MAX, || {
+            let said = pair.a.run(&["explain", &format!("{BUCKET}/{key}")]).said();
+            said.contains("DstVersioningDisabled") && said.contains("PENDING")
+        });
+    }
+    assert_eq!(keys_below(&server, "objects"), 0);
+    server.set_versioning("Enabled");
+    pair.wait_completed(2, TIME_MAX);
+    pair.b.run(&["check"]).tells(&["keeps versions"]);
     pair.verify_both(TIME_MAX);
 }

@@ -7,7 +7,7 @@ use super::endpoint::{Fronted, TIME_MAX, key, rclone, row, text};
 use crate::support::{Answered, BUCKET, Content, S3, run_program, wait_until, write_file};
 
 /// An endpoint whose key may do everything, and whose bucket takes writes.
-fn promoted(objects: u64, fill: impl FnOnce(&crate::support::Pair)) -> Fronted {
+pub(super) fn promoted(objects: u64, fill: impl FnOnce(&crate::support::Pair)) -> Fronted {
     let fronted = Fronted::allowed("get\", \"list\", \"put\", \"delete", "");
     fill(&fronted.pair);
     fronted.pair.start();

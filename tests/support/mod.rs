@@ -40,7 +40,9 @@ pub(crate) use pair::{BUCKET, Pair, authority, free_address};
 pub(crate) use parrot::parrot;
 pub(crate) use pebble::Pebble;
 pub(crate) use plaintext::Plaintext;
-pub(crate) use program::{Ran, program, run, run_as, run_in_time, run_program, text};
+pub(crate) use program::{
+    Ran, program, run, run_as, run_in_time, run_program, run_program_in_time, text,
+};
 pub(crate) use proxy::Proxy;
 pub(crate) use rogue::{Rogue, RogueLink, bare};
 pub(crate) use room::{Turn, roomy_dir};

@@ -66,9 +66,20 @@ pub(crate) fn run_as(uid: u32, gid: u32, program: &Path, arguments: &[&str]) -> 
 /// Runs another program, which must end with one of these codes.
 #[track_caller]
 pub(crate) fn run_program(program: &str, arguments: &[&str], codes: &[i32]) -> Ran {
+    run_program_in_time(TIME_MAX, program, arguments, codes)
+}
+
+/// Runs another program, for so long at most.
+#[track_caller]
+pub(crate) fn run_program_in_time(
+    time_max: Duration,
+    program: &str,
+    arguments: &[&str],
+    codes: &[i32],
+) -> Ran {
     let mut command = Command::new(program);
     command.args(arguments);
-    let ran = to_its_end(command, TIME_MAX);
+    let ran = to_its_end(command, time_max);
     assert!(codes.contains(&ran.code), "{ran}");
     ran
 }

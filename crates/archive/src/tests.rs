@@ -8,6 +8,7 @@ mod failing;
 mod following;
 mod layers;
 mod meeting;
+mod merging;
 mod needing;
 mod ordering;
 mod quotas;

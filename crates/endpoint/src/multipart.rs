@@ -263,14 +263,18 @@ async fn chosen(
     let here = core.archive.pieces(assembly.id, 0, most).await;
     let here = here.map_err(|error| of_archive(&error))?;
     let mut here: BTreeMap<u32, Piece> = here.into_iter().map(|it| (it.number, it)).collect();
-    let (mut pieces, mut before) = (Vec::with_capacity(listed.len()), 0);
+    // Told before anything else is wrong with them, as S3 does.
+    let numbers = || listed.iter().map(|part| part.part_number);
+    if numbers()
+        .zip(numbers().skip(1))
+        .any(|(one, next)| one >= next)
+    {
+        return Err(S3ErrorCode::InvalidPartOrder.into());
+    }
+    let mut pieces = Vec::with_capacity(listed.len());
     let last = listed.len() - 1;
     for (at, part) in listed.into_iter().enumerate() {
         let number = number_of(part.part_number.unwrap_or(0))?;
-        if number <= before {
-            return Err(S3ErrorCode::InvalidPartOrder.into());
-        }
-        before = number;
         let piece = here.remove(&number);
         let piece = piece.filter(|piece| is_meant(piece, &part));
         let piece = piece.ok_or_else(|| S3Error::from(S3ErrorCode::InvalidPart))?;

@@ -35,7 +35,7 @@ use crate::{
     fresh::tags_of_set,
     listings, multipart,
     reading::{Reading, bytes_held},
-    wanted::{Conditions, range},
+    wanted::{Conditions, range, tell_instead},
     writes::{self, Target},
 };
 
@@ -155,6 +155,7 @@ impl S3 for Replica {
         let size = row.facts.size;
         let part = range(input.range, input.part_number, size)?;
         let mut output = head(&row, part.is_none(), input.checksum_mode.as_ref());
+        tell_instead!(output, input);
         let bytes = part.clone().unwrap_or(0..size);
         if part.is_some() {
             let last = bytes.end.saturating_sub(1);
@@ -191,7 +192,8 @@ impl S3 for Replica {
             .await?;
         let size = row.facts.size;
         let part = range(input.range, input.part_number, size)?;
-        let told = head(&row, part.is_none(), input.checksum_mode.as_ref());
+        let mut told = head(&row, part.is_none(), input.checksum_mode.as_ref());
+        tell_instead!(told, input);
         let content_range = part.as_ref().map(|bytes| {
             let last = bytes.end.saturating_sub(1);
             format!("bytes {}-{last}/{size}", bytes.start)

@@ -6,7 +6,7 @@ use http_body_util::Limited;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Body as HttpBody, Incoming},
-    header::{CONNECTION, HeaderValue},
+    header::{CONNECTION, CONTENT_RANGE, HeaderValue},
     http::request::Parts,
 };
 use s3s::{Body, S3Error, S3ErrorCode, service::S3Service};
@@ -61,7 +61,7 @@ async fn answered(
         core.refuse(from.ip(), &Refused::LongBody, Some(&claimed));
         return last(of_error(Refused::LongBody.told()));
     }
-    let held = Held::default();
+    let (held, is_head) = (Held::default(), head.method == Method::HEAD);
     head.extensions.insert(noted.clone());
     head.extensions.insert(held.clone());
     let _lease = match core.lease(carries.memory(&body)).await {
@@ -77,6 +77,7 @@ async fn answered(
     };
     let calling = service.call(Request::from_parts(head, body));
     let answered = match timeout(carries.time_max(), calling).await {
+        Ok(Ok(answered)) if is_head => of_range(answered),
         Ok(Ok(answered)) => answered,
         Ok(Err(error)) => {
             let error: Box<dyn std::error::Error + Send + Sync> = error.into();
@@ -92,6 +93,14 @@ async fn answered(
         true => answered,
         false => last(answered),
     }
+}
+
+/// `s3s` answers HEAD with 200 whatever is asked for; of a range it is 206.
+fn of_range(mut answered: Response<Body>) -> Response<Body> {
+    if answered.status() == StatusCode::OK && answered.headers().contains_key(CONTENT_RANGE) {
+        *answered.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+    answered
 }
 
 /// What a request carries.

@@ -37,6 +37,22 @@ macro_rules! of_copied {
 }
 pub(crate) use of_copied;
 
+/// Puts what a request wants to be told in place of what is known: `response-content-type`
+/// and the like, which either call that tells of an object takes.
+macro_rules! tell_instead {
+    ($told:ident, $input:ident) => {
+        $told.cache_control = $input.response_cache_control.or($told.cache_control);
+        $told.content_disposition = $input
+            .response_content_disposition
+            .or($told.content_disposition);
+        $told.content_encoding = $input.response_content_encoding.or($told.content_encoding);
+        $told.content_language = $input.response_content_language.or($told.content_language);
+        $told.content_type = $input.response_content_type.or($told.content_type);
+        $told.expires = $input.response_expires.or($told.expires);
+    };
+}
+pub(crate) use tell_instead;
+
 impl Conditions {
     /// Refuses a version that is not the one that is wanted. An entity tag counts more than
     /// a time, which is whole seconds.

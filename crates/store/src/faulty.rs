@@ -38,6 +38,7 @@ pub struct Faults {
     armed: Mutex<Option<(Call, io::ErrorKind)>>,
     calls_left: AtomicI64,
     room: Mutex<Option<Room>>,
+    pack_delay: Mutex<Option<Duration>>,
 }
 
 impl Faults {
@@ -55,6 +56,11 @@ impl Faults {
     /// Says that the store is so full, whatever it is.
     pub fn set_room(&self, room: Option<Room>) {
         *self.room.lock() = room;
+    }
+
+    /// Says that packs cannot grow, as in a bucket, and how long a group waits for company.
+    pub fn keep_packs_whole(&self, delay: Duration) {
+        *self.pack_delay.lock() = Some(delay);
     }
 
     fn check(&self, call: Call) -> Result<(), StoreError> {
@@ -174,7 +180,8 @@ impl<S: Store> Store for Faulty<S> {
     }
 
     fn pack_delay(&self) -> Option<Duration> {
-        self.inner.pack_delay()
+        let told = *self.faults.pack_delay.lock();
+        told.or_else(|| self.inner.pack_delay())
     }
 
     fn calls(&self) -> Calls {

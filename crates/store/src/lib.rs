@@ -33,6 +33,7 @@ mod ordered;
 mod s3;
 mod source;
 mod store;
+mod tagged;
 mod throttled;
 
 pub use azure::{AZURE_SOURCE_ACTIONS, AZURE_STORE_ACTIONS, AzureSettings, AzureSource};

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
-use sealift_terms::{Checksum, ObjectFacts, ObjectKey, Reason, VersionId};
+use sealift_terms::{Checksum, ObjectFacts, ObjectKey, Reason, Timestamp, VersionId};
 use tokio::sync::mpsc;
 
 use crate::{OrderedSource, StoreError};
@@ -40,6 +40,8 @@ pub struct Earlier {
     pub version: VersionId,
     /// What the source says of it; nothing of a delete marker.
     pub facts: Option<ObjectFacts>,
+    /// When it was made, where the source tells.
+    pub modified: Option<Timestamp>,
 }
 
 /// A key whose latest version is a delete marker.
@@ -49,6 +51,8 @@ pub struct Removed {
     pub key: ObjectKey,
     /// The delete marker.
     pub version: VersionId,
+    /// When it was made, where the source tells.
+    pub modified: Option<Timestamp>,
     /// What lies below it.
     pub history: History,
 }

@@ -383,6 +383,14 @@ pub const S3_READ_BYTES_MIN: u64 = 64 << 10;
 pub const S3_READ_BYTES_MAX: u64 = 2 << 20;
 /// How long small objects wait for others that go into one pack, which is one request.
 pub const S3_GROUP_TIME_MAX: Duration = Duration::from_millis(50);
+/// How long it is believed that a bucket which has to keep versions does.
+pub const S3_VERSIONING_BELIEVED: Duration = Duration::from_secs(20);
+/// What small packs of a bucket are merged into: no more than one request puts.
+pub const MERGED_BYTES_MAX: u64 = S3_PUT_BYTES_MAX;
+/// Fewer small packs than this are left as they are.
+pub const MERGED_PACKS_MIN: usize = 8;
+/// Packs that are merged at once, and remembered while more are looked for.
+pub const MERGED_PACKS_MAX: usize = 1000;
 /// How long a lease of a bucket is good for after it was last renewed.
 pub const S3_LEASE_TIME: Duration = Duration::from_secs(60);
 /// How often it is renewed.

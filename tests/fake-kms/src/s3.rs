@@ -142,6 +142,12 @@ impl FakeS3 {
         *self.server.trouble.lock() = trouble;
     }
 
+    /// Calls that came while one of so many was throttled.
+    #[must_use]
+    pub fn calls_in_share(&self) -> u32 {
+        self.server.calls_in_share()
+    }
+
     /// Lets nobody do an action, such as `s3:GetObjectVersion`, or lets everyone again.
     pub fn deny(&self, action: &str, is_denied: bool) {
         switch(&mut self.of.denied.lock(), action, is_denied);

@@ -1,6 +1,15 @@
 //! HTTP/1.1 on loopback, in a thread of its own, over TLS or in the clear.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, thread, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -45,6 +54,7 @@ pub(crate) trait Service: Send + Sync + 'static {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) trouble: Arc<Mutex<Trouble>>,
+    calls: Arc<AtomicU32>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -65,7 +75,8 @@ impl Server {
         let trouble: Arc<Mutex<Trouble>> = Arc::default();
         let (stop, stopped) = oneshot::channel();
         let (told, address) = std::sync::mpsc::channel();
-        let given = trouble.clone();
+        let calls: Arc<AtomicU32> = Arc::default();
+        let given = (trouble.clone(), calls.clone());
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
@@ -85,9 +96,15 @@ impl Server {
         Self {
             address: address.recv().unwrap(),
             trouble,
+            calls,
             stop: Some(stop),
             thread: Some(thread),
         }
+    }
+
+    /// Calls that came while one of so many was throttled.
+    pub(crate) fn calls_in_share(&self) -> u32 {
+        self.calls.load(Ordering::Relaxed)
     }
 }
 
@@ -113,7 +130,7 @@ async fn serve(
     listener: TcpListener,
     acceptor: Option<TlsAcceptor>,
     service: Arc<dyn Service>,
-    trouble: Arc<Mutex<Trouble>>,
+    trouble: Given,
 ) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -133,7 +150,10 @@ async fn serve(
     }
 }
 
-async fn speak<S>(stream: S, service: Arc<dyn Service>, trouble: Arc<Mutex<Trouble>>)
+/// What is wrong, and the calls of which only some are throttled.
+type Given = (Arc<Mutex<Trouble>>, Arc<AtomicU32>);
+
+async fn speak<S>(stream: S, service: Arc<dyn Service>, trouble: Given)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -154,7 +174,7 @@ where
 
 async fn answer(
     service: &dyn Service,
-    trouble: &Mutex<Trouble>,
+    (trouble, calls): &Given,
     request: Request<Incoming>,
 ) -> Option<Response<Full<Bytes>>> {
     let (parts, body) = request.into_parts();
@@ -175,6 +195,13 @@ async fn answer(
         Trouble::Throttled => service.throttled(),
         Trouble::ThrottledFor(0) => service.answer(&parts, &body),
         Trouble::ThrottledFor(_) => service.throttled(),
+        Trouble::ThrottledEach(share) => {
+            match calls.fetch_add(1, Ordering::Relaxed) % share.max(1) {
+                0 => service.throttled(),
+                _ => service.answer(&parts, &body),
+            }
+        }
+        Trouble::Silent => std::future::pending().await,
         Trouble::Denied => service.denied(),
         Trouble::Broken => service.broken(),
         Trouble::Unreachable => return None,

@@ -100,7 +100,7 @@ pub(crate) fn caller(
         "{}\n{}\n{}\n{headers}\n{names}\n{}",
         parts.method,
         parts.uri.path(),
-        parts.uri.query().unwrap_or_default(),
+        canonical_query(parts.uri.query().unwrap_or_default()),
         match header("x-amz-content-sha256") {
             // What is sent so is not part of the signature.
             Some(unsigned) if unsigned.contains("UNSIGNED-PAYLOAD") => unsigned.to_owned(),
@@ -126,6 +126,17 @@ pub(crate) fn caller(
             "The request signature we calculated does not match the signature you provided.",
         )),
     }
+}
+
+/// The query as it is signed: by name, each with a value.
+fn canonical_query(query: &str) -> String {
+    let mut pairs: Vec<_> = query.split('&').filter(|pair| !pair.is_empty()).collect();
+    pairs.sort_unstable();
+    let pairs = pairs.iter().map(|pair| match pair.contains('=') {
+        true => (*pair).to_owned(),
+        false => format!("{pair}="),
+    });
+    pairs.collect::<Vec<_>>().join("&")
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {

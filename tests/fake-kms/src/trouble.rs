@@ -12,6 +12,8 @@ pub enum Trouble {
     Throttled,
     /// So many calls are, and then no more.
     ThrottledFor(u32),
+    /// One call of so many is.
+    ThrottledEach(u32),
     /// Every call is answered with: not allowed.
     Denied,
     /// It answers that it does not work.
@@ -22,4 +24,6 @@ pub enum Trouble {
     Slow(Duration),
     /// It does what is asked, and takes so long to say so.
     Late(Duration),
+    /// It takes calls and never answers them: not later, either.
+    Silent,
 }

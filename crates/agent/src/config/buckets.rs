@@ -122,7 +122,9 @@ pub(super) fn store(c: &mut Checker<'_>, section: &Spanned<raw::StoreS3>) -> Opt
         credentials: (raw.credentials_file.as_ref(), raw.credentials_from.as_ref()),
         roots_file: raw.roots_file.as_ref(),
     };
-    let bucket = said.bucket(c, None)?;
+    let mut bucket = said.bucket(c, None)?;
+    let required = raw.require_versioning.as_ref();
+    bucket.settings.requires_versioning = required.is_some_and(|it| *it.get_ref());
     let span = raw.prefix.as_ref().unwrap_or(&raw.bucket).span();
     store_prefix(c, STORE.prefix, &bucket.settings.prefix, &span)?;
     Some(bucket)
@@ -178,6 +180,7 @@ impl Said<'_> {
                 words: Words::Aws,
                 credentials: credentials?,
                 kms_keys: None,
+                requires_versioning: false,
                 webhook: None,
                 queue: None,
             },
@@ -352,6 +355,9 @@ mod tests {
         let wanted = "https://sealed.s3.eu-west-1.amazonaws.com";
         assert_eq!(settings.endpoint.to_string(), wanted);
         assert_eq!(settings.prefix, "site-b/");
+        assert!(!settings.requires_versioning);
+        let versioned = of(&format!("{STORE}require_versioning = true\n"));
+        assert!(versioned.requires_versioning);
         let all = of(&STORE.replace("prefix = \"site-b/\"\n", ""));
         assert_eq!(all.prefix, "");
     }

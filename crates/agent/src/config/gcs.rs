@@ -49,6 +49,7 @@ pub(super) fn store(c: &mut Checker<'_>, section: &Spanned<raw::StoreGcs>) -> Op
         words: Words::Google,
         credentials,
         kms_keys: None,
+        requires_versioning: false,
         webhook: None,
         queue: None,
     };

@@ -351,6 +351,7 @@ pub(crate) struct StoreS3 {
     pub(crate) credentials_file: Option<Text>,
     pub(crate) credentials_from: Option<Text>,
     pub(crate) roots_file: Option<Text>,
+    pub(crate) require_versioning: Option<Spanned<bool>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sealift_archive::{Finding, ScrubState, Scrubber};
+use sealift_archive::{ArchiveError, Compacted, Finding, ScrubState, Scrubber};
 
 use super::Running;
 use crate::{Error, Metric, config::Scrub};
@@ -21,6 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const REPAIR_EVERY: Duration = Duration::from_secs(2);
 /// Compaction, and the end of quarantines.
 const COMPACT_EVERY: Duration = Duration::from_secs(3600);
+/// Small packs of a bucket are merged more often: each group of objects leaves one.
+const MERGE_EVERY: Duration = Duration::from_secs(600);
 /// The scrub lets the others have their turn after this long.
 const SCRUB_TURN: Duration = Duration::from_secs(30);
 /// How far the scrub has come is written down this often.
@@ -57,8 +59,8 @@ impl Scrubbing {
 pub(super) async fn run(running: Arc<Running>) {
     let mut stop = running.stop.subscribe();
     let work = async {
-        let (mut pace, mut repair, mut compact) =
-            (Pace::default(), Every::default(), Every::default());
+        let mut pace = Pace::default();
+        let [mut repair, mut compact, mut merge] = [Every::default(); 3];
         loop {
             let now = running.site.world.clock.monotonic();
             if repair.is_time(now, REPAIR_EVERY) {
@@ -66,6 +68,10 @@ pub(super) async fn run(running: Arc<Running>) {
             }
             if compact.is_time(now, COMPACT_EVERY) {
                 running.compact().await;
+            }
+            if merge.is_time(now, MERGE_EVERY) {
+                let merged = running.site.archive.merge_packs().await;
+                tell(merged, "merged");
             }
             if let Err(error) = running.scrub(&mut pace).await {
                 tracing::error!(error = error.in_one_line(), "the scrub cannot go on now");
@@ -223,27 +229,28 @@ impl Running {
                 "the quarantine cannot be looked through"
             ),
         }
-        match self
-            .site
-            .archive
-            .compact(config.dead_kept, config.quarantine_kept)
-            .await
-        {
-            Ok(done) if done.deleted > 0 || done.packs > 0 => {
-                tracing::info!(
-                    packs = done.packs,
-                    entries = done.entries,
-                    deleted = done.deleted,
-                    bytes = done.bytes,
-                    "packs were compacted"
-                );
-            }
-            Ok(_) => {}
-            Err(error) => tracing::error!(
-                error = Error::from(error).in_one_line(),
-                "packs cannot be compacted now"
-            ),
+        let archive = &self.site.archive;
+        let compacted = archive.compact(config.dead_kept, config.quarantine_kept);
+        tell(compacted.await, "compacted");
+    }
+}
+
+fn tell(outcome: Result<Compacted, ArchiveError>, what: &str) {
+    match outcome {
+        Ok(done) if done.deleted > 0 || done.packs > 0 => {
+            tracing::info!(
+                packs = done.packs,
+                entries = done.entries,
+                deleted = done.deleted,
+                bytes = done.bytes,
+                "packs were {what}"
+            );
         }
+        Ok(_) => {}
+        Err(error) => tracing::error!(
+            error = Error::from(error).in_one_line(),
+            "packs cannot be {what} now"
+        ),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use sealift_keys::KeyRecord;
 use sealift_ledger::{FileRow, Location, MarkKind, Quarantined};
-use sealift_seal::{Expected, Found, Mark, Meta, Scanner, Tail, pack::EntryKind};
+use sealift_seal::{
+    Expected, Found, Inspected, Mark, Meta, Scanner, Section, Tail, pack::EntryKind,
+};
 use sealift_store::{StoreError, StoreName, blocking};
 use sealift_terms::{ObjectUid, RecordId, VersionName};
 
@@ -17,6 +19,8 @@ pub(super) struct Live {
     pub(super) from: Location,
     /// None for a key record, which no location names.
     pub(super) whose: Option<Whose>,
+    /// The id of a key record.
+    pub(super) record: Option<RecordId>,
 }
 
 /// What an entry is found by.
@@ -50,14 +54,26 @@ impl Core {
         row: &FileRow,
         damaged: &[Quarantined],
     ) -> Result<std::result::Result<Vec<Live>, String>> {
-        let (entries, damage) = match self.scan_entries(row).await {
+        let name = StoreName::new(&row.file).map_err(StoreError::from)?;
+        let stored = match self.store.open(&name).await {
             // Never published, or deleted already: a crash came in between.
-            Err(ArchiveError::Store(StoreError::NoSuchFile { .. })) if row.objects == 0 => {
+            Err(StoreError::NoSuchFile { .. }) if row.objects == 0 => {
                 self.store.probe().await?;
                 return Ok(Ok(Vec::new()));
             }
-            scanned => scanned?,
+            opened => StoredObject(opened?),
         };
+        self.live_entries_in(&stored, row, damaged).await
+    }
+
+    /// As [`Core::live_entries`], of a pack that is open.
+    pub(super) async fn live_entries_in(
+        &self,
+        stored: &StoredObject,
+        row: &FileRow,
+        damaged: &[Quarantined],
+    ) -> Result<std::result::Result<Vec<Live>, String>> {
+        let (entries, damage) = self.scan_entries(stored.clone(), row).await?;
         if let Some(finding) = damage.iter().find(|found| !covers(damaged, found)) {
             return Ok(Err(finding.to_string()));
         }
@@ -68,7 +84,7 @@ impl Core {
                 offset: entry.offset,
                 length: entry.length,
             };
-            let whose = match self.standing(&entry, &from, damaged).await? {
+            let whose = match self.standing(stored, &entry, &from, damaged).await? {
                 Standing::Live(whose) => whose,
                 Standing::Dead => continue,
                 Standing::Unaccounted(cause) => {
@@ -76,8 +92,12 @@ impl Core {
                 }
             };
             counted += u64::from(whose.is_some());
-            let kind = entry.kind;
-            live.push(Live { kind, from, whose });
+            live.push(Live {
+                kind: entry.kind,
+                from,
+                whose,
+                record: entry.record,
+            });
         }
         if counted == row.objects {
             return Ok(Ok(live));
@@ -90,9 +110,11 @@ impl Core {
     }
 
     /// What a scan of a pack finds: entries, and damage.
-    async fn scan_entries(&self, row: &FileRow) -> Result<(Vec<Scanned>, Vec<Finding>)> {
-        let name = StoreName::new(&row.file).map_err(StoreError::from)?;
-        let stored = StoredObject(self.store.open(&name).await?);
+    async fn scan_entries(
+        &self,
+        stored: StoredObject,
+        row: &FileRow,
+    ) -> Result<(Vec<Scanned>, Vec<Finding>)> {
         let (file, synced) = (row.file.clone(), row.synced_bytes);
         let scanning = blocking(self.store.calls(), move || -> Result<_> {
             let mut scanner = Scanner::new(stored, synced, Tail::Closed);
@@ -131,6 +153,7 @@ impl Core {
 
     async fn standing(
         &self,
+        stored: &StoredObject,
         entry: &Scanned,
         at: &Location,
         damaged: &[Quarantined],
@@ -146,12 +169,12 @@ impl Core {
                 let cause = "a key record that the catalog does not have";
                 Ok(Standing::Unaccounted(cause.to_owned()))
             }
-            (EntryKind::Object | EntryKind::Mark, _) => self.standing_of_object(at).await,
+            (EntryKind::Object | EntryKind::Mark, _) => self.standing_of_object(stored, at).await,
         }
     }
 
-    async fn standing_of_object(&self, at: &Location) -> Result<Standing> {
-        let (meta, uid) = match self.meta_at(at).await {
+    async fn standing_of_object(&self, stored: &StoredObject, at: &Location) -> Result<Standing> {
+        let (meta, uid) = match self.meta_at(stored, at).await {
             Ok(opened) => opened,
             Err(error @ ArchiveError::Ledger(_)) => return Err(error),
             Err(error) => return Ok(Standing::Unaccounted(in_words(&error))),
@@ -188,8 +211,9 @@ impl Core {
     }
 
     /// What the sealed bytes at a place say of themselves.
-    async fn meta_at(&self, at: &Location) -> Result<(Meta, ObjectUid)> {
-        let inspected = self.inspect(at, &Expected::unlisted()).await?;
+    async fn meta_at(&self, stored: &StoredObject, at: &Location) -> Result<(Meta, ObjectUid)> {
+        let section = Section::new(stored.clone(), at.offset, at.length);
+        let inspected = Inspected::new(section, at.length, &Expected::unlisted())?;
         let records = inspected.header().records();
         let row = self.catalog.record(records.first).await?;
         let row = row.ok_or(ArchiveError::RecordMissing(records.first))?;

@@ -7,23 +7,24 @@
 //!
 //! A crash between any two steps leaves a pack in which nothing rests: it is what the
 //! last two steps take away, at the next round. Readers that have the old file open
-//! read on in it.
+//! read on in it. Where packs cannot grow, small ones are merged in the same way: [`merge`].
 
+mod copying;
 mod entries;
+mod merge;
 
 use std::time::Duration;
 
-use sealift_ledger::{Commit, FileRow, Location, PackState, Quarantined, Relocation, VersionRow};
-use sealift_seal::pack::{EntryKind, PACK_HEADER, append_entry};
-use sealift_store::{StoreError, StoreFile, StoreName};
+use sealift_ledger::{FileRow, Quarantined, VersionRow};
+use sealift_seal::pack::EntryKind;
+use sealift_store::{StoreError, StoreName};
 use sealift_terms::{AuditKind, AuditRecord, Boxed};
 
 use crate::{
-    Archive, ArchiveError, Result,
-    archive::Core,
-    limits::{PAGE_ROWS, WRITE_BYTES_MAX},
-    packs::PACKS,
+    Archive, ArchiveError, Result, archive::Core, limits::PAGE_ROWS, packs::PACKS,
+    read::StoredObject,
 };
+use copying::Copying;
 use entries::Live;
 
 /// What a round of compaction did.
@@ -127,82 +128,15 @@ impl Core {
 
     /// Copies entries as they are into a new pack, and moves them in the catalog.
     async fn copy(&self, old: &str, live: Vec<Live>) -> Result<()> {
-        let name = self.beside(old)?;
-        let file = self.store.create(&name).await?;
-        let written = self.write_copies(&name, &*file, live).await;
-        let (moves, length) = match written {
-            Ok(written) => written,
-            Err(error) => {
-                self.store.discard(&name).await?;
-                return Err(error);
-            }
-        };
-        let pack = PackState {
-            file: name.to_string(),
-            synced_bytes: length,
-            closed: true,
-        };
-        let now = self.clock.now();
-        let known = Commit {
-            at: now,
-            packs: vec![pack.clone()],
-            ..Commit::default()
-        };
-        self.catalog.commit(known).await?;
-        self.store.publish(std::slice::from_ref(&name)).await?;
-        let record = AuditRecord::new(now, AuditKind::PackCompacted, "agent")
-            .with("from", old)
-            .with("to", &name)
-            .with("entries", moves.len());
-        self.catalog
-            .relocate(moves, pack, vec![record], now)
-            .await?;
-        Ok(())
-    }
-
-    async fn write_copies(
-        &self,
-        name: &StoreName,
-        file: &dyn StoreFile,
-        live: Vec<Live>,
-    ) -> Result<(Vec<Relocation>, u64)> {
-        let (mut out, mut written, mut moves) = (PACK_HEADER.to_vec(), 0, Vec::new());
-        for Live { kind, from, whose } in live {
-            let length = usize::try_from(from.length).unwrap_or(usize::MAX);
-            let _lease = self.budget.take(length).await;
-            let body = self.body(&from, length).await?;
-            let place = append_entry(&mut out, kind, |out| {
-                out.extend_from_slice(&body);
-                Ok(())
-            })?;
-            if let Some((object, object_uid)) = whose {
-                let to = Location {
-                    file: name.to_string(),
-                    offset: written + place.start as u64,
-                    length: from.length,
-                };
-                moves.push(Relocation {
-                    name: object,
-                    object_uid,
-                    from,
-                    to,
-                });
-            }
-            if out.len() >= WRITE_BYTES_MAX {
-                written += write_out(file, &mut out, written).await?;
-            }
+        let name = StoreName::new(old).map_err(StoreError::from)?;
+        let stored = StoredObject(self.store.open(&name).await?);
+        let mut copying = Copying::begin(self, old).await?;
+        if let Err(error) = copying.add(&stored, live).await {
+            copying.give_up().await?;
+            return Err(error);
         }
-        written += write_out(file, &mut out, written).await?;
-        file.sync().await?;
-        Ok((moves, written))
-    }
-
-    async fn body(&self, from: &Location, length: usize) -> Result<Vec<u8>> {
-        let name = StoreName::new(&from.file).map_err(StoreError::from)?;
-        let stored = self.store.open(&name).await?;
-        let mut body = vec![0; length.min(sealift_terms::limits::PACK_ENTRY_BYTES_MAX as usize)];
-        stored.read_exact_at(&mut body, from.offset)?;
-        Ok(body)
+        let record = AuditRecord::new(self.clock.now(), AuditKind::PackCompacted, "agent");
+        copying.end(record.with("from", old)).await
     }
 
     /// A name that sorts where the old pack's does: the last pack stays the last.
@@ -246,17 +180,8 @@ impl Core {
             kind,
             from: row.location.clone(),
             whose: Some((row.name.clone(), row.object_uid)),
+            record: None,
         };
         self.copy(&row.location.file, vec![live]).await
     }
-}
-
-async fn write_out(file: &dyn StoreFile, out: &mut Vec<u8>, at: u64) -> Result<u64> {
-    let mut written = 0;
-    for piece in out.chunks(WRITE_BYTES_MAX) {
-        file.write_at(piece, at + written).await?;
-        written += piece.len() as u64;
-    }
-    out.clear();
-    Ok(written)
 }

@@ -65,7 +65,8 @@ impl Recorder {
             Ok(version)
         };
         let version = version.map_err(StoreError::from)?;
-        self.change(key, version, order, Some(facts)).await
+        self.change(key, version, order, (ChangeKind::Put, facts))
+            .await
     }
 
     /// Takes a key that vanished, if it really did: a scan is not one moment.
@@ -78,18 +79,21 @@ impl Recorder {
         let own = match self.source.removed(key).await? {
             Some(removed) => {
                 self.earlier(key, removed.history, known.as_ref()).await?;
-                Some(removed.version)
+                Some((removed.version, removed.modified))
             }
             None => None,
         };
         let order = self.orders.next();
-        let version = match own {
-            Some(own) if !self.was_sent(key, &own).await? => own,
-            _ => version::delete_marker(&order).map_err(StoreError::from)?,
+        let (version, modified) = match own {
+            Some((own, modified)) if !self.was_sent(key, &own).await? => (own, modified),
+            _ => (
+                version::delete_marker(&order).map_err(StoreError::from)?,
+                None,
+            ),
         };
         // It happens now, whenever the first scan is.
         let first_scan = self.first_scan.take();
-        let taken = self.change(key.clone(), version, order, None).await;
+        let taken = self.marker(key.clone(), version, order, modified).await;
         self.first_scan = first_scan;
         taken.map(|()| true)
     }
@@ -104,6 +108,7 @@ impl Recorder {
         let Removed {
             key,
             version,
+            modified,
             history,
         } = removed;
         self.earlier(&key, history, known).await?;
@@ -111,7 +116,7 @@ impl Recorder {
         if self.was_sent(&key, &version).await? {
             return Ok(());
         }
-        self.change(key, version, order, None).await
+        self.marker(key, version, order, modified).await
     }
 
     /// Takes the versions of a key that came since the journal last knew it, below its latest
@@ -138,15 +143,43 @@ impl Recorder {
         }
         let History { mut earlier, .. } = history;
         earlier.truncate(at.unwrap_or(earlier.len()));
-        for Earlier { version, facts } in earlier.into_iter().rev() {
+        for one in earlier.into_iter().rev() {
+            let Earlier {
+                version,
+                facts,
+                modified,
+            } = one;
             // The one that is known may be gone from the source.
             if known.is_some() && self.was_sent(key, &version).await? {
                 continue;
             }
             let order = self.orders.next();
-            self.change(key.clone(), version, order, facts).await?;
+            match facts {
+                Some(facts) => {
+                    let put = (ChangeKind::Put, facts);
+                    self.change(key.clone(), version, order, put).await?;
+                }
+                None => self.marker(key.clone(), version, order, modified).await?,
+            }
         }
         Ok(())
+    }
+
+    /// Takes a delete marker that the source has, with the time that it has there: whoever
+    /// lists the replica tells from it where it stands among the versions.
+    async fn marker(
+        &mut self,
+        key: ObjectKey,
+        version: VersionId,
+        order: Order,
+        modified: Option<Timestamp>,
+    ) -> Result<(), SenderError> {
+        let facts = ObjectFacts {
+            last_modified: modified,
+            ..ObjectFacts::default()
+        };
+        self.change(key, version, order, (ChangeKind::DeleteMarker, facts))
+            .await
     }
 
     /// There are more versions of a key than are sent.
@@ -163,21 +196,16 @@ impl Recorder {
         }
     }
 
-    /// Takes a version, or a delete marker where there are no facts.
     async fn change(
         &mut self,
         key: ObjectKey,
         version: VersionId,
         order: Order,
-        facts: Option<ObjectFacts>,
+        (kind, facts): (ChangeKind, ObjectFacts),
     ) -> Result<(), SenderError> {
-        let kind = match facts {
-            Some(_) => ChangeKind::Put,
-            None => ChangeKind::DeleteMarker,
-        };
         let facts = ObjectFacts {
             source_region: Some(self.orders.region().clone()),
-            ..facts.unwrap_or_default()
+            ..facts
         };
         let existed = self.first_scan.is_some_and(|began| {
             let modified = facts.last_modified;

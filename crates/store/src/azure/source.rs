@@ -38,13 +38,15 @@ use super::{
     xml::{self, BlobsPage},
 };
 use crate::{
-    HINTS_QUEUED_MAX, Hint, History, Listed, Scan, Source, SourceObject, StoreError, Watch, Whole,
+    HINTS_QUEUED_MAX, Hint, History, Listed, Scan, Source, SourceObject, StoreError, TagsTold,
+    Watch, Whole,
     s3::{
         Ask, BucketObject, S3Error, Streams, Windows,
         facts::unsupported,
         of_key::{Found, OfKey},
         version,
     },
+    tagged::ask_tags,
 };
 
 /// A container as a source.
@@ -280,6 +282,15 @@ impl Source for AzureSource {
         let of_key = self.client.of_key(key, VERSIONS_OF_KEY_MAX).await?;
         let history = of_key.history();
         history.map_err(|error| unsupported(&error.to_string()))
+    }
+
+    async fn tags_of_all(&self, versions: &[(ObjectKey, VersionId)]) -> Vec<TagsTold> {
+        let place = self.client.settings.container.as_str();
+        ask_tags(versions, place, |(key, version)| {
+            let client = self.client.clone();
+            async move { client.tags(&key, &version).await }
+        })
+        .await
     }
 
     fn keeps_versions(&self) -> bool {

@@ -327,6 +327,8 @@ impl Store for BucketStore {
 
     /// That of the disk below the staged files: a bucket has no end that it would tell.
     async fn room(&self) -> Result<Room, StoreError> {
+        // Asked before anything is taken in.
+        self.inner.place.hold_versions().await?;
         self.inner.local.room().await
     }
 

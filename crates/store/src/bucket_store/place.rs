@@ -112,6 +112,12 @@ pub(crate) trait Place: Send + Sync + fmt::Debug {
     /// of their files.
     async fn uploads(&self, prefix: &str) -> Result<Vec<(String, String)>, StoreError>;
 
+    /// Refuses a bucket that keeps no versions where it was told to. Asked before anything is
+    /// taken in.
+    async fn hold_versions(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Tries each right that a store needs once.
     async fn try_all(&self, probes: &mut Vec<Probe>);
 }

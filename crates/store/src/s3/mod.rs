@@ -27,6 +27,7 @@ mod storing;
 mod storing_xml;
 mod uri;
 pub(crate) mod version;
+mod versioning;
 pub(crate) mod xml;
 
 use std::sync::{
@@ -41,7 +42,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use crate::{
     HINTS_QUEUED_MAX, Hint, History, Listed, Removed, Scan, Source, SourceObject, StoreError,
-    TagsTold, Watch, Whole,
+    TagsTold, Watch, Whole, tagged::ask_tags,
 };
 use client::S3Client;
 use facts::Seen;
@@ -66,7 +67,7 @@ pub const S3_SOURCE_ACTIONS: [&str; 4] = [
 ];
 
 /// Keys that are looked at side by side.
-const LOOKS_AT_ONCE: usize = 16;
+pub(crate) const LOOKS_AT_ONCE: usize = 16;
 
 /// A bucket that keeps versions, as a source.
 #[derive(Debug)]
@@ -243,24 +244,13 @@ impl Source for S3Source {
         of_key.history().map_err(|error| unsupported(&error))
     }
 
-    /// A store is far away: several are asked for at once.
     async fn tags_of_all(&self, versions: &[(ObjectKey, VersionId)]) -> Vec<TagsTold> {
-        let mut told = Vec::with_capacity(versions.len());
-        for versions in versions.chunks(LOOKS_AT_ONCE) {
-            let asked = versions.iter().cloned().map(|(key, version)| {
-                let client = self.client.clone();
-                tokio::spawn(async move { client.tags(&key, &version).await })
-            });
-            // All of them are under way before the first is waited for.
-            for asked in asked.collect::<Vec<_>>() {
-                let lost = || StoreError::SourceUnavailable {
-                    path: self.client.settings.bucket.to_string(),
-                    source: std::io::Error::other("a question about tags was broken off"),
-                };
-                told.push(asked.await.unwrap_or_else(|_| Err(lost())));
-            }
-        }
-        told
+        let place = self.client.settings.bucket.as_str();
+        ask_tags(versions, place, |(key, version)| {
+            let client = self.client.clone();
+            async move { client.tags(&key, &version).await }
+        })
+        .await
     }
 
     fn keeps_versions(&self) -> bool {

@@ -75,6 +75,7 @@ impl OfKey {
             earlier.push(Earlier {
                 version: version::of(&one.version, &one.etag)?,
                 facts: (!one.is_marker).then(|| facts(&one)),
+                modified: one.last_modified,
             });
         }
         Ok(History { earlier, more })
@@ -100,6 +101,7 @@ impl OfKey {
             true => Found::Removed(Removed {
                 key,
                 version,
+                modified: latest.last_modified,
                 history,
             }),
             false => Found::Listed(Listed {

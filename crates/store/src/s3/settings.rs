@@ -27,6 +27,8 @@ pub struct S3Settings {
     pub credentials: CredentialsFrom,
     /// The keys of a key service under which objects may be that are sent; any without it.
     pub kms_keys: Option<BTreeSet<String>>,
+    /// Whether a bucket that is a store has to keep versions. A source has to anyway.
+    pub requires_versioning: bool,
     /// Where the store tells of changes.
     pub webhook: Option<Webhook>,
     /// A queue of changes.

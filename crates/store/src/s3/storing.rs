@@ -17,6 +17,7 @@ use super::{
     client::{Ask, S3Client},
     error::S3Error,
     storing_xml::{self as xml, OpenUpload},
+    versioning::Versioning,
     xml as answers,
 };
 use crate::{
@@ -82,6 +83,7 @@ pub const GCS_STORE_ACTIONS: [&str; 8] = [
 pub(crate) struct S3Place {
     client: S3Client,
     counts: Arc<Counts>,
+    versioning: Versioning,
 }
 
 impl S3Place {
@@ -92,8 +94,13 @@ impl S3Place {
         rng: Arc<dyn Rng>,
         counts: Arc<Counts>,
     ) -> Self {
+        let versioning = Versioning::new(settings.requires_versioning, clock.clone());
         let client = S3Client::new(settings, tls, clock, rng);
-        Self { client, counts }
+        Self {
+            client,
+            counts,
+            versioning,
+        }
     }
 
     fn key(&self, name: &str) -> String {
@@ -158,7 +165,7 @@ impl S3Place {
     }
 
     /// The state of the bucket's versioning: empty where it never had any.
-    async fn versioning(&self) -> Result<String, StoreError> {
+    pub(super) async fn versioning(&self) -> Result<String, StoreError> {
         let ask = Ask::new(Method::GET, None).query("versioning", "");
         let answer = self.whole(VERSIONING, &ask).await;
         let state = answer.and_then(|answer| answers::versioning(answer.body()));
@@ -430,6 +437,10 @@ impl Place for S3Place {
         }
     }
 
+    async fn hold_versions(&self) -> Result<(), StoreError> {
+        self.versioning.hold(self).await
+    }
+
     async fn try_all(&self, probes: &mut Vec<Probe>) {
         let [
             of_bucket,
@@ -445,15 +456,8 @@ impl Place for S3Place {
             Words::Google => GCS_STORE_ACTIONS,
         };
         let mut tried = |action, outcome| probes.push(Probe { action, outcome });
-        let told = self.versioning().await.map(|state| match state.as_str() {
-            "Enabled" => format!(
-                "{} keeps versions: what is deleted here takes room until a lifecycle rule \
-                 (NoncurrentVersionExpiration) ends it",
-                self.reached()
-            ),
-            "" => format!("{} keeps no versions", self.reached()),
-            state => format!("versioning of {} is {state}", self.reached()),
-        });
+        let versioning = self.versioning().await;
+        let told = versioning.and_then(|state| self.versioning.told(self, &state));
         tried(of_bucket, told);
         let listed = self.list("", None, 1).await;
         tried(list, listed.map(|_| "it can be listed".to_owned()));

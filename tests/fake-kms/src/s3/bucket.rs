@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Response, http::request::Parts};
+use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 use super::{
     Answered, Put,
@@ -16,8 +17,13 @@ use super::{
 };
 use crate::signature::sha256;
 
-const MODIFIED: &str = "2026-11-27T03:56:07.000Z";
-const MODIFIED_HTTP: &str = "Fri, 27 Nov 2026 03:56:07 GMT";
+/// The first version is of this second (2020-01-01T00:00:01Z), every other one of the next.
+const EPOCH: i64 = 1_577_836_800;
+pub(super) const IN_LISTINGS: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].000Z");
+const IN_HEADERS: &[BorrowedFormatItem<'_>] = format_description!(
+    "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+);
 
 pub(super) struct Version {
     id: String,
@@ -289,7 +295,7 @@ impl Bucket {
         };
         let mut response = Response::builder()
             .header("etag", &version.etag)
-            .header("last-modified", MODIFIED_HTTP)
+            .header("last-modified", version.modified(IN_HEADERS))
             .header("x-amz-version-id", &version.id)
             .header("x-goog-generation", version.generation);
         if !put.tags.is_empty() {
@@ -320,6 +326,12 @@ impl Bucket {
 }
 
 impl Version {
+    pub(super) fn modified(&self, format: &[BorrowedFormatItem<'_>]) -> String {
+        let secs = EPOCH + i64::try_from(self.generation).unwrap();
+        let moment = OffsetDateTime::from_unix_timestamp(secs).unwrap();
+        moment.format(format).unwrap()
+    }
+
     fn list(&self, inner: &mut String, key: &str, is_latest: bool) {
         let kind = if self.put.is_some() {
             "Version"
@@ -329,8 +341,9 @@ impl Version {
         let _ = write!(
             inner,
             "<{kind}><Key>{key}</Key><VersionId>{}</VersionId><IsLatest>{is_latest}</IsLatest>\
-             <LastModified>{MODIFIED}</LastModified>",
-            self.id
+             <LastModified>{}</LastModified>",
+            self.id,
+            self.modified(IN_LISTINGS)
         );
         if let Some(put) = &self.put {
             let _ = write!(

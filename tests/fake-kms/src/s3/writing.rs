@@ -7,8 +7,9 @@ use hyper::{Method, Response, http::request::Parts};
 use super::{
     Answered, Bucketful, Put,
     answers::{Query, encoded, error, escaped, xml},
-    bucket::Bucket,
+    bucket::{Bucket, IN_LISTINGS},
 };
+use crate::signature::hex;
 use bytes::Bytes;
 use http_body_util::Full;
 
@@ -199,14 +200,19 @@ impl Bucket {
     /// `ListObjectsV2`.
     pub(super) fn list(&self, query: &Query) -> Answered {
         let get = |name| query.get(name).unwrap_or_default();
-        let (prefix, after) = (get("prefix"), get("start-after"));
+        let prefix = get("prefix");
+        // A token is the last key of the page before.
+        let token = query.get("continuation-token");
+        let after = token.map_or_else(|| get("start-after").to_owned(), of_token);
         let at_once = get("max-keys").parse().unwrap_or(1000).min(1000);
         let is_encoded = get("encoding-type") == "url";
         let mut listed = self
             .latest()
-            .filter(|(key, _)| key.starts_with(prefix) && *key > after);
+            .filter(|(key, _)| key.starts_with(prefix) && **key > *after);
         let mut inner = String::new();
+        let mut last = String::new();
         for (key, version) in listed.by_ref().take(at_once) {
+            last = hex(key.as_bytes());
             let size = version.put.as_ref().map_or(0, |put| put.bytes.len());
             let key = match is_encoded {
                 true => encoded(key),
@@ -214,19 +220,29 @@ impl Bucket {
             };
             let _ = write!(
                 inner,
-                "<Contents><Key>{key}</Key><Size>{size}</Size></Contents>"
+                "<Contents><Key>{key}</Key><LastModified>{}</LastModified><Size>{size}</Size></Contents>",
+                version.modified(IN_LISTINGS)
             );
         }
         if is_encoded {
             inner += "<EncodingType>url</EncodingType>";
         }
-        let _ = write!(
-            inner,
-            "<IsTruncated>{}</IsTruncated>",
-            listed.next().is_some()
-        );
+        let is_truncated = listed.next().is_some();
+        let _ = write!(inner, "<IsTruncated>{is_truncated}</IsTruncated>");
+        if is_truncated {
+            let _ = write!(
+                inner,
+                "<NextContinuationToken>{last}</NextContinuationToken>"
+            );
+        }
         xml("ListBucketResult", &inner)
     }
+}
+
+fn of_token(token: &str) -> String {
+    let byte = |at| u8::from_str_radix(token.get(at..at + 2)?, 16).ok();
+    let bytes: Option<Vec<u8>> = (0..token.len()).step_by(2).map(byte).collect();
+    String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
 }
 
 pub(super) fn empty(status: u16, etag: Option<&str>) -> Answered {

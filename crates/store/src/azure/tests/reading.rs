@@ -131,6 +131,13 @@ async fn metadata_and_tags_come_with_the_bytes() {
         .unwrap();
     assert_eq!(stage.server.asked(), ["GetBlob", "GetBlobTags"]);
     let listed = source.look(&key("large")).await.unwrap().unwrap();
+    let names = [
+        (small.key.clone(), small.version.clone()),
+        (listed.key.clone(), listed.version.clone()),
+    ];
+    for told in source.tags_of_all(&names).await {
+        assert_eq!(told.unwrap()["team"], "<a & b>");
+    }
     let object = source.open(&listed.key, &listed.version).await.unwrap();
     for facts in [&*read.facts.unwrap(), object.facts()] {
         assert_eq!(facts.content_type.as_deref(), Some("text/plain"));

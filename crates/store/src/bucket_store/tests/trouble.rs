@@ -141,3 +141,51 @@ async fn no_action_is_asked_for_that_a_policy_does_not_name() {
         .collect();
     assert_eq!(asked, S3_STORE_ACTIONS.into_iter().collect());
 }
+
+/// A clock that a test moves.
+#[derive(Debug, Default)]
+struct Held(Mutex<Duration>);
+
+impl Clock for Held {
+    fn now(&self) -> sealift_terms::Timestamp {
+        sealift_terms::Timestamp::from_secs(0)
+    }
+
+    fn monotonic(&self) -> Duration {
+        *self.0.lock()
+    }
+}
+
+#[tokio::test]
+async fn that_versions_are_kept_is_asked_now_and_then_and_each_time_while_they_are_not() {
+    let site = Site::new();
+    let clock = Arc::new(Held::default());
+    let place = |is_required| {
+        let mut settings = site.stage.settings();
+        settings.requires_versioning = is_required;
+        let counts = Arc::new(Counts::of(&S3_CALLS));
+        S3Place::new(
+            settings,
+            site.stage.tls(),
+            clock.clone(),
+            Arc::new(OsRng),
+            counts,
+        )
+    };
+    let required = place(true);
+    let off = required.hold_versions().await.unwrap_err();
+    assert_eq!(off.reason(), Reason::DstVersioningDisabled, "{off}");
+    assert!(off.leaves_it_whole());
+    site.server().set_versioning("Enabled");
+    required.hold_versions().await.unwrap();
+    site.server().set_versioning("Suspended");
+    site.server().asked();
+    required.hold_versions().await.unwrap();
+    assert!(site.server().asked().is_empty(), "it is believed");
+    *clock.0.lock() += sealift_terms::limits::S3_VERSIONING_BELIEVED;
+    assert!(required.hold_versions().await.is_err());
+    assert!(required.hold_versions().await.is_err());
+    assert_eq!(site.server().asked(), ["s3:GetBucketVersioning"; 2]);
+    place(false).hold_versions().await.unwrap();
+    assert!(site.server().asked().is_empty());
+}

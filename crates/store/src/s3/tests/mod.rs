@@ -57,6 +57,7 @@ impl Stage {
             words: Words::Aws,
             credentials: CredentialsFrom::File(self.dir.path().join("credentials")),
             kms_keys: None,
+            requires_versioning: false,
             webhook: None,
             queue: None,
         }
