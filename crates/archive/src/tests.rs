@@ -9,6 +9,7 @@ mod following;
 mod layers;
 mod needing;
 mod ordering;
+mod purging;
 mod quotas;
 mod rebuilding;
 mod reserve;

@@ -30,6 +30,8 @@ const USUAL_CUT_MAX: u64 = 64 << 30;
 pub struct Written {
     /// As on record.
     pub(crate) actor: String,
+    /// Of a purge: its version's time is over. Never of the latest version of a key.
+    pub(crate) expires: bool,
 }
 
 /// Takes the plaintext of an object in any cut.
@@ -205,7 +207,7 @@ impl Archive {
         upload.commit(checksum).await
     }
 
-    async fn written(
+    pub(crate) async fn written(
         &self,
         actor: &str,
         name: VersionName,
@@ -257,6 +259,7 @@ impl Core {
             reseals: None,
             written: Some(Written {
                 actor: actor.to_owned(),
+                expires: false,
             }),
         }
     }
@@ -273,7 +276,7 @@ impl Core {
 
     /// The order of a change that is made here now, above this clock and above every one that
     /// was given out here.
-    fn order_above(&self, known: u64) -> Result<Order> {
+    pub(crate) fn order_above(&self, known: u64) -> Result<Order> {
         let now = self.clock.now();
         let mut last = self.written_clock.lock();
         let clock = next_clock(known.max(*last), now);

@@ -1,6 +1,9 @@
 //! Rules: what of a bucket goes to whom.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use sealift_ledger::{Destination, Skip};
 use sealift_terms::{
@@ -21,6 +24,9 @@ pub struct Rule {
     pub peers: Vec<PeerName>,
     /// Whether delete markers are sent as well.
     pub delete_markers: bool,
+    /// Whether a version that was permanently deleted at the source is purged there as well,
+    /// and how long it has to be gone before it is.
+    pub version_deletes: Option<Duration>,
     /// Whether what was there before the rule is sent as well.
     pub existing_objects: bool,
     /// Whether replicas are sent to a peer of the region that they come from: to one that
@@ -171,6 +177,27 @@ impl Rules {
         found
     }
 
+    /// Whether a rule sends version deletes of a bucket.
+    #[must_use]
+    pub(crate) fn purge(&self, bucket: &BucketName) -> bool {
+        self.of(bucket).any(|rule| rule.version_deletes.is_some())
+    }
+
+    /// The rule that sends version deletes of a key to a peer, if one does, and how long they
+    /// wait.
+    #[must_use]
+    pub(crate) fn purge_of(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        peer: &PeerName,
+    ) -> Option<(RuleName, Duration)> {
+        let of_key = |rule: &&Rule| key.as_str().starts_with(&rule.prefix);
+        let mut rules = self.of(bucket).filter(of_key);
+        let rule = rules.find(|rule| rule.peers.contains(peer))?;
+        Some((rule.name.clone(), rule.version_deletes?))
+    }
+
     /// The peers to which something of a bucket goes.
     #[must_use]
     pub fn peers_of(&self, bucket: &BucketName) -> BTreeSet<PeerName> {
@@ -191,6 +218,10 @@ impl Rule {
                 change: ChangeKind::DeleteMarker,
                 ..
             } if !self.delete_markers => ("delete_markers", "sends no delete markers"),
+            Kind {
+                change: ChangeKind::Purge,
+                ..
+            } if self.version_deletes.is_none() => ("version_deletes", "sends no version deletes"),
             Kind { existed: true, .. } if !self.existing_objects => {
                 ("existing_objects", "sends nothing that was there before it")
             }
@@ -217,6 +248,7 @@ mod tests {
                 .map(|peer| PeerName::new(peer).unwrap())
                 .collect(),
             delete_markers: true,
+            version_deletes: None,
             existing_objects: true,
             to_origin: false,
         }
@@ -262,6 +294,37 @@ mod tests {
         }
         let put = Kind::new(ChangeKind::Put);
         assert_eq!(to(&rules, "b", "logs/1", put), ["logs:x", "all:y"]);
+    }
+
+    #[test]
+    fn versions_are_purged_where_the_rule_that_counts_says_so_and_nowhere_else() {
+        let day = Duration::from_secs(86_400);
+        let logs = Rule {
+            version_deletes: Some(day),
+            ..rule("logs", "logs/", &["x"])
+        };
+        let rules = Rules::new(vec![logs.clone(), rule("all", "", &["x", "y"])]);
+        let bucket = |name| BucketName::new(name).unwrap();
+        let of = |key, peer| {
+            let (key, peer) = (ObjectKey::new(key).unwrap(), PeerName::new(peer).unwrap());
+            rules.purge_of(&bucket("b"), &key, &peer)
+        };
+        assert_eq!(of("logs/1", "x"), Some((logs.name.clone(), day)));
+        assert_eq!((of("logs/1", "y"), of("other", "x")), (None, None));
+        assert!(rules.purge(&bucket("b")) && !rules.purge(&bucket("c")));
+        let purge = Kind::new(ChangeKind::Purge);
+        assert_eq!(
+            to(&rules, "b", "logs/1", purge),
+            ["logs:x", "all:y skipped"]
+        );
+        // An earlier rule without it counts.
+        let rules = Rules::new(vec![rule("all", "", &["x"]), logs]);
+        let key = ObjectKey::new("logs/1").unwrap();
+        assert!(
+            rules
+                .purge_of(&bucket("b"), &key, &PeerName::new("x").unwrap())
+                .is_none()
+        );
     }
 
     fn made_in(region: &str) -> Change {

@@ -1,6 +1,6 @@
 //! The source: where the bytes that are to be sent come from.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use sealift_terms::{Checksum, ObjectFacts, ObjectKey, Reason, VersionId};
@@ -178,6 +178,19 @@ pub trait Source: Send + Sync + fmt::Debug {
     async fn history(&self, key: &ObjectKey) -> Result<History, StoreError> {
         let _ = key;
         Ok(History::default())
+    }
+
+    /// Every version of a key, delete markers too, asked for anew; none where the source cannot
+    /// say so for certain: it keeps no versions, or there are more than it looks at.
+    ///
+    /// # Errors
+    /// As [`Source::scan`]: a source that is not there never has no versions.
+    async fn versions_of(
+        &self,
+        key: &ObjectKey,
+    ) -> Result<Option<BTreeSet<VersionId>>, StoreError> {
+        let _ = key;
+        Ok(None)
     }
 
     /// Whether a version can still be read when another took its place.

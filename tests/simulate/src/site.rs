@@ -262,6 +262,7 @@ impl Site {
             prefix: String::new(),
             peers: vec![peer()],
             delete_markers: true,
+            version_deletes: None,
             existing_objects: true,
             to_origin: false,
         };
@@ -287,6 +288,7 @@ impl Site {
             journal: journal.clone(),
             sources: [(bucket(), source)].into(),
             work,
+            rules: rules.subscribe(),
             part_size: world.plan.part_size,
             memory_bytes: world.plan.budget_bytes,
             pace: Arc::new(Pace::new(clock.clone(), Default::default())),

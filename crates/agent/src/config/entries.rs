@@ -1,8 +1,9 @@
 //! Raw structure → checked structure: the sections that may stand many times,
 //! and what they say of each other.
 
-use std::{collections::BTreeMap, fmt::Display, ops::Range, str::FromStr};
+use std::{collections::BTreeMap, fmt::Display, ops::Range, str::FromStr, time::Duration};
 
+use sealift_archive::Retention;
 use sealift_identity::{Action, GrantRow, Grants};
 use sealift_keys::KeyName;
 use sealift_terms::{BucketName, Identity, KeyAlias, KeyId, NameError, Quota, limits};
@@ -23,6 +24,8 @@ pub(super) struct Declared {
     pub(super) identities: Vec<String>,
     pub(super) buckets: Vec<String>,
     pub(super) sources: Vec<String>,
+    /// Of these, the buckets of S3.
+    pub(super) buckets_of_s3: Vec<String>,
 }
 
 impl Declared {
@@ -35,6 +38,11 @@ impl Declared {
             peers: peers.clone().map(|peer| text(&peer.name)).collect(),
             identities: peers.map(|peer| text(&peer.identity)).collect(),
             buckets: buckets.map(|bucket| text(&bucket.name)).collect(),
+            buckets_of_s3: sources
+                .clone()
+                .filter(|source| source.s3.is_some())
+                .map(|source| text(&source.bucket))
+                .collect(),
             sources: sources.map(|source| text(&source.bucket)).collect(),
         }
     }
@@ -69,9 +77,18 @@ pub(super) fn buckets(
             second_key,
             bucket_keys: entry.bucket_keys.unwrap_or(true),
             quota: quota(c, entry),
+            retention: retention(c, entry),
         });
     }
     buckets
+}
+
+impl Bucket {
+    /// Its keys, each in words.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&'static str, &NamedKey)> {
+        let second = self.second_key.iter().map(|key| ("second key", key));
+        [("key", &self.key)].into_iter().chain(second)
+    }
 }
 
 /// How much a bucket may hold.
@@ -83,6 +100,25 @@ fn quota(c: &mut Checker<'_>, entry: &raw::Bucket) -> Quota {
     Quota {
         bytes: of("bucket.quota_bytes", entry.quota_bytes.as_ref()),
         objects: of("bucket.quota_objects", entry.quota_objects.as_ref()),
+    }
+}
+
+/// How long a bucket keeps versions.
+fn retention(c: &mut Checker<'_>, entry: &raw::Bucket) -> Retention {
+    let mut days = |setting, number: Option<&raw::Number>| {
+        let most = limits::RETENTION_DAYS_MAX;
+        let days = number.map(|number| c.number(setting, Some(number), 1..=most, most));
+        days.map(|days| Duration::from_secs(days * 86_400))
+    };
+    Retention {
+        min: days(
+            "bucket.min_retention_days",
+            entry.min_retention_days.as_ref(),
+        ),
+        expire_noncurrent: days(
+            "bucket.expire_noncurrent_days",
+            entry.expire_noncurrent_days.as_ref(),
+        ),
     }
 }
 

@@ -60,7 +60,7 @@ impl SiteOperations {
         let mut rows = Vec::new();
         for transfer in transfers.await? {
             let is_meant = Some(&transfer.change.name.version) == version.as_ref()
-                && transfer.change.kind != ChangeKind::Tags
+                && transfer.change.kind.is_version()
                 && object
                     .peer
                     .as_ref()
@@ -140,7 +140,7 @@ impl SiteOperations {
 
 fn selects(filter: &ReplicateFilter, transfer: &Transfer) -> bool {
     let at = transfer.updated_at;
-    transfer.change.kind != ChangeKind::Tags
+    transfer.change.kind.is_version()
         && transfer
             .change
             .name

@@ -186,7 +186,7 @@ fn buckets(config: &Config) -> impl PartialEq {
     let of = |bucket: &Bucket| {
         let second = bucket.second_key.as_ref().map(|key| key.name.clone());
         let keys = (bucket.key.name.clone(), second, bucket.bucket_keys);
-        (bucket.name.clone(), keys, bucket.quota)
+        (bucket.name.clone(), keys, (bucket.quota, bucket.retention))
     };
     config.buckets.iter().map(of).collect::<Vec<_>>()
 }
@@ -200,11 +200,13 @@ fn rules(config: &Config) -> impl PartialEq {
             peers,
             priority: _,
             delete_markers,
+            version_deletes,
             existing_objects,
             to_origin,
             rpo,
         } = rule.clone();
-        let what = (delete_markers, existing_objects, to_origin, rpo);
+        let deletes = (delete_markers, version_deletes);
+        let what = (deletes, existing_objects, to_origin, rpo);
         (name, bucket, prefix, peers, what)
     };
     config.rules.iter().map(of).collect::<Vec<_>>()

@@ -172,7 +172,7 @@ async fn start(
         keeping: Default::default(),
         scrubbing: Default::default(),
         door,
-        senders: senders(&config, &site, &sources, &work, &paces, &desk),
+        senders: senders(&config, &site, &sources, (&work, &rules), &paces, &desk),
         paces,
         sources: handles,
         rules,
@@ -392,6 +392,7 @@ pub(crate) fn rules_of(config: &Config) -> Rules {
         prefix: rule.prefix.clone(),
         peers: rule.peers.clone(),
         delete_markers: rule.delete_markers,
+        version_deletes: rule.version_deletes,
         existing_objects: rule.existing_objects,
         to_origin: rule.to_origin,
     };
@@ -417,7 +418,7 @@ fn senders(
     config: &Config,
     site: &Site,
     sources: &Sources,
-    work: &WorkSignal,
+    (work, rules): (&WorkSignal, &watch::Sender<Arc<Rules>>),
     paces: &Paces,
     desk: &Arc<KeyDesk>,
 ) -> BTreeMap<sealift_terms::PeerName, Arc<OneSender>> {
@@ -434,6 +435,7 @@ fn senders(
             journal: site.journal.clone(),
             sources: sources.clone(),
             work: work.clone(),
+            rules: rules.subscribe(),
             part_size: config.limits.part_bytes,
             memory_bytes,
             pace: paces.of(&peer),

@@ -83,6 +83,7 @@ impl Site {
     pub(crate) fn take_up(&self, config: Config) {
         self.archive.set_buckets(open::buckets(&config));
         self.archive.set_quotas(open::quotas(&config));
+        self.archive.set_retentions(open::retentions(&config));
         *self.current.write() = Arc::new(config);
     }
 

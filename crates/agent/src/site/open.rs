@@ -3,7 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use sealift_archive::{
-    Archive, ArchiveError, ArchiveParts, BucketKey, Buckets, Budget, Quotas, SiteFacts,
+    Archive, ArchiveError, ArchiveParts, BucketKey, Buckets, Budget, Quotas, Retention, Retentions,
+    SiteFacts,
 };
 use sealift_host::DataDirLock;
 use sealift_keys::{LocalKeystore, Providers, RecordRing, RootSecret, WrappedRoot};
@@ -84,6 +85,15 @@ pub(super) fn quotas(config: &Config) -> Quotas {
     let limited = buckets.filter(|bucket| bucket.quota != Quota::default());
     limited
         .map(|bucket| (bucket.name.clone(), bucket.quota))
+        .collect()
+}
+
+/// The buckets that keep versions for some time.
+pub(super) fn retentions(config: &Config) -> Retentions {
+    let buckets = config.buckets.iter();
+    let keeping = buckets.filter(|bucket| bucket.retention != Retention::default());
+    keeping
+        .map(|bucket| (bucket.name.clone(), bucket.retention))
         .collect()
 }
 
@@ -277,6 +287,7 @@ async fn assemble(
             error => Error::failed("opening the archive")(error),
         })?;
     archive.set_quotas(quotas(&config));
+    archive.set_retentions(retentions(&config));
     let current = Arc::new(config.clone()).into();
     Ok(Arc::new(Site {
         config,

@@ -214,6 +214,7 @@ impl FollowTask {
             to.push(NewChange {
                 change,
                 destinations,
+                held_until: None,
             });
         }
     }

@@ -3,6 +3,7 @@
 pub(crate) mod following;
 mod leaving;
 mod merge;
+mod purging;
 mod recorder;
 mod vanishing;
 pub(crate) mod version;
@@ -17,6 +18,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{Held, Orders, Rules, SenderError, SourceHandle, WorkSignal, stopped};
 use leaving::{Burst, Leaving};
 use merge::{Difference, Merge};
+use purging::Purging;
 use recorder::Recorder;
 use vanishing::Vanishing;
 
@@ -50,6 +52,8 @@ pub struct SourceTask {
     vanishing: Vanishing,
     leaving: Leaving,
     needs_backfill: bool,
+    /// What is gone for good is meant to be, although it is much.
+    accepts_purges: bool,
 }
 
 impl SourceTask {
@@ -90,6 +94,7 @@ impl SourceTask {
             vanishing: Vanishing::default(),
             leaving: Leaving::default(),
             needs_backfill: true,
+            accepts_purges: false,
         };
         (task, handle)
     }
@@ -329,6 +334,9 @@ impl SourceTask {
         let (source, journal) = (self.recorder.source.clone(), self.recorder.journal.clone());
         let bucket = self.recorder.bucket.clone();
         let mut merge = Merge::begin(&*source, &*journal, &bucket, prefix).await?;
+        if prefix.is_empty() {
+            merge.purging = Purging::begin(&self.recorder);
+        }
         let (mut vanished, mut count) = (Vec::new(), 0_u64);
         while let Some(difference) = merge.next().await? {
             match difference {
@@ -352,6 +360,7 @@ impl SourceTask {
             return Ok(());
         }
         let (mut skipped, seen) = (std::mem::take(&mut merge.skipped), merge.seen);
+        let purging = merge.purging.take();
         skipped.append(&mut self.recorder.left_out);
         self.names(skipped, seen).await?;
         if !accepts && !self.vanishing.allows(count) {
@@ -367,6 +376,33 @@ impl SourceTask {
         if accepts {
             // What is left is all there is to be measured against.
             self.count_live().await?;
+        }
+        self.purge(purging, accepts).await
+    }
+
+    /// Records purges of what is gone for good, or holds all of them.
+    async fn purge(&mut self, purging: Option<Purging>, accepts: bool) -> Result<(), SenderError> {
+        let accepts = accepts || std::mem::take(&mut self.accepts_purges);
+        let held = purging.as_ref().and_then(Purging::held);
+        let held = held.filter(|_| !accepts);
+        let mut before = None;
+        self.handle
+            .update(|state| before = std::mem::replace(&mut state.purges_held, held));
+        if let Some(held) = held {
+            if before != Some(held) {
+                tracing::error!(
+                    bucket = %self.recorder.bucket, gone = held.vanished, of = held.of,
+                    "version deletes are held: run `sealift retry --accept-deletes` if they are meant"
+                );
+            }
+            return Ok(());
+        }
+        if let Some(purging) = purging {
+            self.accepts_purges = accepts && purging.is_cut();
+            purging.record(&mut self.recorder).await?;
+            if self.accepts_purges {
+                self.handle.scan();
+            }
         }
         Ok(())
     }

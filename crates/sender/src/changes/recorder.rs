@@ -224,10 +224,16 @@ impl Recorder {
         };
         let rules = self.rules.borrow().clone();
         let destinations = rules.destinations(&name.bucket, &name.key, kind);
-        self.batch.push(NewChange {
+        self.add(NewChange {
             change,
             destinations,
-        });
+            held_until: None,
+        })
+        .await
+    }
+
+    pub(super) async fn add(&mut self, new: NewChange) -> Result<(), SenderError> {
+        self.batch.push(new);
         if self.batch.len() >= BATCH_CHANGES {
             self.flush().await?;
         }
@@ -266,6 +272,7 @@ impl Recorder {
                         self.batch.push(NewChange {
                             change,
                             destinations,
+                            held_until: None,
                         });
                     }
                 }

@@ -50,6 +50,7 @@ pub fn rules(rows: &[(&str, &str, &str)]) -> Arc<Rules> {
         prefix: (*prefix).to_owned(),
         peers: vec![PeerName::new(peer).unwrap()],
         delete_markers: true,
+        version_deletes: None,
         existing_objects: true,
         to_origin: false,
     };
