@@ -16,7 +16,7 @@ fn secret(path: &Path, text: &str) {
 }
 
 /// Makes the source of `a` a bucket at `url`, with these settings of it as well.
-fn from_bucket(pair: &Pair, url: &str, more: &str) {
+pub(super) fn from_bucket(pair: &Pair, url: &str, more: &str) {
     let (id, key) = OWNER;
     let credentials = format!("[default]\naws_access_key_id={id}\naws_secret_access_key={key}\n");
     secret(&pair.a.dir.join("aws-credentials"), &credentials);
@@ -29,7 +29,7 @@ fn from_bucket(pair: &Pair, url: &str, more: &str) {
     );
 }
 
-fn put(bytes: Vec<u8>) -> Put {
+pub(super) fn put(bytes: Vec<u8>) -> Put {
     Put {
         bytes: bytes.into(),
         ..Put::default()
@@ -37,7 +37,7 @@ fn put(bytes: Vec<u8>) -> Put {
 }
 
 /// A version of a key at `b`, with what its source said of it; the latest first.
-fn versions(pair: &Pair, key: &str) -> Vec<Value> {
+pub(super) fn versions(pair: &Pair, key: &str) -> Vec<Value> {
     let object = format!("{BUCKET}/{key}");
     let ran = pair.b.run(&["inspect", "--facts", "--json", &object]);
     if ran.code == 10 {

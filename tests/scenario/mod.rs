@@ -26,6 +26,7 @@ mod limits;
 mod links;
 mod memory;
 mod misbehaving;
+mod purging;
 mod quotas;
 mod readiness;
 mod refusals;

@@ -48,6 +48,7 @@ mod listings;
 mod locks;
 mod multipart;
 mod patience;
+mod purges;
 mod reading;
 mod replica;
 mod secret;
