@@ -120,6 +120,42 @@ fn what_is_put_overwritten_and_removed_in_a_bucket_is_so_in_the_other_region() {
 }
 
 #[test]
+fn tags_that_change_follow_without_the_bytes_and_only_an_event_tells_of_them() {
+    let pair = Pair::new();
+    let server = FakeS3::start(BUCKET, None);
+    let queue = format!("queue_url = \"{}\"", server.queue_url());
+    from_bucket(&pair, &server.url(), &queue);
+    let first = server.put("k", put(b"one".to_vec()));
+    let second = server.put("k", put(b"two".to_vec()));
+    pair.start();
+    pair.wait_completed(2, TIME_MAX);
+    server.asked();
+    let tags = |class: &str| BTreeMap::from([("class".to_owned(), class.to_owned())]);
+    let has = |version: &str, class: &str| {
+        wait_until(&format!("{version} has {class}"), TIME_MAX, || {
+            let rows = versions(&pair, "k");
+            let row = rows.iter().find(|row| row["version"] == version).unwrap();
+            row["facts"]["tags"]["class"] == class
+        });
+    };
+    server.tag("k", &first, tags("a"));
+    has(&first, "a");
+    server.tag("k", &second, tags("b"));
+    server.tag("k", &first, tags("c"));
+    has(&second, "b");
+    has(&first, "c");
+    let asked = server.asked();
+    let reads = asked
+        .iter()
+        .filter(|action| action.contains("GetObjectVersion"));
+    let of_content = reads.filter(|action| !action.contains("Tagging")).count();
+    assert_eq!(of_content, 0, "{asked:?}");
+    let said = pair.a.run(&["explain", &format!("{BUCKET}/k")]).said();
+    assert!(said.contains("COMPLETED"), "{said}");
+    pair.b.run(&["verify", "--deep"]).exits(0);
+}
+
+#[test]
 fn every_version_arrives_those_from_before_and_those_between_two_scans() {
     let pair = Pair::new();
     let server = FakeS3::start(BUCKET, None);

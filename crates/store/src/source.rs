@@ -1,6 +1,10 @@
 //! The source: where the bytes that are to be sent come from.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use sealift_terms::{Checksum, ObjectFacts, ObjectKey, Reason, VersionId};
@@ -180,6 +184,19 @@ pub trait Source: Send + Sync + fmt::Debug {
         Ok(History::default())
     }
 
+    /// The tags that a version has now; none where the source has no tags, or not that version.
+    ///
+    /// # Errors
+    /// As [`Source::scan`].
+    async fn tags_of(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+    ) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+        let _ = (key, version);
+        Ok(None)
+    }
+
     /// Every version of a key, delete markers too, asked for anew; none where the source cannot
     /// say so for certain: it keeps no versions, or there are more than it looks at.
     ///
@@ -256,6 +273,8 @@ pub trait SourceObject: Send + Sync + fmt::Debug {
 pub enum Hint {
     /// Look at this key: it was written and has settled, or it was removed.
     Changed(ObjectKey),
+    /// The tags of a version changed, of the latest one where none is named. No scan finds that.
+    Tagged(ObjectKey, Option<VersionId>),
     /// Scan what begins with this prefix.
     Beneath(String),
     /// Something was missed: scan everything.

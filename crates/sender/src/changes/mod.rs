@@ -5,6 +5,7 @@ mod leaving;
 mod merge;
 mod purging;
 mod recorder;
+mod tagging;
 mod vanishing;
 pub(crate) mod version;
 
@@ -12,7 +13,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use sealift_ledger::{Journal, KnownKey, UnsupportedName};
 use sealift_store::{Hint, Listed, Skipped, Source, StoreError, Watch};
-use sealift_terms::{Boxed, BucketName, Clock, ObjectKey, Reason, Timestamp, limits};
+use sealift_terms::{Boxed, BucketName, Clock, ObjectKey, Reason, Timestamp, VersionId, limits};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{Held, Orders, Rules, SenderError, SourceHandle, WorkSignal, stopped};
@@ -32,6 +33,8 @@ const HINTS_TAKEN_MAX: usize = 1000;
 const LOOKED_AT_TOGETHER_MAX: usize = 64;
 /// Vanished keys held in memory by one scan; more need a second one.
 const VANISHED_HELD_MAX: usize = 10_000;
+/// Versions whose changed tags are held in memory until they can be read.
+const TAGGED_HELD_MAX: usize = 10_000;
 /// How long the first scan waits for the watch to stand.
 const WATCH_STANDS: Duration = Duration::from_secs(1);
 
@@ -54,6 +57,8 @@ pub struct SourceTask {
     needs_backfill: bool,
     /// What is gone for good is meant to be, although it is much.
     accepts_purges: bool,
+    /// Versions whose tags changed, until that is recorded.
+    tagged: BTreeSet<(ObjectKey, Option<VersionId>)>,
 }
 
 impl SourceTask {
@@ -95,6 +100,7 @@ impl SourceTask {
             leaving: Leaving::default(),
             needs_backfill: true,
             accepts_purges: false,
+            tagged: BTreeSet::new(),
         };
         (task, handle)
     }
@@ -196,6 +202,12 @@ impl SourceTask {
         for hint in hints {
             match hint {
                 Hint::Changed(key) => drop(keys.insert(key)),
+                Hint::Tagged(key, version) if self.tagged.len() < TAGGED_HELD_MAX => {
+                    self.tagged.insert((key, version));
+                }
+                Hint::Tagged(key, _) => {
+                    tracing::error!(%key, "too many tags changed at once: those of this one are not sent");
+                }
                 Hint::Beneath(prefix) => drop(prefixes.insert(prefix)),
                 Hint::Rescan => wants_scan = true,
                 Hint::Poll(why) => {
@@ -205,10 +217,21 @@ impl SourceTask {
             }
         }
         self.look_at(keys).await?;
+        self.follow_tags().await?;
         for prefix in prefixes {
             self.scan(&prefix, false).await?;
         }
         Ok(wants_scan)
+    }
+
+    /// Records tags that changed. Those that cannot be read now are tried with the next scan.
+    async fn follow_tags(&mut self) -> Result<(), SenderError> {
+        while let Some((key, version)) = self.tagged.first().cloned() {
+            self.recorder.tagged(&key, version).await?;
+            self.recorder.flush().await?;
+            self.tagged.pop_first();
+        }
+        Ok(())
     }
 
     /// Looks at keys that were hinted at: they have settled.
@@ -312,6 +335,7 @@ impl SourceTask {
             self.handle.give_back(accepts);
             return Err(error);
         }
+        self.follow_tags().await?;
         if std::mem::take(&mut self.needs_backfill)
             && let Err(error) = self.recorder.backfill().await
         {

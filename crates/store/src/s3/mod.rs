@@ -28,7 +28,7 @@ mod version;
 mod xml;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -238,6 +238,18 @@ impl Source for S3Source {
     async fn history(&self, key: &ObjectKey) -> Result<History, StoreError> {
         let of_key = self.client.all_of_key(key).await?;
         of_key.history().map_err(|error| unsupported(&error))
+    }
+
+    async fn tags_of(
+        &self,
+        key: &ObjectKey,
+        version: &VersionId,
+    ) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+        match self.client.tags(key, version).await {
+            Ok(tags) => Ok(Some(tags)),
+            Err(StoreError::SourceGone) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn versions_of(

@@ -123,6 +123,15 @@ impl Bucket {
         Some(self.latest_of(key)?.put.as_ref()?.bytes.clone())
     }
 
+    pub(super) fn tag(&mut self, key: &str, id: &str, tags: BTreeMap<String, String>) {
+        let versions = self.keys.get_mut(key).into_iter().flatten();
+        for version in versions.filter(|version| version.id == id) {
+            if let Some(put) = &mut version.put {
+                put.tags.clone_from(&tags);
+            }
+        }
+    }
+
     pub(super) fn purge(&mut self, key: &str, id: &str) {
         if let Some(versions) = self.keys.get_mut(key) {
             versions.retain(|version| version.id != id);
