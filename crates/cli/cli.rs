@@ -125,6 +125,9 @@ pub(crate) enum Command {
     /// The access keys of applications that read here as they do from S3
     #[command(subcommand)]
     Endpoint(commands::endpoint::Endpoint),
+    /// Legal holds: versions that are not purged, whoever wants them gone
+    #[command(subcommand)]
+    Hold(commands::hold::Hold),
     /// Print the least that AWS has to allow for the keys of this configuration
     Policy(commands::policy::Policy),
     /// Print a configuration, the manual, or completions for a shell

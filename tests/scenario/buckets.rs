@@ -29,7 +29,7 @@ pub(super) fn from_bucket(pair: &Pair, url: &str, more: &str) {
     );
 }
 
-fn put(bytes: Vec<u8>) -> Put {
+pub(super) fn put(bytes: Vec<u8>) -> Put {
     Put {
         bytes: bytes.into(),
         ..Put::default()
@@ -37,7 +37,7 @@ fn put(bytes: Vec<u8>) -> Put {
 }
 
 /// A version of a key at `b`, with what its source said of it; the latest first.
-fn versions(pair: &Pair, key: &str) -> Vec<Value> {
+pub(super) fn versions(pair: &Pair, key: &str) -> Vec<Value> {
     let object = format!("{BUCKET}/{key}");
     let ran = pair.b.run(&["inspect", "--facts", "--json", &object]);
     if ran.code == 10 {
@@ -117,6 +117,42 @@ fn what_is_put_overwritten_and_removed_in_a_bucket_is_so_in_the_other_region() {
         .exits(10);
     assert_eq!(pair.b.rows(&["ls", BUCKET]).len(), 40);
     pair.verify_both(TIME_MAX);
+}
+
+#[test]
+fn tags_that_change_follow_without_the_bytes_and_only_an_event_tells_of_them() {
+    let pair = Pair::new();
+    let server = FakeS3::start(BUCKET, None);
+    let queue = format!("queue_url = \"{}\"", server.queue_url());
+    from_bucket(&pair, &server.url(), &queue);
+    let first = server.put("k", put(b"one".to_vec()));
+    let second = server.put("k", put(b"two".to_vec()));
+    pair.start();
+    pair.wait_completed(2, TIME_MAX);
+    server.asked();
+    let tags = |class: &str| BTreeMap::from([("class".to_owned(), class.to_owned())]);
+    let has = |version: &str, class: &str| {
+        wait_until(&format!("{version} has {class}"), TIME_MAX, || {
+            let rows = versions(&pair, "k");
+            let row = rows.iter().find(|row| row["version"] == version).unwrap();
+            row["facts"]["tags"]["class"] == class
+        });
+    };
+    server.tag("k", &first, tags("a"));
+    has(&first, "a");
+    server.tag("k", &second, tags("b"));
+    server.tag("k", &first, tags("c"));
+    has(&second, "b");
+    has(&first, "c");
+    let asked = server.asked();
+    let reads = asked
+        .iter()
+        .filter(|action| action.contains("GetObjectVersion"));
+    let of_content = reads.filter(|action| !action.contains("Tagging")).count();
+    assert_eq!(of_content, 0, "{asked:?}");
+    let said = pair.a.run(&["explain", &format!("{BUCKET}/k")]).said();
+    assert!(said.contains("COMPLETED"), "{said}");
+    pair.b.run(&["verify", "--deep"]).exits(0);
 }
 
 #[test]

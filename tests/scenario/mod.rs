@@ -31,6 +31,7 @@ mod links;
 mod memory;
 mod misbehaving;
 mod parity;
+mod purging;
 mod quotas;
 mod readiness;
 mod refusals;

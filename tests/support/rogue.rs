@@ -85,6 +85,7 @@ impl Rogue {
             decompresses: None,
             cuts: None,
             key_exchange: None,
+            takes: None,
         }
     }
 

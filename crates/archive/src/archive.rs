@@ -31,6 +31,7 @@ use crate::{
     recorder,
     records::DurableRecords,
     reserve::{Claim, Flight, Reserve},
+    retention::Retentions,
     share::Shares,
     staging::Registry,
 };
@@ -98,6 +99,9 @@ pub(crate) struct Core {
     pub(crate) shares: Shares,
     /// Held while packs are compacted.
     pub(crate) compacting: tokio::sync::Mutex<()>,
+    /// Held while a group with purges in it is committed, and while holds are changed.
+    pub(crate) holding: tokio::sync::Mutex<()>,
+    pub(crate) retentions: RwLock<Retentions>,
     /// Held while key records that rest here are changed.
     pub(crate) changing_records: tokio::sync::Mutex<()>,
     pub(crate) commits: mpsc::Sender<Message<Box<Item>>>,
@@ -163,7 +167,7 @@ impl Archive {
     pub async fn begin(&self, offer: Offer) -> Result<Begin> {
         self.core.hold_limits(&offer)?;
         if !offer.data_follows
-            && offer.change.kind != ChangeKind::Tags
+            && offer.change.kind.is_version()
             && let Some(row) = self.core.catalog.known(&offer.change.name).await?
             && let Some(answer) = self.core.answer_known(&offer, &row).await?
         {
@@ -348,6 +352,8 @@ impl Core {
             interrupted: Interrupted::default(),
             shares: Shares::new(parts.files_max),
             compacting: tokio::sync::Mutex::default(),
+            holding: tokio::sync::Mutex::default(),
+            retentions: RwLock::default(),
             changing_records: tokio::sync::Mutex::default(),
             commits,
             parts: parts_out,

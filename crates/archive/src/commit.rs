@@ -34,6 +34,8 @@ pub(crate) struct Item {
     pub(crate) terms: Arc<ReceiptTerms>,
     pub(crate) audit: AuditRecord,
     pub(crate) answer: Answer,
+    /// Of a purge: not of the latest version of a key.
+    pub(crate) expires: bool,
     /// Room in its bucket's quota, until it is committed.
     pub(crate) _quota: Option<Arc<Promise>>,
 }
@@ -81,11 +83,14 @@ impl Draft {
         let kind = match change.kind {
             ChangeKind::Put => VersionKind::Object,
             ChangeKind::DeleteMarker => VersionKind::DeleteMarker,
-            ChangeKind::Tags => {
+            ChangeKind::Tags | ChangeKind::Purge => {
                 return Self::Mark(Box::new(NewMark {
                     name: change.name,
                     order: change.order,
-                    kind: MarkKind::Tags(change.facts.tags),
+                    kind: match change.kind {
+                        ChangeKind::Purge => MarkKind::Purge,
+                        _ => MarkKind::Tags(change.facts.tags),
+                    },
                     object_uid,
                     record,
                     second_record,
@@ -231,6 +236,7 @@ impl Upload {
         meta.size = 0;
         meta.mark = Some(match self.offer.change.kind {
             ChangeKind::Tags => Mark::Tags,
+            ChangeKind::Purge => Mark::Purge,
             ChangeKind::DeleteMarker | ChangeKind::Put => Mark::DeleteMarker,
         });
         self.state
@@ -379,6 +385,7 @@ impl Upload {
         let (audit, terms) = (self.audit(), Arc::new(self.terms()));
         let (upload, change) = (self.state, self.offer.change);
         let reseals = self.offer.reseals.as_ref();
+        let expires = self.offer.written.is_some_and(|written| written.expires);
         Item {
             audit,
             draft: Draft::of(change, reseals, &upload, checksum, sequence, &terms),
@@ -386,6 +393,7 @@ impl Upload {
             body,
             terms,
             answer,
+            expires,
             _quota: self.quota,
         }
     }
@@ -412,6 +420,7 @@ impl Upload {
             None => {
                 let kind = match change.kind {
                     ChangeKind::DeleteMarker => AuditKind::ObjectDeleteMarked,
+                    ChangeKind::Purge => AuditKind::ObjectPurged,
                     ChangeKind::Put | ChangeKind::Tags => AuditKind::ObjectStored,
                 };
                 let by = self

@@ -118,6 +118,11 @@ fn fail_in(file: &str, placed: Vec<Placed>, error: &Arc<ArchiveError>) -> Vec<Pl
 impl Core {
     async fn commit_group(&self, pack: &mut Option<Pack>, items: Vec<Box<Item>>) {
         let mut items = items;
+        // A hold that is set meanwhile waits, and is true of all that comes after.
+        let _holding = match items.iter().any(|item| item.is_purge()) {
+            true => Some(self.holding.lock().await),
+            false => None,
+        };
         while !items.is_empty() {
             let (group, later) = self.screen(items).await;
             self.commit_screened(pack, group).await;

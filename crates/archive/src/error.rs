@@ -8,7 +8,7 @@ use sealift_seal::SealError;
 use sealift_store::StoreError;
 use sealift_terms::{
     AuditUnavailable, BucketName, Identity, KeyId, NameError, ObjectKey, Reason, RecordId,
-    Timestamp, VersionName,
+    Timestamp, VersionName, limits::HOLDS_MAX,
 };
 
 use crate::QuotaHolder;
@@ -156,6 +156,23 @@ pub enum ArchiveError {
     /// The version was purged: it does not come back.
     #[error("{0} was purged here")]
     Purged(Box<VersionName>),
+    /// The version is not to be purged now.
+    #[error("{name} is retained: {why}")]
+    Retained {
+        /// Which one.
+        name: Box<VersionName>,
+        /// What retains it.
+        why: String,
+    },
+    /// What was to expire is the latest version of its key.
+    #[error("{0} is the latest version of its key, and does not expire")]
+    StillLatest(Box<VersionName>),
+    /// There are as many holds as there may be.
+    #[error("there are {HOLDS_MAX} legal holds, and there may be no more: put one on a prefix")]
+    TooManyHolds,
+    /// What is kept of a hold cannot be read: nothing is purged.
+    #[error("a legal hold that is kept here cannot be read; nothing is purged")]
+    HoldUnreadable,
     /// A key record that a version names is not in the catalog.
     #[error("key record {0} is missing from the catalog")]
     RecordMissing(RecordId),
@@ -220,6 +237,9 @@ impl ArchiveError {
             Self::NotFound { .. } => Reason::DstObjectDamaged,
             Self::DeleteMarker(_) => Reason::SrcObjectGone,
             Self::Purged(_) => Reason::PolicyDenied,
+            Self::Retained { .. } | Self::StillLatest(_) => Reason::DstRetained,
+            Self::TooManyHolds => Reason::DstQuotaExceeded,
+            Self::HoldUnreadable => Reason::DstStoreUnavailable,
             Self::Superseded(_) => Reason::SrcObjectChanged,
             Self::RecordMissing(_) | Self::Quarantined(_) => Reason::DstObjectDamaged,
             Self::Abandoned | Self::CatalogUnfinished | Self::Closed => Reason::DstStoreUnavailable,

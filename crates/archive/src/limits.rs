@@ -37,3 +37,5 @@ pub(crate) const QUOTA_READ: Duration = Duration::from_secs(1);
 pub(crate) const PAGE_ROWS: usize = 1000;
 /// Files asked of the store at once.
 pub(crate) const PAGE_FILES: usize = 10_000;
+/// Versions that expire and are purged together.
+pub(crate) const EXPIRED_AT_ONCE: usize = 256;

@@ -9,7 +9,7 @@ use sealift_ledger::{
 use sealift_seal::{
     Expected, Found, Header, Inspected, Mark, Meta, Scanner, Tail, pack::EntryKind,
 };
-use sealift_store::StoreEntry;
+use sealift_store::{StoreEntry, StoreError, StoreName};
 use sealift_terms::{AuditKind, AuditRecord, Epoch, Order, RecordId, Region};
 use tokio::sync::mpsc;
 
@@ -337,7 +337,16 @@ impl Rebuild<'_> {
         let mut batch = std::mem::take(&mut self.batch);
         batch.at = self.core.clock.now();
         self.report.marks += batch.marks.len() as u64;
+        let files = batch.versions.iter();
+        let files: Vec<_> = files.map(|version| version.location.file.clone()).collect();
         let outcomes = self.core.catalog.restore(batch).await?;
+        for (file, outcome) in files.iter().zip(&outcomes) {
+            // Its purge is durable, and no row leads to it any more.
+            if matches!(outcome, Outcome::Purged) && file.starts_with(OBJECTS) {
+                let file = StoreName::new(file).map_err(StoreError::from)?;
+                self.core.store.remove(&file).await?;
+            }
+        }
         let stored = |outcome: &&Outcome| matches!(outcome, Outcome::Stored(_));
         self.report.versions += outcomes.iter().filter(stored).count() as u64;
         Ok(())

@@ -19,13 +19,20 @@ impl Core {
     pub(crate) async fn screen(&self, items: Vec<Box<Item>>) -> (Vec<Box<Item>>, Vec<Box<Item>>) {
         let (mut group, mut later) = (Vec::with_capacity(items.len()), Vec::new());
         let (mut first, mut seen) = (Vec::with_capacity(items.len()), HashSet::new());
+        let mut purges = Vec::new();
         for item in items {
             match &item.draft {
+                Draft::Mark(_) if item.is_purge() => purges.push(item),
                 Draft::Version(version) if seen.insert(version.name.clone()) => first.push(item),
                 Draft::Version(_) => later.push(item),
                 _ => group.push(item),
             }
         }
+        let of_purges = !purges.is_empty();
+        let keys = seen.iter().filter(|_| of_purges);
+        let keys = keys
+            .map(|name| (name.bucket.clone(), name.key.clone()))
+            .collect();
         drop(seen);
         let names = first.iter().filter_map(|item| item.draft.version());
         let names = names.map(|(name, _)| name.clone()).collect();
@@ -36,6 +43,9 @@ impl Core {
                 for item in first {
                     self.fail_unplaced(item, ArchiveError::Group(error.clone()))
                         .await;
+                }
+                for item in purges {
+                    item.fail(ArchiveError::Group(error.clone()));
                 }
                 return (group, later);
             }
@@ -54,6 +64,10 @@ impl Core {
                     self.fail_unplaced(item, error).await;
                 }
             }
+        }
+        if of_purges {
+            self.screen_purges(purges, keys, &mut group, &mut later)
+                .await;
         }
         (group, later)
     }

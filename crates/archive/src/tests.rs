@@ -11,6 +11,7 @@ mod meeting;
 mod merging;
 mod needing;
 mod ordering;
+mod purging;
 mod quotas;
 mod rebuilding;
 mod reserve;

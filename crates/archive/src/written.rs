@@ -31,6 +31,8 @@ const USUAL_CUT_MAX: u64 = 64 << 30;
 pub struct Written {
     /// As on record.
     pub(crate) actor: String,
+    /// Of a purge: its version's time is over. Never of the latest version of a key.
+    pub(crate) expires: bool,
 }
 
 /// Takes the plaintext of an object in any cut.
@@ -268,6 +270,7 @@ impl Core {
             reseals: None,
             written: Some(Written {
                 actor: actor.to_owned(),
+                expires: false,
             }),
         }
     }

@@ -50,6 +50,7 @@ impl Ls {
 fn line(row: &ObjectRow, versions: bool) -> String {
     let size = match row.kind {
         ChangeKind::DeleteMarker => "deleted".to_owned(),
+        ChangeKind::Purge => "purge".to_owned(),
         _ => output::bytes(row.size),
     };
     let time = row.last_modified.or(row.stored_at);

@@ -11,6 +11,7 @@ pub(crate) mod endpoint;
 pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod get;
+pub(crate) mod hold;
 pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod keys;
@@ -66,6 +67,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Ca(command) => command.run(global),
         Command::Certs(command) => block_on(command.run(global)),
         Command::Endpoint(command) => command.run(global),
+        Command::Hold(command) => command.run(global),
         Command::Policy(command) => command.run(global),
         Command::Generate(command) => command.run(global),
     }

@@ -163,9 +163,12 @@ fn sources(report: &StatusReport) -> Result<(), Error> {
     let mut table = Table::new(&head, &[1, 2]);
     for source in &report.sources {
         let scanned = source.scanned.map(|time| time.to_string());
-        let held = match source.deletes_held {
-            0 => source.reason.map(|reason| reason.to_string()),
-            held => Some(format!(
+        let held = match (source.deletes_held, source.purges_held) {
+            (0, 0) => source.reason.map(|reason| reason.to_string()),
+            (0, held) => Some(format!(
+                "{held} version deletes are held: `sealift retry --accept-deletes` if they are meant"
+            )),
+            (held, _) => Some(format!(
                 "{held} removals are held: `sealift retry --accept-deletes` if they are meant"
             )),
         };

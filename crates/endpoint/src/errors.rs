@@ -102,6 +102,7 @@ pub(crate) fn of_archive(error: &ArchiveError) -> S3Error {
         ArchiveError::NotFound { .. }
         | ArchiveError::BucketMissing { .. }
         | ArchiveError::ClockAhead { .. }
+        | ArchiveError::Retained { .. }
         | ArchiveError::TooManyUploads { .. }
         | ArchiveError::TooManyAssemblies { .. } => error.to_string(),
         // What is said of keys is meant for whoever is to read.
@@ -125,7 +126,7 @@ fn of_reason(reason: Reason) -> (S3ErrorCode, Option<StatusCode>) {
         Reason::DstKmsKeyDisabled => kms("KMS.DisabledException"),
         Reason::DstKmsKeyPendingDeletion => kms("KMS.KMSInvalidStateException"),
         Reason::DstKmsKeyMissing => kms("KMS.NotFoundException"),
-        Reason::DstKmsAccessDenied => (S3ErrorCode::AccessDenied, None),
+        Reason::DstKmsAccessDenied | Reason::DstRetained => (S3ErrorCode::AccessDenied, None),
         Reason::DstKmsThrottled => (S3ErrorCode::SlowDown, None),
         Reason::DstQuotaExceeded => (S3ErrorCode::SlowDown, None),
         Reason::DstObjectTooLarge => (S3ErrorCode::EntityTooLarge, None),

@@ -54,6 +54,7 @@ mod listings;
 mod locks;
 mod multipart;
 mod patience;
+mod purges;
 mod reading;
 mod replica;
 mod secret;

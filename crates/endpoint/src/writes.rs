@@ -11,7 +11,7 @@ use s3s::{
         PutObjectInput, PutObjectOutput, TaggingDirective,
     },
 };
-use sealift_archive::{ObjectReader, ObjectWriter, Upload};
+use sealift_archive::{ArchiveError, ObjectReader, ObjectWriter, Upload};
 use sealift_identity::AccessRight;
 use sealift_ledger::{VersionKind, VersionRow};
 use sealift_terms::{
@@ -29,6 +29,7 @@ use crate::{
     facts::{etag_of, s3_time},
     fresh::{hold_wishes, not_implemented, said},
     incoming::{Held, room, take, write},
+    purges::{named, was_marker},
     reading::{PIECE_BYTES, bytes_held, open},
     sums::Sums,
     wanted::{Conditions, WriteConditions, of_copied},
@@ -130,7 +131,7 @@ impl Core {
     }
 
     /// Waits for the turn of a write, and holds its conditions then.
-    async fn turn(
+    pub(crate) async fn turn(
         &self,
         target: &Target,
         conditions: &WriteConditions,
@@ -159,7 +160,7 @@ impl Core {
     async fn latest(&self, bucket: &BucketName, key: &ObjectKey) -> S3Result<Option<VersionRow>> {
         match self.archive.find(bucket, key, None).await {
             Ok(row) => Ok(Some(row).filter(|row| row.kind == VersionKind::Object)),
-            Err(sealift_archive::ArchiveError::NotFound { .. }) => Ok(None),
+            Err(ArchiveError::NotFound { .. }) => Ok(None),
             Err(error) => Err(of_archive(&error)),
         }
     }
@@ -178,24 +179,14 @@ impl Core {
     }
 
     /// Why content that came to its end is no object.
-    pub(crate) fn not_finished(
-        &self,
-        target: &Target,
-        error: &sealift_archive::ArchiveError,
-    ) -> S3Error {
+    pub(crate) fn not_finished(&self, target: &Target, error: &ArchiveError) -> S3Error {
         match error {
-            sealift_archive::ArchiveError::PartsMissing { .. } => {
-                S3ErrorCode::IncompleteBody.into()
-            }
+            ArchiveError::PartsMissing { .. } => S3ErrorCode::IncompleteBody.into(),
             error => self.not_written(target, error),
         }
     }
 
-    pub(crate) fn not_written(
-        &self,
-        target: &Target,
-        error: &sealift_archive::ArchiveError,
-    ) -> S3Error {
+    pub(crate) fn not_written(&self, target: &Target, error: &ArchiveError) -> S3Error {
         let (bucket, key) = (&target.bucket, &target.key);
         let found = sealift_archive::in_words(error);
         tracing::warn!(%bucket, %key, reason = %error.reason(), "not written: {found}");
@@ -430,23 +421,20 @@ pub(crate) async fn delete(
     }
     let target = Target::new(core, id, &input.bucket, &input.key)?;
     let conditions = WriteConditions::new(input.if_match, None)?;
-    hold_no_version(input.version_id.as_deref())?;
+    if let Some(version) = named(input.version_id.as_deref()) {
+        let purged = core.purge(id, target, version, conditions).await?;
+        return Ok(DeleteObjectOutput {
+            delete_marker: was_marker(purged.as_ref()),
+            version_id: Some(version.to_owned()),
+            ..DeleteObjectOutput::default()
+        });
+    }
     let receipt = core.remove(target, conditions).await?;
     Ok(DeleteObjectOutput {
         delete_marker: Some(true),
         version_id: Some(receipt.name.version.to_string()),
         ..DeleteObjectOutput::default()
     })
-}
-
-/// Refuses to remove a version: an archive gives none up for an application.
-fn hold_no_version(version: Option<&str>) -> S3Result<()> {
-    match version.is_some_and(|version| !version.is_empty()) {
-        true => Err(not_implemented(
-            "versions are not removed here: a key is, by a delete marker",
-        )),
-        false => Ok(()),
-    }
 }
 
 pub(crate) async fn delete_all(
@@ -502,7 +490,17 @@ async fn delete_one(
         ));
     }
     let target = Target::new(core, id, bucket, &object.key)?;
-    hold_no_version(object.version_id.as_deref())?;
+    if let Some(version) = named(object.version_id.as_deref()) {
+        let none = WriteConditions::default();
+        let purged = core.purge(id, target, version, none).await?;
+        let is_marker = was_marker(purged.as_ref());
+        return Ok(DeletedObject {
+            delete_marker: is_marker,
+            delete_marker_version_id: is_marker.map(|_| version.to_owned()),
+            key: Some(object.key.clone()),
+            version_id: Some(version.to_owned()),
+        });
+    }
     let receipt = core.remove(target, WriteConditions::default()).await?;
     Ok(DeletedObject {
         delete_marker: Some(true),

@@ -22,11 +22,13 @@ pub enum AccessRight {
     Put,
     /// To remove keys, where the bucket takes writes.
     Delete,
+    /// To purge versions, for good, where the bucket takes writes.
+    Purge,
 }
 
 impl AccessRight {
     /// Every right.
-    pub const ALL: [Self; 4] = [Self::Get, Self::List, Self::Put, Self::Delete];
+    pub const ALL: [Self; 5] = [Self::Get, Self::List, Self::Put, Self::Delete, Self::Purge];
 
     /// The word in the configuration.
     #[must_use]
@@ -36,6 +38,7 @@ impl AccessRight {
             Self::List => "list",
             Self::Put => "put",
             Self::Delete => "delete",
+            Self::Purge => "purge",
         }
     }
 }

@@ -26,6 +26,8 @@ pub enum Action {
     Delete,
     /// To read what is stored.
     Read,
+    /// To purge versions: what was permanently deleted at the source goes here as well.
+    Purge,
     /// To bring a key of several regions here, to keep it up to date, and to take the lead
     /// of it over.
     ReplicateKeys,
@@ -33,10 +35,11 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Replicate,
         Self::Delete,
         Self::Read,
+        Self::Purge,
         Self::ReplicateKeys,
     ];
 
@@ -47,6 +50,7 @@ impl Action {
             Self::Replicate => "replicate",
             Self::Delete => "delete",
             Self::Read => "read",
+            Self::Purge => "purge",
             Self::ReplicateKeys => "replicate-keys",
         }
     }
@@ -363,7 +367,7 @@ fn parse_actions(row: &GrantRow) -> Result<Vec<Action>, IdentityError> {
     let refuse = |found: &str| IdentityError::Grant {
         line: row.line,
         what: format!(
-            "{found} where one or more of replicate, delete, read, replicate-keys are allowed"
+            "{found} where one or more of replicate, delete, read, purge, replicate-keys are allowed"
         ),
     };
     if row.actions.is_empty() {
@@ -452,6 +456,11 @@ mod tests {
         assert_eq!(line(&one, Action::Delete, &logs), None);
         assert_eq!(line(&one, Action::Read, &docs), Some(9));
         assert_eq!(line(&two, Action::Read, &docs), None);
+        let deletes = Grants::new(&[row(7, A, &["replicate", "delete"], &["*"])]).unwrap();
+        assert!(!deletes.allows(&one, Action::Purge, &logs).is_allowed());
+        let purges = Grants::new(&[row(7, A, &["purge"], &["logs"])]).unwrap();
+        assert!(purges.allows(&one, Action::Purge, &logs).is_allowed());
+        assert!(!purges.allows(&one, Action::Delete, &logs).is_allowed());
         assert!(grants.knows(&one) && !grants.knows(&two));
         assert!(
             !Grants::default()

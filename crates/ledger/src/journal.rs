@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use sealift_terms::{
-    BucketName, Change, Epoch, ObjectKey, Order, PeerName, Reason, Receipt, RuleName, SiteId,
-    Status, Timestamp, TransferId, VersionId, VersionName,
+    BucketName, Change, ChangeKind, Epoch, ObjectKey, Order, PeerName, Reason, Receipt, RuleName,
+    SiteId, Status, Timestamp, TransferId, VersionId, VersionName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,16 @@ pub struct NewChange {
     pub change: Change,
     /// Where it goes; nowhere when no rule covers it, and it is then only known.
     pub destinations: Vec<Destination>,
+    /// Not to be sent before: it is held back until then
+    /// ([`Reason::PurgeHeld`]), and nothing queues it earlier.
+    #[serde(default)]
+    pub held_until: Option<Timestamp>,
+}
+
+/// Why a transfer is held back until then.
+pub(crate) fn held_back(until: Timestamp) -> (Reason, String) {
+    let evidence = format!("it is gone from the source, and is purged after {until}");
+    (Reason::PurgeHeld, evidence)
 }
 
 /// One destination of a change.
@@ -173,7 +183,8 @@ pub struct Count {
     pub bytes: u64,
     /// Transfers of this status that were folded away: older versions, done long ago.
     pub folded_objects: u64,
-    /// The oldest of them was recorded then. Only for `PENDING`.
+    /// The oldest of them was recorded then. Only for `PENDING`, and of those alone that
+    /// are not held back.
     pub oldest: Option<Timestamp>,
 }
 
@@ -207,6 +218,31 @@ pub struct KnownKey {
     pub deleted: bool,
     /// Bytes of plaintext.
     pub size: u64,
+}
+
+/// A version or a delete marker that a peer has a receipt for: what is held against the
+/// versions that the source still has.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SentVersion {
+    /// Its key.
+    pub key: ObjectKey,
+    /// The peer.
+    pub peer: PeerName,
+    /// Its version.
+    pub version: VersionId,
+    /// A put or a delete marker.
+    pub kind: ChangeKind,
+    /// How its purge stands, if there is one to that peer.
+    pub purge: Option<PurgeSent>,
+}
+
+/// See [`SentVersion`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PurgeSent {
+    /// Its status.
+    pub status: Status,
+    /// When that last changed.
+    pub updated_at: Timestamp,
 }
 
 /// How many keys of a bucket are known.
@@ -287,7 +323,8 @@ pub trait Journal: Send + Sync {
     /// the transfers, change by change, destination by destination.
     ///
     /// A change that was recorded before (same version, kind, peer; for tags the
-    /// same order) keeps its transfer as it stands.
+    /// same order) keeps its transfer as it stands; a purge that was given up or left out is
+    /// queued again.
     async fn record(&self, changes: Vec<NewChange>, at: Timestamp) -> Result<Vec<TransferId>>;
 
     /// Takes up to `limit` transfers to `peer` that are `PENDING`, due at `now` and
@@ -298,7 +335,8 @@ pub trait Journal: Send + Sync {
     /// Ends leases without an outcome: they can be leased again.
     fn release(&self, ids: &[TransferId]);
 
-    /// When the next transfer to `peer` that is not yet due at `now` becomes due.
+    /// When the next transfer to `peer` that is not yet due at `now` becomes due, what is held
+    /// back apart.
     async fn next_due(&self, peer: &PeerName, now: Timestamp) -> Result<Option<Timestamp>>;
 
     /// Writes down what became of transfers and ends their leases. A transfer that
@@ -349,6 +387,15 @@ pub trait Journal: Send + Sync {
         after: Option<&ObjectKey>,
         limit: usize,
     ) -> Result<Vec<KnownKey>>;
+
+    /// What of a bucket is `COMPLETED`, puts and delete markers, behind `after`, sorted by
+    /// key, peer, version and kind: the other side of a merge with the versions of the source.
+    async fn sent_page(
+        &self,
+        bucket: &BucketName,
+        after: Option<&SentVersion>,
+        limit: usize,
+    ) -> Result<Vec<SentVersion>>;
 
     /// Whether a bucket's source was ever scanned from end to end.
     async fn is_scanned(&self, bucket: &BucketName) -> Result<bool>;
@@ -404,7 +451,8 @@ pub trait Journal: Send + Sync {
     async fn last_received(&self, peer: &PeerName) -> Result<Option<VersionName>>;
 
     /// Folds up to `limit` rows that were settled before `before`: of what is
-    /// `COMPLETED` or `SKIPPED`, one row per peer and live key is kept, the newest.
-    /// Returns how many rows went.
-    async fn fold(&self, before: Timestamp, limit: usize) -> Result<u64>;
+    /// `COMPLETED` or `SKIPPED`, one row per peer and live key is kept, the newest. Of the
+    /// rules in `keep` every version that is `COMPLETED` is kept until its purge is, and that
+    /// until its version went. Returns how many rows went.
+    async fn fold(&self, before: Timestamp, keep: Vec<RuleName>, limit: usize) -> Result<u64>;
 }

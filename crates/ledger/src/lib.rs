@@ -45,12 +45,14 @@ pub use catalog::{
 };
 pub use error::LedgerError;
 pub use facts::{FactsError, FactsSealer};
+pub(crate) use journal::held_back;
 pub use journal::{
     Count, Destination, Followed, HighWater, Intent, Journal, KnownCounts, KnownKey, ListTransfers,
-    NewChange, PeerMemory, Requeue, Settlement, Skip, Transfer, TransferOutcome, UnsupportedName,
+    NewChange, PeerMemory, PurgeSent, Requeue, SentVersion, Settlement, Skip, Transfer,
+    TransferOutcome, UnsupportedName,
 };
 pub use merkle::TreeHead;
-pub use notes::Note;
+pub use notes::{NOTES_KEPT, Note};
 pub use quarantined::{DamagedVersion, ListQuarantined, QuarantineCount, Quarantined};
 pub use sqlite::{
     Examined, NewSite, SqliteAudit, SqliteCatalog, SqliteJournal, examine_catalog, examine_journal,

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What notes begin with that a rebuild keeps: nothing in the store says what they say.
+pub const NOTES_KEPT: &str = "hold\u{1}";
+
 /// Bytes under a name. The name is in the clear, the bytes rest sealed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {

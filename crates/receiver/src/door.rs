@@ -194,6 +194,7 @@ impl Door {
             ChangeKind::Put => (Action::Replicate, Reason::PolicyDenied),
             ChangeKind::Tags => (Action::Replicate, Reason::DstTagsDenied),
             ChangeKind::DeleteMarker => (Action::Delete, Reason::DstDeleteDenied),
+            ChangeKind::Purge => (Action::Purge, Reason::DstPurgeDenied),
         };
         let decision = self
             .grants

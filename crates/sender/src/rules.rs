@@ -1,6 +1,9 @@
 //! Rules: what of a bucket goes to whom.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use sealift_ledger::{Destination, Skip};
 use sealift_terms::{
@@ -25,6 +28,9 @@ pub struct Rule {
     pub peers: Vec<PeerName>,
     /// Whether delete markers are sent as well.
     pub delete_markers: bool,
+    /// Whether a version that was permanently deleted at the source is purged there as well,
+    /// and how long it has to be gone before it is.
+    pub version_deletes: Option<Duration>,
     /// Whether what was there before the rule is sent as well.
     pub existing_objects: bool,
     /// Whether replicas are sent to a peer of the region that they come from: to one that
@@ -208,6 +214,35 @@ impl Rules {
         rules.any(|rule| rule.peers.contains(peer))
     }
 
+    /// Whether a rule sends version deletes of a bucket.
+    #[must_use]
+    pub(crate) fn purge(&self, bucket: &BucketName) -> bool {
+        self.of(bucket).any(|rule| rule.version_deletes.is_some())
+    }
+
+    /// The rule that sends version deletes of a key to a peer, if one does, and how long they
+    /// wait. Where rules ask for tags, which of them sent a version is not known any more: all
+    /// that may have done it have to send version deletes, and the longest wait counts.
+    #[must_use]
+    pub(crate) fn purge_of(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        peer: &PeerName,
+    ) -> Option<(RuleName, Duration)> {
+        let mut found: Option<(RuleName, Duration)> = None;
+        let rules = self.of_key(bucket, key);
+        for rule in rules.filter(|rule| rule.peers.contains(peer)) {
+            let wait = rule.version_deletes?;
+            let (_, longest) = found.get_or_insert_with(|| (rule.name.clone(), wait));
+            *longest = wait.max(*longest);
+            if rule.tags.is_empty() {
+                break;
+            }
+        }
+        found
+    }
+
     /// The peers to which something of a bucket goes.
     #[must_use]
     pub fn peers_of(&self, bucket: &BucketName) -> BTreeSet<PeerName> {
@@ -233,6 +268,10 @@ impl Rule {
                 change: ChangeKind::DeleteMarker,
                 ..
             } if !self.delete_markers => ("delete_markers", "sends no delete markers"),
+            Kind {
+                change: ChangeKind::Purge,
+                ..
+            } if self.version_deletes.is_none() => ("version_deletes", "sends no version deletes"),
             Kind { existed: true, .. } if !self.existing_objects => {
                 ("existing_objects", "sends nothing that was there before it")
             }
@@ -260,6 +299,7 @@ mod tests {
                 .map(|peer| PeerName::new(peer).unwrap())
                 .collect(),
             delete_markers: true,
+            version_deletes: None,
             existing_objects: true,
             to_origin: false,
             replicas: true,
@@ -376,6 +416,56 @@ mod tests {
         assert!(told.evidence.contains("class=cold"), "{told:?}");
         let other = ObjectKey::new("other").unwrap();
         assert!(rules.ask_tags_of(&bucket, &key) && !rules.ask_tags_of(&bucket, &other));
+    }
+
+    #[test]
+    fn versions_are_purged_where_the_rule_that_counts_says_so_and_nowhere_else() {
+        let day = Duration::from_secs(86_400);
+        let logs = Rule {
+            version_deletes: Some(day),
+            ..rule("logs", "logs/", &["x"])
+        };
+        let rules = Rules::new(vec![logs.clone(), rule("all", "", &["x", "y"])]);
+        let bucket = |name| BucketName::new(name).unwrap();
+        let of = |key, peer| {
+            let (key, peer) = (ObjectKey::new(key).unwrap(), PeerName::new(peer).unwrap());
+            rules.purge_of(&bucket("b"), &key, &peer)
+        };
+        assert_eq!(of("logs/1", "x"), Some((logs.name.clone(), day)));
+        assert_eq!((of("logs/1", "y"), of("other", "x")), (None, None));
+        assert!(rules.purge(&bucket("b")) && !rules.purge(&bucket("c")));
+        let purge = Kind::new(ChangeKind::Purge);
+        assert_eq!(
+            to(&rules, "b", "logs/1", purge),
+            ["logs:x", "all:y skipped"]
+        );
+        // Of two of which either may have sent it, both have to say so.
+        let day_or_two = |tagged: Option<u32>, rest: Option<u32>| {
+            let of = |name, days: Option<u32>| Rule {
+                version_deletes: days.map(|days| day * days),
+                ..rule(name, "", &["x"])
+            };
+            let hot = Rule {
+                tags: tags("class=hot"),
+                ..of("hot", tagged)
+            };
+            let rules = Rules::new(vec![hot, of("rest", rest), of("never", None)]);
+            let (key, peer) = (ObjectKey::new("k").unwrap(), PeerName::new("x").unwrap());
+            rules
+                .purge_of(&bucket("b"), &key, &peer)
+                .map(|(_, wait)| wait)
+        };
+        assert_eq!(day_or_two(Some(1), Some(2)), Some(day * 2));
+        assert_eq!(day_or_two(Some(1), None), None);
+        assert_eq!(day_or_two(None, Some(1)), None);
+        // An earlier rule without it counts.
+        let rules = Rules::new(vec![rule("all", "", &["x"]), logs]);
+        let key = ObjectKey::new("logs/1").unwrap();
+        assert!(
+            rules
+                .purge_of(&bucket("b"), &key, &PeerName::new("x").unwrap())
+                .is_none()
+        );
     }
 
     fn made_in(region: &str) -> Change {

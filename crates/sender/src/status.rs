@@ -38,6 +38,8 @@ pub struct SourceStatus {
     pub evidence: Option<String>,
     /// Deletes that wait for someone to say that they are meant.
     pub held: Option<Held>,
+    /// Version deletes that do: versions that are gone, of those that were sent.
+    pub purges_held: Option<Held>,
     /// Why it is scanned every ten seconds instead of watched, if so.
     pub polling: Option<String>,
 }
@@ -68,6 +70,7 @@ impl SourceHandle {
             reason: None,
             evidence: None,
             held: None,
+            purges_held: None,
             polling: None,
         });
         Self {
@@ -111,7 +114,18 @@ impl SourceHandle {
     /// Says that what is held is meant to be gone, and scans now. Says what that is;
     /// nothing is accepted in advance.
     pub fn accept_deletes(&self) -> Option<Held> {
-        let held = self.shared.state.lock().held?;
+        let held = {
+            let state = self.shared.state.lock();
+            let sum = |one: Held, other: Held| Held {
+                vanished: one.vanished + other.vanished,
+                of: one.of + other.of,
+            };
+            let (keys, versions) = (state.held, state.purges_held);
+            keys.zip(versions)
+                .map(|(keys, versions)| sum(keys, versions))
+                .or(keys)
+                .or(versions)?
+        };
         *self.shared.accepted.lock() = true;
         self.scan();
         Some(held)

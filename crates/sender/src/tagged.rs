@@ -21,7 +21,7 @@ impl<'a> Tagged<'a> {
     pub fn of(change: &'a Change, behind: &'a BTreeSet<PeerName>) -> Self {
         match change.kind {
             ChangeKind::Put => Self::With(&change.facts.tags),
-            ChangeKind::DeleteMarker | ChangeKind::Tags => Self::Behind(behind),
+            ChangeKind::DeleteMarker | ChangeKind::Tags | ChangeKind::Purge => Self::Behind(behind),
         }
     }
 

@@ -59,6 +59,7 @@ impl Site {
             journal: near.journal.clone(),
             sources: BTreeMap::from([(bucket(), wrap(source.clone()))]),
             work: near.work.clone(),
+            rules: near.rules.subscribe(),
             part_size: PartSize::MIN,
             memory_bytes: 16 << 20,
             pace: pace.clone(),

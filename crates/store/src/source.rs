@@ -1,6 +1,10 @@
 //! The source: where the bytes that are to be sent come from.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use sealift_terms::{Checksum, ObjectFacts, ObjectKey, Reason, Timestamp, VersionId};
@@ -195,6 +199,19 @@ pub trait Source: Send + Sync + fmt::Debug {
         versions.iter().map(|_| Ok(BTreeMap::new())).collect()
     }
 
+    /// Every version of a key, delete markers too, asked for anew; none where the source cannot
+    /// say so for certain: it keeps no versions, or there are more than it looks at.
+    ///
+    /// # Errors
+    /// As [`Source::scan`]: a source that is not there never has no versions.
+    async fn versions_of(
+        &self,
+        key: &ObjectKey,
+    ) -> Result<Option<BTreeSet<VersionId>>, StoreError> {
+        let _ = key;
+        Ok(None)
+    }
+
     /// Whether a version can still be read when another took its place.
     fn keeps_versions(&self) -> bool {
         false
@@ -258,6 +275,8 @@ pub trait SourceObject: Send + Sync + fmt::Debug {
 pub enum Hint {
     /// Look at this key: it was written and has settled, or it was removed.
     Changed(ObjectKey),
+    /// The tags of a version changed, of the latest one where none is named. No scan finds that.
+    Tagged(ObjectKey, Option<VersionId>),
     /// Scan what begins with this prefix.
     Beneath(String),
     /// Something was missed: scan everything.

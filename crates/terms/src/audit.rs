@@ -54,6 +54,14 @@ kinds! {
     ObjectStored = "object.stored",
     /// A delete marker was stored.
     ObjectDeleteMarked = "object.delete_marked",
+    /// A version was purged: it does not come back.
+    ObjectPurged = "object.purged",
+    /// A purge was refused: the version is retained.
+    PurgeRefused = "purge.refused",
+    /// A legal hold was put on versions.
+    HoldSet = "hold.set",
+    /// A legal hold was lifted.
+    HoldLifted = "hold.lifted",
     /// A version was sealed anew, under another data key.
     ObjectResealed = "object.resealed",
     /// An object was opened for reading.

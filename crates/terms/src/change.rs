@@ -33,6 +33,8 @@ pub enum ChangeKind {
     DeleteMarker,
     /// The tags of an existing version changed.
     Tags,
+    /// A version, or a delete marker, was permanently deleted.
+    Purge,
 }
 
 impl ChangeKind {
@@ -43,7 +45,14 @@ impl ChangeKind {
             Self::Put => "put",
             Self::DeleteMarker => "delete-marker",
             Self::Tags => "tags",
+            Self::Purge => "purge",
         }
+    }
+
+    /// Whether it makes a version or a delete marker, and does not only say something of one.
+    #[must_use]
+    pub const fn is_version(self) -> bool {
+        matches!(self, Self::Put | Self::DeleteMarker)
     }
 }
 

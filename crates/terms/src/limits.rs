@@ -422,6 +422,24 @@ pub const S3_PROBE_TIME_MAX: Duration = Duration::from_secs(15);
 pub const EARLIER_LISTED_MAX: usize = 16;
 /// Versions of one key of a bucket that are sent; beyond, the oldest are left out and told.
 pub const VERSIONS_OF_KEY_MAX: usize = 10_000;
+/// How long a purge of what was deleted at a source waits unless its rule says otherwise: a day.
+pub const PURGE_HOLD_DEFAULT: Duration = Duration::from_secs(86_400);
+/// How long it waits at most: a year.
+pub const PURGE_HOLD_MAX: Duration = Duration::from_secs(365 * 86_400);
+/// A purge that was refused for good is asked for again after as much at least.
+pub const PURGE_ASKED_AGAIN: Duration = Duration::from_secs(3600);
+/// Legal holds of a site, and holds of sources that were lifted.
+pub const HOLDS_MAX: usize = 10_000;
+/// The longest reason of a legal hold, in bytes.
+pub const HOLD_REASON_BYTES_MAX: usize = 1024;
+/// The longest retention of a bucket: a hundred years.
+pub const RETENTION_DAYS_MAX: u64 = 36_500;
+/// Purges that one scan of a source records; the next one finds the others.
+pub const PURGES_FOUND_MAX: usize = 2000;
+/// So many versions may be gone from a source at once without anybody being asked.
+pub const PURGES_UNSUSPECTED_MAX: u64 = 10;
+/// More than one in so many gone at once waits for somebody to say that it is meant.
+pub const PURGES_PART_UNSUSPECTED: u64 = 4;
 /// How often a bucket is scanned unless the configuration says otherwise: 15 minutes.
 pub const S3_SCAN_INTERVAL_DEFAULT: Duration = Duration::from_secs(900);
 /// How often a bucket of the site's own archive is listed, beside what its commits say.

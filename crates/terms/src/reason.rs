@@ -80,6 +80,10 @@ reasons! {
     DstDeleteDenied => Pending, "add `delete` to the [[grant]] for this identity and bucket at the destination";
     /// No grant at the destination lets us store tags.
     DstTagsDenied => Pending, "add `replicate` to the [[grant]] for this identity and bucket at the destination";
+    /// No grant at the destination lets us purge versions.
+    DstPurgeDenied => Pending, "add `purge` to the [[grant]] for this identity and bucket at the destination";
+    /// A version that was deleted at the source is purged once it was gone for long enough.
+    PurgeHeld => Pending, "nothing: it is purged after `purge_hold_secs`, unless the source has it again by then";
     /// The destination keeps no versions.
     DstVersioningDisabled => Pending, "enable versioning on the destination bucket";
     /// No room at the destination.
@@ -125,6 +129,8 @@ reasons! {
     SkippedReplica => Skipped, "nothing: replicas are not replicated again";
     /// No rule covers it, or the one that does leaves it out.
     SkippedFiltered => Skipped, "let a [[rule]] cover it (prefix, existing_objects, delete_markers) if it should be sent";
+    /// What was to be purged is in the source again, or its rule sends no version deletes any more.
+    SkippedPurge => Skipped, "nothing: the version stays where it is";
     /// Is not a readable file.
     SkippedUnreadable => Skipped, "make it a plain, readable file with a UTF-8 name of at most 1,024 bytes";
 }

@@ -61,6 +61,7 @@ fn hello() -> Hello {
         decompresses: None,
         cuts: None,
         key_exchange: None,
+        takes: None,
     }
 }
 

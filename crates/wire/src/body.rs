@@ -112,6 +112,8 @@ enum Kind {
     DeleteMarker,
     #[n(2)]
     Tags,
+    #[n(3)]
+    Purge,
 }
 
 impl OfferBody {
@@ -132,6 +134,7 @@ impl OfferBody {
                 ChangeKind::Put => Kind::Put,
                 ChangeKind::DeleteMarker => Kind::DeleteMarker,
                 ChangeKind::Tags => Kind::Tags,
+                ChangeKind::Purge => Kind::Purge,
             },
             clock: order.clock,
             region: order.region.clone(),
@@ -172,6 +175,7 @@ impl OfferBody {
             Kind::Put => ChangeKind::Put,
             Kind::DeleteMarker => ChangeKind::DeleteMarker,
             Kind::Tags => ChangeKind::Tags,
+            Kind::Purge => ChangeKind::Purge,
         };
         let offer = Offer {
             change: Change {

@@ -152,7 +152,14 @@ pub struct Hello {
     /// end, as a number ([`KEY_EXCHANGE`]). It is asked for none without, as of an older one.
     #[n(17)]
     pub key_exchange: Option<u8>,
+    /// Of one that receives: what it takes beyond puts, delete markers and tags, a bit each
+    /// ([`TAKES_PURGES`]). It is offered nothing else without, as of an older one.
+    #[n(18)]
+    pub takes: Option<u8>,
 }
+
+/// In a HELLO's `takes`: its author takes purges, from those whom it grants them.
+pub const TAKES_PURGES: u8 = 1;
 
 /// The way in which keys of several regions are exchanged.
 pub const KEY_EXCHANGE: u8 = 1;

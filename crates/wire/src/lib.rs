@@ -49,6 +49,7 @@ pub use error::{FrameFault, Misbehaviour, WireError};
 pub use header::{FRAME_HEADER_BYTES, FrameType, Header, OfferId};
 pub use hello::{
     Agreed, Cuts, Hello, KEY_EXCHANGE, Limits, PROTOCOL_MAX, PROTOCOL_MIN, Remembered, Role,
+    TAKES_PURGES,
 };
 pub use links::{Carries, LinkEvent, LinkId};
 pub use packed::{DECOMPRESSES_ZSTD, Packer, Unpacker, announced};

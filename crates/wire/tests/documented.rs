@@ -130,6 +130,7 @@ fn the_hello_of_the_example_is_what_is_sent() {
         decompresses: None,
         cuts: None,
         key_exchange: None,
+        takes: None,
     };
     let mut out = Vec::new();
     hello.append_to(&mut out);

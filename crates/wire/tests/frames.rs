@@ -30,6 +30,7 @@ fn hello(min: u16, max: u16, role: Role) -> Hello {
         decompresses: None,
         cuts: None,
         key_exchange: None,
+        takes: None,
     }
 }
 

@@ -240,6 +240,13 @@ impl FakeS3 {
         id
     }
 
+    /// Gives a version other tags.
+    pub fn tag(&self, key: &str, id: &str, tags: BTreeMap<String, String>) {
+        // One that is gone meanwhile has none.
+        let _ = self.of.bucket.lock().tag(key, Some(id), tags);
+        self.event("ObjectTagging:Put", key, id);
+    }
+
     /// Takes a version away for good.
     pub fn purge(&self, key: &str, id: &str) {
         self.of.bucket.lock().purge(key, id);

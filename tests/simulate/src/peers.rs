@@ -13,7 +13,7 @@ use sealift_terms::{Clock, Rng, SessionId, SiteName};
 use sealift_tunnel::{Connection, Link, LinkKind, Transport};
 use sealift_wire::{
     Agreed, Carries, Cuts, DECOMPRESSES_ZSTD, Hello, Limits, LinkId, PROTOCOL_MAX, PROTOCOL_MIN,
-    Role,
+    Role, TAKES_PURGES,
 };
 use tokio::{
     sync::mpsc,
@@ -57,6 +57,7 @@ impl Running {
             decompresses: Some(DECOMPRESSES_ZSTD),
             cuts: Some(Cuts::default()),
             key_exchange: None,
+            takes: Some(TAKES_PURGES),
         }
     }
 

@@ -49,11 +49,14 @@ pub use plan::{
 pub use reach::{OpenSite, Reached};
 pub use report::{
     Alarm, BucketReport, CertificateFacts, CertificateRow, Count, DeniedRow, ForwardReport,
-    KeyReport, LagReport, PeerReport, PromotedRow, QuarantinedRow, Readiness, ReplicaReport,
-    RuleReport, ScrubReport, SourceReport, StatusCount, StatusReport, UnderWay,
+    HoldRow, KeyReport, LagReport, PeerReport, PromotedRow, QuarantinedRow, Readiness,
+    ReplicaReport, RuleReport, ScrubReport, SourceReport, StatusCount, StatusReport, UnderWay,
 };
-pub use request::{Check, Deny, Get, Ls, Named, Promote, Request, Retry, Scrub, Verify};
+pub use request::{
+    Check, Deny, Get, HoldAct, LegalHold, Ls, Named, Promote, Request, Retry, Scrub, Verify,
+};
 pub use residency::{Residency, ResidencyRow};
+pub use sealift_archive::{HeldVersions, HoldSort};
 pub use server::AdminServer;
 pub use versions::{
     Explanation, Finding, ObjectRow, Rebuilt, Retried, Sealing, VerifyRow, VerifySummary,

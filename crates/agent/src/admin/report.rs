@@ -1,9 +1,10 @@
 //! How a site stands, as an agent answers: the rows of `--json`, in the words of the vocabulary.
 
+use sealift_archive::{Hold, HoldSort};
 use sealift_keys::KeyState;
 use sealift_terms::{
     BucketName, Epoch, ForwardName, Identity, KeyAlias, KeyId, ObjectKey, ObjectUid, PeerName,
-    Reason, Region, RuleName, SessionFacts, SiteId, SiteName, Status, Timestamp,
+    Reason, Region, RuleName, SessionFacts, SiteId, SiteName, Status, Timestamp, VersionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -184,6 +185,44 @@ pub struct PromotedRow {
     pub by: String,
 }
 
+/// A legal hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldRow {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// The key, or what keys begin with.
+    pub key: String,
+    /// Whether it is what keys begin with.
+    pub is_prefix: bool,
+    /// One version of the key; every one without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionId>,
+    /// Whether it was set, or that of a source was lifted.
+    pub sort: HoldSort,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Who did it, as in the audit log.
+    pub by: String,
+}
+
+impl From<Hold> for HoldRow {
+    fn from(hold: Hold) -> Self {
+        Self {
+            bucket: hold.on.bucket,
+            key: hold.on.key,
+            is_prefix: hold.on.is_prefix,
+            version: hold.on.version,
+            sort: hold.sort,
+            reason: hold.reason,
+            since: hold.since,
+            by: hold.by,
+        }
+    }
+}
+
 /// An identity on the deny list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -307,6 +346,9 @@ pub struct SourceReport {
     pub evidence: Option<String>,
     /// Removals that wait for `retry --accept-deletes`.
     pub deletes_held: u64,
+    /// Version deletes that do.
+    #[serde(default)]
+    pub purges_held: u64,
     /// Why it is scanned every ten seconds instead of watched, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub polling: Option<String>,

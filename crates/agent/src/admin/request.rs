@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use sealift_archive::HeldVersions;
 use sealift_terms::{BucketName, Identity, ObjectKey, PeerName, Reason, Status, VersionId, limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -65,6 +66,9 @@ pub enum Request {
     /// Opens a bucket for writing at the S3 endpoint, or closes it; the
     /// [`PromotedRow`](super::PromotedRow)s of those that are open then.
     Promote(Promote),
+    /// Legal holds: set, lifted, or only shown. Answers with [`HoldRow`](super::HoldRow)s of
+    /// those that stand then.
+    Hold(LegalHold),
     /// Revokes what the authority of this site issued; one [`RevokedRow`](super::RevokedRow).
     Revoke(Revoke),
     /// Looks at a CA roll-over, or takes a step of it; a
@@ -211,6 +215,41 @@ pub struct Promote {
     pub demote: bool,
 }
 
+/// What becomes of legal holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LegalHold {
+    /// Of this bucket those are shown that stand then; of all without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketName>,
+    /// Which versions; none where holds are only shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on: Option<HeldVersions>,
+    /// What is to be done.
+    pub act: HoldAct,
+}
+
+/// See [`LegalHold`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum HoldAct {
+    /// Nothing.
+    #[default]
+    List,
+    /// One is set.
+    Set {
+        /// Why.
+        reason: String,
+    },
+    /// One is lifted.
+    Lift {
+        /// Whether that of the source is, too.
+        of_source: bool,
+        /// Why.
+        reason: String,
+    },
+}
+
 impl Request {
     /// The command's word, as in the path of a request.
     #[must_use]
@@ -239,6 +278,7 @@ impl Request {
             Self::Renew => "renew",
             Self::Deny(_) => "deny",
             Self::Promote(_) => "promote",
+            Self::Hold(_) => "hold",
             Self::Revoke(_) => "revoke",
             Self::Rollover(_) => "rollover",
         }
@@ -292,6 +332,7 @@ impl Request {
             "renew" => Self::Renew,
             "deny" => Self::Deny(json(body)?),
             "promote" => Self::Promote(json(body)?),
+            "hold" => Self::Hold(json(body)?),
             "revoke" => Self::Revoke(json(body)?),
             "rollover" => Self::Rollover(json(body)?),
             other => {
@@ -324,6 +365,7 @@ impl Request {
             Self::Scrub(it) => serde_json::to_vec(it),
             Self::Deny(it) => serde_json::to_vec(it),
             Self::Promote(it) => serde_json::to_vec(it),
+            Self::Hold(it) => serde_json::to_vec(it),
             Self::Revoke(it) => serde_json::to_vec(it),
             Self::Rollover(it) => serde_json::to_vec(it),
             Self::Status | Self::Reload | Self::Scan | Self::Certs | Self::Renew => {
@@ -409,6 +451,20 @@ mod tests {
             Request::Promote(Promote {
                 bucket: "photos".parse().ok(),
                 demote: true,
+            }),
+            Request::Hold(LegalHold::default()),
+            Request::Hold(LegalHold {
+                bucket: "photos".parse().ok(),
+                on: Some(HeldVersions {
+                    bucket: "photos".parse().unwrap(),
+                    key: "k".to_owned(),
+                    is_prefix: false,
+                    version: "v".parse().ok(),
+                }),
+                act: HoldAct::Lift {
+                    of_source: true,
+                    reason: "the case is over".to_owned(),
+                },
             }),
             Request::Revoke(Revoke {
                 what: "0a".to_owned(),

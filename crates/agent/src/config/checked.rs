@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use sealift_archive::Retention;
 use sealift_forward::{Forward, Target};
 use sealift_identity::{AccessRows, Demands, DnsAgent, Grants, Operators, OwnDemands, TlsPolicy};
 use sealift_keys::{Pace, ProviderKind};
@@ -437,14 +438,8 @@ pub struct Bucket {
     pub bucket_keys: bool,
     /// How much it may hold.
     pub quota: Quota,
-}
-
-impl Bucket {
-    /// Its keys, each in words.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = (&'static str, &NamedKey)> {
-        let second = self.second_key.iter().map(|key| ("second key", key));
-        [("key", &self.key)].into_iter().chain(second)
-    }
+    /// How long it keeps versions.
+    pub retention: Retention,
 }
 
 /// A key that a bucket names.
@@ -488,6 +483,8 @@ pub struct Rule {
     pub priority: u64,
     /// Whether delete markers are sent as well.
     pub delete_markers: bool,
+    /// How long what is to be purged has to be gone from the source; none where nothing is.
+    pub version_deletes: Option<Duration>,
     /// Whether what was there before the rule is sent as well.
     pub existing_objects: bool,
     /// Whether replicas are sent to a peer of the region that they come from.

@@ -1,8 +1,9 @@
 //! Raw structure → checked structure: the sections that may stand many times,
 //! and what they say of each other.
 
-use std::{collections::BTreeMap, fmt::Display, ops::Range, str::FromStr};
+use std::{collections::BTreeMap, fmt::Display, ops::Range, str::FromStr, time::Duration};
 
+use sealift_archive::Retention;
 use sealift_identity::{Action, GrantRow, Grants};
 use sealift_keys::KeyName;
 use sealift_terms::{BucketName, Identity, KeyAlias, KeyId, NameError, Quota, limits};
@@ -28,6 +29,8 @@ pub(super) struct Declared {
     pub(super) has_endpoint: bool,
     /// The sources that the endpoint stands in front of.
     pub(super) fronted: Vec<String>,
+    /// Of these, the buckets of S3.
+    pub(super) buckets_of_s3: Vec<String>,
 }
 
 impl Declared {
@@ -48,7 +51,12 @@ impl Declared {
             buckets: buckets.map(|bucket| text(&bucket.name)).collect(),
             sources: sources.clone().map(|source| text(&source.bucket)).collect(),
             directories: sources
+                .clone()
                 .filter(|source| source.directory.is_some())
+                .map(|source| text(&source.bucket))
+                .collect(),
+            buckets_of_s3: sources
+                .filter(|source| source.s3.is_some())
                 .map(|source| text(&source.bucket))
                 .collect(),
             has_endpoint: raw.endpoint.is_some(),
@@ -85,9 +93,18 @@ pub(super) fn buckets(
             second_key,
             bucket_keys: entry.bucket_keys.unwrap_or(true),
             quota: quota(c, entry),
+            retention: retention(c, entry),
         });
     }
     buckets
+}
+
+impl Bucket {
+    /// Its keys, each in words.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&'static str, &NamedKey)> {
+        let second = self.second_key.iter().map(|key| ("second key", key));
+        [("key", &self.key)].into_iter().chain(second)
+    }
 }
 
 /// How much a bucket may hold.
@@ -99,6 +116,25 @@ fn quota(c: &mut Checker<'_>, entry: &raw::Bucket) -> Quota {
     Quota {
         bytes: of("bucket.quota_bytes", entry.quota_bytes.as_ref()),
         objects: of("bucket.quota_objects", entry.quota_objects.as_ref()),
+    }
+}
+
+/// How long a bucket keeps versions.
+fn retention(c: &mut Checker<'_>, entry: &raw::Bucket) -> Retention {
+    let mut days = |setting, number: Option<&raw::Number>| {
+        let most = limits::RETENTION_DAYS_MAX;
+        let days = number.map(|number| c.number(setting, Some(number), 1..=most, most));
+        days.map(|days| Duration::from_secs(days * 86_400))
+    };
+    Retention {
+        min: days(
+            "bucket.min_retention_days",
+            entry.min_retention_days.as_ref(),
+        ),
+        expire_noncurrent: days(
+            "bucket.expire_noncurrent_days",
+            entry.expire_noncurrent_days.as_ref(),
+        ),
     }
 }
 

@@ -266,6 +266,8 @@ pub(crate) struct Bucket {
     pub(crate) second_key: Option<Text>,
     pub(crate) quota_bytes: Option<Number>,
     pub(crate) quota_objects: Option<Number>,
+    pub(crate) min_retention_days: Option<Number>,
+    pub(crate) expire_noncurrent_days: Option<Number>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -364,6 +366,8 @@ pub(crate) struct Rule {
     pub(crate) peers: Spanned<Vec<Text>>,
     pub(crate) priority: Option<Number>,
     pub(crate) delete_markers: Option<bool>,
+    pub(crate) version_deletes: Option<Spanned<bool>>,
+    pub(crate) purge_hold_secs: Option<Number>,
     pub(crate) existing_objects: Option<bool>,
     pub(crate) to_origin: Option<bool>,
     pub(crate) replicas: Option<bool>,

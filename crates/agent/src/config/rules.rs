@@ -58,6 +58,7 @@ pub(super) fn rules(
                 0,
             ),
             delete_markers: entry.delete_markers.unwrap_or(true),
+            version_deletes: version_deletes(c, entry, declared),
             existing_objects: entry.existing_objects.unwrap_or(true),
             to_origin: entry.to_origin.unwrap_or(false),
             replicas: entry.replicas.unwrap_or(true),
@@ -70,6 +71,31 @@ pub(super) fn rules(
 
 fn rpo(c: &mut Checker<'_>, raw: Option<&raw::Number>) -> Option<Duration> {
     let secs = c.number("rule.rpo_secs", Some(raw?), 1..=RPO_SECS_MAX, 900);
+    Some(Duration::from_secs(secs))
+}
+
+/// Whether version deletes are sent, and how long a version has to be gone before: of a bucket
+/// of S3 alone, as nothing else tells of versions that are gone.
+fn version_deletes(
+    c: &mut Checker<'_>,
+    entry: &raw::Rule,
+    declared: &Declared,
+) -> Option<Duration> {
+    let wanted = entry.version_deletes.as_ref();
+    let usual = limits::PURGE_HOLD_DEFAULT.as_secs();
+    let most = limits::PURGE_HOLD_MAX.as_secs();
+    let hold = entry.purge_hold_secs.as_ref();
+    let secs = c.number("rule.purge_hold_secs", hold, 1..=most, usual);
+    let wanted = wanted.filter(|wanted| *wanted.get_ref())?;
+    if !declared.buckets_of_s3.contains(entry.bucket.get_ref()) {
+        return c.refuse(
+            "rule.version_deletes",
+            &wanted.span(),
+            format!("true, for {:?}", entry.bucket.get_ref()),
+            "a bucket whose [[source]] has a [source.s3]: no other source tells of versions that are gone",
+            "leave it out",
+        );
+    }
     Some(Duration::from_secs(secs))
 }
 
@@ -114,7 +140,12 @@ fn rule_peers(c: &mut Checker<'_>, raw: &Spanned<Vec<Text>>, declared: &Declared
 mod tests {
     use super::super::{Config, ConfigError, Source};
 
+    /// Rules for a directory, or for a bucket if they begin with it.
     fn check(rules: &str) -> Result<Config, ConfigError> {
+        let from = match rules.starts_with("[source.s3]") {
+            true => "",
+            false => "directory = \"/srv\"\n",
+        };
         Config::check(&Source {
             path: "/etc/sealift/sealift.toml".into(),
             text: format!(
@@ -122,7 +153,7 @@ mod tests {
                  [keys]\nroot_key_file = \"root.key\"\n[listen]\naddress = \"127.0.0.1:1\"\n\
                  [identity]\ntrust_bundle = \"r\"\ncertificate = \"c\"\nprivate_key_file = \"k\"\n\
                  [[peer]]\nname = \"b\"\nidentity = \"spiffe://example.org/region/r/agent/b\"\n\
-                 trust_bundle = \"b\"\n[[source]]\nbucket = \"photos\"\ndirectory = \"/srv\"\n{rules}"
+                 trust_bundle = \"b\"\n[[source]]\nbucket = \"photos\"\n{from}{rules}"
             ),
             overrides: Vec::new(),
         })
@@ -157,12 +188,30 @@ mod tests {
     }
 
     #[test]
+    fn version_deletes_are_asked_for_of_a_bucket_that_tells_of_them_and_wait_a_day() {
+        let of_s3 = |more: &str| {
+            let rule = rule("one", more);
+            let s3 = "[source.s3]\nregion = \"eu-west-1\"\ncredentials_file = \"c\"\n";
+            check(&format!("{s3}{rule}"))
+        };
+        let hold = |more| of_s3(more).unwrap().rules[0].version_deletes;
+        assert_eq!((hold(""), hold("version_deletes = false")), (None, None));
+        let day = std::time::Duration::from_secs(86_400);
+        assert_eq!(hold("version_deletes = true"), Some(day));
+        let soon = "version_deletes = true\npurge_hold_secs = 1";
+        assert_eq!(hold(soon), Some(std::time::Duration::from_secs(1)));
+    }
+
+    #[test]
     fn numbers_out_of_range_and_what_is_no_setting_are_refused() {
         for (more, told) in [
             ("priority = 1000001", "rule.priority"),
             ("rpo_secs = 0", "rule.rpo_secs"),
             ("rpo_secs = 2592001", "rule.rpo_secs"),
             ("tagged = true", "tagged"),
+            ("purge_hold_secs = 0", "rule.purge_hold_secs"),
+            ("purge_hold_secs = 31536001", "rule.purge_hold_secs"),
+            ("version_deletes = true", "rule.version_deletes"),
         ] {
             let error = check(&rule("one", more)).unwrap_err();
             assert!(error.to_string().contains(told), "{more}: {error}");

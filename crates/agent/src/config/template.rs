@@ -370,6 +370,10 @@ const EXAMPLE_SENDING: &str = r#"# [[source]]
 # Of rules that name the same peer the one with the higher priority counts, then the first.
 # priority = 0
 # delete_markers = true
+# Whether a version that was permanently deleted in the bucket is purged there, too, and how long
+# it has to be gone before; the grant there needs the action "purge". Of [source.s3] alone.
+# version_deletes = false
+# purge_hold_secs = 86400
 # Whether what is there before the rule is sent, too; what is not is SKIPPED.
 # existing_objects = true
 # Whether replicas go back to the region that they come from: one that lost what it had, and begins empty.
@@ -469,11 +473,16 @@ const EXAMPLE_BUCKET: &str = r#"# [[bucket]]
 # What it may hold, all versions together; without them there is no limit.
 # quota_bytes = 1000000000000
 # quota_objects = 10000000
+# No version is purged before it was here for so long, whoever asks; and versions that are not
+# the latest are, once another one was above them for so long. Without them, never and never.
+# min_retention_days = 90
+# expire_noncurrent_days = 365
 
 "#;
 
 const EXAMPLE_GRANT: &str = r#"# [[grant]]
 # identity = "spiffe://example.org/region/eu-west/agent/a1"
+# To purge versions for good takes the action "purge".
 # actions = ["replicate", "delete"]
 # bucket = "photos"
 
@@ -492,7 +501,7 @@ const EXAMPLE_OPERATOR: &str = r#"# What users of this machine may do besides th
 
 const ENDPOINT: &str = r#"# What is archived here, for applications that speak S3: to be read. On loopback; any other address
 # needs unsafe_listen = true. `sealift endpoint key` makes access keys. Rights: get, list,
-# and where an operator promoted the bucket put, delete.
+# and where an operator promoted the bucket put, delete, and purge, which removes versions.
 # [endpoint]
 # listen = "127.0.0.1:9000"
 # [[endpoint.key]]

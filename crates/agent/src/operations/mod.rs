@@ -22,6 +22,7 @@ mod failing;
 mod holding;
 mod key_reports;
 mod keys;
+mod legal_holds;
 mod listing;
 mod live;
 mod planning;
@@ -196,6 +197,7 @@ impl SiteOperations {
             Request::Renew => self.renew(actor, answer).await,
             Request::Deny(deny) => self.deny(deny, actor, answer).await,
             Request::Promote(promote) => self.promote(promote, actor, answer).await,
+            Request::Hold(hold) => self.hold(hold, actor, answer).await,
             Request::Revoke(revoke) => self.revoke(revoke, actor, answer).await,
             Request::Rollover(take) => self.rollover(take, actor, answer).await,
             Request::Audit(read) => self.read_audit(read, answer).await,

@@ -237,6 +237,10 @@ fn settings_that_differ(old: &Rule, new: &Rule) -> Vec<String> {
         rule.rpo
             .map_or("none".to_owned(), |rpo| rpo.as_secs().to_string())
     };
+    let purges = |rule: &Rule| match rule.version_deletes {
+        Some(hold) => format!("true after {} s", hold.as_secs()),
+        None => "false".to_owned(),
+    };
     let both = |of: &dyn Fn(&Rule) -> String| (of(old), of(new));
     let settings = [
         ("bucket", both(&|rule| rule.bucket.to_string())),
@@ -248,6 +252,7 @@ fn settings_that_differ(old: &Rule, new: &Rule) -> Vec<String> {
             "delete_markers",
             both(&|rule| rule.delete_markers.to_string()),
         ),
+        ("version_deletes", both(&purges)),
         (
             "existing_objects",
             both(&|rule| rule.existing_objects.to_string()),

@@ -60,7 +60,7 @@ impl SiteOperations {
         let mut rows = Vec::new();
         for transfer in transfers.await? {
             let is_meant = Some(&transfer.change.name.version) == version.as_ref()
-                && transfer.change.kind != ChangeKind::Tags
+                && transfer.change.kind.is_version()
                 && object
                     .peer
                     .as_ref()
@@ -163,7 +163,7 @@ fn selects(filter: &ReplicateFilter, transfer: &Transfer) -> bool {
         && filter
             .modified_until
             .is_none_or(|until| modified.is_some_and(|modified| modified < until));
-    transfer.change.kind != ChangeKind::Tags
+    transfer.change.kind.is_version()
         && transfer
             .change
             .name

@@ -8,7 +8,7 @@ use sealift_terms::{AuditKind, AuditRecord, Reason};
 use super::SiteOperations;
 use crate::{
     Error,
-    admin::{Actor, Keys, Request},
+    admin::{Actor, HoldAct, Keys, Request},
 };
 
 /// Why an operator is refused.
@@ -68,6 +68,9 @@ impl SiteOperations {
             Request::Get(get) => vec![(Open, bucket(&get.bucket))],
             Request::Scrub(scrub) if !scrub.now => vec![(Look, Subject::Site)],
             Request::Deny(deny) if deny.identity.is_none() => vec![(Look, Subject::Site)],
+            Request::Hold(hold) if hold.act == HoldAct::List => {
+                vec![(Look, Subject::Bucket(hold.bucket.clone()))]
+            }
             Request::Promote(promote) if promote.bucket.is_none() => vec![(Look, Subject::Site)],
             Request::Retry(_)
             | Request::Reload
@@ -79,6 +82,7 @@ impl SiteOperations {
             | Request::Renew
             | Request::Deny(_)
             | Request::Promote(_)
+            | Request::Hold(_)
             | Request::Revoke(_)
             | Request::Rollover(_) => vec![(Administer, Subject::Site)],
             Request::Keys(keys) => self.of_keys(keys).await,

@@ -359,6 +359,9 @@ fn source_report(bucket: &BucketName, live: u64, status: Option<&SourceStatus>) 
         deletes_held: status
             .and_then(|status| status.held)
             .map_or(0, |held| held.vanished),
+        purges_held: status
+            .and_then(|status| status.purges_held)
+            .map_or(0, |held| held.vanished),
         polling: status.and_then(|status| status.polling.clone()),
     }
 }

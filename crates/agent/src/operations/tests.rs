@@ -185,6 +185,7 @@ async fn known(site: &Site, stage: &Stage, key: &str, number: u64) -> (TransferI
             peer: PeerName::new("b").unwrap(),
             skip: None,
         }],
+        held_until: None,
     };
     let now = site.world.clock.now();
     let ids = site.journal.record(vec![new], now).await.unwrap();

@@ -193,7 +193,7 @@ fn buckets(config: &Config) -> impl PartialEq {
     let of = |bucket: &Bucket| {
         let second = bucket.second_key.as_ref().map(|key| key.name.clone());
         let keys = (bucket.key.name.clone(), second, bucket.bucket_keys);
-        (bucket.name.clone(), keys, bucket.quota)
+        (bucket.name.clone(), keys, (bucket.quota, bucket.retention))
     };
     config.buckets.iter().map(of).collect::<Vec<_>>()
 }
@@ -208,12 +208,14 @@ fn rules(config: &Config) -> impl PartialEq {
             peers,
             priority: _,
             delete_markers,
+            version_deletes,
             existing_objects,
             to_origin,
             replicas,
             rpo,
         } = rule.clone();
-        let what = (delete_markers, existing_objects, to_origin, replicas, rpo);
+        let deletes = (delete_markers, version_deletes);
+        let what = (deletes, existing_objects, to_origin, replicas, rpo);
         (name, bucket, (prefix, tags), peers, what)
     };
     config.rules.iter().map(of).collect::<Vec<_>>()

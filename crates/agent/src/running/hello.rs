@@ -3,7 +3,7 @@
 use sealift_terms::{PeerName, PeerQuota, Quota, SessionId};
 use sealift_wire::{
     Cuts, DECOMPRESSES_ZSTD, Hello, KEY_EXCHANGE, Limits, PROTOCOL_MAX, PROTOCOL_MIN, Remembered,
-    Role, checksum::Crc64,
+    Role, TAKES_PURGES, checksum::Crc64,
 };
 
 use crate::{config::Config, site::Site};
@@ -35,6 +35,7 @@ pub(super) fn hello(site: &Site, session: SessionId, link: u32, role: Role) -> H
             .then_some(DECOMPRESSES_ZSTD),
         cuts: Some(Cuts::default()),
         key_exchange: (link == 0).then_some(KEY_EXCHANGE),
+        takes: (role == Role::Receive).then_some(TAKES_PURGES),
     }
 }
 
@@ -55,6 +56,9 @@ pub(super) fn policy_of(config: &Config) -> u64 {
         if bucket.quota != Quota::default() {
             let Quota { bytes, objects } = bucket.quota;
             crc.update(format!("{bytes:?} {objects:?}\n").as_bytes());
+        }
+        if let Some(min) = bucket.retention.min {
+            crc.update(format!("kept {}\n", min.as_secs()).as_bytes());
         }
     }
     for peer in &config.peers {

@@ -135,6 +135,7 @@ impl Visit<'_> {
             decompresses: None,
             cuts: None,
             key_exchange: None,
+            takes: None,
         }
     }
 

@@ -166,6 +166,7 @@ mod tests {
             peers: vec![PeerName::new("x").unwrap(), PeerName::new("y").unwrap()],
             priority: 0,
             delete_markers: true,
+            version_deletes: None,
             existing_objects: true,
             to_origin: false,
             replicas: true,

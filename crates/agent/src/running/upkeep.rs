@@ -211,6 +211,7 @@ impl Running {
                     tracing::error!(%error, "unfinished uploads cannot be looked through")
                 }
             }
+            self.let_versions_go().await;
             let before = self.site.world.clock.now().minus(SETTLED_KEPT_MAX);
             match self.fold(before).await {
                 Ok(0) => {}
@@ -220,10 +221,39 @@ impl Running {
         }
     }
 
+    /// Purges versions whose time is over, and frees what was purged.
+    async fn let_versions_go(&self) {
+        match self.site.archive.expire_noncurrent().await {
+            Ok(done) if done.purged > 0 => {
+                let (purged, retained) = (done.purged, done.retained);
+                tracing::warn!(
+                    purged,
+                    retained,
+                    "versions that were not current were purged"
+                );
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "versions whose time is over stay"),
+        }
+        match self.site.archive.remove_emptied().await {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "files of purged versions were removed"),
+            Err(error) => tracing::error!(%error, "files of purged versions stay"),
+        }
+    }
+
     async fn fold(&self, before: Timestamp) -> Result<u64, Error> {
         let mut rows = 0;
+        // What was sent by these is held against what the source still has.
+        let config = self.site.current();
+        let purging = config
+            .rules
+            .iter()
+            .filter(|rule| rule.version_deletes.is_some());
+        let keep: Vec<RuleName> = purging.map(|rule| rule.name.clone()).collect();
         loop {
-            let folded = self.site.journal.fold(before, FOLDED_AT_ONCE).await?;
+            let folding = self.site.journal.fold(before, keep.clone(), FOLDED_AT_ONCE);
+            let folded = folding.await?;
             rows += folded;
             if folded < FOLDED_AT_ONCE as u64 {
                 return Ok(rows);

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use parking_lot::Mutex;
+use sealift_ledger::Count;
 use sealift_sender::SenderStatus;
 use sealift_terms::{AuditKind, PeerName, Status};
 
@@ -102,7 +103,9 @@ impl Running {
         let mut pending: BTreeMap<PeerName, u64> = BTreeMap::new();
         match self.site.journal.counts().await {
             Ok(counts) => {
-                for count in counts.iter().filter(|c| c.status == Status::Pending) {
+                // Of what is held back nobody expects anything.
+                let is_owed = |c: &&Count| c.status == Status::Pending && c.oldest.is_some();
+                for count in counts.iter().filter(is_owed) {
                     *pending.entry(count.peer.clone()).or_default() += count.objects;
                 }
             }

@@ -85,6 +85,7 @@ impl Site {
         self.archive.set_buckets(open::buckets(&config));
         self.archive.set_quotas(open::quotas(&config));
         self.archive.set_peer_quotas(&open::peer_quotas(&config));
+        self.archive.set_retentions(open::retentions(&config));
         *self.current.write() = Arc::new(config);
     }
 

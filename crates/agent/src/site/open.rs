@@ -3,7 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use sealift_archive::{
-    Archive, ArchiveError, ArchiveParts, BucketKey, Buckets, Budget, PeerQuotas, Quotas, SiteFacts,
+    Archive, ArchiveError, ArchiveParts, BucketKey, Buckets, Budget, PeerQuotas, Quotas, Retention,
+    Retentions, SiteFacts,
 };
 use sealift_host::DataDirLock;
 use sealift_keys::{LocalKeystore, Providers, RecordRing, RootSecret, WrappedRoot};
@@ -93,6 +94,15 @@ pub(super) fn peer_quotas(config: &Config) -> PeerQuotas {
     let limited = peers.filter(|peer| peer.quota != PeerQuota::default());
     limited
         .map(|peer| (peer.identity.clone(), peer.quota))
+        .collect()
+}
+
+/// The buckets that keep versions for some time.
+pub(super) fn retentions(config: &Config) -> Retentions {
+    let buckets = config.buckets.iter();
+    let keeping = buckets.filter(|bucket| bucket.retention != Retention::default());
+    keeping
+        .map(|bucket| (bucket.name.clone(), bucket.retention))
         .collect()
 }
 
@@ -287,6 +297,7 @@ async fn assemble(
         })?;
     archive.set_quotas(quotas(&config));
     archive.set_peer_quotas(&peer_quotas(&config));
+    archive.set_retentions(retentions(&config));
     let current = Arc::new(config.clone()).into();
     Ok(Arc::new(Site {
         config,

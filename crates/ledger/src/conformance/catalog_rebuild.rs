@@ -7,7 +7,7 @@ use super::{
     catalog::{group, mark, tags},
     sample::{at, name, version},
 };
-use crate::{Catalog, Commit, MarkKind, Outcome};
+use crate::{Catalog, Commit, MarkKind, NOTES_KEPT, Note, Outcome};
 
 /// What is found in a store: two finds of one version, tags, a purge.
 fn finds() -> Vec<Commit> {
@@ -75,11 +75,15 @@ pub(super) async fn a_rebuild_begins_a_new_epoch_and_keeps_the_log(
     let mut commit = group(vec![version("k", 1)]);
     commit.audit = vec![AuditRecord::new(at(1), AuditKind::ObjectStored, "agent")];
     catalog.commit(commit).await.unwrap();
+    let kept = Note::kept(format!("{NOTES_KEPT}one"), b"held".to_vec());
+    let notes = vec![kept.clone(), Note::kept("another", Vec::new())];
+    catalog.put_notes(notes).await.unwrap();
     let (before, head) = (catalog.site(), log.head().await.unwrap());
     catalog.begin_rebuild(Epoch([77; 16])).await.unwrap();
     assert_eq!(catalog.known(&name("k", "v1")).await.unwrap(), None);
     assert_eq!(catalog.site().epoch, Epoch([77; 16]));
     assert_eq!(catalog.site().site, before.site);
+    assert_eq!(catalog.notes("", None, 9).await.unwrap(), [kept]);
     assert_eq!(log.head().await.unwrap(), head);
     let mut found = version("k", 1);
     found.terms = None;

@@ -7,7 +7,7 @@ use sealift_terms::{ChangeKind, Reason, Status, Timestamp, TransferId};
 use super::sample::{at, bucket, change, key, peer, put, receipt, rule};
 use crate::{Journal, LedgerError, ListTransfers, Requeue, Settlement, Transfer, TransferOutcome};
 
-fn completed(transfer: &Transfer, sequence: u64, when: Timestamp) -> Settlement {
+pub(super) fn completed(transfer: &Transfer, sequence: u64, when: Timestamp) -> Settlement {
     let receipt = receipt(&transfer.change.name, sequence);
     settlement(
         transfer.id,
@@ -324,10 +324,18 @@ pub(super) async fn old_rows_fold_into_one_per_live_key(journal: &dyn Journal) {
     let leased = journal.lease(&peer("b"), 6, at(1)).await.unwrap();
     let done = leased.iter().map(|transfer| completed(transfer, 1, at(2)));
     journal.settle(done.collect()).await.unwrap();
-    assert_eq!(journal.fold(at(2), 100).await.unwrap(), 0, "too young");
-    assert_eq!(journal.fold(at(3), 1).await.unwrap(), 1, "in small steps");
-    assert_eq!(journal.fold(at(3), 100).await.unwrap(), 3);
-    assert_eq!(journal.fold(at(3), 100).await.unwrap(), 0);
+    assert_eq!(
+        journal.fold(at(2), Vec::new(), 100).await.unwrap(),
+        0,
+        "too young"
+    );
+    assert_eq!(
+        journal.fold(at(3), Vec::new(), 1).await.unwrap(),
+        1,
+        "in small steps"
+    );
+    assert_eq!(journal.fold(at(3), Vec::new(), 100).await.unwrap(), 3);
+    assert_eq!(journal.fold(at(3), Vec::new(), 100).await.unwrap(), 0);
     let of = |name| async move {
         let rows = journal.transfers_of(&bucket(), &key(name), 9).await;
         let rows = rows.unwrap().into_iter();

@@ -157,6 +157,7 @@ pub fn change(of: &str, n: u64, size: u64, kind: ChangeKind) -> NewChange {
             peer: peer("b"),
             skip: None,
         }],
+        held_until: None,
     }
 }
 

@@ -242,7 +242,12 @@ impl Kept for CatalogState {
                 self.site.epoch = epoch;
                 self.is_rebuilding = true;
                 let records = std::mem::take(&mut self.rows.records);
-                self.rows = Rows::default();
+                let mut notes = std::mem::take(&mut self.rows.notes);
+                notes.retain(|name, _| name.starts_with(crate::NOTES_KEPT));
+                self.rows = Rows {
+                    notes,
+                    ..Rows::default()
+                };
                 let records = records.into_values().map(|(record, _)| record);
                 self.rows.put_records(records.collect());
             }

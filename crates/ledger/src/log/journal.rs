@@ -4,7 +4,8 @@ use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use sealift_terms::{
-    BucketName, ChangeKind, Disk, ObjectKey, PeerName, Status, Timestamp, TransferId, VersionName,
+    BucketName, ChangeKind, Disk, ObjectKey, PeerName, Reason, RuleName, Status, Timestamp,
+    TransferId, VersionName,
 };
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     Count, Followed, HighWater, Intent, Journal, KnownCounts, KnownKey, ListTransfers, NewChange,
-    PeerMemory, Requeue, Result, Settlement, Transfer, UnsupportedName,
+    PeerMemory, Requeue, Result, SentVersion, Settlement, Transfer, UnsupportedName,
 };
 
 /// A [`Journal`] in one log file.
@@ -63,7 +64,10 @@ impl Journal for LogJournal {
     async fn next_due(&self, peer: &PeerName, now: Timestamp) -> Result<Option<Timestamp>> {
         Ok(self.0.with(|state| {
             let rows = state.transfers.values();
-            let rows = rows.filter(|row| row.status == Status::Pending && row.peer == *peer);
+            let rows = rows.filter(|row| {
+                let is_held = row.reason == Some(Reason::PurgeHeld);
+                row.status == Status::Pending && row.peer == *peer && !is_held
+            });
             rows.map(|row| row.next_try).filter(|due| *due > now).min()
         }))
     }
@@ -167,6 +171,26 @@ impl Journal for LogJournal {
         }))
     }
 
+    async fn sent_page(
+        &self,
+        bucket: &BucketName,
+        after: Option<&SentVersion>,
+        limit: usize,
+    ) -> Result<Vec<SentVersion>> {
+        let place = |sent: &SentVersion| {
+            let SentVersion {
+                key, peer, version, ..
+            } = sent;
+            (key.clone(), peer.clone(), version.clone(), sent.kind)
+        };
+        let after = after.map(place);
+        Ok(self.0.with(|state| {
+            let sent = state.sent(bucket).into_iter();
+            let sent = sent.filter(|sent| after.as_ref().is_none_or(|after| place(sent) > *after));
+            sent.take(limit).collect()
+        }))
+    }
+
     async fn is_scanned(&self, bucket: &BucketName) -> Result<bool> {
         Ok(self.0.with(|state| state.scanned.contains(bucket)))
     }
@@ -257,8 +281,9 @@ impl Journal for LogJournal {
         }))
     }
 
-    async fn fold(&self, before: Timestamp, limit: usize) -> Result<u64> {
-        Ok(self.0.call(Command::Fold(before, limit)).await?.rows)
+    async fn fold(&self, before: Timestamp, keep: Vec<RuleName>, limit: usize) -> Result<u64> {
+        let command = Command::Fold(before, keep, limit);
+        Ok(self.0.call(command).await?.rows)
     }
 }
 

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sealift_terms::{
-    BucketName, ChangeKind, ObjectKey, Order, PeerName, RuleName, Status, Timestamp, TransferId,
-    VersionName, limits,
+    BucketName, ChangeKind, ObjectKey, Order, PeerName, Reason, RuleName, Status, Timestamp,
+    TransferId, VersionName, limits,
 };
 use serde::{Deserialize, Serialize};
 
 use super::keeper::Kept;
 use crate::{
-    Count, Followed, HighWater, Intent, KnownKey, LedgerError, NewChange, PeerMemory, Requeue,
-    Result, Settlement, Transfer, TransferOutcome, UnsupportedName,
+    Count, Followed, HighWater, Intent, KnownKey, LedgerError, NewChange, PeerMemory, PurgeSent,
+    Requeue, Result, SentVersion, Settlement, Transfer, TransferOutcome, UnsupportedName,
+    held_back,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -23,7 +24,7 @@ pub(super) enum Command {
     Peer(PeerName, PeerMemory),
     Scanned(BucketName),
     Followed(BucketName, Followed),
-    Fold(Timestamp, usize),
+    Fold(Timestamp, Vec<RuleName>, usize),
     /// Changes nothing: says whether anything can be written.
     Probe,
     Intend(BucketName, Vec<ObjectKey>, Timestamp),
@@ -112,7 +113,7 @@ impl Kept for JournalState {
             Command::ForgetIntents(ids) => {
                 ids.iter().for_each(|id| drop(self.intents.remove(id)));
             }
-            Command::Fold(before, rows) => done.rows = self.fold(before, rows),
+            Command::Fold(before, keep, rows) => done.rows = self.fold(before, &keep, rows),
         }
         done
     }
@@ -132,7 +133,7 @@ impl JournalState {
         let high = &mut self.high_water;
         high.clock = high.clock.max(change.order.clock);
         high.change = high.change.max(change.order.change);
-        if change.kind != ChangeKind::Tags {
+        if change.kind.is_version() {
             let place = (change.name.bucket.clone(), change.name.key.clone());
             let known = self.known.get(&place);
             if known.is_none_or(|known| change.order > known.order) {
@@ -151,23 +152,39 @@ impl JournalState {
             let of_tags = (change.kind == ChangeKind::Tags).then(|| change.order.clone());
             let kind = change.kind as u8;
             let which = (change.name.clone(), to.peer.clone(), kind, of_tags);
+            let held = new.held_until.filter(|until| *until > at);
+            let (reason, evidence) = match (to.skip.clone(), held.map(held_back)) {
+                (Some(skip), _) => (Some(skip.reason), Some(skip.evidence)),
+                (None, Some((reason, evidence))) => (Some(reason), Some(evidence)),
+                (None, None) => (None, None),
+            };
+            let skip = to.skip;
             if let Some(id) = self.by_change.get(&which) {
                 ids.push(*id);
+                if change.kind == ChangeKind::Purge
+                    && skip.is_none()
+                    && let Some(row) = self.transfers.get_mut(id)
+                    && matches!(row.status, Status::Failed | Status::Skipped)
+                {
+                    (row.status, row.rule) = (Status::Pending, to.rule);
+                    row.change.order = change.order.clone();
+                    (row.reason, row.evidence, row.attempts) = (reason, evidence, 0);
+                    (row.next_try, row.updated_at) = (held.unwrap_or(at), at);
+                }
                 continue;
             }
             self.last_transfer += 1;
             let id = TransferId(self.last_transfer);
-            let skip = to.skip;
             let transfer = Transfer {
                 id,
                 rule: to.rule,
                 peer: to.peer,
                 change: change.clone(),
                 status: skip.as_ref().map_or(Status::Pending, |_| Status::Skipped),
-                reason: skip.as_ref().map(|skip| skip.reason),
-                evidence: skip.map(|skip| skip.evidence),
+                reason,
+                evidence,
                 attempts: 0,
-                next_try: at,
+                next_try: held.unwrap_or(at),
                 recorded_at: at,
                 updated_at: at,
                 receipt: None,
@@ -216,7 +233,9 @@ impl JournalState {
     fn requeue(&mut self, which: &Requeue, now: Timestamp) -> u64 {
         let mut queued = 0;
         for row in self.transfers.values_mut() {
-            let is_open = matches!(row.status, Status::Pending | Status::Failed);
+            // What is held back comes no earlier.
+            let is_held = row.status == Status::Pending && row.reason == Some(Reason::PurgeHeld);
+            let is_open = matches!(row.status, Status::Pending | Status::Failed) && !is_held;
             let name = &row.change.name;
             let is_meant = match which {
                 Requeue::All => is_open,
@@ -244,10 +263,10 @@ impl JournalState {
                     matches!(row.status, Status::Completed | Status::Failed)
                         && row.peer == *peer
                         && *name == *damaged
-                        && row.change.kind != ChangeKind::Tags
+                        && row.change.kind.is_version()
                 }
                 Requeue::Version { peer, name: wanted } => {
-                    row.peer == *peer && *name == *wanted && row.change.kind != ChangeKind::Tags
+                    row.peer == *peer && *name == *wanted && row.change.kind.is_version()
                 }
                 Requeue::CompletedAfter { peer, sequence } => {
                     let later = row.receipt.as_ref().is_some_and(|r| r.sequence > *sequence);
@@ -271,10 +290,10 @@ impl JournalState {
         queued
     }
 
-    fn fold(&mut self, before: Timestamp, rows: usize) -> u64 {
+    fn fold(&mut self, before: Timestamp, keep: &[RuleName], rows: usize) -> u64 {
         let folds = |row: &&Transfer| {
             let settled = matches!(row.status, Status::Completed | Status::Skipped);
-            settled && row.updated_at < before && self.is_past(row)
+            settled && row.updated_at < before && self.is_past(row) && !self.is_kept(row, keep)
         };
         let gone = self.transfers.values().filter(folds).take(rows);
         let gone: Vec<TransferId> = gone.map(|row| row.id).collect();
@@ -298,8 +317,58 @@ impl JournalState {
                 let same = &later.change.name;
                 (&same.bucket, &same.key, &later.peer) == (&name.bucket, &name.key, &row.peer)
                     && later.status == Status::Completed
+                    && later.change.kind != ChangeKind::Purge
                     && later.change.order > row.change.order
             })
+    }
+
+    /// Whether a row of one of these rules is needed to find out what to purge.
+    fn is_kept(&self, row: &Transfer, keep: &[RuleName]) -> bool {
+        if row.status != Status::Completed || !keep.contains(&row.rule) {
+            return false;
+        }
+        let mut of_version = self
+            .transfers
+            .values()
+            .filter(|other| (&other.change.name, &other.peer) == (&row.change.name, &row.peer));
+        match row.change.kind {
+            ChangeKind::Tags => false,
+            ChangeKind::Purge => of_version.any(|other| other.change.kind.is_version()),
+            ChangeKind::Put | ChangeKind::DeleteMarker => !of_version.any(|other| {
+                other.change.kind == ChangeKind::Purge && other.status == Status::Completed
+            }),
+        }
+    }
+
+    /// What of a bucket is done, puts and delete markers, with how its purge stands.
+    pub(super) fn sent(&self, bucket: &BucketName) -> BTreeSet<SentVersion> {
+        let rows = self.transfers.values().filter(|row| {
+            row.change.name.bucket == *bucket
+                && row.change.kind.is_version()
+                && row.status == Status::Completed
+        });
+        let sent = rows.map(|row| {
+            let name = &row.change.name;
+            let purge = (
+                name.clone(),
+                row.peer.clone(),
+                ChangeKind::Purge as u8,
+                None,
+            );
+            let purge = self.by_change.get(&purge);
+            let purge = purge.and_then(|id| self.transfers.get(id));
+            SentVersion {
+                key: name.key.clone(),
+                peer: row.peer.clone(),
+                version: name.version.clone(),
+                kind: row.change.kind,
+                purge: purge.map(|purge| PurgeSent {
+                    status: purge.status,
+                    updated_at: purge.updated_at,
+                }),
+            }
+        });
+        sent.collect()
     }
 
     pub(super) fn counts(&self) -> Vec<Count> {
@@ -318,7 +387,7 @@ impl JournalState {
             let count = counts.entry(place.clone()).or_insert_with(|| empty(&place));
             count.objects += 1;
             count.bytes += row.change.facts.size;
-            if row.status == Status::Pending {
+            if row.status == Status::Pending && row.reason != Some(Reason::PurgeHeld) {
                 let oldest = count.oldest.unwrap_or(row.recorded_at);
                 count.oldest = Some(oldest.min(row.recorded_at));
             }

@@ -16,8 +16,8 @@ use super::{
     uploads,
 };
 use crate::{
-    Commit, Committed, LedgerError, Location, MarkKind, NewMark, NewVersion, Outcome, PackState,
-    RecordRow, Result, VersionKind, VersionRow,
+    Commit, Committed, LedgerError, Location, MarkKind, NOTES_KEPT, NewMark, NewVersion, Outcome,
+    PackState, RecordRow, Result, VersionKind, VersionRow,
 };
 
 /// A commit with its facts sealed, which was done on the caller's thread.
@@ -410,8 +410,8 @@ pub(super) fn put_packs(db: &Connection, packs: &[PackState]) -> Result<()> {
     Ok(())
 }
 
-/// Forgets everything but the site, the audit log, and the key records: of those this
-/// may be the only copy that is whole.
+/// Forgets everything but the site, the audit log, the key records, of which this may be the
+/// only copy that is whole, and the notes that a rebuild keeps.
 pub(super) fn clear(db: &Connection) -> Result<()> {
     for table in [
         "versions",
@@ -424,10 +424,15 @@ pub(super) fn clear(db: &Connection) -> Result<()> {
         "parts",
         "quarantine",
         "scrub",
-        "notes",
     ] {
         change(db, &format!("DELETE FROM {table}"), [])?;
     }
+    let kept = i64::try_from(NOTES_KEPT.len()).unwrap_or(i64::MAX);
+    change(
+        db,
+        "DELETE FROM notes WHERE substr(name, 1, ?1) <> ?2",
+        params![kept, NOTES_KEPT],
+    )?;
     change(db, "UPDATE records SET objects = 0, bytes = 0", []).map(drop)
 }
 

@@ -5,13 +5,17 @@ use std::{collections::HashSet, path::Path, sync::Arc};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ToSql, params};
-use sealift_terms::{BucketName, ObjectKey, PeerName, Timestamp, TransferId, VersionName};
+use sealift_terms::{
+    BucketName, ObjectKey, PeerName, RuleName, Timestamp, TransferId, VersionName,
+};
 
 use super::{
     columns::{Columns, all, change, first, int, limit},
     database::{check_integrity, open_writer},
     intents,
-    journal_rows::{KNOWN, TRANSFER, after_key, counts, known_key, known_page, transfer},
+    journal_rows::{
+        KNOWN, TRANSFER, after_key, counts, known_key, known_page, sent_page, transfer,
+    },
     journal_state::{JournalState, SCHEMA, read_meta, status_code},
     journal_write::{
         SealedChange, SealedSettlement, fold, foldable, record, replace_unsupported, requeue,
@@ -23,8 +27,8 @@ use super::{
 };
 use crate::{
     Count, FactsSealer, Followed, HighWater, Intent, Journal, KnownCounts, KnownKey, LedgerError,
-    ListTransfers, NewChange, PeerMemory, Requeue, Result, Settlement, Transfer, TransferOutcome,
-    UnsupportedName,
+    ListTransfers, NewChange, PeerMemory, Requeue, Result, SentVersion, Settlement, Transfer,
+    TransferOutcome, UnsupportedName,
 };
 
 /// A [`Journal`] in one SQLite file. Leases are held in memory: one process at a
@@ -131,7 +135,8 @@ impl Journal for SqliteJournal {
             let found = first(
                 db,
                 "SELECT min(next_try) FROM transfers
-                 WHERE status = 0 AND peer = ?1 AND next_try > ?2",
+                 WHERE status = 0 AND peer = ?1 AND next_try > ?2
+                     AND reason IS NOT 'PurgeHeld'",
                 params![peer.as_str(), now.as_millis()],
                 |row| Columns::new("transfers", row).value::<Option<i64>>(),
             )?;
@@ -280,6 +285,18 @@ impl Journal for SqliteJournal {
                 let values = params![bucket.as_str(), after, peer.as_str(), limit(rows)];
                 all(db, &sql, values, known_key)
             })
+            .await
+    }
+
+    async fn sent_page(
+        &self,
+        bucket: &BucketName,
+        after: Option<&SentVersion>,
+        rows: usize,
+    ) -> Result<Vec<SentVersion>> {
+        let (bucket, after) = (bucket.clone(), after.cloned());
+        self.readers
+            .page(move |db| sent_page(db, &bucket, after.as_ref(), limit(rows)))
             .await
     }
 
@@ -454,10 +471,10 @@ impl Journal for SqliteJournal {
             .await
     }
 
-    async fn fold(&self, before: Timestamp, rows: usize) -> Result<u64> {
+    async fn fold(&self, before: Timestamp, keep: Vec<RuleName>, rows: usize) -> Result<u64> {
         let ids = self
             .readers
-            .page(move |db| foldable(db, before, rows))
+            .page(move |db| foldable(db, before, &keep, rows))
             .await?;
         if ids.is_empty() {
             return Ok(0);

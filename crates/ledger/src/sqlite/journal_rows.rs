@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, Row, params};
 use sealift_terms::{
-    BucketName, Change, ChangeKind, ObjectKey, ObjectUid, Receipt, RecordId, Status, TransferId,
-    VersionName,
+    BucketName, Change, ChangeKind, ObjectKey, ObjectUid, Receipt, RecordId, Status, Timestamp,
+    TransferId, VersionName,
 };
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     sealing::Sealing,
     terms::StoredTerms,
 };
-use crate::{Count, KnownKey, Result, Transfer};
+use crate::{Count, KnownKey, PurgeSent, Result, SentVersion, Transfer};
 
 /// The columns and table that [`transfer`] reads.
 ///
@@ -32,13 +32,19 @@ pub(super) fn kind_code(kind: ChangeKind) -> i64 {
         ChangeKind::Put => 0,
         ChangeKind::DeleteMarker => 1,
         ChangeKind::Tags => 2,
+        ChangeKind::Purge => 3,
     }
 }
 
 fn kind_from(code: i64) -> Option<ChangeKind> {
-    [ChangeKind::Put, ChangeKind::DeleteMarker, ChangeKind::Tags]
-        .into_iter()
-        .find(|kind| kind_code(*kind) == code)
+    [
+        ChangeKind::Put,
+        ChangeKind::DeleteMarker,
+        ChangeKind::Tags,
+        ChangeKind::Purge,
+    ]
+    .into_iter()
+    .find(|kind| kind_code(*kind) == code)
 }
 
 pub(super) fn transfer(db: &Connection, row: &Row<'_>, sealing: &Sealing) -> Result<Transfer> {
@@ -172,12 +178,60 @@ fn oldest_pending(db: &Connection, count: &Count) -> Result<Option<sealift_terms
     debug_assert_eq!(status_code(count.status), 0);
     let found = all(
         db,
-        "SELECT min(recorded_at) FROM transfers WHERE status = 0 AND rule = ?1 AND peer = ?2",
+        "SELECT min(recorded_at) FROM transfers WHERE status = 0 AND rule = ?1 AND peer = ?2
+             AND reason IS NOT 'PurgeHeld'",
         params![count.rule.as_str(), count.peer.as_str()],
         |row| Columns::new("transfers", row).value::<Option<i64>>(),
     )?;
     let oldest = found.into_iter().flatten().next();
     Ok(oldest.map(sealift_terms::Timestamp::from_millis))
+}
+
+/// In the order of the index of changes.
+pub(super) fn sent_page(
+    db: &Connection,
+    bucket: &BucketName,
+    after: Option<&SentVersion>,
+    rows: i64,
+) -> Result<Vec<SentVersion>> {
+    let sql = "SELECT t.key, t.peer, t.version, t.kind, p.status, p.updated_at FROM transfers t
+         LEFT JOIN transfers p ON p.bucket = t.bucket AND p.key = t.key AND p.peer = t.peer
+             AND p.version = t.version AND p.kind = 3
+         WHERE t.bucket = ?1 AND (t.key, t.peer, t.version, t.kind) > (?2, ?3, ?4, ?5)
+             AND t.status = 1 AND t.kind < 2
+         ORDER BY t.key, t.peer, t.version, t.kind LIMIT ?6";
+    let text = |of: fn(&SentVersion) -> &str| after.map(of).unwrap_or_default();
+    let values = params![
+        bucket.as_str(),
+        text(|sent| sent.key.as_str()),
+        text(|sent| sent.peer.as_str()),
+        text(|sent| sent.version.as_str()),
+        after.map_or(-1, |sent| kind_code(sent.kind)),
+        rows
+    ];
+    all(db, sql, values, |row| {
+        let mut columns = Columns::new("transfers", row);
+        let (key, peer, version) = (columns.name()?, columns.name()?, columns.name()?);
+        let kind = columns.value()?;
+        let kind = kind_from(kind).ok_or_else(|| columns.bad(format!("kind {kind}")))?;
+        let (status, at) = (
+            columns.value::<Option<i64>>()?,
+            columns.value::<Option<i64>>()?,
+        );
+        let purge = status.zip(at).and_then(|(status, at)| {
+            Some(PurgeSent {
+                status: status_from(status)?,
+                updated_at: Timestamp::from_millis(at),
+            })
+        });
+        Ok(SentVersion {
+            key,
+            peer,
+            version,
+            kind,
+            purge,
+        })
+    })
 }
 
 pub(super) fn known_page(

@@ -41,7 +41,7 @@ CREATE TABLE transfers (
     rule TEXT NOT NULL, peer TEXT NOT NULL,
     bucket TEXT NOT NULL, key TEXT NOT NULL, version TEXT NOT NULL,
     ord BLOB NOT NULL,
-    kind INTEGER NOT NULL,           -- 0 put, 1 delete marker, 2 tags
+    kind INTEGER NOT NULL,           -- 0 put, 1 delete marker, 2 tags, 3 purge
     size INTEGER NOT NULL,
     facts BLOB NOT NULL,             -- sealed
     status INTEGER NOT NULL,         -- 0 pending, 1 completed, 2 failed, 4 skipped

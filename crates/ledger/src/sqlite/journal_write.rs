@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     LedgerError, NewChange, Requeue, Result, Settlement, Skip, TransferOutcome, UnsupportedName,
+    held_back,
 };
 
 /// A change with its facts sealed, which was done on the caller's thread.
@@ -46,6 +47,7 @@ pub(super) fn record(
                 rule: &to.rule,
                 peer: &to.peer,
                 skip: to.skip.as_ref(),
+                held_until: sealed.new.held_until.filter(|until| *until > at),
                 at,
             };
             ids.push(TransferId(add(db, &mut insert, state, &row)?));
@@ -60,7 +62,7 @@ const KNOW: &str = "INSERT INTO known VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLIC
     WHERE excluded.ord > known.ord";
 
 fn learn(know: &mut CachedStatement<'_>, what: &Change, ord: &[u8]) -> Result<()> {
-    if what.kind == ChangeKind::Tags {
+    if !what.kind.is_version() {
         return Ok(());
     }
     let values = params![
@@ -81,11 +83,24 @@ struct NewRow<'a> {
     rule: &'a RuleName,
     peer: &'a PeerName,
     skip: Option<&'a Skip>,
+    held_until: Option<Timestamp>,
     at: Timestamp,
 }
 
+impl NewRow<'_> {
+    /// Why it is not simply to be sent, and what was seen.
+    fn reason(&self) -> (Option<&'static str>, Option<String>) {
+        let held = self.held_until.map(held_back);
+        match (self.skip, held) {
+            (Some(skip), _) => (Some(skip.reason.as_str()), Some(skip.evidence.clone())),
+            (None, Some((reason, evidence))) => (Some(reason.as_str()), Some(evidence)),
+            (None, None) => (None, None),
+        }
+    }
+}
+
 const INSERT: &str = "INSERT INTO transfers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
-        ?12, ?13, 0, ?14, ?14, ?14) ON CONFLICT DO NOTHING";
+        ?12, ?13, 0, ?15, ?14, ?14) ON CONFLICT DO NOTHING";
 
 fn add(
     db: &Connection,
@@ -99,6 +114,8 @@ fn add(
         Some(_) => Status::Skipped,
     });
     let (name, size) = (&row.what.name, int("size", row.what.facts.size)?);
+    let (reason, seen) = row.reason();
+    let due = row.held_until.unwrap_or(row.at);
     let inserted = run(
         insert,
         params![
@@ -113,13 +130,18 @@ fn add(
             size,
             row.facts,
             status,
-            row.skip.map(|skip| skip.reason.as_str()),
-            row.skip.map(|skip| evidence(&skip.evidence)),
+            reason,
+            seen.as_deref().map(evidence),
             row.at.as_millis(),
+            due.as_millis(),
         ],
     )?;
     if inserted == 0 {
-        return existing(db, row);
+        let there = existing(db, row)?;
+        if row.what.kind == ChangeKind::Purge && row.skip.is_none() {
+            revive(db, state, there, row)?;
+        }
+        return Ok(there);
     }
     state.take_transfer();
     state.count(row.rule, row.peer, status, 1, size);
@@ -146,6 +168,39 @@ fn existing(db: &Connection, row: &NewRow<'_>) -> Result<u64> {
         table: "transfers",
         finding: format!("{name} is there and cannot be found"),
     })
+}
+
+/// Queues a purge again that was given up or left out.
+fn revive(db: &Connection, state: &mut JournalState, id: u64, row: &NewRow<'_>) -> Result<()> {
+    let [failed, skipped] = [Status::Failed, Status::Skipped].map(status_code);
+    let number = int("transfer number", id)?;
+    let sql = "SELECT rule, status, size FROM transfers WHERE id = ?1 AND status IN (?2, ?3)";
+    let was = first(db, sql, [number, failed, skipped], |row| {
+        let mut columns = Columns::new("transfers", row);
+        let rule: RuleName = columns.name()?;
+        Ok((rule, columns.value::<i64>()?, columns.value::<i64>()?))
+    })?;
+    let Some((rule, status, size)) = was else {
+        return Ok(());
+    };
+    let (reason, seen) = row.reason();
+    change(
+        db,
+        "UPDATE transfers SET status = 0, rule = ?2, ord = ?3, reason = ?4, evidence = ?5,
+             next_try = ?6, updated_at = ?7, attempts = 0 WHERE id = ?1",
+        params![
+            number,
+            row.rule.as_str(),
+            row.ord,
+            reason,
+            seen.as_deref().map(evidence),
+            row.held_until.unwrap_or(row.at).as_millis(),
+            row.at.as_millis(),
+        ],
+    )?;
+    state.count(&rule, row.peer, status, -1, -size);
+    state.count(row.rule, row.peer, status_code(Status::Pending), 1, size);
+    Ok(())
 }
 
 /// A settlement with the checksum of its receipt sealed.
@@ -348,7 +403,9 @@ pub(super) fn requeue(
             None,
         ),
     };
-    count_as_pending(db, state, condition, (&a, &b, &c))?;
+    // What is held back comes no earlier.
+    let condition = format!("{condition} AND (status <> 0 OR reason IS NOT 'PurgeHeld')");
+    count_as_pending(db, state, &condition, (&a, &b, &c))?;
     let sql = format!(
         "UPDATE transfers SET status = 0, next_try = ?1, updated_at = ?1, attempts = 0
          WHERE {condition} AND ?2 IS ?2 AND ?3 IS ?3
@@ -363,7 +420,7 @@ pub(super) fn requeue(
     Ok(queued as u64)
 }
 
-/// The version's content and delete marker; tags stay where they are. Of what the peer found
+/// The version's content and delete marker; tags and purges stay where they are. Of what the peer found
 /// damaged only what it had, or was given up.
 fn requeue_version(
     db: &Connection,
@@ -373,7 +430,7 @@ fn requeue_version(
     now: Timestamp,
 ) -> Result<u64> {
     let sql = "SELECT id, rule, status, size FROM transfers
-         WHERE bucket = ?1 AND key = ?2 AND peer = ?3 AND version = ?4 AND kind <> 2";
+         WHERE bucket = ?1 AND key = ?2 AND peer = ?3 AND version = ?4 AND kind IN (0, 1)";
     let [bucket, key, version] = [
         name.bucket.as_str(),
         name.key.as_str(),
@@ -446,18 +503,32 @@ fn count_as_pending(
 }
 
 /// Rows that can be folded; found on a reading connection.
-pub(super) fn foldable(db: &Connection, before: Timestamp, rows: usize) -> Result<Vec<u64>> {
-    all(
-        db,
+pub(super) fn foldable(
+    db: &Connection,
+    before: Timestamp,
+    keep: &[RuleName],
+    rows: usize,
+) -> Result<Vec<u64>> {
+    // The names of rules have no quotes in them.
+    let keep: Vec<_> = keep.iter().map(|rule| format!("'{rule}'")).collect();
+    let of_version = "bucket = t.bucket AND key = t.key AND peer = t.peer AND version = t.version";
+    let sql = format!(
         "SELECT t.id FROM transfers t
          LEFT JOIN known k ON k.bucket = t.bucket AND k.key = t.key
          WHERE t.status IN (1, 4) AND t.updated_at < ?1 AND (coalesce(k.deleted, 0) = 1
              OR EXISTS (SELECT 1 FROM transfers n WHERE n.bucket = t.bucket AND n.key = t.key
-                        AND n.peer = t.peer AND n.status = 1 AND n.ord > t.ord))
+                        AND n.peer = t.peer AND n.status = 1 AND n.kind <> 3 AND n.ord > t.ord))
+             AND (t.kind = 2 OR t.status = 4 OR t.rule NOT IN ({})
+                 OR (t.kind < 2 AND EXISTS (SELECT 1 FROM transfers
+                     WHERE {of_version} AND kind = 3 AND status = 1))
+                 OR (t.kind = 3 AND NOT EXISTS (SELECT 1 FROM transfers
+                     WHERE {of_version} AND kind < 2)))
          ORDER BY t.id LIMIT ?2",
-        params![before.as_millis(), limit(rows)],
-        |row| Columns::new("transfers", row).uint(),
-    )
+        keep.join(", ")
+    );
+    all(db, &sql, params![before.as_millis(), limit(rows)], |row| {
+        Columns::new("transfers", row).uint()
+    })
 }
 
 pub(super) fn fold(

@@ -228,6 +228,7 @@ impl FollowTask {
             to.push(NewChange {
                 change,
                 destinations,
+                held_until: None,
             });
         }
         Ok(())

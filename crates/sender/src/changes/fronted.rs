@@ -3,17 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sealift_store::{Listed, StoreError};
-use sealift_terms::{
-    Change, ChangeKind, ObjectFacts, ObjectKey, VersionId, VersionName,
-    limits::FRONT_DURING_SCAN_MAX,
-};
+use sealift_terms::{ObjectKey, VersionId, limits::FRONT_DURING_SCAN_MAX};
 use tokio::sync::mpsc;
 
-use super::{LOOKED_AT_TOGETHER_MAX, SourceTask, version};
+use super::{LOOKED_AT_TOGETHER_MAX, SourceTask};
 use crate::{
     SenderError,
     front::{Became, FrontHandle, Written},
-    rules::Kind,
 };
 
 /// What of that a task has.
@@ -172,40 +168,14 @@ impl SourceTask {
         key: &ObjectKey,
         version: Option<&VersionId>,
     ) -> Result<(), SenderError> {
-        let (journal, bucket) = (&self.recorder.journal, &self.recorder.bucket);
-        let known = journal.known(bucket, key).await?;
-        let latest = known.map(|known| known.version);
-        let own = match (version, &latest) {
-            (Some(version), _) => version.clone(),
-            (None, Some(latest)) => version::of_source(latest).map_err(StoreError::from)?,
-            (None, None) => return Ok(()),
-        };
-        let facts = match self.recorder.source.open(key, &own).await {
-            Ok(object) => object.facts().clone(),
-            // It was removed since, or may not be read: that is told of the version itself.
-            Err(error) => {
-                tracing::warn!(%key, version = %own, reason = %error.reason(), "its tags are not sent: {error}");
-                return Ok(());
+        match self.recorder.tagged(key, version.cloned()).await {
+            // It may not be read: that is told of the version itself.
+            Err(SenderError::Source(error @ StoreError::SourceDenied { .. })) => {
+                tracing::warn!(%key, reason = %error.reason(), "its tags are not sent: {error}");
+                Ok(())
             }
-        };
-        // As it was sent, where it was sent under an id of ours.
-        let sent = latest.filter(|latest| version::is_version_of(latest, &own));
-        let change = Change {
-            name: VersionName {
-                bucket: bucket.clone(),
-                key: key.clone(),
-                version: sent.unwrap_or(own),
-            },
-            order: self.recorder.orders.next(),
-            kind: ChangeKind::Tags,
-            facts: ObjectFacts {
-                source_region: Some(self.recorder.orders.region().clone()),
-                ..facts
-            },
-        };
-        let kind = Kind::new(ChangeKind::Tags);
-        self.recorder.add(change, kind, None);
-        Ok(())
+            told => told,
+        }
     }
 
     /// Looks at what an earlier process was about to write, or what there was no room for.

@@ -7,7 +7,10 @@ use sealift_ledger::{Journal, KnownKey};
 use sealift_store::{Listed, Removed, Scan, Skipped, Source};
 use sealift_terms::{BucketName, ObjectKey, limits::UNSUPPORTED_NAMES_MAX};
 
-use super::version::{self, is_version_of};
+use super::{
+    purging::{InSource, Purging},
+    version::{self, is_version_of},
+};
 use crate::SenderError;
 
 const PAGE_OBJECTS: usize = 1000;
@@ -56,6 +59,8 @@ pub(super) struct Merge<'a> {
     pub(super) seen: u64,
     /// Pages of them.
     pages: u64,
+    /// What is gone for good is found on the way, where that is wanted.
+    pub(super) purging: Option<Purging>,
 }
 
 impl<'a> Merge<'a> {
@@ -80,6 +85,7 @@ impl<'a> Merge<'a> {
             skipped: Vec::new(),
             seen: 0,
             pages: 0,
+            purging: None,
         };
         if let Ok(first) = ObjectKey::new(prefix) {
             // Pages begin behind a key: the one that equals the prefix comes apart.
@@ -99,8 +105,16 @@ impl<'a> Merge<'a> {
                 return Ok(Some(Difference::Page));
             }
             let Some((listed, known, removed)) = self.take_next() else {
+                self.find_gone(None, None).await?;
                 return Ok(None);
             };
+            if self.purging.is_some() {
+                let in_source = InSource::of(listed.as_ref(), removed.as_ref());
+                let key = listed.as_ref().map(|listed| &listed.key);
+                let key = key.or(known.as_ref().map(|known| &known.key));
+                let key = key.or(removed.as_ref().map(|removed| &removed.key));
+                self.find_gone(key, in_source).await?;
+            }
             let difference = match (listed, known, removed) {
                 (Some(listed), known, _) => put(listed, known),
                 (None, Some(known), removed) => match removed {
@@ -117,6 +131,26 @@ impl<'a> Merge<'a> {
                 return Ok(difference);
             }
         }
+    }
+
+    /// Holds what was sent of the keys up to this one, of all at the end, against what the
+    /// source has: nothing of those that it did not list.
+    async fn find_gone(
+        &mut self,
+        key: Option<&ObjectKey>,
+        of_key: Option<InSource<'_>>,
+    ) -> Result<(), SenderError> {
+        let Some(mut purging) = self.purging.take() else {
+            return Ok(());
+        };
+        while let Some(sent) = purging.next_to(key).await? {
+            let is_it = key == Some(&sent.key);
+            if !self.is_hidden(sent.key.as_str()) {
+                purging.judge(sent, of_key.as_ref().filter(|_| is_it));
+            }
+        }
+        self.purging = Some(purging);
+        Ok(())
     }
 
     /// What there is of the key that comes next.

@@ -4,7 +4,9 @@ pub(crate) mod following;
 mod fronted;
 mod leaving;
 mod merge;
+mod purging;
 mod recorder;
+mod retagging;
 pub(crate) mod tagging;
 mod vanishing;
 pub(crate) mod version;
@@ -13,7 +15,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use sealift_ledger::{Journal, KnownKey, UnsupportedName};
 use sealift_store::{Hint, Listed, Skipped, Source, StoreError, Watch};
-use sealift_terms::{Boxed, BucketName, Clock, ObjectKey, Reason, Timestamp, limits};
+use sealift_terms::{Boxed, BucketName, Clock, ObjectKey, Reason, Timestamp, VersionId, limits};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -22,6 +24,7 @@ use crate::{
 use fronted::Fronted;
 use leaving::{Burst, Leaving};
 use merge::{Difference, Merge};
+use purging::Purging;
 use recorder::Recorder;
 use vanishing::Vanishing;
 
@@ -35,6 +38,8 @@ const HINTS_TAKEN_MAX: usize = 1000;
 const LOOKED_AT_TOGETHER_MAX: usize = 64;
 /// Vanished keys held in memory by one scan; more need a second one.
 const VANISHED_HELD_MAX: usize = 10_000;
+/// Versions whose changed tags are held in memory until they can be read.
+const TAGGED_HELD_MAX: usize = 10_000;
 /// How long the first scan waits for the watch to stand.
 const WATCH_STANDS: Duration = Duration::from_secs(1);
 
@@ -56,6 +61,10 @@ pub struct SourceTask {
     leaving: Leaving,
     fronted: Fronted,
     needs_backfill: bool,
+    /// What is gone for good is meant to be, although it is much.
+    accepts_purges: bool,
+    /// Versions whose tags changed, until that is recorded.
+    tagged: BTreeSet<(ObjectKey, Option<VersionId>)>,
 }
 
 impl SourceTask {
@@ -99,6 +108,8 @@ impl SourceTask {
             leaving: Leaving::default(),
             fronted: Fronted::new(front, written),
             needs_backfill: true,
+            accepts_purges: false,
+            tagged: BTreeSet::new(),
         };
         (task, handle)
     }
@@ -210,6 +221,12 @@ impl SourceTask {
         for hint in hints {
             match hint {
                 Hint::Changed(key) => drop(keys.insert(key)),
+                Hint::Tagged(key, version) if self.tagged.len() < TAGGED_HELD_MAX => {
+                    self.tagged.insert((key, version));
+                }
+                Hint::Tagged(key, _) => {
+                    tracing::error!(%key, "too many tags changed at once: those of this one are not sent");
+                }
                 Hint::Beneath(prefix) => drop(prefixes.insert(prefix)),
                 Hint::Rescan => wants_scan = true,
                 Hint::Poll(why) => {
@@ -219,10 +236,21 @@ impl SourceTask {
             }
         }
         self.look_at(keys).await?;
+        self.follow_tags().await?;
         for prefix in prefixes {
             self.scan(&prefix, false).await?;
         }
         Ok(wants_scan)
+    }
+
+    /// Records tags that changed. Those that cannot be read now are tried with the next scan.
+    async fn follow_tags(&mut self) -> Result<(), SenderError> {
+        while let Some((key, version)) = self.tagged.first().cloned() {
+            self.recorder.tagged(&key, version).await?;
+            self.recorder.flush().await?;
+            self.tagged.pop_first();
+        }
+        Ok(())
     }
 
     /// Looks at keys that were hinted at: they have settled.
@@ -327,6 +355,7 @@ impl SourceTask {
             self.handle.give_back(accepts);
             return Err(error);
         }
+        self.follow_tags().await?;
         if std::mem::take(&mut self.needs_backfill)
             && let Err(error) = self.recorder.backfill().await
         {
@@ -350,6 +379,9 @@ impl SourceTask {
         let bucket = self.recorder.bucket.clone();
         self.fronted.scan_begins();
         let mut merge = Merge::begin(&*source, &*journal, &bucket, prefix).await?;
+        if prefix.is_empty() {
+            merge.purging = Purging::begin(&self.recorder);
+        }
         let (mut vanished, mut count) = (Vec::new(), 0_u64);
         while let Some(difference) = merge.next().await? {
             // A long scan does not keep applications waiting that write meanwhile.
@@ -380,6 +412,7 @@ impl SourceTask {
             return Ok(());
         }
         let (mut skipped, seen) = (std::mem::take(&mut merge.skipped), merge.seen);
+        let purging = merge.purging.take();
         skipped.append(&mut self.recorder.left_out);
         self.names(skipped, seen).await?;
         if !accepts && !self.vanishing.allows(count) {
@@ -395,6 +428,33 @@ impl SourceTask {
         if accepts {
             // What is left is all there is to be measured against.
             self.count_live().await?;
+        }
+        self.purge(purging, accepts).await
+    }
+
+    /// Records purges of what is gone for good, or holds all of them.
+    async fn purge(&mut self, purging: Option<Purging>, accepts: bool) -> Result<(), SenderError> {
+        let accepts = accepts || std::mem::take(&mut self.accepts_purges);
+        let held = purging.as_ref().and_then(Purging::held);
+        let held = held.filter(|_| !accepts);
+        let mut before = None;
+        self.handle
+            .update(|state| before = std::mem::replace(&mut state.purges_held, held));
+        if let Some(held) = held {
+            if before != Some(held) {
+                tracing::error!(
+                    bucket = %self.recorder.bucket, gone = held.vanished, of = held.of,
+                    "version deletes are held: run `sealift retry --accept-deletes` if they are meant"
+                );
+            }
+            return Ok(());
+        }
+        if let Some(purging) = purging {
+            self.accepts_purges = accepts && purging.is_cut();
+            purging.record(&mut self.recorder).await?;
+            if self.accepts_purges {
+                self.handle.scan();
+            }
         }
         Ok(())
     }

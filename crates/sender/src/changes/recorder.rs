@@ -255,6 +255,16 @@ impl Recorder {
             existed,
         };
         self.add(change, kind, None);
+        self.flush_full().await
+    }
+
+    /// Takes a change of which it is known where it goes.
+    pub(super) async fn add_to(&mut self, new: NewChange) -> Result<(), SenderError> {
+        self.batch.push(new);
+        self.flush_full().await
+    }
+
+    async fn flush_full(&mut self) -> Result<(), SenderError> {
         if self.batch.len() >= BATCH_CHANGES {
             self.flush().await?;
         }
@@ -277,6 +287,7 @@ impl Recorder {
         self.batch.push(NewChange {
             change,
             destinations,
+            held_until: None,
         });
     }
 

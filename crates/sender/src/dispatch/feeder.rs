@@ -168,13 +168,13 @@ async fn prepare_all(
 ) {
     let count = u32::try_from(transfers.len()).unwrap_or(u32::MAX);
     let mut slots = at_once.acquire_many_owned(count).await.ok();
-    let settings = &shared.settings;
+    let (settings, purges) = (&shared.settings, shared.purges());
     let mut under_way: Vec<Pin<Box<_>>> = transfers
         .into_iter()
         .map(|transfer| {
             Box::pin(prepare(
                 transfer,
-                &settings.sources,
+                (&settings.sources, &purges),
                 (settings.part_size, |size| shared.cut_of(size)),
                 &room,
             ))

@@ -8,6 +8,7 @@ mod moving;
 mod outcome;
 mod paced;
 mod prepare;
+mod purging;
 mod reader;
 mod rollback;
 mod sending;
@@ -27,13 +28,15 @@ use sealift_ledger::Journal;
 use sealift_store::Source;
 use sealift_terms::{Audit, Boxed, BucketName, Clock, Epoch, PartSize, PeerName, Rng, TransferId};
 use sealift_tunnel::{Binding, Link, Pace, Questions};
-use sealift_wire::{Agreed, Carries, DECOMPRESSES_ZSTD, Hello, KEY_EXCHANGE, LinkId, SendSession};
+use sealift_wire::{
+    Agreed, Carries, DECOMPRESSES_ZSTD, Hello, KEY_EXCHANGE, LinkId, SendSession, TAKES_PURGES,
+};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 
-use crate::{SenderError, SenderStatus, WorkSignal, press::Press, stopped};
+use crate::{Rules, SenderError, SenderStatus, WorkSignal, press::Press, stopped};
 pub use backoff::BACKOFF_MAX;
 use link_task::LinkEnd;
 use moving::Life;
@@ -59,6 +62,8 @@ pub struct Settings {
     pub sources: BTreeMap<BucketName, Arc<dyn Source>>,
     /// Tells that there is something new to send.
     pub work: WorkSignal,
+    /// The rules in force: what of them sends purges.
+    pub rules: watch::Receiver<Arc<Rules>>,
     /// The part size wanted; larger objects take larger parts.
     pub part_size: PartSize,
     /// Bytes of objects that may be in memory at once for this peer.
@@ -266,7 +271,10 @@ impl PeerSender {
             let shared = Arc::new(Shared::new(
                 self.settings.clone(),
                 (self.pace.clone(), self.press.clone()),
-                session.hello.cuts,
+                (
+                    session.hello.cuts,
+                    session.hello.takes.unwrap_or_default() & TAKES_PURGES != 0,
+                ),
                 memory,
                 machine,
                 events,

@@ -92,7 +92,7 @@ fn difference(transfer: &Transfer, sent: Option<&Checksum>, receipt: &Receipt) -
         ));
     }
     match (change.kind, sent, &receipt.checksum) {
-        (ChangeKind::DeleteMarker | ChangeKind::Tags, _, _) => None,
+        (ChangeKind::DeleteMarker | ChangeKind::Tags | ChangeKind::Purge, _, _) => None,
         (ChangeKind::Put, _, None) => Some("the receipt has no checksum".to_owned()),
         (ChangeKind::Put, None, Some(_)) => Some("what was sent has no checksum".to_owned()),
         (ChangeKind::Put, Some(sent), Some(stored)) => {

@@ -12,7 +12,10 @@ use sealift_terms::{
 use sealift_wire::{HowToOffer, Offer, Refusal, checksum::crc64};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::sending::{Content, Gone, Sending};
+use super::{
+    purging::Purges,
+    sending::{Content, Gone, Sending},
+};
 use crate::changes::version;
 
 /// Bytes of small objects that are in memory at once for one peer, whatever it may have:
@@ -76,10 +79,15 @@ pub(super) fn is_large(transfer: &Transfer, part_size: PartSize) -> bool {
 /// links make of it at the moment for an object of so many bytes.
 pub(super) async fn prepare(
     transfer: Transfer,
-    sources: &BTreeMap<BucketName, Arc<dyn Source>>,
+    (sources, purges): (&BTreeMap<BucketName, Arc<dyn Source>>, &Purges),
     (part_size, cut): (PartSize, impl Fn(u64) -> PartSize),
     room: &Room,
 ) -> Result<Prepared, (Transfer, Refusal)> {
+    if transfer.change.kind == ChangeKind::Purge
+        && let Err(refusal) = purges.hold(&transfer, sources).await
+    {
+        return Err((transfer, refusal));
+    }
     let mut how = how(&transfer);
     match content(&transfer, how, sources, part_size, room).await {
         Ok(Ready {

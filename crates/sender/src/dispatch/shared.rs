@@ -19,6 +19,7 @@ use super::{
     moving::Life,
     outcome::Judge,
     prepare::{Prepared, Room},
+    purging::Purges,
     rollback::Memory,
     sending::Sending,
 };
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     pub(super) press: Arc<Press>,
     /// How objects may be cut for the peer, if it minds at all.
     cuts: Option<Cuts>,
+    /// Whether the peer takes purges.
+    takes_purges: bool,
     pub(super) machine: Mutex<SendSession>,
     pub(super) offers: Mutex<HashMap<OfferId, Arc<Sending>>>,
     links: Mutex<BTreeMap<LinkId, Arc<LinkSignals>>>,
@@ -95,7 +98,7 @@ impl Shared {
     pub(super) fn new(
         settings: Arc<Settings>,
         (pace, press): (Arc<Pace>, Arc<Press>),
-        cuts: Option<Cuts>,
+        (cuts, takes_purges): (Option<Cuts>, bool),
         memory: Memory,
         machine: SendSession,
         events: mpsc::UnboundedSender<SendEvent>,
@@ -107,6 +110,7 @@ impl Shared {
             pace,
             press,
             cuts,
+            takes_purges,
             room,
             machine: Mutex::new(machine),
             offers: Mutex::default(),
@@ -127,6 +131,14 @@ impl Shared {
             memory: tokio::sync::Mutex::new(memory),
             failed: Mutex::new(None),
             over: Notify::new(),
+        }
+    }
+
+    /// What purges are held against that are offered now.
+    pub(super) fn purges(&self) -> Purges {
+        Purges {
+            rules: self.settings.rules.borrow().clone(),
+            are_taken: self.takes_purges,
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use parking_lot::Mutex;
 use sealift_ledger::Transfer;
-use sealift_terms::{RuleName, Timestamp};
+use sealift_terms::{ChangeKind, RuleName, Timestamp};
 
 use crate::{Lag, Sent};
 
@@ -51,7 +51,10 @@ impl Tally {
         let mut all = self.rules.lock();
         let counts = all.entry(transfer.rule.clone()).or_default();
         counts.objects += 1;
-        counts.lag.add(now.since(transfer.recorded_at));
+        // A purge waited on purpose.
+        if transfer.change.kind != ChangeKind::Purge {
+            counts.lag.add(now.since(transfer.recorded_at));
+        }
         counts.bytes += size;
         counts.lately.0 += 1;
         counts.lately.1 += size.saturating_sub(counted);

@@ -180,6 +180,7 @@ impl Far {
             decompresses: None,
             cuts: self.cuts,
             key_exchange: None,
+            takes: None,
         }
     }
 

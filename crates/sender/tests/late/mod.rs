@@ -7,9 +7,11 @@ use std::sync::{
 
 use sealift_ledger::{
     Count, Followed, HighWater, Intent, Journal, KnownCounts, KnownKey, ListTransfers, NewChange,
-    PeerMemory, Requeue, Result, Settlement, Transfer, UnsupportedName,
+    PeerMemory, Requeue, Result, SentVersion, Settlement, Transfer, UnsupportedName,
 };
-use sealift_terms::{BucketName, ObjectKey, PeerName, Timestamp, TransferId, VersionName};
+use sealift_terms::{
+    BucketName, ObjectKey, PeerName, RuleName, Timestamp, TransferId, VersionName,
+};
 use tokio::sync::Notify;
 
 /// All else is as the journal within has it.
@@ -113,6 +115,15 @@ impl Journal for Late {
         self.journal.unsent_page(bucket, peer, after, limit).await
     }
 
+    async fn sent_page(
+        &self,
+        bucket: &BucketName,
+        after: Option<&SentVersion>,
+        limit: usize,
+    ) -> Result<Vec<SentVersion>> {
+        self.journal.sent_page(bucket, after, limit).await
+    }
+
     async fn is_scanned(&self, bucket: &BucketName) -> Result<bool> {
         self.journal.is_scanned(bucket).await
     }
@@ -178,7 +189,7 @@ impl Journal for Late {
         self.journal.last_received(peer).await
     }
 
-    async fn fold(&self, before: Timestamp, limit: usize) -> Result<u64> {
-        self.journal.fold(before, limit).await
+    async fn fold(&self, before: Timestamp, keep: Vec<RuleName>, limit: usize) -> Result<u64> {
+        self.journal.fold(before, keep, limit).await
     }
 }

@@ -30,9 +30,12 @@ pub(crate) mod version;
 mod versioning;
 pub(crate) mod xml;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -251,6 +254,19 @@ impl Source for S3Source {
             async move { client.tags(&key, &version).await }
         })
         .await
+    }
+
+    async fn versions_of(
+        &self,
+        key: &ObjectKey,
+    ) -> Result<Option<BTreeSet<VersionId>>, StoreError> {
+        if !key.as_str().starts_with(&self.client.settings.prefix) {
+            return Ok(None);
+        }
+        self.client.hold_versioning().await?;
+        let of_key = self.client.all_of_key(key).await?;
+        let versions = of_key.versions().map_err(|error| unsupported(&error))?;
+        Ok(versions)
     }
 
     fn keeps_versions(&self) -> bool {

@@ -1,8 +1,10 @@
 //! The versions of one key as a listing has them, and what a source says of them.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeSet};
 
-use sealift_terms::{NameError, ObjectFacts, ObjectKey, Reason, limits::EARLIER_LISTED_MAX};
+use sealift_terms::{
+    NameError, ObjectFacts, ObjectKey, Reason, VersionId, limits::EARLIER_LISTED_MAX,
+};
 
 use super::{version, xml::ListedVersion};
 use crate::{Earlier, History, Listed, Removed, Skipped};
@@ -79,6 +81,14 @@ impl OfKey {
             });
         }
         Ok(History { earlier, more })
+    }
+
+    /// The ids of all of them, if none were left out.
+    pub(super) fn versions(self) -> Result<Option<BTreeSet<VersionId>>, NameError> {
+        let ids = self.found.iter();
+        let ids = ids.map(|one| version::of(&one.version, &one.etag));
+        let ids = ids.collect::<Result<_, _>>()?;
+        Ok((!self.more).then_some(ids))
     }
 
     /// What a source says of the key; nothing where none of it is said to be the latest.
@@ -189,5 +199,23 @@ mod tests {
             assert_eq!(removed.history.more, last == 1);
         }
         assert!(OfKey::default().found().is_none());
+    }
+
+    #[test]
+    fn all_ids_are_told_only_where_none_were_left_out() {
+        let of = |count: i64| {
+            let mut of_key = OfKey::up_to(2);
+            for n in 0..count {
+                of_key.add(one(&format!("v{n}"), 10 - n, n == 0, n == 1));
+            }
+            of_key.versions().unwrap()
+        };
+        assert_eq!(of(0).unwrap().len(), 0);
+        let ids = of(3).unwrap();
+        assert_eq!(
+            ids.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+            ["v0", "v1", "v2"]
+        );
+        assert_eq!(of(4), None);
     }
 }

@@ -168,5 +168,6 @@ pub fn hello(role: Role) -> Hello {
         decompresses: None,
         cuts: None,
         key_exchange: None,
+        takes: None,
     }
 }

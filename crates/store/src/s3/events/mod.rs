@@ -7,7 +7,7 @@ pub(super) mod webhook;
 use sealift_terms::{ObjectKey, percent::decode_form};
 use serde::Deserialize;
 
-use super::settings::S3Settings;
+use super::{settings::S3Settings, version};
 use crate::Hint;
 
 /// Records of one message; more make it a hint to scan everything.
@@ -34,6 +34,8 @@ struct Message {
 
 #[derive(Deserialize)]
 struct Record {
+    #[serde(rename = "eventName", default)]
+    event: String,
     s3: Option<Of>,
 }
 
@@ -51,6 +53,10 @@ struct Bucket {
 #[derive(Deserialize)]
 struct Object {
     key: String,
+    #[serde(rename = "versionId")]
+    version: Option<String>,
+    #[serde(rename = "eTag", default)]
+    etag: String,
 }
 
 impl Wanted {
@@ -77,18 +83,26 @@ impl Wanted {
         }
         let hints = records
             .into_iter()
-            .filter_map(|record| self.hint(record.s3?));
-        Some(hints.collect())
+            .filter_map(|record| self.hint(&record.event, record.s3?));
+        Some(hints.flatten().collect())
     }
 
-    /// Whatever happened to a key: it is looked at.
-    fn hint(&self, of: Of) -> Option<Hint> {
+    /// Whatever happened to a key: it is looked at. `ObjectTagging:Put` of S3 and Ceph,
+    /// `ObjectCreated:PutTagging` of MinIO.
+    fn hint(&self, event: &str, of: Of) -> Option<impl Iterator<Item = Hint> + use<>> {
         if of.bucket.name != self.bucket {
             return None;
         }
         let key = ObjectKey::new(decode_form(&of.object.key)?).ok()?;
-        let is_ours = key.as_str().starts_with(&self.prefix);
-        is_ours.then_some(Hint::Changed(key))
+        if !key.as_str().starts_with(&self.prefix) {
+            return None;
+        }
+        let tagged = event.contains("Tagging").then(|| {
+            let named = of.object.version.filter(|id| !id.is_empty());
+            let version = named.and_then(|id| version::of(&id, &of.object.etag).ok());
+            Hint::Tagged(key.clone(), version)
+        });
+        Some([Hint::Changed(key)].into_iter().chain(tagged))
     }
 }
 
@@ -131,6 +145,34 @@ mod tests {
         let through_sns = serde_json::json!({ "Type": "Notification", "Message": message });
         let hints = wanted().hints(through_sns.to_string().as_bytes()).unwrap();
         assert_eq!(hints.len(), 2);
+    }
+
+    #[test]
+    fn an_event_of_tags_names_the_version_that_they_are_of() {
+        let key = || ObjectKey::new("in/a").unwrap();
+        let version = sealift_terms::VersionId::new("v1").unwrap();
+        for event in [
+            "ObjectTagging:Put",
+            "s3:ObjectTagging:Delete",
+            "s3:ObjectCreated:PutTagging",
+        ] {
+            let message = records("photos", &["in/a"]);
+            let message = message.replace(
+                "\"eventName\":\"s3:ObjectCreated:Put\"",
+                &format!("\"eventName\":\"{event}\""),
+            );
+            let hints = wanted().hints(message.as_bytes()).unwrap();
+            assert_eq!(
+                hints,
+                [
+                    Hint::Changed(key()),
+                    Hint::Tagged(key(), Some(version.clone()))
+                ]
+            );
+            let unnamed = message.replace("\"versionId\":\"v1\"", "\"size\":1");
+            let hints = wanted().hints(unnamed.as_bytes()).unwrap();
+            assert_eq!(hints[1], Hint::Tagged(key(), None));
+        }
     }
 
     #[test]

@@ -1,0 +1,93 @@
+//! Tags that changed behind a version: they follow without its bytes.
+
+use std::collections::BTreeMap;
+
+use sealift_ledger::{Destination, NewChange, Transfer};
+use sealift_store::StoreError;
+use sealift_terms::{
+    Change, ChangeKind, ObjectFacts, ObjectKey, Status, VersionId, VersionName,
+    limits::TRANSFERS_OF_KEY_MAX,
+};
+
+use super::{recorder::Recorder, version};
+use crate::{SenderError, Tagged, rules::Kind};
+
+impl Recorder {
+    /// Takes the tags that a version has now, for those to whom it was or will be sent. One
+    /// that goes nowhere yet brings its tags along when it does.
+    pub(super) async fn tagged(
+        &mut self,
+        key: &ObjectKey,
+        named: Option<VersionId>,
+    ) -> Result<(), SenderError> {
+        let known = self.journal.known(&self.bucket, key).await?;
+        let known = known.map(|known| known.version);
+        let latest = known.as_ref();
+        let latest = latest.and_then(|latest| version::of_source(latest).ok());
+        let Some(own) = named.or(latest) else {
+            return Ok(());
+        };
+        let sent = self
+            .journal
+            .transfers_of(&self.bucket, key, TRANSFERS_OF_KEY_MAX)
+            .await?;
+        let is_sent = |transfer: &&Transfer| {
+            let is_version = version::is_version_of(&transfer.change.name.version, &own);
+            let is_put = transfer.change.kind == ChangeKind::Put;
+            is_put && is_version && transfer.status != Status::Skipped
+        };
+        let sent: Vec<_> = sent.iter().filter(is_sent).collect();
+        let behind = sent.iter().map(|transfer| transfer.peer.clone()).collect();
+        let rules = self.rules.borrow().clone();
+        let (kind, behind) = (Kind::new(ChangeKind::Tags), Tagged::Behind(&behind));
+        let wanted = rules.destinations(&self.bucket, key, kind, behind);
+        // A version that came again was sent under more than one id.
+        let mut to: BTreeMap<VersionId, Vec<Destination>> = BTreeMap::new();
+        for transfer in sent {
+            let destination = wanted.iter().find(|to| to.peer == transfer.peer);
+            if let Some(destination) = destination {
+                let version = transfer.change.name.version.clone();
+                let of_version = to.entry(version).or_default();
+                of_version.push(destination.clone());
+            }
+        }
+        if let (true, Some(known)) = (to.is_empty(), known)
+            && version::is_version_of(&known, &own)
+        {
+            // What was sent long ago has no rows any more; the latest is where its rule has it.
+            let destinations = wanted.into_iter().filter(|to| to.skip.is_none());
+            to.insert(known, destinations.collect());
+        }
+        to.retain(|_, destinations| !destinations.is_empty());
+        if to.is_empty() {
+            return Ok(());
+        }
+        let tags = match self.source.tags_of_all(&[(key.clone(), own)]).await.pop() {
+            Some(Ok(tags)) => tags,
+            None | Some(Err(StoreError::SourceGone)) => return Ok(()),
+            Some(Err(error)) => return Err(error.into()),
+        };
+        for (version, destinations) in to {
+            let change = Change {
+                name: VersionName {
+                    bucket: self.bucket.clone(),
+                    key: key.clone(),
+                    version,
+                },
+                order: self.orders.next(),
+                kind: ChangeKind::Tags,
+                facts: ObjectFacts {
+                    tags: tags.clone(),
+                    ..ObjectFacts::default()
+                },
+            };
+            self.add_to(NewChange {
+                change,
+                destinations,
+                held_until: None,
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}
