@@ -24,21 +24,22 @@ struct Suite {
 }
 
 /// The soak, for a minute where the environment does not say otherwise.
-pub(crate) const SOAK: &str = "cargo test --release --locked --workspace --test sealift -- \
+pub(crate) const SOAK: &str = "cargo test --profile tested --locked --workspace --test sealift -- \
                      --include-ignored --nocapture soak::";
 
-/// Release builds throughout: the integration tests move gigabytes. Always the whole
-/// workspace: another selection has other features, and is built again.
+/// Optimised throughout, as the integration tests move gigabytes: a release but for what is
+/// long to compile and never hot (`[profile.tested]`). Always the whole workspace: another
+/// selection has other features, and is built again.
 const SUITES: &[Suite] = &[
     Suite {
         name: "build",
         budget_minutes: 15,
-        commands: &["cargo test --release --locked --workspace --no-run"],
+        commands: &["cargo test --profile tested --locked --workspace --no-run"],
     },
     Suite {
         name: "unit and conformance",
         budget_minutes: 8,
-        commands: &["cargo test --release --locked --workspace -- \
+        commands: &["cargo test --profile tested --locked --workspace -- \
                      --skip scenario:: --skip crash::"],
     },
     Suite {
@@ -46,7 +47,7 @@ const SUITES: &[Suite] = &[
         budget_minutes: 10,
         commands: &[
             // They wait more than they compute.
-            "cargo test --release --locked --workspace --test sealift -- \
+            "cargo test --profile tested --locked --workspace --test sealift -- \
                      --include-ignored --test-threads=4 cli:: scenario::",
         ],
     },
@@ -54,7 +55,7 @@ const SUITES: &[Suite] = &[
         name: "crash",
         budget_minutes: 8,
         commands: &[
-            "cargo test --release --locked --workspace --test sealift -- \
+            "cargo test --profile tested --locked --workspace --test sealift -- \
                      --include-ignored --test-threads=1 crash::",
         ],
     },
@@ -62,7 +63,7 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "simulate",
         budget_minutes: 6,
-        commands: &["cargo test --release --locked --workspace --test seeds -- \
+        commands: &["cargo test --profile tested --locked --workspace --test seeds -- \
                      --include-ignored --nocapture"],
     },
     // What is found goes on from the inputs below tests/fuzz/corpus and is kept
