@@ -63,8 +63,10 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "simulate",
         budget_minutes: 6,
-        commands: &["cargo test --profile tested --locked --workspace --test seeds -- \
-                     --include-ignored --nocapture"],
+        commands: &[
+            "cargo test --profile tested --locked --workspace --test seeds -- \
+                     --include-ignored --nocapture",
+        ],
     },
     // What is found goes on from the inputs below tests/fuzz/corpus and is kept
     // below target. Without sanitiser: the code is safe Rust, a panic is what is

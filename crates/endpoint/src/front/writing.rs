@@ -11,9 +11,10 @@ use s3s::{
     xml::{Deserialize, Deserializer},
 };
 use sealift_archive::Lease;
+use sealift_identity::AccessRight;
 use sealift_outside::HttpError;
 use sealift_store::{Made, S3Error as StoreFault};
-use sealift_terms::{BucketName, ObjectKey, VersionId, limits::ENDPOINT_LISTED_MAX};
+use sealift_terms::{AccessKeyId, BucketName, ObjectKey, VersionId, limits::ENDPOINT_LISTED_MAX};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -51,11 +52,12 @@ struct Written {
 impl Asked {
     /// Writes, and answers when the store did, or when the replicas are durable.
     pub(super) async fn written(self) -> S3Result<S3Response<Body>> {
-        let (core, front, bucket, call) = (
+        let (core, front, bucket, call, id) = (
             self.core.clone(),
             self.front.clone(),
             self.bucket.clone(),
             self.call,
+            self.id.clone(),
         );
         let key = match call {
             Call::RemovesMany => None,
@@ -63,10 +65,19 @@ impl Asked {
         };
         let named = self.query.iter().find(|(name, _)| name == "versionId");
         let named = named.map(|(_, version)| version.clone());
+        if call.name() == "DeleteObject" && named.is_some() {
+            hold_purge(&core, &id, &bucket)?;
+        }
         let onward = self.onward().await?;
         let keys = match key {
             Some(key) => vec![key],
-            None => keys_of(onward.list.as_deref().unwrap_or_default(), &front)?,
+            None => {
+                let (keys, purges) = keys_of(onward.list.as_deref().unwrap_or_default(), &front)?;
+                if purges {
+                    hold_purge(&core, &id, &bucket)?;
+                }
+                keys
+            }
         };
         let intents = front.changes.intend(keys).await;
         let intents = intents.map_err(|told| unrecorded(&bucket, &told))?;
@@ -168,21 +179,30 @@ fn after(error: &StoreFault) -> Outcome {
     }
 }
 
-/// The keys that many removals name.
-fn keys_of(body: &[u8], front: &Front) -> S3Result<Vec<ObjectKey>> {
+/// A version goes for good by those alone who may do that.
+fn hold_purge(core: &Core, id: &AccessKeyId, bucket: &BucketName) -> S3Result<()> {
+    core.hold_right(id, "DeleteObjectVersion", AccessRight::Purge, bucket)
+}
+
+/// The keys that many removals name, and whether any of them names a version.
+fn keys_of(body: &[u8], front: &Front) -> S3Result<(Vec<ObjectKey>, bool)> {
     let malformed = || S3Error::from(S3ErrorCode::MalformedXML);
     let mut reader = Deserializer::new(body);
     let delete = Delete::deserialize(&mut reader).map_err(|_| malformed())?;
     if delete.objects.is_empty() || delete.objects.len() > ENDPOINT_LISTED_MAX {
         return Err(malformed());
     }
+    let purges = delete
+        .objects
+        .iter()
+        .any(|object| object.version_id.is_some());
     let keys = delete.objects.into_iter().map(|object| {
         if !object.key.starts_with(front.store.prefix()) {
             return Err(S3ErrorCode::AccessDenied.into());
         }
         ObjectKey::new(object.key).map_err(|_| S3ErrorCode::KeyTooLongError.into())
     });
-    keys.collect()
+    Ok((keys.collect::<S3Result<_>>()?, purges))
 }
 
 /// Nothing was written, as it could not be remembered before.
@@ -229,7 +249,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(VERSION, "v1".parse().unwrap());
         let version = Some(VersionId::new("v1").unwrap());
-        let put = Call::Writes("PutObject", sealift_identity::AccessRight::Put);
+        let put = Call::Writes("PutObject", AccessRight::Put);
         let of = |named, headers: &HeaderMap| written(put, named, headers);
         assert_eq!(of(None, &headers), Outcome::Written(version.clone()));
         assert_eq!(of(None, &HeaderMap::new()), Outcome::Written(None));
