@@ -90,7 +90,7 @@ pub use quota::{PeerQuotas, QuotaHolder, Quotas};
 pub use read::{ObjectRange, ObjectReader};
 pub use rebuild::{RebuildReport, rebuild};
 pub use reseal::{Resealed, Reseals};
-pub use retention::{HeldVersions, Hold, HoldSort, Retention, Retentions};
+pub use retention::{HeldVersions, Hold, HoldSort, Retentions};
 pub use rewrap::{CALLS_OF_A_REWRAP, Rewrap, RewrapFinding, Rewrapped, WrappedBy};
 pub use scrub::{ScrubState, Scrubbed, Scrubber};
 pub use source::ArchiveSource;

@@ -1,11 +1,12 @@
 //! How long versions stay, whoever wants them purged: the retention of their bucket, legal
 //! holds, and what the Object Lock of their source said.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use sealift_ledger::{Note, VersionKind, VersionRow};
 use sealift_terms::{
-    AuditKind, AuditRecord, BucketName, Timestamp, VersionId, VersionName, limits::HOLDS_MAX,
+    AuditKind, AuditRecord, BucketName, Retention, Timestamp, VersionId, VersionName,
+    limits::HOLDS_MAX,
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,15 +19,6 @@ pub(crate) const PREFIX: &str = sealift_ledger::NOTES_KEPT;
 const LOCK_HOLD: &str = "object-lock-legal-hold";
 const LOCK_UNTIL: &str = "object-lock-retain-until-date";
 const LOCK_MODE: &str = "object-lock-mode";
-
-/// How long a bucket keeps versions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Retention {
-    /// No version is purged before it was here for so long.
-    pub min: Option<Duration>,
-    /// A version is purged once another one was above it for so long.
-    pub expire_noncurrent: Option<Duration>,
-}
 
 /// The buckets that keep versions for some time.
 pub type Retentions = BTreeMap<BucketName, Retention>;

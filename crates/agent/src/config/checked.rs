@@ -3,14 +3,13 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use sealift_archive::Retention;
 use sealift_forward::{Forward, Target};
 use sealift_identity::{AccessRows, Demands, DnsAgent, Grants, Operators, OwnDemands, TlsPolicy};
 use sealift_keys::{Pace, ProviderKind};
 use sealift_outside::{CredentialsFrom, Endpoint};
 use sealift_terms::{
     AccessKeyId, BucketName, Identity, Networks, PartSize, PeerName, PeerQuota, Quota, Region,
-    RuleName, SiteName,
+    Retention, RuleName, SiteName,
 };
 use sealift_tunnel::Timetable;
 

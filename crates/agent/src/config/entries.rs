@@ -3,10 +3,9 @@
 
 use std::{collections::BTreeMap, fmt::Display, ops::Range, str::FromStr, time::Duration};
 
-use sealift_archive::Retention;
 use sealift_identity::{Action, GrantRow, Grants};
 use sealift_keys::KeyName;
-use sealift_terms::{BucketName, Identity, KeyAlias, KeyId, NameError, Quota, limits};
+use sealift_terms::{BucketName, Identity, KeyAlias, KeyId, NameError, Quota, Retention, limits};
 use toml::Spanned;
 
 use super::{

@@ -3,14 +3,14 @@
 use std::{path::Path, sync::Arc};
 
 use sealift_archive::{
-    Archive, ArchiveError, ArchiveParts, BucketKey, Buckets, Budget, PeerQuotas, Quotas, Retention,
+    Archive, ArchiveError, ArchiveParts, BucketKey, Buckets, Budget, PeerQuotas, Quotas,
     Retentions, SiteFacts,
 };
 use sealift_host::DataDirLock;
 use sealift_keys::{LocalKeystore, Providers, RecordRing, RootSecret, WrappedRoot};
 use sealift_ledger::{Catalog, NewSite, SqliteAudit, SqliteCatalog, SqliteJournal};
 use sealift_store::{BucketStore, DirectoryStore, Store};
-use sealift_terms::{Audit, AuditKind, AuditRecord, Epoch, PeerQuota, Quota, SiteId};
+use sealift_terms::{Audit, AuditKind, AuditRecord, Epoch, PeerQuota, Quota, Retention, SiteId};
 use tokio::runtime::Handle;
 
 use super::{Denied, Site, keys, lost};

@@ -6,13 +6,12 @@ use parking_lot::Mutex;
 use sealift_ledger::VersionRow;
 use sealift_store::Call;
 use sealift_terms::{
-    AuditKind, ChangeKind, Clock, ObjectFacts, Reason, Receipt, Timestamp, limits::HOLDS_MAX,
+    AuditKind, ChangeKind, Clock, ObjectFacts, Reason, Receipt, Retention, Timestamp,
+    limits::HOLDS_MAX,
 };
 
 use super::site::*;
-use crate::{
-    ArchiveError, ExpiredVersions, HeldVersions, HoldSort, Offer, Retention, Retentions, rebuild,
-};
+use crate::{ArchiveError, ExpiredVersions, HeldVersions, HoldSort, Offer, Retentions, rebuild};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const SIZE: usize = 2 * PART + 1;
