@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use sealift_ledger::AuditLog;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -83,10 +84,23 @@ async fn rest(world: &World) -> Result<(), String> {
     look_for_continued(world);
     // Connections that died silently are noticed after a minute.
     sleep(Duration::from_secs(90)).await;
+    look_at_health(world).await?;
     match world.plan.flow {
         Flow::OneWay => check::at_rest(world).await,
         Flow::Both => both::at_rest(world).await,
     }
+}
+
+/// What an agent looks at all the time: after a write that failed, its audit log refuses until
+/// the next one, which this is where nobody else writes.
+async fn look_at_health(world: &World) -> Result<(), String> {
+    for site in [NEAR, FAR] {
+        if let Some(running) = world.sites[site].running() {
+            let flushed = running.audit.flush().await;
+            flushed.map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(())
 }
 
 /// Notes whether the near site's process went on with a part that a link was lost in.

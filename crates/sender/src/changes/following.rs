@@ -40,6 +40,9 @@ pub struct FollowTask {
     handle: SourceHandle,
     interval: Duration,
     noted: Option<Instant>,
+    /// Whether all that was committed before the next message is recorded. Not so after a
+    /// listing that failed: what it was for may lie below the commits that come meanwhile.
+    is_caught_up: bool,
 }
 
 impl FollowTask {
@@ -68,6 +71,7 @@ impl FollowTask {
             handle: handle.clone(),
             interval: scan_interval.max(SCAN_GAP),
             noted: None,
+            is_caught_up: false,
         };
         (task, handle)
     }
@@ -123,6 +127,7 @@ impl FollowTask {
         source: &dyn OrderedSource,
         commits: &mut mpsc::Receiver<Committed>,
     ) -> Result<(), SenderError> {
+        self.is_caught_up = false;
         let rules = self.rules.borrow().clone();
         let digest = rules.digest(&self.bucket);
         let until = source.committed_to();
@@ -163,11 +168,12 @@ impl FollowTask {
             self.send_after_all(&rules).await?;
         }
         self.note(until, digest).await?;
+        self.is_caught_up = true;
         self.handle.update(|state| state.objects = seen);
         Ok(())
     }
 
-    /// Records what a commit brought.
+    /// Records what a commit brought, and notes it once nothing below it is missing.
     async fn take(
         &mut self,
         source: &dyn OrderedSource,
@@ -178,7 +184,7 @@ impl FollowTask {
         let is_due = self
             .noted
             .is_none_or(|noted| noted.elapsed() >= NOTED_EVERY);
-        if let Some(sequence) = to.filter(|_| is_due) {
+        if let Some(sequence) = to.filter(|_| is_due && self.is_caught_up) {
             let digest = self.rules.borrow().digest(&self.bucket);
             let followed = self.journal.followed(&self.bucket).await?;
             // Other rules are for a listing to make up for.
