@@ -386,7 +386,7 @@ async fn objects_are_cut_as_the_peer_lets_them_be_and_as_configured_for_one_that
 async fn a_session_that_ends_gives_its_work_back_and_the_next_goes_on_per_part() {
     let site = Site::new().await;
     let part = PartSize::MIN.bytes() as usize;
-    site.source.put("big", content(200 * part)).unwrap();
+    site.source.put("big", content(1000 * part)).unwrap();
     let far = takes_all();
     let running = site.run(&far);
     until("some parts", async || far.store.lock().parts_stored > 20).await;
@@ -397,7 +397,7 @@ async fn a_session_that_ends_gives_its_work_back_and_the_next_goes_on_per_part()
     let running = site.run(&far);
     site.completed(1).await;
     assert!(
-        far.store.lock().parts_stored <= 201 + 4,
+        far.store.lock().parts_stored <= 1001 + 4,
         "{stored} before the second session"
     );
     assert!(site.sender.status().parts_resumed + 4 >= stored);

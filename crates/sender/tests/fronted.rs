@@ -111,9 +111,9 @@ async fn what_is_written_through_the_endpoint_is_recorded_at_once_and_once() {
     let again = front.intend(vec![key("k")]).await.unwrap().pop().unwrap();
     inner.put("k", *b"2").unwrap();
     let written = front.became(again, Became::Unknown);
+    let scanned = near.handle.status().scanned;
     source.gate.add_permits(1);
     written.await.unwrap();
-    let scanned = near.handle.status().scanned;
     until("the scan ends", async || {
         near.handle.status().scanned != scanned
     })
