@@ -145,6 +145,10 @@ fn what_is_written_in_front_of_a_source_is_in_the_other_region_at_once_and_once(
         "/{BUCKET}/k?versionId={}",
         latest["version"].as_str().unwrap()
     );
+    // That takes a right of its own.
+    front.s3.ask("DELETE", &path, &[]).is(403);
+    pair.a.edit("\"delete\"]", "\"delete\", \"purge\"]");
+    pair.a.run(&["reload"]).exits(0);
     front.s3.ask("DELETE", &path, &[]).is(204);
     wait_until("the object is back", TIME_MAX, || {
         let rows = versions(pair, "k");
