@@ -27,37 +27,7 @@ impl Recorder {
         let Some(own) = named.or(latest) else {
             return Ok(());
         };
-        let sent = self
-            .journal
-            .transfers_of(&self.bucket, key, TRANSFERS_OF_KEY_MAX)
-            .await?;
-        let is_sent = |transfer: &&Transfer| {
-            let is_version = version::is_version_of(&transfer.change.name.version, &own);
-            let is_put = transfer.change.kind == ChangeKind::Put;
-            is_put && is_version && transfer.status != Status::Skipped
-        };
-        let sent: Vec<_> = sent.iter().filter(is_sent).collect();
-        let behind = sent.iter().map(|transfer| transfer.peer.clone()).collect();
-        let rules = self.rules.borrow().clone();
-        let (kind, behind) = (Kind::new(ChangeKind::Tags), Tagged::Behind(&behind));
-        let wanted = rules.destinations(&self.bucket, key, kind, behind);
-        // A version that came again was sent under more than one id.
-        let mut to: BTreeMap<VersionId, Vec<Destination>> = BTreeMap::new();
-        for transfer in sent {
-            let destination = wanted.iter().find(|to| to.peer == transfer.peer);
-            if let Some(destination) = destination {
-                let version = transfer.change.name.version.clone();
-                let of_version = to.entry(version).or_default();
-                of_version.push(destination.clone());
-            }
-        }
-        if let (true, Some(known)) = (to.is_empty(), known)
-            && version::is_version_of(&known, &own)
-        {
-            // What was sent long ago has no rows any more; the latest is where its rule has it.
-            let destinations = wanted.into_iter().filter(|to| to.skip.is_none());
-            to.insert(known, destinations.collect());
-        }
+        let mut to = self.sent_to(key, &own, known).await?;
         to.retain(|_, destinations| !destinations.is_empty());
         if to.is_empty() {
             return Ok(());
@@ -89,5 +59,47 @@ impl Recorder {
             .await?;
         }
         Ok(())
+    }
+
+    /// Under which ids a version was sent to whom, or will be. `latest` is that of its key, as
+    /// the journal has it.
+    async fn sent_to(
+        &self,
+        key: &ObjectKey,
+        own: &VersionId,
+        latest: Option<VersionId>,
+    ) -> Result<BTreeMap<VersionId, Vec<Destination>>, SenderError> {
+        let sent = self
+            .journal
+            .transfers_of(&self.bucket, key, TRANSFERS_OF_KEY_MAX)
+            .await?;
+        let is_sent = |transfer: &&Transfer| {
+            let is_version = version::is_version_of(&transfer.change.name.version, own);
+            let is_put = transfer.change.kind == ChangeKind::Put;
+            is_put && is_version && transfer.status != Status::Skipped
+        };
+        let sent: Vec<_> = sent.iter().filter(is_sent).collect();
+        let behind = sent.iter().map(|transfer| transfer.peer.clone()).collect();
+        let rules = self.rules.borrow().clone();
+        let (kind, behind) = (Kind::new(ChangeKind::Tags), Tagged::Behind(&behind));
+        let wanted = rules.destinations(&self.bucket, key, kind, behind);
+        // A version that came again was sent under more than one id.
+        let mut to: BTreeMap<VersionId, Vec<Destination>> = BTreeMap::new();
+        for transfer in sent {
+            let destination = wanted.iter().find(|to| to.peer == transfer.peer);
+            if let Some(destination) = destination {
+                let version = transfer.change.name.version.clone();
+                let of_version = to.entry(version).or_default();
+                of_version.push(destination.clone());
+            }
+        }
+        if let (true, Some(latest)) = (to.is_empty(), latest)
+            && version::is_version_of(&latest, own)
+        {
+            // What was sent long ago has no rows any more; the latest is where its rule has it.
+            let destinations = wanted.into_iter().filter(|to| to.skip.is_none());
+            to.insert(latest, destinations.collect());
+        }
+        Ok(to)
     }
 }
