@@ -13,7 +13,7 @@ use super::{client::AzureClient, xml::ListedBlob};
 use crate::{
     Listed, Page, Scan, Skipped, StoreError,
     s3::{
-        S3Error,
+        S3Error, narrower,
         of_key::{Found, OfKey},
         xml::ListedVersion,
     },
@@ -95,11 +95,7 @@ pub(super) struct AzureScan {
 impl AzureScan {
     pub(super) fn new(client: Arc<AzureClient>, prefix: &str) -> Self {
         let own = client.settings.prefix.as_str();
-        let prefix = match (prefix.starts_with(own), own.starts_with(prefix)) {
-            (true, _) => Some(prefix.to_owned()),
-            (_, true) => Some(own.to_owned()),
-            _ => None,
-        };
+        let prefix = narrower(own, prefix);
         Self {
             client,
             ended: prefix.is_none(),

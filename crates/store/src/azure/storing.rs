@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     Probe, StoreEntry, StoreError, StoreName,
-    bucket_store::{Counts, If, Outcome, Place, Seen, StoredPart, try_file},
+    bucket_store::{Counts, If, Outcome, Place, Seen, StoredPart, told, try_file},
     s3::{Ask, S3Error},
 };
 
@@ -172,33 +172,22 @@ impl Place for AzurePlace {
 
     async fn head(&self, name: &str) -> Result<Option<Seen>, StoreError> {
         let key = self.key(name);
-        let ask = Ask::new(Method::HEAD, Some(&key));
-        let seen = match self.whole(HEAD, &ask).await {
-            Ok((head, _)) => {
-                let length = header(&head, "content-length").and_then(|text| text.parse().ok());
-                let what = "a blob without a length";
-                length.ok_or(S3Error::Shape { what }).map(|len| Seen {
-                    len,
-                    etag: etag(&head),
-                })
-            }
-            Err(error) => Err(error),
-        };
-        match seen {
-            Ok(seen) => Ok(Some(seen)),
-            Err(error) if error.is_missing() => Ok(None),
-            Err(error) => Err(error.of_store(name, Reason::DstStoreUnavailable)),
-        }
+        let answer = self.whole(HEAD, &Ask::new(Method::HEAD, Some(&key))).await;
+        let seen = answer.and_then(|(head, _)| {
+            let length = header(&head, "content-length").and_then(|text| text.parse().ok());
+            let what = "a blob without a length";
+            length.ok_or(S3Error::Shape { what }).map(|len| Seen {
+                len,
+                etag: etag(&head),
+            })
+        });
+        told::there(name, seen)
     }
 
     async fn get(&self, name: &str) -> Result<Option<(Bytes, String)>, StoreError> {
         let key = self.key(name);
-        let ask = Ask::new(Method::GET, Some(&key));
-        match self.whole(GET, &ask).await {
-            Ok((head, body)) => Ok(Some((body, etag(&head)))),
-            Err(error) if error.is_missing() => Ok(None),
-            Err(error) => Err(error.of_store(name, Reason::DstStoreUnavailable)),
-        }
+        let answer = self.whole(GET, &Ask::new(Method::GET, Some(&key))).await;
+        told::there(name, answer.map(|(head, body)| (body, etag(&head))))
     }
 
     async fn range(&self, name: &StoreName, from: u64, len: u64) -> Result<Bytes, StoreError> {
@@ -206,11 +195,8 @@ impl Place for AzurePlace {
         let to = from.saturating_add(len).saturating_sub(1);
         let ask =
             Ask::new(Method::GET, Some(&key)).header("x-ms-range", format!("bytes={from}-{to}"));
-        match self.whole(GET, &ask).await {
-            Ok((_, body)) => Ok(body),
-            Err(error) if error.is_missing() => Err(StoreError::NoSuchFile { name: name.clone() }),
-            Err(error) => Err(error.of_store(name.as_str(), Reason::DstStoreUnavailable)),
-        }
+        let answer = self.whole(GET, &ask).await;
+        told::read(name, answer.map(|(_, body)| body))
     }
 
     async fn put(&self, name: &str, body: Payload, when: &If) -> Result<Outcome, StoreError> {
@@ -219,24 +205,15 @@ impl Place for AzurePlace {
             .header("content-type", SEALED.to_owned())
             .header("x-ms-blob-type", "BlockBlob".to_owned())
             .body(body);
-        match self.whole(PUT, &on(when, ask)).await {
-            Ok((head, _)) => Ok(Outcome::Done(etag(&head))),
-            Err(error) if error.is_conflict() => Ok(Outcome::Conflict),
-            // What is to be replaced is gone meanwhile.
-            Err(error) if error.is_missing() && *when != If::Absent => Ok(Outcome::Conflict),
-            Err(error) => Err(error.of_store(name, Reason::DstPutDenied)),
-        }
+        let answer = self.whole(PUT, &on(when, ask)).await;
+        told::put(name, when, answer.map(|(head, _)| etag(&head)))
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         let key = self.key(name);
         let ask = Ask::new(Method::DELETE, Some(&key))
             .header("x-ms-delete-snapshots", "include".to_owned());
-        match self.whole(DELETE, &ask).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_missing() => Ok(()),
-            Err(error) => Err(error.of_store(name, Reason::DstDeleteDenied)),
-        }
+        told::removed(name, self.whole(DELETE, &ask).await)
     }
 
     /// A listing cannot begin behind a name: it goes on with the marker where it ended, and
@@ -335,16 +312,13 @@ impl Place for AzurePlace {
             .header("x-ms-blob-content-type", SEALED.to_owned())
             .body(xml::block_list(ids));
         match self.whole(PUT_BLOCK_LIST, &on(when, ask)).await {
-            Ok((head, _)) => Ok(Outcome::Done(etag(&head))),
             // They are of the blob already, or a week went by.
             Err(S3Error::Answered { code, .. })
                 if matches!(code.as_str(), "InvalidBlockList" | "InvalidBlockId") =>
             {
                 Ok(Outcome::NoUpload)
             }
-            Err(error) if error.is_conflict() => Ok(Outcome::Conflict),
-            Err(error) if error.is_missing() && *when != If::Absent => Ok(Outcome::Conflict),
-            Err(error) => Err(error.of_store(name, Reason::DstPutDenied)),
+            answered => told::put(name, when, answered.map(|(head, _)| etag(&head))),
         }
     }
 

@@ -25,6 +25,7 @@ mod place;
 mod probe;
 mod sending;
 mod staged;
+pub(crate) mod told;
 
 use std::{
     fmt, io,

@@ -52,6 +52,7 @@ use facts::Seen;
 pub(crate) use object::{BucketObject, Streams, Windows};
 use of_key::{Found, OfKey};
 use scan::S3Scan;
+pub(crate) use scan::narrower;
 
 pub(crate) use client::Ask;
 pub use error::S3Error;

@@ -36,14 +36,19 @@ pub(super) struct S3Scan {
     failed: bool,
 }
 
+/// What all names begin with that begin with both of these; none if there can be none.
+pub(crate) fn narrower(own: &str, prefix: &str) -> Option<String> {
+    match (prefix.starts_with(own), own.starts_with(prefix)) {
+        (true, _) => Some(prefix.to_owned()),
+        (_, true) => Some(own.to_owned()),
+        _ => None,
+    }
+}
+
 impl S3Scan {
     pub(super) fn new(client: Arc<S3Client>, prefix: &str) -> Self {
         let own = client.settings.prefix.as_str();
-        let prefix = match (prefix.starts_with(own), own.starts_with(prefix)) {
-            (true, _) => Some(prefix.to_owned()),
-            (_, true) => Some(own.to_owned()),
-            _ => None,
-        };
+        let prefix = narrower(own, prefix);
         Self {
             client,
             ended: prefix.is_none(),

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     Probe, StoreEntry, StoreError, StoreName,
-    bucket_store::{Counts, If, Outcome, Place, Seen, StoredPart, TRIED, try_file},
+    bucket_store::{Counts, If, Outcome, Place, Seen, StoredPart, TRIED, told, try_file},
 };
 
 const HEAD: &str = "HeadObject";
@@ -183,52 +183,36 @@ impl Place for S3Place {
         self.client.settings.bucket.as_str()
     }
 
-    /// What is there of a file; `None` for nothing.
     async fn head(&self, name: &str) -> Result<Option<Seen>, StoreError> {
         let key = self.key(name);
         let ask = Ask::new(Method::HEAD, Some(&key));
-        match self.head_of(HEAD, &ask).await {
-            Ok(head) => Ok(Some(Seen {
-                len: header(&head, "content-length")
-                    .and_then(|text| text.parse().ok())
-                    .ok_or(S3Error::Shape {
-                        what: "a file without a length",
-                    })
-                    .map_err(|error| error.of_store(name, Reason::DstStoreUnavailable))?,
+        let seen = self.head_of(HEAD, &ask).await.and_then(|head| {
+            let length = header(&head, "content-length").and_then(|text| text.parse().ok());
+            let what = "a file without a length";
+            length.ok_or(S3Error::Shape { what }).map(|len| Seen {
+                len,
                 etag: self.etag(&head),
-            })),
-            Err(error) if error.is_missing() => Ok(None),
-            Err(error) => Err(error.of_store(name, Reason::DstStoreUnavailable)),
-        }
+            })
+        });
+        told::there(name, seen)
     }
 
     async fn get(&self, name: &str) -> Result<Option<(Bytes, String)>, StoreError> {
         let key = self.key(name);
-        let ask = Ask::new(Method::GET, Some(&key));
-        match self.whole(GET, &ask).await {
-            Ok(answer) => {
-                let (head, body) = answer.into_parts();
-                Ok(Some((body, self.etag(&head))))
-            }
-            Err(error) if error.is_missing() => Ok(None),
-            Err(error) => Err(error.of_store(name, Reason::DstStoreUnavailable)),
-        }
+        let answer = self.whole(GET, &Ask::new(Method::GET, Some(&key))).await;
+        let there = answer.map(|answer| {
+            let (head, body) = answer.into_parts();
+            (body, self.etag(&head))
+        });
+        told::there(name, there)
     }
 
     async fn range(&self, name: &StoreName, from: u64, len: u64) -> Result<Bytes, StoreError> {
         let key = self.key(name.as_str());
-        let ask = Ask::new(Method::GET, Some(&key)).header(
-            "range",
-            format!(
-                "bytes={from}-{}",
-                from.saturating_add(len).saturating_sub(1)
-            ),
-        );
-        match self.whole(GET, &ask).await {
-            Ok(answer) => Ok(answer.into_body()),
-            Err(error) if error.is_missing() => Err(StoreError::NoSuchFile { name: name.clone() }),
-            Err(error) => Err(error.of_store(name.as_str(), Reason::DstStoreUnavailable)),
-        }
+        let to = from.saturating_add(len).saturating_sub(1);
+        let ask = Ask::new(Method::GET, Some(&key)).header("range", format!("bytes={from}-{to}"));
+        let answer = self.whole(GET, &ask).await;
+        told::read(name, answer.map(Response::into_body))
     }
 
     async fn put(&self, name: &str, body: Payload, when: &If) -> Result<Outcome, StoreError> {
@@ -236,23 +220,14 @@ impl Place for S3Place {
         let ask = Ask::new(Method::PUT, Some(&key))
             .header("content-type", SEALED.to_owned())
             .body(body);
-        match self.head_of(PUT, &self.on(when, ask)).await {
-            Ok(head) => Ok(Outcome::Done(self.etag(&head))),
-            Err(error) if error.is_conflict() => Ok(Outcome::Conflict),
-            // What is to be replaced is gone meanwhile.
-            Err(error) if error.is_missing() && *when != If::Absent => Ok(Outcome::Conflict),
-            Err(error) => Err(error.of_store(name, Reason::DstPutDenied)),
-        }
+        let answer = self.head_of(PUT, &self.on(when, ask)).await;
+        told::put(name, when, answer.map(|head| self.etag(&head)))
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         let key = self.key(name);
         let ask = Ask::new(Method::DELETE, Some(&key));
-        match self.whole(DELETE, &ask).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_missing() => Ok(()),
-            Err(error) => Err(error.of_store(name, Reason::DstDeleteDenied)),
-        }
+        told::removed(name, self.whole(DELETE, &ask).await)
     }
 
     async fn list(
@@ -387,7 +362,6 @@ impl Place for S3Place {
             Err(error) => Err(error),
         };
         match answered {
-            Ok(()) => Ok(Outcome::Done(String::new())),
             Err(S3Error::Answered { code, .. })
                 if matches!(
                     code.as_str(),
@@ -396,9 +370,7 @@ impl Place for S3Place {
             {
                 Ok(Outcome::NoUpload)
             }
-            Err(error) if error.is_conflict() => Ok(Outcome::Conflict),
-            Err(error) if error.is_missing() && *when != If::Absent => Ok(Outcome::Conflict),
-            Err(error) => Err(error.of_store(name, Reason::DstPutDenied)),
+            answered => told::put(name, when, answered.map(|()| String::new())),
         }
     }
 
