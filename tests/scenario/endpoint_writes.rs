@@ -387,3 +387,92 @@ fn s3cmd_brings_objects_takes_them_and_removes_them() {
     s3.get(&fronted.path("dir/large")).fails(404, "NoSuchKey");
     pair.b.run(&["verify", "--deep"]).exits(0);
 }
+
+#[test]
+#[ignore = "needs the AWS CLI and curl, which cargo xtask test installs"]
+fn the_aws_cli_syncs_asks_and_signs_for_others() {
+    let fronted = promoted(0, |_| ());
+    let (s3, pair) = (&fronted.s3, &fronted.pair);
+    let (folder, back) = (pair.b.dir.join("folder"), pair.b.dir.join("back"));
+    fs::create_dir_all(folder.join("deep")).unwrap();
+    let content = Content::new(5, 33 << 20);
+    content.write(&folder.join("large"));
+    write_file(&folder.join("deep/b ä+%"), "small");
+    let settings = [
+        format!("PYTHONPATH={}", std::env::var("SEALIFT_AWSCLI").unwrap()),
+        format!("AWS_ACCESS_KEY_ID={}", s3.id),
+        format!("AWS_SECRET_ACCESS_KEY={}", s3.secret),
+        format!("AWS_ENDPOINT_URL=http://{}", s3.address),
+        "AWS_DEFAULT_REGION=region-b".to_owned(),
+        "AWS_CONFIG_FILE=/dev/null".to_owned(),
+        "AWS_SHARED_CREDENTIALS_FILE=/dev/null".to_owned(),
+        "AWS_PAGER=".to_owned(),
+    ];
+    let aws = |arguments: &[&str]| {
+        let alone = ["-u", "AWS_CA_BUNDLE", "-u", "AWS_PROFILE"].into_iter();
+        let settings = settings.iter().map(String::as_str);
+        let program = ["python3", "-m", "awscli"].into_iter();
+        let ours = arguments.iter().copied();
+        let arguments: Vec<_> = alone.chain(settings).chain(program).chain(ours).collect();
+        run_program("env", &arguments, &[0])
+    };
+    let remote = format!("s3://{BUCKET}/dir");
+    let api = |call: &str, key: &str, more: &[&str]| {
+        let said = ["s3api", call, "--bucket", BUCKET, "--key", key];
+        aws(&[&said, more].concat())
+    };
+
+    // Folders there and back, the large one in parts; what is the same is not sent again.
+    aws(&["s3", "sync", &text(&folder), &remote]).tells(&["upload:", "large"]);
+    assert_eq!(aws(&["s3", "sync", &text(&folder), &remote]).text(), "");
+    aws(&["s3", "ls", "--recursive", &format!("{remote}/")]).tells(&["dir/deep/b ä+%", "34603008"]);
+    aws(&[
+        "s3",
+        "mv",
+        &format!("{remote}/large"),
+        &format!("{remote}/moved"),
+    ]);
+    s3.get(&fronted.path("dir/large")).fails(404, "NoSuchKey");
+    aws(&["s3", "sync", &remote, &text(&back)]);
+    assert!(fs::read(back.join("moved")).unwrap() == content.bytes());
+    assert_eq!(
+        fs::read_to_string(back.join("deep/b ä+%")).unwrap(),
+        "small"
+    );
+
+    // What the API's calls ask for.
+    let (small, part) = (text(&folder.join("deep/b ä+%")), text(&back.join("part")));
+    let sent = [
+        "--body",
+        &small,
+        "--checksum-algorithm",
+        "SHA256",
+        "--metadata",
+        "by=cli",
+    ];
+    api("put-object", "one", &sent).tells(&["ChecksumSHA256", "VersionId"]);
+    api("head-object", "one", &["--checksum-mode", "ENABLED"])
+        .tells(&["\"by\": \"cli\"", "ChecksumCRC64NVME"]);
+    api("get-object", "one", &["--range", "bytes=1-3", &part]).tells(&["bytes 1-3/5"]);
+    assert_eq!(fs::read_to_string(&part).unwrap(), "mal");
+    let tags = "TagSet=[{Key=team,Value=blue}]";
+    api("put-object-tagging", "one", &["--tagging", tags]);
+    api("get-object-tagging", "one", &[]).tells(&["team", "blue"]);
+    api("delete-object", "one", &[]).tells(&["\"DeleteMarker\": true"]);
+    let listed = [
+        "s3api",
+        "list-object-versions",
+        "--bucket",
+        BUCKET,
+        "--prefix",
+        "one",
+    ];
+    aws(&listed).tells(&["DeleteMarkers", "\"IsLatest\": false"]);
+
+    // A link for somebody who has no key.
+    let link = aws(&["s3", "presign", &format!("{remote}/deep/b ä+%")]).text();
+    run_program("curl", &["-sS", "--fail", link.trim()], &[0]).tells(&["small"]);
+    aws(&["s3", "rm", "--recursive", &remote]);
+    s3.get(&fronted.path("dir/moved")).fails(404, "NoSuchKey");
+    pair.b.run(&["verify", "--deep"]).exits(0);
+}

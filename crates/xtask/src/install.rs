@@ -71,11 +71,12 @@ pub(crate) fn debian_packages(programs: Programs) -> Result<(), String> {
 }
 
 /// Python packages that the tests use, each with the variable that says where it lies: a
-/// scanner, the client of AWS that the fake key service is held to, a store that is not ours, and
-/// the client of Azure.
-const PYTHON: [(&str, &str, &str); 4] = [
+/// scanner, the client of AWS that the fake key service is held to, its command line, a store
+/// that is not ours, and the client of Azure.
+const PYTHON: [(&str, &str, &str); 5] = [
     ("SEALIFT_SSLYZE", "sslyze", "sslyze==6.3.1"),
     ("SEALIFT_BOTO3", "boto3", "boto3==1.44.8"),
+    ("SEALIFT_AWSCLI", "awscli", "awscli==1.46.3"),
     ("SEALIFT_MOTO", "moto", "moto[s3,sqs,server]==5.2.5"),
     ("SEALIFT_AZURE", "azure", "azure-storage-blob==12.31.1"),
 ];
