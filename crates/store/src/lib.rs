@@ -29,6 +29,7 @@ mod faulty;
 mod memory_source;
 mod memory_store;
 mod name;
+mod oldest_first;
 mod ordered;
 mod s3;
 mod source;
