@@ -93,7 +93,7 @@ impl OfName {
         for (place, one) in self.versions.iter_mut().enumerate() {
             one.is_latest = Some(place) == current;
         }
-        let marker = self.versions.back().and_then(|last| marker(last));
+        let marker = self.versions.back().and_then(marker);
         let marker = marker.filter(|_| current.is_none());
         let mut of_key = OfKey::as_listed(self.max);
         let newest_first = self.versions.into_iter().rev();
