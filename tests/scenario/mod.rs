@@ -21,6 +21,7 @@ mod endpoint_writes;
 mod enrolment;
 mod forwarding;
 mod fronted;
+mod gcs;
 mod interrupted;
 mod key_services;
 mod key_trouble;

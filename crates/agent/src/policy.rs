@@ -1,6 +1,6 @@
 //! The least that AWS, Azure and Google have to allow for the keys, buckets and containers of a
 //! configuration: a policy for the agent's role, and one for each key and each bucket; a role
-//! for each container, and for a bucket of Google.
+//! for each container, and for each bucket of Google.
 
 mod azure;
 mod buckets;

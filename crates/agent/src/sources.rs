@@ -8,8 +8,8 @@ use std::{
 use sealift_archive::ArchiveSource;
 use sealift_outside::CredentialsFrom;
 use sealift_store::{
-    AzureSettings, AzureSource, BucketSettings, BucketStore, DirectorySource, LeaseTimes, Machine,
-    S3Settings, S3Source, Source,
+    AzureSettings, AzureSource, BucketSettings, BucketStore, DirectorySource, GcsSource,
+    LeaseTimes, Machine, S3Settings, S3Source, Source,
 };
 
 use crate::{
@@ -32,6 +32,7 @@ pub(crate) fn open_source(site: &Site, source: &BucketSource) -> Result<Arc<dyn 
         )),
         SourceFrom::S3(bucket) => Arc::new(open_bucket(world, bucket)?),
         SourceFrom::Azure(container) => Arc::new(open_container(world, container)?),
+        SourceFrom::Gcs(bucket) => Arc::new(open_google(world, bucket)?),
         SourceFrom::Archive => Arc::new(ArchiveSource::new(
             site.archive.clone(),
             source.bucket.clone(),
@@ -67,6 +68,18 @@ pub(crate) fn open_container(
     Ok(AzureSource::new(settings, tls, clock, rng))
 }
 
+/// A bucket of Google as a source.
+///
+/// # Errors
+/// As [`open_source`].
+pub(crate) fn open_google(world: &World, bucket: &S3Bucket) -> Result<GcsSource, Error> {
+    let settings = bucket.settings.clone();
+    let roots = bucket.roots_file.as_deref();
+    let tls = client(world, roots, settings.endpoint.is_tls())?;
+    let (clock, rng) = (Arc::clone(&world.clock), Arc::clone(&world.rng));
+    Ok(GcsSource::new(settings, tls, clock, rng))
+}
+
 /// A bucket as the store. Nothing is asked of it yet.
 ///
 /// # Errors
@@ -98,7 +111,7 @@ pub(crate) fn files_of_sources(config: &Config) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for source in &config.sources {
         match &source.from {
-            SourceFrom::S3(bucket) => {
+            SourceFrom::S3(bucket) | SourceFrom::Gcs(bucket) => {
                 files_of_s3(&mut files, &bucket.settings, bucket.roots_file.as_deref());
             }
             SourceFrom::Azure(container) => {

@@ -413,6 +413,8 @@ pub const S3_LISTED_AT_ONCE: usize = 1000;
 pub const S3_WINDOW_BYTES: u64 = 8 << 20;
 /// Answers of one bucket that are read on later, when the next bytes are wanted.
 pub const S3_STREAMS_KEPT_MAX: usize = 16;
+/// Runs of bytes of one object of Google whose checksums are known while it is read.
+pub const GCS_RUNS_MAX: usize = 4096;
 /// Keys of a key service that a source names.
 pub const S3_KMS_KEYS_MAX: usize = 100;
 /// How long the check of a bucket takes.

@@ -5,6 +5,7 @@
 mod answers;
 mod bucket;
 mod chunked;
+mod google;
 mod queue;
 mod uploads;
 mod writing;
@@ -103,7 +104,7 @@ impl FakeS3 {
             name: bucket.to_owned(),
             is_google,
             principals: BTreeMap::from([(OWNER.0.to_owned(), OWNER.1.to_owned())]),
-            bucket: Mutex::default(),
+            bucket: Mutex::new(Bucket::speaking(is_google)),
             uploads: Mutex::default(),
             failing: Mutex::default(),
             queue: Mutex::default(),
@@ -146,6 +147,12 @@ impl FakeS3 {
     #[must_use]
     pub fn calls_in_share(&self) -> u32 {
         self.server.calls_in_share()
+    }
+
+    /// Calls that were taken and are never answered.
+    #[must_use]
+    pub fn unanswered(&self) -> u32 {
+        self.server.unanswered()
     }
 
     /// Lets nobody do an action, such as `s3:GetObjectVersion`, or lets everyone again.
@@ -219,6 +226,16 @@ impl FakeS3 {
     /// Gives up every upload, as a lifecycle rule does.
     pub fn abort_uploads(&self) {
         self.of.uploads.lock().clear();
+    }
+
+    /// Makes a generation that is not live the live one, as a copy of it, whose number is given
+    /// back.
+    pub fn undelete(&self, key: &str, id: &str) -> String {
+        let mut bucket = self.of.bucket.lock();
+        let versions = bucket.keys.get(key).into_iter().flatten();
+        let mut versions = versions.filter(|version| version.id == id);
+        let put = versions.next().and_then(|version| version.put.clone());
+        bucket.put(key, put.unwrap_or_default())
     }
 
     /// Whether the bucket keeps versions.
@@ -320,8 +337,15 @@ impl Bucketful {
 
     fn of_bucket(&self, query: &Query) -> Result<Answered, Answered> {
         if query.has("versioning") {
-            self.allowed("s3:GetBucketVersioning")?;
+            self.allowed(match self.is_google {
+                true => "storage.buckets.get",
+                false => "s3:GetBucketVersioning",
+            })?;
             return Ok(self.bucket.lock().versioning());
+        }
+        if query.has("versions") && self.is_google {
+            self.allowed("storage.objects.list")?;
+            return Ok(self.bucket.lock().generations(query));
         }
         if query.has("versions") {
             self.allowed("s3:ListBucketVersions")?;
@@ -352,18 +376,32 @@ impl Bucketful {
             self.allowed("s3:GetObjectVersionTagging")?;
             return self.bucket.lock().tags(key, id);
         }
-        self.allowed(match id {
-            Some(_) => "s3:GetObjectVersion",
-            None => "s3:GetObject",
-        })?;
+        let generation = query.get("generation");
+        let mut answered = self.read(parts, key, (id, generation));
         let is_head = parts.method == Method::HEAD;
-        let kms = self.kms.lock();
-        let mut answered = self.bucket.lock().read(parts, key, id, &kms);
         if is_head && let Ok(answered) | Err(answered) = &mut answered {
             // The length stays that of what GET would answer; of an error nothing is told.
             *answered.body_mut() = Full::default();
         }
         answered
+    }
+
+    /// A version, by its id or by its generation.
+    fn read(
+        &self,
+        parts: &Parts,
+        key: &str,
+        (id, generation): (Option<&str>, Option<&str>),
+    ) -> Result<Answered, Answered> {
+        self.allowed(match (id, generation) {
+            (_, Some(_)) => "storage.objects.get",
+            (Some(_), _) => "s3:GetObjectVersion",
+            (None, None) => "s3:GetObject",
+        })?;
+        let (kms, bucket) = (self.kms.lock(), self.bucket.lock());
+        let found = generation.map(|generation| bucket.id_of(key, generation));
+        let found = found.transpose()?;
+        bucket.read(parts, key, found.as_deref().or(id), &kms)
     }
 
     fn s3(&self, parts: &Parts, body: &[u8]) -> Result<Answered, Answered> {
@@ -374,6 +412,12 @@ impl Bucketful {
         let others = |name: &hyper::header::HeaderName| name.as_str().starts_with("x-amz-");
         if self.is_google && parts.headers.keys().any(others) {
             return Err(error(400, "InvalidArgument", "x-amz- among x-goog-"));
+        }
+        let signed = parts.headers.get("authorization");
+        let signed = signed.and_then(|signed| signed.to_str().ok());
+        if self.is_google && signed.is_some_and(|signed| signed.contains("accept-encoding")) {
+            // What stands before the service writes it anew.
+            return Err(error(403, "SignatureDoesNotMatch", "accept-encoding"));
         }
         signature::caller(scope, parts, body, &self.principals)
             .map_err(|(code, told)| error(403, code, &told))?;

@@ -55,6 +55,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) trouble: Arc<Mutex<Trouble>>,
     calls: Arc<AtomicU32>,
+    unanswered: Arc<AtomicU32>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -75,8 +76,8 @@ impl Server {
         let trouble: Arc<Mutex<Trouble>> = Arc::default();
         let (stop, stopped) = oneshot::channel();
         let (told, address) = std::sync::mpsc::channel();
-        let calls: Arc<AtomicU32> = Arc::default();
-        let given = (trouble.clone(), calls.clone());
+        let (calls, unanswered): (Arc<AtomicU32>, Arc<AtomicU32>) = Default::default();
+        let given = (trouble.clone(), calls.clone(), unanswered.clone());
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
@@ -97,6 +98,7 @@ impl Server {
             address: address.recv().unwrap(),
             trouble,
             calls,
+            unanswered,
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -105,6 +107,11 @@ impl Server {
     /// Calls that came while one of so many was throttled.
     pub(crate) fn calls_in_share(&self) -> u32 {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Calls that were taken and are never answered.
+    pub(crate) fn unanswered(&self) -> u32 {
+        self.unanswered.load(Ordering::Relaxed)
     }
 }
 
@@ -150,8 +157,8 @@ async fn serve(
     }
 }
 
-/// What is wrong, and the calls of which only some are throttled.
-type Given = (Arc<Mutex<Trouble>>, Arc<AtomicU32>);
+/// What is wrong, the calls of which only some are throttled, and those that are not answered.
+type Given = (Arc<Mutex<Trouble>>, Arc<AtomicU32>, Arc<AtomicU32>);
 
 async fn speak<S>(stream: S, service: Arc<dyn Service>, trouble: Given)
 where
@@ -174,7 +181,7 @@ where
 
 async fn answer(
     service: &dyn Service,
-    (trouble, calls): &Given,
+    (trouble, calls, unanswered): &Given,
     request: Request<Incoming>,
 ) -> Option<Response<Full<Bytes>>> {
     let (parts, body) = request.into_parts();
@@ -201,7 +208,10 @@ async fn answer(
                 _ => service.answer(&parts, &body),
             }
         }
-        Trouble::Silent => std::future::pending().await,
+        Trouble::Silent => {
+            unanswered.fetch_add(1, Ordering::Relaxed);
+            std::future::pending().await
+        }
         Trouble::Denied => service.denied(),
         Trouble::Broken => service.broken(),
         Trouble::Unreachable => return None,

@@ -89,7 +89,8 @@ pub(super) fn s3(
         roots_file: raw.roots_file.as_ref(),
     };
     let bucket = said.bucket(c, of);
-    let kms_keys = raw.kms_keys.as_ref().map(|keys| kms_keys(c, keys));
+    let kms_keys = raw.kms_keys.as_ref();
+    let kms_keys = kms_keys.map(|keys| kms_keys_of(c, "source.s3.kms_keys", keys));
     let webhook = webhook(c, raw, &span);
     let region = bucket.as_ref().map(|bucket| &bucket.settings.region);
     let queue = queue(c, raw.queue_url.as_ref(), region);
@@ -222,11 +223,15 @@ impl Said<'_> {
     }
 }
 
-fn kms_keys(c: &mut Checker<'_>, raw: &Spanned<Vec<String>>) -> BTreeSet<String> {
+pub(super) fn kms_keys_of(
+    c: &mut Checker<'_>,
+    setting: &str,
+    raw: &Spanned<Vec<String>>,
+) -> BTreeSet<String> {
     let keys = raw.get_ref();
     if keys.len() > limits::S3_KMS_KEYS_MAX || keys.iter().any(String::is_empty) {
         c.refuse::<()>(
-            "source.s3.kms_keys",
+            setting,
             &raw.span(),
             format!("{} keys", keys.len()),
             format!(

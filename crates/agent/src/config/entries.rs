@@ -23,8 +23,8 @@ pub(super) struct Declared {
     pub(super) identities: Vec<String>,
     pub(super) buckets: Vec<String>,
     pub(super) sources: Vec<String>,
-    /// Those of them that are directories, which have no tags.
-    pub(super) directories: Vec<String>,
+    /// Those of them that have no tags, and what they are.
+    pub(super) untagged: BTreeMap<String, &'static str>,
     pub(super) has_endpoint: bool,
     /// The sources that the endpoint stands in front of.
     pub(super) fronted: Vec<String>,
@@ -49,10 +49,9 @@ impl Declared {
             identities: peers.map(|peer| text(&peer.identity)).collect(),
             buckets: buckets.map(|bucket| text(&bucket.name)).collect(),
             sources: sources.clone().map(|source| text(&source.bucket)).collect(),
-            directories: sources
+            untagged: sources
                 .clone()
-                .filter(|source| source.directory.is_some())
-                .map(|source| text(&source.bucket))
+                .filter_map(|source| Some((text(&source.bucket), source.untagged()?)))
                 .collect(),
             buckets_of_s3: sources
                 .filter(|source| source.s3.is_some())

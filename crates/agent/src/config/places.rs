@@ -13,6 +13,8 @@ pub enum SourceFrom {
     S3(Box<S3Bucket>),
     /// `[source.azure]`.
     Azure(Box<AzureContainer>),
+    /// `[source.gcs]`.
+    Gcs(Box<S3Bucket>),
     /// `archive = true`: the bucket of this name that is archived here.
     Archive,
 }
@@ -23,7 +25,7 @@ impl SourceFrom {
     pub fn directory(&self) -> Option<&Path> {
         match self {
             Self::Directory(directory) => Some(directory),
-            Self::S3(_) | Self::Azure(_) | Self::Archive => None,
+            Self::S3(_) | Self::Azure(_) | Self::Gcs(_) | Self::Archive => None,
         }
     }
 }
@@ -46,7 +48,7 @@ pub struct StoreBucket {
     pub roots_file: Option<PathBuf>,
 }
 
-/// `[source.s3]`, or what of `[store.s3]` is alike.
+/// `[source.s3]`, `[source.gcs]`, or what of `[store.s3]` and `[store.gcs]` is alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Bucket {
     /// Where it is, as whom it is asked, and what of it is meant.

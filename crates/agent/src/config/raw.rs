@@ -277,6 +277,7 @@ pub(crate) struct SourceEntry {
     pub(crate) directory: Option<Text>,
     pub(crate) s3: Option<Spanned<S3>>,
     pub(crate) azure: Option<Spanned<Azure>>,
+    pub(crate) gcs: Option<Spanned<Gcs>>,
     pub(crate) archive: Option<Spanned<bool>>,
     pub(crate) fronted: Option<Spanned<bool>>,
     pub(crate) synchronous: Option<Spanned<bool>>,
@@ -287,7 +288,16 @@ pub(crate) struct SourceEntry {
 impl SourceEntry {
     /// Whether its objects are in a bucket of a service.
     pub(crate) fn is_bucket(&self) -> bool {
-        self.s3.is_some() || self.azure.is_some()
+        self.s3.is_some() || self.azure.is_some() || self.gcs.is_some()
+    }
+
+    /// What it is, where its objects have no tags.
+    pub(crate) fn untagged(&self) -> Option<&'static str> {
+        match (&self.directory, &self.gcs) {
+            (Some(_), _) => Some("a directory"),
+            (None, Some(_)) => Some("one of Google"),
+            (None, None) => None,
+        }
     }
 }
 
@@ -313,18 +323,21 @@ pub(crate) struct S3 {
 pub(crate) struct StoreEntry {
     pub(crate) s3: Option<Spanned<StoreS3>>,
     pub(crate) azure: Option<Spanned<Azure>>,
-    pub(crate) gcs: Option<Spanned<StoreGcs>>,
+    pub(crate) gcs: Option<Spanned<Gcs>>,
 }
 
-/// A bucket of Google Cloud Storage as the store.
+/// A bucket of Google Cloud Storage, as a source or as the store.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct StoreGcs {
-    pub(crate) bucket: Text,
+pub(crate) struct Gcs {
+    /// Without it a source's own name.
+    pub(crate) bucket: Option<Text>,
     pub(crate) prefix: Option<Text>,
     pub(crate) endpoint: Option<Text>,
     pub(crate) credentials_file: Text,
     pub(crate) roots_file: Option<Text>,
+    /// Of a source alone.
+    pub(crate) kms_keys: Option<Spanned<Vec<String>>>,
 }
 
 /// A container of Azure Blob Storage, as a source or as the store.

@@ -17,13 +17,10 @@ pub(super) fn tags(c: &mut Checker<'_>, rule: &raw::Rule, declared: &Declared) -
     let mut refuse = |found: String, allowed: &str, remedy: &str| {
         c.refuse::<()>("rule.tags", &raw.span(), found, allowed, remedy);
     };
-    if declared.directories.contains(rule.bucket.get_ref()) {
+    if let Some(kind) = declared.untagged.get(rule.bucket.get_ref()) {
         refuse(
-            format!(
-                "tags, and bucket {:?} is a directory",
-                rule.bucket.get_ref()
-            ),
-            "tags of a bucket of an S3 store or of this archive: files have none",
+            format!("tags, and bucket {:?} is {kind}", rule.bucket.get_ref()),
+            "tags of a bucket of S3, of Azure or of this archive: files have none, nor has Google",
             "leave tags out, or tell objects apart by prefix",
         );
     }
@@ -81,12 +78,14 @@ mod tests {
         let tags: Vec<_> = config.rules[0].tags.iter().collect();
         assert_eq!(tags.len(), 2);
         assert_eq!((tags[0].0.as_str(), tags[0].1.as_str()), ("class", "hot"));
-        let told = check("directory = \"/srv/kept\"", r#"{ class = "hot" }"#);
-        let told = told.unwrap_err().to_string();
-        assert!(
-            told.contains("rule.tags") && told.contains("is a directory"),
-            "{told}"
-        );
+        for (source, kind) in [
+            ("directory = \"/srv/kept\"", "is a directory"),
+            ("[source.gcs]\ncredentials_file = \"h\"", "is one of Google"),
+        ] {
+            let told = check(source, r#"{ class = "hot" }"#);
+            let told = told.unwrap_err().to_string();
+            assert!(told.contains("rule.tags") && told.contains(kind), "{told}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::{
     checker::Checker,
     entries::{Declared, Seen},
     error::Place,
+    gcs,
     places::SourceFrom,
     raw::{self, Text},
 };
@@ -86,7 +87,10 @@ fn front(
     };
     let setting = "source.fronted";
     if !matches!(from, SourceFrom::S3(_)) {
-        let (found, allowed) = ("true, and its objects are in no bucket", "a [source.s3]");
+        let (found, allowed) = (
+            "true, and its objects are in no bucket of S3",
+            "a [source.s3]",
+        );
         let remedy = "write to the directory or the archive itself, or use a bucket";
         return c.refuse(setting, &told.span(), found, allowed, remedy);
     }
@@ -118,23 +122,29 @@ fn source_from(
         entry.directory.as_ref().map(|_| "directory"),
         entry.s3.as_ref().map(|_| "[source.s3]"),
         entry.azure.as_ref().map(|_| "[source.azure]"),
+        entry.gcs.as_ref().map(|_| "[source.gcs]"),
         archive.map(|_| "archive = true"),
     ];
     let given: Vec<_> = given.into_iter().flatten().collect();
-    let buckets = (&entry.s3, &entry.azure);
+    let buckets = (&entry.s3, &entry.azure, &entry.gcs);
     match (&entry.directory, buckets, archive) {
-        (Some(text), (None, None), None) => Some(directory(c, text, data_dir)),
-        (None, (None, Some(section)), None) => {
+        (Some(text), (None, None, None), None) => Some(directory(c, text, data_dir)),
+        (None, (None, None, Some(section)), None) => {
+            let place = c.place(&section.span());
+            let gcs = gcs::source(c, section, bucket)?;
+            Some((SourceFrom::Gcs(Box::new(gcs)), place))
+        }
+        (None, (None, Some(section), None), None) => {
             let place = c.place(&section.span());
             let azure = azure::source(c, section)?;
             Some((SourceFrom::Azure(Box::new(azure)), place))
         }
-        (None, (Some(section), None), None) => {
+        (None, (Some(section), None, None), None) => {
             let place = c.place(&section.span());
             let s3 = buckets::s3(c, section, bucket)?;
             Some((SourceFrom::S3(Box::new(s3)), place))
         }
-        (None, (None, None), Some(told)) => {
+        (None, (None, None, None), Some(told)) => {
             let place = c.place(&told.span());
             archived(c, &entry.bucket, declared)?;
             Some((SourceFrom::Archive, place))
@@ -144,7 +154,7 @@ fn source_from(
                 true => "none".to_owned(),
                 false => given.join(" and "),
             };
-            let allowed = "one place that its objects are in: directory, or [source.s3], or [source.azure], or archive = true";
+            let allowed = "one place that its objects are in: directory, or [source.s3], or [source.azure], or [source.gcs], or archive = true";
             c.refuse("source", &whole.span(), found, allowed, "keep or write one")
         }
     }

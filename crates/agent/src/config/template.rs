@@ -211,7 +211,7 @@ impl Template {
 
     fn sending(&self) -> String {
         let mut text =
-            "# What is replicated from here: a directory, a bucket of an S3 store or a container of Azure is the source of one bucket.\n".to_owned();
+            "# What is replicated from here: a directory, a bucket of an S3 store or of Google, or a container of Azure is the source of one bucket.\n".to_owned();
         let peers: Vec<_> = self.peers.iter().map(|peer| quote(&peer.name)).collect();
         for (bucket, directory) in &self.sources {
             let _ = writeln!(text, "[[source]]");
@@ -438,6 +438,18 @@ const EXAMPLE_S3: &str = r#"# What is archived here can be sent on, and is seale
 # sas_file = "azure-sas"                     # a shared access signature; or key_file, the account's key
 # roots_file = "azure-roots.pem"             # those of the system without it
 # versions = true                            # whether the account keeps versions
+
+# A bucket of Google Cloud Storage that keeps versions. Changes are found by scans.
+# [[source]]
+# bucket = "scans"
+# scan_interval_secs = 900
+# [source.gcs]
+# bucket = "scans-of-europe-west1"           # its name there; without it the source's
+# prefix = "in/"                             # only objects that begin so; it stays part of their keys
+# endpoint = "https://storage.googleapis.com"  # http:// on loopback alone
+# credentials_file = "gcs-hmac"              # an HMAC key of a service account, as the AWS tools keep one
+# roots_file = "gcs-roots.pem"               # those of the system without it
+# kms_keys = ["projects/p/locations/europe-west1/keyRings/r/cryptoKeys/k"]  # objects under other keys are SKIPPED; any without it
 
 "#;
 

@@ -2,14 +2,14 @@
 
 use std::{fs, path::Path};
 
-use sealift_store::{AzureSource, Probe, S3Source, StoreError};
+use sealift_store::{AzureSource, GcsSource, Probe, S3Source, StoreError};
 use sealift_terms::Reason;
 
 use super::{chain, place};
 use crate::{
     CheckLine, Error, World,
     config::{BucketSource, Config, SourceFrom},
-    sources::{open_bucket, open_container},
+    sources::{open_bucket, open_container, open_google},
 };
 
 /// How the check of a source is called, its bucket behind it.
@@ -38,6 +38,11 @@ pub(super) async fn check(config: &Config, world: &World) -> Vec<CheckLine> {
             SourceFrom::Azure(container) => {
                 let opened = open_container(world, container);
                 let probes = async |opened: AzureSource| opened.probe().await;
+                lines.extend(probed(config, source, opened, probes).await);
+            }
+            SourceFrom::Gcs(bucket) => {
+                let opened = open_google(world, bucket);
+                let probes = async |opened: GcsSource| opened.probe().await;
                 lines.extend(probed(config, source, opened, probes).await);
             }
         }

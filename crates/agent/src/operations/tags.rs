@@ -36,13 +36,16 @@ impl SiteOperations {
         let config = self.site.current();
         let mut sources = config.sources.iter();
         let source = sources.find(|source| source.bucket == *bucket);
-        match source.map(|source| &source.from) {
-            Some(SourceFrom::Directory(_)) => Err(Error::Request {
+        let untagged = |kind: &str| {
+            Err(Error::Request {
                 what: "--tag",
-                found: format!("bucket {bucket}, which is a directory here"),
-                allowed: "a bucket of an S3 store or of this archive: files have no tags"
-                    .to_owned(),
-            }),
+                found: format!("bucket {bucket}, which is {kind} here"),
+                allowed: "a bucket of S3, of Azure or of this archive: files have no tags, nor has Google".to_owned(),
+            })
+        };
+        match source.map(|source| &source.from) {
+            Some(SourceFrom::Directory(_)) => untagged("a directory"),
+            Some(SourceFrom::Gcs(_)) => untagged("one of Google"),
             Some(SourceFrom::S3(_) | SourceFrom::Azure(_) | SourceFrom::Archive) => Ok(()),
             None => Err(Error::NotFound {
                 what: format!("a [[source]] of bucket {bucket}, which would tell its tags"),

@@ -1,4 +1,4 @@
-//! Rules for a bucket of an S3 store whose versioning is off are refused when they are
+//! Rules for a bucket of S3 or Google whose versioning is off are refused when they are
 //! applied, and not when the first object fails.
 
 use sealift_terms::Reason;
@@ -25,7 +25,7 @@ impl Running {
         let (old, new) = (rules_of(before), rules_of(after));
         let mut refused = Vec::new();
         for source in &after.sources {
-            let is_bucket = matches!(source.from, SourceFrom::S3(_));
+            let is_bucket = matches!(source.from, SourceFrom::S3(_) | SourceFrom::Gcs(_));
             let is_named = !new.peers_of(&source.bucket).is_empty();
             if !is_bucket || !is_named || old.are_the_same_for(&new, &source.bucket) {
                 continue;

@@ -25,7 +25,7 @@ use hyper::{Method, http::response::Parts};
 use sealift_outside::Answer;
 use sealift_terms::{
     Clock, ObjectKey, Rng, VersionId,
-    limits::{EARLIER_LISTED_MAX, S3_LISTED_AT_ONCE, S3_TRIES_MAX, VERSIONS_OF_KEY_MAX},
+    limits::{EARLIER_LISTED_MAX, S3_TRIES_MAX, VERSIONS_OF_KEY_MAX},
 };
 use tokio::sync::mpsc;
 use tokio_rustls::rustls::ClientConfig;
@@ -33,18 +33,15 @@ use tokio_rustls::rustls::ClientConfig;
 use super::{
     client::AzureClient,
     facts::Seen,
-    scan::{AzureScan, OfName},
     settings::AzureSettings,
     xml::{self, BlobsPage},
 };
 use crate::{
     HINTS_QUEUED_MAX, Hint, History, Listed, Scan, Source, SourceObject, StoreError, TagsTold,
     Watch, Whole,
+    oldest_first::{OldestFirst, of_key},
     s3::{
-        Ask, BucketObject, S3Error, Streams, Windows,
-        facts::unsupported,
-        of_key::{Found, OfKey},
-        version,
+        Ask, BucketObject, S3Error, Streams, Windows, facts::unsupported, of_key::Found, version,
     },
     tagged::ask_tags,
 };
@@ -97,25 +94,6 @@ impl AzureClient {
         };
         let page = self.blobs(prefix, marker, count, include).await;
         page.map_err(|error| self.of_container(error))
-    }
-
-    /// The latest version of a key and `max` below it: the first of all that begins so.
-    async fn of_key(&self, key: &ObjectKey, max: usize) -> Result<OfKey, StoreError> {
-        let (mut of, mut marker) = (OfName::new(key.as_str(), max), None::<String>);
-        loop {
-            let page = self.source_page(key.as_str(), marker.as_deref(), S3_LISTED_AT_ONCE);
-            let page = page.await?;
-            let is_past = page.blobs.last().is_some_and(|last| last.name != of.name);
-            for blob in page.blobs {
-                if blob.name == of.name {
-                    of.add(blob);
-                }
-            }
-            match page.next {
-                Some(next) if !is_past && marker.as_ref() != Some(&next) => marker = Some(next),
-                _ => return Ok(of.of_key()),
-            }
-        }
     }
 
     pub(super) async fn properties(
@@ -232,14 +210,14 @@ impl Source for AzureSource {
         // That it is not there is told at once, and not as an empty listing.
         let asked = self.client.source_page(prefix, None, 1);
         asked.await?;
-        Ok(Box::new(AzureScan::new(self.client.clone(), prefix)))
+        Ok(Box::new(OldestFirst::new(self.client.clone(), prefix)))
     }
 
     async fn look(&self, key: &ObjectKey) -> Result<Option<Listed>, StoreError> {
         if !key.as_str().starts_with(&self.client.settings.prefix) {
             return Ok(None);
         }
-        let of_key = self.client.of_key(key, EARLIER_LISTED_MAX).await?;
+        let of_key = of_key(&*self.client, key.as_str(), EARLIER_LISTED_MAX).await?;
         match of_key.found() {
             Some(Ok(Found::Listed(listed))) => Ok(Some(listed)),
             Some(Err(skipped)) => Err(unsupported(&skipped.evidence)),
@@ -279,7 +257,7 @@ impl Source for AzureSource {
     }
 
     async fn history(&self, key: &ObjectKey) -> Result<History, StoreError> {
-        let of_key = self.client.of_key(key, VERSIONS_OF_KEY_MAX).await?;
+        let of_key = of_key(&*self.client, key.as_str(), VERSIONS_OF_KEY_MAX).await?;
         let history = of_key.history();
         history.map_err(|error| unsupported(&error.to_string()))
     }

@@ -12,7 +12,11 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use hyper::{Method, Request, Response, header::CONTENT_LENGTH, http::response::Parts};
+use hyper::{
+    Method, Request, Response,
+    header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderValue},
+    http::response::Parts,
+};
 use sealift_outside::{
     Answer, AwsAsk, AwsCredentials, Bounds, HttpClient, Keychain, Payload, Words,
 };
@@ -57,6 +61,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) query: Vec<(&'a str, &'a str)>,
     pub(crate) headers: Vec<(&'a str, String)>,
     pub(crate) body: Payload,
+    /// Whether bytes that are stored compressed are to come as they are.
+    as_stored: bool,
 }
 
 impl<'a> Ask<'a> {
@@ -67,7 +73,15 @@ impl<'a> Ask<'a> {
             query: Vec::new(),
             headers: Vec::new(),
             body: Payload::default(),
+            as_stored: false,
         }
+    }
+
+    /// Google takes objects of `Content-Encoding: gzip` apart for who does not say that it can
+    /// do that itself.
+    pub(crate) fn with_stored_bytes(mut self) -> Self {
+        self.as_stored = true;
+        self
     }
 
     pub(crate) fn body(mut self, body: impl Into<Payload>) -> Self {
@@ -97,8 +111,8 @@ impl<'a> Ask<'a> {
 }
 
 /// One bucket.
-pub(super) struct S3Client {
-    pub(super) settings: S3Settings,
+pub(crate) struct S3Client {
+    pub(crate) settings: S3Settings,
     http: HttpClient,
     keychain: Keychain,
     clock: Arc<dyn Clock>,
@@ -118,7 +132,7 @@ impl fmt::Debug for S3Client {
 }
 
 impl S3Client {
-    pub(super) fn new(
+    pub(crate) fn new(
         settings: S3Settings,
         tls: Option<Arc<ClientConfig>>,
         clock: Arc<dyn Clock>,
@@ -148,12 +162,12 @@ impl S3Client {
     }
 
     /// The bucket's address, and version and suite of the last handshake.
-    pub(super) fn reached(&self) -> String {
+    pub(crate) fn reached(&self) -> String {
         format!("bucket {} of {}", self.settings.bucket, self.http.reached())
     }
 
     /// `GetBucketVersioning`: what is asked of it here is that it is on.
-    pub(super) async fn hold_versioning(&self) -> Result<(), StoreError> {
+    pub(crate) async fn hold_versioning(&self) -> Result<(), StoreError> {
         let ask = Ask::new(Method::GET, None).query("versioning", "");
         let answer = self.whole(&ask).await;
         let state = answer.and_then(|answer| xml::versioning(answer.body()));
@@ -236,17 +250,28 @@ impl S3Client {
         }
     }
 
-    /// `HeadObject` of a version. Where its answer does not say why, `GetObject` does.
+    /// `HeadObject` of a version.
     pub(super) async fn head(
         &self,
         key: &ObjectKey,
         version: &VersionId,
     ) -> Result<Parts, StoreError> {
-        let of =
-            |method| Ask::new(method, Some(key.as_str())).query("versionId", version::own(version));
-        let answer = match self.begin(&of(Method::HEAD).with_checksum()).await {
+        let id = version::own(version);
+        let of = |method| Ask::new(method, Some(key.as_str())).query("versionId", id);
+        let whole = of(Method::HEAD).with_checksum();
+        self.head_or_why(key, whole, of(Method::GET)).await
+    }
+
+    /// What HEAD answers. Where that does not say why not, GET of the first byte does.
+    pub(crate) async fn head_or_why(
+        &self,
+        key: &ObjectKey,
+        head: Ask<'_>,
+        get: Ask<'_>,
+    ) -> Result<Parts, StoreError> {
+        let answer = match self.begin(&head).await {
             Err(error) if error.says_little() => {
-                let first = of(Method::GET).header("range", "bytes=0-0".to_owned());
+                let first = get.header("range", "bytes=0-0".to_owned());
                 self.begin(&first).await.and(Err(error))
             }
             answer => answer,
@@ -284,11 +309,21 @@ impl S3Client {
         let ask = Ask::new(Method::GET, Some(key.as_str()))
             .query("versionId", version::own(version))
             .with_checksum();
+        self.small(key, &ask, size).await
+    }
+
+    /// What is answered with so many bytes, which are few, and with no other number.
+    pub(crate) async fn small(
+        &self,
+        key: &ObjectKey,
+        ask: &Ask<'_>,
+        size: usize,
+    ) -> Result<(Parts, Vec<u8>), StoreError> {
         let mut tries = 0;
         loop {
             tries += 1;
             let read = async {
-                let mut answer = self.begin(&ask).await?;
+                let mut answer = self.begin(ask).await?;
                 let mut bytes = Vec::with_capacity(size);
                 while let Some(piece) = answer.piece().await? {
                     if bytes.len() + piece.len() > size {
@@ -312,7 +347,7 @@ impl S3Client {
     }
 
     /// An error that is about the bucket.
-    pub(super) fn of_bucket(&self, error: S3Error) -> StoreError {
+    pub(crate) fn of_bucket(&self, error: S3Error) -> StoreError {
         // A bucket that does not answer is no object that is gone.
         match error.of_source(self.settings.bucket.as_str()) {
             StoreError::SourceGone => StoreError::SourceUnavailable {
@@ -323,12 +358,12 @@ impl S3Client {
         }
     }
 
-    pub(super) async fn whole(&self, ask: &Ask<'_>) -> Result<Response<Bytes>, S3Error> {
+    pub(crate) async fn whole(&self, ask: &Ask<'_>) -> Result<Response<Bytes>, S3Error> {
         Ok(self.begin(ask).await?.whole().await?)
     }
 
     /// Asks until there is an answer that is no passing failure, at most so many times.
-    pub(super) async fn begin(&self, ask: &Ask<'_>) -> Result<Answer, S3Error> {
+    pub(crate) async fn begin(&self, ask: &Ask<'_>) -> Result<Answer, S3Error> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -340,7 +375,7 @@ impl S3Client {
     }
 
     /// Waits twice as long after each try, of which a random half is taken off.
-    pub(super) async fn pause(&self, tries: u32) {
+    pub(crate) async fn pause(&self, tries: u32) {
         let pauses = RETRY_AFTER_MIN..=S3_RETRY_AFTER_MAX;
         tokio::time::sleep(pause::after(tries.saturating_sub(1), pauses, &*self.rng)).await;
     }
@@ -404,6 +439,7 @@ impl S3Client {
         let mut headers = BTreeMap::from([(words.hash_header(), String::new())]);
         let more = ask.headers.iter();
         headers.extend(more.map(|(name, value)| (*name, value.clone())));
+        let as_stored = ask.as_stored;
         let ask = AwsAsk {
             method: ask.method.clone(),
             path: &path,
@@ -414,7 +450,13 @@ impl S3Client {
             service: service(words),
             words,
         };
-        Ok(ask.signed(self.http.endpoint(), credentials, self.clock.now())?)
+        let mut request = ask.signed(self.http.endpoint(), credentials, self.clock.now())?;
+        if as_stored {
+            // Not signed: what stands before Google's service may write it anew.
+            let gzip = HeaderValue::from_static("gzip");
+            request.headers_mut().insert(ACCEPT_ENCODING, gzip);
+        }
+        Ok(request)
     }
 }
 

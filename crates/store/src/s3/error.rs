@@ -137,7 +137,8 @@ impl S3Error {
             "BlobArchived" | "BlobBeingRehydrated" => StoreError::SourceUnsupported {
                 evidence: format!("{self}; bring it back from its archive tier first"),
             },
-            "BlobUsesCustomerSpecifiedEncryption" => StoreError::SourceUnsupported {
+            "BlobUsesCustomerSpecifiedEncryption"
+            | "ResourceIsEncryptedWithCustomerEncryptionKey" => StoreError::SourceUnsupported {
                 evidence: format!("{self}: only who wrote it can read it"),
             },
             "NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted" => {
@@ -294,6 +295,18 @@ mod tests {
             (404, "ContainerNotFound", "", Reason::SrcUnavailable),
             (412, "ConditionNotMet", "", Reason::SrcObjectChanged),
             (409, "BlobArchived", "", Reason::SkippedUnreadable),
+            (
+                400,
+                "ResourceIsEncryptedWithCustomerEncryptionKey",
+                "The resource is encrypted with a customer encryption key.",
+                Reason::SkippedUnreadable,
+            ),
+            (
+                403,
+                "AccessDenied",
+                "Permission denied on Cloud KMS key. Please ensure that your service account may use it.",
+                Reason::SrcKmsDecryptDenied,
+            ),
             (503, "ServerBusy", "", Reason::SrcUnavailable),
             (403, "AuthenticationFailed", "", Reason::SrcGetDenied),
             (

@@ -47,14 +47,13 @@ use crate::{
     HINTS_QUEUED_MAX, Hint, History, Listed, Removed, Scan, Source, SourceObject, StoreError,
     TagsTold, Watch, Whole, tagged::ask_tags,
 };
-use client::S3Client;
 use facts::Seen;
 pub(crate) use object::{BucketObject, Streams, Windows};
 use of_key::{Found, OfKey};
 use scan::S3Scan;
 pub(crate) use scan::narrower;
 
-pub(crate) use client::Ask;
+pub(crate) use client::{Ask, S3Client};
 pub use error::S3Error;
 pub use front::{Made, Passed, S3_FRONT_ACTIONS, S3Front};
 pub use probe::Probe;

@@ -14,6 +14,8 @@ use crate::{Earlier, History, Listed, Removed, Skipped};
 pub(crate) struct OfKey {
     found: Vec<ListedVersion>,
     max: usize,
+    /// They stand as they are added, the newest first, whatever their times say.
+    is_in_order: bool,
     /// There are others, which are left out.
     pub(crate) more: bool,
 }
@@ -39,7 +41,16 @@ impl OfKey {
         Self {
             found: Vec::new(),
             max,
+            is_in_order: false,
             more: false,
+        }
+    }
+
+    /// The same, of versions that are added in their order.
+    pub(crate) fn as_listed(max: usize) -> Self {
+        Self {
+            is_in_order: true,
+            ..Self::up_to(max)
         }
     }
 
@@ -66,7 +77,9 @@ impl OfKey {
         let (mut found, max, mut more) = (self.found, self.max, self.more);
         // Some list delete markers behind all versions. Where times do not tell, they stand
         // as they were listed.
-        found.sort_by_key(|one| Reverse((one.is_latest, one.last_modified)));
+        if !self.is_in_order {
+            found.sort_by_key(|one| Reverse((one.is_latest, one.last_modified)));
+        }
         let below = found.into_iter().filter(|one| !one.is_latest);
         let mut earlier = Vec::new();
         for one in below {

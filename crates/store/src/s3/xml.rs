@@ -19,6 +19,8 @@ pub(crate) struct ListedVersion {
     pub(crate) etag: String,
     pub(crate) size: u64,
     pub(crate) storage_class: Option<String>,
+    /// When it ceased to be the latest, where the service tells.
+    pub(crate) deleted: Option<Timestamp>,
 }
 
 /// A page of `ListObjectVersions`, as it stands there: versions and delete markers between
@@ -55,12 +57,17 @@ pub(crate) fn text<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
     child(node, name)?.text()
 }
 
-/// Code and message of an error.
+/// Code and message of an error; behind that what Google has more to say, as the permission
+/// that is missing.
 pub(super) fn error(body: &[u8]) -> Option<(String, String)> {
     let document = parse(body)?;
     let error = document.root_element();
     let of = |name| text(error, name).unwrap_or_default().to_owned();
-    is(&error, "Error").then(|| (of("Code"), of("Message")))
+    let message = match text(error, "Details") {
+        Some(details) => format!("{} {details}", of("Message")),
+        None => of("Message"),
+    };
+    is(&error, "Error").then(|| (of("Code"), message))
 }
 
 /// The state of a bucket's versioning: empty where it never had any.
@@ -124,6 +131,7 @@ pub(super) fn versions(body: &[u8]) -> Result<VersionsPage, S3Error> {
                 false => size.ok_or(LISTING)?,
             },
             storage_class: text(node, "StorageClass").map(str::to_owned),
+            deleted: None,
         });
     }
     if text(root, "IsTruncated") == Some("true") {
@@ -199,6 +207,8 @@ mod tests {
         assert_eq!((tags["k"].as_str(), tags["e"].as_str()), ("v", ""));
         let told = error(b"<Error><Code>SlowDown</Code><Message>less</Message></Error>");
         assert_eq!(told, Some(("SlowDown".to_owned(), "less".to_owned())));
+        let more = error(b"<Error><Code>AccessDenied</Code><Message>no.</Message><Details>list</Details></Error>");
+        assert_eq!(more.unwrap().1, "no. list");
         assert_eq!(error(b"no XML"), None);
         let state = |inner: &str| {
             versioning(

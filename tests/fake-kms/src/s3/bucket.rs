@@ -8,12 +8,16 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Method, Response, http::request::Parts};
+use hyper::{
+    Method, Response,
+    http::{request::Parts, response::Builder},
+};
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 use super::{
     Answered, Put,
     answers::{Query, encoded, error, escaped, xml},
+    google,
 };
 use crate::signature::sha256;
 
@@ -26,7 +30,7 @@ const IN_HEADERS: &[BorrowedFormatItem<'_>] = format_description!(
 );
 
 pub(super) struct Version {
-    id: String,
+    pub(super) id: String,
     pub(super) etag: String,
     /// What Google calls it by.
     pub(super) generation: u64,
@@ -45,7 +49,11 @@ pub(super) struct KmsTrouble {
 
 impl KmsTrouble {
     /// Answers as the store does when the key service does not let it read.
-    fn hold(&self, key: &str) -> Result<(), Answered> {
+    fn hold(&self, key: &str, is_google: bool) -> Result<(), Answered> {
+        if is_google && self.denied.contains(key) {
+            let told = "Permission denied on Cloud KMS key. Please ensure that your Cloud Storage service account has been authorized to use this key.";
+            return Err(error(403, "AccessDenied", told));
+        }
         if self.throttled.contains(key) {
             let told = "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.";
             return Err(error(400, "KMS.ThrottlingException", told));
@@ -61,13 +69,22 @@ impl KmsTrouble {
 #[derive(Default)]
 pub(super) struct Bucket {
     /// By key, the oldest version first.
-    keys: BTreeMap<String, Vec<Version>>,
+    pub(super) keys: BTreeMap<String, Vec<Version>>,
     count: u64,
+    /// Its versions are generations, and what is overwritten while none are kept is gone.
+    is_google: bool,
     /// What was set in place of `Enabled`.
     versioning: Option<String>,
 }
 
 impl Bucket {
+    pub(super) fn speaking(is_google: bool) -> Self {
+        Self {
+            is_google,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn set_versioning(&mut self, state: &str) {
         self.versioning = (state != "Enabled").then(|| state.to_owned());
     }
@@ -75,6 +92,12 @@ impl Bucket {
     /// The id of the next version: none while versions are not kept.
     fn next(&mut self, key: &str) -> String {
         self.count += 1;
+        if self.is_google {
+            if self.versioning.is_some() {
+                self.take_live(key);
+            }
+            return self.count.to_string();
+        }
         if self.versioning.is_none() {
             return format!("v{:08}", self.count);
         }
@@ -97,8 +120,20 @@ impl Bucket {
         id
     }
 
+    fn take_live(&mut self, key: &str) {
+        if let Some(versions) = self.keys.get_mut(key) {
+            versions.pop_if(|version| version.put.is_some());
+            if versions.is_empty() {
+                self.keys.remove(key);
+            }
+        }
+    }
+
     pub(super) fn remove(&mut self, key: &str) -> String {
         let id = self.next(key);
+        if self.is_google && self.versioning.is_some() {
+            return id;
+        }
         let version = Version {
             id: id.clone(),
             etag: String::new(),
@@ -114,7 +149,10 @@ impl Bucket {
         match self.versioning.is_none() {
             true => Some(self.remove(key)),
             false => {
-                self.keys.remove(key);
+                match self.is_google {
+                    true => self.take_live(key),
+                    false => drop(self.keys.remove(key)),
+                }
                 None
             }
         }
@@ -263,6 +301,7 @@ impl Bucket {
     ) -> Result<Answered, Answered> {
         let version = self.version(key, id)?;
         let put = version.put.clone().unwrap_or_default();
+        google::hold(parts, &put)?;
         let header = |name: &str| {
             parts
                 .headers
@@ -272,7 +311,7 @@ impl Bucket {
         // A HEAD needs the key where it is to tell the checksum alone.
         let needs_key = parts.method != Method::HEAD || header("x-amz-checksum-mode").is_some();
         if let Some(key) = put.kms_key.as_ref().filter(|_| needs_key) {
-            kms.hold(key)?;
+            kms.hold(key, self.is_google)?;
         }
         if header("if-match").is_some_and(|wanted| wanted != version.etag) {
             return Err(error(412, "PreconditionFailed", "another entity tag"));
@@ -295,22 +334,22 @@ impl Bucket {
         };
         let mut response = Response::builder()
             .header("etag", &version.etag)
-            .header("last-modified", version.modified(IN_HEADERS))
-            .header("x-amz-version-id", &version.id)
-            .header("x-goog-generation", version.generation);
-        if !put.tags.is_empty() {
-            response = response.header("x-amz-tagging-count", put.tags.len());
-        }
-        if let Some(key) = &put.kms_key {
-            response = response
-                .header("x-amz-server-side-encryption", "aws:kms")
-                .header("x-amz-server-side-encryption-aws-kms-key-id", key);
-        }
+            .header("last-modified", version.modified(IN_HEADERS));
+        response = match self.is_google {
+            true => google::headers(response, version, &put),
+            false => aws_headers(response, version, &put),
+        };
         for (name, value) in &put.headers {
             // Of a part of it no checksum is told.
             if !(range.is_some() && name.starts_with("x-amz-checksum")) {
                 response = response.header(name, value);
             }
+        }
+        if self.is_google && google::is_taken_apart(parts, &put) {
+            let headers = response.headers_mut().into_iter();
+            headers.for_each(|headers| drop(headers.remove("content-encoding")));
+            let taken_apart = [&put.bytes[..], b" taken apart"].concat();
+            return Ok(response.body(Full::new(taken_apart.into())).unwrap());
         }
         let bytes: Bytes = match range {
             None => put.bytes.clone(),
@@ -323,6 +362,19 @@ impl Bucket {
         let response = response.header("content-length", bytes.len());
         Ok(response.body(Full::new(bytes)).unwrap())
     }
+}
+
+fn aws_headers(mut response: Builder, version: &Version, put: &Put) -> Builder {
+    response = response.header("x-amz-version-id", &version.id);
+    if !put.tags.is_empty() {
+        response = response.header("x-amz-tagging-count", put.tags.len());
+    }
+    if let Some(key) = &put.kms_key {
+        response = response
+            .header("x-amz-server-side-encryption", "aws:kms")
+            .header("x-amz-server-side-encryption-aws-kms-key-id", key);
+    }
+    response
 }
 
 impl Version {

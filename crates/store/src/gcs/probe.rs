@@ -1,0 +1,68 @@
+//! Tries each of the permissions that a source needs, so that a check can name what is missing.
+
+use sealift_terms::limits::S3_PROBE_TIME_MAX;
+
+use super::source::GcsSource;
+use crate::{Probe, Scan, StoreError, oldest_first::OldestFirst};
+
+/// The permissions that a source asks for: what a role has to have.
+pub const GCS_SOURCE_ACTIONS: [&str; 3] = [
+    "storage.buckets.get",
+    "storage.objects.list",
+    "storage.objects.get",
+];
+
+impl GcsSource {
+    /// Tries each permission once, on the first object that there is; what cannot be tried for
+    /// what failed before it is left out.
+    pub async fn probe(&self) -> Vec<Probe> {
+        let mut probes = Vec::new();
+        let probing = self.probe_all(&mut probes);
+        if tokio::time::timeout(S3_PROBE_TIME_MAX, probing)
+            .await
+            .is_err()
+        {
+            probes.push(Probe {
+                action: "the bucket's answer",
+                outcome: Err(StoreError::SourceUnavailable {
+                    path: self.client.settings().bucket.to_string(),
+                    source: std::io::ErrorKind::TimedOut.into(),
+                }),
+            });
+        }
+        probes
+    }
+
+    async fn probe_all(&self, probes: &mut Vec<Probe>) {
+        let [of_bucket, list, get] = GCS_SOURCE_ACTIONS;
+        let client = &self.client;
+        let versioning = client.hold_versioning().await;
+        let reached = || format!("versioning of {} is on", client.reached());
+        probes.push(Probe {
+            action: of_bucket,
+            outcome: versioning.map(|()| reached()),
+        });
+        let page = OldestFirst::new(client.clone(), "").page(1).await;
+        let (first, outcome) = match page.map(|page| page.objects.into_iter().next()) {
+            Ok(Some(first)) => {
+                let found = format!("the first object is {}", first.key);
+                (Some(first), Ok(found))
+            }
+            Ok(None) => (
+                None,
+                Ok("there is no object to try the rest with".to_owned()),
+            ),
+            Err(error) => (None, Err(error)),
+        };
+        probes.push(Probe {
+            action: list,
+            outcome,
+        });
+        let Some(first) = first else { return };
+        let head = client.head(&first.key, &first.version).await;
+        probes.push(Probe {
+            action: get,
+            outcome: head.map(|_| format!("{} can be read", first.key)),
+        });
+    }
+}

@@ -1,0 +1,240 @@
+//! Listings of services that tell the versions of a name the oldest first, and have no delete
+//! markers: Azure's and Google's.
+//!
+//! A name whose versions are all there and of which none is current was deleted. Where the
+//! service says when, that is told as a delete marker; where it does not, the name is left
+//! out, as one that never was, and whoever compares finds it gone.
+
+use std::{collections::VecDeque, fmt, sync::Arc};
+
+use async_trait::async_trait;
+use sealift_terms::limits::{EARLIER_LISTED_MAX, S3_LISTED_AT_ONCE};
+
+use crate::{
+    Listed, Page, Removed, Scan, Skipped, StoreError,
+    s3::{
+        narrower,
+        of_key::{Found, OfKey},
+        xml::ListedVersion,
+    },
+};
+
+/// Stands behind the id of the last version of a name, in that of its delete marker.
+const DELETED: &str = "~deleted";
+
+/// Whose names are listed.
+#[async_trait]
+pub(crate) trait Names: Send + Sync + fmt::Debug {
+    /// Where a page ends.
+    type Marker: PartialEq + Send + Sync;
+
+    /// Only names that begin so.
+    fn prefix(&self) -> &str;
+
+    /// So many versions at most, behind a marker; and the marker that the next ones are behind.
+    async fn versions(
+        &self,
+        prefix: &str,
+        after: Option<&Self::Marker>,
+        count: usize,
+    ) -> Result<(Vec<ListedVersion>, Option<Self::Marker>), StoreError>;
+
+    /// An answer that is no listing.
+    fn shape(&self, what: &'static str) -> StoreError;
+
+    /// What is said where names are not in the order of their bytes.
+    fn out_of_order(&self) -> &'static str;
+}
+
+/// The versions of one name, of which the newest are kept.
+#[derive(Debug)]
+pub(crate) struct OfName {
+    pub(crate) name: String,
+    /// The oldest first.
+    versions: VecDeque<ListedVersion>,
+    max: usize,
+    more: bool,
+}
+
+/// Ids grow with time: numbers without zeros before them, or times of one length. What is
+/// current is the newest, and may have none.
+fn age(version: &ListedVersion) -> (bool, usize, &str) {
+    (version.is_latest, version.version.len(), &version.version)
+}
+
+impl OfName {
+    /// The current version and `max` below it.
+    pub(crate) fn new(name: &str, max: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            versions: VecDeque::new(),
+            max,
+            more: false,
+        }
+    }
+
+    pub(crate) fn add(&mut self, version: ListedVersion) {
+        let at = self
+            .versions
+            .partition_point(|one| age(one) < age(&version));
+        self.versions.insert(at, version);
+        // One more than is wanted below: the newest may be the current one.
+        if self.versions.len() > self.max + 1 {
+            self.versions.pop_front();
+            self.more = true;
+        }
+    }
+
+    /// As a listing with the newest first has them, and a delete marker above them where
+    /// there is one.
+    pub(crate) fn of_key(mut self) -> OfKey {
+        // A page may tell of one that the next page's took the place of.
+        let current = self.versions.iter().rposition(|one| one.is_latest);
+        for (place, one) in self.versions.iter_mut().enumerate() {
+            one.is_latest = Some(place) == current;
+        }
+        let marker = self.versions.back().and_then(marker);
+        let marker = marker.filter(|_| current.is_none());
+        let mut of_key = OfKey::as_listed(self.max);
+        let newest_first = self.versions.into_iter().rev();
+        marker
+            .into_iter()
+            .chain(newest_first)
+            .for_each(|one| of_key.add(one));
+        of_key.more |= self.more;
+        of_key
+    }
+}
+
+/// The delete marker that stands for a name of which this was the last version.
+fn marker(last: &ListedVersion) -> Option<ListedVersion> {
+    let deleted = last.deleted?;
+    Some(ListedVersion {
+        key: last.key.clone(),
+        version: format!("{}{DELETED}", last.version),
+        is_latest: true,
+        is_marker: true,
+        last_modified: Some(deleted),
+        ..ListedVersion::default()
+    })
+}
+
+/// What is there of a name: the first of all that begins so.
+pub(crate) async fn of_key<N: Names>(
+    names: &N,
+    name: &str,
+    max: usize,
+) -> Result<OfKey, StoreError> {
+    let (mut of, mut after) = (OfName::new(name, max), None);
+    loop {
+        let asked = names.versions(name, after.as_ref(), S3_LISTED_AT_ONCE);
+        let (versions, next) = asked.await?;
+        let is_past = versions.last().is_some_and(|last| last.key != name);
+        let own = versions.into_iter().filter(|one| one.key == name);
+        own.for_each(|one| of.add(one));
+        match next {
+            Some(next) if !is_past && after.as_ref() != Some(&next) => after = Some(next),
+            _ => return Ok(of.of_key()),
+        }
+    }
+}
+
+/// A listing under way: what it holds is one answer of the service and what of it is not taken.
+pub(crate) struct OldestFirst<N: Names> {
+    names: Arc<N>,
+    /// None where nothing begins with both prefixes.
+    prefix: Option<String>,
+    after: Option<N::Marker>,
+    /// What the last name is known of, whose versions may go on in the next answer.
+    open: Option<OfName>,
+    listed: VecDeque<Listed>,
+    removed: Vec<Removed>,
+    skipped: Vec<Skipped>,
+    ended: bool,
+    /// An answer could not be used: the listing says nothing of what it did not reach.
+    failed: bool,
+}
+
+impl<N: Names> OldestFirst<N> {
+    pub(crate) fn new(names: Arc<N>, prefix: &str) -> Self {
+        let prefix = narrower(names.prefix(), prefix);
+        Self {
+            names,
+            ended: prefix.is_none(),
+            prefix,
+            after: None,
+            open: None,
+            listed: VecDeque::new(),
+            removed: Vec::new(),
+            skipped: Vec::new(),
+            failed: false,
+        }
+    }
+
+    async fn fetch(&mut self) -> Result<(), StoreError> {
+        let prefix = self.prefix.as_deref().unwrap_or_default();
+        let after = self.after.as_ref();
+        let asked = self.names.versions(prefix, after, S3_LISTED_AT_ONCE);
+        let (versions, next) = asked.await?;
+        for version in versions {
+            match &mut self.open {
+                Some(open) if open.name == version.key => open.add(version),
+                // What compares it with the journal would take names for removed.
+                Some(open) if open.name > version.key => {
+                    return Err(self.names.shape(self.names.out_of_order()));
+                }
+                _ => {
+                    let mut of = OfName::new(&version.key, EARLIER_LISTED_MAX);
+                    of.add(version);
+                    let before = self.open.replace(of);
+                    before.into_iter().for_each(|before| self.tell(before));
+                }
+            }
+        }
+        match next {
+            None => {
+                let last = self.open.take();
+                last.into_iter().for_each(|last| self.tell(last));
+                self.ended = true;
+            }
+            next if next == self.after => {
+                let what = "its next page begins where the last one did";
+                return Err(self.names.shape(what));
+            }
+            next => self.after = next,
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, of: OfName) {
+        match of.of_key().found() {
+            Some(Ok(Found::Listed(listed))) => self.listed.push_back(listed),
+            Some(Ok(Found::Removed(removed))) => self.removed.push(removed),
+            Some(Err(skipped)) => self.skipped.push(skipped),
+            // Deleted, and nobody says when.
+            None => {}
+        }
+    }
+}
+
+#[async_trait]
+impl<N: Names> Scan for OldestFirst<N> {
+    async fn page(&mut self, limit: usize) -> Result<Page, StoreError> {
+        if self.failed {
+            return Err(self.names.shape("the listing was broken off"));
+        }
+        while self.listed.len() < limit && !self.ended {
+            // Abandoned in the middle, or failed: it is over.
+            self.failed = true;
+            self.fetch().await?;
+            self.failed = false;
+        }
+        let count = limit.min(self.listed.len());
+        Ok(Page {
+            objects: self.listed.drain(..count).collect(),
+            removed: std::mem::take(&mut self.removed),
+            skipped: std::mem::take(&mut self.skipped),
+            last: self.ended && self.listed.is_empty(),
+        })
+    }
+}
