@@ -14,8 +14,8 @@ use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::forma
 use super::{
     Answered, Put,
     answers::{Query, encoded, error, escaped, xml},
+    light::{Content, EntityTags},
 };
-use crate::signature::sha256;
 
 /// The first version is of this second (2020-01-01T00:00:01Z), every other one of the next.
 const EPOCH: i64 = 1_577_836_800;
@@ -30,8 +30,9 @@ pub(super) struct Version {
     pub(super) etag: String,
     /// What Google calls it by.
     pub(super) generation: u64,
-    /// None for a delete marker.
+    /// What is said of it; none for a delete marker.
     pub(super) put: Option<Put>,
+    pub(super) content: Content,
 }
 
 /// What is wrong with keys of the key service, by their names.
@@ -65,9 +66,17 @@ pub(super) struct Bucket {
     count: u64,
     /// What was set in place of `Enabled`.
     versioning: Option<String>,
+    tags: EntityTags,
 }
 
 impl Bucket {
+    pub(super) fn tagged_by(tags: EntityTags) -> Self {
+        Self {
+            tags,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn set_versioning(&mut self, state: &str) {
         self.versioning = (state != "Enabled").then(|| state.to_owned());
     }
@@ -85,13 +94,19 @@ impl Bucket {
     }
 
     pub(super) fn put(&mut self, key: &str, put: Put) -> String {
+        let bytes = put.bytes.clone();
+        self.put_content(key, put, bytes.into())
+    }
+
+    pub(super) fn put_content(&mut self, key: &str, put: Put, content: Content) -> String {
         let id = self.next(key);
-        let etag = format!("\"{}\"", &sha256(&put.bytes)[..32]);
+        let etag = self.tags.of(&content, self.count);
         let version = Version {
             id: id.clone(),
             etag,
             generation: self.count,
             put: Some(put),
+            content,
         };
         self.keys.entry(key.to_owned()).or_default().push(version);
         id
@@ -104,6 +119,7 @@ impl Bucket {
             etag: String::new(),
             generation: self.count,
             put: None,
+            content: Content::default(),
         };
         self.keys.entry(key.to_owned()).or_default().push(version);
         id
@@ -150,7 +166,7 @@ impl Bucket {
     }
 
     pub(super) fn bytes(&self, key: &str) -> Option<Bytes> {
-        Some(self.latest_of(key)?.put.as_ref()?.bytes.clone())
+        Some(self.latest_of(key)?.content.whole())
     }
 
     pub(super) fn purge(&mut self, key: &str, id: &str) {
@@ -277,7 +293,7 @@ impl Bucket {
         if header("if-match").is_some_and(|wanted| wanted != version.etag) {
             return Err(error(412, "PreconditionFailed", "another entity tag"));
         }
-        let size = put.bytes.len();
+        let size = version.content.len();
         let range = match header("range") {
             None => None,
             Some(range) => {
@@ -313,11 +329,11 @@ impl Bucket {
             }
         }
         let bytes: Bytes = match range {
-            None => put.bytes.clone(),
+            None => version.content.whole(),
             Some((from, to)) => {
                 let told = format!("bytes {from}-{to}/{size}");
                 response = response.status(206).header("content-range", told);
-                put.bytes.slice(from..=to)
+                version.content.slice(from, to + 1)
             }
         };
         let response = response.header("content-length", bytes.len());
@@ -345,12 +361,12 @@ impl Version {
             self.id,
             self.modified(IN_LISTINGS)
         );
-        if let Some(put) = &self.put {
+        if self.put.is_some() {
             let _ = write!(
                 inner,
                 "<ETag>{}</ETag><Size>{}</Size><StorageClass>STANDARD</StorageClass>",
                 escaped(&self.etag),
-                put.bytes.len()
+                self.content.len()
             );
         }
         let _ = write!(inner, "</{kind}>");
