@@ -12,6 +12,7 @@
 )]
 
 mod arrived;
+mod bucket;
 mod contenders;
 #[path = "../end_to_end/data.rs"]
 mod data;
@@ -48,7 +49,7 @@ cargo xtask compare [--quick] [--only WORK] [--pairs N] [--congestion NAME] [--j
 
 Runs sealift and what one would pick instead by turns, as root; half an hour without --quick.
 WORK: large, middle, small, small-durable, large-durable, hundred-thousand, million, read,
-streams, long, long-lossy";
+streams, buckets, long, long-lossy";
 
 /// Flags with a value, and flags without.
 const VALUES: [&str; 3] = ["--only", "--pairs", "--congestion"];
@@ -77,6 +78,9 @@ fn unknown(arguments: &[String]) -> Option<&String> {
 }
 
 fn main() -> ExitCode {
+    if let Some(served) = bucket::serve_if_asked() {
+        return served;
+    }
     let arguments: Vec<String> = std::env::args().collect();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     let value = |flag: &str| {

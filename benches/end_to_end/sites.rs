@@ -182,6 +182,29 @@ impl Sites {
         serde_json::from_slice(&answer).unwrap_or_default()
     }
 
+    /// Objects that the sender's journal has a receipt for.
+    pub fn completed(&self) -> u64 {
+        let status = self.status("a");
+        let totals = status["totals"].as_array().cloned().unwrap_or_default();
+        let completed = totals.iter().filter(|total| total["status"] == "COMPLETED");
+        completed
+            .filter_map(|total| total["objects"].as_u64())
+            .sum()
+    }
+
+    /// Waits until `objects` have a receipt; the time since `started`.
+    pub fn wait_completed(&self, objects: u64, started: Instant) -> Duration {
+        loop {
+            let asked = Instant::now();
+            if self.completed() >= objects {
+                return started.elapsed();
+            }
+            let late = started.elapsed() > WORK_TIME_MAX;
+            assert!(!late, "not done in time: {}", self.logs());
+            thread::sleep(POLL.max(asked.elapsed() * POLL_SHARE));
+        }
+    }
+
     pub fn socket(&self, name: &str) -> PathBuf {
         self.folder.join(name).join("data/agent.sock")
     }
@@ -225,18 +248,8 @@ impl Agents<'_> {
         let busy = self.busy();
         let started = Instant::now();
         fs::rename(ready, self.sites.placed()).expect("the objects move into the source");
-        loop {
-            let asked = Instant::now();
-            if self.completed() >= objects {
-                break;
-            }
-            let late = started.elapsed() > WORK_TIME_MAX;
-            assert!(!late, "not done in time: {}", self.sites.logs());
-            thread::sleep(POLL.max(asked.elapsed() * POLL_SHARE));
-        }
-        let taken = started.elapsed();
         Ours {
-            taken,
+            taken: self.sites.wait_completed(objects, started),
             busy: self.busy().saturating_sub(busy),
             sender_mib: self.sender.peak_mib(),
             receiver_mib: self.receiver.peak_mib(),
@@ -245,16 +258,6 @@ impl Agents<'_> {
 
     fn busy(&self) -> Duration {
         self.sender.busy() + self.receiver.busy()
-    }
-
-    /// Objects that the sender's journal has a receipt for.
-    fn completed(&self) -> u64 {
-        let status = self.sites.status("a");
-        let totals = status["totals"].as_array().cloned().unwrap_or_default();
-        let completed = totals.iter().filter(|total| total["status"] == "COMPLETED");
-        completed
-            .filter_map(|total| total["objects"].as_u64())
-            .sum()
     }
 
     pub fn stop(self) {

@@ -1,5 +1,6 @@
 //! Those who are compared: each does the same job on the same files.
 
+mod buckets;
 mod floor;
 mod nginx;
 mod ours;
@@ -21,6 +22,7 @@ use crate::{
     sites::{Authority, Ours},
 };
 
+pub use buckets::{RcloneSync, SealiftBuckets};
 pub use floor::Floor;
 pub use nginx::Nginx;
 pub use ours::Sealift;

@@ -59,13 +59,18 @@ impl Rclone {
     }
 }
 
+/// A passphrase as its configuration has it.
+pub fn obscured(rclone: &str) -> io::Result<String> {
+    let output = Command::new(rclone)
+        .args(["obscure", "a passphrase"])
+        .output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 /// Without `pacer_min_sleep` it sends one request in ten milliseconds; versions before
 /// 1.65 do not know it. Contents are sealed; names stay as they are, as they do elsewhere in the table.
 fn configure(job: &Job<'_>, target: &Path, port: u16) -> io::Result<String> {
-    let output = Command::new(&job.tools.rclone)
-        .args(["obscure", "a passphrase"])
-        .output()?;
-    let password = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let password = obscured(&job.tools.rclone)?;
     let crypt = format!(
         "type = crypt\npassword = {password}\n\
          filename_encryption = off\ndirectory_name_encryption = false\n"

@@ -1,5 +1,6 @@
 //! The works of the table, in order.
 
+mod buckets;
 mod bulk;
 mod disk;
 mod long;
@@ -98,6 +99,10 @@ pub const ALL: &[WorkOf] = &[
     WorkOf {
         name: "streams",
         run: streams::streams,
+    },
+    WorkOf {
+        name: "buckets",
+        run: buckets::buckets,
     },
     WorkOf {
         name: "long",

@@ -61,13 +61,14 @@ async fn gather(
     items: &mut mpsc::Receiver<Message<Box<Item>>>,
     delay: Option<Duration>,
 ) -> (Vec<Box<Item>>, bool) {
-    let deadline = Instant::now() + delay.unwrap_or(GROUP_TIME_MAX);
+    let (began, mut patience) = (Instant::now(), GROUP_TIME_MAX);
     let (mut group, mut bytes, mut next) = (Vec::new(), 0, Some(first));
     while let Some(message) = next {
         match message {
             Message::Close => return (group, true),
             Message::Work(item) => {
                 bytes += item.body.buffered();
+                patience = patience.max(item.body.patience(delay));
                 group.push(item);
             }
         }
@@ -76,13 +77,25 @@ async fn gather(
         }
         next = match items.try_recv() {
             Ok(item) => Some(item),
-            Err(_empty) => timeout_at(deadline, items.recv()).await.ok().flatten(),
+            Err(_empty) => {
+                let company = timeout_at(began + patience, items.recv()).await;
+                company.ok().flatten()
+            }
         };
     }
     (group, false)
 }
 
 impl ItemBody {
+    /// How long it waits for company: what goes into a pack for others that do, as long as the
+    /// store's packs are worth it.
+    fn patience(&self, delay: Option<Duration>) -> Duration {
+        match self {
+            Self::Entry { .. } => delay.unwrap_or(GROUP_TIME_MAX),
+            Self::File { .. } => GROUP_TIME_MAX,
+        }
+    }
+
     fn buffered(&self) -> u64 {
         match self {
             Self::Entry { bytes, .. } => bytes.len() as u64,
@@ -476,5 +489,25 @@ impl Item {
     /// The name of its file, when it has one.
     fn name(&self) -> Option<StoreName> {
         Some(self.upload.body.staged()?.name.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sealift_seal::pack::EntryKind;
+
+    use super::*;
+
+    #[test]
+    fn what_has_a_file_of_its_own_does_not_wait_for_a_pack() {
+        let entry = ItemBody::Entry {
+            kind: EntryKind::Object,
+            bytes: Vec::new(),
+            lease: None,
+        };
+        let (file, delay) = (ItemBody::File { length: 1 }, Duration::from_millis(50));
+        assert_eq!(entry.patience(Some(delay)), delay);
+        assert_eq!(file.patience(Some(delay)), GROUP_TIME_MAX);
+        assert_eq!(entry.patience(None), GROUP_TIME_MAX);
     }
 }

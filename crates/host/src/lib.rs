@@ -30,5 +30,7 @@ pub use disk::OsDisk;
 pub use lock::{DataDirLock, LOCK_FILE, LockError};
 pub use rng::OsRng;
 pub use sandbox::{Enforced, Sandbox};
-pub use secret::{SecretFileError, read_credential_file, read_secret_file};
+pub use secret::{
+    SecretFileError, SecretStamp, read_credential_file, read_secret_file, secret_stamp,
+};
 pub use tcp::{TcpFacts, begin_plain, suit_way, tcp_facts};

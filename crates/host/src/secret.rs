@@ -5,6 +5,7 @@ use std::{
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use zeroize::Zeroizing;
@@ -104,6 +105,39 @@ fn read(
     Ok(bytes)
 }
 
+/// A file that changed later than this may change once more within the same tick of its file
+/// system's clock: two seconds is the coarsest there is.
+const STAMP_AGE_MIN: Duration = Duration::from_secs(2);
+
+/// What is told of a file by its file system: where it is the same, so are what is in the file
+/// and who may read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecretStamp {
+    file: (u64, u64),
+    size: u64,
+    mode: u32,
+    changed: (i64, i64),
+}
+
+/// The stamp of the file that a path leads to now. None where it says nothing: the file is not
+/// there, or changed just now.
+#[must_use]
+pub fn secret_stamp(path: &Path) -> Option<SecretStamp> {
+    stamp_at(path, SystemTime::now())
+}
+
+fn stamp_at(path: &Path, now: SystemTime) -> Option<SecretStamp> {
+    let facts = std::fs::metadata(path).ok()?;
+    let secs = Duration::from_secs(u64::try_from(facts.ctime()).ok()?);
+    let age = now.duration_since(SystemTime::UNIX_EPOCH + secs).ok()?;
+    (age > STAMP_AGE_MIN).then(|| SecretStamp {
+        file: (facts.dev(), facts.ino()),
+        size: facts.size(),
+        mode: facts.mode(),
+        changed: (facts.ctime(), facts.ctime_nsec()),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
@@ -123,6 +157,26 @@ mod tests {
             let read = read_secret_file(&path, 4);
             assert_eq!(read.is_ok(), good, "{mode:o}: {read:?}");
         }
+    }
+
+    #[test]
+    fn a_file_that_changes_has_another_stamp_and_none_at_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        assert_eq!(secret_stamp(&path), None);
+        fs::write(&path, "hush").unwrap();
+        assert_eq!(secret_stamp(&path), None, "it may change once more");
+        let later = SystemTime::now() + 2 * STAMP_AGE_MIN;
+        let of = |path: &Path| stamp_at(path, later).unwrap();
+        let first = of(&path);
+        assert_eq!(of(&path), first);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let exposed = of(&path);
+        assert_ne!(exposed, first);
+        let other = dir.path().join("other");
+        fs::write(&other, "hash").unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert_ne!(of(&path), exposed);
     }
 
     #[test]

@@ -15,6 +15,8 @@ use ring::digest;
 
 /// Bytes that are read at once: what a body from a file takes of memory.
 const PIECE_BYTES: usize = 256 << 10;
+/// Bytes that are hashed at once.
+const HASHED_BYTES: usize = 64 << 10;
 
 /// Something long to send that does not change while it is sent.
 pub trait Pieces: Send + Sync + fmt::Debug {
@@ -111,9 +113,21 @@ impl Payload {
             return Ok(hash.to_string());
         }
         let mut sum = digest::Context::new(&digest::SHA256);
-        let mut rest = self.clone();
-        while let Some(piece) = rest.next()? {
-            sum.update(&piece);
+        match &self.of {
+            Inner::Whole(bytes) => sum.update(bytes),
+            Inner::Pieces { of, at, left } => {
+                // The same memory for all of it, which stays in the processor's cache.
+                let mut piece = vec![0; at_once(*left, HASHED_BYTES)];
+                let (mut at, mut left) = (*at, *left);
+                while left > 0 {
+                    piece.truncate(at_once(left, HASHED_BYTES));
+                    of.fill(&mut piece, at)?;
+                    sum.update(&piece);
+                    at += piece.len() as u64;
+                    left -= piece.len() as u64;
+                }
+            }
+            Inner::Passing { .. } => return Err(read_once()),
         }
         Ok(hex::encode(sum.finish()))
     }
@@ -125,16 +139,24 @@ impl Payload {
             Inner::Whole(bytes) => Ok(Some(std::mem::take(bytes))),
             Inner::Pieces { left: 0, .. } => Ok(None),
             Inner::Pieces { of, at, left } => {
-                let len = usize::try_from(*left).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
-                let mut piece = vec![0; len];
+                let mut piece = vec![0; at_once(*left, PIECE_BYTES)];
                 of.fill(&mut piece, *at)?;
-                *at += len as u64;
-                *left -= len as u64;
+                *at += piece.len() as u64;
+                *left -= piece.len() as u64;
                 Ok(Some(piece.into()))
             }
-            Inner::Passing { .. } => Err(io::Error::other("what is passed on is read once")),
+            Inner::Passing { .. } => Err(read_once()),
         }
     }
+}
+
+/// How much of what is left is read at once.
+fn at_once(left: u64, most: usize) -> usize {
+    usize::try_from(left).map_or(most, |left| left.min(most))
+}
+
+fn read_once() -> io::Error {
+    io::Error::other("what is passed on is read once")
 }
 
 impl Default for Payload {

@@ -401,8 +401,9 @@ pub const S3_LEASE_BYTES_MAX: u64 = 4096;
 pub const S3_ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Nodes of the XML in one.
 pub const S3_ANSWER_NODES_MAX: u32 = 100_000;
-/// Connections to one bucket that are kept for the next request.
-pub const S3_CONNECTIONS_IDLE_MAX: usize = 32;
+/// Connections to one bucket that are kept for the next request: as many as a sender reads small
+/// objects at once, so that none of them is made anew in between.
+pub const S3_CONNECTIONS_IDLE_MAX: usize = 64;
 /// Tries of one request that the store throttles or fails; then its object waits.
 pub const S3_TRIES_MAX: u32 = 5;
 /// The longest wait between two of them.

@@ -20,7 +20,7 @@ cargo xtask bench end-to-end [ARGS]  the whole path beside a hand-written floor 
 cargo xtask bench seal|tunnel|keys   one part of the path by itself
 cargo xtask bench front [ARGS]       what the S3 endpoint adds to a store, and a listing (--quick, --objects N)
 cargo xtask compare [ARGS]           beside what users would pick instead, as root
-                                     (--json, --quick, --pairs N, --only WORK)";
+                                     (--json, --quick, --pairs N, --only WORK; --help has the works)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -6,6 +6,7 @@ mod answers;
 mod bucket;
 mod chunked;
 mod google;
+mod light;
 mod queue;
 mod uploads;
 mod writing;
@@ -29,6 +30,7 @@ use crate::{
 use answers::error;
 pub(crate) use answers::{Query, decoded};
 use bucket::{Bucket, KmsTrouble};
+use light::{Content, EntityTags};
 use queue::Queue;
 use uploads::Uploads;
 
@@ -65,6 +67,8 @@ pub struct Put {
 struct Bucketful {
     name: String,
     is_google: bool,
+    /// The hash that a request tells of its body is believed.
+    is_light: bool,
     principals: BTreeMap<String, String>,
     bucket: Mutex<Bucket>,
     uploads: Mutex<Uploads>,
@@ -88,7 +92,14 @@ impl FakeS3 {
     /// Starts one; over TLS when there is a file to write its root to.
     #[must_use]
     pub fn start(bucket: &str, roots: Option<&Path>) -> Self {
-        Self::speaking(bucket, roots, false)
+        Self::speaking(bucket, roots, (false, EntityTags::Hashed))
+    }
+
+    /// One in the clear that costs little, for measuring who asks it: it believes the hash that
+    /// a request tells of its body, and counts its entity tags.
+    #[must_use]
+    pub fn start_light(bucket: &str) -> Self {
+        Self::speaking(bucket, None, (false, EntityTags::Counted))
     }
 
     /// The same as Google's Cloud Storage says it in its XML API: signed in Google's words, with
@@ -96,16 +107,17 @@ impl FakeS3 {
     /// where its documentation says nothing is not known here.
     #[must_use]
     pub fn start_google(bucket: &str, roots: Option<&Path>) -> Self {
-        Self::speaking(bucket, roots, true)
+        Self::speaking(bucket, roots, (true, EntityTags::Hashed))
     }
 
-    fn speaking(bucket: &str, roots: Option<&Path>, is_google: bool) -> Self {
+    fn speaking(bucket: &str, roots: Option<&Path>, (is_google, tags): (bool, EntityTags)) -> Self {
         let of = Arc::new(Bucketful {
             name: bucket.to_owned(),
             is_google,
+            is_light: tags == EntityTags::Counted,
             principals: BTreeMap::from([(OWNER.0.to_owned(), OWNER.1.to_owned())]),
-            bucket: Mutex::new(Bucket::speaking(is_google)),
-            uploads: Mutex::default(),
+            bucket: Mutex::new(Bucket::new(is_google, tags)),
+            uploads: Mutex::new(Uploads::tagged_by(tags)),
             failing: Mutex::default(),
             queue: Mutex::default(),
             denied: Mutex::default(),
@@ -366,7 +378,7 @@ impl Bucketful {
         parts: &Parts,
         key: &str,
         query: &Query,
-        body: (&[u8], Vec<(String, String)>),
+        body: (Content, Vec<(String, String)>),
     ) -> Result<Answered, Answered> {
         let id = query.get("versionId");
         if let Some(answered) = self.written(parts, key, query, body) {
@@ -404,7 +416,7 @@ impl Bucketful {
         bucket.read(parts, key, found.as_deref().or(id), &kms)
     }
 
-    fn s3(&self, parts: &Parts, body: &[u8]) -> Result<Answered, Answered> {
+    fn s3(&self, parts: &Parts, body: Content) -> Result<Answered, Answered> {
         let (scope, hashed) = match self.is_google {
             true => (GCS, "x-goog-content-sha256"),
             false => (S3, "x-amz-content-sha256"),
@@ -419,18 +431,25 @@ impl Bucketful {
             // What stands before the service writes it anew.
             return Err(error(403, "SignatureDoesNotMatch", "accept-encoding"));
         }
-        signature::caller(scope, parts, body, &self.principals)
-            .map_err(|(code, told)| error(403, code, &told))?;
         let told = parts.headers.get(hashed);
         let told = told.and_then(|told| told.to_str().ok()).unwrap_or_default();
-        if !told.contains("UNSIGNED-PAYLOAD") && told != signature::sha256(body) {
+        let is_believed = self.is_light || told.contains("UNSIGNED-PAYLOAD");
+        let hash = match is_believed {
+            true => told.to_owned(),
+            false => body.sha256(),
+        };
+        signature::signer(scope, parts, || hash.clone(), &self.principals)
+            .map_err(|(code, told)| error(403, code, &told))?;
+        if told != hash {
             return Err(error(400, "XAmzContentSHA256Mismatch", "another body"));
         }
-        let (whole, behind) = match told {
-            "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => chunked::taken_apart(body)?,
-            _ => (Bytes::copy_from_slice(body), Vec::new()),
+        let (body, behind) = match told {
+            "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => {
+                let (whole, behind) = chunked::taken_apart(&body.whole())?;
+                (whole.into(), behind)
+            }
+            _ => (body, Vec::new()),
         };
-        let body = &whole[..];
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let path = parts.uri.path();
         let below = path
@@ -453,11 +472,17 @@ impl Bucketful {
 
 impl Service for Bucketful {
     fn answer(&self, parts: &Parts, body: &[u8]) -> Answered {
+        self.answer_pieces(parts, vec![Bytes::copy_from_slice(body)])
+    }
+
+    fn answer_pieces(&self, parts: &Parts, body: Vec<Bytes>) -> Answered {
+        let body = Content::from(body);
         if parts.headers.contains_key("x-amz-target") {
-            let caller = signature::caller(SQS, parts, body, &self.principals);
+            let body = body.whole();
+            let caller = signature::caller(SQS, parts, &body, &self.principals);
             return match caller {
                 Err((code, told)) => queue::refused(code, &told),
-                Ok(_) => self.queue.lock().answer(parts, body),
+                Ok(_) => self.queue.lock().answer(parts, &body),
             };
         }
         let answered = self.s3(parts, body);

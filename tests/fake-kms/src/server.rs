@@ -42,6 +42,14 @@ pub struct Asked {
 pub(crate) trait Service: Send + Sync + 'static {
     /// Answers one.
     fn answer(&self, parts: &hyper::http::request::Parts, body: &[u8]) -> Response<Full<Bytes>>;
+    /// Answers one whose body came in these pieces.
+    fn answer_pieces(
+        &self,
+        parts: &hyper::http::request::Parts,
+        body: Vec<Bytes>,
+    ) -> Response<Full<Bytes>> {
+        self.answer(parts, &body.concat())
+    }
     /// The service throttles.
     fn throttled(&self) -> Response<Full<Bytes>>;
     /// The service denies.
@@ -143,6 +151,8 @@ async fn serve(
         let Ok((stream, _)) = listener.accept().await else {
             continue;
         };
+        // What is answered does not wait for what was answered before to be acknowledged.
+        let _ = stream.set_nodelay(true);
         let (acceptor, service, trouble) = (acceptor.clone(), service.clone(), trouble.clone());
         tokio::spawn(async move {
             match acceptor {
@@ -185,7 +195,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Option<Response<Full<Bytes>>> {
     let (parts, body) = request.into_parts();
-    let body = body.collect().await.ok()?.to_bytes();
+    let body = pieces(body).await?;
     let now = {
         let mut trouble = trouble.lock();
         let now = *trouble;
@@ -198,14 +208,14 @@ async fn answer(
         now
     };
     Some(match now {
-        Trouble::None => service.answer(&parts, &body),
+        Trouble::None => service.answer_pieces(&parts, body),
         Trouble::Throttled => service.throttled(),
-        Trouble::ThrottledFor(0) => service.answer(&parts, &body),
+        Trouble::ThrottledFor(0) => service.answer_pieces(&parts, body),
         Trouble::ThrottledFor(_) => service.throttled(),
         Trouble::ThrottledEach(share) => {
             match calls.fetch_add(1, Ordering::Relaxed) % share.max(1) {
                 0 => service.throttled(),
-                _ => service.answer(&parts, &body),
+                _ => service.answer_pieces(&parts, body),
             }
         }
         Trouble::Silent => {
@@ -217,14 +227,23 @@ async fn answer(
         Trouble::Unreachable => return None,
         Trouble::Slow(time) => {
             tokio::time::sleep(time).await;
-            service.answer(&parts, &body)
+            service.answer_pieces(&parts, body)
         }
         Trouble::Late(time) => {
-            let answered = service.answer(&parts, &body);
+            let answered = service.answer_pieces(&parts, body);
             tokio::time::sleep(time).await;
             answered
         }
     })
+}
+
+/// A body as it came, which is copied no more.
+async fn pieces(mut body: Incoming) -> Option<Vec<Bytes>> {
+    let mut pieces = Vec::new();
+    while let Some(frame) = body.frame().await {
+        pieces.extend(frame.ok()?.into_data());
+    }
+    Some(pieces)
 }
 
 /// An answer with this status and body.

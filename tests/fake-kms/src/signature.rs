@@ -38,6 +38,16 @@ pub(crate) fn caller(
     body: &[u8],
     principals: &BTreeMap<String, String>,
 ) -> Result<Caller, Exception> {
+    signer(scope_wanted, parts, || sha256(body), principals)
+}
+
+/// As [`caller`], of a body that has this hash.
+pub(crate) fn signer(
+    scope_wanted: Scope,
+    parts: &Parts,
+    hash: impl Fn() -> String,
+    principals: &BTreeMap<String, String>,
+) -> Result<Caller, Exception> {
     let header = |name: &str| {
         parts
             .headers
@@ -104,7 +114,7 @@ pub(crate) fn caller(
         match header("x-amz-content-sha256") {
             // What is sent so is not part of the signature.
             Some(unsigned) if unsigned.contains("UNSIGNED-PAYLOAD") => unsigned.to_owned(),
-            _ => sha256(body),
+            _ => hash(),
         }
     );
     let date = header(dated).unwrap_or_default();

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use hyper::{Method, Request};
 use parking_lot::Mutex;
-use sealift_host::{SecretFileError, read_secret_file};
+use sealift_host::{SecretFileError, SecretStamp, read_secret_file, secret_stamp};
 use sealift_terms::{Clock, Timestamp, limits::KEY_SERVICE_TOKEN_BYTES_MAX};
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -44,8 +44,8 @@ pub enum CredentialsError {
 /// Whose credentials sign what is asked of AWS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CredentialsFrom {
-    /// A file as the AWS tools keep one, read again for every call: the section
-    /// `[default]` of it. Readable by its owner alone.
+    /// A file as the AWS tools keep one, looked at for every call and read again when it
+    /// changed: the section `[default]` of it. Readable by its owner alone.
     File(PathBuf),
     /// The role of the machine, from its metadata service (IMDSv2).
     Instance,
@@ -177,6 +177,8 @@ pub struct Keychain {
     clock: Arc<dyn Clock>,
     http: Option<HttpClient>,
     kept: Mutex<Option<AwsCredentials>>,
+    /// What was read of a file that looked so.
+    read: Mutex<Option<(SecretStamp, AwsCredentials)>>,
 }
 
 impl Keychain {
@@ -193,12 +195,14 @@ impl Keychain {
             clock,
             http: endpoint.map(|endpoint| HttpClient::new(endpoint, None, Bounds::USUAL)),
             kept: Mutex::default(),
+            read: Mutex::default(),
         }
     }
 
     /// Those that were kept are not taken again: AWS refuses them.
     pub fn doubt(&self) {
         *self.kept.lock() = None;
+        *self.read.lock() = None;
     }
 
     /// Those that sign the next request.
@@ -207,10 +211,7 @@ impl Keychain {
     /// [`CredentialsError`] when there are none.
     pub async fn credentials(&self) -> Result<AwsCredentials, CredentialsError> {
         if let CredentialsFrom::File(path) = &self.from {
-            let text = read_secret_file(path, KEY_SERVICE_TOKEN_BYTES_MAX)?;
-            let read = str::from_utf8(&text).ok().and_then(AwsCredentials::parse);
-            let what = "the credentials file has no [default] with aws_access_key_id and aws_secret_access_key";
-            return read.ok_or_else(|| HttpError::Shape { what }.into());
+            return self.of_file(path);
         }
         let until = self.clock.now().plus(RENEWED_BEFORE);
         let kept = self.kept.lock().clone();
@@ -226,6 +227,21 @@ impl Keychain {
         let given = given?;
         *self.kept.lock() = Some(given.clone());
         Ok(given)
+    }
+
+    fn of_file(&self, path: &Path) -> Result<AwsCredentials, CredentialsError> {
+        // Before it is read: what is written meanwhile gives it another one.
+        let stamp = secret_stamp(path);
+        let read = self.read.lock().clone();
+        if let Some((_, read)) = read.filter(|(of, _)| stamp == Some(*of)) {
+            return Ok(read);
+        }
+        let text = read_secret_file(path, KEY_SERVICE_TOKEN_BYTES_MAX)?;
+        let read = str::from_utf8(&text).ok().and_then(AwsCredentials::parse);
+        let what = "the credentials file has no [default] with aws_access_key_id and aws_secret_access_key";
+        let read = read.ok_or(HttpError::Shape { what })?;
+        *self.read.lock() = stamp.map(|stamp| (stamp, read.clone()));
+        Ok(read)
     }
 
     async fn of_container(

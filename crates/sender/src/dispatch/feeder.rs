@@ -215,7 +215,14 @@ async fn prepare_all(
 
 #[cfg(test)]
 mod tests {
-    use super::travels_inline;
+    use sealift_terms::limits::S3_CONNECTIONS_IDLE_MAX;
+
+    use super::{PREPARED_AT_ONCE_MAX, travels_inline};
+
+    #[test]
+    fn a_bucket_keeps_the_connections_of_all_that_is_read_at_once() {
+        const { assert!(S3_CONNECTIONS_IDLE_MAX >= PREPARED_AT_ONCE_MAX) }
+    }
 
     #[test]
     fn a_slow_line_is_asked_before_a_larger_object_is_sent() {

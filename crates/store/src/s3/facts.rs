@@ -70,12 +70,11 @@ impl Seen {
         let headers = &head.headers;
         let text = |name: &str| text(headers, name);
         let mut system = BTreeMap::new();
-        for name in PLAIN {
-            system.extend(text(name)?.map(|value| (name.to_owned(), value)));
-        }
-        for name in AMZ {
-            let value = text(&format!("x-amz-{name}"))?;
-            system.extend(value.map(|value| (name.to_owned(), value)));
+        // An answer has few of those that there may be.
+        for name in headers.keys() {
+            if let Some(own) = system_name(name.as_str()) {
+                system.extend(text(name.as_str())?.map(|value| (own.to_owned(), value)));
+            }
         }
         if text("x-amz-missing-meta")?.is_some_and(|count| count != "0") {
             // What HTTP cannot carry would be lost on the way.
@@ -124,6 +123,14 @@ impl Seen {
         }
         let value = STANDARD.decode(of("checksum-crc64nvme")?).ok()?;
         Checksum::new(ChecksumAlgorithm::Crc64Nvme, &value).ok()
+    }
+}
+
+/// How a header's system metadata is called here, if it has some.
+fn system_name(header: &str) -> Option<&str> {
+    match header.strip_prefix("x-amz-") {
+        Some(own) => AMZ.contains(&own).then_some(own),
+        None => PLAIN.contains(&header).then_some(header),
     }
 }
 

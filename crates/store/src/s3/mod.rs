@@ -288,6 +288,10 @@ impl Source for S3Source {
             let wanted = events::Wanted::of(settings);
             tokio::spawn(queue.take(wanted, self.rng.clone(), sender.clone()));
         }
+        if settings.webhook.is_none() && settings.queue.is_none() {
+            // Nothing has to stand before the first scan.
+            let _first_scan = sender.try_send(Hint::Rescan);
+        }
         // Without either there are scans alone, as often as the configuration says.
         tokio::spawn(async move { sender.closed().await });
         Ok(Watch { hints })

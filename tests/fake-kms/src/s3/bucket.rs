@@ -18,8 +18,8 @@ use super::{
     Answered, Put,
     answers::{Query, encoded, error, escaped, xml},
     google,
+    light::{Content, EntityTags},
 };
-use crate::signature::sha256;
 
 /// The first version is of this second (2020-01-01T00:00:01Z), every other one of the next.
 const EPOCH: i64 = 1_577_836_800;
@@ -34,8 +34,9 @@ pub(super) struct Version {
     pub(super) etag: String,
     /// What Google calls it by.
     pub(super) generation: u64,
-    /// None for a delete marker.
+    /// What is said of it; none for a delete marker.
     pub(super) put: Option<Put>,
+    pub(super) content: Content,
 }
 
 /// What is wrong with keys of the key service, by their names.
@@ -75,12 +76,14 @@ pub(super) struct Bucket {
     is_google: bool,
     /// What was set in place of `Enabled`.
     versioning: Option<String>,
+    tags: EntityTags,
 }
 
 impl Bucket {
-    pub(super) fn speaking(is_google: bool) -> Self {
+    pub(super) fn new(is_google: bool, tags: EntityTags) -> Self {
         Self {
             is_google,
+            tags,
             ..Self::default()
         }
     }
@@ -108,13 +111,19 @@ impl Bucket {
     }
 
     pub(super) fn put(&mut self, key: &str, put: Put) -> String {
+        let bytes = put.bytes.clone();
+        self.put_content(key, put, bytes.into())
+    }
+
+    pub(super) fn put_content(&mut self, key: &str, put: Put, content: Content) -> String {
         let id = self.next(key);
-        let etag = format!("\"{}\"", &sha256(&put.bytes)[..32]);
+        let etag = self.tags.of(&content, self.count);
         let version = Version {
             id: id.clone(),
             etag,
             generation: self.count,
             put: Some(put),
+            content,
         };
         self.keys.entry(key.to_owned()).or_default().push(version);
         id
@@ -139,6 +148,7 @@ impl Bucket {
             etag: String::new(),
             generation: self.count,
             put: None,
+            content: Content::default(),
         };
         self.keys.entry(key.to_owned()).or_default().push(version);
         id
@@ -188,7 +198,7 @@ impl Bucket {
     }
 
     pub(super) fn bytes(&self, key: &str) -> Option<Bytes> {
-        Some(self.latest_of(key)?.put.as_ref()?.bytes.clone())
+        Some(self.latest_of(key)?.content.whole())
     }
 
     pub(super) fn purge(&mut self, key: &str, id: &str) {
@@ -316,7 +326,7 @@ impl Bucket {
         if header("if-match").is_some_and(|wanted| wanted != version.etag) {
             return Err(error(412, "PreconditionFailed", "another entity tag"));
         }
-        let size = put.bytes.len();
+        let size = version.content.len();
         let range = match header("range") {
             None => None,
             Some(range) => {
@@ -348,15 +358,15 @@ impl Bucket {
         if self.is_google && google::is_taken_apart(parts, &put) {
             let headers = response.headers_mut().into_iter();
             headers.for_each(|headers| drop(headers.remove("content-encoding")));
-            let taken_apart = [&put.bytes[..], b" taken apart"].concat();
+            let taken_apart = [&version.content.whole()[..], b" taken apart"].concat();
             return Ok(response.body(Full::new(taken_apart.into())).unwrap());
         }
         let bytes: Bytes = match range {
-            None => put.bytes.clone(),
+            None => version.content.whole(),
             Some((from, to)) => {
                 let told = format!("bytes {from}-{to}/{size}");
                 response = response.status(206).header("content-range", told);
-                put.bytes.slice(from..=to)
+                version.content.slice(from, to + 1)
             }
         };
         let response = response.header("content-length", bytes.len());
@@ -397,12 +407,12 @@ impl Version {
             self.id,
             self.modified(IN_LISTINGS)
         );
-        if let Some(put) = &self.put {
+        if self.put.is_some() {
             let _ = write!(
                 inner,
                 "<ETag>{}</ETag><Size>{}</Size><StorageClass>STANDARD</StorageClass>",
                 escaped(&self.etag),
-                put.bytes.len()
+                self.content.len()
             );
         }
         let _ = write!(inner, "</{kind}>");

@@ -40,9 +40,9 @@ pub(super) fn headers(mut response: Builder, version: &Version, put: &Put) -> Bu
     response = response
         .header("x-goog-generation", version.generation)
         .header("x-goog-metageneration", "1")
-        .header("x-goog-stored-content-length", put.bytes.len());
+        .header("x-goog-stored-content-length", version.content.len());
     if !put.headers.iter().any(|(name, _)| name == "x-goog-hash") {
-        let sum = STANDARD.encode(crc32c::crc32c(&put.bytes).to_be_bytes());
+        let sum = STANDARD.encode(crc32c::crc32c(&version.content.whole()).to_be_bytes());
         response = response.header("x-goog-hash", format!("crc32c={sum}"));
     }
     match &put.kms_key {
@@ -106,7 +106,7 @@ impl Bucket {
 }
 
 fn listed(inner: &mut String, key: &str, version: &Version, next: Option<&Version>) {
-    let size = version.put.as_ref().map_or(0, |put| put.bytes.len());
+    let size = version.content.len();
     let _ = write!(
         inner,
         "<Version><Key>{}</Key><Generation>{}</Generation><MetaGeneration>1</MetaGeneration>\

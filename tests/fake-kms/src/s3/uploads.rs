@@ -2,21 +2,19 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use bytes::Bytes;
-
 use super::{
     Answered,
     answers::{Query, error, escaped, xml},
+    light::{Content, EntityTags},
     writing::empty,
 };
-use crate::signature::sha256;
 
 /// S3's.
 const PART_BYTES_MIN: usize = 5 << 20;
 
 struct Part {
     etag: String,
-    bytes: Bytes,
+    content: Content,
 }
 
 struct Upload {
@@ -28,9 +26,17 @@ struct Upload {
 pub(super) struct Uploads {
     open: BTreeMap<String, Upload>,
     count: u64,
+    tags: EntityTags,
 }
 
 impl Uploads {
+    pub(super) fn tagged_by(tags: EntityTags) -> Self {
+        Self {
+            tags,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn keys(&self) -> Vec<String> {
         self.open
             .values()
@@ -69,15 +75,17 @@ impl Uploads {
         key: &str,
         id: &str,
         number: u32,
-        bytes: Bytes,
+        content: Content,
     ) -> Result<Answered, Answered> {
+        self.count += 1;
+        let (tags, count) = (self.tags, self.count);
         let upload = self.of(key, id)?;
         if !(1..=10_000).contains(&number) {
             return Err(error(400, "InvalidArgument", "partNumber"));
         }
-        let etag = format!("\"{}\"", &sha256(&bytes)[..32]);
+        let etag = tags.of(&content, count);
         let answer = empty(200, Some(&etag));
-        upload.parts.insert(number, Part { etag, bytes });
+        upload.parts.insert(number, Part { etag, content });
         Ok(answer)
     }
 
@@ -99,7 +107,7 @@ impl Uploads {
                 inner,
                 "<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag><Size>{}</Size></Part>",
                 escaped(&part.etag),
-                part.bytes.len()
+                part.content.len()
             );
         }
         let has_more = rest.next().is_some();
@@ -125,22 +133,27 @@ impl Uploads {
         xml("ListMultipartUploadsResult", &inner)
     }
 
-    /// The bytes of the parts that `body` names, which end with that.
+    /// The content of the parts that `body` names, which end with that.
     pub(super) fn complete(
         &mut self,
         key: &str,
         id: &str,
         body: &[u8],
-    ) -> Result<Vec<u8>, Answered> {
+    ) -> Result<Content, Answered> {
         let upload = self.of(key, id)?;
         let text = String::from_utf8_lossy(body);
-        let (mut bytes, mut last) = (Vec::new(), 0);
+        let (mut whole, mut last) = (Content::default(), 0);
         let mut named = text.split("<Part>").skip(1).peekable();
         let invalid = || error(400, "InvalidPart", "one of them is not as it was sent");
         while let Some(part) = named.next() {
             let between = |tag: &str| {
                 let (_, rest) = part.split_once(&format!("<{tag}>"))?;
-                Some(rest.split_once('<')?.0.replace("&quot;", "\""))
+                Some(
+                    rest.split_once('<')?
+                        .0
+                        .replace("&quot;", "\"")
+                        .replace("&#34;", "\""),
+                )
             };
             let number = between("PartNumber").and_then(|text| text.parse().ok());
             let number: u32 = number.ok_or_else(invalid)?;
@@ -148,17 +161,17 @@ impl Uploads {
             if between("ETag").as_ref() != Some(&found.etag) || number <= last {
                 return Err(invalid());
             }
-            if named.peek().is_some() && found.bytes.len() < PART_BYTES_MIN {
+            if named.peek().is_some() && found.content.len() < PART_BYTES_MIN {
                 return Err(error(400, "EntityTooSmall", "a part is too small"));
             }
             last = number;
-            bytes.extend_from_slice(&found.bytes);
+            whole.append(&found.content);
         }
         if last == 0 {
             return Err(error(400, "MalformedXML", "no parts"));
         }
         self.open.remove(id);
-        Ok(bytes)
+        Ok(whole)
     }
 
     pub(super) fn abort(&mut self, key: &str, id: &str) -> Result<(), Answered> {

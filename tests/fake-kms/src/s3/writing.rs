@@ -8,6 +8,7 @@ use super::{
     Answered, Bucketful, Put,
     answers::{Query, encoded, error, escaped, xml},
     bucket::{Bucket, IN_LISTINGS},
+    light::Content,
 };
 use crate::signature::hex;
 use bytes::Bytes;
@@ -22,12 +23,11 @@ impl Bucketful {
         parts: &Parts,
         key: &str,
         query: &Query,
-        (body, behind): (&[u8], Vec<(String, String)>),
+        (body, behind): (Content, Vec<(String, String)>),
     ) -> Option<Result<Answered, Answered>> {
         let upload = query.get("uploadId");
-        let body = Bytes::copy_from_slice(body);
         if query.has("tagging") {
-            return self.tagged(parts, key, query, &body);
+            return self.tagged(parts, key, query, &body.whole());
         }
         Some(match (&parts.method, upload) {
             (&Method::POST, None) if query.has("uploads") => {
@@ -48,12 +48,8 @@ impl Bucketful {
                     return Err(error(501, "NotImplemented", "no condition with that"));
                 }
                 bucket.holds(parts, key, self.is_google)?;
-                let bytes = self.uploads.lock().complete(key, id, &body)?;
-                let put = Put {
-                    bytes: bytes.into(),
-                    ..Put::default()
-                };
-                let (id, etag) = bucket.place(key, put);
+                let content = self.uploads.lock().complete(key, id, &body.whole())?;
+                let (id, etag) = bucket.place(key, Put::default(), content);
                 let inner = format!("<ETag>{}</ETag>", escaped(&etag));
                 let mut answered = xml("CompleteMultipartUploadResult", &inner);
                 with_version(&mut answered, &id);
@@ -69,8 +65,7 @@ impl Bucketful {
             (&Method::PUT, None) => self.done("s3:PutObject", || {
                 let mut bucket = self.bucket.lock();
                 bucket.holds(parts, key, self.is_google)?;
-                let put = said(parts, body, behind);
-                let (id, etag) = bucket.place(key, put);
+                let (id, etag) = bucket.place(key, said(parts, behind), body);
                 let mut answered = empty(200, Some(&etag));
                 with_version(&mut answered, &id);
                 let latest = bucket.latest_of(key);
@@ -140,7 +135,7 @@ fn with_version(answered: &mut Answered, id: &str) {
 }
 
 /// An object as its request says it is.
-fn said(parts: &Parts, bytes: Bytes, behind: Vec<(String, String)>) -> Put {
+fn said(parts: &Parts, behind: Vec<(String, String)>) -> Put {
     let is_kept = |name: &str| {
         name.starts_with("x-amz-meta-")
             || (name.starts_with("x-amz-checksum-") && name != "x-amz-checksum-mode")
@@ -156,7 +151,7 @@ fn said(parts: &Parts, bytes: Bytes, behind: Vec<(String, String)>) -> Put {
     let tags = tags.and_then(|tags| tags.to_str().ok()).unwrap_or_default();
     let tags = tags.split('&').filter_map(|tag| tag.split_once('='));
     Put {
-        bytes,
+        bytes: Bytes::new(),
         headers: headers.chain(behind).collect(),
         tags: tags
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -190,8 +185,8 @@ impl Bucket {
     }
 
     /// The new version's id and entity tag.
-    fn place(&mut self, key: &str, put: Put) -> (String, String) {
-        let id = self.put(key, put);
+    fn place(&mut self, key: &str, put: Put, content: Content) -> (String, String) {
+        let id = self.put_content(key, put, content);
         let latest = self.latest_of(key);
         let etag = latest.map(|version| version.etag.clone());
         (id, etag.unwrap_or_default())
@@ -213,7 +208,7 @@ impl Bucket {
         let mut last = String::new();
         for (key, version) in listed.by_ref().take(at_once) {
             last = hex(key.as_bytes());
-            let size = version.put.as_ref().map_or(0, |put| put.bytes.len());
+            let size = version.content.len();
             let key = match is_encoded {
                 true => encoded(key),
                 false => escaped(key),

@@ -54,6 +54,15 @@ fn event(key: &str) -> String {
     )
 }
 
+/// Nothing has to stand before the first scan, and nothing asks for another one.
+#[tokio::test]
+async fn a_bucket_without_events_is_scanned_at_once() {
+    let stage = Stage::new(false);
+    let mut watch = stage.source(|_| {}).watch().unwrap();
+    assert_eq!(next(&mut watch).await, Hint::Rescan);
+    assert!(watch.hints.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_takes_events_from_who_shows_the_token_and_from_nobody_else() {
     let stage = Stage::new(false);
