@@ -180,6 +180,16 @@ impl Item {
     pub(crate) fn is_purge(&self) -> bool {
         matches!(&self.draft, Draft::Mark(mark) if mark.kind == MarkKind::Purge)
     }
+
+    pub(crate) fn is_hold(&self) -> bool {
+        matches!(&self.draft, Draft::Mark(mark) if matches!(mark.kind, MarkKind::Hold(_)))
+    }
+
+    /// Whether a rebuild that finds it takes something away, or keeps it, for good: nothing of
+    /// it may be found that was not committed.
+    pub(crate) fn is_for_good(&self) -> bool {
+        self.is_purge() || self.is_hold()
+    }
 }
 
 impl Core {
