@@ -273,9 +273,8 @@ fn a_bucket_that_has_to_keep_versions_takes_nothing_in_while_it_does_not() {
         said.contains("s3:GetBucketVersioning") && said.contains("require_versioning"),
         "{checked}"
     );
-    server.set_versioning("Enabled");
+    // It starts all the same.
     pair.start();
-    server.set_versioning("Suspended");
     Content::new(1, 1000).write(&pair.source.join("small"));
     Content::new(2, 2 * PART).write(&pair.source.join("large"));
     for key in ["small", "large"] {
@@ -288,5 +287,18 @@ fn a_bucket_that_has_to_keep_versions_takes_nothing_in_while_it_does_not() {
     server.set_versioning("Enabled");
     pair.wait_completed(2, TIME_MAX);
     pair.b.run(&["check"]).tells(&["keeps versions"]);
+    // What rests there is read by an agent that starts while it is off.
+    pair.b.stop();
+    server.set_versioning("Suspended");
+    pair.b.start();
+    let got = pair.get("small", "out");
+    assert!(Content::new(1, 1000).is_in(&got));
+    Content::new(3, 1000).write(&pair.source.join("late"));
+    wait_until("it waits, and says why", TIME_MAX, || {
+        let said = pair.a.run(&["explain", &format!("{BUCKET}/late")]).said();
+        said.contains("DstVersioningDisabled") && said.contains("PENDING")
+    });
+    server.set_versioning("Enabled");
+    pair.wait_completed(3, TIME_MAX);
     pair.verify_both(TIME_MAX);
 }

@@ -4,12 +4,13 @@
 use std::{thread, time::Duration};
 
 use sealift_fake_kms::{FakeS3, Trouble};
+use serde_json::Value;
 
 use super::{
     buckets::{from_bucket, put, versions},
     endpoint::Fronted,
 };
-use crate::support::{BUCKET, Content, PART, Pair, run_program, wait_until, write_file};
+use crate::support::{BUCKET, Content, PART, Pair, Site, run_program, wait_until, write_file};
 
 const TIME_MAX: Duration = Duration::from_secs(120);
 
@@ -24,11 +25,29 @@ const CLOSES: &[(&str, &str)] = &[("connection", "close")];
 
 /// The version ids of a key at `b`, the latest first.
 fn ids(pair: &Pair, key: &str) -> Vec<String> {
-    let rows = versions(pair, key);
+    ids_in(versions(pair, key))
+}
+
+fn ids_in(rows: Vec<Value>) -> Vec<String> {
     let ids = rows
         .iter()
         .map(|row| row["version"].as_str().unwrap().to_owned());
     ids.collect()
+}
+
+/// The same at a site behind `b`.
+fn ids_at(site: &Site, key: &str) -> Vec<String> {
+    let ran = site.run(&["inspect", "--json", &format!("{BUCKET}/{key}")]);
+    match ran.code {
+        10 => Vec::new(),
+        _ => ids_in(ran.exits(0).rows()),
+    }
+}
+
+fn gone_at(site: &Site, key: &str, version: &str) {
+    wait_until(&format!("{key} {version} is gone"), TIME_MAX, || {
+        !ids_at(site, key).iter().any(|id| id == version)
+    });
 }
 
 fn gone(pair: &Pair, key: &str, version: &str) {
@@ -38,11 +57,15 @@ fn gone(pair: &Pair, key: &str, version: &str) {
 }
 
 fn explained(pair: &Pair, key: &str, words: &[&str]) {
+    explained_at(&pair.a, key, words);
+}
+
+fn explained_at(site: &Site, key: &str, words: &[&str]) {
     wait_until(
         &format!("{key} is explained by {words:?}"),
         TIME_MAX,
         || {
-            let said = pair.a.run(&["explain", &format!("{BUCKET}/{key}")]).said();
+            let said = site.run(&["explain", &format!("{BUCKET}/{key}")]).said();
             words.iter().all(|word| said.contains(word))
         },
     );
@@ -235,6 +258,79 @@ fn what_is_retained_or_held_is_not_purged_whoever_asks() {
         .run(&["check", "--offline"])
         .exits(78)
         .tells(&["bucket.expire_noncurrent_days", &line]);
+}
+
+#[test]
+fn what_was_purged_goes_along_a_chain_where_each_rule_and_each_grant_says_so() {
+    let pair = Pair::new();
+    let server = FakeS3::start(BUCKET, None);
+    from_bucket(&pair, &server.url(), "");
+    pair.a.edit(RULE, SENDS);
+    pair.b.edit(GRANT, PURGES);
+    let act = |key: &str, content: &[u8]| server.put(key, put(content.to_vec()));
+    let old = act("k", b"one");
+    let held = act("held", b"held");
+    let large = Content::new(7, PART + 12_345);
+    let large_id = server.put("large", put(large.bytes()));
+    for key in ["k", "held", "large"] {
+        act(key, b"now");
+    }
+    let c = pair.onward("e", "# version deletes");
+    c.start();
+    pair.start();
+    pair.wait_completed(6, TIME_MAX);
+    for key in ["k", "held", "large"] {
+        wait_until("both versions are there", TIME_MAX, || {
+            ids_at(&c, key).len() == 2
+        });
+    }
+    // Without a word in the rule from b it ends there.
+    server.purge("k", &old);
+    gone(&pair, "k", &old);
+    assert_eq!(ids_at(&c, "k").len(), 2);
+    pair.b.edit(
+        "# version deletes",
+        "version_deletes = true\npurge_hold_secs = 3600",
+    );
+    pair.b.run(&["apply"]).exits(0);
+    // It is found although it happened before, and waits; the half that is missing is named.
+    explained_at(&pair.b, "k", &["purge", "PENDING", "PurgeHeld"]);
+    let checked = pair.b.run(&["check"]);
+    let said = checked.said();
+    for word in [
+        "version deletes of bucket",
+        "DstPurgeDenied",
+        "add \"purge\" to the actions",
+        pair.b.identity.as_str(),
+    ] {
+        assert!(said.contains(word), "no {word} in {said}");
+    }
+    c.edit(GRANT, PURGES);
+    c.run(&["reload"]).exits(0);
+    let said = pair.b.run(&["check"]).said();
+    assert!(!said.contains("DstPurgeDenied"), "{said}");
+    pair.b.edit("purge_hold_secs = 3600", "purge_hold_secs = 2");
+    pair.b.run(&["apply"]).exits(0);
+    assert_eq!(ids_at(&c, "k").len(), 2);
+    // What is under a legal hold there stays there.
+    let hold = [BUCKET, "held", "--reason", "case 17"];
+    c.run(&[&["hold", "set"][..], &hold].concat()).exits(0);
+    server.purge("held", &held);
+    server.purge("large", &large_id);
+    gone(&pair, "held", &held);
+    // A kill in between loses nothing of it, and nothing is purged twice.
+    pair.b.kill();
+    pair.b.start();
+    gone_at(&c, "large", &large_id);
+    c.audits("object.purged", &[&large_id, "region-b"]);
+    explained_at(&pair.b, "held", &["FAILED", "DstRetained", "case 17"]);
+    assert!(ids_at(&c, "held").contains(&held));
+    c.run(&[&["hold", "lift"][..], &hold].concat()).exits(0);
+    pair.b.run(&["retry"]).exits(0);
+    gone_at(&c, "held", &held);
+    for site in [&pair.b, &c] {
+        site.run(&["verify", "--deep"]).exits(0);
+    }
 }
 
 /// A promoted bucket with two versions of `a`, the latest first; its key has these rights.

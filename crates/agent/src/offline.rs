@@ -32,6 +32,7 @@ use crate::{
 
 pub(crate) use keys::{KEY_BACKUP, KEYSTORE};
 pub(crate) use sources::{SOURCE, is_source};
+pub(crate) use storing::is_versioning_off;
 
 /// A certificate with less than this part of its life left is warned of.
 const LIFE_LEFT_WARNED: u32 = 5;

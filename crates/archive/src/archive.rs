@@ -22,6 +22,7 @@ use crate::{
     commit::Item,
     committer,
     conflicts::Conflicts,
+    doubts::Doubts,
     followers::Followers,
     interrupted::Interrupted,
     layers::BucketKey,
@@ -99,7 +100,7 @@ pub(crate) struct Core {
     pub(crate) shares: Shares,
     /// Held while packs are compacted.
     pub(crate) compacting: tokio::sync::Mutex<()>,
-    /// Held while a group with purges in it is committed, and while holds are changed.
+    /// Held while holds are changed.
     pub(crate) holding: tokio::sync::Mutex<()>,
     pub(crate) retentions: RwLock<Retentions>,
     /// Held while key records that rest here are changed.
@@ -109,6 +110,7 @@ pub(crate) struct Core {
     buckets: RwLock<Arc<Buckets>>,
     reserve: Arc<Reserve>,
     pub(crate) leftovers: Leftovers,
+    pub(crate) doubts: Doubts,
     pub(crate) followers: Followers,
     pub(crate) quotas: Arc<QuotaBook>,
     /// The last reading of the clock here that a change made here was dated by.
@@ -146,6 +148,9 @@ impl Archive {
             core.watch_promoted(&core.promotions().await?);
             let committer = tokio::spawn(committer::run(core.clone(), pack, commits_in));
             let recorder = tokio::spawn(recorder::run(core.clone(), parts_in));
+            if let Err(error) = core.mark_holds().await {
+                tracing::warn!(%error, "legal holds rest in the catalog alone");
+            }
             Ok(Self {
                 core,
                 committer: Mutex::new(Some(Task {
@@ -360,6 +365,7 @@ impl Core {
             buckets: RwLock::new(Arc::new(parts.buckets)),
             reserve: Arc::default(),
             leftovers: Leftovers::default(),
+            doubts: Doubts::default(),
             followers: Followers::default(),
             quotas: Arc::default(),
             written_clock: Mutex::default(),

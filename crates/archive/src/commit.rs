@@ -17,6 +17,7 @@ use crate::{
     ArchiveError, Lease, Result, Upload,
     answer::{Answer, OutcomesTo},
     archive::{Message, answer},
+    holding::{HoldSaid, SayHold},
     layers::commitments_of,
     limits::{PAGE_ROWS, WRITE_BYTES_MAX},
     quota::Promise,
@@ -65,6 +66,7 @@ impl Draft {
     fn of(
         change: Change,
         reseals: Option<&Reseals>,
+        hold: Option<&HoldSaid>,
         upload: &UploadState,
         checksum: Option<Checksum>,
         sequence: u64,
@@ -87,9 +89,10 @@ impl Draft {
                 return Self::Mark(Box::new(NewMark {
                     name: change.name,
                     order: change.order,
-                    kind: match change.kind {
-                        ChangeKind::Purge => MarkKind::Purge,
-                        _ => MarkKind::Tags(change.facts.tags),
+                    kind: match (change.kind, hold) {
+                        (ChangeKind::Purge, _) => MarkKind::Purge,
+                        (_, Some(said)) => MarkKind::Hold(said.notes()),
+                        (_, None) => MarkKind::Tags(change.facts.tags),
                     },
                     object_uid,
                     record,
@@ -239,6 +242,9 @@ impl Upload {
             ChangeKind::Purge => Mark::Purge,
             ChangeKind::DeleteMarker | ChangeKind::Put => Mark::DeleteMarker,
         });
+        if let Some(hold) = self.hold() {
+            (meta.mark, meta.hold) = (Some(Mark::Hold), Some(hold.said.to_mark()));
+        }
         self.state
             .sealer
             .seal_whole(&meta, &[], &*self.state.core.rng, &mut bytes)?;
@@ -385,10 +391,13 @@ impl Upload {
         let (audit, terms) = (self.audit(), Arc::new(self.terms()));
         let (upload, change) = (self.state, self.offer.change);
         let reseals = self.offer.reseals.as_ref();
-        let expires = self.offer.written.is_some_and(|written| written.expires);
+        let written = self.offer.written.as_ref();
+        let expires = written.is_some_and(|written| written.expires);
+        let hold = written.and_then(|written| written.hold.as_deref());
+        let hold = hold.map(|hold| &hold.said);
         Item {
             audit,
-            draft: Draft::of(change, reseals, &upload, checksum, sequence, &terms),
+            draft: Draft::of(change, reseals, hold, &upload, checksum, sequence, &terms),
             upload,
             body,
             terms,
@@ -396,6 +405,10 @@ impl Upload {
             expires,
             _quota: self.quota,
         }
+    }
+
+    fn hold(&self) -> Option<&SayHold> {
+        self.offer.written.as_ref()?.hold.as_deref()
     }
 
     fn terms(&self) -> ReceiptTerms {
@@ -410,6 +423,10 @@ impl Upload {
     }
 
     fn audit(&self) -> AuditRecord {
+        if let Some(hold) = self.hold() {
+            let record = hold.record.clone().with("uid", self.state.uid);
+            return self.state.open.tell(record);
+        }
         let change = &self.offer.change;
         let now = self.state.core.clock.now();
         let begun = match &self.offer.reseals {

@@ -21,6 +21,7 @@ use crate::{
     archive::{Core, Message},
     commit::{Draft, Item, ItemBody},
     conflicts,
+    doubts::Written,
     limits::{GROUP_BYTES_MAX, GROUP_OBJECTS_MAX, GROUP_TIME_MAX, PACK_IDLE_MAX},
     packs::Pack,
 };
@@ -40,6 +41,7 @@ pub(crate) async fn run(
             Ok(Some(first)) => first,
             Ok(None) => return,
             Err(_idle) => {
+                core.settle_when_idle().await;
                 core.close_pack(&mut pack).await;
                 continue;
             }
@@ -49,6 +51,7 @@ pub(crate) async fn run(
             core.commit_group(&mut pack, group).await;
         }
         if closing {
+            core.settle_when_idle().await;
             core.close_pack(&mut pack).await;
             return;
         }
@@ -131,11 +134,14 @@ fn fail_in(file: &str, placed: Vec<Placed>, error: &Arc<ArchiveError>) -> Vec<Pl
 impl Core {
     async fn commit_group(&self, pack: &mut Option<Pack>, items: Vec<Box<Item>>) {
         let mut items = items;
-        // A hold that is set meanwhile waits, and is true of all that comes after.
-        let _holding = match items.iter().any(|item| item.is_purge()) {
-            true => Some(self.holding.lock().await),
-            false => None,
-        };
+        // Nothing is written while what was written before is in doubt.
+        if let Err(error) = self.settle_doubts().await {
+            let error = Arc::new(error);
+            for item in items {
+                self.put_back(item, &error).await;
+            }
+            return;
+        }
         while !items.is_empty() {
             let (group, later) = self.screen(items).await;
             self.commit_screened(pack, group).await;
@@ -153,11 +159,23 @@ impl Core {
         if placed.is_empty() && states.is_empty() {
             return;
         }
-        if self.commit_placed(placed, states).await
-            && let Some(pack) = pack
-        {
-            pack.synced = pack.len();
+        let written: Vec<Written> = states.clone();
+        let states = states.into_iter().map(|written| written.state).collect();
+        match self.commit_placed(placed, states).await {
+            true => {
+                // What came behind the last good sync of one that was given up may be there.
+                self.doubt(written.iter().filter(|written| written.is_given_up()));
+                if let Some(pack) = pack {
+                    (pack.synced, pack.has_row) = (pack.len(), true);
         }
+    }
+            false => {
+                // Nothing is added to what is in doubt.
+                pack.take_if(|_| !written.is_empty());
+                self.doubt(written.iter());
+            }
+        }
+        self.settle_when_idle().await;
     }
 
     /// Appends entries to packs and syncs these. What cannot be made durable fails,
@@ -166,7 +184,7 @@ impl Core {
         &self,
         pack: &mut Option<Pack>,
         entries: Vec<Box<Item>>,
-        states: &mut Vec<PackState>,
+        states: &mut Vec<Written>,
     ) -> Vec<Placed> {
         let (mut placed, mut full) = (Vec::new(), Vec::new());
         if entries.is_empty() {
@@ -180,7 +198,7 @@ impl Core {
                     item.fail(ArchiveError::Group(error.clone()));
                     if let Some(broken) = pack.take() {
                         placed = fail_in(broken.name.as_str(), placed, &error);
-                        states.push(broken.abandoned());
+                        states.push(Written::given_up(&broken));
                     }
                 }
             }
@@ -199,7 +217,7 @@ impl Core {
             };
             match result {
                 Ok(()) => {
-                    states.push(synced.state(closed));
+                    states.push(Written::synced(&synced, closed));
                     if !closed {
                         *pack = Some(synced);
                     }
@@ -207,7 +225,7 @@ impl Core {
                 Err(error) => {
                     tracing::error!(pack = %synced.name, %error, "a pack was given up");
                     placed = fail_in(synced.name.as_str(), placed, &Arc::new(error));
-                    states.push(synced.abandoned());
+                    states.push(Written::given_up(&synced));
                 }
             }
         }
@@ -215,6 +233,7 @@ impl Core {
     }
 
     async fn place_entry(&self, pack: &mut Option<Pack>, item: &mut Item) -> Result<Location> {
+        let is_for_good = item.is_for_good();
         let ItemBody::Entry { kind, bytes, lease } = &mut item.body else {
             return Err(ArchiveError::Misuse("not an entry"));
         };
@@ -225,6 +244,11 @@ impl Core {
                 pack.insert(begun)
             }
         };
+        if is_for_good && !open.has_row {
+            // A crash before the commit leaves a row by which it is found and removed.
+            self.catalog.commit(self.pack_state(open.begun())).await?;
+            open.has_row = true;
+        }
         let location = open.append(*kind, bytes).await?;
         // The bytes are the pack's now.
         *bytes = Vec::new();
@@ -393,7 +417,8 @@ impl Core {
                 Outcome::Stored(row) => Some(&row.name),
                 _ => None,
             });
-        let marked = marks.iter().filter_map(|item| match &item.draft {
+        let of_versions = marks.iter().filter(|item| !item.is_hold());
+        let marked = of_versions.filter_map(|item| match &item.draft {
             Draft::Mark(mark) => Some(&mark.name),
             _ => None,
         });
@@ -447,12 +472,7 @@ impl Core {
         let Some(pack) = pack.take() else {
             return;
         };
-        let commit = Commit {
-            at: self.clock.now(),
-            packs: vec![pack.abandoned()],
-            ..Commit::default()
-        };
-        if let Err(error) = self.catalog.commit(commit).await {
+        if let Err(error) = self.catalog.commit(self.pack_state(pack.abandoned())).await {
             tracing::warn!(pack = %pack.name, %error, "an idle pack was not closed");
         }
     }

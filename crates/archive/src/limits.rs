@@ -38,4 +38,6 @@ pub(crate) const PAGE_ROWS: usize = 1000;
 /// Files asked of the store at once.
 pub(crate) const PAGE_FILES: usize = 10_000;
 /// Versions that expire and are purged together.
+/// Marks of holds that are written together.
+pub(crate) const HOLDS_MARKED_AT_ONCE: usize = 64;
 pub(crate) const EXPIRED_AT_ONCE: usize = 256;

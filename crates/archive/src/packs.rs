@@ -22,6 +22,8 @@ pub(crate) struct Pack {
     pending: Vec<u8>,
     /// Bytes that the catalog knows to be durable.
     pub(crate) synced: u64,
+    /// Whether the catalog knows of it at all.
+    pub(crate) has_row: bool,
 }
 
 impl Pack {
@@ -39,6 +41,7 @@ impl Pack {
             written: 0,
             pending: PACK_HEADER.to_vec(),
             synced: 0,
+            has_row: false,
         })
     }
 
@@ -50,6 +53,7 @@ impl Pack {
             written: len,
             pending: Vec::new(),
             synced: len,
+            has_row: true,
         }
     }
 
@@ -95,6 +99,15 @@ impl Pack {
             file: self.name.to_string(),
             synced_bytes: self.written,
             closed,
+        }
+    }
+
+    /// What the catalog is to know of it before anything of it is durable.
+    pub(crate) fn begun(&self) -> PackState {
+        PackState {
+            file: self.name.to_string(),
+            synced_bytes: 0,
+            closed: false,
         }
     }
 

@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 use sealift_ledger::{ListVersions, MarkKind, Standing, VersionCursor, VersionRow};
 use sealift_store::{StoreError, StoreName};
 use sealift_terms::{
-    AuditKind, AuditRecord, Boxed, BucketName, ChangeKind, ObjectFacts, ObjectKey, Receipt,
-    Timestamp,
+    AuditKind, AuditRecord, Boxed, BucketName, Change, ChangeKind, ObjectFacts, ObjectKey, Receipt,
+    Timestamp, VersionName,
 };
 use tokio::task::JoinSet;
 
@@ -180,9 +180,39 @@ impl Item {
     pub(crate) fn is_purge(&self) -> bool {
         matches!(&self.draft, Draft::Mark(mark) if mark.kind == MarkKind::Purge)
     }
+
+    pub(crate) fn is_hold(&self) -> bool {
+        matches!(&self.draft, Draft::Mark(mark) if matches!(mark.kind, MarkKind::Hold(_)))
+    }
+
+    /// Whether a rebuild that finds it takes something away, or keeps it, for good: nothing of
+    /// it may be found that was not committed.
+    pub(crate) fn is_for_good(&self) -> bool {
+        self.is_purge() || self.is_hold()
+    }
 }
 
 impl Core {
+    /// The purges of those of these versions that were purged, as their marks say it.
+    pub(crate) async fn purges_of(&self, names: Vec<VersionName>) -> Result<Vec<Change>> {
+        let standing = self.catalog.standing(names.clone()).await?;
+        let mut purges = Vec::new();
+        for (name, standing) in names.into_iter().zip(standing) {
+            if !matches!(standing, Standing::Purged) {
+                continue;
+            }
+            let marks = self.catalog.marks_of(&name).await?;
+            let mark = marks.into_iter().find(|mark| mark.kind == MarkKind::Purge);
+            purges.extend(mark.map(|mark| Change {
+                name,
+                order: mark.order,
+                kind: ChangeKind::Purge,
+                facts: ObjectFacts::default(),
+            }));
+        }
+        Ok(purges)
+    }
+
     /// Lets those purges into the group that nothing retains; `keys` are those of which
     /// something else is in it already: the others wait for that.
     pub(crate) async fn screen_purges(

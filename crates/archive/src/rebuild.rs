@@ -17,6 +17,7 @@ use crate::{
     ArchiveError, ArchiveParts, Finding, Result,
     archive::Core,
     finding::in_words,
+    holding::HoldSaid,
     layers::OpenLayers,
     limits::PAGE_ROWS,
     listing::Listing,
@@ -37,7 +38,7 @@ const RECORD_FILE_BYTES_MAX: u64 = 32 * 1024;
 pub struct RebuildReport {
     /// Versions with content, and delete markers.
     pub versions: u64,
-    /// Other marks: tags and purges.
+    /// Other marks: tags, purges and holds.
     pub marks: u64,
     /// Key records.
     pub records: u64,
@@ -98,7 +99,7 @@ pub(crate) fn version_of(
     let kind = match meta.mark {
         None => VersionKind::Object,
         Some(Mark::DeleteMarker) => VersionKind::DeleteMarker,
-        Some(Mark::Tags | Mark::Purge) => return None,
+        Some(Mark::Tags | Mark::Purge | Mark::Hold) => return None,
     };
     Some(NewVersion {
         name: meta.name(),
@@ -317,6 +318,7 @@ impl Rebuild<'_> {
                 order: order_of(meta, &self.core.region),
                 kind: match meta.mark {
                     Some(Mark::Purge) => MarkKind::Purge,
+                    Some(Mark::Hold) => MarkKind::Hold(HoldSaid::of_mark(meta)?.notes()),
                     _ => MarkKind::Tags(meta.tags.clone()),
                 },
                 object_uid: header.uid,

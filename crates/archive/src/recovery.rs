@@ -26,6 +26,17 @@ impl Core {
         let mut go_on = None;
         let mut closed = Vec::new();
         for row in self.catalog.open_packs().await? {
+            if row.synced_bytes == 0 {
+                // Begun, and nothing of it committed.
+                let name = StoreName::new(&row.file).map_err(StoreError::from)?;
+                self.cut_to(&name, 0).await?;
+                closed.push(PackState {
+                    file: row.file,
+                    synced_bytes: 0,
+                    closed: true,
+                });
+                continue;
+            }
             let pack = match self.cut_back(&row).await? {
                 Ok(pack) if !pack.is_full() => Some(pack),
                 Ok(_full) => None,

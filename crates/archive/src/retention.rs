@@ -3,16 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use sealift_ledger::{Note, VersionKind, VersionRow};
+use sealift_ledger::{VersionKind, VersionRow};
 use sealift_terms::{
-    AuditKind, AuditRecord, BucketName, Retention, Timestamp, VersionId, VersionName,
-    limits::HOLDS_MAX,
+    AuditKind, BucketName, Retention, Timestamp, VersionId, VersionName, limits::HOLDS_MAX,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Archive, ArchiveError, Result, archive::Core, limits::PAGE_ROWS};
+use crate::{Archive, ArchiveError, Result, archive::Core, holding::HoldSaid, limits::PAGE_ROWS};
 
-/// A rebuild leaves notes that begin so: nothing in the store says what they say.
+/// What the notes of holds begin with.
 pub(crate) const PREFIX: &str = sealift_ledger::NOTES_KEPT;
 
 /// A source's Object Lock among the facts of a version, by their names there.
@@ -47,7 +46,8 @@ impl HeldVersions {
         self.bucket == name.bucket && of_key && of_version
     }
 
-    fn note(&self, sort: HoldSort) -> String {
+    /// The name of the note that says so in the catalog.
+    pub(crate) fn note(&self, sort: HoldSort) -> String {
         let hex =
             |text: &str| -> String { text.bytes().map(|byte| format!("{byte:02x}")).collect() };
         let sort = match sort {
@@ -106,12 +106,12 @@ impl Archive {
         self.core.holds(bucket).await
     }
 
-    /// Puts a hold on versions: returns when it is durable, and no purge of them is under way.
-    /// One that is there already gets this reason.
+    /// Puts a hold on versions: returns when it is durable, in store and catalog, and no purge of
+    /// them is under way. One that is there already gets this reason.
     ///
     /// # Errors
-    /// [`ArchiveError::BucketMissing`], [`ArchiveError::TooManyHolds`], what catalog or audit
-    /// log say.
+    /// [`ArchiveError::BucketMissing`], [`ArchiveError::TooManyHolds`], what store, catalog or
+    /// the bucket's key say.
     pub async fn set_hold(&self, on: HeldVersions, reason: &str, by: &str) -> Result<Hold> {
         let core = &self.core;
         core.key_of(&on.bucket)?;
@@ -123,10 +123,15 @@ impl Archive {
         if is_new && there.len() >= HOLDS_MAX {
             return Err(ArchiveError::TooManyHolds);
         }
-        let lifted = Note::forgotten(on.note(HoldSort::SourceLifted));
-        let hold = core.keep_hold(on, HoldSort::Set, reason, by)?;
-        core.catalog.put_notes(vec![hold.1, lifted]).await?;
-        Ok(hold.0)
+        let hold = core.hold_of(on, HoldSort::Set, reason, by);
+        let record = core.hold_record(AuditKind::HoldSet, &hold.on, by);
+        let said = HoldSaid {
+            on: hold.on.clone(),
+            set: Some(hold.clone()),
+            source_lifted: None,
+        };
+        core.say_hold(said, record.with("reason", reason)).await?;
+        Ok(hold)
     }
 
     /// Lifts the hold on exactly these versions, and where `of_source` says so, that which
@@ -154,47 +159,32 @@ impl Archive {
         if of_source && there.len() >= HOLDS_MAX {
             return Err(ArchiveError::TooManyHolds);
         }
-        let set = Note::forgotten(on.note(HoldSort::Set));
-        let (_, note) = core.keep_hold(on, HoldSort::SourceLifted, reason, by)?;
-        let mut notes = vec![set];
-        notes.extend(of_source.then_some(note));
-        core.catalog.put_notes(notes).await?;
+        let mut before = there.into_iter();
+        let before = before.find(|hold| hold.on == on && hold.sort == HoldSort::SourceLifted);
+        let lifted = core.hold_of(on, HoldSort::SourceLifted, reason, by);
+        let record = core.hold_record(AuditKind::HoldLifted, &lifted.on, by);
+        let said = HoldSaid {
+            on: lifted.on.clone(),
+            set: None,
+            source_lifted: match of_source {
+                true => Some(lifted),
+                false => before,
+            },
+        };
+        core.say_hold(said, record.with("reason", reason)).await?;
         Ok(true)
     }
 }
 
 impl Core {
-    /// A hold and its note, on record before it is so.
-    fn keep_hold(
-        &self,
-        on: HeldVersions,
-        sort: HoldSort,
-        reason: &str,
-        by: &str,
-    ) -> Result<(Hold, Note)> {
-        let kind = match sort {
-            HoldSort::Set => AuditKind::HoldSet,
-            HoldSort::SourceLifted => AuditKind::HoldLifted,
-        };
-        let now = self.clock.now();
-        let mut record = AuditRecord::new(now, kind, by)
-            .with("bucket", &on.bucket)
-            .with(if on.is_prefix { "prefix" } else { "key" }, &on.key)
-            .with("reason", reason);
-        if let Some(version) = &on.version {
-            record = record.with("version", version);
-        }
-        self.audit.record(record)?;
-        let hold = Hold {
+    fn hold_of(&self, on: HeldVersions, sort: HoldSort, reason: &str, by: &str) -> Hold {
+        Hold {
             on,
             sort,
             reason: reason.to_owned(),
-            since: now,
+            since: self.clock.now(),
             by: by.to_owned(),
-        };
-        let json = serde_json::to_vec(&hold).unwrap_or_default();
-        let note = Note::kept(hold.on.note(sort), json);
-        Ok((hold, note))
+        }
     }
 
     /// One that cannot be read is an error, and no hold that is passed over.

@@ -28,6 +28,10 @@ impl Core {
                 _ => group.push(item),
             }
         }
+        // What is held with them is held before they are looked at.
+        if group.iter().any(|item| item.is_hold()) {
+            later.append(&mut purges);
+        }
         let of_purges = !purges.is_empty();
         let keys = seen.iter().filter(|_| of_purges);
         let keys = keys

@@ -198,6 +198,11 @@ impl OrderedSource for ArchiveSource {
         Ok(known.collect())
     }
 
+    async fn purges(&self, names: Vec<VersionName>) -> Result<Vec<Change>, StoreError> {
+        let purges = self.archive.core.purges_of(names).await;
+        purges.map_err(|error| refused(&error))
+    }
+
     fn follow(&self) -> mpsc::Receiver<Committed> {
         self.archive.core.followers.add(&self.bucket)
     }

@@ -20,6 +20,7 @@ use sealift_terms::{
 use crate::{
     Archive, ArchiveError, Begin, Offer, PartWriter, Result, Upload,
     archive::{Core, hold_clock},
+    holding::SayHold,
 };
 
 /// Up to this size an object is cut into parts of the usual size; above, the commitments of
@@ -33,6 +34,8 @@ pub struct Written {
     pub(crate) actor: String,
     /// Of a purge: its version's time is over. Never of the latest version of a key.
     pub(crate) expires: bool,
+    /// It is no version, but what is said of versions.
+    pub(crate) hold: Option<Box<SayHold>>,
 }
 
 /// Takes the plaintext of an object in any cut.
@@ -271,6 +274,7 @@ impl Core {
             written: Some(Written {
                 actor: actor.to_owned(),
                 expires: false,
+                hold: None,
             }),
         }
     }

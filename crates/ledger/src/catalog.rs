@@ -95,7 +95,25 @@ pub enum MarkKind {
     Tags(BTreeMap<String, String>),
     /// It is gone for good.
     Purge,
+    /// It is no version that is named, but what a legal hold is on: these notes are kept, or
+    /// forgotten, with the mark of the highest order.
+    Hold(Vec<Note>),
 }
+
+impl MarkKind {
+    /// Of two marks of a name those of one sort take each other's place.
+    #[must_use]
+    pub const fn sort(&self) -> u8 {
+        match self {
+            Self::Tags(_) => 0,
+            Self::Purge => PURGES,
+            Self::Hold(_) => 2,
+        }
+    }
+}
+
+/// The sort of purges.
+pub(crate) const PURGES: u8 = 1;
 
 /// A mark to be committed. (A delete marker is a version, not one of these.)
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

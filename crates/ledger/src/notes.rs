@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What notes begin with that a rebuild keeps: nothing in the store says what they say.
+/// What notes begin with that a rebuild keeps: it puts beside them what marks in the store say.
 pub const NOTES_KEPT: &str = "hold\u{1}";
 
 /// Bytes under a name. The name is in the clear, the bytes rest sealed.

@@ -305,6 +305,7 @@ impl Door {
             exists: may_replicate && self.archive.has_bucket(bucket),
             may_replicate,
             may_delete,
+            may_purge: Some(may(Action::Purge)),
             obstacle: obstacle.map(|error| format!("{}: {error}", error.reason())),
             region: self.archive.region().clone(),
             clock: self.clock.now(),

@@ -46,6 +46,9 @@ pub enum Answer {
         may_replicate: bool,
         /// Whether a grant lets it store delete markers.
         may_delete: bool,
+        /// Whether a grant lets it purge versions; an older peer does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        may_purge: Option<bool>,
         /// Why nothing can be sealed in it at present.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         obstacle: Option<String>,

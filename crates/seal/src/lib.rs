@@ -57,7 +57,7 @@ pub use header::{HEADER_BYTES, Header};
 pub use key::{Keys, RecordKey};
 pub use layers::{Commitments, Salts};
 pub use layout::Layout;
-pub use meta::{Mark, Meta};
+pub use meta::{HoldMark, HoldWord, Mark, Meta};
 pub use object::ObjectSealer;
 pub use open::{Expected, Inspected, Opened};
 pub use outer::OuterCommitment;

@@ -24,6 +24,46 @@ pub enum Mark {
     Tags,
     /// The version's bytes were freed.
     Purge,
+    /// A legal hold was set or lifted: [`Meta::hold`] says on what. Key and version name it.
+    Hold,
+}
+
+/// What is said of versions by legal holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldMark {
+    /// The key that it is on, or the beginning of keys.
+    pub key: String,
+    /// Whether it is the beginning.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prefix: bool,
+    /// That a hold is on them.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "json::object"
+    )]
+    pub set: Option<HoldWord>,
+    /// That the hold which they came with from their source is on them no more.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "json::object"
+    )]
+    pub source_lifted: Option<HoldWord>,
+    /// One version of the key; all of them without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionId>,
+}
+
+/// Who said it, why, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldWord {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub since: Timestamp,
 }
 
 /// The facts sealed beside an object's bytes. Members are written in the order of
@@ -41,6 +81,13 @@ pub struct Meta {
     /// The source's entity tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
+    /// What a mark of a hold says.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "json::object"
+    )]
+    pub hold: Option<HoldMark>,
     /// Its key.
     pub key: ObjectKey,
     /// When the source says it was last modified.
@@ -89,6 +136,7 @@ impl Meta {
             checksum: None,
             content_type: facts.content_type,
             etag: facts.etag,
+            hold: None,
             key: name.key,
             last_modified: facts.last_modified,
             mark: None,

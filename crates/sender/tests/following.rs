@@ -5,17 +5,18 @@ mod near;
 
 use std::{io, sync::Arc, time::Duration};
 
-use near::{all, bucket, journal, rules, until};
+use near::{all, bucket, complete, journal, purging, rules, until};
 use parking_lot::Mutex;
 use sealift_host::OsClock;
 use sealift_ledger::Journal;
-use sealift_sender::{FollowTask, SourceSettings, WorkSignal};
+use sealift_sender::{FollowTask, Rules, SourceHandle, SourceSettings, WorkSignal};
 use sealift_store::{
     After, Committed, CommittedTo, Listed, Ordered, OrderedSource, Scan, Source, SourceObject,
     StoreError, Watch,
 };
 use sealift_terms::{
-    Change, ChangeKind, Epoch, ObjectFacts, ObjectKey, Order, Region, VersionId, VersionName,
+    Change, ChangeKind, Clock, Epoch, ObjectFacts, ObjectKey, Order, Reason, Region, Status,
+    VersionId, VersionName,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -28,6 +29,10 @@ struct Commits(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     versions: Vec<Ordered>,
+    /// Marks that they were purged; their versions are gone from `versions`.
+    purges: Vec<Change>,
+    /// Commits in all.
+    sequence: u64,
     followers: Vec<mpsc::Sender<Committed>>,
     /// Whether no listing comes to its end.
     is_unlisted: bool,
@@ -35,8 +40,9 @@ struct State {
 
 impl Commits {
     fn add(&self, key: &str) -> VersionName {
-        let versions = &mut self.0.lock().versions;
-        let sequence = versions.len() as u64 + 1;
+        let state = &mut *self.0.lock();
+        state.sequence += 1;
+        let (versions, sequence) = (&mut state.versions, state.sequence);
         let name = VersionName {
             bucket: bucket(),
             key: ObjectKey::new(key).unwrap(),
@@ -61,14 +67,43 @@ impl Commits {
 
     /// Whoever follows hears of it.
     fn commit(&self, key: &str) {
+        let name = self.add(key);
+        self.tell(name);
+    }
+
+    fn tell(&self, name: VersionName) {
         let committed = Committed {
-            names: vec![self.add(key)],
+            names: vec![name],
             sequence: Some(self.committed_to().sequence),
         };
         for follower in &self.0.lock().followers {
             // One that has ended needs nothing.
             let _ = follower.try_send(committed.clone());
         }
+    }
+
+    /// Takes a version out, for good or without a word of why.
+    fn take_out(&self, key: &str, is_purged: bool) {
+        let mut state = self.0.lock();
+        let mut at = state.versions.iter();
+        let at = at
+            .position(|row| row.change.name.key.as_str() == key)
+            .unwrap();
+        let change = state.versions.remove(at).change;
+        state.sequence += 1;
+        let sequence = state.sequence;
+        if is_purged {
+            state.purges.push(Change {
+                order: Order {
+                    clock: 1_000 + sequence,
+                    ..change.order.clone()
+                },
+                kind: ChangeKind::Purge,
+                ..change.clone()
+            });
+        }
+        drop(state);
+        self.tell(change.name);
     }
 
     /// Their queues were full: those who follow hear that they missed something.
@@ -121,7 +156,7 @@ impl OrderedSource for Commits {
     fn committed_to(&self) -> CommittedTo {
         CommittedTo {
             epoch: EPOCH,
-            sequence: self.0.lock().versions.len() as u64,
+            sequence: self.0.lock().sequence,
         }
     }
 
@@ -145,6 +180,12 @@ impl OrderedSource for Commits {
         let versions = self.0.lock().versions.clone();
         let wanted = |row: &Ordered| names.contains(&row.change.name);
         Ok(versions.into_iter().filter(wanted).collect())
+    }
+
+    async fn purges(&self, names: Vec<VersionName>) -> Result<Vec<Change>, StoreError> {
+        let purges = self.0.lock().purges.clone();
+        let wanted = |purge: &Change| names.contains(&purge.name);
+        Ok(purges.into_iter().filter(wanted).collect())
     }
 
     fn follow(&self) -> mpsc::Receiver<Committed> {
@@ -205,4 +246,132 @@ async fn a_commit_after_a_listing_that_failed_hides_nothing_that_this_was_for() 
 
     stop.send_replace(true);
     task.await.unwrap();
+}
+
+/// A task that follows.
+struct Following {
+    rules: watch::Sender<Arc<Rules>>,
+    stop: watch::Sender<bool>,
+    handle: SourceHandle,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn follow(source: &Commits, journal: &Arc<dyn Journal>, version_deletes: bool) -> Following {
+    let hold = version_deletes.then_some(Duration::from_secs(3600));
+    let (rules, rules_in) = watch::channel(purging(hold));
+    let (stop, stop_in) = watch::channel(false);
+    let settings = SourceSettings {
+        bucket: bucket(),
+        scan_interval: Duration::from_secs(60),
+    };
+    let (task, handle) = FollowTask::new(
+        settings,
+        Arc::new(source.clone()),
+        journal.clone(),
+        Arc::new(OsClock),
+        rules_in,
+        WorkSignal::new(),
+    );
+    Following {
+        rules,
+        stop,
+        handle,
+        task: tokio::spawn(task.run(stop_in)),
+    }
+}
+
+impl Following {
+    async fn end(self) {
+        self.stop.send_replace(true);
+        self.task.await.unwrap();
+    }
+
+    /// A listing begins and ends.
+    async fn listed(&self) {
+        let before = self.handle.status().scanned;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        self.handle.scan();
+        until("a listing", async || self.handle.status().scanned != before).await;
+    }
+}
+
+async fn purges(journal: &dyn Journal) -> Vec<String> {
+    let rows = all(journal).await.into_iter();
+    let purges = rows.filter(|row| row.change.kind == ChangeKind::Purge);
+    let mut keys: Vec<_> = purges
+        .map(|row| {
+            assert_eq!(
+                (row.status, row.reason),
+                (Status::Pending, Some(Reason::PurgeHeld))
+            );
+            assert!(row.change.order.clock > 1_000, "that of its mark");
+            row.change.name.key.to_string()
+        })
+        .collect();
+    keys.sort();
+    keys
+}
+
+/// A task that has sent as many versions on, and the journal that says so.
+async fn sent(keys: usize) -> (tempfile::TempDir, Arc<dyn Journal>, Commits) {
+    let temp = tempfile::tempdir().unwrap();
+    let (journal, source) = (journal(temp.path()), Commits::default());
+    for n in 0..keys {
+        source.commit(&format!("k{n:02}"));
+    }
+    let following = follow(&source, &journal, true);
+    until("they are recorded", async || {
+        keys == self::keys(&*journal).await.len()
+    })
+    .await;
+    following.end().await;
+    complete(&*journal, OsClock.now()).await;
+    (temp, journal, source)
+}
+
+#[tokio::test]
+async fn what_an_archive_purged_goes_on_once_it_says_so_and_what_it_lacks_does_not() {
+    let (_temp, journal, source) = sent(9).await;
+    // Purged while nobody followed, and before the rule had a word of it.
+    source.take_out("k01", true);
+    source.take_out("k02", false);
+    let following = follow(&source, &journal, false);
+    following.listed().await;
+    assert!(purges(&*journal).await.is_empty());
+    let hold = Some(Duration::from_secs(3600));
+    following.rules.send_replace(purging(hold));
+    until("the first", async || purges(&*journal).await == ["k01"]).await;
+    // While it is followed no listing is needed.
+    source.take_out("k03", false);
+    source.take_out("k04", true);
+    until("the second", async || {
+        purges(&*journal).await == ["k01", "k04"]
+    })
+    .await;
+    following.end().await;
+    let following = follow(&source, &journal, true);
+    following.listed().await;
+    assert_eq!(purges(&*journal).await, ["k01", "k04"], "each once");
+    following.end().await;
+}
+
+#[tokio::test]
+async fn much_that_an_archive_purged_at_once_waits_for_somebody_too() {
+    let (_temp, journal, source) = sent(24).await;
+    for n in 0..12 {
+        source.take_out(&format!("k{n:02}"), true);
+    }
+    let following = follow(&source, &journal, true);
+    following.listed().await;
+    let held = following.handle.status().purges_held.unwrap();
+    assert_eq!((held.vanished, held.of), (12, 24));
+    assert!(purges(&*journal).await.is_empty());
+    assert_eq!(following.handle.accept_deletes(), Some(held));
+    until("they are recorded", async || {
+        purges(&*journal).await.len() == 12
+    })
+    .await;
+    following.listed().await;
+    assert_eq!(following.handle.status().purges_held, None);
+    following.end().await;
 }

@@ -10,16 +10,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use near::{Near, bucket, journal, peer, until};
+use near::{Near, complete, journal, peer, purging as rules, until};
 use parking_lot::Mutex;
 use sealift_ledger::{Journal, Settlement, Transfer, TransferOutcome};
-use sealift_sender::{Rule, Rules};
 use sealift_store::{
     Earlier, Hint, History, Listed, Page, Removed, Scan, Source, SourceObject, StoreError, Watch,
 };
 use sealift_terms::{
-    ChangeKind, Epoch, KeyId, ObjectFacts, ObjectKey, ObjectUid, PeerName, Reason, Receipt,
-    RecordId, Region, RuleName, SessionFacts, SiteId, Status, Timestamp, VersionId, limits,
+    ChangeKind, ObjectFacts, ObjectKey, Reason, Status, Timestamp, VersionId, limits,
 };
 use tokio::sync::mpsc;
 
@@ -162,21 +160,6 @@ impl Source for Versioned {
 
 const HOLD: Duration = Duration::from_secs(3600);
 
-fn rules(version_deletes: Option<Duration>) -> Arc<Rules> {
-    Arc::new(Rules::new(vec![Rule {
-        name: RuleName::new("all").unwrap(),
-        bucket: bucket(),
-        prefix: String::new(),
-        tags: Default::default(),
-        peers: vec![peer()],
-        delete_markers: true,
-        version_deletes,
-        existing_objects: true,
-        to_origin: false,
-        replicas: true,
-    }]))
-}
-
 fn far_future() -> Timestamp {
     Timestamp::from_secs(4_000_000_000)
 }
@@ -190,41 +173,6 @@ async fn transfers(journal: &dyn Journal, kind: ChangeKind) -> Vec<Transfer> {
     all.into_iter()
         .filter(|row| row.change.kind == kind)
         .collect()
-}
-
-fn receipt(transfer: &Transfer, stored_at: Timestamp) -> Receipt {
-    let region = Region::new("b").unwrap();
-    Receipt {
-        name: transfer.change.name.clone(),
-        size: transfer.change.facts.size,
-        checksum: None,
-        object_uid: ObjectUid([1; 16]),
-        record: RecordId([2; 16]),
-        cmk: KeyId::new("key-01").unwrap(),
-        cmk_version: "1".to_owned(),
-        second: None,
-        session: Arc::new(SessionFacts::none(&region)),
-        region,
-        site: SiteId([3; 16]),
-        epoch: Epoch([4; 16]),
-        sequence: 1,
-        stored_at,
-        signature: None,
-    }
-}
-
-/// Everything that waits and is due is at the peer.
-async fn complete(journal: &dyn Journal, now: Timestamp) {
-    let leased = journal
-        .lease(&PeerName::new("far").unwrap(), 999, now)
-        .await
-        .unwrap();
-    let done = leased.iter().map(|transfer| Settlement {
-        id: transfer.id,
-        at: now,
-        outcome: TransferOutcome::Completed(Box::new(receipt(transfer, now))),
-    });
-    journal.settle(done.collect()).await.unwrap();
 }
 
 fn now() -> Timestamp {

@@ -68,6 +68,13 @@ pub trait OrderedSource: Send + Sync {
     /// As [`versions`](Self::versions).
     async fn of_names(&self, names: Vec<VersionName>) -> Result<Vec<Ordered>, StoreError>;
 
+    /// The purges of those of these versions that were purged. A version that is not there for
+    /// another reason has none: what is missing was not deleted for that.
+    ///
+    /// # Errors
+    /// As [`versions`](Self::versions).
+    async fn purges(&self, names: Vec<VersionName>) -> Result<Vec<Change>, StoreError>;
+
     /// What is committed from now on. The queue is bounded: one that is full is closed, and
     /// what is missed then is found by a listing.
     fn follow(&self) -> mpsc::Receiver<Committed>;

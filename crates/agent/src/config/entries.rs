@@ -28,8 +28,8 @@ pub(super) struct Declared {
     pub(super) has_endpoint: bool,
     /// The sources that the endpoint stands in front of.
     pub(super) fronted: Vec<String>,
-    /// Of these, the buckets of S3.
-    pub(super) buckets_of_s3: Vec<String>,
+    /// Of these, what tells of versions that are gone for good: buckets of S3, and archives.
+    pub(super) tell_of_purges: Vec<String>,
 }
 
 impl Declared {
@@ -40,6 +40,10 @@ impl Declared {
         let text = |text: &Text| text.get_ref().clone();
         let is_fronted = |source: &&raw::SourceEntry| {
             let told = source.fronted.as_ref();
+            told.is_some_and(|told| *told.get_ref())
+        };
+        let is_archive = |source: &raw::SourceEntry| {
+            let told = source.archive.as_ref();
             told.is_some_and(|told| *told.get_ref())
         };
         let fronted = sources.clone().filter(is_fronted);
@@ -53,8 +57,8 @@ impl Declared {
                 .clone()
                 .filter_map(|source| Some((text(&source.bucket), source.untagged()?)))
                 .collect(),
-            buckets_of_s3: sources
-                .filter(|source| source.s3.is_some())
+            tell_of_purges: sources
+                .filter(|source| source.s3.is_some() || is_archive(source))
                 .map(|source| text(&source.bucket))
                 .collect(),
             has_endpoint: raw.endpoint.is_some(),

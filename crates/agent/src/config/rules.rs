@@ -75,7 +75,7 @@ fn rpo(c: &mut Checker<'_>, raw: Option<&raw::Number>) -> Option<Duration> {
 }
 
 /// Whether version deletes are sent, and how long a version has to be gone before: of a bucket
-/// of S3 alone, as nothing else tells of versions that are gone.
+/// of S3 or of an archive, as nothing else tells of versions that are gone for good.
 fn version_deletes(
     c: &mut Checker<'_>,
     entry: &raw::Rule,
@@ -87,12 +87,12 @@ fn version_deletes(
     let hold = entry.purge_hold_secs.as_ref();
     let secs = c.number("rule.purge_hold_secs", hold, 1..=most, usual);
     let wanted = wanted.filter(|wanted| *wanted.get_ref())?;
-    if !declared.buckets_of_s3.contains(entry.bucket.get_ref()) {
+    if !declared.tell_of_purges.contains(entry.bucket.get_ref()) {
         return c.refuse(
             "rule.version_deletes",
             &wanted.span(),
             format!("true, for {:?}", entry.bucket.get_ref()),
-            "a bucket whose [[source]] has a [source.s3]: no other source tells of versions that are gone",
+            "a bucket whose [[source]] has a [source.s3], or archive = true: no other source tells of versions that are gone for good",
             "leave it out",
         );
     }

@@ -371,7 +371,7 @@ const EXAMPLE_SENDING: &str = r#"# [[source]]
 # priority = 0
 # delete_markers = true
 # Whether a version that was permanently deleted in the bucket is purged there, too, and how long
-# it has to be gone before; the grant there needs the action "purge". Of [source.s3] alone.
+# it has to be gone before; the grant there needs the action "purge". Of [source.s3], or an archive.
 # version_deletes = false
 # purge_hold_secs = 86400
 # Whether what is there before the rule is sent, too; what is not is SKIPPED.

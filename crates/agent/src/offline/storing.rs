@@ -9,6 +9,13 @@ use crate::{CheckLine, World, config::Config, site::STAGING_DIR, sources::open_s
 /// How the check of the bucket is called, the action behind it.
 pub(crate) const STORE: &str = "store in a bucket";
 
+/// Whether a line says that a bucket which has to keep versions does not: nothing is taken in
+/// then, and what rests there is read.
+pub(crate) fn is_versioning_off(line: &CheckLine) -> bool {
+    let remedy = Reason::DstVersioningDisabled.remedy();
+    line.check.starts_with(STORE) && line.remedy.as_deref() == Some(remedy)
+}
+
 /// A line for each action, so that the one that is missing is named.
 pub(super) async fn check(config: &Config, world: &World) -> Vec<CheckLine> {
     let Some(bucket) = &config.store else {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use sealift_identity::{Direction, TlsContext};
 use sealift_receiver::{Answer, Question};
-use sealift_terms::{Boxed, BucketName, Epoch, SessionId, SiteId, limits::CLOCK_SKEW_MAX};
+use sealift_terms::{Boxed, BucketName, Epoch, Reason, SessionId, SiteId, limits::CLOCK_SKEW_MAX};
 use sealift_tunnel::{Dialer, Incoming, Link, LinkKind, TcpTransport, TunnelError};
 use sealift_wire::{
     Carries, Close, Hello, LinkEvent, LinkId, PROTOCOL_MAX, PROTOCOL_MIN, Role, SendEvent,
@@ -15,7 +15,7 @@ use sealift_wire::{
 use super::canary::Canary;
 use crate::{
     CheckLine, Outcome, World,
-    config::{Config, Peer},
+    config::{Config, Peer, Rule},
     load_credentials, load_peers,
 };
 
@@ -168,13 +168,18 @@ impl Visit<'_> {
                 bucket: bucket.clone(),
             };
             let answered = tokio::time::timeout(ANSWER_TIME_MAX, asking.ask(&question)).await;
+            let mut purges = None;
             let line = match answered {
-                Ok(Ok(answer)) => self.bucket(check, bucket, answer),
+                Ok(Ok(answer)) => {
+                    purges = self.purges(bucket, &answer);
+                    self.bucket(check, bucket, answer)
+                }
                 Ok(Err(error)) => unanswered(check, error.to_string()),
                 Err(_) => unanswered(check, "no answer".to_owned()),
             };
             let could_take_it = matches!(line.outcome, Outcome::Pass | Outcome::Warn);
             lines.push(line);
+            lines.extend(purges);
             if could_take_it {
                 lines.push(self.canary(bucket, &mut asking).await);
             }
@@ -197,6 +202,33 @@ impl Visit<'_> {
         }
     }
 
+    fn own_identity(&self) -> String {
+        load_credentials(self.config, self.world)
+            .map(|credentials| credentials.leaf().identity.to_string())
+            .unwrap_or_else(|_| "this agent's identity".to_owned())
+    }
+
+    /// Whether version deletes are let in there, where a rule sends them: both sides have to
+    /// say so, and the rule is half of it.
+    fn purges(&self, bucket: &BucketName, answer: &Answer) -> Option<CheckLine> {
+        let Answer::Bucket {
+            may_replicate: true,
+            may_purge,
+            ..
+        } = answer
+        else {
+            return None;
+        };
+        let mut rules = self.config.rules.iter();
+        let rule = rules.find(|rule| {
+            let is_of = rule.bucket == *bucket && rule.peers.contains(&self.peer.name);
+            is_of && rule.version_deletes.is_some()
+        })?;
+        let check = format!("version deletes of bucket {bucket} at {}", self.peer.name);
+        let us = self.own_identity();
+        Some(told_of_purges(check, rule, &us, *may_purge))
+    }
+
     fn bucket(&self, check: String, bucket: &BucketName, answer: Answer) -> CheckLine {
         let Answer::Bucket {
             exists,
@@ -209,9 +241,7 @@ impl Visit<'_> {
         else {
             return CheckLine::skip(check, "the peer does not know the question: it is older");
         };
-        let us = load_credentials(self.config, self.world)
-            .map(|credentials| credentials.leaf().identity.to_string())
-            .unwrap_or_else(|_| "this agent's identity".to_owned());
+        let us = self.own_identity();
         if !may_replicate {
             let remedy =
                 format!("at the peer: [[grant]] identity = \"{us}\", bucket = \"{bucket}\"");
@@ -232,6 +262,33 @@ impl Visit<'_> {
             );
         }
         CheckLine::pass(check, format!("granted, sealable, in {region}"))
+    }
+}
+
+/// How a rule's version deletes stand at a peer that takes what the rule sends.
+fn told_of_purges(check: String, rule: &Rule, us: &str, may_purge: Option<bool>) -> CheckLine {
+    let (name, bucket) = (&rule.name, &rule.bucket);
+    match may_purge {
+        Some(true) => CheckLine::pass(
+            check,
+            format!("rule {name} sends them, and a grant lets them in"),
+        ),
+        Some(false) => CheckLine::fail(
+            check,
+            format!(
+                "{}: rule {name} has version_deletes = true, and no grant there lets {us} purge: \
+                 nothing is purged without both",
+                Reason::DstPurgeDenied
+            ),
+            format!(
+                "at the peer: add \"purge\" to the actions of the [[grant]] with identity = \"{us}\" and \
+                 bucket = \"{bucket}\"; or here: take version_deletes out of rule {name}"
+            ),
+        ),
+        None => CheckLine::skip(
+            check,
+            "the peer does not say whether it lets them in: it is older",
+        ),
     }
 }
 

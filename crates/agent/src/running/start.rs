@@ -32,7 +32,7 @@ use crate::{
     check_offline,
     config::{BucketSource, Config, Override, RootKeySource},
     load_credentials,
-    offline::{KEY_BACKUP, KEYSTORE, is_source},
+    offline::{KEY_BACKUP, KEYSTORE, is_source, is_versioning_off},
     operations::SiteOperations,
     regions::KeyDesk,
     site::Site,
@@ -121,6 +121,10 @@ async fn refuse_what_cannot_work(config: &Config, world: &World) -> Result<(), E
             Outcome::Warn => tracing::warn!(check = line.check, "{}", line.found),
             Outcome::Fail if line.check == KEY_BACKUP || is_source(&line) => {
                 tracing::warn!(check = line.check, "{}", line.found);
+            }
+            // What is there is read all the same; what comes is refused until it is on again.
+            Outcome::Fail if is_versioning_off(&line) => {
+                tracing::error!(check = line.check, "{}", line.found);
             }
             // A key service that is away now may answer in a moment: what opens the site says
             // so, and ends in a way that asks for another try.

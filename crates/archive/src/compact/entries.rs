@@ -194,14 +194,19 @@ impl Core {
                 Some(row) => row.sequence >= meta.sequence.unwrap_or(0),
                 None => is_purged,
             },
-            Some(kind @ (Mark::Tags | Mark::Purge)) => {
+            Some(kind @ (Mark::Tags | Mark::Purge | Mark::Hold)) => {
                 let mut rows = marks.iter();
                 if rows.any(|row| rests_here(row.object_uid, &row.location)) {
                     return Ok(Standing::Live(Some((name, uid))));
                 }
-                let is_same = |row: &MarkKind| (kind == Mark::Purge) == (*row == MarkKind::Purge);
+                let is_same = |row: &MarkKind| match row {
+                    MarkKind::Tags(_) => kind == Mark::Tags,
+                    MarkKind::Purge => kind == Mark::Purge,
+                    MarkKind::Hold(_) => kind == Mark::Hold,
+                };
                 let mut same = marks.iter().filter(|row| is_same(&row.kind));
-                is_purged || same.any(|row| row.order >= order)
+                let is_over = is_purged && kind != Mark::Hold;
+                is_over || same.any(|row| row.order >= order)
             }
         };
         Ok(match is_dead {

@@ -1,4 +1,4 @@
-//! Marks: tags and purges, which only a rebuild reads.
+//! Marks: tags, purges and holds, which only a rebuild reads.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ impl Core {
         self.look_at_entry(&mark.location).await
     }
 
-    /// Tags are sealed anew from the catalog, which has them. What was written stays
+    /// Tags and holds are sealed anew from the catalog, which has them. What was written stays
     /// where it is, and of two marks the one with the higher sequence holds.
     async fn repair_mark(
         self: &std::sync::Arc<Self>,
@@ -77,6 +77,7 @@ impl Core {
                 let upload = Upload::begin(self.clone(), offer).await?;
                 upload.commit(None).await.is_ok()
             }
+            (MarkKind::Hold(_), _) => self.mark_hold_again(mark).await.is_ok(),
             _ => false,
         };
         let cause = match is_repaired {

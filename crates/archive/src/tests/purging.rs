@@ -82,6 +82,31 @@ fn why(purged: Result<Receipt, ArchiveError>) -> String {
     }
 }
 
+/// Lets the catalog refuse every mark and every row of a file, or of marks alone, or take
+/// them again.
+fn refuse(site: &Site, tables: &[&str]) {
+    let db = rusqlite::Connection::open(site.dir.path().join("catalog.db")).unwrap();
+    db.busy_timeout(Duration::from_secs(10)).unwrap();
+    for table in ["marks", "files"] {
+        db.execute_batch(&format!("DROP TRIGGER IF EXISTS refusing_{table}"))
+            .unwrap();
+    }
+    for table in tables {
+        db.execute_batch(&format!(
+            "CREATE TRIGGER refusing_{table} BEFORE INSERT ON {table}
+             BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        ))
+        .unwrap();
+    }
+}
+
+/// What is found by the store and the keys alone.
+async fn rebuilt(site: &Site) -> Running {
+    site.lose_catalog();
+    rebuild(site.parts().0, "test", &mut drop).await.unwrap();
+    site.open().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_purged_is_gone_stays_gone_and_is_on_record() {
     let site = Site::new();
@@ -275,7 +300,7 @@ async fn a_legal_hold_is_on_what_it_names_until_it_is_lifted_and_survives_a_rebu
     running.store("case/2", "v1", 2, b"late").await;
     why(running.offer_purge(purge("case/2", "v1", 9)).await);
     why(running.offer_purge(purge("free", "v1", 9)).await);
-    assert!(site.audit.has(AuditKind::HoldSet));
+    assert!(site.has_leaf("hold.set").await);
     running.archive.close().await;
     drop(running);
     rebuild(site.parts().0, "test", &mut drop).await.unwrap();
@@ -287,7 +312,7 @@ async fn a_legal_hold_is_on_what_it_names_until_it_is_lifted_and_survives_a_rebu
     let lift = async |on| archive.lift_hold(on, false, "over", "uid:7").await.unwrap();
     assert!(!lift(on("case/1", false, None)).await);
     assert!(lift(on("case/", true, None)).await);
-    assert!(site.audit.has(AuditKind::HoldLifted));
+    assert!(site.has_leaf("hold.lifted").await);
     running.offer_purge(purge("case/1", "v1", 9)).await.unwrap();
     why(running.offer_purge(purge("free", "v1", 9)).await);
     assert!(lift(on("free", false, Some("v1"))).await);
@@ -401,4 +426,226 @@ async fn purges_of_one_key_that_come_together_all_count() {
         purged.await.unwrap().unwrap();
     }
     assert!(running.versions().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_that_the_catalog_refused_is_found_by_no_rebuild() {
+    // With other objects in its pack, and as the first of one.
+    for is_alone in [false, true] {
+        let site = Site::new();
+        let running = site.open().await;
+        running.store("k", "v1", 1, b"content").await;
+        running.store("k", "v2", 2, b"newer").await;
+        if is_alone {
+            running.archive.close().await;
+            drop(running);
+        }
+        let running = site.open().await;
+        refuse(&site, &["marks"]);
+        let refused = running.offer_purge(purge("k", "v1", 3)).await;
+        assert!(
+            matches!(refused, Err(ArchiveError::Group(_))),
+            "{refused:?}"
+        );
+        refuse(&site, &[]);
+        // Life goes on in another pack.
+        running.store("k", "v3", 4, b"newest").await;
+        running.archive.close().await;
+        drop(running);
+        let running = rebuilt(&site).await;
+        assert_eq!(running.versions().await, ["k v3", "k v2", "k v1"]);
+        assert_eq!(running.read("k", Some("v1")).await.unwrap(), b"content");
+        running.offer_purge(purge("k", "v1", 5)).await.unwrap();
+        running.archive.close().await;
+        drop(running);
+        let running = rebuilt(&site).await;
+        assert_eq!(running.versions().await, ["k v3", "k v2"]);
+        assert!(running.verify_deep().await.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_catalog_takes_nothing_nothing_is_written_behind_what_is_in_doubt() {
+    let site = Site::new();
+    let running = site.open().await;
+    running.store("k", "v1", 1, b"content").await;
+    running.store("k", "v2", 2, b"newer").await;
+    let packs = || site.files_in("store/packs");
+    let length = || {
+        packs()
+            .iter()
+            .map(|p| p.metadata().unwrap().len())
+            .sum::<u64>()
+    };
+    let before = length();
+    refuse(&site, &["marks", "files"]);
+    for clock in 3..6 {
+        assert!(running.offer_purge(purge("k", "v1", clock)).await.is_err());
+    }
+    // What was in doubt is not added to.
+    assert!(packs().len() <= 2, "{:?}", packs());
+    refuse(&site, &[]);
+    running.store("k", "v3", 6, b"newest").await;
+    assert_eq!(running.read("k", Some("v1")).await.unwrap(), b"content");
+    assert!(length() > before);
+    // A kill: nothing is closed in order.
+    drop(running);
+    let running = site.open().await;
+    running.archive.close().await;
+    drop(running);
+    let running = rebuilt(&site).await;
+    assert_eq!(running.versions().await, ["k v3", "k v2", "k v1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_in_a_pack_whose_sync_failed_is_found_by_no_rebuild() {
+    let site = Site::new();
+    let running = site.open().await;
+    running.store("k", "v1", 1, b"content").await;
+    running.store("k", "v2", 2, b"newer").await;
+    running.faults.fail(Call::Sync, 0, io::ErrorKind::Other);
+    assert!(running.offer_purge(purge("k", "v1", 3)).await.is_err());
+    running.faults.heal();
+    // The bytes may be durable although the sync failed: they are taken back.
+    running.store("k", "v3", 4, b"newest").await;
+    running.archive.close().await;
+    drop(running);
+    let running = rebuilt(&site).await;
+    assert_eq!(running.versions().await, ["k v3", "k v2", "k v1"]);
+    assert!(running.verify_deep().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_begun_for_a_purge_that_a_crash_cut_off_is_removed_at_the_next_start() {
+    let site = Site::new();
+    let running = site.open().await;
+    running.store("k", "v1", 1, b"content").await;
+    let catalog = running.archive.core.catalog.clone();
+    let name = sealift_store::StoreName::new("packs/ffffffffffff-00000001.slp").unwrap();
+    let file = running.archive.core.store.append_new(&name).await.unwrap();
+    file.write_at(b"what a crash left", 0).await.unwrap();
+    file.sync().await.unwrap();
+    let commit = sealift_ledger::Commit {
+        packs: vec![sealift_ledger::PackState {
+            file: name.to_string(),
+            synced_bytes: 0,
+            closed: false,
+        }],
+        ..Default::default()
+    };
+    catalog.commit(commit).await.unwrap();
+    drop((running, catalog));
+    let running = site.open().await;
+    let left = site.files_in("store/packs");
+    assert!(
+        !left
+            .iter()
+            .any(|path| path.ends_with("ffffffffffff-00000001.slp"))
+    );
+    assert!(!site.audit.has(AuditKind::ObjectDamaged));
+    assert!(running.verify_deep().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn legal_holds_survive_the_loss_of_the_catalog_as_they_were_last() {
+    let site = Site::new();
+    let running = site.open().await;
+    for key in ["case/1", "free", "lifted", "other"] {
+        running.store(key, "v1", 1, key.as_bytes()).await;
+    }
+    let mut of_source = offer("source", "v1", 1, 4);
+    let locked = ("object-lock-legal-hold".to_owned(), "ON".to_owned());
+    of_source.change.facts.system.extend([locked]);
+    running.put(of_source, b"lock").await.unwrap();
+    let archive = &running.archive;
+    let set = async |on, why| archive.set_hold(on, why, "uid:7").await.unwrap();
+    let lift = async |on, of_source| archive.lift_hold(on, of_source, "over", "uid:7").await;
+    set(on("case/", true, None), "case 16").await;
+    set(on("case/", true, None), "case 17").await;
+    set(on("free", false, Some("v1")), "case 18").await;
+    set(on("lifted", false, None), "case 19").await;
+    assert!(lift(on("lifted", false, None), false).await.unwrap());
+    assert!(lift(on("source", false, Some("v1")), true).await.unwrap());
+    let before = archive.holds(None).await.unwrap();
+    assert_eq!(before.len(), 3);
+    running.archive.close().await;
+    drop(running);
+    let running = rebuilt(&site).await;
+    assert_eq!(running.archive.holds(None).await.unwrap(), before);
+    let told = why(running.offer_purge(purge("case/1", "v1", 9)).await);
+    assert!(told.contains("uid:7") && told.contains("case 17"), "{told}");
+    why(running.offer_purge(purge("free", "v1", 9)).await);
+    for key in ["lifted", "source", "other"] {
+        running.offer_purge(purge(key, "v1", 9)).await.unwrap();
+    }
+    // Compaction takes them along, and what was lifted stays so.
+    running.archive.close().await;
+    drop(running);
+    let running = site.open().await;
+    running.archive.compact(Duration::ZERO, DAY).await.unwrap();
+    assert!(running.verify_deep().await.is_empty());
+    running.archive.close().await;
+    drop(running);
+    let running = rebuilt(&site).await;
+    assert_eq!(running.archive.holds(None).await.unwrap(), before);
+    assert!(running.verify_deep().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holds_from_before_there_were_marks_get_theirs_at_the_next_start() {
+    let site = Site::new();
+    let running = site.open().await;
+    running.store("k", "v1", 1, b"content").await;
+    let on = on("k", false, None);
+    let hold = crate::Hold {
+        on: on.clone(),
+        sort: HoldSort::Set,
+        reason: "case 17".to_owned(),
+        since: Timestamp::from_secs(1_800_000_000),
+        by: "uid:7".to_owned(),
+    };
+    let note =
+        sealift_ledger::Note::kept(on.note(HoldSort::Set), serde_json::to_vec(&hold).unwrap());
+    let catalog = &running.archive.core.catalog;
+    catalog.put_notes(vec![note]).await.unwrap();
+    running.archive.close().await;
+    drop(running);
+    // A key that cannot be used now keeps nobody from starting.
+    site.keystore.disable(CMK).unwrap();
+    let running = site.open().await;
+    assert_eq!(running.archive.holds(None).await.unwrap(), [hold.clone()]);
+    running.archive.close().await;
+    drop(running);
+    site.keystore.enable(CMK).unwrap();
+    let running = site.open().await;
+    running.archive.close().await;
+    drop(running);
+    let running = rebuilt(&site).await;
+    assert_eq!(running.archive.holds(None).await.unwrap(), [hold]);
+    why(running.offer_purge(purge("k", "v1", 9)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_the_catalog_refused_is_found_by_no_rebuild_and_neither_is_a_lift() {
+    let site = Site::new();
+    let running = site.open().await;
+    running.store("k", "v1", 1, b"content").await;
+    running.store("other", "v1", 1, b"content").await;
+    let archive = &running.archive;
+    archive
+        .set_hold(on("k", false, None), "case 17", "uid:7")
+        .await
+        .unwrap();
+    refuse(&site, &["marks"]);
+    let lift = archive.lift_hold(on("k", false, None), false, "over", "uid:7");
+    assert!(lift.await.is_err());
+    let set = archive.set_hold(on("other", false, None), "case 18", "uid:7");
+    assert!(set.await.is_err());
+    refuse(&site, &[]);
+    assert_eq!(archive.holds(None).await.unwrap().len(), 1);
+    running.archive.close().await;
+    drop(running);
+    let running = rebuilt(&site).await;
+    let holds = running.archive.holds(None).await.unwrap();
+    assert_eq!((holds.len(), holds[0].on.key.as_str()), (1, "k"));
 }

@@ -95,3 +95,46 @@ pub(super) async fn a_rebuild_begins_a_new_epoch_and_keeps_the_log(
     catalog.renew_epoch(Epoch([78; 16])).await.unwrap();
     assert_eq!(catalog.site().epoch, Epoch([78; 16]));
 }
+
+pub(super) async fn the_newest_mark_of_a_hold_says_which_notes_are_kept(
+    make: &impl Fn() -> MadeCatalog,
+) {
+    let note = |held: &str| Note::kept(format!("{NOTES_KEPT}k"), held.as_bytes().to_vec());
+    let said = |order, note| {
+        let mut commit = group(Vec::new());
+        commit.marks = vec![mark("k", 1, order, MarkKind::Hold(vec![note]))];
+        commit
+    };
+    let finds = || {
+        vec![
+            said(10, note("first")),
+            said(30, note("last")),
+            said(20, Note::forgotten(note("").name)),
+        ]
+    };
+    for turn in 0..3 {
+        let (catalog, _) = make();
+        let mut finds = finds();
+        finds.rotate_left(turn);
+        for find in finds {
+            catalog.restore(find).await.unwrap();
+        }
+        let kept = catalog.notes(NOTES_KEPT, None, 9).await.unwrap();
+        assert_eq!(kept, [note("last")]);
+        let marks = catalog.marks(None, 9).await.unwrap();
+        assert_eq!(marks, catalog.marks_of(&name("k", "v1")).await.unwrap());
+        assert_eq!(marks[0].kind, MarkKind::Hold(vec![note("last")]));
+        assert!(catalog.marks(marks.first(), 9).await.unwrap().is_empty());
+        // Tags of a version of the same name are another mark.
+        let mut tagged = group(vec![version("k", 1)]);
+        tagged.marks = vec![mark("k", 1, 15, MarkKind::Tags(tags("blue")))];
+        catalog.commit(tagged).await.unwrap();
+        let row = catalog.known(&name("k", "v1")).await.unwrap().unwrap();
+        assert_eq!(row.facts.tags, tags("blue"));
+        assert_eq!(catalog.marks(None, 9).await.unwrap().len(), 2);
+        let lifted = said(40, Note::forgotten(note("").name));
+        catalog.commit(lifted).await.unwrap();
+        assert!(catalog.notes(NOTES_KEPT, None, 9).await.unwrap().is_empty());
+        assert_eq!(catalog.marks(None, 9).await.unwrap().len(), 2);
+    }
+}

@@ -83,6 +83,7 @@ pub async fn catalog(make: impl Fn() -> MadeCatalog) {
     layers::an_upload_in_two_layers_comes_back_with_both(&*make().0).await;
     catalog_rebuild::finds_in_any_order_give_the_same_catalog(&make).await;
     catalog_rebuild::a_rebuild_begins_a_new_epoch_and_keeps_the_log(&make).await;
+    catalog_rebuild::the_newest_mark_of_a_hold_says_which_notes_are_kept(&make).await;
 }
 
 /// Holds an [`AuditLog`] to its words.

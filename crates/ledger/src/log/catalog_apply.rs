@@ -5,6 +5,7 @@ use sealift_terms::{RecordIds, VersionName};
 use super::catalog_state::{CatalogState, Done, Marked};
 use crate::{
     BucketCount, Commit, Location, MarkKind, NewMark, NewVersion, Outcome, VersionKind, VersionRow,
+    catalog::PURGES,
 };
 
 /// Whose sequences the rows get.
@@ -71,7 +72,7 @@ impl CatalogState {
             Sequences::Commit(sequence) => sequence,
             Sequences::Own => new.sequence,
         };
-        if let Some(purged) = self.rows.marks.get(&(new.name.clone(), true))
+        if let Some(purged) = self.rows.marks.get(&(new.name.clone(), PURGES))
             && (sequences != Sequences::Own || purged.sequence > new.sequence)
         {
             return Outcome::Purged;
@@ -163,7 +164,7 @@ impl CatalogState {
     }
 
     fn take_mark(&mut self, mark: NewMark, sequences: Sequences) {
-        let place = (mark.name.clone(), mark.kind == MarkKind::Purge);
+        let place = (mark.name.clone(), mark.kind.sort());
         if let Some(there) = self.rows.marks.get(&place) {
             if (&there.order, there.sequence) >= (&mark.order, mark.sequence) {
                 return;
@@ -178,16 +179,16 @@ impl CatalogState {
         {
             self.remove(&mark.name);
         }
+        if let MarkKind::Hold(notes) = &mark.kind {
+            self.rows.put_notes(notes.clone());
+        }
         let marked = Marked {
             records: mark.records(),
             order: mark.order,
             sequence: mark.sequence,
             object_uid: mark.object_uid,
             location: mark.location,
-            tags: match mark.kind {
-                MarkKind::Tags(tags) => Some(tags),
-                MarkKind::Purge => None,
-            },
+            kind: mark.kind,
         };
         self.rows.marks.insert(place, marked);
     }

@@ -6,8 +6,7 @@ use sealift_terms::{Timestamp, VersionName};
 
 use super::catalog_state::{CatalogState, Marked, Rows};
 use crate::{
-    DamagedVersion, ListQuarantined, MarkKind, MarkRow, Note, QuarantineCount, Quarantined,
-    Relocation,
+    DamagedVersion, ListQuarantined, MarkRow, Note, QuarantineCount, Quarantined, Relocation,
 };
 
 impl Rows {
@@ -108,14 +107,14 @@ impl CatalogState {
     }
 
     pub(super) fn marks(&self, after: Option<&MarkRow>, limit: usize) -> Vec<MarkRow> {
-        let after = after.map(|mark| (mark.name.clone(), mark.kind == MarkKind::Purge));
+        let after = after.map(|mark| (mark.name.clone(), mark.kind.sort()));
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
         let marks = self.rows.marks.range((after, Bound::Unbounded));
         marks.take(limit).map(row).collect()
     }
 
     pub(super) fn marks_of(&self, name: &VersionName) -> Vec<MarkRow> {
-        let places = (name.clone(), false)..=(name.clone(), true);
+        let places = (name.clone(), u8::MIN)..=(name.clone(), u8::MAX);
         self.rows.marks.range(places).map(row).collect()
     }
 
@@ -132,10 +131,9 @@ impl CatalogState {
                 row.location = one.to.clone();
                 records.push(row.records());
             }
-            for is_purge in [false, true] {
-                if let Some(mark) = self.rows.marks.get_mut(&(one.name.clone(), is_purge))
-                    && is_meant(mark.object_uid, &mark.location)
-                {
+            let places = (one.name.clone(), u8::MIN)..=(one.name.clone(), u8::MAX);
+            for (_, mark) in self.rows.marks.range_mut(places) {
+                if is_meant(mark.object_uid, &mark.location) {
                     mark.location = one.to.clone();
                     records.push(mark.records);
                 }
@@ -150,14 +148,11 @@ impl CatalogState {
     }
 }
 
-fn row(((name, _), mark): (&(VersionName, bool), &Marked)) -> MarkRow {
+fn row(((name, _), mark): (&(VersionName, u8), &Marked)) -> MarkRow {
     MarkRow {
         name: name.clone(),
         order: mark.order.clone(),
-        kind: match &mark.tags {
-            Some(tags) => MarkKind::Tags(tags.clone()),
-            None => MarkKind::Purge,
-        },
+        kind: mark.kind.clone(),
         object_uid: mark.object_uid,
         record: mark.records.first,
         second_record: mark.records.second,

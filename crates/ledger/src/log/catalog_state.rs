@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::keeper::Kept;
 use crate::{
-    BucketCount, Commit, Committed, DamagedVersion, FileRow, Leaf, LedgerError, Location, NewMark,
-    NewSite, NewVersion, Note, Outcome, PackState, Quarantined, RecordRow, Relocation, Result,
-    SiteRow, UploadPart, UploadRow, VersionRow,
+    BucketCount, Commit, Committed, DamagedVersion, FileRow, Leaf, LedgerError, Location, MarkKind,
+    NewMark, NewSite, NewVersion, Note, Outcome, PackState, Quarantined, RecordRow, Relocation,
+    Result, SiteRow, UploadPart, UploadRow, VersionRow,
     audit::LeafBody,
     merkle::{Frontier, leaf_hash},
 };
@@ -73,15 +73,14 @@ impl From<Done> for Committed {
     }
 }
 
-/// A set of tags, or a purge.
+/// A set of tags, a purge, or a hold.
 pub(super) struct Marked {
+    pub(super) kind: MarkKind,
     pub(super) order: Order,
     pub(super) sequence: u64,
     pub(super) object_uid: ObjectUid,
     pub(super) records: RecordIds,
     pub(super) location: Location,
-    /// None for a purge.
-    pub(super) tags: Option<BTreeMap<String, String>>,
 }
 
 /// What is sealed under a key record.
@@ -99,8 +98,8 @@ pub(super) struct Rows {
     /// With what each record serves.
     pub(super) records: BTreeMap<RecordId, (RecordRow, Served)>,
     pub(super) versions: BTreeMap<VersionName, VersionRow>,
-    /// `true` for a purge.
-    pub(super) marks: BTreeMap<(VersionName, bool), Marked>,
+    /// By name and sort.
+    pub(super) marks: BTreeMap<(VersionName, u8), Marked>,
     pub(super) files: BTreeMap<String, FileRow>,
     pub(super) buckets: BTreeMap<BucketName, BucketCount>,
     pub(super) uploads: BTreeMap<ObjectUid, UploadRow>,
@@ -175,8 +174,8 @@ impl CatalogState {
 
     pub(super) fn tagged(&self, row: &VersionRow) -> VersionRow {
         let mut row = row.clone();
-        if let Some(marked) = self.rows.marks.get(&(row.name.clone(), false))
-            && let Some(tags) = &marked.tags
+        if let Some(marked) = self.rows.marks.get(&(row.name.clone(), 0))
+            && let MarkKind::Tags(tags) = &marked.kind
         {
             row.facts.tags = tags.clone();
             row.tags_order = Some(marked.order.clone());

@@ -9,6 +9,7 @@ use super::{
     catalog_rows::{SealedFacts, kind_code, known},
     catalog_state::CatalogState,
     columns::{Columns, change, first, int, order_bytes},
+    notes,
     quarantine::repaired,
     sealing::Sealing,
     tally::Tally,
@@ -16,8 +17,8 @@ use super::{
     uploads,
 };
 use crate::{
-    Commit, Committed, LedgerError, Location, MarkKind, NOTES_KEPT, NewMark, NewVersion, Outcome,
-    PackState, RecordRow, Result, VersionKind, VersionRow,
+    Commit, Committed, LedgerError, Location, MarkKind, NOTES_KEPT, NewMark, NewVersion, Note,
+    Outcome, PackState, RecordRow, Result, VersionKind, VersionRow,
 };
 
 /// A commit with its facts sealed, which was done on the caller's thread.
@@ -25,8 +26,10 @@ pub(super) struct SealedCommit {
     commit: Commit,
     /// One per version.
     facts: Vec<Vec<u8>>,
-    /// One per mark; none for a purge.
-    tags: Vec<Option<Vec<u8>>>,
+    /// What each mark says; none for a purge.
+    said: Vec<Option<Vec<u8>>>,
+    /// The notes of each mark.
+    notes: Vec<Vec<Note>>,
 }
 
 impl SealedCommit {
@@ -39,15 +42,22 @@ impl SealedCommit {
             sealing.seal("version facts", &version.name, &sealed)
         });
         let facts = facts.collect::<Result<_>>()?;
-        let tags = commit.marks.iter().map(|mark| match &mark.kind {
+        let said = commit.marks.iter().map(|mark| match &mark.kind {
             MarkKind::Tags(tags) => sealing.seal("tags", &mark.name, tags).map(Some),
             MarkKind::Purge => Ok(None),
+            MarkKind::Hold(said) => sealing.seal("hold", &mark.name, said).map(Some),
         });
-        let tags = tags.collect::<Result<_>>()?;
+        let said = said.collect::<Result<_>>()?;
+        let notes = commit.marks.iter().map(|mark| match &mark.kind {
+            MarkKind::Tags(_) | MarkKind::Purge => Ok(Vec::new()),
+            MarkKind::Hold(said) => notes::sealed(said.clone(), sealing),
+        });
+        let notes = notes.collect::<Result<_>>()?;
         Ok(Self {
             commit,
             facts,
-            tags,
+            said,
+            notes,
         })
     }
 
@@ -103,7 +113,8 @@ fn apply(
     let SealedCommit {
         commit,
         facts,
-        tags,
+        said,
+        notes,
     } = sealed;
     put_records(db, &commit.records)?;
     let mut group = Group {
@@ -119,8 +130,10 @@ fn apply(
     for (version, facts) in commit.versions.into_iter().zip(facts) {
         outcomes.push(group.version(version, &facts)?);
     }
-    for (mark, tags) in commit.marks.iter().zip(tags) {
-        group.mark(mark, tags.as_deref())?;
+    for ((mark, said), notes) in commit.marks.iter().zip(said).zip(notes) {
+        if group.mark(mark, said.as_deref())? {
+            notes::put(db, &notes)?;
+        }
     }
     group.tally.write(db, group.at)?;
     put_packs(db, &commit.packs)?;
@@ -266,13 +279,14 @@ impl Group<'_> {
         Ok(())
     }
 
-    fn mark(&mut self, mark: &NewMark, tags: Option<&[u8]>) -> Result<()> {
-        let (kind, ord) = (mark_code(&mark.kind), order_bytes(&mark.order));
+    /// Takes a mark, and says whether none of a higher order is there.
+    fn mark(&mut self, mark: &NewMark, said: Option<&[u8]>) -> Result<bool> {
+        let (kind, ord) = (i64::from(mark.kind.sort()), order_bytes(&mark.order));
         let there = self.mark_there(&mark.name, kind)?;
         if let Some(there) = &there {
             let (was, is) = ((&there.ord, there.sequence), (&ord, mark.sequence));
             if was >= is {
-                return Ok(());
+                return Ok(false);
             }
             self.tally.sealed(&there.location, there.records, -1);
         }
@@ -287,7 +301,7 @@ impl Group<'_> {
                 kind,
                 ord,
                 int("sequence", mark.sequence)?,
-                tags,
+                said,
                 mark.object_uid.0,
                 mark.record.0,
                 mark.location.file,
@@ -300,7 +314,7 @@ impl Group<'_> {
         if mark.kind == MarkKind::Purge {
             self.purge(mark)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn purge(&mut self, mark: &NewMark) -> Result<()> {
@@ -338,13 +352,6 @@ struct MarkThere {
     sequence: u64,
     records: RecordIds,
     location: Location,
-}
-
-fn mark_code(kind: &MarkKind) -> i64 {
-    match kind {
-        MarkKind::Tags(_) => 0,
-        MarkKind::Purge => 1,
-    }
 }
 
 /// The sequence of the mark that purged a version.

@@ -48,9 +48,9 @@ CREATE INDEX versions_latest ON versions (bucket, key, ord, version);
 CREATE TABLE terms (id INTEGER PRIMARY KEY, json TEXT NOT NULL UNIQUE);
 CREATE TABLE marks (
     bucket TEXT NOT NULL, key TEXT NOT NULL, version TEXT NOT NULL,
-    kind INTEGER NOT NULL,                -- 0 tags, 1 purge
+    kind INTEGER NOT NULL,                -- 0 tags, 1 purge, 2 hold
     ord BLOB NOT NULL, sequence INTEGER NOT NULL,
-    tags BLOB,                            -- sealed
+    tags BLOB,                            -- or what a hold says, sealed
     uid BLOB NOT NULL, record BLOB NOT NULL,
     file TEXT NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
     PRIMARY KEY (bucket, key, version, kind)

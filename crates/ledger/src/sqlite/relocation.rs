@@ -30,7 +30,7 @@ pub(super) fn marks(
          ORDER BY bucket, key, version, kind LIMIT ?5"
     );
     let [bucket, key, version] = name_params(&after.name);
-    let kind = i64::from(after.kind == MarkKind::Purge);
+    let kind = i64::from(after.kind.sort());
     let values = params![bucket, key, version, kind, limit(rows)];
     all(db, &sql, values, |row| mark(row, sealing))
 }
@@ -52,6 +52,7 @@ fn mark(row: &Row<'_>, sealing: &Sealing) -> Result<MarkRow> {
     let kind = match (kind, tags) {
         (0, Some(sealed)) => MarkKind::Tags(sealing.open("tags", &name, &sealed)?),
         (1, None) => MarkKind::Purge,
+        (2, Some(sealed)) => MarkKind::Hold(sealing.open("hold", &name, &sealed)?),
         (other, _) => return Err(columns.bad(format!("kind {other}"))),
     };
     Ok(MarkRow {

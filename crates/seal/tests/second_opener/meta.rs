@@ -64,7 +64,7 @@ impl Meta {
         let mark = members.text("mark")?;
         if let Some(mark) = &mark {
             demand(
-                ["delete-marker", "tags", "purge"].contains(&mark.as_str()),
+                ["delete-marker", "tags", "purge", "hold"].contains(&mark.as_str()),
                 "a mark of an unknown kind",
             )?;
             demand(size == 0, "a mark with bytes")?;

@@ -16,7 +16,8 @@ use tokio::{
 };
 
 use super::{
-    SCAN_GAP, SourceSettings,
+    SCAN_GAP, SourceSettings, at,
+    passing::Passing,
     tagging::{goes_to, with_tags},
 };
 use crate::{Rules, SenderError, SourceHandle, WorkSignal, stopped};
@@ -31,18 +32,19 @@ const NOTED_EVERY: Duration = Duration::from_secs(1);
 
 /// The task of a source that is followed.
 pub struct FollowTask {
-    bucket: BucketName,
+    pub(super) bucket: BucketName,
     source: Arc<dyn Source>,
-    journal: Arc<dyn Journal>,
-    clock: Arc<dyn Clock>,
-    rules: watch::Receiver<Arc<Rules>>,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) rules: watch::Receiver<Arc<Rules>>,
     work: WorkSignal,
-    handle: SourceHandle,
+    pub(super) handle: SourceHandle,
     interval: Duration,
     noted: Option<Instant>,
     /// Whether all that was committed before the next message is recorded. Not so after a
     /// listing that failed: what it was for may lie below the commits that come meanwhile.
     is_caught_up: bool,
+    pub(super) passing: Passing,
 }
 
 impl FollowTask {
@@ -72,6 +74,7 @@ impl FollowTask {
             interval: scan_interval.max(SCAN_GAP),
             noted: None,
             is_caught_up: false,
+            passing: Passing::default(),
         };
         (task, handle)
     }
@@ -89,7 +92,10 @@ impl FollowTask {
                 // Followed first, so that nothing is missed between the two.
                 let mut commits = ordered.follow();
                 rules.mark_unchanged();
-                let caught_up = self.catch_up(ordered, &mut commits).await;
+                let caught_up = match self.catch_up(ordered, &mut commits).await {
+                    Ok(()) => self.pass_purges_on(ordered).await,
+                    failed => failed,
+                };
                 let next = match caught_up {
                     Ok(()) => self.interval,
                     Err(_) => SCAN_GAP,
@@ -110,6 +116,10 @@ impl FollowTask {
                                 tokio::time::sleep(SCAN_GAP).await;
                                 break;
                             }
+                        }
+                        () = at(self.passing.due()) => {
+                            let passed = self.pass_purges_on(ordered).await;
+                            self.report(passed);
                         }
                         () = tokio::time::sleep_until(next) => break,
                         () = self.handle.asked() => break,
@@ -197,14 +207,18 @@ impl FollowTask {
     }
 
     async fn record_committed(
-        &self,
+        &mut self,
         source: &dyn OrderedSource,
         taken: Vec<Committed>,
     ) -> Result<(), SenderError> {
         let rules = self.rules.borrow().clone();
         for Committed { names, .. } in taken {
-            let mut new = Vec::new();
-            for version in source.of_names(names).await? {
+            let (mut new, told) = (Vec::new(), names.len());
+            let there = source.of_names(names).await?;
+            if there.len() < told && rules.purge(&self.bucket) {
+                self.passing.look_soon();
+            }
+            for version in there {
                 self.add(&mut new, version, &rules, false).await?;
             }
             self.record(new).await?;
@@ -254,7 +268,7 @@ impl FollowTask {
         }
     }
 
-    async fn record(&self, new: Vec<NewChange>) -> Result<(), SenderError> {
+    pub(super) async fn record(&self, new: Vec<NewChange>) -> Result<(), SenderError> {
         if new.is_empty() {
             return Ok(());
         }

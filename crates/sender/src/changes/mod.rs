@@ -4,6 +4,7 @@ pub(crate) mod following;
 mod fronted;
 mod leaving;
 mod merge;
+mod passing;
 mod purging;
 mod recorder;
 mod retagging;
@@ -24,7 +25,7 @@ use crate::{
 use fronted::Fronted;
 use leaving::{Burst, Leaving};
 use merge::{Difference, Merge};
-use purging::Purging;
+use purging::{Purging, tell_held};
 use recorder::Recorder;
 use vanishing::Vanishing;
 
@@ -437,16 +438,8 @@ impl SourceTask {
         let accepts = accepts || std::mem::take(&mut self.accepts_purges);
         let held = purging.as_ref().and_then(Purging::held);
         let held = held.filter(|_| !accepts);
-        let mut before = None;
-        self.handle
-            .update(|state| before = std::mem::replace(&mut state.purges_held, held));
-        if let Some(held) = held {
-            if before != Some(held) {
-                tracing::error!(
-                    bucket = %self.recorder.bucket, gone = held.vanished, of = held.of,
-                    "version deletes are held: run `sealift retry --accept-deletes` if they are meant"
-                );
-            }
+        tell_held(&self.handle, &self.recorder.bucket, held);
+        if held.is_some() {
             return Ok(());
         }
         if let Some(purging) = purging {

@@ -24,7 +24,7 @@ use sealift_terms::{
 };
 
 use super::{recorder::Recorder, version};
-use crate::{Held, Rules, SenderError};
+use crate::{Held, Rules, SenderError, SourceHandle};
 
 /// Rows of the journal in one step.
 const PAGE_SENT: usize = 1000;
@@ -137,15 +137,9 @@ impl Purging {
 
     /// Why all of it waits for somebody: too many are gone at once.
     pub(super) fn held(&self) -> Option<Held> {
-        let of = self.there + self.gone;
         // What waits already waits on, whatever it is.
-        let is_much = !self.found.is_empty()
-            && self.gone > limits::PURGES_UNSUSPECTED_MAX
-            && self.gone.saturating_mul(limits::PURGES_PART_UNSUSPECTED) > of;
-        is_much.then_some(Held {
-            vanished: self.gone,
-            of,
-        })
+        let is_new = !self.found.is_empty();
+        too_many(self.gone, self.there + self.gone).filter(|_| is_new)
     }
 
     /// Whether there is more than one scan records.
@@ -179,9 +173,30 @@ impl Purging {
     }
 }
 
+/// What waits for somebody, if so many are gone of so many.
+pub(super) fn too_many(gone: u64, of: u64) -> Option<Held> {
+    let is_much = gone > limits::PURGES_UNSUSPECTED_MAX
+        && gone.saturating_mul(limits::PURGES_PART_UNSUSPECTED) > of;
+    is_much.then_some(Held { vanished: gone, of })
+}
+
+/// Says what waits for somebody, once.
+pub(super) fn tell_held(handle: &SourceHandle, bucket: &BucketName, held: Option<Held>) {
+    let mut before = None;
+    handle.update(|state| before = std::mem::replace(&mut state.purges_held, held));
+    if let Some(held) = held
+        && before != Some(held)
+    {
+        tracing::error!(
+            %bucket, gone = held.vanished, of = held.of,
+            "version deletes are held: run `sealift retry --accept-deletes` if they are meant"
+        );
+    }
+}
+
 /// Whether a purge is to be recorded, or queued again: one that was refused for good is, once
 /// the time that its rule has it wait for is over.
-fn is_wanted(sent: &SentVersion, hold: Duration, now: Timestamp) -> bool {
+pub(super) fn is_wanted(sent: &SentVersion, hold: Duration, now: Timestamp) -> bool {
     match sent.purge {
         None => true,
         Some(purge) => match purge.status {

@@ -43,6 +43,13 @@ impl Purges {
             let evidence = format!("no source for bucket {bucket}");
             return Err(Refusal::new(Reason::SrcUnavailable, evidence));
         };
+        if let Some(ordered) = source.ordered() {
+            let purges = ordered.purges(vec![transfer.change.name.clone()]).await;
+            return match purges.map_err(|error| refusal(&error))?.is_empty() {
+                true => stays("the archive says no more that it was purged"),
+                false => Ok(()),
+            };
+        }
         let versions = source.versions_of(key).await;
         let own = version::of_source(version);
         match (versions.map_err(|error| refusal(&error))?, own) {

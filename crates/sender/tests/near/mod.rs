@@ -9,11 +9,15 @@ use std::{
 
 use parking_lot::Mutex;
 use sealift_host::OsClock;
-use sealift_ledger::{FactsError, FactsSealer, Journal, ListTransfers, SqliteJournal, Transfer};
+use sealift_ledger::{
+    FactsError, FactsSealer, Journal, ListTransfers, Settlement, SqliteJournal, Transfer,
+    TransferOutcome,
+};
 use sealift_sender::{Orders, Rule, Rules, SourceHandle, SourceSettings, SourceTask, WorkSignal};
 use sealift_store::Source;
 use sealift_terms::{
-    Audit, AuditRecord, AuditUnavailable, BucketName, PeerName, Region, Rng, RuleName, Status,
+    Audit, AuditRecord, AuditUnavailable, BucketName, Epoch, KeyId, ObjectUid, PeerName, Receipt,
+    RecordId, Region, Rng, RuleName, SessionFacts, SiteId, Status, Timestamp,
 };
 use tokio::sync::watch;
 
@@ -73,6 +77,54 @@ pub fn tagged(tag: &str, value: &str) -> Arc<Rules> {
         to_origin: false,
         replicas: true,
     }]))
+}
+
+/// One rule for `far`, with or without version deletes.
+pub fn purging(version_deletes: Option<Duration>) -> Arc<Rules> {
+    Arc::new(Rules::new(vec![Rule {
+        name: RuleName::new("all").unwrap(),
+        bucket: bucket(),
+        prefix: String::new(),
+        tags: std::collections::BTreeMap::new(),
+        peers: vec![peer()],
+        delete_markers: true,
+        version_deletes,
+        existing_objects: true,
+        to_origin: false,
+        replicas: true,
+    }]))
+}
+
+fn receipt(transfer: &Transfer, stored_at: Timestamp) -> Receipt {
+    let region = Region::new("b").unwrap();
+    Receipt {
+        name: transfer.change.name.clone(),
+        size: transfer.change.facts.size,
+        checksum: None,
+        object_uid: ObjectUid([1; 16]),
+        record: RecordId([2; 16]),
+        cmk: KeyId::new("key-01").unwrap(),
+        cmk_version: "1".to_owned(),
+        second: None,
+        session: Arc::new(SessionFacts::none(&region)),
+        region,
+        site: SiteId([3; 16]),
+        epoch: Epoch([4; 16]),
+        sequence: 1,
+        stored_at,
+        signature: None,
+    }
+}
+
+/// Everything that waits and is due is at the peer.
+pub async fn complete(journal: &dyn Journal, now: Timestamp) {
+    let leased = journal.lease(&peer(), 999, now).await.unwrap();
+    let done = leased.iter().map(|transfer| Settlement {
+        id: transfer.id,
+        at: now,
+        outcome: TransferOutcome::Completed(Box::new(receipt(transfer, now))),
+    });
+    journal.settle(done.collect()).await.unwrap();
 }
 
 /// Chance without chance.
