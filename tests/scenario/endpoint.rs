@@ -125,6 +125,9 @@ fn what_is_archived_is_read_whole_in_ranges_and_as_it_was() {
     let head = s3.ask("HEAD", &large, &[]).is(200);
     assert_eq!(head.headers["content-length"], bytes.len().to_string());
     assert_eq!(head.headers["etag"], whole.headers["etag"]);
+    for answered in [&head, &whole] {
+        assert_eq!(answered.headers["x-amz-replication-status"], "REPLICA");
+    }
     assert_eq!(s3.get(&fronted.path("empty")).is(200).body, b"");
 
     let first = s3.get(&fronted.path("small")).is(200);

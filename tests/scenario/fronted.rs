@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::endpoint::{TIME_MAX, row, text};
 use crate::support::{
-    Answered, BUCKET, Content, Moto, Pair, S3, free_address, read_answer, run_program, wait_until,
+    Answered, BUCKET, Content, Moto, Pair, S3, Site, free_address, read_answer, run_program,
+    wait_until,
 };
 
 /// The bucket's name at its store.
@@ -193,10 +194,22 @@ fn a_write_whose_answer_never_came_is_settled_by_the_next_agent() {
             .bytes("k")
             .is_some_and(|bytes| &bytes[..] == b"second")
     });
+    let unsettled = |site: &Site| site.status()["sources"][0]["unsettled"].clone();
+    assert_eq!(unsettled(&pair.a), 1);
+    assert_eq!(pair.a.metric("sealift_source_unsettled"), Some(1));
     assert!(pair.a.kill());
+    // Nobody runs that could settle it, and it is told all the same.
+    let left = pair.a.status();
+    let source = &left["sources"][0];
+    assert!(
+        source["unsettled"] == 1 && source["oldest_unsettled_secs"].is_u64(),
+        "{left}"
+    );
     store.trouble(Trouble::None);
     pair.a.start();
     pair.wait_completed(2, TIME_MAX);
+    wait_until("nothing is unsettled", TIME_MAX, || unsettled(&pair.a) == 0);
+    assert_eq!(pair.a.metric("sealift_source_unsettled"), Some(0));
     assert_eq!(versions(pair, "k").len(), 2);
     assert_eq!(fs::read(pair.get("k", "k")).unwrap(), b"second");
     // One that never went out is forgotten, and one whose answer was lost is found at once.
@@ -242,6 +255,67 @@ fn a_synchronous_bucket_answers_when_the_replica_is_durable_or_says_that_it_is_n
     pair.b.start();
     pair.wait_completed(5, TIME_MAX);
     assert_eq!(&ids(&versions(pair, "k1"))[0], version);
+}
+
+#[test]
+fn whoever_reads_in_front_of_a_source_is_told_how_the_version_stands() {
+    let store = FakeS3::start(BUCKET, None);
+    let front = InFront::of(&store.url(), BUCKET, "");
+    let (pair, s3) = (&front.pair, &front.s3);
+    let far = pair.destination("c", str::to_owned);
+    pair.a
+        .edit("# prefix = \"only/below/\"", "prefix = \"in/\"");
+    let granted = "actions = [\"replicate\", \"delete\"]";
+    far.edit(granted, "actions = [\"delete\"]");
+    pair.start();
+    let path = |key: &str| format!("/{BUCKET}/{key}");
+    let stands = |method: &str, path: &str| {
+        let answered = s3.ask(method, path, &[("connection", "close")]).is(200);
+        answered.headers.get("x-amz-replication-status").cloned()
+    };
+    let of = |path: &str| {
+        let [head, get] = ["HEAD", "GET"].map(|method| stands(method, path));
+        assert_eq!(head, get, "{path}");
+        head.unwrap_or_else(|| "none".to_owned())
+    };
+    let put = |key: &str| {
+        let answered = front.put(key, key.as_bytes()).is(200);
+        answered.headers["x-amz-version-id"].clone()
+    };
+    // At once, whether the journal has its transfers yet or not.
+    let first = put("in/k");
+    assert_eq!(of(&path("in/k")), "PENDING");
+    assert_eq!(
+        of(&format!("{}?versionId={first}", path("in/k"))),
+        "PENDING"
+    );
+    put("out/k");
+    assert_eq!(of(&path("out/k")), "none");
+    // One of two has it.
+    wait_until("one has it", TIME_MAX, || {
+        pair.a.transfers("COMPLETED").0 == 1
+    });
+    assert_eq!(of(&path("in/k")), "PENDING");
+    far.start();
+    wait_until("the other refuses it", TIME_MAX, || {
+        pair.a.transfers("FAILED").0 == 1
+    });
+    assert_eq!(of(&path("in/k")), "FAILED");
+    far.stop();
+    far.edit("actions = [\"delete\"]", granted);
+    far.start();
+    pair.a.run(&["retry"]).exits(0);
+    pair.wait_completed(2, TIME_MAX);
+    assert_eq!(of(&path("in/k")), "COMPLETED");
+    // Each version stands by itself; the latest is another one now.
+    pair.b.stop();
+    put("in/k");
+    assert_eq!(of(&path("in/k")), "PENDING");
+    let older = format!("{}?versionId={first}", path("in/k"));
+    assert_eq!(of(&older), "COMPLETED");
+    // Of what is not there nothing is said.
+    let never = s3.get(&path("in/never")).fails(404, "NoSuchKey");
+    assert!(!never.headers.contains_key("x-amz-replication-status"));
 }
 
 #[test]

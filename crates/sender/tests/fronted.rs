@@ -248,3 +248,58 @@ async fn what_there_is_no_room_for_is_found_in_the_journal_and_too_much_is_refus
     assert_eq!(near.transfers().await.len(), 1);
     near.end().await;
 }
+
+#[tokio::test]
+async fn how_a_version_stands_is_told_from_before_it_is_recorded_on() {
+    let temp = tempfile::tempdir().unwrap();
+    let inner = MemorySource::new();
+    let gate = Arc::new(tokio::sync::Semaphore::new(1));
+    let source = Still {
+        inner: inner.clone(),
+        gate: gate.clone(),
+    };
+    let rules = rules(&[("some", "in/", "far")]);
+    let near = Near::begin(journal(temp.path()), Arc::new(source), rules).await;
+    until("the first scan", async || {
+        near.handle.status().scanned.is_some()
+    })
+    .await;
+    let front = near.handle.front().unwrap().clone();
+    let key = |text: &str| ObjectKey::new(text).unwrap();
+    let (inside, outside) = (key("in/k"), key("out/k"));
+    let standing = async |key, version, is_latest| {
+        let told = front.standing(key, version, is_latest).await.unwrap();
+        told.map_or("none", sealift_terms::Status::as_str)
+    };
+    let version = inner.put("in/k", *b"1").unwrap();
+    // It is there, and the journal knows nothing of it but that it may be written.
+    assert_eq!(standing(&inside, Some(&version), false).await, "none");
+    assert_eq!(standing(&inside, Some(&version), true).await, "PENDING");
+    assert_eq!(standing(&outside, None, true).await, "none");
+    let both = vec![inside.clone(), outside.clone()];
+    let mut intended = front.intend(both).await.unwrap();
+    assert_eq!(standing(&inside, Some(&version), false).await, "PENDING");
+    let outer = inner.put("out/k", *b"2").unwrap();
+    assert_eq!(standing(&outside, Some(&outer), false).await, "none");
+    while let Some(one) = intended.pop() {
+        front.became(one, Became::Written(None)).await.unwrap();
+    }
+    for (key, version, told) in [(&inside, &version, "PENDING"), (&outside, &outer, "none")] {
+        assert_eq!(standing(key, Some(version), true).await, told);
+        assert_eq!(standing(key, Some(version), false).await, told);
+    }
+    let failed = Settlement {
+        id: near.transfers().await[0].id,
+        at: Timestamp::from_secs(1),
+        outcome: TransferOutcome::Failed {
+            reason: Reason::PolicyDenied,
+            evidence: "no".to_owned(),
+        },
+    };
+    near.journal.settle(vec![failed]).await.unwrap();
+    assert_eq!(standing(&inside, Some(&version), true).await, "FAILED");
+    // An older one that the journal has nothing of.
+    let other = VersionId::new("other").unwrap();
+    assert_eq!(standing(&inside, Some(&other), false).await, "none");
+    near.end().await;
+}

@@ -39,6 +39,11 @@ impl Whole {
         start.contains("<Error>") || start.contains("<Error ")
     }
 
+    /// What it says.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     pub(super) fn answered(self) -> S3Response<Body> {
         let mut response = S3Response::with_status(Body::from(self.body), self.status);
         response.headers = self.headers;

@@ -83,7 +83,12 @@ impl SourceTask {
             bucket,
             scan_interval,
         } = settings;
-        let (front, written) = FrontHandle::new(bucket.clone(), journal.clone(), clock.clone());
+        let (front, written) = FrontHandle::new(
+            bucket.clone(),
+            journal.clone(),
+            clock.clone(),
+            rules.clone(),
+        );
         let handle = SourceHandle::new(bucket.clone(), source.clone()).fronted(front.clone());
         let batch = Vec::new();
         let recorder = Recorder {
