@@ -38,7 +38,11 @@ impl Fronted {
 
     /// With these rights for its key.
     pub(super) fn allowed(rights: &str, more: &str) -> Self {
-        let pair = Pair::new();
+        Self::before(Pair::new(), rights, more)
+    }
+
+    /// With these sites, which are not started yet.
+    pub(super) fn before(pair: Pair, rights: &str, more: &str) -> Self {
         let s3 = key(&pair, "app", &free_address());
         let endpoint = format!("[endpoint]\nlisten = \"{}\"\n", s3.address);
         pair.b

@@ -3,13 +3,14 @@
 
 use std::{fs, io::Write, net::TcpListener, path::Path, time::Duration};
 
+use rusqlite::Connection;
 use sealift_fake_kms::{FakeS3, OWNER, Put, Trouble};
 use serde_json::Value;
 
 use super::endpoint::{TIME_MAX, row, text};
 use crate::support::{
-    Answered, BUCKET, Content, Moto, Pair, S3, Site, free_address, read_answer, run_program,
-    wait_until,
+    Answered, AuditLeaf, BUCKET, Content, Moto, Pair, S3, Site, free_address, read_answer,
+    run_program, wait_until,
 };
 
 /// The bucket's name at its store.
@@ -365,6 +366,106 @@ fn a_store_that_is_away_and_a_key_that_may_not_are_told_so() {
     assert!(store.bytes("bad").is_none());
 }
 
+/// Records of `a` of this kind that hold all of these words.
+fn records(pair: &Pair, kind: &str, words: &[&str]) -> usize {
+    let leaves = AuditLeaf::all(&pair.a.data());
+    let found = leaves.iter().filter(|leaf| leaf.is(kind));
+    found.filter(|leaf| leaf.tells(words)).count()
+}
+
+#[test]
+fn what_is_done_in_front_of_a_source_is_on_record_with_what_came_of_it() {
+    let store = FakeS3::start(BUCKET, None);
+    let front = InFront::of(&store.url(), BUCKET, "");
+    let (pair, s3) = (&front.pair, &front.s3);
+    pair.start();
+    let put = front.put("k", b"k").is(200);
+    let version = &put.headers["x-amz-version-id"];
+    let of_k = ["\"access-key:app\"", "\"key\":\"k\"", version];
+    let done = ["\"PutObject\"", "\"done\"", "\"200\""];
+    pair.a
+        .audits("source.written", &[&of_k[..], &done].concat());
+    // Alike reads are one record, and a count when their minute is over, or the agent ends.
+    let path = format!("/{BUCKET}/k");
+    for _ in 0..3 {
+        s3.get(&path).is(200);
+    }
+    s3.ask("HEAD", &path, &[]).is(200);
+    let read = [&of_k[..], &["\"GetObject\""]].concat();
+    pair.a.audits("source.read", &read);
+    s3.get(&format!("/{BUCKET}/never")).fails(404, "NoSuchKey");
+    // What was copied was read; what the store refuses was tried.
+    let from = format!("/{BUCKET}/k");
+    let copied = [("x-amz-copy-source", from.as_str())];
+    front
+        .send("PUT", &format!("/{BUCKET}/c"), &copied, b"")
+        .is(200);
+    pair.a
+        .audits("source.read", &["\"CopyObject\"", "\"key\":\"k\""]);
+    pair.a.audits(
+        "source.written",
+        &["\"CopyObject\"", "\"key\":\"c\"", "\"done\""],
+    );
+    store.deny("s3:PutObject", true);
+    front.put("denied", b"").fails(403, "AccessDenied");
+    store.deny("s3:PutObject", false);
+    pair.a
+        .audits("source.written", &["\"denied\"", "\"refused\"", "\"403\""]);
+    store.lose_answers("s3:PutObject", 1);
+    front.put("lost", b"").fails(503, "SlowDown");
+    pair.a
+        .audits("source.written", &["\"lost\"", "\"unknown\""]);
+    let gone = s3.ask("DELETE", &path, &[]).is(204);
+    let marker = &gone.headers["x-amz-version-id"];
+    pair.a.audits(
+        "source.written",
+        &["\"DeleteObject\"", "\"key\":\"k\"", marker, "\"done\""],
+    );
+    pair.a.stop();
+    assert_eq!(records(pair, "source.read", &["never"]), 0);
+    assert_eq!(records(pair, "source.read", &read), 2);
+    let counted = [&read[..], &["\"count\":\"2\""]].concat();
+    assert_eq!(records(pair, "source.read", &counted), 1);
+    pair.a.run(&["audit", "verify"]).exits(0);
+}
+
+#[test]
+fn what_cannot_be_put_on_record_does_not_reach_the_store() {
+    let store = FakeS3::start(BUCKET, None);
+    let front = InFront::of(&store.url(), BUCKET, "");
+    let (pair, s3) = (&front.pair, &front.s3);
+    pair.start();
+    front.put("before", b"").is(200);
+    let path = format!("/{BUCKET}/before");
+    // Somebody else holds the database: its next commit fails, and from then on nothing is
+    // taken.
+    let held = Connection::open(pair.a.data().join("catalog.db")).unwrap();
+    held.busy_timeout(TIME_MAX).unwrap();
+    held.execute_batch("BEGIN IMMEDIATE").unwrap();
+    wait_until("nothing is taken any more", TIME_MAX, || {
+        front.put("meanwhile", b"").status == 503
+    });
+    let told = front.put("refused", b"").fails(503, "ServiceUnavailable");
+    assert!(told.text().contains("AuditUnavailable"), "{}", told.text());
+    assert!(store.bytes("refused").is_none());
+    s3.get(&path).fails(503, "ServiceUnavailable");
+    held.execute_batch("ROLLBACK").unwrap();
+    wait_until("it is taken again", TIME_MAX, || {
+        front.put("after", b"").status == 200
+    });
+    s3.get(&path).is(200);
+    pair.a
+        .audits("source.written", &["\"meanwhile\"", "\"done\""]);
+    assert_eq!(
+        records(
+            pair,
+            "source.written",
+            &["\"refused\"", "\"key\":\"refused\""]
+        ),
+        0
+    );
+}
+
 #[test]
 fn a_configuration_that_cannot_be_in_front_is_refused() {
     let pair = Pair::new();
@@ -449,6 +550,13 @@ fn boto3_works_in_front_of_a_store_as_it_works_on_it_and_the_replica_is_the_same
         let sum: String = sum.as_ref().iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(sum, digest, "{key} {version}");
         fs::remove_file(&out).unwrap();
+    }
+    // Of many that were removed at once each is on record.
+    for key in ["many/00", "many/09"] {
+        pair.a.audits(
+            "source.written",
+            &["\"DeleteObjects\"", &format!("\"{key}\""), "\"done\""],
+        );
     }
     pair.verify_both(TIME_MAX);
 }

@@ -20,6 +20,20 @@ pub struct NewChange {
     /// ([`Reason::PurgeHeld`]), and nothing queues it earlier.
     #[serde(default)]
     pub held_until: Option<Timestamp>,
+    /// Whether it goes before what waits already: somebody looks for it there.
+    #[serde(default)]
+    pub ahead: bool,
+}
+
+impl NewChange {
+    /// When it is due that is recorded at `at`.
+    pub(crate) fn due(&self, at: Timestamp) -> Timestamp {
+        match self.held_until {
+            Some(until) if until > at => until,
+            _ if self.ahead => Timestamp::from_millis(0),
+            _ => at,
+        }
+    }
 }
 
 /// Why a transfer is held back until then.

@@ -70,19 +70,14 @@ impl Asked {
         }
         core.hold_record()?;
         let onward = self.onward().await?;
+        let version = named.clone();
         let all = match key {
-            Some(key) => vec![Named {
-                key,
-                version: named.clone(),
-            }],
-            None => {
-                let all = keys_of(onward.list.as_deref().unwrap_or_default(), &front)?;
-                if all.iter().any(|one| one.version.is_some()) {
-                    hold_purge(&core, &id, &bucket)?;
-                }
-                all
-            }
+            Some(key) => vec![Named { key, version }],
+            None => keys_of(onward.list.as_deref().unwrap_or_default(), &front)?,
         };
+        if call == Call::RemovesMany && all.iter().any(|one| one.version.is_some()) {
+            hold_purge(&core, &id, &bucket)?;
+        }
         let keys = all.iter().map(|one| one.key.clone()).collect();
         let intents = front.changes.intend(keys).await;
         let intents = intents.map_err(|told| unrecorded(&bucket, &told))?;

@@ -46,6 +46,7 @@ pub async fn journal(make: impl Fn() -> MadeJournal) {
     journal::intents_are_kept_by_bucket_until_they_are_forgotten(&*make()).await;
     journal_queue::a_lease_is_exclusive(make()).await;
     journal_queue::what_is_not_due_is_not_leased(&*make()).await;
+    journal_queue::what_goes_ahead_is_leased_before_what_waits(&*make()).await;
     journal_queue::a_batch_is_settled_whole_or_not_at_all(&*make()).await;
     journal_queue::outcomes_change_status_and_counts(&*make()).await;
     journal_queue::completed_stays_completed(&*make()).await;

@@ -235,6 +235,7 @@ impl FollowTask {
                 change,
                 destinations,
                 held_until: None,
+                ahead: false,
             });
         }
         Ok(())

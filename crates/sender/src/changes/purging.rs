@@ -220,6 +220,7 @@ impl Recorder {
             change,
             destinations: vec![to],
             held_until,
+            ahead: false,
         })
         .await
     }
