@@ -236,6 +236,11 @@ fn what_meets_is_settled_by_its_order_and_the_same_in_both_regions() {
         active.text_of(1, "alone") == "from b"
     });
     active.wait_equal(1);
+    let stands = |at: usize| {
+        let got = get(&active.s3[at], &format!("/{BUCKET}/alone")).is(200);
+        got.headers["x-amz-replication-status"].clone()
+    };
+    assert_eq!([0, 1].map(stands), ["COMPLETED", "REPLICA"]);
 
     active.part(true);
     put(one, "written-twice", b"earlier");
@@ -252,6 +257,8 @@ fn what_meets_is_settled_by_its_order_and_the_same_in_both_regions() {
     }
     assert_eq!(active.text_of(0, "written-twice"), "earlier");
     assert_eq!(active.text_of(0, "then-removed"), "to be removed");
+    let head = one.ask("HEAD", &format!("/{BUCKET}/written-twice"), &[]);
+    assert_eq!(head.is(200).headers["x-amz-replication-status"], "PENDING");
     wait_until("three versions and tags wait", TIME_MAX, || {
         rows(sites[0], "PENDING").len() == 4
     });

@@ -38,7 +38,11 @@ impl Fronted {
 
     /// With these rights for its key.
     pub(super) fn allowed(rights: &str, more: &str) -> Self {
-        let pair = Pair::new();
+        Self::before(Pair::new(), rights, more)
+    }
+
+    /// With these sites, which are not started yet.
+    pub(super) fn before(pair: Pair, rights: &str, more: &str) -> Self {
         let s3 = key(&pair, "app", &free_address());
         let endpoint = format!("[endpoint]\nlisten = \"{}\"\n", s3.address);
         pair.b
@@ -125,6 +129,9 @@ fn what_is_archived_is_read_whole_in_ranges_and_as_it_was() {
     let head = s3.ask("HEAD", &large, &[]).is(200);
     assert_eq!(head.headers["content-length"], bytes.len().to_string());
     assert_eq!(head.headers["etag"], whole.headers["etag"]);
+    for answered in [&head, &whole] {
+        assert_eq!(answered.headers["x-amz-replication-status"], "REPLICA");
+    }
     assert_eq!(s3.get(&fronted.path("empty")).is(200).body, b"");
 
     let first = s3.get(&fronted.path("small")).is(200);

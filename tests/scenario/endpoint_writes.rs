@@ -4,7 +4,12 @@
 use std::{fs, io::Write, thread, time::Duration};
 
 use super::endpoint::{Fronted, TIME_MAX, key, rclone, row, text};
-use crate::support::{Answered, BUCKET, Content, S3, run_program, wait_until, write_file};
+use crate::support::{
+    Answered, BUCKET, Content, Pair, S3, roomy_dir, run_program, wait_until, write_file,
+};
+
+/// What an agent may take, whatever passes through it.
+const AGENT_BYTES_MAX: u64 = 256 << 20;
 
 /// An endpoint whose key may do everything, and whose bucket takes writes.
 pub(super) fn promoted(objects: u64, fill: impl FnOnce(&crate::support::Pair)) -> Fronted {
@@ -224,6 +229,46 @@ fn applications_that_write_slowly_hold_little() {
         b.metric("sealift_memory_budget_used_bytes") == Some(0) && staged(&fronted).is_empty()
     });
     assert_eq!(b.metric("sealift_endpoint_written_bytes_total"), Some(5));
+}
+
+/// Bytes of an object of many parts, and of a part: of several GiB where everything is tested.
+fn large() -> (u64, u64) {
+    match std::env::var("SEALIFT_TEST_FULL").is_ok_and(|full| full == "1") {
+        true => (5 << 30, 64 << 20),
+        false => ((40 << 20) + 7, 8 << 20),
+    }
+}
+
+#[test]
+#[ignore = "needs boto3, which cargo xtask test installs"]
+fn boto3_uploads_an_object_of_many_large_parts_and_the_agent_stays_small() {
+    let (size, part) = large();
+    // Its parts rest beside it until it is put together.
+    let pair = Pair::alone_in(&roomy_dir(2 * size));
+    let fronted = Fronted::before(pair, "get\", \"list\", \"put", "");
+    let (s3, b) = (&fronted.s3, &fronted.pair.b);
+    fronted.pair.start();
+    promote(&fronted);
+    let python = format!("PYTHONPATH={}", std::env::var("SEALIFT_BOTO3").unwrap());
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/endpoint_large.py"
+    );
+    let place = text(&b.dir);
+    let (url, [size, part]) = (
+        format!("http://{}", s3.address),
+        [size, part].map(|bytes| bytes.to_string()),
+    );
+    let whom = [&url, &s3.id, &s3.secret, BUCKET, &size, &part];
+    let args = ["-C", &place, &python, "python3", script];
+    let began = std::time::Instant::now();
+    run_program("env", &[&args[..], &whom].concat(), &[0]).tells(&["came whole", &size]);
+    let peak = b.memory_peak();
+    println!("{} MiB at most, {:.1?}", peak >> 20, began.elapsed());
+    assert!(peak < AGENT_BYTES_MAX, "it took {peak} bytes");
+    wait_until("its parts are gone", TIME_MAX, || {
+        staged(&fronted).is_empty()
+    });
 }
 
 #[test]

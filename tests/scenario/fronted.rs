@@ -3,12 +3,14 @@
 
 use std::{fs, io::Write, net::TcpListener, path::Path, time::Duration};
 
+use rusqlite::Connection;
 use sealift_fake_kms::{FakeS3, OWNER, Put, Trouble};
 use serde_json::Value;
 
 use super::endpoint::{TIME_MAX, row, text};
 use crate::support::{
-    Answered, BUCKET, Content, Moto, Pair, S3, free_address, read_answer, run_program, wait_until,
+    Answered, AuditLeaf, BUCKET, Content, Moto, Pair, S3, Site, free_address, read_answer,
+    run_program, wait_until,
 };
 
 /// The bucket's name at its store.
@@ -193,10 +195,22 @@ fn a_write_whose_answer_never_came_is_settled_by_the_next_agent() {
             .bytes("k")
             .is_some_and(|bytes| &bytes[..] == b"second")
     });
+    let unsettled = |site: &Site| site.status()["sources"][0]["unsettled"].clone();
+    assert_eq!(unsettled(&pair.a), 1);
+    assert_eq!(pair.a.metric("sealift_source_unsettled"), Some(1));
     assert!(pair.a.kill());
+    // Nobody runs that could settle it, and it is told all the same.
+    let left = pair.a.status();
+    let source = &left["sources"][0];
+    assert!(
+        source["unsettled"] == 1 && source["oldest_unsettled_secs"].is_u64(),
+        "{left}"
+    );
     store.trouble(Trouble::None);
     pair.a.start();
     pair.wait_completed(2, TIME_MAX);
+    wait_until("nothing is unsettled", TIME_MAX, || unsettled(&pair.a) == 0);
+    assert_eq!(pair.a.metric("sealift_source_unsettled"), Some(0));
     assert_eq!(versions(pair, "k").len(), 2);
     assert_eq!(fs::read(pair.get("k", "k")).unwrap(), b"second");
     // One that never went out is forgotten, and one whose answer was lost is found at once.
@@ -245,6 +259,67 @@ fn a_synchronous_bucket_answers_when_the_replica_is_durable_or_says_that_it_is_n
 }
 
 #[test]
+fn whoever_reads_in_front_of_a_source_is_told_how_the_version_stands() {
+    let store = FakeS3::start(BUCKET, None);
+    let front = InFront::of(&store.url(), BUCKET, "");
+    let (pair, s3) = (&front.pair, &front.s3);
+    let far = pair.destination("c", str::to_owned);
+    pair.a
+        .edit("# prefix = \"only/below/\"", "prefix = \"in/\"");
+    let granted = "actions = [\"replicate\", \"delete\"]";
+    far.edit(granted, "actions = [\"delete\"]");
+    pair.start();
+    let path = |key: &str| format!("/{BUCKET}/{key}");
+    let stands = |method: &str, path: &str| {
+        let answered = s3.ask(method, path, &[("connection", "close")]).is(200);
+        answered.headers.get("x-amz-replication-status").cloned()
+    };
+    let of = |path: &str| {
+        let [head, get] = ["HEAD", "GET"].map(|method| stands(method, path));
+        assert_eq!(head, get, "{path}");
+        head.unwrap_or_else(|| "none".to_owned())
+    };
+    let put = |key: &str| {
+        let answered = front.put(key, key.as_bytes()).is(200);
+        answered.headers["x-amz-version-id"].clone()
+    };
+    // At once, whether the journal has its transfers yet or not.
+    let first = put("in/k");
+    assert_eq!(of(&path("in/k")), "PENDING");
+    assert_eq!(
+        of(&format!("{}?versionId={first}", path("in/k"))),
+        "PENDING"
+    );
+    put("out/k");
+    assert_eq!(of(&path("out/k")), "none");
+    // One of two has it.
+    wait_until("one has it", TIME_MAX, || {
+        pair.a.transfers("COMPLETED").0 == 1
+    });
+    assert_eq!(of(&path("in/k")), "PENDING");
+    far.start();
+    wait_until("the other refuses it", TIME_MAX, || {
+        pair.a.transfers("FAILED").0 == 1
+    });
+    assert_eq!(of(&path("in/k")), "FAILED");
+    far.stop();
+    far.edit("actions = [\"delete\"]", granted);
+    far.start();
+    pair.a.run(&["retry"]).exits(0);
+    pair.wait_completed(2, TIME_MAX);
+    assert_eq!(of(&path("in/k")), "COMPLETED");
+    // Each version stands by itself; the latest is another one now.
+    pair.b.stop();
+    put("in/k");
+    assert_eq!(of(&path("in/k")), "PENDING");
+    let older = format!("{}?versionId={first}", path("in/k"));
+    assert_eq!(of(&older), "COMPLETED");
+    // Of what is not there nothing is said.
+    let never = s3.get(&path("in/never")).fails(404, "NoSuchKey");
+    assert!(!never.headers.contains_key("x-amz-replication-status"));
+}
+
+#[test]
 fn a_store_that_is_away_and_a_key_that_may_not_are_told_so() {
     let store = FakeS3::start(BUCKET, None);
     let front = InFront::of(&store.url(), BUCKET, "");
@@ -289,6 +364,106 @@ fn a_store_that_is_away_and_a_key_that_may_not_are_told_so() {
         .send("PUT", &format!("/{BUCKET}/bad"), &[sum], &long)
         .fails(400, "BadDigest");
     assert!(store.bytes("bad").is_none());
+}
+
+/// Records of `a` of this kind that hold all of these words.
+fn records(pair: &Pair, kind: &str, words: &[&str]) -> usize {
+    let leaves = AuditLeaf::all(&pair.a.data());
+    let found = leaves.iter().filter(|leaf| leaf.is(kind));
+    found.filter(|leaf| leaf.tells(words)).count()
+}
+
+#[test]
+fn what_is_done_in_front_of_a_source_is_on_record_with_what_came_of_it() {
+    let store = FakeS3::start(BUCKET, None);
+    let front = InFront::of(&store.url(), BUCKET, "");
+    let (pair, s3) = (&front.pair, &front.s3);
+    pair.start();
+    let put = front.put("k", b"k").is(200);
+    let version = &put.headers["x-amz-version-id"];
+    let of_k = ["\"access-key:app\"", "\"key\":\"k\"", version];
+    let done = ["\"PutObject\"", "\"done\"", "\"200\""];
+    pair.a
+        .audits("source.written", &[&of_k[..], &done].concat());
+    // Alike reads are one record, and a count when their minute is over, or the agent ends.
+    let path = format!("/{BUCKET}/k");
+    for _ in 0..3 {
+        s3.get(&path).is(200);
+    }
+    s3.ask("HEAD", &path, &[]).is(200);
+    let read = [&of_k[..], &["\"GetObject\""]].concat();
+    pair.a.audits("source.read", &read);
+    s3.get(&format!("/{BUCKET}/never")).fails(404, "NoSuchKey");
+    // What was copied was read; what the store refuses was tried.
+    let from = format!("/{BUCKET}/k");
+    let copied = [("x-amz-copy-source", from.as_str())];
+    front
+        .send("PUT", &format!("/{BUCKET}/c"), &copied, b"")
+        .is(200);
+    pair.a
+        .audits("source.read", &["\"CopyObject\"", "\"key\":\"k\""]);
+    pair.a.audits(
+        "source.written",
+        &["\"CopyObject\"", "\"key\":\"c\"", "\"done\""],
+    );
+    store.deny("s3:PutObject", true);
+    front.put("denied", b"").fails(403, "AccessDenied");
+    store.deny("s3:PutObject", false);
+    pair.a
+        .audits("source.written", &["\"denied\"", "\"refused\"", "\"403\""]);
+    store.lose_answers("s3:PutObject", 1);
+    front.put("lost", b"").fails(503, "SlowDown");
+    pair.a
+        .audits("source.written", &["\"lost\"", "\"unknown\""]);
+    let gone = s3.ask("DELETE", &path, &[]).is(204);
+    let marker = &gone.headers["x-amz-version-id"];
+    pair.a.audits(
+        "source.written",
+        &["\"DeleteObject\"", "\"key\":\"k\"", marker, "\"done\""],
+    );
+    pair.a.stop();
+    assert_eq!(records(pair, "source.read", &["never"]), 0);
+    assert_eq!(records(pair, "source.read", &read), 2);
+    let counted = [&read[..], &["\"count\":\"2\""]].concat();
+    assert_eq!(records(pair, "source.read", &counted), 1);
+    pair.a.run(&["audit", "verify"]).exits(0);
+}
+
+#[test]
+fn what_cannot_be_put_on_record_does_not_reach_the_store() {
+    let store = FakeS3::start(BUCKET, None);
+    let front = InFront::of(&store.url(), BUCKET, "");
+    let (pair, s3) = (&front.pair, &front.s3);
+    pair.start();
+    front.put("before", b"").is(200);
+    let path = format!("/{BUCKET}/before");
+    // Somebody else holds the database: its next commit fails, and from then on nothing is
+    // taken.
+    let held = Connection::open(pair.a.data().join("catalog.db")).unwrap();
+    held.busy_timeout(TIME_MAX).unwrap();
+    held.execute_batch("BEGIN IMMEDIATE").unwrap();
+    wait_until("nothing is taken any more", TIME_MAX, || {
+        front.put("meanwhile", b"").status == 503
+    });
+    let told = front.put("refused", b"").fails(503, "ServiceUnavailable");
+    assert!(told.text().contains("AuditUnavailable"), "{}", told.text());
+    assert!(store.bytes("refused").is_none());
+    s3.get(&path).fails(503, "ServiceUnavailable");
+    held.execute_batch("ROLLBACK").unwrap();
+    wait_until("it is taken again", TIME_MAX, || {
+        front.put("after", b"").status == 200
+    });
+    s3.get(&path).is(200);
+    pair.a
+        .audits("source.written", &["\"meanwhile\"", "\"done\""]);
+    assert_eq!(
+        records(
+            pair,
+            "source.written",
+            &["\"refused\"", "\"key\":\"refused\""]
+        ),
+        0
+    );
 }
 
 #[test]
@@ -375,6 +550,13 @@ fn boto3_works_in_front_of_a_store_as_it_works_on_it_and_the_replica_is_the_same
         let sum: String = sum.as_ref().iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(sum, digest, "{key} {version}");
         fs::remove_file(&out).unwrap();
+    }
+    // Of many that were removed at once each is on record.
+    for key in ["many/00", "many/09"] {
+        pair.a.audits(
+            "source.written",
+            &["\"DeleteObjects\"", &format!("\"{key}\""), "\"done\""],
+        );
     }
     pair.verify_both(TIME_MAX);
 }

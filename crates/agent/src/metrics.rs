@@ -103,6 +103,8 @@ metrics! {
     UnfinishedUploads = gauge "sealift_unfinished_uploads" [] "Objects of more than one part that are not complete yet.";
     SourceFailing = gauge "sealift_source_failing" ["bucket"] "Whether the last scan of a source failed: 1 or 0.";
     DeletesHeld = gauge "sealift_source_deletes_held" ["bucket"] "Removals that wait to be accepted.";
+    Unsettled = gauge "sealift_source_unsettled" ["bucket"] "Writes through the endpoint that nothing was recorded of yet.";
+    OldestUnsettled = gauge "sealift_source_oldest_unsettled_seconds" ["bucket"] "Age of the oldest of them.";
     LastScan = gauge "sealift_source_last_scan_timestamp_seconds" ["bucket"] "When the last scan of a source was finished, in seconds since 1970.";
     AuditLeaves = gauge "sealift_audit_leaves" [] "Records in the audit log.";
     ScrubBytes = counter "sealift_scrub_bytes_total" [] "Sealed bytes read by the scrub.";
@@ -327,6 +329,8 @@ mod tests {
             "sealift_unfinished_uploads[]",
             "sealift_source_failing[bucket]",
             "sealift_source_deletes_held[bucket]",
+            "sealift_source_unsettled[bucket]",
+            "sealift_source_oldest_unsettled_seconds[bucket]",
             "sealift_source_last_scan_timestamp_seconds[bucket]",
             "sealift_audit_leaves[]",
             "sealift_scrub_bytes_total[]",

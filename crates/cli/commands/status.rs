@@ -5,7 +5,7 @@ use std::{io::IsTerminal, time::Duration};
 use clap::Args;
 use sealift_agent::{
     Error, Exit,
-    admin::{Alarm, KeyReport, PeerReport, Request, RuleReport, StatusReport},
+    admin::{Alarm, KeyReport, PeerReport, Request, RuleReport, SourceReport, StatusReport},
 };
 use sealift_terms::Status as TransferStatus;
 
@@ -159,8 +159,15 @@ fn objects(rule: &RuleReport, status: TransferStatus) -> String {
 }
 
 fn sources(report: &StatusReport) -> Result<(), Error> {
-    let head = ["SOURCE", "OBJECTS", "LEFT OUT", "SCANNED", "REASON"];
-    let mut table = Table::new(&head, &[1, 2]);
+    let head = [
+        "SOURCE",
+        "OBJECTS",
+        "LEFT OUT",
+        "UNSETTLED",
+        "SCANNED",
+        "REASON",
+    ];
+    let mut table = Table::new(&head, &[1, 2, 3]);
     for source in &report.sources {
         let scanned = source.scanned.map(|time| time.to_string());
         let held = match (source.deletes_held, source.purges_held) {
@@ -176,11 +183,20 @@ fn sources(report: &StatusReport) -> Result<(), Error> {
             source.bucket.to_string(),
             source.objects.to_string(),
             source.skipped.to_string(),
+            unsettled(source),
             scanned.unwrap_or_else(|| "-".to_owned()),
             held.unwrap_or_default(),
         ]);
     }
     section(&table)
+}
+
+/// Writes through the endpoint that are not recorded yet, and for how long.
+fn unsettled(source: &SourceReport) -> String {
+    match source.oldest_unsettled_secs {
+        None => source.unsettled.to_string(),
+        Some(secs) => format!("{} ({})", source.unsettled, seconds(secs)),
+    }
 }
 
 fn archived(report: &StatusReport) -> Result<(), Error> {

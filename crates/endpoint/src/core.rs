@@ -8,24 +8,36 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use parking_lot::Mutex;
-use s3s::S3Error;
+use s3s::{S3Error, dto::ReplicationStatus};
 use sealift_archive::{Archive, ArchiveError, Budget, Lease, Share, in_words};
 use sealift_identity::{AccessDecision, AccessRight, AccessRows, Denials};
-use sealift_ledger::{AuditLog, Refusal};
+use sealift_ledger::{AuditLog, Refusal, VersionRow};
 use sealift_terms::{
     AccessKeyId, Audit, AuditKind, AuditRecord, AuditUnavailable, BucketName, Clock, Reason,
-    Region, VersionName, limits::LEASE_TIME_MAX,
+    Region, Status, VersionName, limits::LEASE_TIME_MAX,
 };
 use tokio::time::timeout;
 
 use crate::{
     AccessSecret, EndpointCounts,
     errors::{Refused, of_archive, read_only, slow_down},
-    front::Fronts,
+    front::{Fronts, Reads},
     locks::Locks,
     tally::Tally,
 };
+
+/// How versions stand that rest here.
+#[async_trait]
+pub trait Standings: Send + Sync {
+    /// How one does: as a replica, or, where applications wrote it here, on its way to all its
+    /// destinations; none where it has none.
+    ///
+    /// # Errors
+    /// Why that cannot be told.
+    async fn of(&self, row: &VersionRow) -> Result<Option<Status>, String>;
+}
 
 /// What an endpoint is made of.
 pub struct Parts {
@@ -35,6 +47,8 @@ pub struct Parts {
     pub budget: Budget,
     /// Where reads and refusals are put on record.
     pub audit: Arc<dyn AuditLog>,
+    /// How what is read stands.
+    pub standings: Arc<dyn Standings>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Where this is.
@@ -63,7 +77,10 @@ pub(crate) struct Core {
     pub(crate) archive: Arc<Archive>,
     budget: Budget,
     share: Share,
-    audit: Arc<dyn AuditLog>,
+    pub(crate) audit: Arc<dyn AuditLog>,
+    /// Reads in front of sources, counted.
+    pub(crate) reads: Mutex<Reads>,
+    standings: Arc<dyn Standings>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) region: Region,
     pub(crate) settings: ArcSwap<Settings>,
@@ -83,9 +100,11 @@ impl Endpoint {
             archive: parts.archive,
             budget: parts.budget,
             audit: parts.audit,
+            standings: parts.standings,
             clock: parts.clock,
             region: parts.region,
             settings: ArcSwap::from_pointee(settings),
+            reads: Mutex::default(),
             denials: Mutex::default(),
             promoted: ArcSwap::from_pointee(parts.promoted),
             fronts: ArcSwap::default(),
@@ -107,6 +126,12 @@ impl Endpoint {
     /// Stands in front of these sources, from the next request on.
     pub fn set_fronts(&self, fronts: Fronts) {
         self.0.fronts.store(Arc::new(fronts));
+    }
+
+    /// Puts reads in front of sources on record that were counted in minutes that are over;
+    /// to be called now and then.
+    pub fn settle_reads(&self) {
+        self.0.settle_reads(self.0.clock.now());
     }
 
     /// What was counted since the start.
@@ -191,6 +216,17 @@ impl Core {
             .with("version", &name.version)
             .with("finding", finding);
         self.keep(record);
+    }
+
+    /// How a version stands, for whoever reads it; what is read does not depend on it.
+    pub(crate) async fn standing(&self, row: &VersionRow) -> Option<ReplicationStatus> {
+        match self.standings.of(row).await {
+            Ok(status) => status.map(|status| ReplicationStatus::from_static(status.as_str())),
+            Err(told) => {
+                tracing::warn!(object = %row.name, "how it stands cannot be told: {told}");
+                None
+            }
+        }
     }
 
     fn keep(&self, record: AuditRecord) {

@@ -4,7 +4,7 @@ use hyper::{HeaderMap, StatusCode, header::HeaderValue};
 use s3s::{S3Error, S3ErrorCode};
 use sealift_archive::{ArchiveError, in_words};
 use sealift_ledger::VersionRow;
-use sealift_terms::{BucketName, Reason, Timestamp};
+use sealift_terms::{AuditUnavailable, BucketName, Reason, Timestamp};
 
 /// What a write to a bucket of replicas is told.
 pub(crate) fn read_only(bucket: &BucketName) -> S3Error {
@@ -140,6 +140,14 @@ fn of_reason(reason: Reason) -> (S3ErrorCode, Option<StatusCode>) {
         }
         _ => (S3ErrorCode::InternalError, None),
     }
+}
+
+/// What cannot be put on record is not done.
+pub(crate) fn off_record(error: &AuditUnavailable) -> S3Error {
+    tracing::error!("refused, as it cannot be put on record: {error}");
+    let (code, _) = of_reason(Reason::AuditUnavailable);
+    let told = "what happened is in the agent's log";
+    S3Error::with_message(code, format!("{}: {told}", Reason::AuditUnavailable))
 }
 
 /// Too much is under way.

@@ -66,7 +66,7 @@ mod wanted;
 mod writes;
 
 pub use self::{
-    core::{Endpoint, Parts, Settings},
+    core::{Endpoint, Parts, Settings, Standings},
     front::{Changes, Front, Fronts, Intent, Outcome, Replicas},
     secret::{AccessSecret, SecretError},
     tally::EndpointCounts,

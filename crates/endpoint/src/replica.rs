@@ -162,6 +162,7 @@ impl S3 for Replica {
             output.content_range = Some(format!("bytes {}-{last}/{size}", bytes.start));
         }
         output.content_length = Some(s3_size(bytes.end - bytes.start));
+        output.replication_status = self.0.standing(&row).await;
         let lease = self.0.lease(bytes_held(&bytes)).await?;
         let name = &row.name;
         let opened = self
@@ -214,6 +215,7 @@ impl S3 for Replica {
             expires: told.expires,
             last_modified: told.last_modified,
             metadata: told.metadata,
+            replication_status: self.0.standing(&row).await,
             version_id: told.version_id,
             ..HeadObjectOutput::default()
         }))

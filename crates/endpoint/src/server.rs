@@ -1,6 +1,6 @@
 //! The listener: connections bounded in number and patience, ended in order.
 
-use sealift_terms::Boxed;
+use sealift_terms::{Boxed, Timestamp};
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
@@ -55,6 +55,8 @@ impl Endpoint {
             }
             drop(listener);
             while connections.join_next().await.is_some() {}
+            // None comes that could still be counted.
+            self.0.settle_reads(Timestamp::from_millis(i64::MAX));
         })
     }
 }

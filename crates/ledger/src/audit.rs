@@ -119,6 +119,13 @@ pub trait AuditLog: Audit {
     /// [`AuditUnavailable`] when a record cannot be kept.
     fn settle_refusals(&self, now: Timestamp) -> std::result::Result<(), AuditUnavailable>;
 
+    /// Whether a record would be taken now: asked before something is done that goes on
+    /// record when it is known what came of it.
+    ///
+    /// # Errors
+    /// [`AuditUnavailable`] when not: then it must not be done.
+    fn ready(&self) -> std::result::Result<(), AuditUnavailable>;
+
     /// Returns when everything recorded before is durable.
     async fn flush(&self) -> Result<()>;
 

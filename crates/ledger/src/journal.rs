@@ -20,6 +20,20 @@ pub struct NewChange {
     /// ([`Reason::PurgeHeld`]), and nothing queues it earlier.
     #[serde(default)]
     pub held_until: Option<Timestamp>,
+    /// Whether it goes before what waits already: somebody looks for it there.
+    #[serde(default)]
+    pub ahead: bool,
+}
+
+impl NewChange {
+    /// When it is due that is recorded at `at`.
+    pub(crate) fn due(&self, at: Timestamp) -> Timestamp {
+        match self.held_until {
+            Some(until) if until > at => until,
+            _ if self.ahead => Timestamp::from_millis(0),
+            _ => at,
+        }
+    }
 }
 
 /// Why a transfer is held back until then.
@@ -301,6 +315,30 @@ pub struct Intent {
     pub at: Timestamp,
 }
 
+/// How many keys of a bucket somebody is about to write, or wrote, that nothing was recorded of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IntentCount {
+    /// Intents.
+    pub intents: u64,
+    /// When the oldest was remembered.
+    pub oldest: Option<Timestamp>,
+}
+
+/// How a transfer stands, without what is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransferStanding {
+    /// Where it goes.
+    pub peer: PeerName,
+    /// Its version.
+    pub version: VersionId,
+    /// What happened.
+    pub kind: ChangeKind,
+    /// How it stands.
+    pub status: Status,
+    /// Why, as with a [`Transfer`].
+    pub reason: Option<Reason>,
+}
+
 /// A name in a source that cannot be an object key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnsupportedName {
@@ -356,6 +394,16 @@ pub trait Journal: Send + Sync {
         key: &ObjectKey,
         limit: usize,
     ) -> Result<Vec<Transfer>>;
+
+    /// How the transfers of those versions of a key stand whose ids begin so, newest first, at
+    /// most `limit`.
+    async fn standings(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        version: &str,
+        limit: usize,
+    ) -> Result<Vec<TransferStanding>>;
 
     /// Transfers by number.
     async fn transfers(&self, list: &ListTransfers) -> Result<Vec<Transfer>>;
@@ -419,6 +467,9 @@ pub trait Journal: Send + Sync {
 
     /// Intents of a bucket with higher numbers, by number, at most `limit`.
     async fn intents(&self, bucket: &BucketName, after: u64, limit: usize) -> Result<Vec<Intent>>;
+
+    /// How many intents there are of a bucket.
+    async fn intent_count(&self, bucket: &BucketName) -> Result<IntentCount>;
 
     /// Forgets these intents, as far as they are there.
     async fn forget_intents(&self, ids: Vec<u64>) -> Result<()>;

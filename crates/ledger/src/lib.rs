@@ -47,9 +47,9 @@ pub use error::LedgerError;
 pub use facts::{FactsError, FactsSealer};
 pub(crate) use journal::held_back;
 pub use journal::{
-    Count, Destination, Followed, HighWater, Intent, Journal, KnownCounts, KnownKey, ListTransfers,
-    NewChange, PeerMemory, PurgeSent, Requeue, SentVersion, Settlement, Skip, Transfer,
-    TransferOutcome, UnsupportedName,
+    Count, Destination, Followed, HighWater, Intent, IntentCount, Journal, KnownCounts, KnownKey,
+    ListTransfers, NewChange, PeerMemory, PurgeSent, Requeue, SentVersion, Settlement, Skip,
+    Transfer, TransferOutcome, TransferStanding, UnsupportedName,
 };
 pub use merkle::TreeHead;
 pub use notes::{NOTES_KEPT, Note};

@@ -5,11 +5,15 @@
 //!  intend ─▶ journal: intent, durable
 //!  …the write goes to the source's store…
 //!  became ─▶ SourceTask: looks at the key, records what is new, forgets the intent
-//!  wait   ◀─ journal: how its transfers stand
+//!  wait, standing ◀─ journal: how its transfers stand
 //! ```
 //!
 //! What a key has become is read from the store, and by the task that scans: it gives versions
 //! their orders as the store has them, and none is recorded twice.
+
+mod standing;
+
+pub use standing::together;
 
 use std::{
     collections::BTreeSet,
@@ -28,12 +32,12 @@ use sealift_terms::{
     limits::{FRONT_INTENTS_MAX, FRONT_QUEUED_MAX, TRANSFERS_OF_KEY_MAX},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, timeout_at},
 };
 
 use crate::{
-    SenderError,
+    Rules, SenderError,
     changes::{is_left_out, version},
 };
 
@@ -87,6 +91,7 @@ struct Shared {
     bucket: BucketName,
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
+    rules: watch::Receiver<Arc<Rules>>,
     queue: mpsc::Sender<Written>,
     /// Intents of this process whose writes are under way.
     open: Mutex<BTreeSet<u64>>,
@@ -107,12 +112,14 @@ impl FrontHandle {
         bucket: BucketName,
         journal: Arc<dyn Journal>,
         clock: Arc<dyn Clock>,
+        rules: watch::Receiver<Arc<Rules>>,
     ) -> (Self, mpsc::Receiver<Written>) {
         let (queue, written) = mpsc::channel(FRONT_QUEUED_MAX);
         let shared = Shared {
             bucket,
             journal,
             clock,
+            rules,
             queue,
             open: Mutex::default(),
             is_behind: AtomicBool::new(false),

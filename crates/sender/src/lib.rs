@@ -32,7 +32,7 @@ mod tagged;
 pub use changes::{SourceSettings, SourceTask, following::FollowTask, tagging::tags_now};
 pub use dispatch::{BACKOFF_MAX, ControlLink, Joining, PeerSender, Session, Settings};
 pub use error::SenderError;
-pub use front::{Became, FrontHandle, Intended, Replicas};
+pub use front::{Became, FrontHandle, Intended, Replicas, together};
 pub use lag::{LAG_BOUNDS, Lag};
 pub use orders::Orders;
 pub use rules::{Kind, Rule, Rules};

@@ -207,6 +207,18 @@ impl Rules {
         self.of_key(bucket, key).any(|rule| !rule.tags.is_empty())
     }
 
+    /// Whether something of a key may go anywhere, whatever its tags are.
+    #[must_use]
+    pub(crate) fn may_send(&self, bucket: &BucketName, key: &ObjectKey, kind: Kind) -> bool {
+        if self.ask_tags_of(bucket, key) {
+            let mut rules = self.of_key(bucket, key);
+            return rules.any(|rule| rule.leaves_out(kind).is_none());
+        }
+        let none = BTreeMap::new();
+        let to = self.destinations(bucket, key, kind, Tagged::With(&none));
+        to.iter().any(|to| to.skip.is_none())
+    }
+
     /// Whether any rule is about this key and this peer, whatever it leaves out.
     #[must_use]
     pub(crate) fn name_it(&self, bucket: &BucketName, key: &ObjectKey, peer: &PeerName) -> bool {

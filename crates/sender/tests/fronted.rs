@@ -11,12 +11,17 @@ use sealift_sender::{Became, Replicas};
 use sealift_store::{Listed, MemorySource, Page, Scan, Source, SourceObject, StoreError, Watch};
 use sealift_terms::{ChangeKind, ObjectKey, Reason, Timestamp, VersionId, limits};
 
+/// More looks at keys than a test has.
+const LOOKS: usize = 1_000_000;
+
 /// A source that tells of nothing by itself, and whose listings come in a page from before and
 /// one that is waited for.
 #[derive(Debug)]
 struct Still {
     inner: MemorySource,
     gate: Arc<tokio::sync::Semaphore>,
+    /// A look at a key takes one of these.
+    looks: Arc<tokio::sync::Semaphore>,
 }
 
 struct TwoPages {
@@ -52,6 +57,7 @@ impl Source for Still {
     }
 
     async fn look(&self, key: &ObjectKey) -> Result<Option<Listed>, StoreError> {
+        self.looks.acquire().await.unwrap().forget();
         self.inner.look(key).await
     }
 
@@ -72,9 +78,11 @@ impl Source for Still {
 
 async fn still(temp: &std::path::Path, inner: &MemorySource) -> (Near, Still) {
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let looks = Arc::new(tokio::sync::Semaphore::new(LOOKS));
     let source = || Still {
         inner: inner.clone(),
         gate: gate.clone(),
+        looks: looks.clone(),
     };
     let rules = rules(&[("all", "", "far")]);
     let near = Near::begin(journal(temp), Arc::new(source()), rules).await;
@@ -246,5 +254,107 @@ async fn what_there_is_no_room_for_is_found_in_the_journal_and_too_much_is_refus
     })
     .await;
     assert_eq!(near.transfers().await.len(), 1);
+    near.end().await;
+}
+
+#[tokio::test]
+async fn how_a_version_stands_is_told_from_before_it_is_recorded_on() {
+    let temp = tempfile::tempdir().unwrap();
+    let inner = MemorySource::new();
+    let gate = Arc::new(tokio::sync::Semaphore::new(1));
+    let source = Still {
+        inner: inner.clone(),
+        gate: gate.clone(),
+        looks: Arc::new(tokio::sync::Semaphore::new(LOOKS)),
+    };
+    let rules = rules(&[("some", "in/", "far")]);
+    let near = Near::begin(journal(temp.path()), Arc::new(source), rules).await;
+    until("the first scan", async || {
+        near.handle.status().scanned.is_some()
+    })
+    .await;
+    let front = near.handle.front().unwrap().clone();
+    let key = |text: &str| ObjectKey::new(text).unwrap();
+    let (inside, outside) = (key("in/k"), key("out/k"));
+    let standing = async |key, version, is_latest| {
+        let told = front.standing(key, version, is_latest).await.unwrap();
+        told.map_or("none", sealift_terms::Status::as_str)
+    };
+    let version = inner.put("in/k", *b"1").unwrap();
+    // It is there, and the journal knows nothing of it but that it may be written.
+    assert_eq!(standing(&inside, Some(&version), false).await, "none");
+    assert_eq!(standing(&inside, Some(&version), true).await, "PENDING");
+    assert_eq!(standing(&outside, None, true).await, "none");
+    let both = vec![inside.clone(), outside.clone()];
+    let mut intended = front.intend(both).await.unwrap();
+    assert_eq!(standing(&inside, Some(&version), false).await, "PENDING");
+    let outer = inner.put("out/k", *b"2").unwrap();
+    assert_eq!(standing(&outside, Some(&outer), false).await, "none");
+    while let Some(one) = intended.pop() {
+        front.became(one, Became::Written(None)).await.unwrap();
+    }
+    for (key, version, told) in [(&inside, &version, "PENDING"), (&outside, &outer, "none")] {
+        assert_eq!(standing(key, Some(version), true).await, told);
+        assert_eq!(standing(key, Some(version), false).await, told);
+    }
+    let failed = Settlement {
+        id: near.transfers().await[0].id,
+        at: Timestamp::from_secs(1),
+        outcome: TransferOutcome::Failed {
+            reason: Reason::PolicyDenied,
+            evidence: "no".to_owned(),
+        },
+    };
+    near.journal.settle(vec![failed]).await.unwrap();
+    assert_eq!(standing(&inside, Some(&version), true).await, "FAILED");
+    // An older one that the journal has nothing of.
+    let other = VersionId::new("other").unwrap();
+    assert_eq!(standing(&inside, Some(&other), false).await, "none");
+    near.end().await;
+}
+
+#[tokio::test]
+async fn a_write_does_not_wait_behind_a_backfill_and_goes_before_what_that_has_found() {
+    let temp = tempfile::tempdir().unwrap();
+    let inner = MemorySource::new();
+    // More than one page of the backfill.
+    for number in 0..600 {
+        inner.put(&format!("k{number:03}"), *b"x").unwrap();
+    }
+    let (near, source) = still(temp.path(), &inner).await;
+    source.gate.add_permits(1);
+    until("the first scan", async || {
+        near.handle.status().scanned.is_some()
+    })
+    .await;
+    // Its first page comes to its last key, and waits there.
+    source.looks.forget_permits(LOOKS);
+    source.looks.add_permits(499);
+    near.rules
+        .send_replace(rules(&[("all", "", "far"), ("more", "", "further")]));
+    source.gate.add_permits(1);
+    until("the backfill waits", async || {
+        source.looks.available_permits() == 0
+    })
+    .await;
+    let front = near.handle.front().unwrap().clone();
+    let keys = vec![ObjectKey::new("written").unwrap()];
+    let intended = front.intend(keys).await.unwrap().pop().unwrap();
+    inner.put("written", *b"w").unwrap();
+    let written = front.became(intended, Became::Written(None));
+    source.looks.add_permits(2);
+    written.await.unwrap();
+    assert_eq!(source.looks.available_permits(), 0, "the backfill goes on");
+    let further = sealift_terms::PeerName::new("further").unwrap();
+    let far_future = Timestamp::from_secs(1 << 40);
+    for peer in [near::peer(), further] {
+        let first = near.journal.lease(&peer, 1, far_future).await.unwrap();
+        assert_eq!(first[0].change.name.key.as_str(), "written", "{peer}");
+    }
+    source.looks.add_permits(LOOKS);
+    until("the backfill ends", async || {
+        near.transfers().await.len() == 2 * 601
+    })
+    .await;
     near.end().await;
 }

@@ -66,6 +66,10 @@ kinds! {
     ObjectResealed = "object.resealed",
     /// An object was opened for reading.
     ObjectOpened = "object.opened",
+    /// An application read an object of a source through the endpoint.
+    SourceRead = "source.read",
+    /// An application changed something of a source through the endpoint, or tried to.
+    SourceWritten = "source.written",
     /// An object was found damaged.
     ObjectDamaged = "object.damaged",
     /// A version that was damaged came again.

@@ -516,5 +516,11 @@ pub const FRONT_QUEUED_MAX: usize = 10_000;
 /// Keys that were looked at for writes through the endpoint while one scan is under way; those
 /// of later writes wait for its end.
 pub const FRONT_DURING_SCAN_MAX: usize = 100_000;
+/// Different reads through the endpoint in front of sources that are counted together in a
+/// minute; of more each goes on record.
+pub const FRONT_READS_COUNTED_MAX: usize = 4096;
+/// Intents, the oldest first, among which one of a key is looked for when somebody asks how a
+/// version stands that the journal does not have.
+pub const FRONT_INTENTS_SEEN_MAX: usize = 1000;
 /// An answer of a store in which the name of its bucket is made that of ours.
 pub const FRONT_RENAMED_BYTES_MAX: usize = S3_ANSWER_BYTES_MAX;

@@ -335,6 +335,12 @@ pub struct SourceReport {
     /// Objects that are still being written, and so are not recorded yet.
     #[serde(default)]
     pub settling: u64,
+    /// Writes through the endpoint that nothing was recorded of yet.
+    #[serde(default)]
+    pub unsettled: u64,
+    /// Seconds since the oldest of them began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_unsettled_secs: Option<u64>,
     /// When a scan last came to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scanned: Option<Timestamp>,

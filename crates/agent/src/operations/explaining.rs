@@ -170,7 +170,7 @@ impl SiteOperations {
         });
         let rebuilt = || "the catalog was rebuilt since it was stored".to_owned();
         let mut object = answers::replica(row, latest);
-        let mut written = Written::of(self, &row.name.bucket).await?;
+        let mut written = Written::of(&self.site, &row.name.bucket).await?;
         (object.status, object.reason) = written.standing(row).await?;
         let mut explanation = reasoned(object, None);
         explanation.evidence = Some(came.unwrap_or_else(rebuilt));

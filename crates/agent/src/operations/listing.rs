@@ -52,7 +52,7 @@ impl SiteOperations {
 
     /// What rests here, but for what its transfers tell of.
     async fn resting(&self, bucket: &BucketName, ls: &Ls, answer: &Answer) -> Result<(), Error> {
-        let mut written = Written::of(self, bucket).await?;
+        let mut written = Written::of(&self.site, bucket).await?;
         let mut pages = Versions::new(bucket.clone(), ls.prefix.clone(), ls.versions);
         let mut before: Option<ObjectKey> = None;
         while let Some(rows) = pages.next(self).await? {
@@ -194,7 +194,7 @@ impl SiteOperations {
     }
 
     async fn rests(&self, row: &VersionRow, latest: bool, facts: bool) -> Result<ObjectRow, Error> {
-        let mut written = Written::of(self, &row.name.bucket).await?;
+        let mut written = Written::of(&self.site, &row.name.bucket).await?;
         let (status, reason) = written.standing(row).await?;
         let record = self.key_record(row.record).await?;
         let second = match row.second_record {

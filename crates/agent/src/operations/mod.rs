@@ -60,6 +60,7 @@ pub(crate) use certificates::Leaves;
 pub(crate) use live::{Direction, Live, Path, PeerState, Sections, SessionState, Trouble};
 pub(crate) use rights::NotAllowed;
 pub(crate) use verifying::in_words;
+pub(crate) use written::status_of;
 
 /// Objects being read for commands at once: each holds bytes of the budget for as
 /// long as its reader takes.

@@ -11,11 +11,11 @@ use sealift_terms::Timestamp;
 use super::{Direction, Live, PeerState, SiteOperations, brought, key_reports};
 use crate::{
     Histogram, Metric, Metrics,
-    admin::{BucketReport, Count, KeyCalls, Operations, RuleReport, ScrubReport},
+    admin::{BucketReport, Count, KeyCalls, Operations, RuleReport, ScrubReport, SourceReport},
 };
 
 /// Filled anew by every scrape: what is gone must not stay.
-const FILLED: [Metric; 22] = [
+const FILLED: [Metric; 24] = [
     Metric::Transfers,
     Metric::TransferBytes,
     Metric::OldestPending,
@@ -24,6 +24,8 @@ const FILLED: [Metric; 22] = [
     Metric::ArchiveBytes,
     Metric::DeletesHeld,
     Metric::SourceFailing,
+    Metric::Unsettled,
+    Metric::OldestUnsettled,
     Metric::SendLimit,
     Metric::Links,
     Metric::LinkRtt,
@@ -60,6 +62,8 @@ impl SiteOperations {
                     .for_each(|rule| fill_rule(metrics, rule));
                 let buckets = report.buckets.iter();
                 buckets.for_each(|bucket| fill_bucket(metrics, bucket));
+                let sources = report.sources.iter();
+                sources.for_each(|source| fill_unsettled(metrics, source));
                 fill_scrub(metrics, &report.scrub);
                 key_reports::fill(metrics, &report.keys);
                 brought::fill(metrics, &report.peers);
@@ -121,6 +125,15 @@ fn fill_rule(metrics: &Metrics, rule: &RuleReport) {
     metrics
         .series(Metric::OldestPending, &[name, peer])
         .set(oldest);
+}
+
+fn fill_unsettled(metrics: &Metrics, source: &SourceReport) {
+    let labels = [source.bucket.as_str()];
+    metrics
+        .series(Metric::Unsettled, &labels)
+        .set(source.unsettled);
+    let oldest = source.oldest_unsettled_secs.unwrap_or(0);
+    metrics.series(Metric::OldestUnsettled, &labels).set(oldest);
 }
 
 fn fill_bucket(metrics: &Metrics, bucket: &BucketReport) {

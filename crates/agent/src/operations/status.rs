@@ -136,11 +136,18 @@ impl SiteOperations {
     async fn sources(&self, config: &Config) -> Result<Vec<SourceReport>, Error> {
         let standing = self.live.as_ref().map(|live| live.sources());
         let standing = standing.unwrap_or_default();
+        let (journal, now) = (&self.site.journal, self.site.world.clock.now());
         let mut reports = Vec::new();
         for source in &config.sources {
-            let known = self.site.journal.known_counts(&source.bucket).await?;
+            let known = journal.known_counts(&source.bucket).await?;
+            let intents = journal.intent_count(&source.bucket).await?;
             let status = standing.iter().find(|s| s.bucket == source.bucket);
-            reports.push(source_report(&source.bucket, known.live, status));
+            let age = intents.oldest.map(|oldest| now.since(oldest).as_secs());
+            reports.push(SourceReport {
+                unsettled: intents.intents,
+                oldest_unsettled_secs: age,
+                ..source_report(&source.bucket, known.live, status)
+            });
         }
         Ok(reports)
     }
@@ -353,6 +360,8 @@ fn source_report(bucket: &BucketName, live: u64, status: Option<&SourceStatus>) 
         objects: live,
         skipped: status.map_or(0, |status| status.skipped),
         settling: status.map_or(0, |status| status.settling),
+        unsettled: 0,
+        oldest_unsettled_secs: None,
         scanned: status.and_then(|status| status.scanned),
         reason: status.and_then(|status| status.reason),
         evidence: status.and_then(|status| status.evidence.clone()),

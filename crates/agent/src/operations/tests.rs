@@ -186,6 +186,7 @@ async fn known(site: &Site, stage: &Stage, key: &str, number: u64) -> (TransferI
             skip: None,
         }],
         held_until: None,
+        ahead: false,
     };
     let now = site.world.clock.now();
     let ids = site.journal.record(vec![new], now).await.unwrap();

@@ -3,20 +3,41 @@
 
 use sealift_archive::is_written_here;
 use sealift_ledger::{Transfer, VersionKind, VersionRow};
-use sealift_sender::{Kind, Rules, Tagged};
+use sealift_sender::{Kind, Rules, Tagged, together};
 use sealift_terms::{BucketName, ChangeKind, ObjectKey, Reason, Region, Status};
 
-use super::{SiteOperations, answers, listing::TRANSFERS_OF_KEY_MAX};
+use super::{answers, listing::TRANSFERS_OF_KEY_MAX};
 use crate::{
     Error,
     admin::ObjectRow,
     config::{Config, SourceFrom},
     running::rules_of,
+    site::Site,
 };
+
+/// How an object stands that rests here, by one look at the transfers of its version; none
+/// where it has no destination.
+pub(crate) async fn status_of(site: &Site, row: &VersionRow) -> Result<Option<Status>, Error> {
+    let (config, name) = (site.current(), &row.name);
+    if !is_written_here(row, &config.site.region) {
+        return Ok(Some(Status::Replica));
+    }
+    if !Written::is_source(&config, &name.bucket) {
+        return Ok(None);
+    }
+    let (journal, version) = (&site.journal, name.version.as_str());
+    let found = journal.standings(&name.bucket, &name.key, version, TRANSFERS_OF_KEY_MAX);
+    if let Some(status) = together(&found.await?, &name.version) {
+        return Ok(status);
+    }
+    let mut written = Written::of(site, &name.bucket).await?;
+    let (status, _) = written.standing(row).await?;
+    Ok(Some(status).filter(|status| *status != Status::Skipped))
+}
 
 /// What is asked of the versions of a bucket, key by key.
 pub(super) struct Written<'a> {
-    operations: &'a SiteOperations,
+    site: &'a Site,
     here: Region,
     /// Where the bucket is a source: its rules, and up to which commit the journal has it.
     sent: Option<(Rules, u64)>,
@@ -25,21 +46,18 @@ pub(super) struct Written<'a> {
 }
 
 impl<'a> Written<'a> {
-    pub(super) async fn of(
-        operations: &'a SiteOperations,
-        bucket: &BucketName,
-    ) -> Result<Self, Error> {
-        let config = operations.site.current();
+    pub(super) async fn of(site: &'a Site, bucket: &BucketName) -> Result<Self, Error> {
+        let config = site.current();
         let sent = match Self::is_source(&config, bucket) {
             false => None,
             true => {
-                let followed = operations.site.journal.followed(bucket).await?;
+                let followed = site.journal.followed(bucket).await?;
                 let to = followed.map_or(0, |followed| followed.sequence);
                 Some((rules_of(&config), to))
             }
         };
         Ok(Self {
-            operations,
+            site,
             here: config.site.region.clone(),
             sent,
             of_key: None,
@@ -116,7 +134,7 @@ impl<'a> Written<'a> {
             return Ok(Vec::new());
         }
         if self.of_key.as_ref().is_none_or(|(key, _)| *key != name.key) {
-            let journal = &self.operations.site.journal;
+            let journal = &self.site.journal;
             let found = journal.transfers_of(&name.bucket, &name.key, TRANSFERS_OF_KEY_MAX);
             self.of_key = Some((name.key.clone(), found.await?));
         }

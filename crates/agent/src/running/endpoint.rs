@@ -2,12 +2,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use sealift_endpoint::{AccessSecret, Endpoint, Parts, Settings};
+use async_trait::async_trait;
+use sealift_endpoint::{AccessSecret, Endpoint, Parts, Settings, Standings};
+use sealift_ledger::VersionRow;
+use sealift_terms::Status;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     Error,
     config::{Config, EndpointSettings},
+    operations::status_of,
     site::Site,
 };
 
@@ -28,6 +32,7 @@ pub(super) async fn listen(config: &Config, site: &Arc<Site>) -> Result<Option<L
         archive: site.archive.clone(),
         budget: site.budget.clone(),
         audit: site.audit.clone(),
+        standings: Arc::new(OfSite(site.clone())),
         clock: site.world.clock.clone(),
         region: config.site.region.clone(),
     };
@@ -39,6 +44,17 @@ pub(super) async fn listen(config: &Config, site: &Arc<Site>) -> Result<Option<L
         tracing::warn!(%address, "what the S3 endpoint takes and answers leaves this machine in the clear");
     }
     Ok(Some(Listening { endpoint, listener }))
+}
+
+/// How what rests at a site stands.
+struct OfSite(Arc<Site>);
+
+#[async_trait]
+impl Standings for OfSite {
+    async fn of(&self, row: &VersionRow) -> Result<Option<Status>, String> {
+        let status = status_of(&self.0, row).await;
+        status.map_err(|error| error.to_string())
+    }
 }
 
 impl Listening {

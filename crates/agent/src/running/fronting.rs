@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use sealift_endpoint::{Changes, Front, Fronts, Intent, Outcome, Replicas};
 use sealift_sender::{Became, FrontHandle, Intended, SourceHandle};
-use sealift_terms::{Boxed, ObjectKey, VersionId};
+use sealift_terms::{Boxed, ObjectKey, Status, VersionId};
 
 use crate::{
     Error, World,
@@ -65,6 +65,16 @@ impl Changes for Journalled {
             }) as Box<dyn Intent>
         });
         Ok(kept.collect())
+    }
+
+    async fn standing(
+        &self,
+        key: &ObjectKey,
+        version: Option<&VersionId>,
+        is_latest: bool,
+    ) -> Result<Option<Status>, String> {
+        let standing = self.0.standing(key, version, is_latest).await;
+        standing.map_err(|error| error.evidence())
     }
 }
 

@@ -54,7 +54,7 @@ impl Running {
     }
 
     /// Holds standing links against certificates and the deny list, and lets counted
-    /// refusals go on record.
+    /// refusals and reads go on record.
     async fn hold_links(&self) {
         let mut ticks = every(SWEEP_EVERY);
         loop {
@@ -62,6 +62,9 @@ impl Running {
             self.sweep_links();
             if let Err(error) = self.site.audit.settle_refusals(self.site.world.clock.now()) {
                 tracing::error!(%error, "refused connections cannot be put on record");
+            }
+            if let Some(endpoint) = &self.endpoint {
+                endpoint.settle_reads();
             }
         }
     }

@@ -39,6 +39,11 @@ impl Whole {
         start.contains("<Error>") || start.contains("<Error ")
     }
 
+    /// What it says.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     pub(super) fn answered(self) -> S3Response<Body> {
         let mut response = S3Response::with_status(Body::from(self.body), self.status);
         response.headers = self.headers;
@@ -153,13 +158,18 @@ pub(super) async fn whole(front: &Front, bucket: &BucketName, made: Made) -> S3R
 async fn collected(mut answer: Answer) -> Result<Bytes, HttpError> {
     let mut whole = BytesMut::new();
     while let Some(piece) = answer.piece().await? {
-        if whole.len() + piece.len() > FRONT_RENAMED_BYTES_MAX {
-            let what = "an answer that is no object is longer than 8 MiB";
-            return Err(HttpError::Shape { what });
-        }
-        whole.extend_from_slice(&piece);
+        add(&mut whole, &piece)?;
     }
     Ok(whole.freeze())
+}
+
+fn add(whole: &mut BytesMut, piece: &[u8]) -> Result<(), HttpError> {
+    if whole.len() + piece.len() > FRONT_RENAMED_BYTES_MAX {
+        let what = "an answer that is no object is longer than 8 MiB";
+        return Err(HttpError::Shape { what });
+    }
+    whole.extend_from_slice(piece);
+    Ok(())
 }
 
 /// With the bucket's name here where its store has its own.
@@ -253,6 +263,18 @@ mod tests {
             renamed,
             "<R><Name>ours</Name><Key>theirs</Key><Bucket>ours</Bucket></R>"
         );
+    }
+
+    #[test]
+    fn an_answer_that_is_no_object_is_taken_up_to_its_limit_and_no_further() {
+        let mut whole = BytesMut::new();
+        let half = vec![b'x'; FRONT_RENAMED_BYTES_MAX / 2];
+        add(&mut whole, &half).unwrap();
+        add(&mut whole, &half).unwrap();
+        assert_eq!(whole.len(), FRONT_RENAMED_BYTES_MAX);
+        let refused = add(&mut whole, b"x").unwrap_err();
+        assert!(refused.to_string().contains("8 MiB"), "{refused}");
+        assert_eq!(whole.len(), 8 << 20);
     }
 
     #[test]

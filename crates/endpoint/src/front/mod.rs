@@ -9,6 +9,7 @@
 //!                                             ▼
 //!                              writing: intent, durable ─▶ PUT ─▶ outcome ─▶ the sender
 //!                                                                 (its receipts, if waited for)
+//!                              recording: who, what, what came of it ─▶ the audit log
 //! ```
 //!
 //! A store is asked nothing but the calls of a table, each with the parameters and headers that
@@ -19,6 +20,7 @@ mod calls;
 mod content;
 mod headers;
 mod passing;
+mod recording;
 mod writing;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -27,10 +29,11 @@ use async_trait::async_trait;
 use hyper::{HeaderMap, Method, Uri, http::Extensions};
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, route::S3Route};
 use sealift_store::S3Front;
-use sealift_terms::{AccessKeyId, Boxed, BucketName, ObjectKey, VersionId, percent};
+use sealift_terms::{AccessKeyId, Boxed, BucketName, ObjectKey, Status, VersionId, percent};
 
 use crate::{access::Noted, core::Core, fresh::not_implemented};
 use calls::Call;
+pub(crate) use recording::Reads;
 
 /// A bucket in front of its source.
 #[derive(Clone)]
@@ -54,6 +57,18 @@ pub trait Changes: Send + Sync {
     /// # Errors
     /// Why not: nothing may be written then.
     async fn intend(&self, keys: Vec<ObjectKey>) -> Result<Vec<Box<dyn Intent>>, String>;
+
+    /// How a version stands on its way to all its destinations, in one look by its key; none
+    /// where it has none. Without one it is the latest version.
+    ///
+    /// # Errors
+    /// Why that cannot be told.
+    async fn standing(
+        &self,
+        key: &ObjectKey,
+        version: Option<&VersionId>,
+        is_latest: bool,
+    ) -> Result<Option<Status>, String>;
 }
 
 /// A key that is about to be written. One that is dropped is looked at later.

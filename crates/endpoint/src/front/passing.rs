@@ -1,24 +1,26 @@
 //! A request on its way to the store: head and content, as they came.
 
 use http_body_util::{BodyExt, Limited};
-use hyper::HeaderMap;
+use hyper::{HeaderMap, header::HeaderValue};
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 use sealift_archive::Lease;
 use sealift_identity::AccessRight;
 use sealift_outside::Payload;
 use sealift_store::Passed;
 use sealift_terms::{
-    BucketName,
+    BucketName, ObjectKey,
     limits::ENDPOINT_LIST_BYTES_MAX,
     percent::{decode, encode, encode_path},
 };
 
 use super::{
-    Asked, Call, answer,
+    Asked, Call, Front, answer,
     content::{Content, Spoilt},
     headers,
+    recording::ReadOf,
 };
 use crate::{
+    core::actor,
     errors::invalid,
     fresh::not_implemented,
     incoming::{of_stream, room},
@@ -31,6 +33,8 @@ use crate::{
 const WHOLE_BYTES_MAX: u64 = 64 << 10;
 /// What content, or an answer, holds on its way through: what connections on both sides buffer.
 pub(super) const PASSING_BYTES: usize = 512 << 10;
+/// How a version stands.
+const REPLICATION: &str = "x-amz-replication-status";
 /// Content whose hash is not in the signature.
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 /// The same where it comes in chunks, with checksums behind it.
@@ -49,6 +53,47 @@ pub(super) struct Onward {
     pub(super) leases: Vec<Lease>,
 }
 
+/// An object that is asked for.
+struct OfObject {
+    key: ObjectKey,
+    is_latest: bool,
+}
+
+fn is_good(response: &S3Response<Body>) -> bool {
+    response.status.is_none_or(|status| status.is_success())
+}
+
+impl Front {
+    /// The version that an answer tells of.
+    fn version_told(&self, headers: &HeaderMap) -> Option<String> {
+        self.store.version_of(headers).map(|id| id.to_string())
+    }
+}
+
+impl OfObject {
+    /// Says in the answer how the version stands. What the store says of its own replicas is
+    /// not that.
+    async fn tell(&self, front: &Front, response: &mut S3Response<Body>) {
+        response.headers.remove(REPLICATION);
+        if !is_good(response) {
+            return;
+        }
+        let version = front.store.version_of(&response.headers);
+        let standing = front
+            .changes
+            .standing(&self.key, version.as_ref(), self.is_latest);
+        match standing.await {
+            Ok(Some(status)) => {
+                let status = HeaderValue::from_static(status.as_str());
+                response.headers.insert(REPLICATION, status);
+            }
+            Ok(None) => {}
+            // What is read does not depend on it.
+            Err(told) => tracing::warn!(key = %self.key, "how it stands cannot be told: {told}"),
+        }
+    }
+}
+
 impl Asked {
     /// Asks the store, and gives back what it answers.
     pub(super) async fn passed_through(self) -> S3Result<S3Response<Body>> {
@@ -58,13 +103,46 @@ impl Asked {
             self.bucket.clone(),
             self.call,
         );
+        let asked = self.of_object();
+        let mut read = self.read_of();
         let onward = self.onward().await?;
         let made = front.store.pass(onward.passed).await;
         let made = made.map_err(|error| answer::unreached(&bucket, &error, &onward.spoilt))?;
         if call.has_content() {
             core.tally.written(onward.length);
         }
-        answer::given(&core, &front, &bucket, call, made, onward.leases).await
+        let given = answer::given(&core, &front, &bucket, call, made, onward.leases).await;
+        let mut response = given?;
+        if let (Some(read), true) = (&mut read, is_good(&response)) {
+            read.version = front.version_told(&response.headers);
+            core.record_read(read)?;
+        }
+        if let Some(asked) = asked {
+            asked.tell(&front, &mut response).await;
+        }
+        Ok(response)
+    }
+
+    /// What goes on record of a call that reads an object.
+    fn read_of(&self) -> Option<ReadOf> {
+        (self.call.name() == "GetObject").then(|| ReadOf {
+            actor: actor(&self.id),
+            call: self.call.name(),
+            bucket: self.bucket.clone(),
+            key: self.key.clone().unwrap_or_default(),
+            version: None,
+        })
+    }
+
+    /// The object that is asked for, where it is one.
+    fn of_object(&self) -> Option<OfObject> {
+        let is_object = matches!(self.call.name(), "GetObject" | "HeadObject");
+        let key = self.object_key().ok().filter(|_| is_object)?;
+        let names_version = self.query.iter().any(|(name, _)| name == "versionId");
+        Some(OfObject {
+            key,
+            is_latest: !names_version,
+        })
     }
 
     /// What goes on to the store.
@@ -143,10 +221,15 @@ impl Asked {
         if !key.starts_with(from.store.prefix()) {
             return Err(S3ErrorCode::AccessDenied.into());
         }
-        let version = version.map(|version| {
-            let version = decode(version).unwrap_or_else(|| version.to_owned());
-            format!("?versionId={}", encode(&version))
-        });
+        let version = version.map(|id| decode(id).unwrap_or_else(|| id.to_owned()));
+        self.core.record_read(&ReadOf {
+            actor: actor(&self.id),
+            call: self.call.name(),
+            bucket,
+            key: key.to_owned(),
+            version: version.clone(),
+        })?;
+        let version = version.map(|version| format!("?versionId={}", encode(&version)));
         Ok(Some(format!(
             "/{}/{}{}",
             from.store.bucket(),

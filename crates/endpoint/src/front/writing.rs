@@ -21,6 +21,7 @@ use super::{
     Asked, Boxed, Call, Front, Intent, Outcome, Replicas,
     answer::{self, Whole},
     passing::Onward,
+    recording::{Act, Came, Named},
 };
 use crate::{core::Core, writes::ended};
 
@@ -33,8 +34,7 @@ const VERSION: &str = "x-amz-version-id";
 struct Writing {
     core: Arc<Core>,
     front: Front,
-    bucket: BucketName,
-    call: Call,
+    act: Act,
     /// Whether a version is named, which is then removed for good, or has other tags.
     named: Option<String>,
     onward: Onward,
@@ -68,25 +68,29 @@ impl Asked {
         if call.name() == "DeleteObject" && named.is_some() {
             hold_purge(&core, &id, &bucket)?;
         }
+        core.hold_record()?;
         let onward = self.onward().await?;
-        let keys = match key {
-            Some(key) => vec![key],
-            None => {
-                let (keys, purges) = keys_of(onward.list.as_deref().unwrap_or_default(), &front)?;
-                if purges {
-                    hold_purge(&core, &id, &bucket)?;
-                }
-                keys
-            }
+        let version = named.clone();
+        let all = match key {
+            Some(key) => vec![Named { key, version }],
+            None => keys_of(onward.list.as_deref().unwrap_or_default(), &front)?,
         };
+        if call == Call::RemovesMany && all.iter().any(|one| one.version.is_some()) {
+            hold_purge(&core, &id, &bucket)?;
+        }
+        let keys = all.iter().map(|one| one.key.clone()).collect();
         let intents = front.changes.intend(keys).await;
         let intents = intents.map_err(|told| unrecorded(&bucket, &told))?;
         let synchronous = front.synchronous;
         let writing = Writing {
             core,
             front,
-            bucket: bucket.clone(),
-            call,
+            act: Act {
+                id,
+                call,
+                bucket: bucket.clone(),
+                named: all,
+            },
             named,
             onward,
             intents,
@@ -120,27 +124,36 @@ impl Writing {
             ..
         } = self.onward;
         let made = self.front.store.pass(passed).await;
+        let (bucket, call) = (&self.act.bucket, self.act.call);
+        let status = made.as_ref().ok().map(|made| made.status());
         let (outcome, became) = match made {
             Err(error) => {
                 let became = after(&error);
-                let told = answer::unreached(&self.bucket, &error, &spoilt);
+                let told = answer::unreached(bucket, &error, &spoilt);
                 (Err(told), became)
             }
             Ok(made) => {
                 let refused =
                     matches!(&made, Made::Refused { status, .. } if status.is_client_error());
-                let whole = answer::whole(&self.front, &self.bucket, made).await;
+                let whole = answer::whole(&self.front, bucket, made).await;
                 let became = match &whole {
                     _ if refused => Outcome::Nothing,
                     Ok(whole) if whole.status.is_success() && !whole.is_error() => {
-                        written(self.call, self.named.as_deref(), &whole.headers)
+                        written(call, self.named.as_deref(), &whole.headers)
                     }
                     _ => Outcome::Unknown,
                 };
                 (whole, became)
             }
         };
-        if self.call.has_content() && matches!(became, Outcome::Written(_)) {
+        let came = Came {
+            outcome: &became,
+            status: status.map(|status| status.as_u16()),
+            body: outcome.as_ref().map_or(&[], Whole::body),
+        };
+        let recorded = self.core.record_act(&self.act, &came);
+        let outcome = recorded.and(outcome);
+        if call.has_content() && matches!(became, Outcome::Written(_)) {
             self.core.tally.written(length);
         }
         let intents = self.intents.into_iter();
@@ -184,25 +197,24 @@ fn hold_purge(core: &Core, id: &AccessKeyId, bucket: &BucketName) -> S3Result<()
     core.hold_right(id, "DeleteObjectVersion", AccessRight::Purge, bucket)
 }
 
-/// The keys that many removals name, and whether any of them names a version.
-fn keys_of(body: &[u8], front: &Front) -> S3Result<(Vec<ObjectKey>, bool)> {
+/// The keys, and versions, that many removals name.
+fn keys_of(body: &[u8], front: &Front) -> S3Result<Vec<Named>> {
     let malformed = || S3Error::from(S3ErrorCode::MalformedXML);
     let mut reader = Deserializer::new(body);
     let delete = Delete::deserialize(&mut reader).map_err(|_| malformed())?;
     if delete.objects.is_empty() || delete.objects.len() > ENDPOINT_LISTED_MAX {
         return Err(malformed());
     }
-    let purges = delete
-        .objects
-        .iter()
-        .any(|object| object.version_id.is_some());
-    let keys = delete.objects.into_iter().map(|object| {
+    let named = delete.objects.into_iter().map(|object| {
         if !object.key.starts_with(front.store.prefix()) {
             return Err(S3ErrorCode::AccessDenied.into());
         }
-        ObjectKey::new(object.key).map_err(|_| S3ErrorCode::KeyTooLongError.into())
+        let key = ObjectKey::new(object.key);
+        let key = key.map_err(|_| S3Error::from(S3ErrorCode::KeyTooLongError))?;
+        let version = object.version_id;
+        Ok(Named { key, version })
     });
-    Ok((keys.collect::<S3Result<_>>()?, purges))
+    named.collect()
 }
 
 /// Nothing was written, as it could not be remembered before.

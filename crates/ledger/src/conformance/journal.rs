@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use sealift_terms::{ChangeKind, Epoch, Reason, SiteId, Status};
+use sealift_terms::{ChangeKind, Epoch, Reason, SiteId, Status, VersionId};
 
 use super::sample::{at, bucket, change, facts, key, order, peer, put, rule};
 use crate::{
-    Destination, Followed, HighWater, Journal, KnownCounts, ListTransfers, PeerMemory, Skip,
-    UnsupportedName,
+    Destination, Followed, HighWater, IntentCount, Journal, KnownCounts, ListTransfers, PeerMemory,
+    Skip, UnsupportedName,
 };
 
 pub(super) async fn known_keys_come_in_the_order_of_their_bytes(journal: &dyn Journal) {
@@ -110,6 +110,49 @@ pub(super) async fn all_facts_of_a_transfer_come_back(journal: &dyn Journal) {
         .unwrap();
     assert_eq!(newest_first.len(), 2);
     assert_eq!(newest_first[0].id, ids[1]);
+}
+
+pub(super) async fn how_a_version_stands_is_told_with_those_whose_ids_begin_as_its_own(
+    journal: &dyn Journal,
+) {
+    let mut twice = put("k", 1, 10);
+    twice.destinations.push(Destination {
+        rule: rule("other"),
+        peer: peer("c"),
+        skip: Some(Skip {
+            reason: Reason::SkippedFiltered,
+            evidence: "it has no tags".to_owned(),
+        }),
+    });
+    let own = twice.change.name.version.clone();
+    let mut returned = put("k", 2, 10);
+    returned.change.name.version = VersionId::new(format!("{own}~returned-2")).unwrap();
+    let another = put("k", 3, 10);
+    let other = another.change.name.version.clone();
+    assert!(!other.as_str().starts_with(own.as_str()));
+    let mut elsewhere = put("kk", 4, 10);
+    elsewhere.change.name.version = own.clone();
+    let all = vec![twice, another, elsewhere, returned];
+    journal.record(all, at(1)).await.unwrap();
+    let stand = |version: String, limit| async move {
+        let (bucket, key) = (bucket(), key("k"));
+        let found = journal.standings(&bucket, &key, &version, limit).await;
+        let told = found.unwrap().into_iter().map(|one| {
+            assert_eq!(one.kind, ChangeKind::Put);
+            let is_own = one.version.as_str() == version;
+            (one.peer.to_string(), is_own, one.status, one.reason)
+        });
+        told.collect::<Vec<_>>()
+    };
+    let pending = |is_own| ("b".to_owned(), is_own, Status::Pending, None);
+    let filtered = Some(Reason::SkippedFiltered);
+    let skipped = ("c".to_owned(), true, Status::Skipped, filtered);
+    let found = stand(own.to_string(), 9).await;
+    assert_eq!(found, [pending(false), skipped, pending(true)]);
+    assert_eq!(stand(own.to_string(), 1).await, [pending(false)]);
+    assert_eq!(stand(other.to_string(), 9).await, [pending(true)]);
+    // An id is no pattern.
+    assert!(stand("%".to_owned(), 9).await.is_empty());
 }
 
 pub(super) async fn listings_filter_and_go_on(journal: &dyn Journal) {
@@ -238,6 +281,8 @@ pub(super) async fn intents_are_kept_by_bucket_until_they_are_forgotten(journal:
     let ids = journal.intend(&bucket(), keys, at(1)).await.unwrap();
     let elsewhere = journal.intend(&other, vec![key("a")], at(2)).await.unwrap();
     assert!(ids.is_sorted() && !ids.contains(&elsewhere[0]), "{ids:?}");
+    let count = journal.intent_count(&bucket()).await.unwrap();
+    assert_eq!((count.intents, count.oldest), (3, Some(at(1))));
     let found = journal.intents(&bucket(), 0, 2).await.unwrap();
     let found: Vec<_> = found.iter().map(|one| (one.id, one.key.as_str())).collect();
     assert_eq!(found, [(ids[0], "a"), (ids[1], "b")]);
@@ -248,6 +293,10 @@ pub(super) async fn intents_are_kept_by_bucket_until_they_are_forgotten(journal:
     journal.forget_intents(ids.clone()).await.unwrap();
     assert!(journal.intents(&bucket(), 0, 9).await.unwrap().is_empty());
     assert_eq!(journal.intents(&other, 0, 9).await.unwrap().len(), 1);
+    let none = journal.intent_count(&bucket()).await.unwrap();
+    assert_eq!(none, IntentCount::default());
+    let left = journal.intent_count(&other).await.unwrap();
+    assert_eq!((left.intents, left.oldest), (1, Some(at(2))));
     journal.forget_intents(elsewhere.clone()).await.unwrap();
     let next = journal.intend(&bucket(), vec![key("c")], at(3)).await;
     assert!(next.unwrap() > elsewhere, "no number is given twice");

@@ -109,6 +109,28 @@ pub(super) async fn what_is_not_due_is_not_leased(journal: &dyn Journal) {
     assert_eq!(due[0].reason, Some(Reason::PeerUnreachable));
 }
 
+pub(super) async fn what_goes_ahead_is_leased_before_what_waits(journal: &dyn Journal) {
+    journal
+        .record(vec![put("a", 1, 1), put("b", 2, 1)], at(1))
+        .await
+        .unwrap();
+    let mut ahead = put("c", 3, 1);
+    ahead.ahead = true;
+    let id = journal.record(vec![ahead], at(2)).await.unwrap()[0];
+    let leased = journal.lease(&peer("b"), 1, at(2)).await.unwrap();
+    assert_eq!((leased.len(), leased[0].id), (1, id));
+    assert_eq!(leased[0].recorded_at, at(2));
+    // Once it was tried it waits as others do.
+    let later = settlement(id, at(3), deferred(at(60)));
+    journal.settle(vec![later]).await.unwrap();
+    let leased = journal.lease(&peer("b"), 9, at(60)).await.unwrap();
+    let keys: Vec<_> = leased
+        .iter()
+        .map(|one| one.change.name.key.as_str())
+        .collect();
+    assert_eq!(keys, ["a", "b", "c"]);
+}
+
 pub(super) async fn a_batch_is_settled_whole_or_not_at_all(journal: &dyn Journal) {
     record(journal, 2).await;
     let leased = journal.lease(&peer("b"), 2, at(1)).await.unwrap();

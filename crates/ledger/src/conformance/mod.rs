@@ -38,6 +38,7 @@ pub async fn journal(make: impl Fn() -> MadeJournal) {
     journal::known_keys_come_in_the_order_of_their_bytes(&*make()).await;
     journal::what_is_known_is_the_highest_order(&*make()).await;
     journal::recording_twice_keeps_one_transfer(&*make()).await;
+    journal::how_a_version_stands_is_told_with_those_whose_ids_begin_as_its_own(&*make()).await;
     journal::all_facts_of_a_transfer_come_back(&*make()).await;
     journal::listings_filter_and_go_on(&*make()).await;
     journal::a_new_rule_finds_what_was_never_sent(&*make()).await;
@@ -45,6 +46,7 @@ pub async fn journal(make: impl Fn() -> MadeJournal) {
     journal::intents_are_kept_by_bucket_until_they_are_forgotten(&*make()).await;
     journal_queue::a_lease_is_exclusive(make()).await;
     journal_queue::what_is_not_due_is_not_leased(&*make()).await;
+    journal_queue::what_goes_ahead_is_leased_before_what_waits(&*make()).await;
     journal_queue::a_batch_is_settled_whole_or_not_at_all(&*make()).await;
     journal_queue::outcomes_change_status_and_counts(&*make()).await;
     journal_queue::completed_stays_completed(&*make()).await;

@@ -158,6 +158,7 @@ pub fn change(of: &str, n: u64, size: u64, kind: ChangeKind) -> NewChange {
             skip: None,
         }],
         held_until: None,
+        ahead: false,
     }
 }
 

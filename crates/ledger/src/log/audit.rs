@@ -37,13 +37,7 @@ impl LogAudit {
 impl Audit for LogAudit {
     fn record(&self, record: AuditRecord) -> std::result::Result<(), AuditUnavailable> {
         let begins = self.keeper.with(|state| {
-            if let Some(cause) = &state.failed {
-                return Err(cause.clone());
-            }
-            if state.notes.len() >= limits::AUDIT_QUEUE_MAX {
-                let most = limits::AUDIT_QUEUE_MAX;
-                return Err(format!("{most} records wait to be written"));
-            }
+            takes_notes(state)?;
             state.notes.push(record);
             Ok(!std::mem::replace(&mut state.is_noting, true))
         });
@@ -51,6 +45,15 @@ impl Audit for LogAudit {
             tokio::spawn(write_notes(self.keeper.clone()));
         }
         Ok(())
+    }
+}
+
+fn takes_notes(state: &CatalogState) -> std::result::Result<(), String> {
+    let most = limits::AUDIT_QUEUE_MAX;
+    match &state.failed {
+        Some(cause) => Err(cause.clone()),
+        None if state.notes.len() >= most => Err(format!("{most} records wait to be written")),
+        None => Ok(()),
     }
 }
 
@@ -83,6 +86,11 @@ impl AuditLog for LogAudit {
         records
             .into_iter()
             .try_for_each(|record| self.record(record))
+    }
+
+    fn ready(&self) -> std::result::Result<(), AuditUnavailable> {
+        let taken = self.keeper.with(|state| takes_notes(state));
+        taken.map_err(|cause| AuditUnavailable { cause })
     }
 
     async fn flush(&self) -> Result<()> {

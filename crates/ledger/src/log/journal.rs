@@ -13,8 +13,9 @@ use super::{
     keeper::Keeper,
 };
 use crate::{
-    Count, Followed, HighWater, Intent, Journal, KnownCounts, KnownKey, ListTransfers, NewChange,
-    PeerMemory, Requeue, Result, SentVersion, Settlement, Transfer, UnsupportedName,
+    Count, Followed, HighWater, Intent, IntentCount, Journal, KnownCounts, KnownKey, ListTransfers,
+    NewChange, PeerMemory, Requeue, Result, SentVersion, Settlement, Transfer, TransferStanding,
+    UnsupportedName,
 };
 
 /// A [`Journal`] in one log file.
@@ -95,6 +96,31 @@ impl Journal for LogJournal {
             let rows = state.transfers.values().rev();
             let rows = rows.filter(|row| is_of(&row.change.name));
             rows.take(limit).cloned().collect()
+        }))
+    }
+
+    async fn standings(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        version: &str,
+        limit: usize,
+    ) -> Result<Vec<TransferStanding>> {
+        Ok(self.0.with(|state| {
+            let is_of = |name: &VersionName| {
+                let is_key = name.bucket == *bucket && name.key == *key;
+                is_key && name.version.as_str().starts_with(version)
+            };
+            let rows = state.transfers.values().rev();
+            let rows = rows.filter(|row| is_of(&row.change.name));
+            let told = rows.map(|row| TransferStanding {
+                peer: row.peer.clone(),
+                version: row.change.name.version.clone(),
+                kind: row.change.kind,
+                status: row.status,
+                reason: row.reason,
+            });
+            told.take(limit).collect()
         }))
     }
 
@@ -228,6 +254,15 @@ impl Journal for LogJournal {
             own.take(limit)
                 .map(|(_, (_, intent))| intent.clone())
                 .collect()
+        }))
+    }
+
+    async fn intent_count(&self, bucket: &BucketName) -> Result<IntentCount> {
+        Ok(self.0.with(|state| {
+            let mut own = state.intents.values().filter(|(of, _)| of == bucket);
+            let oldest = own.next().map(|(_, intent)| intent.at);
+            let intents = u64::from(oldest.is_some()) + own.count() as u64;
+            IntentCount { intents, oldest }
         }))
     }
 

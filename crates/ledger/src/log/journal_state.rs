@@ -129,6 +129,7 @@ impl JournalState {
     }
 
     fn record(&mut self, new: NewChange, at: Timestamp) -> Vec<TransferId> {
+        let due = new.due(at);
         let change = new.change;
         let high = &mut self.high_water;
         high.clock = high.clock.max(change.order.clock);
@@ -169,7 +170,7 @@ impl JournalState {
                     (row.status, row.rule) = (Status::Pending, to.rule);
                     row.change.order = change.order.clone();
                     (row.reason, row.evidence, row.attempts) = (reason, evidence, 0);
-                    (row.next_try, row.updated_at) = (held.unwrap_or(at), at);
+                    (row.next_try, row.updated_at) = (due, at);
                 }
                 continue;
             }
@@ -184,7 +185,7 @@ impl JournalState {
                 reason,
                 evidence,
                 attempts: 0,
-                next_try: held.unwrap_or(at),
+                next_try: due,
                 recorded_at: at,
                 updated_at: at,
                 receipt: None,

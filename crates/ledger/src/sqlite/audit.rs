@@ -53,6 +53,11 @@ impl AuditLog for SqliteAudit {
             .try_for_each(|record| self.record(record))
     }
 
+    fn ready(&self) -> std::result::Result<(), AuditUnavailable> {
+        let taken = self.writer.takes_notes(limits::AUDIT_QUEUE_MAX);
+        taken.map_err(|cause| AuditUnavailable { cause })
+    }
+
     async fn flush(&self) -> Result<()> {
         self.writer.call(|_, _| Ok(())).await
     }

@@ -3,8 +3,8 @@
 use rusqlite::{Connection, params};
 use sealift_terms::{BucketName, ObjectKey, Timestamp};
 
-use super::columns::{Columns, all, change, int, limit};
-use crate::{Intent, Result};
+use super::columns::{Columns, all, change, first, int, limit};
+use crate::{Intent, IntentCount, Result};
 
 pub(super) fn intend(
     db: &Connection,
@@ -40,6 +40,22 @@ pub(super) fn intents(
             at: columns.time()?,
         })
     })
+}
+
+pub(super) fn count(db: &Connection, bucket: &BucketName) -> Result<IntentCount> {
+    // Numbers are given in the order of time.
+    let sql = "SELECT count(*), (SELECT at FROM intents WHERE bucket = ?1 ORDER BY id LIMIT 1)
+               FROM intents WHERE bucket = ?1";
+    let found = first(db, sql, [bucket.as_str()], |row| {
+        let mut columns = Columns::new("intents", row);
+        let intents = columns.uint()?;
+        let oldest: Option<i64> = columns.value()?;
+        Ok(IntentCount {
+            intents,
+            oldest: oldest.map(Timestamp::from_millis),
+        })
+    })?;
+    Ok(found.unwrap_or_default())
 }
 
 pub(super) fn forget(db: &Connection, ids: &[u64]) -> Result<()> {

@@ -14,7 +14,8 @@ use super::{
     database::{check_integrity, open_writer},
     intents,
     journal_rows::{
-        KNOWN, TRANSFER, after_key, counts, known_key, known_page, sent_page, transfer,
+        KNOWN, STANDING, TRANSFER, after_key, counts, known_key, known_page, sent_page, standing,
+        transfer,
     },
     journal_state::{JournalState, SCHEMA, read_meta, status_code},
     journal_write::{
@@ -26,9 +27,9 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    Count, FactsSealer, Followed, HighWater, Intent, Journal, KnownCounts, KnownKey, LedgerError,
-    ListTransfers, NewChange, PeerMemory, Requeue, Result, SentVersion, Settlement, Transfer,
-    TransferOutcome, UnsupportedName,
+    Count, FactsSealer, Followed, HighWater, Intent, IntentCount, Journal, KnownCounts, KnownKey,
+    LedgerError, ListTransfers, NewChange, PeerMemory, Requeue, Result, SentVersion, Settlement,
+    Transfer, TransferOutcome, TransferStanding, UnsupportedName,
 };
 
 /// A [`Journal`] in one SQLite file. Leases are held in memory: one process at a
@@ -201,6 +202,25 @@ impl Journal for SqliteJournal {
         self.transfers_where(condition.to_owned(), values).await
     }
 
+    async fn standings(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        version: &str,
+        rows: usize,
+    ) -> Result<Vec<TransferStanding>> {
+        // The index of changes has the version: of others no row is read.
+        let sql = format!(
+            "SELECT {STANDING} FROM transfers INDEXED BY transfers_change
+             WHERE bucket = ?1 AND key = ?2 AND substr(version, 1, length(?3)) = ?3
+             ORDER BY id DESC LIMIT ?4"
+        );
+        self.readers.point(|db| {
+            let of = params![bucket.as_str(), key.as_str(), version, limit(rows)];
+            all(db, &sql, of, standing)
+        })
+    }
+
     async fn transfers(&self, list: &ListTransfers) -> Result<Vec<Transfer>> {
         let after = list.after.map_or(0, |id| id.0);
         let mut values: Vec<Box<dyn ToSql + Send>> = vec![
@@ -366,6 +386,13 @@ impl Journal for SqliteJournal {
         let bucket = bucket.clone();
         self.readers
             .page(move |db| intents::intents(db, &bucket, after, rows))
+            .await
+    }
+
+    async fn intent_count(&self, bucket: &BucketName) -> Result<IntentCount> {
+        let bucket = bucket.clone();
+        self.readers
+            .page(move |db| intents::count(db, &bucket))
             .await
     }
 

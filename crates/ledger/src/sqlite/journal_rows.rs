@@ -12,7 +12,7 @@ use super::{
     sealing::Sealing,
     terms::StoredTerms,
 };
-use crate::{Count, KnownKey, PurgeSent, Result, SentVersion, Transfer};
+use crate::{Count, KnownKey, PurgeSent, Result, SentVersion, Transfer, TransferStanding};
 
 /// The columns and table that [`transfer`] reads.
 ///
@@ -20,6 +20,9 @@ use crate::{Count, KnownKey, PurgeSent, Result, SentVersion, Transfer};
 /// condition makes SQLite prepare the statement again at every execution.
 pub(super) const TRANSFER: &str = "SELECT id, rule, peer, bucket, key, version, ord, kind, facts,
     status, reason, evidence, attempts, next_try, recorded_at, updated_at FROM transfers";
+
+/// The columns that [`standing`] reads.
+pub(super) const STANDING: &str = "peer, version, kind, status, reason";
 
 const RECEIPT: &str = "SELECT size, checksum, uid, record, sequence, stored_at, signature,
     (SELECT json FROM terms WHERE terms.id = receipts.terms) FROM receipts WHERE transfer = ?1";
@@ -88,6 +91,22 @@ pub(super) fn transfer(db: &Connection, row: &Row<'_>, sealing: &Sealing) -> Res
         recorded_at,
         updated_at,
         receipt,
+    })
+}
+
+pub(super) fn standing(row: &Row<'_>) -> Result<TransferStanding> {
+    let mut columns = Columns::new("transfers", row);
+    let (peer, version) = (columns.name()?, columns.name()?);
+    let kind = columns.value()?;
+    let kind = kind_from(kind).ok_or_else(|| columns.bad(format!("kind {kind}")))?;
+    let status = columns.value()?;
+    let status = status_from(status).ok_or_else(|| columns.bad(format!("status {status}")))?;
+    Ok(TransferStanding {
+        peer,
+        version,
+        kind,
+        status,
+        reason: columns.name_or_none()?,
     })
 }
 

@@ -48,6 +48,7 @@ pub(super) fn record(
                 peer: &to.peer,
                 skip: to.skip.as_ref(),
                 held_until: sealed.new.held_until.filter(|until| *until > at),
+                due: sealed.new.due(at),
                 at,
             };
             ids.push(TransferId(add(db, &mut insert, state, &row)?));
@@ -84,6 +85,7 @@ struct NewRow<'a> {
     peer: &'a PeerName,
     skip: Option<&'a Skip>,
     held_until: Option<Timestamp>,
+    due: Timestamp,
     at: Timestamp,
 }
 
@@ -115,7 +117,6 @@ fn add(
     });
     let (name, size) = (&row.what.name, int("size", row.what.facts.size)?);
     let (reason, seen) = row.reason();
-    let due = row.held_until.unwrap_or(row.at);
     let inserted = run(
         insert,
         params![
@@ -133,7 +134,7 @@ fn add(
             reason,
             seen.as_deref().map(evidence),
             row.at.as_millis(),
-            due.as_millis(),
+            row.due.as_millis(),
         ],
     )?;
     if inserted == 0 {
@@ -194,7 +195,7 @@ fn revive(db: &Connection, state: &mut JournalState, id: u64, row: &NewRow<'_>) 
             row.ord,
             reason,
             seen.as_deref().map(evidence),
-            row.held_until.unwrap_or(row.at).as_millis(),
+            row.due.as_millis(),
             row.at.as_millis(),
         ],
     )?;

@@ -133,21 +133,33 @@ impl<S: State> Writer<S> {
         result.await.map_err(|_| LedgerError::Closed)?
     }
 
+    /// Whether [`note`](Self::note) would take one; if not, with the cause.
+    pub(super) fn takes_notes(&self, notes_max: usize) -> std::result::Result<(), String> {
+        self.shared.queue.lock().takes_notes(notes_max)
+    }
+
     /// Leaves a note for the next transaction; refuses with the cause when the last
     /// one failed, or when `notes_max` wait already.
     pub(super) fn note(&self, note: S::Note, notes_max: usize) -> std::result::Result<(), String> {
         let mut queue = self.shared.queue.lock();
-        if let Some(cause) = &queue.failed {
-            return Err(cause.clone());
-        }
-        if queue.notes.len() >= notes_max {
-            return Err(format!("{notes_max} records wait to be written"));
-        }
+        queue.takes_notes(notes_max)?;
         queue.notes.push(note);
         queue.notes_since.get_or_insert_with(Instant::now);
         drop(queue);
         self.shared.wake.notify_one();
         Ok(())
+    }
+}
+
+impl<S: State> Queue<S> {
+    fn takes_notes(&self, notes_max: usize) -> std::result::Result<(), String> {
+        match &self.failed {
+            Some(cause) => Err(cause.clone()),
+            None if self.notes.len() >= notes_max => {
+                Err(format!("{notes_max} records wait to be written"))
+            }
+            None => Ok(()),
+        }
     }
 }
 

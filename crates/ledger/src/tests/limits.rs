@@ -31,9 +31,11 @@ async fn the_queue_of_audit_records_is_bounded_and_recovers() {
         assert!(taken < 3 * limits::AUDIT_QUEUE_MAX);
     };
     assert!(taken >= limits::AUDIT_QUEUE_MAX);
+    assert_eq!(log.ready().unwrap_err(), refused);
     assert!(refused.cause.contains("wait"), "{refused}");
     db.execute_batch("ROLLBACK").unwrap();
     log.flush().await.unwrap();
+    log.ready().unwrap();
     log.record(record()).unwrap();
     log.flush().await.unwrap();
     assert_eq!(log.head().await.unwrap().size, taken as u64 + 1);

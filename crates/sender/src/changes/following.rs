@@ -249,6 +249,7 @@ impl FollowTask {
                 change,
                 destinations,
                 held_until: None,
+                ahead: false,
             });
         }
         Ok(())

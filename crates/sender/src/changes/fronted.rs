@@ -116,7 +116,11 @@ impl SourceTask {
         let is_there = |one: &&Written| one.became != Became::Nothing;
         let there = written.iter().filter(is_there);
         let keys: BTreeSet<_> = there.map(|one| one.key.clone()).collect();
-        self.look_at_written(&keys).await?;
+        // Whoever wrote it looks for it there; a backfill gives way.
+        self.recorder.goes_ahead = true;
+        let looked = self.look_at_written(&keys).await;
+        self.recorder.goes_ahead = false;
+        looked?;
         for one in written {
             if let Became::Tagged(version) = &one.became {
                 self.tagged(&one.key, version.as_ref()).await?;
@@ -204,5 +208,76 @@ impl SourceTask {
         }
         self.fronted.has_leftovers = false;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sealift_host::OsClock;
+    use sealift_ledger::{FactsError, FactsSealer, Journal, SqliteJournal};
+    use sealift_store::MemorySource;
+    use sealift_terms::{BucketName, Region};
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::{Orders, Rules, SourceSettings, WorkSignal};
+
+    /// Nothing is recorded here.
+    #[derive(Debug)]
+    struct NoFacts;
+
+    impl FactsSealer for NoFacts {
+        fn seal(&self, _: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, FactsError> {
+            Ok(plaintext.to_vec())
+        }
+
+        fn open(&self, _: &[u8], sealed: &[u8]) -> Result<Vec<u8>, FactsError> {
+            Ok(sealed.to_vec())
+        }
+    }
+
+    #[tokio::test]
+    async fn so_many_keys_are_looked_at_during_a_scan_and_the_rest_behind_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let journal = SqliteJournal::open(&temp.path().join("journal.db"), Arc::new(NoFacts));
+        let journal: Arc<dyn Journal> = Arc::new(journal.unwrap());
+        let clock = Arc::new(OsClock);
+        let region = Region::new("a").unwrap();
+        let orders = Orders::load(&*journal, region, clock.clone())
+            .await
+            .unwrap();
+        let settings = SourceSettings {
+            bucket: BucketName::new("photos").unwrap(),
+            scan_interval: std::time::Duration::from_secs(60),
+        };
+        let (_rules, rules) = watch::channel(Arc::new(Rules::default()));
+        let (mut task, handle) = SourceTask::new(
+            settings,
+            Arc::new(MemorySource::new()),
+            journal,
+            Arc::new(orders),
+            clock,
+            rules,
+            WorkSignal::new(),
+        );
+        let front = handle.front().unwrap();
+        let key = |number: usize| ObjectKey::new(format!("k{number}")).unwrap();
+        let keys = (0..LOOKED_AT_TOGETHER_MAX + 3).map(key).collect();
+        for one in front.intend(keys).await.unwrap() {
+            drop(front.became(one, Became::Written(None)));
+        }
+        // There is room for one more, and those that come together are looked at together.
+        let seen = FRONT_DURING_SCAN_MAX - 1;
+        task.fronted.since_scan = (0..seen).map(|n| key(1_000_000 + n)).collect();
+        task.take_written_meanwhile().await.unwrap();
+        assert_eq!(task.fronted.queue.len(), 3);
+        assert_eq!(task.fronted.since_scan.len(), seen + LOOKED_AT_TOGETHER_MAX);
+        task.take_written_meanwhile().await.unwrap();
+        assert_eq!(task.fronted.queue.len(), 3, "they wait for the scan's end");
+        task.fronted.scan_begins();
+        task.take_written_meanwhile().await.unwrap();
+        assert!(task.fronted.queue.is_empty() && task.fronted.since_scan.len() == 3);
     }
 }

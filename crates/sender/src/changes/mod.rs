@@ -84,7 +84,12 @@ impl SourceTask {
             bucket,
             scan_interval,
         } = settings;
-        let (front, written) = FrontHandle::new(bucket.clone(), journal.clone(), clock.clone());
+        let (front, written) = FrontHandle::new(
+            bucket.clone(),
+            journal.clone(),
+            clock.clone(),
+            rules.clone(),
+        );
         let handle = SourceHandle::new(bucket.clone(), source.clone()).fronted(front.clone());
         let batch = Vec::new();
         let recorder = Recorder {
@@ -96,6 +101,7 @@ impl SourceTask {
             rules,
             work,
             batch,
+            goes_ahead: false,
             untold: Vec::new(),
             first_scan: None,
             left_out: Vec::new(),
@@ -358,10 +364,28 @@ impl SourceTask {
         }
         self.follow_tags().await?;
         if std::mem::take(&mut self.needs_backfill)
-            && let Err(error) = self.recorder.backfill().await
+            && let Err(error) = self.backfill().await
         {
             self.needs_backfill = true;
             return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Makes up for new rules. A long way through all keys does not keep applications waiting
+    /// that write meanwhile.
+    async fn backfill(&mut self) -> Result<(), SenderError> {
+        let rules = self.recorder.rules.borrow().clone();
+        for peer in rules.peers_of(&self.recorder.bucket) {
+            let mut after = None;
+            loop {
+                after = self.recorder.backfill(&rules, &peer, after).await?;
+                if after.is_none() {
+                    break;
+                }
+                self.take_written_meanwhile().await?;
+            }
+            self.recorder.send_after_all(&rules, &peer).await?;
         }
         Ok(())
     }

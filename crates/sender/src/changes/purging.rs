@@ -235,6 +235,7 @@ impl Recorder {
             change,
             destinations: vec![to],
             held_until,
+            ahead: false,
         })
         .await
     }

@@ -32,6 +32,8 @@ pub(super) struct Recorder {
     pub(super) batch: Vec<NewChange>,
     /// Those of the batch that go where their tags say, which nobody has asked for yet.
     pub(super) untold: Vec<Untold>,
+    /// Whether what is recorded goes before what waits already.
+    pub(super) goes_ahead: bool,
     /// When the source was first looked at, until it was scanned from end to end: what is older
     /// than that was there before.
     pub(super) first_scan: Option<Timestamp>,
@@ -288,6 +290,7 @@ impl Recorder {
             change,
             destinations,
             held_until: None,
+            ahead: self.goes_ahead,
         });
     }
 
@@ -308,36 +311,37 @@ impl Recorder {
         Ok(())
     }
 
-    /// Makes up for what a new rule or a new peer has missed: the latest version
-    /// of every known key that it selects.
-    pub(super) async fn backfill(&mut self) -> Result<(), SenderError> {
-        let rules = self.rules.borrow().clone();
-        for peer in rules.peers_of(&self.bucket) {
-            let mut after: Option<ObjectKey> = None;
-            loop {
-                let unsent = self
-                    .journal
-                    .unsent_page(&self.bucket, &peer, after.as_ref(), BATCH_CHANGES)
-                    .await?;
-                let Some(last) = unsent.last() else { break };
-                after = Some(last.key.clone());
-                for known in unsent {
-                    if rules.name_it(&self.bucket, &known.key, &peer)
-                        && let Some(change) = self.again(known).await?
-                    {
-                        self.add(change, Kind::existing(), Some(peer.clone()));
-                    }
-                }
-                self.flush().await?;
+    /// Makes up for what a new rule or a new peer has missed, for some of its keys: the latest
+    /// version of every known key that it selects. Which was the last; none at the end.
+    pub(super) async fn backfill(
+        &mut self,
+        rules: &Rules,
+        peer: &PeerName,
+        after: Option<ObjectKey>,
+    ) -> Result<Option<ObjectKey>, SenderError> {
+        let unsent = self
+            .journal
+            .unsent_page(&self.bucket, peer, after.as_ref(), BATCH_CHANGES)
+            .await?;
+        let last = unsent.last().map(|last| last.key.clone());
+        for known in unsent {
+            if rules.name_it(&self.bucket, &known.key, peer)
+                && let Some(change) = self.again(known).await?
+            {
+                self.add(change, Kind::existing(), Some(peer.clone()));
             }
-            self.send_after_all(&rules, &peer).await?;
         }
-        Ok(())
+        self.flush().await?;
+        Ok(last)
     }
 
     /// Queues what an earlier rule left out because it was there before, and a rule in force
     /// sends.
-    async fn send_after_all(&self, rules: &Rules, peer: &PeerName) -> Result<(), SenderError> {
+    pub(super) async fn send_after_all(
+        &self,
+        rules: &Rules,
+        peer: &PeerName,
+    ) -> Result<(), SenderError> {
         let mut list = ListTransfers {
             status: Some(Status::Skipped),
             peer: Some(peer.clone()),

@@ -55,6 +55,7 @@ impl Recorder {
                 change,
                 destinations,
                 held_until: None,
+                ahead: false,
             })
             .await?;
         }

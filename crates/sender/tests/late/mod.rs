@@ -6,8 +6,9 @@ use std::sync::{
 };
 
 use sealift_ledger::{
-    Count, Followed, HighWater, Intent, Journal, KnownCounts, KnownKey, ListTransfers, NewChange,
-    PeerMemory, Requeue, Result, SentVersion, Settlement, Transfer, UnsupportedName,
+    Count, Followed, HighWater, Intent, IntentCount, Journal, KnownCounts, KnownKey, ListTransfers,
+    NewChange, PeerMemory, Requeue, Result, SentVersion, Settlement, Transfer, TransferStanding,
+    UnsupportedName,
 };
 use sealift_terms::{
     BucketName, ObjectKey, PeerName, RuleName, Timestamp, TransferId, VersionName,
@@ -78,6 +79,16 @@ impl Journal for Late {
         limit: usize,
     ) -> Result<Vec<Transfer>> {
         self.journal.transfers_of(bucket, key, limit).await
+    }
+
+    async fn standings(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        version: &str,
+        limit: usize,
+    ) -> Result<Vec<TransferStanding>> {
+        self.journal.standings(bucket, key, version, limit).await
     }
 
     async fn transfers(&self, list: &ListTransfers) -> Result<Vec<Transfer>> {
@@ -151,6 +162,10 @@ impl Journal for Late {
 
     async fn intents(&self, bucket: &BucketName, after: u64, limit: usize) -> Result<Vec<Intent>> {
         self.journal.intents(bucket, after, limit).await
+    }
+
+    async fn intent_count(&self, bucket: &BucketName) -> Result<IntentCount> {
+        self.journal.intent_count(bucket).await
     }
 
     async fn forget_intents(&self, ids: Vec<u64>) -> Result<()> {

@@ -6,13 +6,16 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use hyper::{HeaderMap, Method, StatusCode};
 use sealift_outside::{Answer, Payload};
-use sealift_terms::limits::{FRONT_COMPLETED_WITHIN, S3_TIME_MAX};
+use sealift_terms::{
+    VersionId,
+    limits::{FRONT_COMPLETED_WITHIN, S3_TIME_MAX},
+};
 
 use super::{
     S3Source,
     client::{Ask, S3Client},
     error::S3Error,
-    xml,
+    version, xml,
 };
 
 /// The actions that applications ask for beside what a source does: what a policy has to allow.
@@ -97,6 +100,17 @@ pub enum Made {
     },
 }
 
+impl Made {
+    /// The HTTP status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Answered(answer) => answer.head.status,
+            Self::Refused { status, .. } => *status,
+        }
+    }
+}
+
 impl S3Source {
     /// The way to its store for others.
     #[must_use]
@@ -126,6 +140,14 @@ impl S3Front {
         let (one, other) = (&self.client.settings, &other.client.settings);
         (&one.credentials, &one.region) == (&other.credentials, &other.region)
             && (one.path_style, &one.endpoint) == (other.path_style, &other.endpoint)
+    }
+
+    /// The id of the version that an answer is about, as the source has it.
+    #[must_use]
+    pub fn version_of(&self, headers: &HeaderMap) -> Option<VersionId> {
+        let told = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let version = told("x-amz-version-id").unwrap_or_default();
+        version::of(version, told("etag").unwrap_or_default()).ok()
     }
 
     /// Asks the store. Nothing is tried again: whoever asked does that.
