@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     ArchiveError, Result,
-    answer::Answers,
+    answer::{Answer, Answers},
     archive::{Core, Message},
     commit::{Draft, Item, ItemBody},
     conflicts,
@@ -116,7 +116,12 @@ struct Placed {
 impl Item {
     pub(crate) fn fail(self, error: ArchiveError) {
         // The one who asked may be gone by now.
-        self.answer.send(Err(error));
+        self.end().send(Err(error));
+    }
+
+    /// Gives back all that it holds. Whoever is told afterwards finds room for the next.
+    pub(crate) fn end(self) -> Answer {
+        self.answer
     }
 }
 
@@ -397,11 +402,11 @@ impl Core {
         let mut answers = Answers::default();
         for (item, outcome) in versions.into_iter().zip(committed.outcomes) {
             let answer = self.answer_version(&item, outcome).await;
-            answers.add(item.answer, answer);
+            answers.add(item.end(), answer);
         }
         for item in marks {
             let receipt = self.mark_receipt(&item, committed.sequence);
-            answers.add(item.answer, receipt);
+            answers.add(item.end(), receipt);
         }
         drop(answers);
         self.count_conflicts(arrived).await;

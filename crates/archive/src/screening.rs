@@ -84,7 +84,7 @@ impl Core {
         match answer {
             Ok(receipt) => {
                 self.drop_unplaced(&item).await;
-                item.answer.send(Ok(receipt));
+                item.end().send(Ok(receipt));
             }
             Err(error) => self.fail_unplaced(item, error).await,
         }

@@ -134,7 +134,7 @@ mod tests {
     const TIME: Duration = Duration::from_millis(50);
     const LONG: Duration = Duration::from_secs(10);
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_is_waited_for_so_long_and_no_longer() {
         let (near, _far) = duplex(1024);
         let (mut watched, patience) = Watched::new(near);
@@ -146,7 +146,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn who_takes_enough_or_asks_for_nothing_is_waited_for() {
         let (near, mut far) = duplex(256 << 10);
         let (mut watched, patience) = Watched::new(near);

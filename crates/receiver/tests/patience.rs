@@ -31,6 +31,7 @@ async fn a_part_that_does_not_come_is_given_up_and_its_memory_is_free() {
     control.offers(1, "slow", 9 * MIB, part_size()).await;
     control.hears(FrameType::Accept).await;
     let free = stage.budget.free();
+    let begun = tokio::time::Instant::now();
     data.sends(1, 0, 0, b"the first bytes, and then").await;
     let taken = async {
         while stage.budget.free() == free {
@@ -39,7 +40,6 @@ async fn a_part_that_does_not_come_is_given_up_and_its_memory_is_free() {
     };
     tokio::time::timeout(TIME_MAX, taken).await.unwrap();
     // It shows that it lives, and sends a byte now and then.
-    let begun = tokio::time::Instant::now();
     let alive = async {
         for offset in 25.. {
             data.sends(1, 0, offset, b".").await;
@@ -146,10 +146,10 @@ async fn a_link_that_falls_silent_ends_alone() {
         ..hasty()
     };
     let stage = Stage::new(patience).await;
+    let begun = tokio::time::Instant::now();
     let mut control = stage.link(0);
     let silent = stage.link(1);
     let mut data = stage.link(2);
-    let begun = tokio::time::Instant::now();
     while silent.runs() {
         for alive in [&mut control, &mut data] {
             alive.says(Header::of(FrameType::Ping, 7, 0), &[]).await;

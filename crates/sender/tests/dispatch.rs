@@ -165,11 +165,13 @@ async fn objects_of_every_size_and_delete_markers_arrive_and_are_completed_on_re
             .iter()
             .all(|t| t.receipt.as_ref().is_some_and(|r| r.name == t.change.name))
     );
-    let status = site.sender.status();
-    assert_eq!(
-        (status.objects, status.under_way, status.connected),
-        (510, 0, true)
-    );
+    // They are written down as done before they are counted.
+    until("all are counted", async || {
+        let status = site.sender.status();
+        (status.objects, status.under_way) == (510, 0)
+    })
+    .await;
+    assert!(site.sender.status().connected);
     running.end().await;
     assert!(!site.sender.status().connected);
 }
@@ -596,6 +598,8 @@ async fn what_is_gone_from_the_source_fails_only_if_the_peer_has_it_no_more() {
     let running = site.run(&far);
     site.completed(4).await;
     running.end().await;
+    // Without the delete markers, which come as soon as they are seen.
+    let first: Vec<_> = all(site.journal()).await;
     for key in ["small", "large", "lost"] {
         site.source.remove(key).unwrap();
     }
@@ -607,7 +611,6 @@ async fn what_is_gone_from_the_source_fails_only_if_the_peer_has_it_no_more() {
             .retain(|_, receipt| receipt.name.key.as_str() != "lost");
         store.order.retain(|key| key != "lost");
     }
-    let first: Vec<_> = all(site.journal()).await;
     site.source.put("replaced", content(11)).unwrap();
     let which = Requeue::CompletedAfter {
         peer: peer(),
@@ -648,7 +651,7 @@ async fn ends_in_the_middle_and_goes_on(mut first: Far, limit: Timetable) {
     site.pace.set(limit);
     site.source.put("k", content(400 * part)).unwrap();
     let running = site.run(&first);
-    let ended = timeout(Duration::from_secs(20), running.near).await; // by itself
+    let ended = timeout(Duration::from_secs(60), running.near).await; // by itself
     ended.unwrap().unwrap().unwrap();
     assert!(OsClock.now() < first.ends, "in time");
     let (stored, closed) = {
@@ -673,8 +676,9 @@ async fn ends_in_the_middle_and_goes_on(mut first: Far, limit: Timetable) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_ends_in_order_before_its_certificates_do_and_the_next_goes_on_from_there() {
     let mut far = takes_all();
-    far.ends = OsClock.now().plus(Duration::from_secs(6));
-    let limit = Timetable::new(Some(4 << 20), &[]).unwrap();
+    // It ends with a third of that left.
+    far.ends = OsClock.now().plus(Duration::from_secs(18));
+    let limit = Timetable::new(Some(3 << 19), &[]).unwrap();
     ends_in_the_middle_and_goes_on(far, limit).await;
 }
 

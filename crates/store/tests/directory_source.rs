@@ -300,18 +300,17 @@ async fn wait(watch: &mut Watch, within: Duration, mut is_it: impl FnMut(&Hint) 
 async fn watching(source: &DirectorySource) -> Watch {
     let mut watch = source.watch().unwrap();
     // The first says that the watch stands.
-    assert!(
-        wait(&mut watch, Duration::from_secs(2), |hint| *hint
-            == Hint::Rescan)
-        .await
-    );
+    assert!(wait(&mut watch, SOON, |hint| *hint == Hint::Rescan).await);
     watch
 }
 
-const SOON: Duration = Duration::from_secs(2);
+/// It takes milliseconds, where a machine has time for it.
+const SOON: Duration = Duration::from_secs(30);
+/// Without a change for this long a file has settled.
+const QUIET: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn new_changed_and_removed_files_are_seen_within_two_seconds() {
+async fn new_changed_and_removed_files_are_seen_without_a_scan() {
     let temp = tempfile::tempdir().unwrap();
     put(temp.path(), "old/file", b"1");
     let source = source(temp.path());
@@ -368,14 +367,16 @@ async fn a_file_still_being_written_is_left_until_it_settles() {
     let mut watch = watching(&source).await;
     let mut file = fs::File::create(temp.path().join("growing")).unwrap();
     let hint = Hint::Changed(key("growing"));
+    let mut written = Instant::now();
     for _ in 0..6 {
+        let before = written;
         file.write_all(b"more").unwrap();
-        assert!(!everything(&source).await.objects[0].settled);
-        assert!(
-            !wait(&mut watch, Duration::from_millis(300), |found| *found
-                == hint)
-            .await
-        );
+        written = Instant::now();
+        let is_settled = everything(&source).await.objects[0].settled;
+        let is_hinted = wait(&mut watch, QUIET / 3, |found| *found == hint).await;
+        // Where the machine stood still it was quiet for long enough.
+        let is_quiet = before.elapsed() > QUIET * 4 / 5;
+        assert!(is_quiet || !(is_settled || is_hinted));
     }
     assert!(
         wait(&mut watch, SOON, |found| *found == hint).await,
@@ -385,9 +386,7 @@ async fn a_file_still_being_written_is_left_until_it_settles() {
     file.write_all(b"end").unwrap();
     drop(file);
     assert!(
-        wait(&mut watch, Duration::from_millis(800), |found| *found
-            == hint)
-        .await,
+        wait(&mut watch, SOON, |found| *found == hint).await,
         "closed"
     );
 }
@@ -411,10 +410,16 @@ async fn a_root_that_comes_back_is_watched_again() {
     fs::rename(&root, &away).unwrap();
     assert!(wait(&mut watch, SOON, |hint| *hint == Hint::Rescan).await);
     fs::rename(&away, &root).unwrap();
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    put(&root, "file", b"2");
     let hint = Hint::Changed(key("file"));
-    assert!(wait(&mut watch, SOON, |found| *found == hint).await);
+    let begun = Instant::now();
+    // What is written before it is watched is a scan's to find.
+    loop {
+        put(&root, "file", b"2");
+        if wait(&mut watch, Duration::from_secs(1), |found| *found == hint).await {
+            break;
+        }
+        assert!(begun.elapsed() < SOON, "it is not watched again");
+    }
 }
 
 #[tokio::test]
@@ -425,6 +430,12 @@ async fn more_hints_than_the_queue_holds_become_a_rescan() {
     for i in 0..sealift_store::HINTS_QUEUED_MAX + 1000 {
         put(temp.path(), &format!("f{i}"), b"");
     }
+    let begun = Instant::now();
+    while watch.hints.len() < sealift_store::HINTS_QUEUED_MAX || source.settling() > 0 {
+        assert!(begun.elapsed() < SOON, "{} hints", watch.hints.len());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Those that are settled by now are on their way into a queue that is full.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(wait(&mut watch, SOON, |hint| *hint == Hint::Rescan).await);
 }

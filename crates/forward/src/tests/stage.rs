@@ -14,7 +14,7 @@ use sealift_tunnel::{Connection, Link, LinkEnder, LinkKind, Pace, Timetable};
 use sealift_wire::forward::{self, Position};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     time::Instant,
 };
 
@@ -187,6 +187,7 @@ pub(super) struct Stage {
     pub(super) forward: Forward,
     pub(super) target: Target,
     pub(super) service: TcpListener,
+    _port: TcpSocket,
 }
 
 impl Stage {
@@ -222,9 +223,8 @@ impl Stage {
             )
         };
         let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let listen = Address::Tcp(free.local_addr().unwrap().to_string());
-        drop(free);
+        let port = held_port();
+        let listen = Address::Tcp(port.local_addr().unwrap().to_string());
         let own = identity("a", "near");
         let mut forward = Forward {
             name: name("service"),
@@ -267,6 +267,7 @@ impl Stage {
             forward,
             target,
             service,
+            _port: port,
         }
     }
 
@@ -297,6 +298,14 @@ impl Stage {
         }
         panic!("streams stay open");
     }
+}
+
+/// A port that is given to nobody else as long as this is held. Who means it may listen there.
+pub(super) fn held_port() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket
 }
 
 /// Bytes that differ everywhere.

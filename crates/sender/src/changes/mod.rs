@@ -146,14 +146,14 @@ impl SourceTask {
                 tokio::select! {
                     () = stopped(&mut stop) => return,
                     () = at(judged) => {
-                        match self.judge().await {
-                            Ok(wants_scan) => if wants_scan { next_scan = Instant::now() },
-                            Err(error) => {
-                                self.report(Err(error), false);
+                        let wants_scan = match self.judge_with(waiting_hints(&mut watch)).await {
+                            Ok(wants_scan) => wants_scan,
+                            Err(error) => { self.report(Err(error), false); true }
+                        };
+                        if wants_scan {
                                 next_scan = next_scan.min(soon(last_scan));
                             }
                         }
-                    }
                     () = tokio::time::sleep_until(scanned) => {
                         let scanned = self.full_scan().await;
                         self.report(scanned, true);
@@ -312,6 +312,17 @@ impl SourceTask {
     fn leaves(&mut self, key: ObjectKey) {
         if self.leaving.add(key, Instant::now()) {
             self.vanishing.burst();
+        }
+    }
+
+    /// Judges what was seen leaving, unless hints that wait say that more does: of a burst
+    /// a task that was held up for a while would judge the beginning alone. Says whether a
+    /// scan is wanted.
+    async fn judge_with(&mut self, hints: Vec<Hint>) -> Result<bool, SenderError> {
+        let wants_scan = self.take(hints).await?;
+        match self.leaving.due(&self.vanishing) {
+            Some(due) if due <= Instant::now() => Ok(self.judge().await? || wants_scan),
+            _ => Ok(wants_scan),
         }
     }
 
@@ -571,6 +582,18 @@ async fn at(time: Option<Instant>) {
 /// A scan that was asked for comes soon, but not right behind another.
 fn soon(last_scan: Option<Instant>) -> Instant {
     last_scan.map_or_else(Instant::now, |last| last + SCAN_GAP)
+}
+
+/// The hints that are there already.
+fn waiting_hints(watch: &mut Option<Watch>) -> Vec<Hint> {
+    let mut hints = Vec::new();
+    while hints.len() < HINTS_TAKEN_MAX
+        && let Some(open) = watch
+        && let Ok(hint) = open.hints.try_recv()
+    {
+        hints.push(hint);
+    }
+    hints
 }
 
 /// Waits for hints and takes those that are there. A watch that ended is dropped.

@@ -201,21 +201,29 @@ impl Near {
         self.task.await.unwrap();
     }
 
-    /// Scans, and waits until that scan has come to its end.
+    /// Scans, and waits until a scan that began after this was called has come to its end.
     pub async fn scan(&self) {
         until("the first scan", async || {
             let now = self.handle.status();
             now.scanned.is_some() || now.reason.is_some()
         })
         .await;
+        // The first to end may have begun before, the second has not.
+        for _ in 0..2 {
         let before = self.handle.status();
         tokio::time::sleep(Duration::from_millis(2)).await;
         self.handle.scan();
+            let mut failed = false;
         until("a scan", async || {
             let now = self.handle.status();
-            now.scanned != before.scanned || now.reason.is_some()
+                failed = now.reason.is_some() && before.reason.is_none();
+                failed || now.scanned != before.scanned
         })
         .await;
+            if failed {
+                return;
+            }
+        }
     }
 
     pub async fn transfers(&self) -> Vec<Transfer> {
@@ -241,7 +249,7 @@ pub async fn with_status(journal: &dyn Journal, status: Status) -> usize {
 
 /// Waits until something is so.
 pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !is_so().await {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;

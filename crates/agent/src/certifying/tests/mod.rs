@@ -7,8 +7,13 @@ mod days;
 mod stage;
 mod workload;
 
-/// An address that nobody listens on now.
+/// An address that nobody listens on now, and that the kernel gives to nobody else as long as
+/// this process lives.
 fn free_address() -> std::net::SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    std::mem::forget(socket);
+    address
 }

@@ -6,6 +6,11 @@ const TIMES: LeaseTimes = LeaseTimes {
     good_for: Duration::from_millis(1500),
     renewed: Duration::from_millis(100),
 };
+/// Of a holder whose life is seen long before it is taken for dead.
+const LONG: LeaseTimes = LeaseTimes {
+    good_for: Duration::from_secs(60),
+    ..TIMES
+};
 /// As if its process stood still.
 const NEVER: LeaseTimes = LeaseTimes {
     renewed: Duration::from_secs(3600),
@@ -24,10 +29,10 @@ async fn put(store: &BucketStore, file: &str) -> Result<(), StoreError> {
 #[tokio::test]
 async fn another_is_refused_as_long_as_the_holder_lives() {
     let site = Site::new();
-    let first = site.open_at(&site.dir, TIMES).await;
+    let first = site.open_at(&site.dir, LONG).await;
     first.begin(true).await.unwrap();
     let other_dir = site.dir.join("other");
-    let second = site.open_at(&other_dir, TIMES).await;
+    let second = site.open_at(&other_dir, LONG).await;
     let refused = second.begin(true).await.unwrap_err();
     assert!(
         matches!(refused, StoreError::StoreLeased { .. }),

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -13,9 +13,13 @@ use super::*;
 const TIME_MAX: Duration = Duration::from_secs(20);
 const TOKEN: &str = "a long random text";
 
-fn free() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+/// An address that nobody else is given as long as the socket is held.
+fn held() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 async fn next(watch: &mut Watch) -> Hint {
@@ -66,7 +70,8 @@ async fn a_bucket_without_events_is_scanned_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_takes_events_from_who_shows_the_token_and_from_nobody_else() {
     let stage = Stage::new(false);
-    let (listen, token_file) = (free(), stage.dir.path().join("token"));
+    let (_held, listen) = held();
+    let token_file = stage.dir.path().join("token");
     secret(&token_file, &format!("{TOKEN}\n"));
     let webhook = Webhook {
         listen,
