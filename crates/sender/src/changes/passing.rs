@@ -161,6 +161,7 @@ impl FollowTask {
                 skip: None,
             }],
             held_until: Some(now.plus(hold)),
+            ahead: false,
         });
     }
 
