@@ -238,3 +238,150 @@ impl<N: Names> Scan for OldestFirst<N> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sealift_terms::{Reason, Timestamp};
+
+    use super::*;
+
+    /// What is answered, page by page; a page's marker is its number.
+    #[derive(Debug)]
+    struct Told(Vec<(Vec<ListedVersion>, Option<usize>)>);
+
+    #[async_trait]
+    impl Names for Told {
+        type Marker = usize;
+
+        fn prefix(&self) -> &str {
+            ""
+        }
+
+        async fn versions(
+            &self,
+            _prefix: &str,
+            after: Option<&usize>,
+            _count: usize,
+        ) -> Result<(Vec<ListedVersion>, Option<usize>), StoreError> {
+            Ok(self.0[after.copied().unwrap_or(0)].clone())
+        }
+
+        fn shape(&self, what: &'static str) -> StoreError {
+            StoreError::SourceUnavailable {
+                path: "told".to_owned(),
+                source: std::io::Error::other(what),
+            }
+        }
+
+        fn out_of_order(&self) -> &'static str {
+            "out of order"
+        }
+    }
+
+    fn live(key: &str, version: &str) -> ListedVersion {
+        ListedVersion {
+            key: key.to_owned(),
+            version: version.to_owned(),
+            is_latest: true,
+            ..ListedVersion::default()
+        }
+    }
+
+    fn gone(key: &str, version: &str) -> ListedVersion {
+        ListedVersion {
+            is_latest: false,
+            deleted: Some(Timestamp::from_secs(7)),
+            ..live(key, version)
+        }
+    }
+
+    async fn scanned(pages: Vec<(Vec<ListedVersion>, Option<usize>)>) -> Result<Page, StoreError> {
+        let mut scan = OldestFirst::new(Arc::new(Told(pages)), "");
+        let page = scan.page(100).await;
+        if page.is_err() {
+            assert!(scan.page(100).await.is_err(), "it is over");
+        }
+        page
+    }
+
+    fn below(history: &crate::History) -> Vec<&str> {
+        let earlier = history.earlier.iter();
+        earlier.map(|earlier| earlier.version.as_str()).collect()
+    }
+
+    /// The next scan would delete at the other side what such a listing leaves out.
+    #[tokio::test]
+    async fn a_listing_that_is_out_of_order_or_turns_round_is_an_error_and_no_listing() {
+        for pages in [
+            vec![(vec![live("b", "1"), live("a", "2")], None)],
+            vec![
+                (vec![live("b", "1")], Some(1)),
+                (vec![live("a", "2")], None),
+            ],
+            vec![
+                (vec![live("a", "1")], Some(1)),
+                (vec![live("b", "2")], Some(1)),
+            ],
+        ] {
+            let error = scanned(pages).await.unwrap_err();
+            assert_eq!(error.reason(), Reason::SrcUnavailable, "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn versions_that_go_on_in_the_next_answer_are_together() {
+        let page = scanned(vec![
+            (vec![gone("a", "9"), gone("b", "8")], Some(1)),
+            (vec![gone("b", "10"), live("b", "11")], Some(2)),
+            (vec![live("c", "12")], None),
+        ]);
+        let page = page.await.unwrap();
+        let [b, c] = &page.objects[..] else {
+            panic!("{page:?}");
+        };
+        assert_eq!(
+            (b.version.as_str(), below(&b.history)),
+            ("11", vec!["10", "8"])
+        );
+        assert_eq!(c.version.as_str(), "12");
+        assert_eq!(page.removed[0].version.as_str(), "9~deleted");
+        assert_eq!(page.removed[0].modified, Some(Timestamp::from_secs(7)));
+        assert!(page.last);
+    }
+
+    #[tokio::test]
+    async fn of_two_that_are_said_to_be_live_the_newer_one_is() {
+        // It was overwritten between two answers.
+        let page = scanned(vec![
+            (vec![live("a", "9")], Some(1)),
+            (vec![live("a", "10")], None),
+        ]);
+        let a = &page.await.unwrap().objects[0];
+        assert_eq!((a.version.as_str(), below(&a.history)), ("10", vec!["9"]));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_nobody_says_when_it_was_deleted_is_left_out() {
+        let untold = ListedVersion {
+            deleted: None,
+            ..gone("a", "1")
+        };
+        let page = scanned(vec![(vec![untold], None)]).await.unwrap();
+        assert!(page.objects.is_empty() && page.removed.is_empty() && page.last);
+    }
+
+    #[test]
+    fn so_many_are_kept_and_they_are_the_newest() {
+        for last in [live("a", "99"), gone("a", "99")] {
+            let mut of = OfName::new("a", 3);
+            for number in 90..99 {
+                of.add(gone("a", &number.to_string()));
+            }
+            of.add(last);
+            assert_eq!(of.versions.len(), 4);
+            let history = of.of_key().history().unwrap();
+            assert_eq!(history.earlier.len(), 3);
+            assert!(history.more);
+        }
+    }
+}
