@@ -1,6 +1,6 @@
 //! The receiver's memory: every version that rests in the store, and where.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sealift_terms::{
@@ -10,7 +10,9 @@ use sealift_terms::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{DamagedVersion, ListQuarantined, Note, QuarantineCount, Quarantined, Result};
+use crate::{
+    DamagedVersion, ListQuarantined, MarkRow, NewMark, Note, QuarantineCount, Quarantined, Result,
+};
 
 /// The site and how far its catalog has come; it is in every HELLO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,54 +88,6 @@ pub struct NewVersion {
     pub replaces: Option<ObjectUid>,
     /// What its receipt will say; unknown when it comes from a rebuild.
     pub terms: Option<Arc<ReceiptTerms>>,
-}
-
-/// What a mark says of a version that may already rest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MarkKind {
-    /// Its tags are these.
-    Tags(BTreeMap<String, String>),
-    /// It is gone for good.
-    Purge,
-    /// It is no version that is named, but what a legal hold is on: these notes are kept, or
-    /// forgotten, with the mark of the highest order.
-    Hold(Vec<Note>),
-}
-
-impl MarkKind {
-    /// Of two marks of a name those of one sort take each other's place.
-    #[must_use]
-    pub const fn sort(&self) -> u8 {
-        match self {
-            Self::Tags(_) => 0,
-            Self::Purge => PURGES,
-            Self::Hold(_) => 2,
-        }
-    }
-}
-
-/// The sort of purges.
-pub(crate) const PURGES: u8 = 1;
-
-/// A mark to be committed. (A delete marker is a version, not one of these.)
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NewMark {
-    /// Of which version.
-    pub name: VersionName,
-    /// Its order; of two sets of tags the higher wins.
-    pub order: Order,
-    /// What it says.
-    pub kind: MarkKind,
-    /// Its sealing.
-    pub object_uid: ObjectUid,
-    /// The key record it is sealed under; of two layers, the inner one.
-    pub record: RecordId,
-    /// The outer layer's key record, of two.
-    pub second_record: Option<RecordId>,
-    /// Where it rests.
-    pub location: Location,
-    /// The sequence in its META.
-    pub sequence: u64,
 }
 
 /// How far a pack is synced.
@@ -407,25 +361,6 @@ pub enum Standing {
     Purged,
 }
 
-/// A mark that rests in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MarkRow {
-    /// Of which version.
-    pub name: VersionName,
-    /// Its order.
-    pub order: Order,
-    /// What it says.
-    pub kind: MarkKind,
-    /// Its sealing.
-    pub object_uid: ObjectUid,
-    /// The key record it is sealed under; of two layers, the inner one.
-    pub record: RecordId,
-    /// The outer layer's key record, of two.
-    pub second_record: Option<RecordId>,
-    /// Where it rests.
-    pub location: Location,
-}
-
 /// Bytes that were copied as they are and rest elsewhere now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relocation {
@@ -550,7 +485,7 @@ pub trait Catalog: Send + Sync {
     /// Forgets damaged bytes that were repaired; others are left. Returns how many.
     async fn forget_quarantined(&self, ids: Vec<u64>, audit: Vec<AuditRecord>) -> Result<u64>;
 
-    /// Marks, tags and purges alike, by bucket, key, version and kind.
+    /// Marks, tags, purges and holds alike, by bucket, key, version and sort.
     async fn marks(&self, after: Option<&MarkRow>, limit: usize) -> Result<Vec<MarkRow>>;
 
     /// The marks of one version.

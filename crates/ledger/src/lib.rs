@@ -27,6 +27,7 @@ mod facts;
 pub mod journal;
 #[cfg(any(test, feature = "simulation"))]
 pub mod log;
+mod marks;
 pub mod merkle;
 mod notes;
 mod quarantined;
@@ -38,10 +39,9 @@ mod tests;
 
 pub use audit::{AuditLog, AuditVerdict, Flaw, Leaf, Refusal};
 pub use catalog::{
-    BucketCount, Catalog, Commit, Committed, FileRow, KeyUse, ListVersions, Location, MarkKind,
-    MarkRow, NewMark, NewVersion, Outcome, PackState, ReceiptTerms, RecordRow, Relocation,
-    SenderCount, SiteRow, Standing, UploadPart, UploadRow, VersionCursor, VersionKind, VersionPage,
-    VersionRow,
+    BucketCount, Catalog, Commit, Committed, FileRow, KeyUse, ListVersions, Location, NewVersion,
+    Outcome, PackState, ReceiptTerms, RecordRow, Relocation, SenderCount, SiteRow, Standing,
+    UploadPart, UploadRow, VersionCursor, VersionKind, VersionPage, VersionRow,
 };
 pub use error::LedgerError;
 pub use facts::{FactsError, FactsSealer};
@@ -51,6 +51,7 @@ pub use journal::{
     ListTransfers, NewChange, PeerMemory, PurgeSent, Requeue, SentVersion, Settlement, Skip,
     Transfer, TransferOutcome, TransferStanding, UnsupportedName,
 };
+pub use marks::{MarkKind, MarkRow, NewMark};
 pub use merkle::TreeHead;
 pub use notes::{NOTES_KEPT, Note};
 pub use quarantined::{DamagedVersion, ListQuarantined, QuarantineCount, Quarantined};

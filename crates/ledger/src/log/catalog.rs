@@ -85,7 +85,7 @@ impl Catalog for LogCatalog {
     }
 
     async fn purged(&self, name: &VersionName) -> Result<bool> {
-        let place = (name.clone(), crate::catalog::PURGES);
+        let place = (name.clone(), crate::marks::PURGES);
         Ok(self
             .keeper
             .with(|state| state.rows.marks.contains_key(&place)))

@@ -5,7 +5,7 @@ use sealift_terms::{RecordIds, VersionName};
 use super::catalog_state::{CatalogState, Done, Marked};
 use crate::{
     BucketCount, Commit, Location, MarkKind, NewMark, NewVersion, Outcome, VersionKind, VersionRow,
-    catalog::PURGES,
+    marks::PURGES,
 };
 
 /// Whose sequences the rows get.
