@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -13,8 +13,9 @@ use serde_json::Value;
 use crate::support::{BUCKET, Pair, Site, wait_until, write_file};
 
 const TIME_MAX: Duration = Duration::from_secs(60);
-/// A key that was disabled is not used any more after this time.
-const DISABLED_TIME_MAX: Duration = Duration::from_secs(5);
+/// A key that was disabled is not used any more after this time. It takes none, but for what
+/// a busy machine does with it.
+const DISABLED_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// The key of the bucket.
 fn alias() -> String {
@@ -169,12 +170,10 @@ fn a_disabled_key_stops_reads_and_writes_and_both_go_on_when_it_is_enabled() {
     pair.wait_completed(1, TIME_MAX);
     let old = format!("{BUCKET}/old");
     pair.b.run(&["get", &old]).exits(0);
-    let disabled = Instant::now();
     pair.b.run(&["keys", "disable", &alias()]).exits(0);
     wait_until("reads are refused", DISABLED_TIME_MAX, || {
         pair.b.run(&["get", &old]).code == 12
     });
-    assert!(disabled.elapsed() < DISABLED_TIME_MAX);
     pair.b
         .run(&["get", &old])
         .exits(12)

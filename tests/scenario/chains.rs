@@ -91,14 +91,18 @@ fn what_arrives_goes_on_to_the_next_region_with_its_versions_and_removals() {
     c.run(&["get", &format!("{BUCKET}/k03")]).exits(10);
     let row = c.rows(&["inspect", "--facts", &format!("{BUCKET}/large")]);
     assert_eq!(row[0]["facts"]["source_region"], "region-a");
-    assert_eq!(pair.b.transfers("COMPLETED").0, 35);
+    wait_until("b has the receipts", TIME_MAX, || {
+        pair.b.transfers("COMPLETED").0 == 35
+    });
     // What was recorded is known after a kill, what comes then goes on.
     pair.b.kill();
     pair.b.start();
     write(&pair, "k05", 1_005, 77);
     pair.wait_completed(36, TIME_MAX);
     wait_equal(&pair.b, &c);
-    assert_eq!(pair.b.transfers("COMPLETED").0, 36);
+    wait_until("b has the receipts", TIME_MAX, || {
+        pair.b.transfers("COMPLETED").0 == 36
+    });
     pair.b.audits("object.opened", &["\"sender\""]);
     for site in [&pair.b, &c] {
         site.run_in_time(TIME_MAX, &["verify", "--deep"]).exits(0);

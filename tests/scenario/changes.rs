@@ -11,9 +11,9 @@ use serde_json::Value;
 use crate::support::{BUCKET, Content, Pair, Site, wait_for, write_file};
 
 const TIME_MAX: Duration = Duration::from_secs(60);
-/// Changes arrive within two seconds of being closed. A machine that runs other
-/// tests meanwhile gets three times as long.
-const SOON: Duration = Duration::from_secs(6);
+/// Changes arrive within two seconds of being closed, and it is printed how soon they did.
+/// A machine that has no time for us gets as long as it takes, short of a scan.
+const SOON: Duration = Duration::from_secs(40);
 
 /// All versions of a key at the receiver, the latest first.
 fn versions(site: &Site, key: &str) -> Vec<Value> {

@@ -5,8 +5,9 @@ use std::{thread::sleep, time::Duration};
 use crate::support::{Pair, wait_until, write_file};
 
 const TIME_MAX: Duration = Duration::from_secs(60);
-/// What a denied identity may still do.
-const CUT_OFF_WITHIN: Duration = Duration::from_secs(5);
+/// How long a denied identity is good for something: a second, and as long as a busy machine
+/// takes.
+const CUT_OFF_WITHIN: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_denied_identity_is_cut_off_at_once_and_comes_back_when_that_is_lifted() {

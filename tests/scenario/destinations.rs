@@ -122,12 +122,12 @@ fn a_destination_that_does_not_answer_raises_an_alarm_and_its_end_is_told() {
         .tells(&["stalled", "peer b"]);
     pair.a.logs(&["replication is stalled"]);
     pair.a.audits("replication.stalled", &["b"]);
-    assert_eq!(pair.a.metric("sealift_stalled"), Some(1));
+    pair.a.shows("sealift_stalled", 1);
     pair.b.freeze(false);
     pair.wait_completed(2, TIME_MAX);
     wait_until("the alarm is over", TIME_MAX, || alarms(&pair.a).is_empty());
     pair.a.audits("replication.resumed", &["b"]);
-    assert_eq!(pair.a.metric("sealift_stalled"), Some(0));
+    pair.a.shows("sealift_stalled", 0);
 }
 
 #[test]
@@ -147,5 +147,5 @@ fn a_session_that_swallows_everything_is_replaced() {
     // Long before the silence of the links alone would be noticed, which takes a minute.
     let taken = pair.wait_completed(2, Duration::from_secs(30));
     println!("replaced after {taken:.1?}");
-    assert_eq!(pair.a.metric("sealift_sessions_given_up_total"), Some(1));
+    pair.a.shows("sealift_sessions_given_up_total", 1);
 }

@@ -27,7 +27,8 @@ fn a_new_agent_enrols_with_a_token_and_its_certificate_renews_itself_under_load(
     let mut serials = vec![first];
     let mut objects = 0;
     let begun = std::time::Instant::now();
-    while begun.elapsed() < Duration::from_secs(45) {
+    while serials.len() < 4 {
+        assert!(begun.elapsed() < 2 * TIME_MAX, "{serials:?}");
         write_file(
             &pair.source.join(format!("object-{objects}")),
             "written while it renews",
@@ -39,7 +40,6 @@ fn a_new_agent_enrols_with_a_token_and_its_certificate_renews_itself_under_load(
             serials.push(now);
         }
     }
-    assert!(serials.len() >= 4, "{serials:?}");
     pair.wait_completed(objects, TIME_MAX);
     pair.a
         .audits("certificate.replaced", &[serials.last().unwrap()]);
@@ -47,7 +47,9 @@ fn a_new_agent_enrols_with_a_token_and_its_certificate_renews_itself_under_load(
         "certificate.issued",
         &[serials.last().unwrap(), "certificate"],
     );
-    assert!(pair.a.metric("sealift_cert_refreshes_total") >= Some(3));
+    wait_until("three are counted", TIME_MAX, || {
+        pair.a.metric("sealift_cert_refreshes_total") >= Some(3)
+    });
     // What it was given first is over by now: a restart goes on with the last one.
     pair.a.stop();
     assert_eq!(fs::read(pair.a.dir.join("identity.key")).unwrap(), secret);
@@ -119,7 +121,7 @@ fn a_handshake_that_comes_to_nothing_at_the_issuer_is_told_counted_and_on_record
     pair.b.logs(&["refused", "not_tls", "127.0.0.1"]);
     pair.b.audits("session.refused", &["not_tls"]);
     let counted = "sealift_connections_refused_total{cause=\"not_tls\"}";
-    assert_eq!(pair.b.metric(counted), Some(1));
+    pair.b.shows(counted, 1);
     // The one who may come still does.
     init(&pair, &token(&pair, "a", &issuer, "1h")).exits(0);
 }

@@ -38,7 +38,7 @@ fn a_large_object_arrives_over_a_line_that_breaks_every_few_hundred_kilobytes() 
     pair.verify_both(TIME_MAX);
     assert!(large.is_in(&pair.get("large", "out")));
     // And what nobody asked for any more takes up nothing.
-    assert_eq!(pair.b.metric("sealift_unfinished_uploads"), Some(0));
+    pair.b.shows("sealift_unfinished_uploads", 0);
     pair.stop();
 }
 

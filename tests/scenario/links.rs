@@ -16,8 +16,8 @@ fn connections_are_seen_while_they_stand_and_when_they_are_lost() {
     wait_until("three connections are seen", TIME_MAX, || {
         pair.a.metric("sealift_links") == Some(3)
     });
-    assert_eq!(pair.b.metric("sealift_links"), Some(3));
-    assert_eq!(pair.a.metric("sealift_links_opened_total"), Some(3));
+    pair.b.shows("sealift_links", 3);
+    pair.a.shows("sealift_links_opened_total", 3);
     pair.a.logs(&["a link is there", "peer=b"]);
     wait_until("they were looked at after the transfer", TIME_MAX, || {
         pair.a
@@ -45,7 +45,7 @@ fn connections_are_seen_while_they_stand_and_when_they_are_lost() {
     wait_until("all three are counted", TIME_MAX, || {
         pair.a.metric("sealift_links_ended_total") == Some(3)
     });
-    assert_eq!(pair.a.metric("sealift_links"), Some(0));
+    pair.a.shows("sealift_links", 0);
     // What was sent again on them stays counted.
     assert!(pair.a.metric("sealift_link_retransmits_total").is_some());
 }

@@ -1,7 +1,11 @@
 //! A bucket on one server is the same on another, to a program that knows of no sealift:
 //! whatever ends agents, slows servers down or silences them, and is switched off meanwhile.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sealift_fake_kms::{FakeS3, OWNER, Put, Trouble};
@@ -12,7 +16,7 @@ use super::{
     endpoint::{key, row},
 };
 use crate::support::{
-    BUCKET, PART, Pair, S3, Site, free_address, mix, run_program_in_time, wait_for, wait_until,
+    BUCKET, PART, Pair, S3, Site, free_address, mix, run_program_in_time, wait_until,
 };
 
 const TIME_MAX: Duration = Duration::from_secs(300);
@@ -21,6 +25,8 @@ const SILENCE: Duration = Duration::from_secs(3);
 const THROTTLED_EACH: u32 = 7;
 /// One of so many keys has a version, or a delete marker, of the time without versioning.
 const UNVERSIONED_EACH: u64 = 100;
+/// What an agent may have of memory, however much there is to send.
+const MEMORY_MAX: u64 = 256 << 20;
 
 /// How many keys there are, and how long anything may take.
 fn sizes() -> (u64, Duration) {
@@ -129,24 +135,49 @@ fn completed(pair: &Pair) -> u64 {
     pair.a.transfers("COMPLETED").0
 }
 
-/// Waits until that many more are completed; ends an agent then, and starts it again.
-fn killed_at(pair: &Pair, site: &Site, objects: u64) {
-    wait_until("there is something to lose", TIME_MAX, || {
+/// Waits until `holds`, and asks the less often the longer that may take: it is asked by
+/// running the program.
+fn wait_long(what: &str, time_max: Duration, mut holds: impl FnMut() -> bool) {
+    wait_until(what, time_max, || {
+        let is_so = holds();
+        if !is_so {
+            sleep(time_max / 3_000);
+        }
+        is_so
+    });
+}
+
+/// Waits until that many are completed; ends an agent then, and starts it again.
+fn killed_at(pair: &Pair, site: &Site, objects: u64, time_max: Duration) {
+    wait_long("there is something to lose", time_max, || {
         completed(pair) >= objects
     });
+    holds_memory(site);
     assert!(site.kill());
     site.start();
 }
 
 /// Waits for what the sender says of its source.
-fn says(pair: &Pair, reason: Option<&str>) {
-    wait_until(&format!("the source says {reason:?}"), TIME_MAX, || {
+fn says(pair: &Pair, reason: Option<&str>, time_max: Duration) {
+    wait_long(&format!("the source says {reason:?}"), time_max, || {
         pair.a.status()["sources"][0]["reason"].as_str() == reason
     });
 }
 
+/// Holds the memory of an agent, in the life that it is in, against what it may have.
+fn holds_memory(site: &Site) {
+    let peak = site.memory_peak();
+    println!("{}: {} MiB of memory at most", site.name, peak >> 20);
+    assert!(peak < MEMORY_MAX, "{}: {peak} bytes of memory", site.name);
+}
+
 /// Agents, servers and the bucket itself fail while it is filled.
-fn with_trouble(pair: &Pair, source: &FakeS3, store: &FakeS3, keys: u64) -> u64 {
+fn with_trouble(
+    pair: &Pair,
+    source: &FakeS3,
+    store: &FakeS3,
+    (keys, time_max): (u64, Duration),
+) -> u64 {
     let both = |trouble| {
         source.trouble(trouble);
         store.trouble(trouble);
@@ -160,20 +191,20 @@ fn with_trouble(pair: &Pair, source: &FakeS3, store: &FakeS3, keys: u64) -> u64 
     both(Trouble::ThrottledEach(THROTTLED_EACH));
     pair.start();
     for (site, part) in [(&pair.b, 1), (&pair.a, 2), (&pair.b, 3), (&pair.a, 4)] {
-        killed_at(pair, site, keys * part / 5);
+        killed_at(pair, site, keys * part / 5, time_max);
     }
     by.change((0..keys).filter(|number| number % 2 == 0), 3);
-    wait_until("the last agent has begun again", TIME_MAX, || {
+    wait_long("the last agent has begun again", time_max, || {
         completed(pair) > keys
     });
     both(Trouble::Silent);
-    std::thread::sleep(SILENCE);
+    sleep(SILENCE);
     // Whoever asks an agent gets an answer, whatever the servers do.
     assert!(completed(pair) > keys && pair.b.status().is_object());
     both(Trouble::ThrottledEach(THROTTLED_EACH));
 
     source.set_versioning("Suspended");
-    says(pair, Some("SrcVersioningDisabled"));
+    says(pair, Some("SrcVersioningDisabled"), time_max);
     for number in (0..keys).step_by(UNVERSIONED_EACH as usize) {
         match number % (2 * UNVERSIONED_EACH) {
             0 => by.put(number + 3, 4),
@@ -181,7 +212,7 @@ fn with_trouble(pair: &Pair, source: &FakeS3, store: &FakeS3, keys: u64) -> u64 
         }
     }
     source.set_versioning("Enabled");
-    says(pair, None);
+    says(pair, None, time_max);
     by.change((0..keys).filter(|number| number % 2 == 1), 3);
     by.made
 }
@@ -198,12 +229,14 @@ fn a_bucket_is_the_same_on_another_server_whatever_went_wrong_between_them() {
     let listen = format!("[endpoint]\nlisten = \"{}\"\n", reader.address);
     pair.b
         .configure(&format!("{listen}{}", row("app", BUCKET, "get\", \"list")));
-    let made = with_trouble(&pair, &source, &store, keys);
-    wait_for("everything is replicated", time_max, || {
+    let begun = Instant::now();
+    let made = with_trouble(&pair, &source, &store, (keys, time_max));
+    wait_long("everything is replicated", time_max, || {
         let count = |status| pair.a.transfers(status).0;
         assert_eq!((count("FAILED"), count("SKIPPED")), (0, 0));
-        ((count("COMPLETED"), count("PENDING")) == (made, 0)).then_some(())
+        (count("COMPLETED"), count("PENDING")) == (made, 0)
     });
+    println!("{made} changes of {keys} keys in {:.0?}", begun.elapsed());
     for server in [&source, &store] {
         let calls = server.calls_in_share();
         assert!(
@@ -212,7 +245,12 @@ fn a_bucket_is_the_same_on_another_server_whatever_went_wrong_between_them() {
         );
         server.trouble(Trouble::None);
     }
+    let begun = Instant::now();
     compare(&source, &reader, time_max);
+    println!("compared in {:.0?}", begun.elapsed());
+    for site in [&pair.a, &pair.b] {
+        holds_memory(site);
+    }
 }
 
 /// A program that knows of no sealift compares what both list, say and have.

@@ -94,7 +94,7 @@ fn what_a_peer_brings_is_held_to_its_quota_over_a_restart() {
     assert_eq!(brought["quota_objects"], 2, "{brought}");
     assert_eq!(brought["quota_unfinished_bytes"], 20_000_000, "{brought}");
     assert!(brought["quota_bytes"].is_null(), "{brought}");
-    assert_eq!(pair.b.metric("sealift_peer_held"), Some(20_000_702));
+    pair.b.shows("sealift_peer_held", 20_000_702);
 
     // What is counted is known after a restart.
     pair.b.stop();
@@ -155,7 +155,7 @@ fn a_peer_is_taken_from_no_faster_than_its_rate_and_nothing_fails() {
     let busy = (busy_secs(pair.b.pid()) - busy) / secs;
     assert!(busy < 0.5, "{busy:.2} of a processor");
     let metric = "sealift_receive_limit_bytes_per_second";
-    assert_eq!(pair.b.metric(metric), Some(2_000_000));
+    pair.b.shows(metric, 2_000_000);
     assert_eq!(
         pair.b.status()["peers"][0]["brought"]["limit_bytes_per_second"],
         2_000_000

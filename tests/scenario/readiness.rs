@@ -15,7 +15,7 @@ fn becomes_unready(site: &Site, why: &str) {
         let (code, told) = site.get("/ready").unwrap_or_default();
         code == 503 && told.contains(why)
     });
-    assert_eq!(site.metric("sealift_ready"), Some(0));
+    site.shows("sealift_ready", 0);
 }
 
 #[track_caller]
@@ -23,7 +23,7 @@ fn becomes_ready(site: &Site) {
     wait_until("it is ready", TIME_MAX, || {
         site.get("/ready").is_some_and(|(code, _)| code == 200)
     });
-    assert_eq!(site.metric("sealift_ready"), Some(1));
+    site.shows("sealift_ready", 1);
 }
 
 #[test]

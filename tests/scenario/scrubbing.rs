@@ -58,7 +58,7 @@ fn damage_is_found_by_the_scrub_and_comes_again_from_the_source_by_itself() {
         rows.iter().all(|row| row["repaired_at"].is_string()),
         "{rows:?}"
     );
-    assert_eq!(pair.b.metric("sealift_scrub_findings_total"), Some(2));
+    pair.b.shows("sealift_scrub_findings_total", 2);
     assert!(pair.b.metric("sealift_scrub_bytes_total") > Some(2 * PART));
     pair.b
         .run(&["status"])

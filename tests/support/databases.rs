@@ -14,7 +14,7 @@ use super::{
     wait::wait_until,
 };
 
-const TIME_MAX: Duration = Duration::from_secs(30);
+const TIME_MAX: Duration = Duration::from_secs(120);
 
 /// A process that is ended when dropped.
 struct Server(Child);

@@ -10,7 +10,7 @@ use std::{
 
 use super::{pair::free_address, program::to_its_end, wait::wait_until};
 
-const TIME_MAX: Duration = Duration::from_secs(30);
+const TIME_MAX: Duration = Duration::from_secs(120);
 
 /// Both processes, ended when dropped.
 pub(crate) struct Pebble {

@@ -19,9 +19,9 @@ use super::{
 };
 
 /// From its start until an agent answers.
-const START_TIME_MAX: Duration = Duration::from_secs(30);
-/// A line of the log or a record of the audit log may come a little later.
-const LOG_TIME_MAX: Duration = Duration::from_secs(15);
+const START_TIME_MAX: Duration = Duration::from_secs(60);
+/// A line of the log, a record of the audit log or a number may come a little later.
+const LOG_TIME_MAX: Duration = Duration::from_secs(60);
 /// What is shown of a log when a test failed.
 const LOG_LINES_SHOWN: usize = 80;
 
@@ -192,6 +192,13 @@ impl Site {
         Some(series.map(value).sum::<f64>() as u64)
     }
 
+    /// Waits until a metric has this value: what happens is counted behind it.
+    #[track_caller]
+    pub(crate) fn shows(&self, metric: &str, value: u64) {
+        let what = format!("{} shows {metric} {value}", self.name);
+        wait_until(&what, LOG_TIME_MAX, || self.metric(metric) == Some(value));
+    }
+
     fn metrics(&self) -> Option<String> {
         let (code, text) = self.get("/metrics")?;
         assert_eq!(code, 200, "{text}");
@@ -202,7 +209,7 @@ impl Site {
     pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(&self.admin).ok()?;
         stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
+            .set_read_timeout(Some(Duration::from_secs(30)))
             .ok()?;
         let request =
             format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
