@@ -488,7 +488,9 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            neither.contains("directory, or [source.s3], or [source.azure], or archive = true"),
+            neither.contains(
+                "directory, or [source.s3], or [source.azure], or [source.gcs], or archive = true"
+            ),
             "{neither}"
         );
         let long = format!("{S3}prefix = \"{}\"\n", "x".repeat(1025));
