@@ -13,9 +13,8 @@ use serde_json::Value;
 use crate::support::{BUCKET, Pair, Site, wait_until, write_file};
 
 const TIME_MAX: Duration = Duration::from_secs(60);
-/// A key that was disabled is not used any more after this time. It takes none, but for what
-/// a busy machine does with it.
-const DISABLED_TIME_MAX: Duration = Duration::from_secs(20);
+/// A key that was disabled is not used any more after this time, as is promised. It takes none.
+const DISABLED_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The key of the bucket.
 fn alias() -> String {

@@ -18,9 +18,9 @@ use crate::support::{
 };
 
 const TIME_MAX: Duration = Duration::from_secs(60);
-/// How long a certificate that is revoked is good for something where that is known: a second,
-/// and as long as a busy machine takes.
-const CUT_OFF_WITHIN: Duration = Duration::from_secs(20);
+/// How long a certificate that is revoked is good for something where that is known: what is
+/// promised. It takes a second.
+const CUT_OFF_WITHIN: Duration = Duration::from_secs(5);
 /// From one agent to the next: it asks every three seconds.
 const SPREAD_WITHIN: Duration = Duration::from_secs(30);
 
