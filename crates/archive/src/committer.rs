@@ -172,8 +172,8 @@ impl Core {
                 self.doubt(written.iter().filter(|written| written.is_given_up()));
                 if let Some(pack) = pack {
                     (pack.synced, pack.has_row) = (pack.len(), true);
-        }
-    }
+                }
+            }
             false => {
                 // Nothing is added to what is in doubt.
                 pack.take_if(|_| !written.is_empty());

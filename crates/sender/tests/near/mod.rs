@@ -210,16 +210,16 @@ impl Near {
         .await;
         // The first to end may have begun before, the second has not.
         for _ in 0..2 {
-        let before = self.handle.status();
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        self.handle.scan();
+            let before = self.handle.status();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            self.handle.scan();
             let mut failed = false;
-        until("a scan", async || {
-            let now = self.handle.status();
+            until("a scan", async || {
+                let now = self.handle.status();
                 failed = now.reason.is_some() && before.reason.is_none();
                 failed || now.scanned != before.scanned
-        })
-        .await;
+            })
+            .await;
             if failed {
                 return;
             }
