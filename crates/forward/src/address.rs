@@ -9,7 +9,7 @@ use std::{
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use crate::application::Application;
+use crate::application::{Accepted, Application};
 
 /// The longest path that a Unix socket can have.
 const UNIX_PATH_BYTES_MAX: usize = 107;
@@ -141,11 +141,11 @@ impl Listening {
     ///
     /// # Errors
     /// What the system says; the socket can still be used.
-    pub async fn accept(&self) -> io::Result<Application> {
-        match self {
-            Self::Tcp(socket) => Application::of_tcp(socket.accept().await?.0),
-            Self::Unix(socket, _) => Application::of_unix(socket.accept().await?.0),
-        }
+    pub async fn accept(&self) -> io::Result<Accepted> {
+        Ok(match self {
+            Self::Tcp(socket) => Accepted::Tcp(socket.accept().await?.0.into_std()?),
+            Self::Unix(socket, _) => Accepted::Unix(socket.accept().await?.0.into_std()?),
+        })
     }
 }
 

@@ -17,6 +17,33 @@ pub(crate) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Bytes for S {}
 
+/// The connection of an application that no thread drives yet.
+pub enum Accepted {
+    /// Over TCP.
+    Tcp(std::net::TcpStream),
+    /// Over a Unix socket.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Accepted {
+    /// Driven by the thread of whoever calls.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn drive_here(self) -> io::Result<Application> {
+        match self {
+            Self::Tcp(stream) => Application::of_tcp(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Application::of_unix(UnixStream::from_std(stream)?),
+        }
+    }
+
+    /// As [`Application::reset`].
+    pub(crate) fn reset(self) {
+        // Where that cannot be, it sees an end.
+        let _closed = self.drive_here().map(Application::reset);
+    }
+}
+
 /// The connection of an application.
 pub struct Application {
     /// Its end does not shut the socket: one that is reset must not look as if it had

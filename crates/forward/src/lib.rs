@@ -42,7 +42,7 @@ mod threads;
 mod tests;
 
 pub use address::{Address, AddressError, Listening};
-pub use application::Application;
+pub use application::{Accepted, Application};
 pub use ended::Ended;
 pub use far::{Far, Target};
 pub use link::{ForwardLink, Links, NoLink};

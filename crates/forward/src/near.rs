@@ -9,7 +9,7 @@ use tokio::{sync::Semaphore, task::JoinHandle, time::sleep};
 
 use crate::{
     address::{Address, Listening},
-    application::Application,
+    application::Accepted,
     ended::Ended,
     link::{Links, NoLink},
     opening::One,
@@ -198,7 +198,7 @@ impl Near {
     async fn serve(self: Arc<Self>, socket: Listening, served: Arc<Served>) {
         loop {
             match socket.accept().await {
-                Ok(application) => self.clone().take(application, &served),
+                Ok(accepted) => self.clone().take(accepted, &served),
                 Err(error) => {
                     tracing::warn!(%error, "a forward's socket failed, trying again");
                     sleep(PAUSE_AFTER_ERROR).await;
@@ -208,13 +208,13 @@ impl Near {
     }
 
     /// One connection of an application's.
-    fn take(self: Arc<Self>, application: Application, served: &Served) {
+    fn take(self: Arc<Self>, accepted: Accepted, served: &Served) {
         let (forward, slots) = served.current.lock().clone();
         let tally = self.world.tallies.of(Side::Forward, &forward.name);
         let Some(slot) = self.world.slot(&slots) else {
             let (reason, evidence) = (Reason::DstQuotaExceeded, "too many streams are open");
             tally.refuse(Side::Forward, &forward.name, reason, evidence);
-            return application.reset();
+            return accepted.reset();
         };
         let clock = self.world.clock.clone();
         let Some(shared) = Shared::new(&self.world.memory, clock, tally.clone(), forward.idle)
@@ -224,10 +224,15 @@ impl Near {
                 "the memory for streams is used up",
             );
             tally.refuse(Side::Forward, &forward.name, reason, evidence);
-            return application.reset();
+            return accepted.reset();
         };
         let shared = Arc::new(shared);
-        tokio::spawn(async move {
+        let world = self.world.clone();
+        world.spawn(async move {
+            let application = match accepted.drive_here() {
+                Ok(application) => application,
+                Err(error) => return tracing::warn!(%error, "a connection was lost as it came"),
+            };
             let stream = One::new(self, forward, shared.clone());
             let begun = stream.begin(application, slot).await;
             match begun {
