@@ -2,6 +2,7 @@
 
 pub(crate) mod following;
 mod fronted;
+mod hints;
 mod leaving;
 mod merge;
 mod passing;
@@ -23,6 +24,7 @@ use crate::{
     Held, Orders, Rules, SenderError, SourceHandle, WorkSignal, front::FrontHandle, stopped,
 };
 use fronted::Fronted;
+use hints::{next_hints, waiting_hints};
 use leaving::{Burst, Leaving};
 use merge::{Difference, Merge};
 use purging::{Purging, tell_held};
@@ -33,8 +35,6 @@ use vanishing::Vanishing;
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// The shortest time between two scans that were asked for.
 const SCAN_GAP: Duration = Duration::from_secs(1);
-/// Hints taken at once.
-const HINTS_TAKEN_MAX: usize = 1000;
 /// Keys that a source looks at together.
 const LOOKED_AT_TOGETHER_MAX: usize = 64;
 /// Vanished keys held in memory by one scan; more need a second one.
@@ -582,29 +582,4 @@ async fn at(time: Option<Instant>) {
 /// A scan that was asked for comes soon, but not right behind another.
 fn soon(last_scan: Option<Instant>) -> Instant {
     last_scan.map_or_else(Instant::now, |last| last + SCAN_GAP)
-}
-
-/// The hints that are there already.
-fn waiting_hints(watch: &mut Option<Watch>) -> Vec<Hint> {
-    let mut hints = Vec::new();
-    while hints.len() < HINTS_TAKEN_MAX
-        && let Some(open) = watch
-        && let Ok(hint) = open.hints.try_recv()
-    {
-        hints.push(hint);
-    }
-    hints
-}
-
-/// Waits for hints and takes those that are there. A watch that ended is dropped.
-async fn next_hints(watch: &mut Option<Watch>) -> Vec<Hint> {
-    let Some(open) = watch else {
-        return std::future::pending().await;
-    };
-    let mut hints = Vec::new();
-    if open.hints.recv_many(&mut hints, HINTS_TAKEN_MAX).await == 0 {
-        *watch = None;
-        hints.push(Hint::Rescan);
-    }
-    hints
 }
