@@ -376,9 +376,11 @@ fn readers_that_do_not_read_hold_little_and_keep_nobody_waiting() {
         })
         .collect();
     assert_eq!(s3.get(&fronted.path("small")).is(200).text(), "small");
+    // Below a tenth of what they asked for: pieces, what HTTP buffers, and what an allocator
+    // keeps for threads that are busy at the same moment.
     let grown = b.memory_peak() - before;
     assert!(
-        grown < 64 << 20,
+        grown < 96 << 20,
         "{grown} bytes for readers that do not read"
     );
     let used = b.metric("sealift_memory_budget_used_bytes").unwrap();
