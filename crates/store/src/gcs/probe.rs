@@ -3,7 +3,7 @@
 use sealift_terms::limits::S3_PROBE_TIME_MAX;
 
 use super::source::GcsSource;
-use crate::{Probe, Scan, StoreError, oldest_first::OldestFirst};
+use crate::{Probe, Scan, oldest_first::OldestFirst};
 
 /// The permissions that a source asks for: what a role has to have.
 pub const GCS_SOURCE_ACTIONS: [&str; 3] = [
@@ -22,13 +22,8 @@ impl GcsSource {
             .await
             .is_err()
         {
-            probes.push(Probe {
-                action: "the bucket's answer",
-                outcome: Err(StoreError::SourceUnavailable {
-                    path: self.client.settings().bucket.to_string(),
-                    source: std::io::ErrorKind::TimedOut.into(),
-                }),
-            });
+            let place = self.client.settings().bucket.as_str();
+            probes.push(Probe::of_silence("the bucket's answer", place));
         }
         probes
     }
@@ -43,21 +38,8 @@ impl GcsSource {
             outcome: versioning.map(|()| reached()),
         });
         let page = OldestFirst::new(client.clone(), "").page(1).await;
-        let (first, outcome) = match page.map(|page| page.objects.into_iter().next()) {
-            Ok(Some(first)) => {
-                let found = format!("the first object is {}", first.key);
-                (Some(first), Ok(found))
-            }
-            Ok(None) => (
-                None,
-                Ok("there is no object to try the rest with".to_owned()),
-            ),
-            Err(error) => (None, Err(error)),
-        };
-        probes.push(Probe {
-            action: list,
-            outcome,
-        });
+        let (listing, first) = Probe::of_listing(list, "object", page);
+        probes.push(listing);
         let Some(first) = first else { return };
         let head = client.head(&first.key, &first.version).await;
         probes.push(Probe {

@@ -3,7 +3,7 @@
 use sealift_terms::limits::S3_PROBE_TIME_MAX;
 
 use super::{S3Source, events::queue::Queue, scan::S3Scan};
-use crate::{Scan, StoreError};
+use crate::{Listed, Page, Scan, StoreError};
 
 /// One action, and how it went.
 #[derive(Debug)]
@@ -12,6 +12,39 @@ pub struct Probe {
     pub action: &'static str,
     /// What was found, or why it does not work.
     pub outcome: Result<String, StoreError>,
+}
+
+impl Probe {
+    /// Of a service that did not answer in time.
+    pub(crate) fn of_silence(action: &'static str, place: &str) -> Self {
+        Self {
+            action,
+            outcome: Err(StoreError::SourceUnavailable {
+                path: place.to_owned(),
+                source: std::io::ErrorKind::TimedOut.into(),
+            }),
+        }
+    }
+
+    /// How a listing went, and the first `what` that it has.
+    pub(crate) fn of_listing(
+        action: &'static str,
+        what: &str,
+        page: Result<Page, StoreError>,
+    ) -> (Self, Option<Listed>) {
+        let (first, outcome) = match page.map(|page| page.objects.into_iter().next()) {
+            Ok(Some(first)) => {
+                let found = format!("the first {what} is {}", first.key);
+                (Some(first), Ok(found))
+            }
+            Ok(None) => (
+                None,
+                Ok("there is no object to try the rest with".to_owned()),
+            ),
+            Err(error) => (None, Err(error)),
+        };
+        (Self { action, outcome }, first)
+    }
 }
 
 impl S3Source {
@@ -24,13 +57,8 @@ impl S3Source {
             .await
             .is_err()
         {
-            probes.push(Probe {
-                action: "the bucket's answer",
-                outcome: Err(StoreError::SourceUnavailable {
-                    path: self.client.settings.bucket.to_string(),
-                    source: std::io::ErrorKind::TimedOut.into(),
-                }),
-            });
+            let place = self.client.settings.bucket.as_str();
+            probes.push(Probe::of_silence("the bucket's answer", place));
         }
         probes
     }
@@ -43,21 +71,8 @@ impl S3Source {
             outcome: versioning.map(|()| reached()),
         });
         let page = S3Scan::new(self.client.clone(), "").page(1).await;
-        let (first, outcome) = match page.map(|page| page.objects.into_iter().next()) {
-            Ok(Some(first)) => {
-                let found = format!("the first key is {}", first.key);
-                (Some(first), Ok(found))
-            }
-            Ok(None) => (
-                None,
-                Ok("there is no object to try the rest with".to_owned()),
-            ),
-            Err(error) => (None, Err(error)),
-        };
-        probes.push(Probe {
-            action: "s3:ListBucketVersions",
-            outcome,
-        });
+        let (listing, first) = Probe::of_listing("s3:ListBucketVersions", "key", page);
+        probes.push(listing);
         if let Some(first) = first {
             let (key, version) = (&first.key, &first.version);
             let opened = self.client.head(key, version).await;
