@@ -1,39 +1,36 @@
 //! What the headers of an answer say of a blob.
 
-use std::collections::BTreeMap;
-
-use hyper::{
-    header::{CONTENT_TYPE, ETAG, LAST_MODIFIED},
-    http::response::Parts,
-};
+use hyper::http::response::Parts;
 use sealift_terms::{ObjectFacts, VersionId};
 
 use crate::{
     StoreError,
     s3::{
-        facts::{http_date, metadata, size, text, unsupported},
+        facts::{HeaderNames, size, text, unsupported},
         version,
     },
 };
 
-/// System metadata under its name in HTTP.
-const PLAIN: [&str; 4] = [
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-];
-/// System metadata whose name begins with `x-ms-` there.
-const MS: [&str; 7] = [
-    "blob-type",
-    "access-tier",
-    "encryption-scope",
-    "immutability-policy-until-date",
-    "immutability-policy-mode",
-    "legal-hold",
-    "creation-time",
-];
-const METADATA: &str = "x-ms-meta-";
+/// Under which names Azure tells of a blob.
+const NAMES: HeaderNames = HeaderNames {
+    plain: &[
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+    ],
+    prefix: "x-ms-",
+    own: &[
+        "blob-type",
+        "access-tier",
+        "encryption-scope",
+        "immutability-policy-until-date",
+        "immutability-policy-mode",
+        "legal-hold",
+        "creation-time",
+    ],
+    metadata: "x-ms-meta-",
+};
 
 /// A version as its headers tell it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,25 +46,7 @@ impl Seen {
     pub(super) fn of(head: &Parts) -> Result<Self, StoreError> {
         let headers = &head.headers;
         let text = |name: &str| text(headers, name);
-        let mut system = BTreeMap::new();
-        for name in PLAIN {
-            system.extend(text(name)?.map(|value| (name.to_owned(), value)));
-        }
-        for name in MS {
-            let value = text(&format!("x-ms-{name}"))?;
-            system.extend(value.map(|value| (name.to_owned(), value)));
-        }
-        let last_modified = text(LAST_MODIFIED.as_str())?;
-        let facts = ObjectFacts {
-            size: size(headers)?,
-            content_type: text(CONTENT_TYPE.as_str())?,
-            metadata: metadata(headers, METADATA)?,
-            system,
-            tags: BTreeMap::new(),
-            etag: text(ETAG.as_str())?,
-            last_modified: last_modified.as_deref().and_then(http_date),
-            source_region: None,
-        };
+        let facts = NAMES.facts(headers, size(headers)?)?;
         let tags = text("x-ms-tag-count")?;
         Ok(Self {
             facts,

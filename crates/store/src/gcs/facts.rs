@@ -3,18 +3,14 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use hyper::{
-    HeaderMap,
-    header::{CONTENT_TYPE, ETAG, LAST_MODIFIED},
-    http::response::Parts,
-};
+use hyper::{HeaderMap, http::response::Parts};
 use sealift_terms::{ObjectFacts, Reason, VersionId};
 
 use crate::{
     StoreError,
     s3::{
         S3Settings,
-        facts::{http_date, metadata, size, text, unsupported},
+        facts::{HeaderNames, size, text, unsupported},
     },
 };
 
@@ -27,25 +23,27 @@ const KEY_VERSION: &str = "/cryptoKeyVersions/";
 /// Bytes as they are stored, where the answer's are others.
 const STORED_LENGTH: &str = "x-goog-stored-content-length";
 
-/// System metadata under its name in HTTP.
-const PLAIN: [&str; 4] = [
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-];
-/// System metadata whose name begins with `x-goog-` there.
-const GOOG: [&str; 8] = [
-    "metageneration",
-    "storage-class",
-    "component-count",
-    "custom-time",
-    KMS_KEY,
-    "object-lock-mode",
-    "object-lock-retain-until-date",
-    "object-lock-legal-hold",
-];
-const METADATA: &str = "x-goog-meta-";
+/// Under which names Google tells of an object.
+const NAMES: HeaderNames = HeaderNames {
+    plain: &[
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+    ],
+    prefix: "x-goog-",
+    own: &[
+        "metageneration",
+        "storage-class",
+        "component-count",
+        "custom-time",
+        KMS_KEY,
+        "object-lock-mode",
+        "object-lock-retain-until-date",
+        "object-lock-legal-hold",
+    ],
+    metadata: "x-goog-meta-",
+};
 
 /// A generation as its headers tell it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,28 +64,12 @@ impl Seen {
                 "it is encrypted under a key of its writer's (CSEK): only who has that can read it";
             return Err(unsupported(told));
         }
-        let mut system = BTreeMap::from([("generation".to_owned(), wanted.to_string())]);
-        for name in PLAIN {
-            system.extend(text(name)?.map(|value| (name.to_owned(), value)));
-        }
-        for name in GOOG {
-            let value = text(&format!("x-goog-{name}"))?;
-            system.extend(value.map(|value| (name.to_owned(), value)));
-        }
+        let mut facts = NAMES.facts(headers, stored_size(headers)?)?;
         let hashes = hashes(headers);
         let told = hashes.iter().map(|(name, value)| (*name, *value));
-        system.extend(told.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        let last_modified = text(LAST_MODIFIED.as_str())?;
-        let facts = ObjectFacts {
-            size: stored_size(headers)?,
-            content_type: text(CONTENT_TYPE.as_str())?,
-            metadata: metadata(headers, METADATA)?,
-            system,
-            tags: BTreeMap::new(),
-            etag: text(ETAG.as_str())?,
-            last_modified: last_modified.as_deref().and_then(http_date),
-            source_region: None,
-        };
+        let told = told.chain([("generation", wanted.as_str())]);
+        let told = told.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        facts.system.extend(told);
         let checked = facts.check();
         checked.map_err(|error| unsupported(&error.to_string()))?;
         let crc32c = hashes.get("crc32c").map(|value| crc(value)).transpose()?;

@@ -21,35 +21,37 @@ pub(super) const SSE_KEY: &str = "server-side-encryption-aws-kms-key-id";
 /// Encrypted under a key of a key service; `aws:kms:dsse` in two layers.
 pub(super) const KMS: &str = "aws:kms";
 
-/// System metadata under its name in HTTP.
-const PLAIN: [&str; 5] = [
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "expires",
-];
-/// System metadata whose name begins with `x-amz-` there.
-const AMZ: [&str; 17] = [
-    "website-redirect-location",
-    "storage-class",
-    SSE,
-    SSE_KEY,
-    "server-side-encryption-bucket-key-enabled",
-    "object-lock-mode",
-    "object-lock-retain-until-date",
-    "object-lock-legal-hold",
-    "replication-status",
-    "checksum-type",
-    "checksum-crc32",
-    "checksum-crc32c",
-    "checksum-crc64nvme",
-    "checksum-sha1",
-    "checksum-sha256",
-    "checksum-md5",
-    "mp-parts-count",
-];
-const METADATA: &str = "x-amz-meta-";
+/// Under which names S3 tells of an object.
+const NAMES: HeaderNames = HeaderNames {
+    plain: &[
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "expires",
+    ],
+    prefix: "x-amz-",
+    own: &[
+        "website-redirect-location",
+        "storage-class",
+        SSE,
+        SSE_KEY,
+        "server-side-encryption-bucket-key-enabled",
+        "object-lock-mode",
+        "object-lock-retain-until-date",
+        "object-lock-legal-hold",
+        "replication-status",
+        "checksum-type",
+        "checksum-crc32",
+        "checksum-crc32c",
+        "checksum-crc64nvme",
+        "checksum-sha1",
+        "checksum-sha256",
+        "checksum-md5",
+        "mp-parts-count",
+    ],
+    metadata: "x-amz-meta-",
+};
 /// How HTTP writes a time (RFC 9110, section 5.6.7).
 const HTTP_DATE: &[BorrowedFormatItem<'_>] = format_description!(
     "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
@@ -69,28 +71,11 @@ impl Seen {
     pub(super) fn of(head: &Parts) -> Result<Self, StoreError> {
         let headers = &head.headers;
         let text = |name: &str| text(headers, name);
-        let mut system = BTreeMap::new();
-        // An answer has few of those that there may be.
-        for name in headers.keys() {
-            if let Some(own) = system_name(name.as_str()) {
-                system.extend(text(name.as_str())?.map(|value| (own.to_owned(), value)));
-            }
-        }
         if text("x-amz-missing-meta")?.is_some_and(|count| count != "0") {
             // What HTTP cannot carry would be lost on the way.
             return Err(unsupported("metadata that no header can carry"));
         }
-        let last_modified = text(LAST_MODIFIED.as_str())?;
-        let facts = ObjectFacts {
-            size: size(headers)?,
-            content_type: text(CONTENT_TYPE.as_str())?,
-            metadata: metadata(headers, METADATA)?,
-            system,
-            tags: BTreeMap::new(),
-            etag: text(ETAG.as_str())?,
-            last_modified: last_modified.as_deref().and_then(http_date),
-            source_region: None,
-        };
+        let facts = NAMES.facts(headers, size(headers)?)?;
         Ok(Self {
             facts,
             id: text("x-amz-version-id")?.unwrap_or_default(),
@@ -126,11 +111,48 @@ impl Seen {
     }
 }
 
-/// How a header's system metadata is called here, if it has some.
-fn system_name(header: &str) -> Option<&str> {
-    match header.strip_prefix("x-amz-") {
-        Some(own) => AMZ.contains(&own).then_some(own),
-        None => PLAIN.contains(&header).then_some(header),
+/// Under which names a service tells of an object.
+pub(crate) struct HeaderNames {
+    /// System metadata under its name in HTTP.
+    pub(crate) plain: &'static [&'static str],
+    /// What begins the names of the service's own headers.
+    pub(crate) prefix: &'static str,
+    /// System metadata whose name begins so.
+    pub(crate) own: &'static [&'static str],
+    /// What begins the names of the user's metadata.
+    pub(crate) metadata: &'static str,
+}
+
+impl HeaderNames {
+    /// What an answer tells of an object of this size, but for its tags.
+    pub(crate) fn facts(&self, headers: &HeaderMap, size: u64) -> Result<ObjectFacts, StoreError> {
+        let text = |name: &str| text(headers, name);
+        let mut system = BTreeMap::new();
+        // An answer has few of those that there may be.
+        for name in headers.keys() {
+            if let Some(own) = self.system(name.as_str()) {
+                system.extend(text(name.as_str())?.map(|value| (own.to_owned(), value)));
+            }
+        }
+        let last_modified = text(LAST_MODIFIED.as_str())?;
+        Ok(ObjectFacts {
+            size,
+            content_type: text(CONTENT_TYPE.as_str())?,
+            metadata: metadata(headers, self.metadata)?,
+            system,
+            tags: BTreeMap::new(),
+            etag: text(ETAG.as_str())?,
+            last_modified: last_modified.as_deref().and_then(http_date),
+            source_region: None,
+        })
+    }
+
+    /// How a header's system metadata is called here, if it has some.
+    fn system<'a>(&self, header: &'a str) -> Option<&'a str> {
+        match header.strip_prefix(self.prefix) {
+            Some(own) => self.own.contains(&own).then_some(own),
+            None => self.plain.contains(&header).then_some(header),
+        }
     }
 }
 
@@ -152,7 +174,7 @@ pub(crate) fn text(headers: &HeaderMap, name: &str) -> Result<Option<String>, St
 }
 
 /// Headers whose names begin so, under the rest of their names.
-pub(crate) fn metadata(
+fn metadata(
     headers: &HeaderMap,
     prefix: &str,
 ) -> Result<BTreeMap<String, String>, StoreError> {
