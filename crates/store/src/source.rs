@@ -291,3 +291,14 @@ pub struct Watch {
     /// The hints. The queue is bounded: one that is full leads to a [`Hint::Rescan`].
     pub hints: mpsc::Receiver<Hint>,
 }
+
+impl Watch {
+    /// Of a source that is found by scans alone, as often as the configuration says: nothing
+    /// has to stand before the first one, and nothing asks for another.
+    pub(crate) fn of_scans() -> Self {
+        let (sender, hints) = mpsc::channel(1);
+        let _first_scan = sender.try_send(Hint::Rescan);
+        tokio::spawn(async move { sender.closed().await });
+        Self { hints }
+    }
+}

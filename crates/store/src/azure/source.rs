@@ -27,7 +27,6 @@ use sealift_terms::{
     Clock, ObjectKey, Rng, VersionId,
     limits::{EARLIER_LISTED_MAX, S3_TRIES_MAX, VERSIONS_OF_KEY_MAX},
 };
-use tokio::sync::mpsc;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::{
@@ -37,8 +36,7 @@ use super::{
     xml::{self, BlobsPage},
 };
 use crate::{
-    HINTS_QUEUED_MAX, Hint, History, Listed, Scan, Source, SourceObject, StoreError, TagsTold,
-    Watch, Whole,
+    History, Listed, Scan, Source, SourceObject, StoreError, TagsTold, Watch, Whole,
     oldest_first::{OldestFirst, of_key},
     s3::{
         Ask, BucketObject, S3Error, Streams, Windows, facts::unsupported, of_key::Found, version,
@@ -275,10 +273,7 @@ impl Source for AzureSource {
         self.client.settings.keeps_versions
     }
 
-    /// There are scans alone, as often as the configuration says.
     fn watch(&self) -> Result<Watch, StoreError> {
-        let (sender, hints) = mpsc::channel::<Hint>(HINTS_QUEUED_MAX);
-        tokio::spawn(async move { sender.closed().await });
-        Ok(Watch { hints })
+        Ok(Watch::of_scans())
     }
 }

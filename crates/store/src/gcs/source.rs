@@ -10,7 +10,6 @@ use sealift_terms::{
     Clock, ObjectKey, Rng, VersionId,
     limits::{EARLIER_LISTED_MAX, VERSIONS_OF_KEY_MAX},
 };
-use tokio::sync::mpsc;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::{
@@ -19,8 +18,7 @@ use super::{
     facts::Seen,
 };
 use crate::{
-    HINTS_QUEUED_MAX, Hint, History, Listed, Removed, Scan, Source, SourceObject, StoreError,
-    Watch, Whole,
+    History, Listed, Removed, Scan, Source, SourceObject, StoreError, Watch, Whole,
     oldest_first::{OldestFirst, of_key},
     s3::{BucketObject, S3Settings, Streams, facts::unsupported, of_key::Found},
 };
@@ -121,10 +119,7 @@ impl Source for GcsSource {
         true
     }
 
-    /// There are scans alone, as often as the configuration says.
     fn watch(&self) -> Result<Watch, StoreError> {
-        let (sender, hints) = mpsc::channel::<Hint>(HINTS_QUEUED_MAX);
-        tokio::spawn(async move { sender.closed().await });
-        Ok(Watch { hints })
+        Ok(Watch::of_scans())
     }
 }

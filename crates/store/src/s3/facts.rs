@@ -174,10 +174,7 @@ pub(crate) fn text(headers: &HeaderMap, name: &str) -> Result<Option<String>, St
 }
 
 /// Headers whose names begin so, under the rest of their names.
-fn metadata(
-    headers: &HeaderMap,
-    prefix: &str,
-) -> Result<BTreeMap<String, String>, StoreError> {
+fn metadata(headers: &HeaderMap, prefix: &str) -> Result<BTreeMap<String, String>, StoreError> {
     let mut metadata = BTreeMap::new();
     for name in headers.keys() {
         if let Some(own) = name.as_str().strip_prefix(prefix) {

@@ -274,8 +274,11 @@ impl Source for S3Source {
     }
 
     fn watch(&self) -> Result<Watch, StoreError> {
-        let (sender, hints) = mpsc::channel::<Hint>(HINTS_QUEUED_MAX);
         let settings = &self.client.settings;
+        if settings.webhook.is_none() && settings.queue.is_none() {
+            return Ok(Watch::of_scans());
+        }
+        let (sender, hints) = mpsc::channel::<Hint>(HINTS_QUEUED_MAX);
         if let Some(webhook) = &settings.webhook {
             tokio::spawn(events::webhook::listen(
                 webhook.clone(),
@@ -288,11 +291,6 @@ impl Source for S3Source {
             let wanted = events::Wanted::of(settings);
             tokio::spawn(queue.take(wanted, self.rng.clone(), sender.clone()));
         }
-        if settings.webhook.is_none() && settings.queue.is_none() {
-            // Nothing has to stand before the first scan.
-            let _first_scan = sender.try_send(Hint::Rescan);
-        }
-        // Without either there are scans alone, as often as the configuration says.
         tokio::spawn(async move { sender.closed().await });
         Ok(Watch { hints })
     }

@@ -222,3 +222,12 @@ async fn trouble_has_its_reason_and_a_container_that_is_not_there_is_not_empty()
     let missing = nowhere.scan("").await.map(drop).unwrap_err();
     assert_eq!(missing.reason(), Reason::SrcUnavailable, "{missing}");
 }
+
+/// Nothing has to stand before the first scan, and nothing asks for another one.
+#[tokio::test]
+async fn it_is_scanned_at_once() {
+    let stage = Stage::new(true, false);
+    let mut watch = source(&stage, |_| ()).watch().unwrap();
+    assert_eq!(watch.hints.recv().await, Some(crate::Hint::Rescan));
+    assert!(watch.hints.is_empty() && !watch.hints.is_closed());
+}

@@ -179,3 +179,12 @@ async fn a_generation_of_another_size_than_was_listed_is_not_taken() {
         assert_eq!(reason, Reason::SrcObjectChanged, "{size}");
     }
 }
+
+/// Nothing has to stand before the first scan, and nothing asks for another one.
+#[tokio::test]
+async fn it_is_scanned_at_once() {
+    let stage = stage();
+    let mut watch = source(&stage, |_| ()).watch().unwrap();
+    assert_eq!(watch.hints.recv().await, Some(crate::Hint::Rescan));
+    assert!(watch.hints.is_empty() && !watch.hints.is_closed());
+}
