@@ -11,8 +11,8 @@ use crate::{
     admin::{Answer, Ls, Named, ObjectRow},
 };
 
-/// Transfers of one key that are looked at.
-pub(super) const TRANSFERS_OF_KEY_MAX: usize = 10_000;
+/// Transfers of one key that are listed.
+pub(super) const LISTED_OF_KEY_MAX: usize = 10_000;
 
 impl SiteOperations {
     /// Versions that came here, and transfers of what is sent from here: bucket by
@@ -135,7 +135,7 @@ impl SiteOperations {
         let transfers = self
             .site
             .journal
-            .transfers_of(rows.bucket, &known.key, TRANSFERS_OF_KEY_MAX)
+            .transfers_of(rows.bucket, &known.key, LISTED_OF_KEY_MAX)
             .await?;
         // What rests here was told of with the others that do.
         if transfers.is_empty() && !rows.is_archive {

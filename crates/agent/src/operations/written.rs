@@ -4,9 +4,11 @@
 use sealift_archive::is_written_here;
 use sealift_ledger::{Transfer, VersionKind, VersionRow};
 use sealift_sender::{Kind, Rules, Tagged, together};
-use sealift_terms::{BucketName, ChangeKind, ObjectKey, Reason, Region, Status};
+use sealift_terms::{
+    BucketName, ChangeKind, ObjectKey, Reason, Region, Status, limits::TRANSFERS_OF_KEY_MAX,
+};
 
-use super::{answers, listing::TRANSFERS_OF_KEY_MAX};
+use super::{answers, listing::LISTED_OF_KEY_MAX};
 use crate::{
     Error,
     admin::ObjectRow,
@@ -135,7 +137,7 @@ impl<'a> Written<'a> {
         }
         if self.of_key.as_ref().is_none_or(|(key, _)| *key != name.key) {
             let journal = &self.site.journal;
-            let found = journal.transfers_of(&name.bucket, &name.key, TRANSFERS_OF_KEY_MAX);
+            let found = journal.transfers_of(&name.bucket, &name.key, LISTED_OF_KEY_MAX);
             self.of_key = Some((name.key.clone(), found.await?));
         }
         let all = self.of_key.iter().flat_map(|(_, all)| all);
