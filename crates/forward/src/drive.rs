@@ -30,6 +30,7 @@ use tokio::{
 
 use crate::{
     application::{Application, Bytes},
+    attention::Attention,
     ended::{Ended, Lost},
     link::ForwardLink,
     state::{Next, Shared},
@@ -50,6 +51,7 @@ pub(crate) async fn drive(
     shared: &Shared,
 ) -> Result<(), Lost> {
     let peer = link.peer().clone();
+    let attention = Attention::new();
     let mut pump = Pump {
         application: &mut *application.stream,
         reader: &mut link.reader,
@@ -61,7 +63,9 @@ pub(crate) async fn drive(
         blocked: None,
         closes: false,
         is_deaf: false,
+        attention: &attention,
     };
+    let mut awake = pin!(attention.keep());
     let mut look = pin!(sleep(LOOK_EVERY));
     let mut news = pin!(shared.news.notified());
     loop {
@@ -73,6 +77,7 @@ pub(crate) async fn drive(
                 pump.look()?;
                 look.as_mut().reset(Instant::now() + LOOK_EVERY);
             }
+            never = awake.as_mut() => match never {},
         }
     }
 }
@@ -103,18 +108,24 @@ struct Pump<'a> {
     closes: bool,
     /// Nothing is heard any more, as what was heard last ends the stream.
     is_deaf: bool,
+    attention: &'a Attention,
 }
 
 impl Pump<'_> {
     /// Does what can be done now.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
+        let mut has_moved = false;
         loop {
             let inward = self.inward(cx)?;
             match self.outward(cx)? {
                 Poll::Ready(true) => return Poll::Ready(Ok(())),
-                Poll::Ready(false) => {}
-                Poll::Pending if inward.is_ready() => {}
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending if inward.is_pending() => {
+                    if has_moved {
+                        self.attention.rests();
+                    }
+                    return Poll::Pending;
+                }
+                _ => has_moved = true,
             }
         }
     }

@@ -25,6 +25,7 @@
 
 mod address;
 mod application;
+mod attention;
 mod drive;
 mod ended;
 mod far;

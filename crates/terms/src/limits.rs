@@ -316,6 +316,9 @@ pub const FORWARD_WINDOW_BYTES_MAX: u32 = 4 << 20;
 pub const FORWARD_FRAME_BYTES_MAX: u32 = 128 << 10;
 /// An end of a stream that has said nothing for this long says how far it is.
 pub const FORWARD_HEARTBEAT: Duration = Duration::from_secs(2);
+/// The next bytes of a stream are waited for awake for so long, where the last ones came
+/// sooner than that: some wake-ups of the system.
+pub const FORWARD_AWAKE_MAX: Duration = Duration::from_micros(200);
 /// A link of a stream over which nothing came for this long is lost.
 pub const FORWARD_SILENT_MAX: Duration = Duration::from_secs(6);
 /// A stream whose link is lost goes on over another one within this time, or not at all.
