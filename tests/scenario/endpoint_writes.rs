@@ -3,7 +3,10 @@
 
 use std::{fs, io::Write, thread, time::Duration};
 
-use super::endpoint::{Fronted, TIME_MAX, key, rclone, row, text};
+use super::{
+    clients,
+    endpoint::{Fronted, TIME_MAX, key, row, text},
+};
 use crate::support::{
     Answered, BUCKET, Content, Pair, S3, run_program, run_program_in_time, wait_until, write_file,
 };
@@ -315,212 +318,34 @@ fn rclone_brings_a_folder_to_a_promoted_bucket_and_finds_it_the_same() {
     let fronted = promoted(1, |pair| {
         write_file(&pair.source.join("dir/theirs"), "theirs")
     });
-    let (s3, pair) = (&fronted.s3, &fronted.pair);
-    let (folder, back) = (pair.b.dir.join("folder"), pair.b.dir.join("back"));
-    fs::create_dir_all(folder.join("dir/deep")).unwrap();
-    Content::new(3, 23 << 20).write(&folder.join("large"));
-    for name in ["a", "dir/b ä+%", "dir/deep/c"] {
-        write_file(&folder.join(name), name);
-    }
-    let remote = format!(
-        ":s3,provider=Other,env_auth=false,force_path_style=true,upload_cutoff=8M,chunk_size=5M,\
-         access_key_id={},secret_access_key={},endpoint='http://{}':{BUCKET}",
-        s3.id, s3.secret, s3.address
-    );
-    let (folder, back) = (text(&folder), text(&back));
-    rclone(&["sync", &folder, &remote], &[0]);
-    rclone(&["check", "--download", &folder, &remote], &[0]);
-    s3.get(&fronted.path("dir/theirs")).fails(404, "NoSuchKey");
-    fs::remove_file(format!("{folder}/a")).unwrap();
-    write_file(
-        std::path::Path::new(&format!("{folder}/dir/deep/c")),
-        "changed",
-    );
-    rclone(&["sync", &folder, &remote], &[0]);
-    rclone(&["check", "--download", &folder, &remote], &[0]);
-    rclone(
-        &[
-            "moveto",
-            &format!("{remote}/large"),
-            &format!("{remote}/moved"),
-        ],
-        &[0],
-    );
-    rclone(&["copy", &remote, &back], &[0]);
-    let moved = fs::read(format!("{back}/moved")).unwrap();
-    assert!(moved == Content::new(3, 23 << 20).bytes());
-    s3.get(&fronted.path("large")).fails(404, "NoSuchKey");
-    pair.b.run(&["verify", "--deep"]).exits(0);
+    clients::rclone_syncs(&fronted.s3, &fronted.pair.b.dir);
+    fronted
+        .s3
+        .get(&fronted.path("dir/theirs"))
+        .fails(404, "NoSuchKey");
+    fronted.pair.b.run(&["verify", "--deep"]).exits(0);
 }
 
 #[test]
 #[ignore = "needs restic, which cargo xtask test installs"]
 fn restic_keeps_backups_in_a_promoted_bucket() {
     let fronted = promoted(0, |_| ());
-    let (s3, pair) = (&fronted.s3, &fronted.pair);
-    let (folder, back) = (pair.b.dir.join("folder"), pair.b.dir.join("back"));
-    fs::create_dir_all(folder.join("deep")).unwrap();
-    let content = Content::new(3, 40 << 20);
-    content.write(&folder.join("large"));
-    write_file(&folder.join("deep/small"), "small");
-    let settings = [
-        format!("AWS_ACCESS_KEY_ID={}", s3.id),
-        format!("AWS_SECRET_ACCESS_KEY={}", s3.secret),
-        "RESTIC_PASSWORD=of the test".to_owned(),
-        format!(
-            "RESTIC_REPOSITORY=s3:http://{}/{BUCKET}/backups",
-            s3.address
-        ),
-        format!("RESTIC_CACHE_DIR={}", text(&pair.b.dir.join("cache"))),
-    ];
-    let restic = |arguments: &[&str]| {
-        let settings = settings.iter().map(String::as_str);
-        let alone = ["-u", "AWS_CA_BUNDLE"].into_iter();
-        let arguments: Vec<_> = alone
-            .chain(settings)
-            .chain(["restic"])
-            .chain(arguments.iter().copied())
-            .collect();
-        run_program("env", &arguments, &[0])
-    };
-    restic(&["init"]);
-    restic(&["backup", &text(&folder)]);
-    write_file(&folder.join("deep/small"), "changed");
-    restic(&["backup", &text(&folder)]);
-    restic(&["check", "--read-data"]);
-    restic(&["forget", "--keep-last", "1", "--prune"]);
-    restic(&["check", "--read-data"]);
-    restic(&["restore", "latest", "--target", &text(&back)]);
-    let restored = back.join(folder.strip_prefix("/").unwrap());
-    assert!(fs::read(restored.join("large")).unwrap() == content.bytes());
-    let small = fs::read_to_string(restored.join("deep/small")).unwrap();
-    assert_eq!(small, "changed");
-    pair.b.run(&["verify", "--deep"]).exits(0);
+    clients::restic_backs_up(&fronted.s3, &fronted.pair.b.dir);
+    fronted.pair.b.run(&["verify", "--deep"]).exits(0);
 }
 
 #[test]
 #[ignore = "needs s3cmd, which cargo xtask test installs"]
 fn s3cmd_brings_objects_takes_them_and_removes_them() {
     let fronted = promoted(0, |_| ());
-    let (s3, pair) = (&fronted.s3, &fronted.pair);
-    let (folder, back) = (pair.b.dir.join("folder"), pair.b.dir.join("back"));
-    fs::create_dir_all(&folder).unwrap();
-    fs::create_dir_all(&back).unwrap();
-    let content = Content::new(4, 33 << 20);
-    content.write(&folder.join("large"));
-    write_file(&folder.join("b ä+%"), "small");
-    let settings = [
-        "--config=/dev/null".to_owned(),
-        "--no-ssl".to_owned(),
-        "--region=region-b".to_owned(),
-        format!("--access_key={}", s3.id),
-        format!("--secret_key={}", s3.secret),
-        format!("--host={}", s3.address),
-        format!("--host-bucket={}", s3.address),
-        "--multipart-chunk-size-mb=5".to_owned(),
-    ];
-    let s3cmd = |arguments: &[&str]| {
-        let settings: Vec<_> = settings.iter().map(String::as_str).collect();
-        run_program("s3cmd", &[&settings[..], arguments].concat(), &[0])
-    };
-    let remote = format!("s3://{BUCKET}/dir/");
-    s3cmd(&["sync", &format!("{}/", text(&folder)), &remote]);
-    s3cmd(&["ls", &remote]).tells(&["dir/large", "dir/b ä+%"]);
-    s3cmd(&["cp", &format!("{remote}large"), &format!("{remote}copy")]);
-    s3cmd(&["get", "--recursive", &remote, &format!("{}/", text(&back))]);
-    assert!(fs::read(back.join("large")).unwrap() == content.bytes());
-    assert!(fs::read(back.join("copy")).unwrap() == content.bytes());
-    assert_eq!(fs::read_to_string(back.join("b ä+%")).unwrap(), "small");
-    s3cmd(&["del", "--recursive", "--force", &remote]);
-    s3.get(&fronted.path("dir/large")).fails(404, "NoSuchKey");
-    pair.b.run(&["verify", "--deep"]).exits(0);
+    clients::s3cmd_copies(&fronted.s3, &fronted.pair.b.dir);
+    fronted.pair.b.run(&["verify", "--deep"]).exits(0);
 }
 
 #[test]
 #[ignore = "needs the AWS CLI and curl, which cargo xtask test installs"]
 fn the_aws_cli_syncs_asks_and_signs_for_others() {
     let fronted = promoted(0, |_| ());
-    let (s3, pair) = (&fronted.s3, &fronted.pair);
-    let (folder, back) = (pair.b.dir.join("folder"), pair.b.dir.join("back"));
-    fs::create_dir_all(folder.join("deep")).unwrap();
-    let content = Content::new(5, 33 << 20);
-    content.write(&folder.join("large"));
-    write_file(&folder.join("deep/b ä+%"), "small");
-    let settings = [
-        format!("PYTHONPATH={}", std::env::var("SEALIFT_AWSCLI").unwrap()),
-        format!("AWS_ACCESS_KEY_ID={}", s3.id),
-        format!("AWS_SECRET_ACCESS_KEY={}", s3.secret),
-        format!("AWS_ENDPOINT_URL=http://{}", s3.address),
-        "AWS_DEFAULT_REGION=region-b".to_owned(),
-        "AWS_CONFIG_FILE=/dev/null".to_owned(),
-        "AWS_SHARED_CREDENTIALS_FILE=/dev/null".to_owned(),
-        "AWS_PAGER=".to_owned(),
-    ];
-    let aws = |arguments: &[&str]| {
-        let alone = ["-u", "AWS_CA_BUNDLE", "-u", "AWS_PROFILE"].into_iter();
-        let settings = settings.iter().map(String::as_str);
-        let program = ["python3", "-m", "awscli"].into_iter();
-        let ours = arguments.iter().copied();
-        let arguments: Vec<_> = alone.chain(settings).chain(program).chain(ours).collect();
-        run_program("env", &arguments, &[0])
-    };
-    let remote = format!("s3://{BUCKET}/dir");
-    let api = |call: &str, key: &str, more: &[&str]| {
-        let said = ["s3api", call, "--bucket", BUCKET, "--key", key];
-        aws(&[&said, more].concat())
-    };
-
-    // Folders there and back, the large one in parts; what is the same is not sent again.
-    aws(&["s3", "sync", &text(&folder), &remote]).tells(&["upload:", "large"]);
-    assert_eq!(aws(&["s3", "sync", &text(&folder), &remote]).text(), "");
-    aws(&["s3", "ls", "--recursive", &format!("{remote}/")]).tells(&["dir/deep/b ä+%", "34603008"]);
-    aws(&[
-        "s3",
-        "mv",
-        &format!("{remote}/large"),
-        &format!("{remote}/moved"),
-    ]);
-    s3.get(&fronted.path("dir/large")).fails(404, "NoSuchKey");
-    aws(&["s3", "sync", &remote, &text(&back)]);
-    assert!(fs::read(back.join("moved")).unwrap() == content.bytes());
-    assert_eq!(
-        fs::read_to_string(back.join("deep/b ä+%")).unwrap(),
-        "small"
-    );
-
-    // What the API's calls ask for.
-    let (small, part) = (text(&folder.join("deep/b ä+%")), text(&back.join("part")));
-    let sent = [
-        "--body",
-        &small,
-        "--checksum-algorithm",
-        "SHA256",
-        "--metadata",
-        "by=cli",
-    ];
-    api("put-object", "one", &sent).tells(&["ChecksumSHA256", "VersionId"]);
-    api("head-object", "one", &["--checksum-mode", "ENABLED"])
-        .tells(&["\"by\": \"cli\"", "ChecksumCRC64NVME"]);
-    api("get-object", "one", &["--range", "bytes=1-3", &part]).tells(&["bytes 1-3/5"]);
-    assert_eq!(fs::read_to_string(&part).unwrap(), "mal");
-    let tags = "TagSet=[{Key=team,Value=blue}]";
-    api("put-object-tagging", "one", &["--tagging", tags]);
-    api("get-object-tagging", "one", &[]).tells(&["team", "blue"]);
-    api("delete-object", "one", &[]).tells(&["\"DeleteMarker\": true"]);
-    let listed = [
-        "s3api",
-        "list-object-versions",
-        "--bucket",
-        BUCKET,
-        "--prefix",
-        "one",
-    ];
-    aws(&listed).tells(&["DeleteMarkers", "\"IsLatest\": false"]);
-
-    // A link for somebody who has no key.
-    let link = aws(&["s3", "presign", &format!("{remote}/deep/b ä+%")]).text();
-    run_program("curl", &["-sS", "--fail", link.trim()], &[0]).tells(&["small"]);
-    aws(&["s3", "rm", "--recursive", &remote]);
-    s3.get(&fronted.path("dir/moved")).fails(404, "NoSuchKey");
-    pair.b.run(&["verify", "--deep"]).exits(0);
+    clients::the_aws_cli_syncs(&fronted.s3, &fronted.pair.b.dir);
+    fronted.pair.b.run(&["verify", "--deep"]).exits(0);
 }

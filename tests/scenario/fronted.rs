@@ -7,7 +7,10 @@ use rusqlite::Connection;
 use sealift_fake_kms::{FakeS3, OWNER, Put, Trouble};
 use serde_json::Value;
 
-use super::endpoint::{TIME_MAX, row, text};
+use super::{
+    clients,
+    endpoint::{TIME_MAX, row, text},
+};
 use crate::support::{
     Answered, AuditLeaf, BUCKET, Content, Moto, Pair, S3, Site, free_address, read_answer,
     run_program, wait_until,
@@ -464,6 +467,42 @@ fn what_cannot_be_put_on_record_does_not_reach_the_store() {
         ),
         0
     );
+}
+
+#[test]
+#[ignore = "needs rclone, restic, s3cmd, curl and the AWS CLI, which cargo xtask test installs"]
+fn other_programs_work_in_front_of_a_source_and_the_replica_has_what_they_left() {
+    let store = FakeS3::start(AT_STORE, None);
+    let front = InFront::of(&store.url(), AT_STORE, "");
+    let (pair, s3) = (&front.pair, &front.s3);
+    pair.start();
+    let works: [(&str, fn(&S3, &Path)); 4] = [
+        ("rclone", clients::rclone_syncs),
+        ("restic", clients::restic_backs_up),
+        ("s3cmd", clients::s3cmd_copies),
+        ("aws", clients::the_aws_cli_syncs),
+    ];
+    for (program, work) in works {
+        let dir = pair.a.dir.join(program);
+        fs::create_dir(&dir).unwrap();
+        work(s3, &dir);
+    }
+    wait_until("all of it is in the other region", TIME_MAX, || {
+        let count = |status| pair.a.transfers(status).0;
+        assert_eq!((count("FAILED"), count("SKIPPED")), (0, 0));
+        count("PENDING") == 0 && count("COMPLETED") > 0
+    });
+    pair.b.run(&["verify", "--deep"]).exits(0);
+    let left = s3.get(&format!("/{BUCKET}?list-type=2")).is(200);
+    let keys = left.all("Key");
+    assert!(keys.len() > 5, "{keys:?}");
+    for key in keys {
+        let (here, there) = (store.bytes(&key).unwrap(), pair.dir().join("there"));
+        let object = format!("{BUCKET}/{key}");
+        pair.b.run(&["get", "-o", &text(&there), &object]).exits(0);
+        assert!(fs::read(&there).unwrap() == here, "{key} is another");
+        fs::remove_file(&there).unwrap();
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, ops::Range, sync::Arc};
 
-use sealift_ledger::{ListVersions, VersionKind, VersionPage, VersionRow};
+use sealift_ledger::{ListVersions, ListedVersion, VersionKind, VersionPage, VersionRow};
 use sealift_seal::{Expected, Inspected, Meta, Opened, RangeReader, ReadAt, Section};
 use sealift_store::{StoreError, StoreFile, StoreName, StoreObject};
 use sealift_terms::{
@@ -123,6 +123,14 @@ impl Archive {
     /// What the catalog says.
     pub async fn list(&self, list: &ListVersions) -> Result<VersionPage> {
         Ok(self.core.catalog.versions(list).await?)
+    }
+
+    /// The same versions, and of each what a listing tells.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn listed(&self, list: &ListVersions) -> Result<VersionPage<ListedVersion>> {
+        Ok(self.core.catalog.listed(list).await?)
     }
 
     /// What the catalog knows of one version, or of the latest one.

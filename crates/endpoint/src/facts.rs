@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ring::digest::{SHA256, digest};
 use s3s::dto::{ETag, Tag, Timestamp as S3Time};
-use sealift_ledger::VersionRow;
+use sealift_ledger::{ListedVersion, VersionRow};
 use sealift_terms::{Checksum, ChecksumAlgorithm, Timestamp, VersionId};
 
 /// The entity tag of a version: the same at every site and for as long as it exists, another
@@ -15,20 +15,30 @@ pub(crate) fn etag(row: &VersionRow) -> ETag {
     etag_of(&row.name.version, row.facts.size, row.checksum.as_ref())
 }
 
+/// The same of a version in a listing.
+pub(crate) fn listed_etag(row: &ListedVersion) -> ETag {
+    etag_of(&row.version, row.size, row.checksum.as_ref())
+}
+
 pub(crate) fn etag_of(version: &VersionId, size: u64, checksum: Option<&Checksum>) -> ETag {
     let checksum = checksum.map(ToString::to_string);
     let checksum = checksum.unwrap_or_default();
     let said = format!("sealift etag 1\n{version}\n{size}\n{checksum}");
     let hash = digest(&SHA256, said.as_bytes());
-    let short = hash.as_ref().iter().take(16);
-    let short: String = short.map(|byte| format!("{byte:02x}")).collect();
-    ETag::Strong(format!("sealift-{short}"))
+    let short = hash.as_ref().first_chunk::<16>().copied();
+    let short = u128::from_be_bytes(short.unwrap_or_default());
+    ETag::Strong(format!("sealift-{short:032x}"))
 }
 
 /// When it was last modified, as its source says; otherwise when it was taken up there: the
 /// same at every site.
 pub(crate) fn modified(row: &VersionRow) -> Timestamp {
     row.facts.last_modified.unwrap_or_else(|| row.order.time())
+}
+
+/// The same of a version in a listing.
+pub(crate) fn listed_modified(row: &ListedVersion) -> Timestamp {
+    row.last_modified.unwrap_or_else(|| row.order.time())
 }
 
 /// A moment, as `s3s` has them.

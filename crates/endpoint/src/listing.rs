@@ -3,16 +3,17 @@
 
 use async_trait::async_trait;
 use sealift_archive::{Archive, ArchiveError};
-use sealift_ledger::{ListVersions, VersionCursor, VersionKind, VersionPage, VersionRow};
+use sealift_ledger::{ListVersions, ListedVersion, VersionCursor, VersionKind, VersionPage};
 use sealift_terms::{
     BucketName, ObjectKey,
-    limits::{ENDPOINT_ROWS_SEEN_MAX, OBJECT_KEY_BYTES_MAX},
+    limits::{ENDPOINT_LISTED_MAX, ENDPOINT_ROWS_SEEN_MAX, OBJECT_KEY_BYTES_MAX},
 };
 
-/// Rows asked of the catalog first; more and more follow while none of them is rolled up.
+/// Rows asked of the catalog first, where some may be rolled up; more and more follow while
+/// none of them is.
 const ROWS_FIRST: usize = 64;
-/// Rows asked of the catalog at once.
-const ROWS_MAX: usize = 1_000;
+/// Rows asked of the catalog at once: a full page, and one that says that more follow.
+const ROWS_MAX: usize = ENDPOINT_LISTED_MAX + 1;
 
 /// What a listing wants.
 #[derive(Debug, Clone)]
@@ -40,7 +41,7 @@ pub(crate) enum After {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Entry {
     /// A version; whether it is its key's latest.
-    Row(Box<VersionRow>, bool),
+    Row(ListedVersion, bool),
     /// What all keys begin with that are rolled up into it.
     Prefix(String),
 }
@@ -56,13 +57,13 @@ pub(crate) struct Listed {
 /// Where rows come from.
 #[async_trait]
 pub(crate) trait Rows: Sync {
-    async fn page(&self, list: &ListVersions) -> Result<VersionPage, ArchiveError>;
+    async fn page(&self, list: &ListVersions) -> Result<VersionPage<ListedVersion>, ArchiveError>;
 }
 
 #[async_trait]
 impl Rows for Archive {
-    async fn page(&self, list: &ListVersions) -> Result<VersionPage, ArchiveError> {
-        self.list(list).await
+    async fn page(&self, list: &ListVersions) -> Result<VersionPage<ListedVersion>, ArchiveError> {
+        self.listed(list).await
     }
 }
 
@@ -104,13 +105,17 @@ impl Walking {
             Some(After::Row(cursor)) => (Some(cursor.clone()), Some(cursor.key.clone()), None),
             Some(After::Prefix(prefix)) => (behind(prefix), None, Some(prefix.clone())),
         };
+        let rows_first = match walk.delimiter {
+            Some(_) => ROWS_FIRST,
+            None => ROWS_MAX,
+        };
         Self {
             list: ListVersions {
                 bucket: walk.bucket.clone(),
                 prefix: walk.prefix.clone(),
                 all: walk.all,
                 after,
-                limit: ROWS_FIRST.min(walk.max + 1),
+                limit: rows_first.min(walk.max + 1),
             },
             at: walk.after.clone(),
             walk,
@@ -122,7 +127,7 @@ impl Walking {
     }
 
     /// Takes a page of rows; whether the listing is done.
-    fn take(&mut self, page: VersionPage) -> bool {
+    fn take(&mut self, page: VersionPage<ListedVersion>) -> bool {
         for row in page.rows {
             if self.is_over() || !self.row(row) {
                 self.listed.next = self.at.clone();
@@ -148,10 +153,10 @@ impl Walking {
     }
 
     /// Looks at one row; false when there is no room for what it says.
-    fn row(&mut self, row: VersionRow) -> bool {
-        let is_latest = self.before.as_ref() != Some(&row.name.key);
+    fn row(&mut self, row: ListedVersion) -> bool {
+        let is_latest = self.before.as_ref() != Some(&row.key);
         let is_there = self.walk.all || row.kind == VersionKind::Object;
-        if is_there && let Some(prefix) = self.rolled_up(row.name.key.as_str()) {
+        if is_there && let Some(prefix) = self.rolled_up(row.key.as_str()) {
             if self.told.as_ref() != Some(&prefix) {
                 if !self.has_room() {
                     return false;
@@ -159,27 +164,27 @@ impl Walking {
                 self.listed.entries.push(Entry::Prefix(prefix.clone()));
                 self.told = Some(prefix.clone());
             }
-            self.before = Some(row.name.key);
+            self.before = Some(row.key);
             self.at = Some(After::Prefix(prefix));
             return true;
         }
         if is_there && !self.has_room() {
             return false;
         }
-        self.before = Some(row.name.key.clone());
-        let is_within = |told: &String| row.name.key.as_str().starts_with(told.as_str());
+        self.before = Some(row.key.clone());
+        let is_within = |told: &String| row.key.as_str().starts_with(told.as_str());
         if !is_there && self.told.as_ref().is_some_and(is_within) {
             return true; // The listing goes on behind that prefix.
         }
         self.at = Some(After::Row(VersionCursor {
-            key: row.name.key.clone(),
+            key: row.key.clone(),
             version: self
                 .walk
                 .all
-                .then(|| (row.order.clone(), row.name.version.clone())),
+                .then(|| (row.order.clone(), row.version.clone())),
         }));
         if is_there {
-            let entry = Entry::Row(Box::new(row), is_latest);
+            let entry = Entry::Row(row, is_latest);
             self.listed.entries.push(entry);
         }
         true
@@ -217,28 +222,31 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::facts::tests::row;
+    use crate::facts::tests;
 
     /// Rows in memory, as the catalog has them: keys ascending, the newest version first.
-    struct Held(Vec<VersionRow>, AtomicUsize);
+    struct Held(Vec<ListedVersion>, AtomicUsize);
 
     #[async_trait]
     impl Rows for Held {
-        async fn page(&self, list: &ListVersions) -> Result<VersionPage, ArchiveError> {
+        async fn page(
+            &self,
+            list: &ListVersions,
+        ) -> Result<VersionPage<ListedVersion>, ArchiveError> {
             let mut before: Option<&ObjectKey> = None;
             let mut rows = Vec::new();
             for row in &self.0 {
-                let is_latest = before != Some(&row.name.key);
-                before = Some(&row.name.key);
+                let is_latest = before != Some(&row.key);
+                before = Some(&row.key);
                 let is_behind = match &list.after {
                     None => true,
-                    Some(VersionCursor { key, version: None }) => row.name.key > *key,
+                    Some(VersionCursor { key, version: None }) => row.key > *key,
                     Some(VersionCursor {
                         key,
                         version: Some((order, _)),
-                    }) => row.name.key > *key || (row.name.key == *key && row.order < *order),
+                    }) => row.key > *key || (row.key == *key && row.order < *order),
                 };
-                let begins = row.name.key.as_str().starts_with(&list.prefix);
+                let begins = row.key.as_str().starts_with(&list.prefix);
                 if is_behind && begins && (list.all || is_latest) {
                     rows.push(row.clone());
                 }
@@ -247,16 +255,18 @@ mod tests {
             rows.truncate(list.limit);
             self.1.fetch_add(rows.len(), Ordering::Relaxed);
             let next = rows.last().filter(|_| is_more).map(|row| VersionCursor {
-                key: row.name.key.clone(),
-                version: list
-                    .all
-                    .then(|| (row.order.clone(), row.name.version.clone())),
+                key: row.key.clone(),
+                version: list.all.then(|| (row.order.clone(), row.version.clone())),
             });
             Ok(VersionPage { rows, next })
         }
     }
 
-    fn held(rows: Vec<VersionRow>) -> Held {
+    fn row(key: &str, number: u64, size: Option<u64>) -> ListedVersion {
+        ListedVersion::from(&tests::row(key, number, size))
+    }
+
+    fn held(rows: Vec<ListedVersion>) -> Held {
         Held(rows, AtomicUsize::default())
     }
 
@@ -275,7 +285,7 @@ mod tests {
         match entry {
             Entry::Row(row, is_latest) => {
                 let latest = if *is_latest { "*" } else { "" };
-                format!("{}@{}{latest}", row.name.key, row.name.version)
+                format!("{}@{}{latest}", row.key, row.version)
             }
             Entry::Prefix(prefix) => format!("{prefix}…"),
         }

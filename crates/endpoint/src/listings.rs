@@ -10,13 +10,13 @@ use s3s::{
     },
 };
 use sealift_archive::ArchiveError;
-use sealift_ledger::{VersionCursor, VersionKind, VersionRow};
+use sealift_ledger::{ListedVersion, VersionCursor, VersionKind};
 use sealift_terms::{BucketName, ObjectKey, VersionId, limits::ENDPOINT_LISTED_MAX, percent};
 
 use crate::{
     core::Core,
     errors::{invalid, of_archive},
-    facts::{etag, modified, s3_size, s3_time},
+    facts::{listed_etag, listed_modified, s3_size, s3_time},
     listing::{After, Entry, Listed, Walk, rolled_up},
 };
 
@@ -127,12 +127,12 @@ impl Asked {
         entries.iter().filter_map(object).collect()
     }
 
-    fn object(&self, row: &VersionRow) -> Object {
+    fn object(&self, row: &ListedVersion) -> Object {
         Object {
-            key: Some(self.written.name(row.name.key.as_str())),
-            e_tag: Some(etag(row)),
-            size: Some(s3_size(row.facts.size)),
-            last_modified: Some(s3_time(modified(row))),
+            key: Some(self.written.name(row.key.as_str())),
+            e_tag: Some(listed_etag(row)),
+            size: Some(s3_size(row.size)),
+            last_modified: Some(s3_time(listed_modified(row))),
             storage_class: Some(ObjectStorageClass::from_static(
                 ObjectStorageClass::STANDARD,
             )),
@@ -140,26 +140,26 @@ impl Asked {
         }
     }
 
-    fn version(&self, row: &VersionRow, is_latest: bool) -> ObjectVersion {
+    fn version(&self, row: &ListedVersion, is_latest: bool) -> ObjectVersion {
         let class = ObjectVersionStorageClass::STANDARD;
         ObjectVersion {
-            key: Some(self.written.name(row.name.key.as_str())),
-            version_id: Some(row.name.version.to_string()),
+            key: Some(self.written.name(row.key.as_str())),
+            version_id: Some(row.version.to_string()),
             is_latest: Some(is_latest),
-            e_tag: Some(etag(row)),
-            size: Some(s3_size(row.facts.size)),
-            last_modified: Some(s3_time(modified(row))),
+            e_tag: Some(listed_etag(row)),
+            size: Some(s3_size(row.size)),
+            last_modified: Some(s3_time(listed_modified(row))),
             storage_class: Some(ObjectVersionStorageClass::from_static(class)),
             ..ObjectVersion::default()
         }
     }
 
-    fn marker(&self, row: &VersionRow, is_latest: bool) -> DeleteMarkerEntry {
+    fn marker(&self, row: &ListedVersion, is_latest: bool) -> DeleteMarkerEntry {
         DeleteMarkerEntry {
-            key: Some(self.written.name(row.name.key.as_str())),
-            version_id: Some(row.name.version.to_string()),
+            key: Some(self.written.name(row.key.as_str())),
+            version_id: Some(row.version.to_string()),
             is_latest: Some(is_latest),
-            last_modified: Some(s3_time(modified(row))),
+            last_modified: Some(s3_time(listed_modified(row))),
             owner: None,
         }
     }

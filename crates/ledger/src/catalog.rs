@@ -225,11 +225,44 @@ pub struct ListVersions {
     pub limit: usize,
 }
 
+/// What a listing tells of a version: of its row, what can be read without the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedVersion {
+    /// Its key.
+    pub key: ObjectKey,
+    /// Which version of it.
+    pub version: VersionId,
+    /// Its order.
+    pub order: Order,
+    /// What it is.
+    pub kind: VersionKind,
+    /// Bytes of its plaintext.
+    pub size: u64,
+    /// When the source says it was last modified.
+    pub last_modified: Option<Timestamp>,
+    /// The checksum of its plaintext.
+    pub checksum: Option<Checksum>,
+}
+
+impl From<&VersionRow> for ListedVersion {
+    fn from(row: &VersionRow) -> Self {
+        Self {
+            key: row.name.key.clone(),
+            version: row.name.version.clone(),
+            order: row.order.clone(),
+            kind: row.kind,
+            size: row.facts.size,
+            last_modified: row.facts.last_modified,
+            checksum: row.checksum.clone(),
+        }
+    }
+}
+
 /// A page of a listing: keys ascending by bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VersionPage {
+pub struct VersionPage<R = VersionRow> {
     /// The rows; delete markers included.
-    pub rows: Vec<VersionRow>,
+    pub rows: Vec<R>,
     /// Where the next page begins; none at the end.
     pub next: Option<VersionCursor>,
 }
@@ -416,6 +449,9 @@ pub trait Catalog: Send + Sync {
 
     /// Lists versions.
     async fn versions(&self, list: &ListVersions) -> Result<VersionPage>;
+
+    /// The same versions, and of each what a listing tells: several times as fast.
+    async fn listed(&self, list: &ListVersions) -> Result<VersionPage<ListedVersion>>;
 
     /// What rests in each bucket. Cheap at any size.
     async fn buckets(&self) -> Result<Vec<BucketCount>>;

@@ -39,9 +39,9 @@ mod tests;
 
 pub use audit::{AuditLog, AuditVerdict, Flaw, Leaf, Refusal};
 pub use catalog::{
-    BucketCount, Catalog, Commit, Committed, FileRow, KeyUse, ListVersions, Location, NewVersion,
-    Outcome, PackState, ReceiptTerms, RecordRow, Relocation, SenderCount, SiteRow, Standing,
-    UploadPart, UploadRow, VersionCursor, VersionKind, VersionPage, VersionRow,
+    BucketCount, Catalog, Commit, Committed, FileRow, KeyUse, ListVersions, ListedVersion,
+    Location, NewVersion, Outcome, PackState, ReceiptTerms, RecordRow, Relocation, SenderCount,
+    SiteRow, Standing, UploadPart, UploadRow, VersionCursor, VersionKind, VersionPage, VersionRow,
 };
 pub use error::LedgerError;
 pub use facts::{FactsError, FactsSealer};

@@ -269,6 +269,42 @@ async fn of_a_burst_that_is_seen_late_the_beginning_is_not_judged_alone() {
 }
 
 #[tokio::test]
+async fn keys_that_vanished_are_looked_at_side_by_side() {
+    let temp = tempfile::tempdir().unwrap();
+    let inner = MemorySource::new();
+    for i in 0..100 {
+        inner.put(&format!("k{i:03}"), *b"x").unwrap();
+    }
+    let (permits, asked) = (
+        Arc::new(Semaphore::new(10)),
+        Arc::new(AtomicUsize::default()),
+    );
+    let source = Slow {
+        inner: inner.clone(),
+        permits: permits.clone(),
+        asked: asked.clone(),
+    };
+    let near = Near::begin(
+        journal(temp.path()),
+        Arc::new(source),
+        rules(&[("all", "", "far")]),
+    )
+    .await;
+    near.scan().await;
+    (0..10).for_each(|i| inner.remove(&format!("k{i:03}")).unwrap());
+    // Ten looks told that they left; of those that follow none waits for another one.
+    let is_asked = async |looks: usize| {
+        until("looks", async || asked.load(Ordering::SeqCst) == looks).await;
+    };
+    is_asked(20).await;
+    permits.add_permits(10);
+    is_asked(30).await;
+    permits.add_permits(10);
+    until("the deletes", async || near.transfers().await.len() == 110).await;
+    near.end().await;
+}
+
+#[tokio::test]
 async fn what_was_made_and_removed_between_two_scans_is_held_too() {
     let temp = tempfile::tempdir().unwrap();
     let (source, near) = watched(temp.path(), 200).await;

@@ -8,8 +8,9 @@ use super::sample::{
     at, bucket, checksum, facts, key, name, order, record, session, terms, version,
 };
 use crate::{
-    AuditLog, Catalog, Commit, LedgerError, ListVersions, Location, MarkKind, NewMark, NewVersion,
-    Outcome, PackState, RecordRow, Standing, UploadPart, UploadRow, VersionKind,
+    AuditLog, Catalog, Commit, LedgerError, ListVersions, ListedVersion, Location, MarkKind,
+    NewMark, NewVersion, Outcome, PackState, RecordRow, Standing, UploadPart, UploadRow,
+    VersionKind,
 };
 
 pub(super) fn group(versions: Vec<NewVersion>) -> Commit {
@@ -223,6 +224,9 @@ async fn listed(catalog: &dyn Catalog, prefix: &str, all: bool) -> Vec<(String, 
     loop {
         let page = catalog.versions(&list).await.unwrap();
         assert!(page.rows.len() <= 2);
+        let short = catalog.listed(&list).await.unwrap();
+        let rows: Vec<_> = page.rows.iter().map(ListedVersion::from).collect();
+        assert_eq!((short.rows, &short.next), (rows, &page.next));
         let rows = page.rows.into_iter();
         found.extend(rows.map(|row| (row.name.key.as_str().to_owned(), row.order.change)));
         list.after = page.next;

@@ -20,9 +20,9 @@ use super::{
 };
 use crate::{
     BucketCount, Catalog, Commit, Committed, DamagedVersion, FileRow, KeyUse, ListQuarantined,
-    ListVersions, MarkRow, NewSite, Note, Outcome, PackState, QuarantineCount, Quarantined,
-    RecordRow, Relocation, Result, SenderCount, SiteRow, UploadPart, UploadRow, VersionCursor,
-    VersionKind, VersionPage, VersionRow,
+    ListVersions, ListedVersion, MarkRow, NewSite, Note, Outcome, PackState, QuarantineCount,
+    Quarantined, RecordRow, Relocation, Result, SenderCount, SiteRow, UploadPart, UploadRow,
+    VersionCursor, VersionKind, VersionPage, VersionRow,
 };
 
 /// A [`Catalog`] in one log file, with the audit log in the same.
@@ -102,6 +102,12 @@ impl Catalog for LogCatalog {
 
     async fn versions(&self, list: &ListVersions) -> Result<VersionPage> {
         Ok(self.keeper.with(|state| listing(state, list)))
+    }
+
+    async fn listed(&self, list: &ListVersions) -> Result<VersionPage<ListedVersion>> {
+        let VersionPage { rows, next } = self.versions(list).await?;
+        let rows = rows.iter().map(ListedVersion::from).collect();
+        Ok(VersionPage { rows, next })
     }
 
     async fn buckets(&self) -> Result<Vec<BucketCount>> {

@@ -21,7 +21,7 @@ use super::{
     catalog_commit::{
         SealedCommit, clear, commit, name_params, part_aad, purged_at, put_records, restore,
     },
-    catalog_list::{standing, versions},
+    catalog_list::{listed, standing, versions},
     catalog_rows::{FILE, RECORD, VERSION, file, known, record, version},
     catalog_state::{CatalogState, SCHEMA},
     columns::{Columns, all, first, limit},
@@ -36,9 +36,9 @@ use super::{
 };
 use crate::{
     BucketCount, Catalog, Commit, Committed, DamagedVersion, FactsSealer, FileRow, KeyUse,
-    ListQuarantined, ListVersions, MarkRow, Note, Outcome, PackState, QuarantineCount, Quarantined,
-    RecordRow, Relocation, Result, SenderCount, SiteRow, Standing, UploadPart, UploadRow,
-    VersionPage, VersionRow,
+    ListQuarantined, ListVersions, ListedVersion, MarkRow, Note, Outcome, PackState,
+    QuarantineCount, Quarantined, RecordRow, Relocation, Result, SenderCount, SiteRow, Standing,
+    UploadPart, UploadRow, VersionPage, VersionRow,
 };
 
 /// Versions that are looked up on the thread that asks: it takes microseconds.
@@ -164,6 +164,13 @@ impl Catalog for SqliteCatalog {
         let (list, sealing) = (list.clone(), self.sealing.clone());
         self.readers
             .page(move |db| versions(db, &sealing, &list))
+            .await
+    }
+
+    async fn listed(&self, list: &ListVersions) -> Result<VersionPage<ListedVersion>> {
+        let (list, sealing) = (list.clone(), self.sealing.clone());
+        self.readers
+            .page(move |db| listed(db, &sealing, &list))
             .await
     }
 

@@ -1,15 +1,18 @@
 //! Listings of versions, and how many of them stand.
 
 use rusqlite::{Connection, ToSql, params_from_iter};
-use sealift_terms::VersionName;
+use sealift_terms::{ObjectKey, Order, VersionId, VersionName};
 
 use super::{
     catalog_commit::{name_params, purged_at},
-    catalog_rows::{VERSION, known, version},
+    catalog_rows::{LISTED, VERSION, known, listed_version, version},
     columns::{above_prefix, all, limit, order_bytes, prepare},
     sealing::Sealing,
 };
-use crate::{LedgerError, ListVersions, Result, Standing, VersionCursor, VersionPage, VersionRow};
+use crate::{
+    LedgerError, ListVersions, ListedVersion, Result, Standing, VersionCursor, VersionPage,
+    VersionRow,
+};
 
 /// Values and conditions of a query, side by side.
 struct Query {
@@ -31,8 +34,52 @@ pub(super) fn versions(
     sealing: &Sealing,
     list: &ListVersions,
 ) -> Result<VersionPage> {
+    let query = query(VERSION, list);
+    let values = params_from_iter(query.values.iter());
+    let rows = all(db, &query.sql, values, |row| version(row, sealing))?;
+    let key = |row: &VersionRow| {
+        (
+            row.name.key.clone(),
+            row.order.clone(),
+            row.name.version.clone(),
+        )
+    };
+    Ok(page(rows, list, key))
+}
+
+/// The same, of each version what a listing tells.
+pub(super) fn listed(
+    db: &Connection,
+    sealing: &Sealing,
+    list: &ListVersions,
+) -> Result<VersionPage<ListedVersion>> {
+    let query = query(LISTED, list);
+    let values = params_from_iter(query.values.iter());
+    let rows = all(db, &query.sql, values, |row| {
+        listed_version(row, &list.bucket, sealing)
+    })?;
+    let key = |row: &ListedVersion| (row.key.clone(), row.order.clone(), row.version.clone());
+    Ok(page(rows, list, key))
+}
+
+/// The rows, and where the next ones begin if there may be any.
+fn page<R>(
+    rows: Vec<R>,
+    list: &ListVersions,
+    place: impl Fn(&R) -> (ObjectKey, Order, VersionId),
+) -> VersionPage<R> {
+    let last = rows.last().filter(|_| rows.len() == list.limit);
+    let next = last.map(|row| {
+        let (key, order, version) = place(row);
+        let version = list.all.then_some((order, version));
+        VersionCursor { key, version }
+    });
+    VersionPage { rows, next }
+}
+
+fn query(columns: &str, list: &ListVersions) -> Query {
     let mut query = Query {
-        sql: format!("{VERSION} WHERE v.bucket = ?1"),
+        sql: format!("{columns} WHERE v.bucket = ?1"),
         values: vec![Box::new(list.bucket.as_str().to_owned())],
     };
     if !list.prefix.is_empty() {
@@ -57,14 +104,7 @@ pub(super) fn versions(
     query
         .sql
         .push_str(&format!(" LIMIT ?{}", query.values.len()));
-    let values = params_from_iter(query.values.iter());
-    let rows = all(db, &query.sql, values, |row| version(row, sealing))?;
-    let full = rows.len() == list.limit;
-    let next = rows
-        .last()
-        .filter(|_| full)
-        .map(|row| cursor(row, list.all));
-    Ok(VersionPage { rows, next })
+    query
 }
 
 /// How each of `names` stands, as of one moment: within one transaction, as every one of
@@ -117,12 +157,5 @@ fn begin_after(query: &mut Query, list: &ListVersions) {
                 .push_str(&format!(" OR (v.ord, v.version) < (?{order}, ?{version}))"));
         }
         _ => query.and("v.key > $", key),
-    }
-}
-
-fn cursor(row: &VersionRow, all: bool) -> VersionCursor {
-    VersionCursor {
-        key: row.name.key.clone(),
-        version: all.then(|| (row.order.clone(), row.name.version.clone())),
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row};
-use sealift_terms::{Checksum, ObjectFacts, ObjectUid, RecordId, Timestamp, VersionName};
+use sealift_terms::{
+    BucketName, Checksum, ObjectFacts, ObjectUid, RecordId, Timestamp, VersionName,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,7 +13,7 @@ use super::{
     sealing::Sealing,
     terms::StoredTerms,
 };
-use crate::{FileRow, Location, RecordRow, Result, VersionKind, VersionRow};
+use crate::{FileRow, ListedVersion, Location, RecordRow, Result, VersionKind, VersionRow};
 
 /// The columns and tables that [`version`] reads.
 ///
@@ -28,11 +30,27 @@ pub(super) const VERSION: &str = "SELECT v.bucket, v.key, v.version, v.ord, v.ki
             AND q.version = v.version AND q.repaired_at IS NULL)
     FROM versions v";
 
+/// The columns that [`listed_version`] reads.
+pub(super) const LISTED: &str = "SELECT v.key, v.version, v.ord, v.kind, v.facts FROM versions v";
+
 /// What of a version is sealed in its row.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SealedFacts {
     pub(super) facts: ObjectFacts,
     pub(super) checksum: Option<Checksum>,
+}
+
+/// What a listing tells of that: everything else is passed over.
+#[derive(Debug, Deserialize)]
+struct ListedFacts {
+    facts: Listed,
+    checksum: Option<Checksum>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Listed {
+    size: u64,
+    last_modified: Option<Timestamp>,
 }
 
 pub(super) fn kind_code(kind: VersionKind) -> i64 {
@@ -46,11 +64,7 @@ pub(super) fn version(row: &Row<'_>, sealing: &Sealing) -> Result<VersionRow> {
     let mut columns = Columns::new("versions", row);
     let name = version_name(&mut columns)?;
     let order = columns.order()?;
-    let kind = match columns.value()? {
-        0 => VersionKind::Object,
-        1 => VersionKind::DeleteMarker,
-        other => return Err(columns.bad(format!("kind {other}"))),
-    };
+    let kind = kind(&mut columns)?;
     let sealed: Vec<u8> = columns.value()?;
     let SealedFacts { facts, checksum } = sealing.open("version facts", &name, &sealed)?;
     let mut version = VersionRow {
@@ -73,6 +87,41 @@ pub(super) fn version(row: &Row<'_>, sealing: &Sealing) -> Result<VersionRow> {
     add_receipt(&mut columns, &mut version)?;
     version.quarantined = columns.value()?;
     Ok(version)
+}
+
+/// A row of a listing of `bucket`.
+pub(super) fn listed_version(
+    row: &Row<'_>,
+    bucket: &BucketName,
+    sealing: &Sealing,
+) -> Result<ListedVersion> {
+    let mut columns = Columns::new("versions", row);
+    let name = VersionName {
+        bucket: bucket.clone(),
+        key: columns.name()?,
+        version: columns.name()?,
+    };
+    let order = columns.order()?;
+    let kind = kind(&mut columns)?;
+    let ListedFacts { facts, checksum } =
+        columns.blob(|sealed| sealing.open("version facts", &name, sealed))?;
+    Ok(ListedVersion {
+        key: name.key,
+        version: name.version,
+        order,
+        kind,
+        size: facts.size,
+        last_modified: facts.last_modified,
+        checksum,
+    })
+}
+
+fn kind(columns: &mut Columns<'_, '_>) -> Result<VersionKind> {
+    match columns.value()? {
+        0 => Ok(VersionKind::Object),
+        1 => Ok(VersionKind::DeleteMarker),
+        other => Err(columns.bad(format!("kind {other}"))),
+    }
 }
 
 pub(super) fn version_name(columns: &mut Columns<'_, '_>) -> Result<VersionName> {

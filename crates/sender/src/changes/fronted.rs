@@ -158,7 +158,7 @@ impl SourceTask {
         let (journal, bucket) = (&self.recorder.journal, &self.recorder.bucket);
         let known = journal.known(bucket, key).await?;
         if known.as_ref().is_some_and(|known| !known.deleted) {
-            self.delete(vec![key.clone()]).await
+            self.delete(std::slice::from_ref(key)).await
         } else if let Some(removed) = self.recorder.source.removed(key).await? {
             self.recorder.removed(removed, known.as_ref()).await
         } else {

@@ -2,6 +2,7 @@
 
 pub(crate) mod following;
 mod fronted;
+mod gone;
 mod hints;
 mod leaving;
 mod merge;
@@ -24,6 +25,7 @@ use crate::{
     Held, Orders, Rules, SenderError, SourceHandle, WorkSignal, front::FrontHandle, stopped,
 };
 use fronted::Fronted;
+use gone::LOOKED_AT_ONCE;
 use hints::{next_hints, waiting_hints};
 use leaving::{Burst, Leaving};
 use merge::{Difference, Merge};
@@ -332,18 +334,13 @@ impl SourceTask {
         let Burst::Keys(keys) = self.leaving.take() else {
             return Ok(true);
         };
-        let mut gone = Vec::new();
-        for key in keys {
-            if self.recorder.is_gone(&key).await? {
-                gone.push(key);
-            }
-        }
-        let count = gone.len() as u64;
+        let keys: Vec<_> = keys.into_iter().collect();
+        let count = self.recorder.count_gone(&keys).await?;
         if count > 0 && !self.vanishing.allows(count) {
             self.hold(count);
             return Ok(false);
         }
-        self.delete(gone).await?;
+        self.delete(&keys).await?;
         self.recorder.flush().await?;
         Ok(false)
     }
@@ -457,7 +454,7 @@ impl SourceTask {
         }
         match count > vanished.len() as u64 {
             true => self.delete_by_scan().await?,
-            false => self.delete(vanished).await?,
+            false => self.delete(&vanished).await?,
         }
         self.recorder.flush().await?;
         self.handle.update(|state| state.held = None);
@@ -492,19 +489,24 @@ impl SourceTask {
         let (source, journal) = (self.recorder.source.clone(), self.recorder.journal.clone());
         let bucket = self.recorder.bucket.clone();
         let mut merge = Merge::begin(&*source, &*journal, &bucket, "").await?;
+        let mut vanished = Vec::with_capacity(LOOKED_AT_ONCE);
         while let Some(difference) = merge.next().await? {
-            if let Difference::Vanished(known) = difference
-                && self.recorder.vanished(&known.key).await?
-            {
-                self.vanishing.note(1);
+            if let Difference::Vanished(known) = difference {
+                vanished.push(known.key);
+            }
+            if vanished.len() == LOOKED_AT_ONCE {
+                self.delete(&vanished).await?;
+                vanished.clear();
             }
         }
-        Ok(())
+        self.delete(&vanished).await
     }
 
-    async fn delete(&mut self, keys: Vec<ObjectKey>) -> Result<(), SenderError> {
-        for key in keys {
-            if self.recorder.vanished(&key).await? {
+    /// Makes delete markers for those of these keys that are gone.
+    async fn delete(&mut self, keys: &[ObjectKey]) -> Result<(), SenderError> {
+        for keys in keys.chunks(LOOKED_AT_ONCE) {
+            for gone in self.recorder.gone(keys).await? {
+                self.recorder.vanished(gone).await?;
                 self.vanishing.note(1);
             }
         }

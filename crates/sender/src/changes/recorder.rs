@@ -12,6 +12,7 @@ use sealift_terms::{
 use tokio::sync::watch;
 
 use super::{
+    gone::Gone,
     tagging::{Untold, with_tags},
     version,
 };
@@ -71,23 +72,20 @@ impl Recorder {
             .await
     }
 
-    /// Takes a key that vanished, if it really did: a scan is not one moment.
-    /// Says whether a delete marker was made.
-    pub(super) async fn vanished(&mut self, key: &ObjectKey) -> Result<bool, SenderError> {
-        if !self.is_gone(key).await? {
-            return Ok(false);
-        }
-        let known = self.journal.known(&self.bucket, key).await?;
-        let own = match self.source.removed(key).await? {
+    /// Takes a key that is gone, with a delete marker.
+    pub(super) async fn vanished(&mut self, gone: Gone) -> Result<(), SenderError> {
+        let Gone { key, own } = gone;
+        let known = self.journal.known(&self.bucket, &key).await?;
+        let own = match own {
             Some(removed) => {
-                self.earlier(key, removed.history, known.as_ref()).await?;
+                self.earlier(&key, removed.history, known.as_ref()).await?;
                 Some((removed.version, removed.modified))
             }
             None => None,
         };
         let order = self.orders.next();
         let (version, modified) = match own {
-            Some((own, modified)) if !self.was_sent(key, &own).await? => (own, modified),
+            Some((own, modified)) if !self.was_sent(&key, &own).await? => (own, modified),
             _ => (
                 version::delete_marker(&order).map_err(StoreError::from)?,
                 None,
@@ -95,9 +93,9 @@ impl Recorder {
         };
         // It happens now, whenever the first scan is.
         let first_scan = self.first_scan.take();
-        let taken = self.marker(key.clone(), version, order, modified).await;
+        let taken = self.marker(key, version, order, modified).await;
         self.first_scan = first_scan;
-        taken.map(|()| true)
+        taken
     }
 
     /// Takes a key whose delete marker the journal does not know, and what came before that:
@@ -227,14 +225,8 @@ impl Recorder {
         self.push(change, existed).await
     }
 
-    /// Whether a key that is known as live is not there any more.
-    pub(super) async fn is_gone(&self, key: &ObjectKey) -> Result<bool, SenderError> {
-        let known = self.journal.known(&self.bucket, key).await?;
-        Ok(known.is_some_and(|known| !known.deleted) && self.look(key).await?.is_none())
-    }
-
     /// Looks at one key; what is no object counts as not there.
-    pub(super) async fn look(&self, key: &ObjectKey) -> Result<Option<Listed>, SenderError> {
+    async fn look(&self, key: &ObjectKey) -> Result<Option<Listed>, SenderError> {
         match self.source.look(key).await {
             Err(StoreError::SourceUnsupported { .. }) => Ok(None),
             looked => Ok(looked?),
