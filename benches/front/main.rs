@@ -3,8 +3,9 @@
 //!
 //! `cargo xtask bench front [--quick] [--objects N] [--rounds N]`: the same requests to the store
 //! itself and through the endpoint, by turns, over loopback; then all pages of a bucket of N tiny
-//! replicas. The store is the tests' own, in memory, which hashes what it gets; the agents rest on
-//! tmpfs, and nobody takes what is to be replicated meanwhile.
+//! replicas. One store is the tests' own, in memory, which hashes what it gets; the other one is
+//! moto, where `SEALIFT_MOTO` says where that is. The agents rest on tmpfs, and nobody takes what is
+//! to be replicated meanwhile.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,6 +29,7 @@ use std::{
     net::TcpStream,
     os::unix::fs::PermissionsExt,
     path::Path,
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -78,7 +80,69 @@ fn main() {
     let authority = Authority::make(&folder.path().join("authority"));
     let sites = authority.sites(&folder.path().join("sites"), &source, &Hosts::loopback());
     listing(&sites, folder.path(), counts.listed);
-    in_front(&sites, &source, &counts);
+    let through = endpoint(&sites, "a", "\"get\", \"list\", \"put\", \"delete\"");
+    let own = FakeS3::start(BUCKET, None);
+    let directory = format!("directory = \"{}\"", text(&source));
+    let section = put_in_front(&sites, &directory, &own.url());
+    in_front(&sites, &through, ("a store in memory", &own.url()), &counts);
+    if let Some(moto) = Moto::start() {
+        put_in_front(&sites, &section, &moto.url);
+        in_front(&sites, &through, ("moto", &moto.url), &counts);
+    }
+}
+
+/// A store that is not ours.
+struct Moto {
+    process: Child,
+    url: String,
+}
+
+impl Moto {
+    /// With a bucket that keeps versions; none where moto is not there.
+    fn start() -> Option<Self> {
+        let Ok(packages) = std::env::var("SEALIFT_MOTO") else {
+            println!("no SEALIFT_MOTO: a store that is not ours is left out");
+            return None;
+        };
+        let port = free_port();
+        let process = Command::new("python3")
+            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p"])
+            .arg(port.to_string())
+            .env("PYTHONPATH", packages)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("python3");
+        let url = format!("http://127.0.0.1:{port}");
+        let moto = Self { process, url };
+        let owner = owner(&moto.url);
+        answers(&owner);
+        let versioned =
+            "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+        for (path, body) in [("", ""), ("?versioning", versioned)] {
+            let path = format!("/{BUCKET}{path}");
+            put(&owner, &mut connect(&owner), &path, body.as_bytes());
+        }
+        Some(moto)
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Whom a store belongs to.
+fn owner(url: &str) -> S3 {
+    S3 {
+        address: url.trim_start_matches("http://").to_owned(),
+        id: OWNER.0.to_owned(),
+        secret: OWNER.1.to_owned(),
+        ahead: 0,
+    }
 }
 
 /// Makes an access key, and an endpoint that it is for.
@@ -146,19 +210,11 @@ fn encoded(text: &str) -> String {
 }
 
 /// The same requests to the store and through the endpoint.
-fn in_front(sites: &Sites, source: &Path, counts: &Counts) {
-    let store = FakeS3::start(BUCKET, None);
-    let through = endpoint(sites, "a", "\"get\", \"list\", \"put\", \"delete\"");
-    put_in_front(sites, source, &store.url());
+fn in_front(sites: &Sites, through: &S3, (store, url): (&str, &str), counts: &Counts) {
     let agent = sites.start_one("a");
-    let direct = S3 {
-        address: store.url().trim_start_matches("http://").to_owned(),
-        id: OWNER.0.to_owned(),
-        secret: OWNER.1.to_owned(),
-        ahead: 0,
-    };
-    answers(&through);
-    let both = [("the store", &direct), ("through", &through)];
+    let direct = owner(url);
+    answers(through);
+    let both = [("the store", &direct), ("through", through)];
     for what in ["PUT", "GET"] {
         let mut rates = [Vec::new(), Vec::new()];
         for _ in 0..counts.rounds {
@@ -169,7 +225,7 @@ fn in_front(sites: &Sites, source: &Path, counts: &Counts) {
         let [direct, through] = rates.map(|mut rates| median(&mut rates));
         let ratio = through / direct;
         println!(
-            "{what} of 8 MiB, {CLIENTS} clients: the store {direct:.0} MB/s, through the endpoint \
+            "{what} of 8 MiB, {CLIENTS} clients: {store} {direct:.0} MB/s, through the endpoint \
              {through:.0} MB/s, ratio {ratio:.2}, wanted 0.90"
         );
     }
@@ -186,14 +242,15 @@ fn in_front(sites: &Sites, source: &Path, counts: &Counts) {
     }
     let [direct, through] = times.map(|mut times| median(&mut times));
     println!(
-        "PUT of 4 KiB, median: the store {direct:.0} µs, through the endpoint {through:.0} µs, \
+        "PUT of 4 KiB, median: {store} {direct:.0} µs, through the endpoint {through:.0} µs, \
          {:.0} µs more, wanted at most 1000",
         through - direct
     );
     agent.stop();
 }
 
-fn put_in_front(sites: &Sites, source: &Path, url: &str) {
+/// Puts a store's section in the place of `before` in the sender's configuration; the section.
+fn put_in_front(sites: &Sites, before: &str, url: &str) -> String {
     let config = sites.config("a");
     let folder = Path::new(&config).parent().unwrap().to_owned();
     let credentials = folder.join("aws-credentials");
@@ -201,18 +258,14 @@ fn put_in_front(sites: &Sites, source: &Path, url: &str) {
     let text_of = format!("[default]\naws_access_key_id={id}\naws_secret_access_key={secret}\n");
     fs::write(&credentials, text_of).expect("credentials");
     fs::set_permissions(&credentials, fs::Permissions::from_mode(0o600)).expect("permissions");
-    let before = fs::read_to_string(&config).expect("a configuration");
-    let directory = format!("directory = \"{}\"", text(source));
-    assert!(before.contains(&directory), "{before}");
-    let after = before.replacen(
-        &directory,
-        &format!(
-            "fronted = true\nscan_interval_secs = 86400\n[source.s3]\nregion = \"eu-west-1\"\n\
-             endpoint = \"{url}\"\ncredentials_file = \"aws-credentials\""
-        ),
-        1,
+    let section = format!(
+        "fronted = true\nscan_interval_secs = 86400\n[source.s3]\nregion = \"eu-west-1\"\n\
+         endpoint = \"{url}\"\ncredentials_file = \"aws-credentials\""
     );
-    fs::write(&config, after).expect("a configuration");
+    let all = fs::read_to_string(&config).expect("a configuration");
+    assert!(all.contains(before), "{all}");
+    fs::write(&config, all.replacen(before, &section, 1)).expect("a configuration");
+    section
 }
 
 fn answers(s3: &S3) {

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use crate::install;
+
 /// Runs the benchmark `what` with its own arguments.
 pub(crate) fn run(what: &str, arguments: &[&str]) -> Result<(), String> {
     let (package, target) = match what {
@@ -16,7 +18,12 @@ pub(crate) fn run(what: &str, arguments: &[&str]) -> Result<(), String> {
             ));
         }
     };
-    run_with(package, target, arguments, &[])
+    let mut variables = Vec::new();
+    if what == "front" {
+        let (variable, folder) = install::moto()?;
+        variables.push((variable, folder.display().to_string()));
+    }
+    run_with(package, target, arguments, &variables)
 }
 
 /// Builds what is measured and runs the benchmark `target` of `package`, with `variables` set.

@@ -77,9 +77,11 @@ const PYTHON: [(&str, &str, &str); 5] = [
     ("SEALIFT_SSLYZE", "sslyze", "sslyze==6.3.1"),
     ("SEALIFT_BOTO3", "boto3", "boto3==1.44.8"),
     ("SEALIFT_AWSCLI", "awscli", "awscli==1.46.3"),
-    ("SEALIFT_MOTO", "moto", "moto[s3,sqs,server]==5.2.5"),
+    MOTO,
     ("SEALIFT_AZURE", "azure", "azure-storage-blob==12.31.1"),
 ];
+
+const MOTO: (&str, &str, &str) = ("SEALIFT_MOTO", "moto", "moto[s3,sqs,server]==5.2.5");
 
 /// Where what is not of Debian is installed.
 fn tools() -> PathBuf {
@@ -88,6 +90,16 @@ fn tools() -> PathBuf {
 
 /// Microsoft's emulator of Azure Storage.
 const AZURITE: &str = "azurite@3.35.0";
+
+/// Installs moto alone; the variable that says where it lies.
+pub(crate) fn moto() -> Result<(&'static str, PathBuf), String> {
+    let (variable, name, package) = MOTO;
+    let folder = tools().join(name);
+    match python_package(package, &folder) {
+        true => Ok((variable, folder)),
+        false => Err(format!("{package} cannot be installed")),
+    }
+}
 
 /// Installs Azurite; the variable that says where it lies.
 pub(crate) fn azurite() -> Result<(&'static str, PathBuf), String> {
