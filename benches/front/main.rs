@@ -120,7 +120,9 @@ impl Moto {
         answers(&owner);
         let versioned =
             "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-        for (path, body) in [("", ""), ("?versioning", versioned)] {
+        let placed = "<CreateBucketConfiguration><LocationConstraint>region-b\
+                      </LocationConstraint></CreateBucketConfiguration>";
+        for (path, body) in [("", placed), ("?versioning", versioned)] {
             let path = format!("/{BUCKET}{path}");
             put(&owner, &mut connect(&owner), &path, body.as_bytes());
         }
@@ -313,7 +315,8 @@ fn large(s3: &S3, what: &str, each: usize) -> f64 {
 
 fn put(s3: &S3, stream: &mut TcpStream, path: &str, body: &[u8]) {
     let length = body.len().to_string();
-    let head = s3.head("PUT", path, &[("content-length", &length)]);
+    let xml = ("content-type", "application/xml");
+    let head = s3.head("PUT", path, &[("content-length", &length), xml]);
     stream.write_all(head.as_bytes()).expect("a request");
     stream.write_all(body).expect("content");
     read_answer(stream, false).is(200);

@@ -3,8 +3,11 @@
 
 use std::{fs, path::Path};
 
-use super::endpoint::{rclone, text};
-use crate::support::{BUCKET, Content, S3, run_program, write_file};
+use super::{
+    endpoint::{TIME_MAX, rclone, text},
+    fronted::{AT_STORE, InFront, send},
+};
+use crate::support::{BUCKET, Content, Moto, S3, run_program, wait_until, write_file};
 
 fn path(key: &str) -> String {
     format!("/{BUCKET}/{key}")
@@ -183,7 +186,7 @@ pub(super) fn the_aws_cli_syncs(s3: &S3, dir: &Path) {
     ];
     api("put-object", "one", &sent).tells(&["ChecksumSHA256", "VersionId"]);
     api("head-object", "one", &["--checksum-mode", "ENABLED"])
-        .tells(&["\"by\": \"cli\"", "ChecksumCRC64NVME"]);
+        .tells(&["\"by\": \"cli\"", "\"Checksum"]);
     api("get-object", "one", &["--range", "bytes=1-3", &part]).tells(&["bytes 1-3/5"]);
     assert_eq!(fs::read_to_string(&part).unwrap(), "mal");
     let tags = "TagSet=[{Key=team,Value=blue}]";
@@ -205,4 +208,57 @@ pub(super) fn the_aws_cli_syncs(s3: &S3, dir: &Path) {
     run_program("curl", &["-sS", "--fail", link.trim()], &[0]).tells(&["small"]);
     aws(&["s3", "rm", "--recursive", &remote]);
     s3.get(&path("dir/moved")).fails(404, "NoSuchKey");
+}
+
+#[test]
+#[ignore = "needs moto, rclone, restic, s3cmd, curl and the AWS CLI, which cargo xtask test installs"]
+fn other_programs_work_in_front_of_a_source_and_the_replica_has_what_they_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let moto = Moto::start(dir.path());
+    let front = InFront::of(&moto.url, AT_STORE, "");
+    let (pair, s3) = (&front.pair, &front.s3);
+    let store = S3 {
+        address: moto.url.trim_start_matches("http://").to_owned(),
+        ..s3.clone()
+    };
+    let placed = "<CreateBucketConfiguration><LocationConstraint>region-b</LocationConstraint>\
+                  </CreateBucketConfiguration>";
+    let versioned = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    for (query, body) in [("", placed), ("?versioning", versioned)] {
+        let (path, xml) = (
+            format!("/{AT_STORE}{query}"),
+            ("content-type", "application/xml"),
+        );
+        send(&store, "PUT", &path, &[xml], body.as_bytes()).is(200);
+    }
+    pair.start();
+    let works: [(&str, fn(&S3, &Path)); 4] = [
+        ("rclone", rclone_syncs),
+        ("restic", restic_backs_up),
+        ("s3cmd", s3cmd_copies),
+        ("aws", the_aws_cli_syncs),
+    ];
+    for (program, work) in works {
+        let dir = pair.a.dir.join(program);
+        fs::create_dir(&dir).unwrap();
+        work(s3, &dir);
+    }
+    wait_until("all of it is in the other region", TIME_MAX, || {
+        let count = |status| pair.a.transfers(status).0;
+        assert_eq!((count("FAILED"), count("SKIPPED")), (0, 0));
+        count("PENDING") == 0 && count("COMPLETED") > 0
+    });
+    pair.b.run(&["verify", "--deep"]).exits(0);
+    let left = s3.get(&format!("/{BUCKET}?list-type=2")).is(200);
+    let keys = left.all("Key");
+    assert!(keys.len() > 5, "{keys:?}");
+    for key in keys {
+        let path = sealift_terms::percent::encode_path(&key);
+        let here = store.get(&format!("/{AT_STORE}/{path}")).is(200).body;
+        let there = pair.dir().join("there");
+        let object = format!("{BUCKET}/{key}");
+        pair.b.run(&["get", "-o", &text(&there), &object]).exits(0);
+        assert!(fs::read(&there).unwrap() == here, "{key} is another");
+        fs::remove_file(&there).unwrap();
+    }
 }

@@ -7,28 +7,25 @@ use rusqlite::Connection;
 use sealift_fake_kms::{FakeS3, OWNER, Put, Trouble};
 use serde_json::Value;
 
-use super::{
-    clients,
-    endpoint::{TIME_MAX, row, text},
-};
+use super::endpoint::{TIME_MAX, row, text};
 use crate::support::{
     Answered, AuditLeaf, BUCKET, Content, Moto, Pair, S3, Site, free_address, read_answer,
     run_program, wait_until,
 };
 
 /// The bucket's name at its store.
-const AT_STORE: &str = "the-store";
+pub(super) const AT_STORE: &str = "the-store";
 const ALL: &str = "get\", \"list\", \"put\", \"delete";
 
 /// Two agents of which `a` stands in front of its source, a bucket at `url`, which is not
 /// scanned but at its start.
-struct InFront {
-    pair: Pair,
-    s3: S3,
+pub(super) struct InFront {
+    pub(super) pair: Pair,
+    pub(super) s3: S3,
 }
 
 impl InFront {
-    fn of(url: &str, bucket: &str, more: &str) -> Self {
+    pub(super) fn of(url: &str, bucket: &str, more: &str) -> Self {
         Self::allowed(url, bucket, more, ALL)
     }
 
@@ -60,14 +57,24 @@ impl InFront {
     }
 
     fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answered {
-        let length = body.len().to_string();
-        let own = [("connection", "close"), ("content-length", &length)];
-        let head = self.s3.head(method, path, &[&own[..], headers].concat());
-        let mut stream = self.s3.connect();
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body).unwrap();
-        read_answer(&mut stream, false)
+        send(&self.s3, method, path, headers, body)
     }
+}
+
+pub(super) fn send(
+    s3: &S3,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answered {
+    let length = body.len().to_string();
+    let own = [("connection", "close"), ("content-length", &length)];
+    let head = s3.head(method, path, &[&own[..], headers].concat());
+    let mut stream = s3.connect();
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    read_answer(&mut stream, false)
 }
 
 fn private(path: &Path, text: &str) {
@@ -467,42 +474,6 @@ fn what_cannot_be_put_on_record_does_not_reach_the_store() {
         ),
         0
     );
-}
-
-#[test]
-#[ignore = "needs rclone, restic, s3cmd, curl and the AWS CLI, which cargo xtask test installs"]
-fn other_programs_work_in_front_of_a_source_and_the_replica_has_what_they_left() {
-    let store = FakeS3::start(AT_STORE, None);
-    let front = InFront::of(&store.url(), AT_STORE, "");
-    let (pair, s3) = (&front.pair, &front.s3);
-    pair.start();
-    let works: [(&str, fn(&S3, &Path)); 4] = [
-        ("rclone", clients::rclone_syncs),
-        ("restic", clients::restic_backs_up),
-        ("s3cmd", clients::s3cmd_copies),
-        ("aws", clients::the_aws_cli_syncs),
-    ];
-    for (program, work) in works {
-        let dir = pair.a.dir.join(program);
-        fs::create_dir(&dir).unwrap();
-        work(s3, &dir);
-    }
-    wait_until("all of it is in the other region", TIME_MAX, || {
-        let count = |status| pair.a.transfers(status).0;
-        assert_eq!((count("FAILED"), count("SKIPPED")), (0, 0));
-        count("PENDING") == 0 && count("COMPLETED") > 0
-    });
-    pair.b.run(&["verify", "--deep"]).exits(0);
-    let left = s3.get(&format!("/{BUCKET}?list-type=2")).is(200);
-    let keys = left.all("Key");
-    assert!(keys.len() > 5, "{keys:?}");
-    for key in keys {
-        let (here, there) = (store.bytes(&key).unwrap(), pair.dir().join("there"));
-        let object = format!("{BUCKET}/{key}");
-        pair.b.run(&["get", "-o", &text(&there), &object]).exits(0);
-        assert!(fs::read(&there).unwrap() == here, "{key} is another");
-        fs::remove_file(&there).unwrap();
-    }
 }
 
 #[test]
