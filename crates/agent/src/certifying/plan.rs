@@ -133,6 +133,11 @@ impl Plan {
         let at = self.advised.map_or(self.at, |advised| advised.at);
         at.min(emergency(leaf))
     }
+
+    /// Whether it is time: also when peers refuse it because the clock was set back.
+    pub(super) fn is_due(&self, leaf: &Leaf, now: Timestamp) -> bool {
+        now >= self.due(leaf) || now < leaf.not_before
+    }
 }
 
 /// How long an agent may still wait for a better certificate.
@@ -144,12 +149,16 @@ pub(crate) enum Timing {
     Late,
     /// It ends soon, or has ended.
     Ending,
+    /// Its beginning lies ahead: the clock was set back since it was issued, and peers
+    /// refuse it until then.
+    NotYet,
 }
 
 impl Timing {
     pub(crate) fn of(leaf: &Leaf, due: Timestamp, now: Timestamp) -> Self {
         let slack = leaf.not_after.since(due);
         match now {
+            now if now < leaf.not_before => Self::NotYet,
             now if now >= emergency(leaf) => Self::Ending,
             now if now >= due.plus(slack * SLACK / 100) => Self::Late,
             _ => Self::Good,
@@ -168,10 +177,10 @@ fn emergency(leaf: &Leaf) -> Timestamp {
 }
 
 /// How long to wait after a try that failed: short enough for 20 of them in what is left.
-/// Where nothing is left there is no hurry either.
+/// Where nothing is left, or it is not valid yet, each look at the clock is a try.
 pub(super) fn wait_after_failure(leaf: &Leaf, now: Timestamp, rng: &dyn Rng) -> Duration {
     let left = leaf.not_after.since(now);
-    let longest = match left.is_zero() {
+    let longest = match left.is_zero() || now < leaf.not_before {
         true => LOOK_EVERY_MAX,
         false => (left / TRIES_MIN).min(RETRY_MAX).max(LOOK_EVERY_MIN),
     };
@@ -185,6 +194,11 @@ pub(super) fn wait_after_failure(leaf: &Leaf, now: Timestamp, rng: &dyn Rng) -> 
 /// says "now" is not asked without end.
 pub(super) fn wait_after_success(leaf: &Leaf) -> Duration {
     (leaf.period() / EMERGENCY).clamp(LOOK_EVERY_MIN, RETRY_MAX)
+}
+
+/// Whether a certificate does without another one at once, whatever was advised.
+pub(super) fn may_rest(leaf: &Leaf, now: Timestamp) -> bool {
+    (leaf.not_before..emergency(leaf)).contains(&now)
 }
 
 /// How long one try may take.
@@ -317,6 +331,8 @@ mod tests {
         let leaf = leaf(Duration::from_secs(100_000));
         let at = |secs: i64| Timestamp::from_secs(1000 + secs);
         let timing = |secs| Timing::of(&leaf, at(65_000), at(secs));
+        assert_eq!(timing(-1), Timing::NotYet);
+        assert_eq!(timing(0), Timing::Good);
         assert_eq!(timing(71_999), Timing::Good);
         assert_eq!(timing(72_000), Timing::Late);
         assert_eq!(timing(94_999), Timing::Late);

@@ -59,6 +59,10 @@ impl Live for Running {
             }
             Timing::Ending => problems.push(format!("the certificate ends at {not_after}")),
         }
+            Timing::NotYet => problems.push(format!(
+                "the certificate is valid from {} on only: the clock was set back",
+                self.tls.credentials().leaf().not_before
+            )),
         problems.extend(self.health.problems());
         if *self.stop.borrow() {
             problems.push("stopping".to_owned());
