@@ -8,6 +8,7 @@ mod bucket_store;
 mod buckets;
 mod chains;
 mod changes;
+mod clocks;
 mod clouds;
 mod compressing;
 mod conformance;
