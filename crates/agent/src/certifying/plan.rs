@@ -6,6 +6,7 @@ use std::time::Duration;
 use sealift_identity::Leaf;
 use sealift_terms::{
     Disk, Rng, Timestamp,
+    limits::CERTIFICATE_BACKDATE_MAX,
     world::{read_file, replace_file},
 };
 use serde::{Deserialize, Serialize};
@@ -85,14 +86,14 @@ impl Plan {
         self.serial == leaf.serial
     }
 
-    /// A moment between 60 and 70 percent of its life.
+    /// A moment between 60 and 70 percent of its life, from when it was issued.
     pub(super) fn draw(leaf: &Leaf, rng: &dyn Rng) -> Self {
-        let life = millis(leaf.period());
+        let life = millis(life(leaf));
         let share = |percent: u64| life / 100 * percent;
         let after = share(RENEWED_FROM) + below(share(RENEWED_UNTIL) - share(RENEWED_FROM), rng);
         Self {
             serial: leaf.serial.clone(),
-            at: leaf.not_before.plus(Duration::from_millis(after)),
+            at: issued(leaf).plus(Duration::from_millis(after)),
             advised: None,
         }
     }
@@ -168,12 +169,24 @@ impl Timing {
 
 /// When somebody else renews it: the latest moment that an agent would have drawn.
 pub(crate) fn due_by_others(leaf: &Leaf) -> Timestamp {
-    let after = millis(leaf.period()) / 100 * RENEWED_UNTIL;
-    leaf.not_before.plus(Duration::from_millis(after))
+    let after = millis(life(leaf)) / 100 * RENEWED_UNTIL;
+    issued(leaf).plus(Duration::from_millis(after))
 }
 
 fn emergency(leaf: &Leaf) -> Timestamp {
-    leaf.not_after.minus(leaf.period() / EMERGENCY)
+    leaf.not_after.minus(life(leaf) / EMERGENCY)
+}
+
+/// When it was issued, as the embedded authority dates certificates: a tenth of their life
+/// later than they begin, five minutes at most.
+fn issued(leaf: &Leaf) -> Timestamp {
+    leaf.not_before
+        .plus((leaf.period() / 11).min(CERTIFICATE_BACKDATE_MAX))
+}
+
+/// From then to its end.
+fn life(leaf: &Leaf) -> Duration {
+    leaf.not_after.since(issued(leaf))
 }
 
 /// How long to wait after a try that failed: short enough for 20 of them in what is left.
@@ -193,7 +206,7 @@ pub(super) fn wait_after_failure(leaf: &Leaf, now: Timestamp, rng: &dyn Rng) -> 
 /// How long a fresh certificate is left alone, whatever its issuer advises: one that always
 /// says "now" is not asked without end.
 pub(super) fn wait_after_success(leaf: &Leaf) -> Duration {
-    (leaf.period() / EMERGENCY).clamp(LOOK_EVERY_MIN, RETRY_MAX)
+    (life(leaf) / EMERGENCY).clamp(LOOK_EVERY_MIN, RETRY_MAX)
 }
 
 /// Whether a certificate does without another one at once, whatever was advised.
@@ -230,13 +243,16 @@ mod tests {
 
     use super::*;
 
+    const ISSUED: Timestamp = Timestamp::from_secs(1000);
+
+    /// One of a life, from when it is issued.
     fn leaf(life: Duration) -> Leaf {
-        let not_before = Timestamp::from_secs(1000);
+        let not_before = ISSUED.minus((life / 10).min(CERTIFICATE_BACKDATE_MAX));
         Leaf {
             identity: "spiffe://example.org/region/r/agent/a".parse().unwrap(),
             serial: "01".to_owned(),
             not_before,
-            not_after: not_before.plus(life),
+            not_after: ISSUED.plus(life),
             client_auth: true,
             server_auth: true,
         }
@@ -248,11 +264,21 @@ mod tests {
         let (mut earliest, mut latest) = (u128::MAX, 0);
         for _ in 0..2000 {
             let plan = Plan::draw(&leaf(life), &OsRng);
-            let after = plan.at.since(leaf(life).not_before).as_millis();
+            let after = plan.at.since(ISSUED).as_millis();
             (earliest, latest) = (earliest.min(after), latest.max(after));
         }
         assert!((60_000_000..61_000_000).contains(&earliest), "{earliest}");
         assert!((69_000_000..=70_000_000).contains(&latest), "{latest}");
+    }
+
+    #[test]
+    fn a_life_counts_from_when_a_certificate_was_issued_and_not_from_when_it_begins() {
+        for secs in [20, 600, 2_999, 3_000, 86_400, 47 * 86_400] {
+            let leaf = leaf(Duration::from_secs(secs));
+            assert_eq!(issued(&leaf), ISSUED, "{secs}");
+            assert_eq!(life(&leaf).as_secs(), secs);
+            assert!(leaf.not_before < ISSUED);
+        }
     }
 
     #[test]
@@ -272,7 +298,7 @@ mod tests {
     fn twenty_tries_fit_into_what_is_left_however_long_each_takes() {
         for life in [3600, 86_400, 47 * 86_400] {
             let leaf = leaf(Duration::from_secs(life));
-            let mut now = leaf.not_before.plus(leaf.period() * 7 / 10);
+            let mut now = ISSUED.plus(Duration::from_secs(life) * 7 / 10);
             for n in 0..20 {
                 assert!(now < leaf.not_after, "{life} s: only {n}");
                 now = now.plus(try_time(&leaf, now));
@@ -288,7 +314,7 @@ mod tests {
         // Of the shortest lives, as long as the issuer says no at once.
         for life in [20, 200] {
             let leaf = leaf(Duration::from_secs(life));
-            let mut now = leaf.not_before.plus(leaf.period() * 7 / 10);
+            let mut now = ISSUED.plus(Duration::from_secs(life) * 7 / 10);
             for n in 0..20 {
                 assert!(now < leaf.not_after, "{life} s: only {n}");
                 now = now.plus(wait_after_failure(&leaf, now, &OsRng));
@@ -331,8 +357,8 @@ mod tests {
         let leaf = leaf(Duration::from_secs(100_000));
         let at = |secs: i64| Timestamp::from_secs(1000 + secs);
         let timing = |secs| Timing::of(&leaf, at(65_000), at(secs));
-        assert_eq!(timing(-1), Timing::NotYet);
-        assert_eq!(timing(0), Timing::Good);
+        assert_eq!(timing(-301), Timing::NotYet);
+        assert_eq!(timing(-300), Timing::Good);
         assert_eq!(timing(71_999), Timing::Good);
         assert_eq!(timing(72_000), Timing::Late);
         assert_eq!(timing(94_999), Timing::Late);
