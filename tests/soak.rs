@@ -4,7 +4,7 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,10 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sealift_host::OsClock;
+use sealift_identity::{Authority, RevocationLists};
+use sealift_terms::Region;
 use serde_json::json;
 
 use crate::support::{
-    Content, Pair, Site, announce, free_address, init, parrot, renewed_by_b, step, token,
+    Content, Pair, Site, announce, free_address, init, parrot, renewed_by_b, step, token, wait_for,
     wait_until, with_issuer,
 };
 
@@ -33,6 +36,9 @@ const STREAMS: u64 = 4;
 /// Bytes that go through a stream at a time.
 const STREAM_PIECE: usize = 64 << 10;
 const STREAM_EVERY: Duration = Duration::from_millis(10);
+/// Of a revocation list: it is issued anew at a third of that, and `b`, which is held to the
+/// one of `a`'s region, looks every five seconds.
+const CRL_LIFE: Duration = Duration::from_secs(30);
 
 /// A number from the environment.
 fn setting(name: &str, default: u64) -> u64 {
@@ -107,9 +113,28 @@ fn both(pair: &Pair, metric: &str) -> u64 {
     of(&pair.a) + of(&pair.b)
 }
 
-/// `b` issues certificates, its own included, and has a service.
-fn configure_b(pair: &Pair, issuer: &str) {
+/// The revocation lists of `a`'s region, as they are published.
+fn list(pair: &Pair) -> PathBuf {
+    pair.authority().join("crl/region-a.pem")
+}
+
+/// `b` issues certificates, its own included, and lists of what is revoked, which it holds
+/// `a` to, and has a service.
+fn configure_b(pair: &Pair, issuer: &str, life: u64) {
     renewed_by_b(pair, &pair.b, issuer);
+    let crl_life = CRL_LIFE.as_secs();
+    let life = format!("life_secs = {life}");
+    pair.b
+        .edit(&life, &format!("{life}\ncrl_life_secs = {crl_life}"));
+    // The first, which the agent wants to find when it starts.
+    let authority = Authority::open(&pair.authority()).unwrap();
+    let region = Region::new("region-a").unwrap();
+    authority.issue_lists(&region, CRL_LIFE, &OsClock).unwrap();
+    let peer = format!("identity = \"{}\"", pair.a.identity);
+    pair.b.edit(
+        &peer,
+        &format!("{peer}\ncrl = \"{}\"", list(pair).display()),
+    );
     pair.b.configure(&format!(
         "[[forward_target]]\nname = \"echo\"\naddress = \"{}\"\nallow = [\"{}\"]\n",
         parrot(),
@@ -130,6 +155,21 @@ fn configure_a(pair: &Pair) -> String {
     listen
 }
 
+/// Waits until `b` has the list of the issuing CA that is to come: before that it lets
+/// nobody in whose certificate is of it.
+fn follows_next_list(pair: &Pair) {
+    let (until, _) = wait_for("the list of the next CA is published", TIME_MAX, || {
+        let published = RevocationLists::load(&list(pair)).unwrap();
+        (published.facts().len() == 2).then(|| published.next_update())
+    });
+    let until = u64::try_from(until.as_secs()).unwrap();
+    wait_until("b holds a to it", TIME_MAX, || {
+        pair.b
+            .metric("sealift_crl_checked_expiration_timestamp_seconds")
+            >= Some(until)
+    });
+}
+
 /// Waits until `then`; both agents live.
 fn lives(pair: &Pair, then: Instant) {
     while Instant::now() < then {
@@ -147,7 +187,7 @@ fn certificates_that_end_interrupt_no_part_refuse_no_handshake_and_drop_no_strea
     let life = setting("SEALIFT_SOAK_CERT_LIFE_SECS", 20);
     let (pair, issuer) = with_issuer(life);
     pair.certify(&pair.b, Duration::from_secs(life));
-    configure_b(&pair, &issuer);
+    configure_b(&pair, &issuer, life);
     pair.b.start();
     init(&pair, &token(&pair, "a", &issuer, "1h")).exits(0);
     let listen = configure_a(&pair);
@@ -159,6 +199,7 @@ fn certificates_that_end_interrupt_no_part_refuse_no_handshake_and_drop_no_strea
     // While everything runs the authority gets another root.
     lives(&pair, begun + whole / 6);
     announce(&pair, &[]).exits(0);
+    follows_next_list(&pair);
     step(&pair, "issue", TIME_MAX);
     step(&pair, "retire", TIME_MAX);
     lives(&pair, begun + whole);
@@ -177,13 +218,14 @@ fn certificates_that_end_interrupt_no_part_refuse_no_handshake_and_drop_no_strea
     let forward_drops = both(&pair, "sealift_forward_streams_dropped_total");
     let (objects, _) = pair.a.transfers("COMPLETED");
     let moves = both(&pair, "sealift_forward_moves_total");
+    let crl_renewals = pair.b.metric("sealift_crl_issued_total").unwrap();
     println!(
         "{}",
         json!({
             "rotations": rotations, "failed_parts": failed_parts,
             "refused_handshakes": refused_handshakes, "forward_drops": forward_drops,
             "minutes": minutes, "cert_life_secs": life, "objects": objects,
-            "rollovers": 1, "crl_renewals": pair.b.metric("sealift_crl_issued_total"),
+            "rollovers": 1, "crl_renewals": crl_renewals,
             "forward_bytes": echoed, "forward_moves": moves,
         })
     );
@@ -195,5 +237,8 @@ fn certificates_that_end_interrupt_no_part_refuse_no_handshake_and_drop_no_strea
     // Each agent renews at 60 to 70 percent of each life.
     let lives = 60 * minutes / life;
     assert!(rotations >= 2 * lives, "{rotations} rotations");
+    // Those of both regions, at a third of each life.
+    let lists = 2 * 60 * minutes / CRL_LIFE.as_secs();
+    assert!(crl_renewals >= 2 * lists, "{crl_renewals} revocation lists");
     assert_eq!(pair.a.transfers("FAILED").0, 0);
 }

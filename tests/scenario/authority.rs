@@ -267,6 +267,13 @@ fn what_is_revoked_is_cut_off_at_every_site_within_seconds_and_a_new_token_begin
     c.audits("bundle.replaced", &["2"]);
     let words = [pair.a.identity.as_str(), "its key was copied"];
     pair.b.audits("certificate.revoked", &words);
+    // Not only its connection is gone: it does not look for another one.
+    wait_until("its stream ends at b", CUT_OFF_WITHIN, || {
+        pair.b
+            .metric("sealift_forward_streams_ended_total{forward=\"parrot\",side=\"target\",end=\"not_allowed\"}")
+            == Some(1)
+    });
+    pair.b.audits("forward.closed", &["parrot", "not_allowed"]);
     assert!(talk.end().1.is_err(), "its stream goes on");
     let list = fs::read_to_string(pair.authority().join("crl/region-a.pem")).unwrap();
     let list = sealift_identity::RevocationLists::parse(list.as_bytes()).unwrap();

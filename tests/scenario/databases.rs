@@ -12,8 +12,8 @@ use std::{
 };
 
 use crate::support::{
-    Pair, Postgres, Proxy, Redis, Site, announce, free_address, init, renewed_by_b, step, token,
-    wait_until, with_issuer,
+    Pair, Postgres, Proxy, Redis, Site, announce, free_address, init, renewed_by_b, step, tell,
+    token, wait_until, with_issuer,
 };
 
 const TIME_MAX: Duration = Duration::from_secs(30);
@@ -183,7 +183,10 @@ fn a_hot_standby_follows_its_primary_through_cuts_rotations_and_a_roll_over() {
     let lag = wait_until("the standby has everything", TIME_MAX, || {
         standby.asks(&format!("select pg_last_wal_replay_lsn() >= '{written}'")) == "t"
     });
-    println!("lag at the end: {} ms, {written}", lag.as_millis());
+    tell(&format!(
+        "PostgreSQL: lag at the end {} ms, {written}",
+        lag.as_millis()
+    ));
     for query in [
         "select count(*), sum(delta) from pgbench_history",
         "select sum(abalance), md5(string_agg(aid || ':' || abalance, ',' order by aid)) \
@@ -233,7 +236,10 @@ fn a_redis_replica_follows_its_primary_through_cuts_rotations_and_a_roll_over() 
         let has = replica.info("replication", "slave_repl_offset");
         has.parse::<u64>().unwrap() >= offset
     });
-    println!("lag at the end: {} ms, {offset} bytes", lag.as_millis());
+    tell(&format!(
+        "Redis: lag at the end {} ms, {offset} bytes",
+        lag.as_millis()
+    ));
     assert_eq!(
         primary.asks(&["debug", "digest"]),
         replica.asks(&["debug", "digest"])

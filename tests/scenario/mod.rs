@@ -9,6 +9,7 @@ mod buckets;
 mod chains;
 mod changes;
 mod clients;
+mod clocks;
 mod clouds;
 mod compressing;
 mod conformance;

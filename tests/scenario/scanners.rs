@@ -1,10 +1,17 @@
 //! What scanners of TLS find at an agent that listens.
 
-use std::fs;
+use std::{
+    fs,
+    io::Write,
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
 use serde_json::Value;
 
-use crate::support::{Pair, run_program};
+use crate::support::{Openssl, Pair, Site, free_address, run_program, wait_until};
 
 const SUITES: [&str; 2] = ["TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
 
@@ -33,6 +40,8 @@ fn sslyze_finds_tls_1_3_the_configured_suites_and_that_a_certificate_is_required
             "--compression",
             "--heartbleed",
             "--elliptic_curves",
+            "--resum",
+            "--early_data",
             &pair.listen,
         ],
         &[0],
@@ -68,6 +77,16 @@ fn sslyze_finds_tls_1_3_the_configured_suites_and_that_a_certificate_is_required
         results["tls_compression"]["result"]["supports_compression"],
         false
     );
+    let resumption = &results["session_resumption"]["result"];
+    for how in ["session_id", "tls_ticket"] {
+        let found = &resumption[format!("{how}_resumption_result")];
+        assert_eq!(*found, "SERVER_IS_TLS_1_3_ONLY", "{how}");
+        let resumed = &resumption[format!("{how}_successful_resumptions_count")];
+        assert_eq!(*resumed, 0, "{how}");
+    }
+    // Without a certificate it comes to no session that early data could be sent for.
+    let early = &results["tls_1_3_early_data"];
+    assert_eq!(early["error_reason"], "CLIENT_CERTIFICATE_NEEDED");
     pair.b.audits("session.refused", &["old_tls"]);
 }
 
@@ -112,6 +131,8 @@ fn testssl_finds_tls_1_3_the_configured_suites_no_resumption_and_no_ticket_for_e
     );
     assert_eq!(finding("sessionresumption_ticket"), "not supported");
     assert!(finding("sessionresumption_ID").contains("no resumption"));
+    // Of early data and of certificates of clients testssl says nothing where there is TLS 1.3
+    // alone: sslyze tells of the one above, a client with both below.
     let suites = findings.as_array().unwrap().iter().filter_map(|one| {
         let id = one["id"].as_str()?;
         id.starts_with("cipher_x")
@@ -122,4 +143,93 @@ fn testssl_finds_tls_1_3_the_configured_suites_no_resumption_and_no_ticket_for_e
         .collect();
     suites.sort();
     assert_eq!(suites, SUITES);
+}
+
+/// A server that takes early data and resumes, until it is dropped.
+struct TakesEarlyData(Child);
+
+impl TakesEarlyData {
+    fn at(address: &str, site: &Site) -> Self {
+        let [certificate, key] = ["identity.crt", "identity.key"].map(|file| site.dir.join(file));
+        let server = Command::new("openssl")
+            .args(["s_server", "-quiet", "-tls1_3", "-early_data"])
+            .args(["-alpn", "sealift/1", "-accept", address, "-cert"])
+            .arg(certificate)
+            .arg("-key")
+            .arg(key)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(server.unwrap())
+    }
+}
+
+impl Drop for TakesEarlyData {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What `openssl s_client` says once it has a session to go on from, which it keeps in a file.
+fn session(address: &str, kept: &Path, more: &[&str]) -> String {
+    let client = Command::new("openssl")
+        .args([
+            "s_client",
+            "-connect",
+            address,
+            "-tls1_3",
+            "-alpn",
+            "sealift/1",
+        ])
+        .arg("-sess_out")
+        .arg(kept)
+        .args(more)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut client = client.unwrap();
+    // It comes behind the handshake.
+    wait_until("there is a session", Duration::from_secs(30), || {
+        let kept = fs::read_to_string(kept).unwrap_or_default();
+        kept.contains("END SSL SESSION PARAMETERS") || client.try_wait().unwrap().is_some()
+    });
+    let _ = writeln!(client.stdin.take().unwrap(), "Q");
+    let said = client.wait_with_output().unwrap();
+    String::from_utf8_lossy(&said.stdout).into_owned()
+}
+
+#[test]
+fn a_client_with_a_session_and_early_data_is_given_neither() {
+    let pair = Pair::new();
+    pair.b.start();
+    let (address, dir) = (free_address(), pair.dir());
+    let server = TakesEarlyData::at(&address, &pair.b);
+    wait_until("it listens", Duration::from_secs(30), || {
+        TcpStream::connect(&address).is_ok()
+    });
+    let [first, second, early] = ["first", "second", "early"].map(|file| dir.join(file));
+    fs::write(&early, "early").unwrap();
+    let early = early.to_str().unwrap();
+    let full = session(&address, &first, &[]);
+    assert!(full.contains("New, TLSv1.3"), "{full}");
+    // The session is good for both where they are taken.
+    let going_on = ["-sess_in", first.to_str().unwrap(), "-early_data", early];
+    let taken = session(&address, &second, &going_on);
+    for said in ["Reused, TLSv1.3", "Early data was accepted"] {
+        assert!(taken.contains(said), "{said}: {taken}");
+    }
+    drop(server);
+    let ran = Openssl::to(&pair.listen)
+        .into_site(&pair.a.dir)
+        .with(&["-tls1_3", "-sess_in", second.to_str().unwrap()])
+        .with(&["-early_data", early])
+        .tries();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    for wanted in ["New, TLSv1.3", "Early data was rejected"] {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+    assert!(!said.contains("Max Early Data"), "a ticket: {said}");
 }

@@ -108,6 +108,16 @@ impl Rogue {
         self.waits(self.link(LinkKind::Control, self.hello()))
     }
 
+    /// The same with a clock that is ahead by so much.
+    pub(crate) fn begins_ahead(&self, ahead: Duration) -> Option<RogueLink> {
+        let hello = self.hello();
+        let hello = Hello {
+            clock: hello.clock.plus(ahead),
+            ..hello
+        };
+        self.waits(self.link(LinkKind::Control, hello))
+    }
+
     /// The same as an agent that exchanges keys.
     pub(crate) fn begins_with_keys(&self) -> RogueLink {
         let hello = Hello {

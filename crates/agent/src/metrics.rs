@@ -75,11 +75,14 @@ metrics! {
     LinkRtt = gauge "sealift_link_rtt_microseconds" ["peer"] "Round-trip time of a peer's connections, their mean.";
     LinkRetransmits = counter "sealift_link_retransmits_total" ["peer"] "TCP segments sent again to a peer.";
     LinkDelivery = gauge "sealift_link_delivery_bytes_per_second" ["peer"] "Bytes a second that arrived at a peer lately, as TCP knows it.";
+    ClockSkew = gauge "sealift_peer_clock_skew_seconds" ["peer"] "How far a peer's clock is from this one, whichever is ahead; missing until the peer was heard.";
     ConnectionsRefused = counter "sealift_connections_refused_total" ["cause"] "Connections refused before or during authentication.";
     CertificateExpiry = gauge "sealift_cert_expiration_timestamp_seconds" ["identity"] "When a certificate ends, in seconds since 1970.";
     CertificateRenewal = gauge "sealift_cert_renewal_timestamp_seconds" ["identity"] "When a certificate is to be renewed, in seconds since 1970.";
     CertificateRefreshes = counter "sealift_cert_refreshes_total" ["source", "result"] "Certificates taken up: replaced by files or renewed; and those refused, and renewals that failed.";
     BundleSequence = gauge "sealift_bundle_sequence" ["identity"] "Number of the trust bundle that vouches here for an identity's certificates; 0 for plain PEM.";
+    BundleExpiry = gauge "sealift_bundle_expiration_timestamp_seconds" ["identity"] "When the last root ends that vouches here for an identity's certificates, in seconds since 1970.";
+    CaExpiry = gauge "sealift_ca_expiration_timestamp_seconds" ["ca"] "When a CA ends that issues here, or that stands above the certificate of this site's identity, in seconds since 1970.";
     BundleAcknowledged = gauge "sealift_bundle_acknowledged_sequence" ["identity"] "Number of the trust bundle that an identity said it has in force, at the issuing agent.";
     CrlExpiry = gauge "sealift_crl_expiration_timestamp_seconds" ["region"] "Until when the revocation lists issued here are good, in seconds since 1970.";
     CrlIssued = counter "sealift_crl_issued_total" ["region"] "How often revocation lists were issued here.";
@@ -301,11 +304,14 @@ mod tests {
             "sealift_link_rtt_microseconds[peer]",
             "sealift_link_retransmits_total[peer]",
             "sealift_link_delivery_bytes_per_second[peer]",
+            "sealift_peer_clock_skew_seconds[peer]",
             "sealift_connections_refused_total[cause]",
             "sealift_cert_expiration_timestamp_seconds[identity]",
             "sealift_cert_renewal_timestamp_seconds[identity]",
             "sealift_cert_refreshes_total[source,result]",
             "sealift_bundle_sequence[identity]",
+            "sealift_bundle_expiration_timestamp_seconds[identity]",
+            "sealift_ca_expiration_timestamp_seconds[ca]",
             "sealift_bundle_acknowledged_sequence[identity]",
             "sealift_crl_expiration_timestamp_seconds[region]",
             "sealift_crl_issued_total[region]",

@@ -4,6 +4,7 @@
 
 mod authority;
 mod databases;
+mod endings;
 mod endpoint;
 mod facing;
 mod forwards;
@@ -256,6 +257,7 @@ fn peers(config: &Config, world: &World) -> Vec<CheckLine> {
             ));
         }
     }
+    lines.extend(endings::check(config, &peers, &own, world));
     for peer in peers.iter() {
         lines.extend(peers.lists(&peer.identity).map(|lists| {
             let (check, now) = (

@@ -9,7 +9,7 @@ use sealift_terms::{Timestamp, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    certificate::{CaFacts, Leaf},
+    certificate::{CaFacts, CaLife, Leaf},
     chain::{self, Presented, Purpose, Trust},
     error::IdentityError,
     files,
@@ -241,6 +241,13 @@ impl TrustBundle {
             .is_ok()
         });
         behind.map(|(_, root)| fingerprint(root))
+    }
+
+    /// The life of the root that ends last: after it the bundle vouches for nobody.
+    #[must_use]
+    pub fn life(&self) -> Option<CaLife> {
+        let lives = self.roots.iter().flat_map(CaLife::of);
+        lives.max_by_key(|life| life.until)
     }
 
     /// The number of its set of roots.

@@ -93,6 +93,38 @@ fn identity_in(
     })
 }
 
+/// How long before a CA ends it is told, at most: longer than any certificate lives that it
+/// issued, and time for a roll-over.
+const CA_END_WARNED_MAX: Duration = Duration::from_secs(90 * 86_400);
+
+/// From when until when the certificate of a CA is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CaLife {
+    /// Its first moment.
+    pub from: Timestamp,
+    /// Its last one.
+    pub until: Timestamp,
+}
+
+impl CaLife {
+    /// What the certificate of a CA says.
+    pub(crate) fn of(certificate: &CertificateDer<'_>) -> Result<Self, Refusal> {
+        let facts = CaFacts::parse(certificate)?;
+        Ok(Self {
+            from: facts.not_before,
+            until: facts.not_after,
+        })
+    }
+
+    /// Whether it is time to see to another one: with a tenth of its life left, and not
+    /// more than [`limits::CA_END_WARNED_MAX`].
+    #[must_use]
+    pub fn ends_soon(&self, now: Timestamp) -> bool {
+        let tenth = self.until.since(self.from) / 10;
+        self.until.since(now) < tenth.min(CA_END_WARNED_MAX)
+    }
+}
+
 /// What the certificate of a root or an issuing CA says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CaFacts {
@@ -216,6 +248,23 @@ fn cut(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_ca_is_near_with_a_tenth_of_its_life_left_and_90_days_at_most() {
+        let day = |days: i64| Timestamp::from_secs(days * 86_400);
+        let life = |until| CaLife {
+            from: day(0),
+            until: day(until),
+        };
+        // A root of ten years, an issuing CA of five, one of SPIRE's of a day.
+        for (lives, warned) in [(3650, 90), (1825, 90), (100, 10)] {
+            let before = |days: i64| life(lives).ends_soon(day(lives - days));
+            assert!(!before(warned) && before(warned - 1), "{lives}");
+            assert!(life(lives).ends_soon(day(lives + 1)), "it is over");
+        }
+        let at = |hours: i64| life(1).ends_soon(Timestamp::from_secs(hours * 3600));
+        assert!(!at(20) && at(22));
+    }
 
     #[test]
     fn a_region_uri_is_read_back_and_an_agent_is_no_region() {

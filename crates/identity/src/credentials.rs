@@ -9,7 +9,7 @@ use sealift_terms::{Timestamp, limits};
 
 use crate::{
     bundle::TrustBundle,
-    certificate::Leaf,
+    certificate::{CaLife, Leaf},
     chain::{self, Presented, Purpose, Trust},
     demands::OwnDemands,
     error::IdentityError,
@@ -151,6 +151,14 @@ impl Credentials {
     #[must_use]
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.certified.cert
+    }
+
+    /// The life of the CA above the certificate that ends first; none where the chain has
+    /// none.
+    #[must_use]
+    pub fn issuer_life(&self) -> Option<CaLife> {
+        let above = self.chain().iter().skip(1);
+        above.flat_map(CaLife::of).min_by_key(|life| life.until)
     }
 
     /// Whether peers are shown the same certificates. The private key is then the same.

@@ -59,7 +59,7 @@ pub use access::{AccessDecision, AccessRight, AccessRow, AccessRows};
 pub use acme::{challenge_server, https_client, order_request};
 pub use authority::{Authority, Issued, IssuingAuthority, LeafRequest, Rollover, RootAuthority};
 pub use bundle::TrustBundle;
-pub use certificate::Leaf;
+pub use certificate::{CaLife, Leaf};
 pub use context::{ALPN_CONTROL, ALPN_DATA, ALPN_FORWARD, Accepted, Own, Prepared, TlsContext};
 pub use credentials::Credentials;
 pub use demands::{Demands, DnsAgent, Issuers, OwnDemands, is_dns_name};

@@ -143,6 +143,15 @@ impl Peers {
             || lists.is_some_and(|lists| lists.names(&leaf.serial))
     }
 
+    /// Whether a certificate of a peer was revoked with all that its identity had: there is
+    /// no fresher one to go on with.
+    #[must_use]
+    pub fn is_identity_revoked(&self, leaf: &Leaf) -> bool {
+        let peer = self.find(&leaf.identity);
+        let mut revoked = peer.iter().flat_map(|peer| peer.roots.revoked());
+        revoked.any(|one| one.identity.is_some() && one.covers(leaf))
+    }
+
     /// The same peers with another deny list.
     #[must_use]
     pub fn with_denied(&self, denied: BTreeSet<Identity>) -> Self {

@@ -29,7 +29,8 @@ fn main() -> ExitCode {
         ["test"] => suite::run_all(suite::Count::Usual),
         ["test", "--full"] => suite::run_all(suite::Count::Full),
         ["simulate", rest @ ..] => simulate::run(rest),
-        ["soak", rest @ ..] => soak::run(rest),
+        // Its last line is its own, whatever came of it.
+        ["soak", rest @ ..] => return soak::run(rest),
         ["bench", what, rest @ ..] => bench::run(what, rest),
         ["compare", rest @ ..] => compare::run(rest),
         _ => Err(format!("usage:\n{USAGE}")),

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     Advice, CertificateSource, TakesBundles,
     plan::{
-        ADVICE_AGAIN_MAX, ADVICE_AGAIN_MIN, Plan, due_by_others, look_every, try_time,
+        ADVICE_AGAIN_MAX, ADVICE_AGAIN_MIN, Plan, due_by_others, look_every, may_rest, try_time,
         wait_after_failure, wait_after_success,
     },
 };
@@ -123,18 +123,32 @@ async fn renew_in_time(desk: &dyn Desk) {
             ask_at = now.plus(again);
         }
         show_renewal(desk.metrics(), leaf, plan.due(leaf));
-        if world.clock.now() < plan.due(leaf) {
+        if !plan.is_due(leaf, world.clock.now()) {
             sleep(look_every(leaf, world.clock.now())).await;
             continue;
         }
         match turn(desk).await {
-            Ok(_) => sleep(wait_after_success(desk.shown().leaf())).await,
+            Ok(_) => rest(desk.shown().leaf(), world).await,
             Err(error) => {
                 let (error, not_after) = (error.in_one_line(), leaf.not_after);
                 tracing::error!(error, %not_after, "the certificate cannot be renewed now: the old one stays in force");
                 sleep(wait_after_failure(leaf, world.clock.now(), &*world.rng)).await;
             }
         }
+    }
+}
+
+/// Leaves a fresh certificate alone for a while, unless the clock jumps out of its life.
+async fn rest(leaf: &Leaf, world: &World) {
+    let until = world.clock.monotonic() + wait_after_success(leaf);
+    let was_good = may_rest(leaf, world.clock.now());
+    loop {
+        let now = world.clock.now();
+        let left = until.saturating_sub(world.clock.monotonic());
+        if left.is_zero() || (was_good && !may_rest(leaf, now)) {
+            return;
+        }
+        sleep(look_every(leaf, now).min(left)).await;
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sealift_identity::Leaf;
 use sealift_terms::{
     Disk, Rng, Timestamp,
+    limits::CERTIFICATE_BACKDATE_MAX,
     world::{read_file, replace_file},
 };
 use serde::{Deserialize, Serialize};
@@ -30,8 +31,14 @@ const LOOK_EVERY_MIN: Duration = Duration::from_millis(200);
 /// Tries that what is left of a life allows for, at least.
 const TRIES_MIN: u32 = 20;
 const RETRY_MAX: Duration = Duration::from_secs(600);
-/// One try is given up after this part of what is left, within these bounds.
+/// One try is given up after this part of what is left, within these bounds. A certificate
+/// that lives for less than [`TRIES_HELD_FROM`] has 20 tries of an issuer that answers, and
+/// fewer of one that does not: an issuer far away needs the shortest.
 const TRY_SHARE: u32 = 40;
+/// From this life on 20 tries fit into what is left at the latest renewal, however long each
+/// takes.
+#[cfg(test)]
+const TRIES_HELD_FROM: Duration = Duration::from_secs(600);
 const TRY_TIME_MIN: Duration = Duration::from_secs(3);
 const TRY_TIME_MAX: Duration = Duration::from_secs(120);
 /// Between two questions for advice.
@@ -85,14 +92,14 @@ impl Plan {
         self.serial == leaf.serial
     }
 
-    /// A moment between 60 and 70 percent of its life.
+    /// A moment between 60 and 70 percent of its life, from when it was issued.
     pub(super) fn draw(leaf: &Leaf, rng: &dyn Rng) -> Self {
-        let life = millis(leaf.period());
+        let life = millis(life(leaf));
         let share = |percent: u64| life / 100 * percent;
         let after = share(RENEWED_FROM) + below(share(RENEWED_UNTIL) - share(RENEWED_FROM), rng);
         Self {
             serial: leaf.serial.clone(),
-            at: leaf.not_before.plus(Duration::from_millis(after)),
+            at: issued(leaf).plus(Duration::from_millis(after)),
             advised: None,
         }
     }
@@ -133,6 +140,11 @@ impl Plan {
         let at = self.advised.map_or(self.at, |advised| advised.at);
         at.min(emergency(leaf))
     }
+
+    /// Whether it is time: also when peers refuse it because the clock was set back.
+    pub(super) fn is_due(&self, leaf: &Leaf, now: Timestamp) -> bool {
+        now >= self.due(leaf) || now < leaf.not_before
+    }
 }
 
 /// How long an agent may still wait for a better certificate.
@@ -144,12 +156,16 @@ pub(crate) enum Timing {
     Late,
     /// It ends soon, or has ended.
     Ending,
+    /// Its beginning lies ahead: the clock was set back since it was issued, and peers
+    /// refuse it until then.
+    NotYet,
 }
 
 impl Timing {
     pub(crate) fn of(leaf: &Leaf, due: Timestamp, now: Timestamp) -> Self {
         let slack = leaf.not_after.since(due);
         match now {
+            now if now < leaf.not_before => Self::NotYet,
             now if now >= emergency(leaf) => Self::Ending,
             now if now >= due.plus(slack * SLACK / 100) => Self::Late,
             _ => Self::Good,
@@ -159,19 +175,31 @@ impl Timing {
 
 /// When somebody else renews it: the latest moment that an agent would have drawn.
 pub(crate) fn due_by_others(leaf: &Leaf) -> Timestamp {
-    let after = millis(leaf.period()) / 100 * RENEWED_UNTIL;
-    leaf.not_before.plus(Duration::from_millis(after))
+    let after = millis(life(leaf)) / 100 * RENEWED_UNTIL;
+    issued(leaf).plus(Duration::from_millis(after))
 }
 
 fn emergency(leaf: &Leaf) -> Timestamp {
-    leaf.not_after.minus(leaf.period() / EMERGENCY)
+    leaf.not_after.minus(life(leaf) / EMERGENCY)
+}
+
+/// When it was issued, as the embedded authority dates certificates: a tenth of their life
+/// later than they begin, five minutes at most.
+fn issued(leaf: &Leaf) -> Timestamp {
+    leaf.not_before
+        .plus((leaf.period() / 11).min(CERTIFICATE_BACKDATE_MAX))
+}
+
+/// From then to its end.
+fn life(leaf: &Leaf) -> Duration {
+    leaf.not_after.since(issued(leaf))
 }
 
 /// How long to wait after a try that failed: short enough for 20 of them in what is left.
-/// Where nothing is left there is no hurry either.
+/// Where nothing is left, or it is not valid yet, each look at the clock is a try.
 pub(super) fn wait_after_failure(leaf: &Leaf, now: Timestamp, rng: &dyn Rng) -> Duration {
     let left = leaf.not_after.since(now);
-    let longest = match left.is_zero() {
+    let longest = match left.is_zero() || now < leaf.not_before {
         true => LOOK_EVERY_MAX,
         false => (left / TRIES_MIN).min(RETRY_MAX).max(LOOK_EVERY_MIN),
     };
@@ -184,7 +212,12 @@ pub(super) fn wait_after_failure(leaf: &Leaf, now: Timestamp, rng: &dyn Rng) -> 
 /// How long a fresh certificate is left alone, whatever its issuer advises: one that always
 /// says "now" is not asked without end.
 pub(super) fn wait_after_success(leaf: &Leaf) -> Duration {
-    (leaf.period() / EMERGENCY).clamp(LOOK_EVERY_MIN, RETRY_MAX)
+    (life(leaf) / EMERGENCY).clamp(LOOK_EVERY_MIN, RETRY_MAX)
+}
+
+/// Whether a certificate does without another one at once, whatever was advised.
+pub(super) fn may_rest(leaf: &Leaf, now: Timestamp) -> bool {
+    (leaf.not_before..emergency(leaf)).contains(&now)
 }
 
 /// How long one try may take.
@@ -216,13 +249,16 @@ mod tests {
 
     use super::*;
 
+    const ISSUED: Timestamp = Timestamp::from_secs(1000);
+
+    /// One of a life, from when it is issued.
     fn leaf(life: Duration) -> Leaf {
-        let not_before = Timestamp::from_secs(1000);
+        let not_before = ISSUED.minus((life / 10).min(CERTIFICATE_BACKDATE_MAX));
         Leaf {
             identity: "spiffe://example.org/region/r/agent/a".parse().unwrap(),
             serial: "01".to_owned(),
             not_before,
-            not_after: not_before.plus(life),
+            not_after: ISSUED.plus(life),
             client_auth: true,
             server_auth: true,
         }
@@ -234,11 +270,21 @@ mod tests {
         let (mut earliest, mut latest) = (u128::MAX, 0);
         for _ in 0..2000 {
             let plan = Plan::draw(&leaf(life), &OsRng);
-            let after = plan.at.since(leaf(life).not_before).as_millis();
+            let after = plan.at.since(ISSUED).as_millis();
             (earliest, latest) = (earliest.min(after), latest.max(after));
         }
         assert!((60_000_000..61_000_000).contains(&earliest), "{earliest}");
         assert!((69_000_000..=70_000_000).contains(&latest), "{latest}");
+    }
+
+    #[test]
+    fn a_life_counts_from_when_a_certificate_was_issued_and_not_from_when_it_begins() {
+        for secs in [20, 600, 2_999, 3_000, 86_400, 47 * 86_400] {
+            let leaf = leaf(Duration::from_secs(secs));
+            assert_eq!(issued(&leaf), ISSUED, "{secs}");
+            assert_eq!(life(&leaf).as_secs(), secs);
+            assert!(leaf.not_before < ISSUED);
+        }
     }
 
     #[test]
@@ -256,9 +302,9 @@ mod tests {
 
     #[test]
     fn twenty_tries_fit_into_what_is_left_however_long_each_takes() {
-        for life in [3600, 86_400, 47 * 86_400] {
+        for life in [TRIES_HELD_FROM.as_secs(), 3600, 86_400, 47 * 86_400] {
             let leaf = leaf(Duration::from_secs(life));
-            let mut now = leaf.not_before.plus(leaf.period() * 7 / 10);
+            let mut now = ISSUED.plus(Duration::from_secs(life) * 7 / 10);
             for n in 0..20 {
                 assert!(now < leaf.not_after, "{life} s: only {n}");
                 now = now.plus(try_time(&leaf, now));
@@ -271,10 +317,10 @@ mod tests {
             assert_eq!(look_every(&leaf, begin), LOOK_EVERY_MAX);
             assert_eq!(look_every(&leaf, late), Duration::from_secs(3));
         }
-        // Of the shortest lives, as long as the issuer says no at once.
+        // Of shorter lives, as long as the issuer says no at once.
         for life in [20, 200] {
             let leaf = leaf(Duration::from_secs(life));
-            let mut now = leaf.not_before.plus(leaf.period() * 7 / 10);
+            let mut now = ISSUED.plus(Duration::from_secs(life) * 7 / 10);
             for n in 0..20 {
                 assert!(now < leaf.not_after, "{life} s: only {n}");
                 now = now.plus(wait_after_failure(&leaf, now, &OsRng));
@@ -317,6 +363,8 @@ mod tests {
         let leaf = leaf(Duration::from_secs(100_000));
         let at = |secs: i64| Timestamp::from_secs(1000 + secs);
         let timing = |secs| Timing::of(&leaf, at(65_000), at(secs));
+        assert_eq!(timing(-301), Timing::NotYet);
+        assert_eq!(timing(-300), Timing::Good);
         assert_eq!(timing(71_999), Timing::Good);
         assert_eq!(timing(72_000), Timing::Late);
         assert_eq!(timing(94_999), Timing::Late);

@@ -1,17 +1,29 @@
 //! What `[ca]` issues with.
 
-use sealift_identity::{Authority, IdentityError, Rollover};
+use sealift_identity::{Authority, CaLife, IdentityError, Rollover};
 use sealift_terms::Timestamp;
 
 use super::chain;
 use crate::{CheckLine, World, config::Ca};
 
 pub(super) fn check(ca: &Ca, world: &World) -> CheckLine {
-    let check = "authority";
+    let (check, now) = ("authority", world.clock.now());
     match look(ca) {
-        Ok(Found { told, lists_until }) => match lists_until {
+        Ok(Found {
+            life: Some(life), ..
+        }) if life.ends_soon(now) => CheckLine::warn(
+            check,
+            format!(
+                "an issuing CA ends at {}: no certificate lives longer",
+                life.until
+            ),
+            "begin a roll-over: `sealift ca rollover announce`",
+        ),
+        Ok(Found {
+            told, lists_until, ..
+        }) => match lists_until {
             // The agent issues them anew as soon as it runs.
-            Some(until) if until < world.clock.now() => CheckLine::warn(
+            Some(until) if until < now => CheckLine::warn(
                 check,
                 format!("{told}; its revocation lists ended at {until}"),
                 "start the agent: who checks them lets nobody in",
@@ -32,14 +44,16 @@ pub(super) fn check(ca: &Ca, world: &World) -> CheckLine {
 struct Found {
     told: String,
     lists_until: Option<Timestamp>,
+    /// Of the issuing CA that ends first.
+    life: Option<CaLife>,
 }
 
 fn look(ca: &Ca) -> Result<Found, IdentityError> {
     let authority = Authority::open(&ca.directory)?;
     let regions = authority.regions()?;
-    let mut lists_until = None;
+    let (mut lists_until, mut lives) = (None, Vec::new());
     for region in &regions {
-        authority.issuing(region)?;
+        lives.push(authority.issuing(region)?.life());
         let until = authority.lists(region)?.map(|lists| lists.next_update());
         lists_until = lists_until.into_iter().chain(until).min();
     }
@@ -54,5 +68,6 @@ fn look(ca: &Ca) -> Result<Found, IdentityError> {
     Ok(Found {
         told: told + step,
         lists_until,
+        life: lives.into_iter().min_by_key(|life| life.until),
     })
 }

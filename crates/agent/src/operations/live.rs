@@ -14,7 +14,7 @@ use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceStatus};
 use sealift_terms::{
     BucketName, Identity, KeyId, KeyNote, PeerName, Reason, Region, SessionFacts, Timestamp,
-    TransferId,
+    TransferId, limits::CLOCK_SKEW_MAX,
 };
 use sealift_tunnel::TcpFacts;
 
@@ -174,6 +174,8 @@ pub(crate) struct PeerState {
     pub(crate) negotiated: Option<SessionFacts>,
     /// What went wrong last, unless a session was opened since.
     pub(crate) trouble: Option<Trouble>,
+    /// Its clock and this one, as far as it was heard.
+    pub(crate) clock: Option<Apart>,
 }
 
 impl PeerState {
@@ -185,7 +187,27 @@ impl PeerState {
             path: Path::default(),
             negotiated: None,
             trouble: None,
+            clock: None,
         }
+    }
+}
+
+/// Two clocks at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Apart {
+    pub(crate) here: Timestamp,
+    pub(crate) there: Timestamp,
+}
+
+impl Apart {
+    /// Between them, whichever is ahead.
+    pub(crate) fn by(self) -> Duration {
+        self.here.since(self.there).max(self.there.since(self.here))
+    }
+
+    /// Whether somebody has to look at it.
+    pub(crate) fn is_too_far(self) -> bool {
+        self.by() > CLOCK_SKEW_MAX
     }
 }
 

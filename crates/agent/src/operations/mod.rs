@@ -57,7 +57,7 @@ use crate::{
 };
 
 pub(crate) use certificates::Leaves;
-pub(crate) use live::{Direction, Live, Path, PeerState, Sections, SessionState, Trouble};
+pub(crate) use live::{Apart, Direction, Live, Path, PeerState, Sections, SessionState, Trouble};
 pub(crate) use rights::NotAllowed;
 pub(crate) use verifying::in_words;
 pub(crate) use written::status_of;

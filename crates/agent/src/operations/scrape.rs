@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Filled anew by every scrape: what is gone must not stay.
-const FILLED: [Metric; 24] = [
+const FILLED: [Metric; 25] = [
     Metric::Transfers,
     Metric::TransferBytes,
     Metric::OldestPending,
@@ -28,6 +28,7 @@ const FILLED: [Metric; 24] = [
     Metric::OldestUnsettled,
     Metric::SendLimit,
     Metric::Links,
+    Metric::ClockSkew,
     Metric::LinkRtt,
     Metric::LinkDelivery,
     Metric::KeyUsable,
@@ -313,6 +314,10 @@ fn fill_peer(metrics: &Metrics, peer: &PeerState) {
         metrics
             .series(Metric::LinkRtt, &[name])
             .set(rtt.as_micros() as u64);
+    }
+    if let Some(clock) = peer.clock {
+        let apart = clock.by().as_secs();
+        metrics.series(Metric::ClockSkew, &[name]).set(apart);
     }
     if let Some(rate) = path.delivery_rate {
         metrics.series(Metric::LinkDelivery, &[name]).set(rate);

@@ -94,6 +94,7 @@ async fn admit(
             hello.region
         ));
     }
+    running.heard_clock(&peer.name, &hello);
     match (link.kind(), hello.link) {
         (LinkKind::Control, 0) => begin(running, peer, link, hello, permits).await,
         (LinkKind::Data, number @ 1..) => {

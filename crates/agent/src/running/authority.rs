@@ -131,6 +131,8 @@ impl Running {
             return Ok(());
         }
         let issued = authority.issue_lists(region, ca.crl_life, &*world.clock)?;
+        let issuing = authority.issuing(region)?;
+        self.issuers.saw(issuing.uri(), issuing.life());
         let next_update = issued.next_update();
         let numbers = issued.facts().iter().map(|facts| facts.number);
         let details = [

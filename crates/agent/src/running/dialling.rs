@@ -158,6 +158,7 @@ impl Dialling {
             );
             return Err((Reason::PeerIdentityRefused, evidence));
         }
+        self.running.heard_clock(&self.peer.name, &theirs);
         let greeted = Greeted::new(self.peer.clone(), link.session(), theirs, agreed, self.role);
         Ok((link, permits, greeted))
     }
@@ -182,6 +183,7 @@ impl Dialling {
         let ours = hello(&self.running.site, first.session, number, self.role);
         let (theirs, _) = link.greet(&ours).await?;
         theirs.check_joins(first)?;
+        self.running.heard_clock(&self.peer.name, &theirs);
         Ok(link)
     }
 

@@ -6,7 +6,7 @@
 //! ```
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use sealift_forward::{Far, Forward, ForwardLink, Links, Memory, Near, NoLink, Threads, World};
-use sealift_identity::{Session as TlsSession, TlsContext};
+use sealift_identity::{Peers, Session as TlsSession, TlsContext};
 use sealift_terms::{
     Identity, PeerName, Reason, SessionId, Timestamp,
     limits::{FORWARD_LINKS_MAX, FORWARD_WAITING_LINKS_MAX, HANDSHAKE_TIME_MAX},
@@ -72,6 +72,14 @@ pub(super) struct Makes {
 struct Standing(Mutex<Vec<(TlsSession, LinkEnder)>>);
 
 impl Standing {
+    /// Whose certificates were revoked with all that they had.
+    fn revoked(&self, peers: &Peers) -> BTreeSet<Identity> {
+        let standing = self.0.lock();
+        let leaves = standing.iter().map(|(session, _)| &session.peer);
+        let revoked = leaves.filter(|leaf| peers.is_identity_revoked(leaf));
+        revoked.map(|leaf| leaf.identity.clone()).collect()
+    }
+
     fn adopt(&self, link: &mut Link, permits: Permits) {
         let ender = link.ender(permits);
         self.0.lock().push((link.session().clone(), ender));
@@ -149,12 +157,16 @@ impl Forwarding {
     /// Ends links and streams that the TLS context would not let stand any more.
     pub(super) fn sweep(&self) {
         let tls = &self.makes.tls;
-        self.makes.standing.sweep(tls);
         let peers = tls.peers();
-        let may_stay =
-            |identity: &Identity| peers.find(identity).is_some() && !peers.is_denied(identity);
+        let revoked = self.makes.standing.revoked(&peers);
+        let may_stay = |identity: &Identity| {
+            let is_known = peers.find(identity).is_some();
+            is_known && !peers.is_denied(identity) && !revoked.contains(identity)
+        };
+        // Before their links: a stream whose link is lost would look for another.
         self.near.sweep(may_stay);
         self.far.sweep(may_stay);
+        self.makes.standing.sweep(tls);
         self.makes
             .waiting
             .lock()

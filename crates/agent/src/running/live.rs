@@ -14,6 +14,7 @@ use sealift_terms::{
     AuditKind, AuditRecord, BucketName, Identity, KeyId, KeyNote, PeerName, Region, Timestamp,
     TransferId,
 };
+use sealift_wire::Hello;
 
 use super::{
     Running,
@@ -58,6 +59,10 @@ impl Live for Running {
                 problems.push(format!("the certificate ended at {not_after}"));
             }
             Timing::Ending => problems.push(format!("the certificate ends at {not_after}")),
+            Timing::NotYet => problems.push(format!(
+                "the certificate is valid from {} on only: the clock was set back",
+                self.tls.credentials().leaf().not_before
+            )),
         }
         problems.extend(self.health.problems());
         if *self.stop.borrow() {
@@ -84,6 +89,7 @@ impl Live for Running {
                 path,
                 negotiated: remembered.negotiated,
                 trouble: remembered.trouble,
+                clock: self.peers.clocks.apart(&peer.name, &*self.site.world.clock),
             }
         };
         self.site.current().peers.iter().map(state).collect()
@@ -127,6 +133,10 @@ impl Live for Running {
     fn alarms(&self) -> Vec<Alarm> {
         let mut alarms = self.watchdog.alarms();
         alarms.extend(self.rpo.alarms());
+        let config = self.site.current();
+        let peers = config.peers.iter().map(|peer| &peer.name);
+        alarms.extend(self.peers.clocks.alarms(peers, &*self.site.world.clock));
+        alarms.extend(self.authority_alarms());
         alarms
     }
 
@@ -244,7 +254,10 @@ impl Live for Running {
         }
         match difference::line(&running, &config) {
             // What the agent holds is what its peers will see.
-            None => lines.extend(question::ask_peers(&config, world, &self.tls).await),
+            None => {
+                let heard = |peer: &PeerName, hello: &Hello| self.heard_clock(peer, hello);
+                lines.extend(question::ask_peers(&config, world, &self.tls, &heard).await);
+            }
             Some(differs) => {
                 lines.insert(1, differs);
                 lines.extend(question::check_peers(&config, world).await);
@@ -259,6 +272,12 @@ impl Live for Running {
 }
 
 impl Running {
+    /// A peer said what time it is there.
+    pub(super) fn heard_clock(&self, peer: &PeerName, hello: &Hello) {
+        let clock = &*self.site.world.clock;
+        self.peers.clocks.heard(peer, hello.clock, clock);
+    }
+
     /// The configuration that is asked about, beside what this agent was given.
     fn load(&self, of: &Check) -> Result<Config, Error> {
         let running = self.site.current();

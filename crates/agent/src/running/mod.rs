@@ -13,8 +13,10 @@ mod accepting;
 mod authority;
 mod canary;
 mod certificates;
+mod clocks;
 mod dialling;
 mod difference;
+mod endings;
 mod endpoint;
 mod forwarding;
 mod fronting;
@@ -82,6 +84,7 @@ pub(crate) struct Running {
     standing: Standing,
     spread: Spread,
     peers: PeerStates,
+    issuers: endings::Issuers,
     watchdog: Watchdog,
     rpo: Rpo,
     asked: repair::Asked,

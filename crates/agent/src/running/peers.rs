@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 use sealift_terms::{PeerName, Reason, SessionFacts};
 
+use super::clocks::Clocks;
 use crate::operations::{Direction, Trouble};
 
 /// What is remembered of one peer.
@@ -19,12 +20,16 @@ pub(super) struct Remembered {
 
 /// How every peer stands.
 #[derive(Debug, Default)]
-pub(super) struct PeerStates(Mutex<BTreeMap<PeerName, Remembered>>);
+pub(super) struct PeerStates {
+    states: Mutex<BTreeMap<PeerName, Remembered>>,
+    /// What time it is there.
+    pub(super) clocks: Clocks,
+}
 
 impl PeerStates {
     /// What is remembered of `peer`.
     pub(super) fn of(&self, peer: &PeerName) -> Remembered {
-        self.0.lock().get(peer).cloned().unwrap_or_default()
+        self.states.lock().get(peer).cloned().unwrap_or_default()
     }
 
     pub(super) fn opened(&self, peer: &PeerName, direction: Direction, facts: &SessionFacts) {
@@ -64,7 +69,7 @@ impl PeerStates {
     }
 
     fn change<T>(&self, peer: &PeerName, change: impl FnOnce(&mut Remembered) -> T) -> T {
-        change(self.0.lock().entry(peer.clone()).or_default())
+        change(self.states.lock().entry(peer.clone()).or_default())
     }
 }
 

@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use sealift_identity::{Direction, TlsContext};
 use sealift_receiver::{Answer, Question};
-use sealift_terms::{Boxed, BucketName, Epoch, Reason, SessionId, SiteId, limits::CLOCK_SKEW_MAX};
+use sealift_terms::{
+    Boxed, BucketName, Epoch, PeerName, Reason, SessionId, SiteId, limits::CLOCK_SKEW_MAX,
+};
 use sealift_tunnel::{Dialer, Incoming, Link, LinkKind, TcpTransport, TunnelError};
 use sealift_wire::{
     Carries, Close, Hello, LinkEvent, LinkId, PROTOCOL_MAX, PROTOCOL_MIN, Role, SendEvent,
@@ -31,7 +33,7 @@ pub fn check_peers<'a>(config: &'a Config, world: &'a World) -> Boxed<'a, Vec<Ch
             TlsContext::new(config.tls.clone(), credentials, peers, world.clock.clone())
         };
         match tls() {
-            Ok(tls) => ask_peers(config, world, &Arc::new(tls)).await,
+            Ok(tls) => ask_peers(config, world, &Arc::new(tls), &|_, _| {}).await,
             // The checks that need no peer say what is wrong with the files.
             Err(error) => {
                 let skipped = |peer: &Peer| CheckLine::skip(name_of(peer), error.to_string());
@@ -41,11 +43,12 @@ pub fn check_peers<'a>(config: &'a Config, world: &'a World) -> Boxed<'a, Vec<Ch
     })
 }
 
-/// Asks every peer that can be dialled.
+/// Asks every peer that can be dialled. `heard` is told what each says of itself.
 pub(super) async fn ask_peers(
     config: &Config,
     world: &World,
     tls: &Arc<TlsContext>,
+    heard: &(dyn Fn(&PeerName, &Hello) + Sync),
 ) -> Vec<CheckLine> {
     let dialer = Dialer::new(Arc::new(TcpTransport), tls.clone());
     let mut lines = Vec::new();
@@ -60,6 +63,7 @@ pub(super) async fn ask_peers(
                     config,
                     world,
                     peer,
+                    heard,
                 };
                 match visit.dial(&dialer, address, &mut lines).await {
                     Ok(link) => visit.ask(link, &mut lines).await,
@@ -84,6 +88,7 @@ struct Visit<'a> {
     config: &'a Config,
     world: &'a World,
     peer: &'a Peer,
+    heard: &'a (dyn Fn(&PeerName, &Hello) + Sync),
 }
 
 impl Visit<'_> {
@@ -110,6 +115,7 @@ impl Visit<'_> {
         );
         lines.push(CheckLine::pass(name_of(self.peer), found));
         lines.push(self.clock(&theirs));
+        (self.heard)(&self.peer.name, &theirs);
         Ok(link)
     }
 

@@ -26,8 +26,6 @@ pub(super) const JOINING_MAX: usize = 64;
 const LINKS_PER_SESSION_MAX: usize = 4096;
 /// How long a session waits for the one before it to the same peer.
 const FREE_WITHIN: Duration = Duration::from_secs(6);
-/// A difference of clocks that is worth a warning.
-const SKEW_WARNED: Duration = sealift_terms::limits::CLOCK_SKEW_MAX;
 
 /// The sessions that peers have begun here, by their number.
 pub(super) type Registry = HashMap<SessionId, Entry>;
@@ -165,11 +163,6 @@ impl Running {
             .metrics
             .series(Metric::SessionsOpened, &labels)
             .add(1);
-        let here = self.site.world.clock.now();
-        let skew = here.since(theirs.clock).max(theirs.clock.since(here));
-        if skew > SKEW_WARNED {
-            tracing::warn!(peer = %peer.name, here = %here, there = %theirs.clock, reason = %Reason::ClockSkew, "the clocks differ");
-        }
         tracing::info!(
             peer = %peer.name, role = ?role, tls = %facts.tls_version, suite = %facts.cipher_suite,
             group = %facts.group, software = %theirs.software, "session opened"

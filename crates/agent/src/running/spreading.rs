@@ -163,6 +163,7 @@ impl Running {
 
     /// Shows which bundles are in force, and until when revocation lists are good.
     pub(super) fn show_bundles(&self) {
+        self.show_authorities();
         let (metrics, peers) = (&self.site.metrics, self.tls.peers());
         metrics.clear(Metric::BundleSequence);
         metrics.clear(Metric::CrlChecked);

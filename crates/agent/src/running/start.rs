@@ -174,6 +174,7 @@ async fn start(
         standing: Standing::default(),
         spread: Spread::new(own_bundle(&config, &site.world)?),
         peers: PeerStates::default(),
+        issuers: Default::default(),
         watchdog: Watchdog::default(),
         rpo: Default::default(),
         asked: Default::default(),

@@ -60,6 +60,7 @@ impl Running {
         loop {
             ticks.tick().await;
             self.sweep_links();
+            self.peers.clocks.look(&*self.site.world.clock);
             if let Err(error) = self.site.audit.settle_refusals(self.site.world.clock.now()) {
                 tracing::error!(%error, "refused connections cannot be put on record");
             }

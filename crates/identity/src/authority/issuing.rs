@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     bundle::certificate_pem,
-    certificate::{CaFacts, Leaf, region_uri},
+    certificate::{CaFacts, CaLife, Leaf, region_uri},
     error::IdentityError,
     files,
 };
@@ -234,6 +234,15 @@ impl IssuingAuthority {
     #[must_use]
     pub fn domain(&self) -> &str {
         &self.domain
+    }
+
+    /// From when until when it may issue.
+    #[must_use]
+    pub fn life(&self) -> CaLife {
+        CaLife {
+            from: self.facts.not_before,
+            until: self.facts.not_after,
+        }
     }
 
     /// The region.

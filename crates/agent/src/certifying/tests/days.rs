@@ -86,11 +86,21 @@ impl Days {
         Timing::of(shown.leaf(), due, world.clock.now())
     }
 
-    /// Lets so much time pass, and holds every ten minutes that the certificate is good.
+    /// Whether a peer lets the certificate in force in: its own check, now.
+    fn is_let_in(&self) -> bool {
+        let authority = &self.desk.stage.authority;
+        let roots = TrustBundle::parse(authority.root_pem.as_bytes()).unwrap();
+        let (shown, now) = (self.desk.shown(), self.desk.world().clock.now());
+        roots.root_behind(shown.chain(), now).is_some()
+    }
+
+    /// Lets so much time pass, and holds every ten minutes that the certificate is good,
+    /// also to a peer.
     async fn pass(&self, time: Duration) {
         for tens in 0..time.as_secs() / 600 {
             sleep(MINUTE * 10).await;
             assert_eq!(self.timing(), Timing::Good, "after {tens}0 minutes");
+            assert!(self.is_let_in(), "after {tens}0 minutes");
         }
     }
 
@@ -127,6 +137,31 @@ async fn clock_jumps_of_two_hours_either_way_end_nothing() {
     };
     days.keeping(test).await;
     assert!(days.desk.counted("renewed") >= 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_a_clock_two_hours_ahead_made_is_replaced_when_the_clock_is_set_right() {
+    let days = Days::of_life(CERTIFICATE_LIFE_DEFAULT);
+    let test = async {
+        days.clock.jump(HOUR * 2, false);
+        let before = days.desk.serial();
+        while days.desk.serial() == before {
+            sleep(MINUTE).await;
+        }
+        // It may be that it was renewed just now, and is left alone for a while.
+        days.clock.jump(HOUR * 2, true);
+        assert_eq!(days.timing(), Timing::NotYet);
+        assert!(!days.is_let_in());
+        *days.is_away.lock() = true;
+        sleep(MINUTE * 2).await;
+        let failed = days.desk.counted("failed");
+        assert!(failed >= 3, "{failed}");
+        *days.is_away.lock() = false;
+        sleep(MINUTE).await;
+        assert_eq!(days.timing(), Timing::Good);
+        assert!(days.is_let_in());
+    };
+    days.keeping(test).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use sealift_host::{OsDisk, OsRng};
 use sealift_identity::{Credentials, Peers, RootAuthority, TlsContext};
 use sealift_keys::FactsKey;
-use sealift_terms::{Clock, Identity, Region, Rng, Timestamp};
+use sealift_terms::{Clock, Identity, Region, Rng, Timestamp, limits::CERTIFICATE_BACKDATE_MAX};
 
 use super::super::{CertificateSource, Desk, TakesBundles};
 use crate::{
@@ -203,11 +203,12 @@ impl Stage {
             Given::TooLong => Duration::from_secs(48 * 86_400),
             _ => self.life,
         };
-        let mut begin = self.world.clock.now().minus(life / 10);
+        let backdate = (life / 10).min(CERTIFICATE_BACKDATE_MAX);
+        let mut begin = self.world.clock.now().minus(backdate);
         if given == Given::Expired {
             begin = begin.minus(life * 2);
         }
-        let params = params(&agent, begin, life + life / 10, given);
+        let params = params(&agent, begin, life + backdate, given);
         match given {
             Given::ForeignRoot => self.foreign.sign(&params, key),
             Given::KeyOfAnother => {
