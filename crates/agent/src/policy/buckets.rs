@@ -7,30 +7,32 @@ use sealift_store::{
 };
 use serde_json::{Map, Value, json};
 
-use super::VERSION;
+use super::statements::{Policy, allowed};
 use crate::config::{Config, SourceFrom};
 
-/// The policies of buckets; what the role needs is added to its statements.
-pub(super) fn policies(config: &Config, of_role: &mut Vec<Value>) -> Map<String, Value> {
+/// The policies of buckets; what the role needs is added to its own.
+pub(super) fn policies(config: &Config, of_role: &mut Policy) -> Map<String, Value> {
     let mut of_buckets = Map::new();
     for source in &config.sources {
         let SourceFrom::S3(bucket) = &source.from else {
             continue;
         };
         let settings = &bucket.settings;
-        of_role.extend(reading(settings));
+        on_bucket(of_role, "Read", settings, &S3_SOURCE_ACTIONS);
         if source.front.is_some() {
-            of_role.extend(passing_on(settings));
+            on_bucket(of_role, "PassOn", settings, &S3_FRONT_ACTIONS);
         }
-        of_role.extend(settings.queue.as_ref().and_then(taking));
-        of_role.extend(opening(settings, source.front.is_some()));
+        if let Some((words, statement)) = settings.queue.as_ref().and_then(taking) {
+            of_role.add(&words, statement);
+        }
+        opening(of_role, settings, source.front.is_some());
         of_buckets.insert(settings.bucket.to_string(), over_tls_alone(settings));
     }
     if let Some(bucket) = &config.store
         && let BucketSettings::S3(settings) = &bucket.settings
         && settings.words == Words::Aws
     {
-        of_role.extend(storing(settings));
+        on_bucket(of_role, "Store", settings, &S3_STORE_ACTIONS);
         of_buckets.insert(settings.bucket.to_string(), over_tls_alone(settings));
     }
     of_buckets
@@ -40,72 +42,59 @@ fn arn(settings: &S3Settings) -> String {
     format!("arn:aws:s3:::{}", settings.bucket)
 }
 
-/// As [`reading`], for a store.
-fn storing(settings: &S3Settings) -> [Value; 2] {
-    let of_bucket =
-        |action: &str| action.starts_with("s3:ListBucket") || action == "s3:GetBucketVersioning";
-    let (of_bucket, of_objects): (Vec<&str>, Vec<&str>) = S3_STORE_ACTIONS
-        .into_iter()
-        .partition(|action| of_bucket(action));
-    allowed(settings, &of_bucket, &of_objects)
+/// Whether an action is one on a bucket, and not on the objects in it.
+fn is_of_bucket(action: &str) -> bool {
+    action.starts_with("s3:ListBucket") || action.starts_with("s3:GetBucket")
 }
 
 /// Actions on the bucket, and those on its objects.
-fn reading(settings: &S3Settings) -> [Value; 2] {
-    let (of_objects, of_bucket): (Vec<&str>, Vec<&str>) = S3_SOURCE_ACTIONS
-        .into_iter()
-        .partition(|action| action.starts_with("s3:GetObject"));
-    allowed(settings, &of_bucket, &of_objects)
-}
-
-/// As [`reading`], for what applications do through the endpoint in front of it.
-fn passing_on(settings: &S3Settings) -> [Value; 2] {
-    let of_bucket =
-        |action: &str| action.starts_with("s3:ListBucket") || action == "s3:GetBucketLocation";
-    let (of_bucket, of_objects): (Vec<&str>, Vec<&str>) = S3_FRONT_ACTIONS
-        .into_iter()
-        .partition(|action| of_bucket(action));
-    allowed(settings, &of_bucket, &of_objects)
-}
-
-fn allowed(settings: &S3Settings, of_bucket: &[&str], of_objects: &[&str]) -> [Value; 2] {
-    [
-        json!({ "Effect": "Allow", "Action": of_bucket, "Resource": arn(settings) }),
-        json!({
-            "Effect": "Allow", "Action": of_objects,
-            "Resource": format!("{}/{}*", arn(settings), settings.prefix),
-        }),
-    ]
+fn on_bucket(of_role: &mut Policy, word: &str, settings: &S3Settings, actions: &[&str]) {
+    let (of_bucket, of_objects): (Vec<&str>, Vec<&str>) =
+        actions.iter().partition(|action| is_of_bucket(action));
+    let (arn, name) = (arn(settings), &settings.bucket);
+    let below = format!("{arn}/{}*", settings.prefix);
+    of_role.add(&format!("{word} bucket {name}"), allowed(&of_bucket, arn));
+    of_role.add(
+        &format!("{word} objects {name}"),
+        allowed(&of_objects, below),
+    );
 }
 
 /// `https://HOST/ACCOUNT/NAME` is `arn:aws:sqs:REGION:ACCOUNT:NAME`.
-fn taking(queue: &EventQueue) -> Option<Value> {
+fn taking(queue: &EventQueue) -> Option<(String, Map<String, Value>)> {
     let mut parts = queue.url.rsplit('/');
     let (name, account) = (parts.next()?, parts.next()?);
-    Some(json!({
-        "Effect": "Allow", "Action": ["sqs:ReceiveMessage", "sqs:DeleteMessage"],
-        "Resource": format!("arn:aws:sqs:{}:{account}:{name}", queue.region),
-    }))
+    let arn = format!("arn:aws:sqs:{}:{account}:{name}", queue.region);
+    let statement = allowed(&["sqs:ReceiveMessage", "sqs:DeleteMessage"], arn);
+    Some((format!("Take {name}"), statement))
 }
 
 /// The keys under which objects are that are sent, and written where the endpoint is in front.
-fn opening(settings: &S3Settings, is_fronted: bool) -> Option<Value> {
-    let keys = settings.kms_keys.as_ref().filter(|keys| !keys.is_empty())?;
-    let actions = match is_fronted {
-        true => vec!["kms:Decrypt", "kms:GenerateDataKey"],
-        false => vec!["kms:Decrypt"],
+fn opening(of_role: &mut Policy, settings: &S3Settings, is_fronted: bool) {
+    let Some(keys) = settings.kms_keys.as_ref().filter(|keys| !keys.is_empty()) else {
+        return;
     };
-    Some(json!({ "Effect": "Allow", "Action": actions, "Resource": keys }))
+    let actions = match is_fronted {
+        true => &["kms:Decrypt", "kms:GenerateDataKey"][..],
+        false => &["kms:Decrypt"],
+    };
+    let words = format!("Open {}", settings.bucket);
+    of_role.add(&words, allowed(actions, json!(keys)));
 }
 
 /// Who asks in the clear is refused by the bucket, whoever it is.
 fn over_tls_alone(settings: &S3Settings) -> Value {
     let arn = arn(settings);
-    json!({ "Version": VERSION, "Statement": [{
-        "Sid": "DenyInTheClear", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
+    let statement = json!({
+        "Effect": "Deny", "Principal": "*", "Action": "s3:*",
         "Resource": [arn, format!("{arn}/*")],
         "Condition": { "Bool": { "aws:SecureTransport": "false" } },
-    }]})
+    });
+    let mut policy = Policy::default();
+    if let Value::Object(statement) = statement {
+        policy.add("DenyInTheClear", statement);
+    }
+    policy.printed()
 }
 
 #[cfg(test)]
