@@ -7,6 +7,7 @@ mod databases;
 mod endpoint;
 mod facing;
 mod forwards;
+mod halves;
 mod keys;
 mod receiving;
 mod sources;

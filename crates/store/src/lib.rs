@@ -52,7 +52,7 @@ pub use name::StoreName;
 pub use ordered::{After, Committed, CommittedTo, Ordered, OrderedSource};
 pub use s3::{
     EventQueue, GCS_STORE_ACTIONS, Made, Passed, Probe, S3_FRONT_ACTIONS, S3_SOURCE_ACTIONS,
-    S3_STORE_ACTIONS, S3Error, S3Front, S3Settings, S3Source, Webhook,
+    S3_STORE_ACTIONS, S3Error, SQS_ACTIONS, S3Front, S3Settings, S3Source, Webhook,
 };
 pub use source::{
     Earlier, Hint, History, Listed, Page, Removed, Scan, Skipped, Source, SourceObject, TagsTold,

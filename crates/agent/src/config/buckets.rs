@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::{
     checker::Checker,
+    entries::is_managed_by_aws,
     key_services::{ROOTS_REMEDY, credentials, endpoint},
     named::Wanted,
     places::S3Bucket,
@@ -98,6 +99,9 @@ pub(super) fn s3(
         settings,
         roots_file,
     } = bucket?;
+    if let (Some(raw), Some(keys)) = (&raw.kms_keys, &kms_keys) {
+        hold_selected(c, raw, keys, &settings);
+    }
     Some(S3Bucket {
         settings: S3Settings {
             kms_keys,
@@ -242,6 +246,28 @@ pub(super) fn kms_keys_of(
         );
     }
     keys.iter().cloned().collect()
+}
+
+/// S3 says of an object under which key it is by the key's ARN, so another name would select
+/// nothing. What speaks as S3 has names of its own.
+fn hold_selected(
+    c: &mut Checker<'_>,
+    raw: &Spanned<Vec<String>>,
+    keys: &BTreeSet<String>,
+    settings: &S3Settings,
+) {
+    let is_arn = |key: &str| key.starts_with("arn:") && key.contains(":key/");
+    let is_of_aws = settings.is_of_aws();
+    let cannot = |key: &&String| is_managed_by_aws(key) || (is_of_aws && !is_arn(key));
+    if let Some(key) = keys.iter().find(cannot) {
+        c.refuse::<()>(
+            "source.s3.kms_keys",
+            &raw.span(),
+            format!("{key:?}"),
+            "ARNs of keys, as arn:aws:kms:REGION:ACCOUNT:key/ID, and none that AWS manages (alias/aws/…): nobody of another account may use those",
+            "name the key's ARN; leave kms_keys out to take objects under every key",
+        );
+    }
 }
 
 /// Some of a webhook, all of it, or none.
@@ -408,7 +434,7 @@ mod tests {
     fn events_come_by_a_webhook_on_loopback_and_by_a_queue() {
         let events = format!(
             "{S3}webhook_listen = \"127.0.0.1:9100\"\nwebhook_token_file = \"token\"\n\
-             queue_url = \"https://sqs.eu-west-1.amazonaws.com/111122223333/photos\"\nkms_keys = [\"arn:a\"]\n"
+             queue_url = \"https://sqs.eu-west-1.amazonaws.com/111122223333/photos\"\nkms_keys = [\"arn:aws:kms:a:1:key/a\"]\n"
         );
         let settings = bucket(&events).settings;
         assert_eq!(settings.webhook.unwrap().listen.port(), 9100);
@@ -417,7 +443,7 @@ mod tests {
             queue.endpoint.to_string(),
             "https://sqs.eu-west-1.amazonaws.com"
         );
-        assert!(settings.kms_keys.unwrap().contains("arn:a"));
+        assert!(settings.kms_keys.unwrap().contains("arn:aws:kms:a:1:key/a"));
     }
 
     #[test]
@@ -463,6 +489,16 @@ mod tests {
             (
                 "credentials_file",
                 "kms_keys = [\"\"]\ncredentials_file",
+                "source.s3.kms_keys",
+            ),
+            (
+                "credentials_file",
+                "kms_keys = [\"alias/ours\"]\ncredentials_file",
+                "source.s3.kms_keys",
+            ),
+            (
+                "credentials_file",
+                "endpoint = \"https://s3.example.org\"\nkms_keys = [\"alias/aws/s3\"]\ncredentials_file",
                 "source.s3.kms_keys",
             ),
             (

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use sealift_store::{AzureSource, GcsSource, Probe, S3Source, StoreError};
 use sealift_terms::Reason;
 
-use super::{chain, place};
+use super::{chain, halves, place};
 use crate::{
     CheckLine, Error, World,
     config::{BucketSource, Config, SourceFrom},
@@ -98,8 +98,9 @@ async fn probed<S>(
 
 fn remedy(action: &str, error: &StoreError) -> String {
     match error {
-        StoreError::SourceDenied { .. } => {
-            format!("allow {action} to whom the credentials are of, on the bucket and below it")
+        StoreError::SourceDenied { .. } => halves::remedy(action, &chain(error)),
+        error if error.reason() == Reason::SrcKmsDecryptDenied => {
+            halves::remedy(action, &chain(error))
         }
         error => error.reason().remedy().to_owned(),
     }

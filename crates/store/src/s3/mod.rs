@@ -55,6 +55,7 @@ pub(crate) use scan::narrower;
 
 pub(crate) use client::{Ask, S3Client};
 pub use error::S3Error;
+pub use events::queue::SQS_ACTIONS;
 pub use front::{Made, Passed, S3_FRONT_ACTIONS, S3Front};
 pub use probe::Probe;
 pub use settings::{EventQueue, S3Settings, Webhook};

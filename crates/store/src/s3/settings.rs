@@ -66,6 +66,16 @@ impl S3Settings {
         format!("https://s3.{region}.{domain}")
     }
 
+    /// Whether it is S3 itself, and not what speaks as it does.
+    #[must_use]
+    pub fn is_of_aws(&self) -> bool {
+        let endpoint = self.endpoint.to_string();
+        self.words == Words::Aws
+            && [".amazonaws.com", ".amazonaws.com.cn"]
+                .iter()
+                .any(|domain| endpoint.ends_with(domain))
+    }
+
     /// Refuses an object under a key that is not named.
     pub(super) fn hold_key(&self, facts: &ObjectFacts) -> Result<(), StoreError> {
         let is_kms = facts

@@ -24,6 +24,9 @@ use crate::{
     },
 };
 
+/// The actions that a queue is asked for: what a policy has to allow. Deleting many takes the right
+/// to delete one.
+pub const SQS_ACTIONS: [&str; 2] = ["sqs:ReceiveMessage", "sqs:DeleteMessage"];
 const SERVICE: &str = "sqs";
 /// Messages taken at once, which is as many as the service gives.
 const MESSAGES_MAX: usize = 10;
