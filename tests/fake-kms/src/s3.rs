@@ -413,7 +413,20 @@ impl Bucketful {
         let (kms, bucket) = (self.kms.lock(), self.bucket.lock());
         let found = generation.map(|generation| bucket.id_of(key, generation));
         let found = found.transpose()?;
-        bucket.read(parts, key, found.as_deref().or(id), &kms)
+        let mut answered = bucket.read(parts, key, found.as_deref().or(id), &kms)?;
+        self.keep_back(&mut answered, id.is_some());
+        Ok(answered)
+    }
+
+    /// What an answer tells to those alone who have another right as well.
+    fn keep_back(&self, answered: &mut Answered, is_version: bool) {
+        let of_tags = match is_version {
+            true => "s3:GetObjectVersionTagging",
+            false => "s3:GetObjectTagging",
+        };
+        if self.denied.lock().contains(of_tags) {
+            answered.headers_mut().remove("x-amz-tagging-count");
+        }
     }
 
     fn s3(&self, parts: &Parts, body: Content) -> Result<Answered, Answered> {

@@ -25,6 +25,7 @@ mod scan;
 mod settings;
 mod storing;
 mod storing_xml;
+mod told_tags;
 mod uri;
 pub(crate) mod version;
 mod versioning;
@@ -105,23 +106,25 @@ impl S3Source {
         }
     }
 
-    /// The tags of a version. Where a store was seen to tell how many there are, one that
-    /// tells of none has none; until then it is asked.
+    /// The tags of a version. Where a store tells how many there are, one that it tells of none
+    /// has none, as long as they may be read; otherwise it is asked.
     async fn with_tags(
         &self,
         key: &ObjectKey,
         version: &VersionId,
         mut seen: Seen,
     ) -> Result<Seen, StoreError> {
+        let told = &self.client.told_tags;
         if seen.tags.is_some() {
-            self.client.tells_of_tags();
+            told.told();
         }
         let has_none = match seen.tags {
             Some(count) => count == 0,
-            None => self.client.is_told_of_tags(),
+            None => told.has_none(key),
         };
         if !has_none {
             seen.facts.tags = self.client.tags(key, version).await?;
+            told.read(key);
         }
         seen.facts.check().map_err(|error| unsupported(&error))?;
         Ok(seen)
