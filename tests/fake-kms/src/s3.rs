@@ -51,6 +51,16 @@ const SQS: Scope = Scope {
     needed: signature::JSON,
 };
 
+/// Headers that tell how an object is locked, and who is told.
+const OF_LOCK: [(&str, &str); 3] = [
+    ("x-amz-object-lock-mode", "s3:GetObjectRetention"),
+    (
+        "x-amz-object-lock-retain-until-date",
+        "s3:GetObjectRetention",
+    ),
+    ("x-amz-object-lock-legal-hold", "s3:GetObjectLegalHold"),
+];
+
 /// An object to be put.
 #[derive(Debug, Clone, Default)]
 pub struct Put {
@@ -384,6 +394,9 @@ impl Bucketful {
         if let Some(answered) = self.written(parts, key, query, body) {
             return answered;
         }
+        if let Some(answered) = self.lock(parts, key, query) {
+            return answered;
+        }
         if query.has("tagging") {
             self.allowed("s3:GetObjectVersionTagging")?;
             return self.bucket.lock().tags(key, id);
@@ -427,6 +440,34 @@ impl Bucketful {
         if self.denied.lock().contains(of_tags) {
             answered.headers_mut().remove("x-amz-tagging-count");
         }
+        for (name, action) in OF_LOCK {
+            // Only what is locked takes the right to know it.
+            if answered.headers().contains_key(name) && self.allowed(action).is_err() {
+                answered.headers_mut().remove(name);
+            }
+        }
+    }
+
+    /// What is asked of a version's lock by itself.
+    fn lock(&self, parts: &Parts, key: &str, query: &Query) -> Option<Result<Answered, Answered>> {
+        let what = ["retention", "legal-hold"];
+        let what = what.into_iter().position(|what| query.has(what))?;
+        let (name, action) = OF_LOCK.get([0, 2].get(what).copied()?)?;
+        if let Err(denied) = self.allowed(action) {
+            return Some(Err(denied));
+        }
+        let (kms, bucket) = (self.kms.lock(), self.bucket.lock());
+        let read = bucket.read(parts, key, query.get("versionId"), &kms);
+        Some(
+            read.and_then(|read| match read.headers().contains_key(*name) {
+                true => Ok(answers::xml("Lock", "")),
+                false => Err(error(
+                    404,
+                    "NoSuchObjectLockConfiguration",
+                    "it is not locked",
+                )),
+            }),
+        )
     }
 
     fn s3(&self, parts: &Parts, body: Content) -> Result<Answered, Answered> {

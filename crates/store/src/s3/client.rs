@@ -285,6 +285,16 @@ impl S3Client {
         tags.map_err(|error| error.of_source(key.as_str()))
     }
 
+    /// Whether something may be asked: that there is nothing of it, or that the store has no such
+    /// call, is an answer as well.
+    pub(super) async fn may(&self, ask: &Ask<'_>) -> Result<String, StoreError> {
+        match self.whole(ask).await {
+            Ok(_) => Ok("it may be asked".to_owned()),
+            Err(error) if error.is_of_the_matter() => Ok(format!("it may be asked: {error}")),
+            Err(error) => Err(self.of_bucket(error)),
+        }
+    }
+
     /// `GetObject` of a version of `size` bytes, which are few.
     pub(super) async fn read_whole(
         &self,

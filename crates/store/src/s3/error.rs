@@ -110,6 +110,19 @@ impl S3Error {
         )
     }
 
+    /// Whether the store let it be asked, and answers to what was asked.
+    pub(crate) fn is_of_the_matter(&self) -> bool {
+        let Self::Answered { status, code, .. } = self else {
+            return false;
+        };
+        match status {
+            // Of a wrong credential as well.
+            400 => matches!(code.as_str(), "InvalidRequest" | "InvalidArgument"),
+            404 => !is_no_bucket(code),
+            status => matches!(status, 405 | 409 | 412 | 501),
+        }
+    }
+
     /// As the failure of a source, at `what`.
     pub(crate) fn of_source(self, what: &str) -> StoreError {
         let Self::Answered {

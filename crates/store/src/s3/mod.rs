@@ -64,12 +64,18 @@ pub use storing::{GCS_STORE_ACTIONS, S3_STORE_ACTIONS};
 pub(crate) use storing::{S3_CALLS, S3Place};
 
 /// The actions that a source asks for: what a policy has to allow.
-pub const S3_SOURCE_ACTIONS: [&str; 4] = [
+pub const S3_SOURCE_ACTIONS: [&str; 6] = [
     "s3:GetBucketVersioning",
     "s3:ListBucketVersions",
     "s3:GetObjectVersion",
     "s3:GetObjectVersionTagging",
+    S3_LOCK_ACTIONS[0],
+    S3_LOCK_ACTIONS[1],
 ];
+
+/// Those of them without which objects come, and nothing of their Object Lock: S3 tells of that
+/// in the headers of an object, to those alone who have these rights.
+pub const S3_LOCK_ACTIONS: [&str; 2] = ["s3:GetObjectRetention", "s3:GetObjectLegalHold"];
 
 /// Keys that are looked at side by side.
 pub(crate) const LOOKS_AT_ONCE: usize = 16;

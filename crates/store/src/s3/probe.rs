@@ -1,8 +1,9 @@
 //! Tries each of the actions that a source needs, so that a check can name what is missing.
 
+use hyper::Method;
 use sealift_terms::limits::S3_PROBE_TIME_MAX;
 
-use super::{S3Source, events::queue::Queue, scan::S3Scan};
+use super::{S3_LOCK_ACTIONS, S3Source, client::Ask, events::queue::Queue, scan::S3Scan, version};
 use crate::{Listed, Page, Scan, StoreError};
 
 /// One action, and how it went.
@@ -85,6 +86,15 @@ impl S3Source {
                 action: "s3:GetObjectVersionTagging",
                 outcome: tags.map(|tags| format!("{key} has {} tags", tags.len())),
             });
+            for (action, what) in S3_LOCK_ACTIONS.into_iter().zip(["retention", "legal-hold"]) {
+                let asked = Ask::new(Method::GET, Some(key.as_str()))
+                    .query(what, "")
+                    .query("versionId", version::own(version));
+                probes.push(Probe {
+                    action,
+                    outcome: self.client.may(&asked).await,
+                });
+            }
         }
         let settings = &self.client.settings;
         if let Some(queue) = &settings.queue {

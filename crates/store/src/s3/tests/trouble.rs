@@ -63,7 +63,7 @@ async fn each_action_that_is_denied_is_named_by_the_check() {
     stage.put("a", b"x");
     let good = outcomes().await;
     assert!(good.iter().all(|(_, outcome)| outcome.is_ok()), "{good:?}");
-    assert_eq!(good.len(), 4);
+    assert_eq!(good.len(), S3_SOURCE_ACTIONS.len());
     for (action, _) in good {
         stage.server.deny(action, true);
         for (found, outcome) in outcomes().await {
@@ -149,7 +149,7 @@ async fn reading_goes_on_where_a_connection_was_cut() {
 #[tokio::test]
 async fn the_actions_that_are_asked_for_are_those_that_the_policy_allows() {
     let stage = Stage::new(false);
-    stage.put("a", b"x");
+    stage.server.put("a", locked());
     let source = stage.source(|_| {});
     let listed = all(&source, "", 9).await.remove(0);
     source.look(&listed.key).await.unwrap();
@@ -163,5 +163,47 @@ async fn the_actions_that_are_asked_for_are_those_that_the_policy_allows() {
     source.probe().await;
     for action in stage.server.asked() {
         assert!(S3_SOURCE_ACTIONS.contains(&action.as_str()), "{action}");
+    }
+}
+
+fn locked() -> Put {
+    let headers = [
+        ("x-amz-object-lock-mode", "COMPLIANCE"),
+        (
+            "x-amz-object-lock-retain-until-date",
+            "2030-01-01T00:00:00Z",
+        ),
+        ("x-amz-object-lock-legal-hold", "ON"),
+    ];
+    Put {
+        headers: headers
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        ..plain(b"x")
+    }
+}
+
+/// S3 tells of an object's lock to those alone who may know it, and lets the others have the object.
+#[tokio::test]
+async fn what_of_a_lock_may_not_be_known_is_named_by_the_check_and_the_object_comes() {
+    let stage = Stage::new(false);
+    stage.server.put("a", locked());
+    let source = stage.source(|_| {});
+    let listed = all(&source, "", 9).await.remove(0);
+    let facts = async || {
+        let whole = source.read_whole(&listed.key, &listed.version, 1).await;
+        let facts = whole.unwrap().facts.unwrap();
+        let names = facts.system.into_keys();
+        names.filter(|name| name.starts_with("object-lock")).count()
+    };
+    assert_eq!(facts().await, 3);
+    for (action, left) in S3_LOCK_ACTIONS.into_iter().zip([1, 2]) {
+        stage.server.deny(action, true);
+        assert_eq!(facts().await, left, "{action}");
+        let probes = source.probe().await;
+        let failed = probes.iter().filter(|probe| probe.outcome.is_err());
+        let failed: Vec<_> = failed.map(|probe| probe.action).collect();
+        assert_eq!(failed, [action]);
+        stage.server.deny(action, false);
     }
 }
