@@ -423,6 +423,8 @@ pub const S3_KMS_KEYS_MAX: usize = 100;
 pub const S3_TAGS_BELIEVED: Duration = Duration::from_secs(10);
 /// Folders of which that is known at once.
 pub const S3_TAGS_FOLDERS_MAX: usize = 1024;
+/// Objects whose keys the check of a bucket looks at, to try those that are named.
+pub const S3_PROBED_OBJECTS_MAX: usize = 64;
 /// How long the check of a bucket takes.
 pub const S3_PROBE_TIME_MAX: Duration = Duration::from_secs(15);
 /// Versions of one key below the latest that a listing of a bucket carries along; of those

@@ -307,6 +307,12 @@ impl FakeS3 {
     }
 }
 
+/// What an action on an object is called, and on one of its versions.
+fn of_version(verb: &str, what: &str, id: Option<&str>) -> String {
+    let version = if id.is_some() { "Version" } else { "" };
+    format!("{verb}{version}{what}")
+}
+
 fn switch(set: &mut BTreeSet<String>, what: &str, is_in: bool) {
     match is_in {
         true => set.insert(what.to_owned()),
@@ -365,6 +371,11 @@ impl Bucketful {
             })?;
             return Ok(self.bucket.lock().versioning());
         }
+        if query.has("location") {
+            return self.done("s3:GetBucketLocation", || {
+                Ok(answers::xml("LocationConstraint", "eu-west-1"))
+            });
+        }
         if query.has("versions") && self.is_google {
             self.allowed("storage.objects.list")?;
             return Ok(self.bucket.lock().generations(query));
@@ -397,8 +408,13 @@ impl Bucketful {
         if let Some(answered) = self.lock(parts, key, query) {
             return answered;
         }
+        if query.has("attributes") {
+            self.allowed(of_version("s3:GetObject", "Attributes", id).as_str())?;
+            self.bucket.lock().tags(key, id)?;
+            return Ok(answers::xml("GetObjectAttributesResponse", ""));
+        }
         if query.has("tagging") {
-            self.allowed("s3:GetObjectVersionTagging")?;
+            self.allowed(of_version("s3:GetObject", "Tagging", id).as_str())?;
             return self.bucket.lock().tags(key, id);
         }
         let generation = query.get("generation");
@@ -427,8 +443,28 @@ impl Bucketful {
         let found = generation.map(|generation| bucket.id_of(key, generation));
         let found = found.transpose()?;
         let mut answered = bucket.read(parts, key, found.as_deref().or(id), &kms)?;
+        let takes_key =
+            parts.method != Method::HEAD || parts.headers.contains_key("x-amz-checksum-mode");
+        let encrypted = answered.headers().get("x-amz-server-side-encryption");
+        if takes_key && encrypted.is_some_and(|how| how == "aws:kms") {
+            // The store asks for it, in the name of who asks.
+            self.asked.lock().push("kms:Decrypt".to_owned());
+        }
         self.keep_back(&mut answered, id.is_some());
         Ok(answered)
+    }
+
+    fn queued(&self, parts: &Parts, body: &[u8]) -> Answered {
+        let target = parts.headers.get("x-amz-target");
+        let action = match target.and_then(|target| target.to_str().ok()) {
+            Some("AmazonSQS.DeleteMessageBatch") => "sqs:DeleteMessage",
+            _ => "sqs:ReceiveMessage",
+        };
+        if self.allowed(action).is_err() {
+            let told = format!("User: x is not authorized to perform: {action}");
+            return queue::refused("AccessDeniedException", &told);
+        }
+        self.queue.lock().answer(parts, body)
     }
 
     /// What an answer tells to those alone who have another right as well.
@@ -536,7 +572,7 @@ impl Service for Bucketful {
             let caller = signature::caller(SQS, parts, &body, &self.principals);
             return match caller {
                 Err((code, told)) => queue::refused(code, &told),
-                Ok(_) => self.queue.lock().answer(parts, &body),
+                Ok(_) => self.queued(parts, &body),
             };
         }
         let answered = self.s3(parts, body);

@@ -32,7 +32,14 @@ pub(super) async fn check(config: &Config, world: &World) -> Vec<CheckLine> {
             }
             SourceFrom::S3(bucket) => {
                 let opened = open_bucket(world, bucket);
-                let probes = async |opened: S3Source| opened.probe().await;
+                let is_fronted = source.front.is_some();
+                let probes = async |opened: S3Source| {
+                    let mut probes = opened.probe().await;
+                    if is_fronted {
+                        probes.extend(opened.front().probe().await);
+                    }
+                    probes
+                };
                 lines.extend(probed(config, source, opened, probes).await);
             }
             SourceFrom::Azure(container) => {

@@ -101,13 +101,8 @@ impl S3Error {
 
     /// Whether credentials may be what is wrong.
     pub(crate) fn is_denied(&self) -> bool {
-        matches!(
-            self,
-            Self::Answered {
-                status: 401 | 403,
-                ..
-            }
-        )
+        matches!(self, Self::Answered { status, code, .. }
+            if matches!(status, 401 | 403) || matches!(code.as_str(), "AccessDenied" | "AccessDeniedException"))
     }
 
     /// Whether the store let it be asked, and answers to what was asked.
@@ -298,6 +293,8 @@ mod tests {
                 Reason::SkippedUnreadable,
             ),
             (404, "NoSuchVersion", "", Reason::SrcObjectGone),
+            // A queue of SQS says so.
+            (400, "AccessDeniedException", "", Reason::SrcGetDenied),
             (404, "", "", Reason::SrcObjectGone),
             (405, "MethodNotAllowed", "", Reason::SrcObjectGone),
             (404, "NoSuchBucket", "", Reason::SrcUnavailable),

@@ -21,6 +21,8 @@ mod front;
 mod object;
 pub(crate) mod of_key;
 mod probe;
+mod probe_front;
+mod probe_keys;
 mod scan;
 mod settings;
 mod storing;

@@ -9,6 +9,7 @@ use super::{
     answers::{Query, encoded, error, escaped, xml},
     bucket::{Bucket, IN_LISTINGS},
     light::Content,
+    of_version,
 };
 use crate::signature::hex;
 use bytes::Bytes;
@@ -75,24 +76,28 @@ impl Bucketful {
                     .insert("x-goog-generation", generation.into());
                 Ok(answered)
             }),
-            (&Method::DELETE, None) => self.done("s3:DeleteObject", || {
-                let mut answered = empty(204, None);
-                match query.get("versionId") {
-                    Some(id) => {
-                        self.bucket.lock().purge(key, id);
-                        with_version(&mut answered, id);
-                    }
-                    None => {
-                        let id = self.bucket.lock().delete(key);
-                        if let Some(id) = id {
-                            with_version(&mut answered, &id);
-                            let marker = "true".parse().unwrap();
-                            answered.headers_mut().insert("x-amz-delete-marker", marker);
+            (&Method::DELETE, None) => self.done(
+                &of_version("s3:DeleteObject", "", query.get("versionId")),
+                || {
+                    self.bucket.lock().holds(parts, key, self.is_google)?;
+                    let mut answered = empty(204, None);
+                    match query.get("versionId") {
+                        Some(id) => {
+                            self.bucket.lock().purge(key, id);
+                            with_version(&mut answered, id);
+                        }
+                        None => {
+                            let id = self.bucket.lock().delete(key);
+                            if let Some(id) = id {
+                                with_version(&mut answered, &id);
+                                let marker = "true".parse().unwrap();
+                                answered.headers_mut().insert("x-amz-delete-marker", marker);
+                            }
                         }
                     }
-                }
-                Ok(answered)
-            }),
+                    Ok(answered)
+                },
+            ),
             _ => return None,
         })
     }
@@ -114,13 +119,13 @@ impl Bucketful {
             };
             Some((between("Key")?, between("Value")?))
         });
-        let tags = match parts.method {
-            Method::PUT => tags.collect(),
-            Method::DELETE => Default::default(),
+        let (verb, tags) = match parts.method {
+            Method::PUT => ("s3:PutObject", tags.collect()),
+            Method::DELETE => ("s3:DeleteObject", Default::default()),
             _ => return None,
         };
-        Some(self.done("s3:PutObjectTagging", || {
-            let id = query.get("versionId");
+        let id = query.get("versionId");
+        Some(self.done(&of_version(verb, "Tagging", id), || {
             let id = self.bucket.lock().tag(key, id, tags)?;
             let mut answered = empty(200, None);
             with_version(&mut answered, &id);
