@@ -423,7 +423,7 @@ const EXAMPLE_S3: &str = r#"# What is archived here can be sent on, and is seale
 # roots_file = "s3-roots.pem"                # those of the system without it
 # kms_keys = ["arn:aws:kms:eu-west-1:111122223333:key/4b1f"]  # objects under other keys are SKIPPED; any without it
 # webhook_listen = "127.0.0.1:7480"
-# webhook_token_file = "webhook-token"       # the bearer token that the store shows
+# webhook_token_file = "webhook-token"       # the token that the store shows: as a bearer, or as the path of the URL
 # queue_url = "https://sqs.eu-west-1.amazonaws.com/111122223333/documents"
 
 # A container of Azure Blob Storage. Changes are found by scans.

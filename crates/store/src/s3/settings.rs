@@ -40,7 +40,7 @@ pub struct S3Settings {
 pub struct Webhook {
     /// An address on loopback.
     pub listen: SocketAddr,
-    /// The file with the bearer token that every request has to show.
+    /// The file with the token that every request has to show.
     pub token_file: PathBuf,
 }
 

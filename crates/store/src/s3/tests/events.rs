@@ -133,6 +133,32 @@ async fn a_webhook_takes_events_from_who_shows_the_token_and_from_nobody_else() 
     timeout(TIME_MAX, closed).await.unwrap();
 }
 
+/// Ceph posts with no header that says who it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_shows_no_bearer_shows_the_token_as_its_path() {
+    let stage = Stage::new(false);
+    let (_held, listen) = held();
+    let token_file = stage.dir.path().join("token");
+    secret(&token_file, TOKEN);
+    let webhook = Webhook { listen, token_file };
+    let source = stage.source(|settings| settings.webhook = Some(webhook));
+    let mut watch = source.watch().unwrap();
+    let encoded = TOKEN.replace(' ', "%20");
+    for (path, status) in [
+        ("", 401),
+        ("another", 401),
+        ("a%20long%20random", 401),
+        ("a%2", 401),
+        (&*format!("{encoded}/x"), 401),
+        (&*encoded, 204),
+    ] {
+        let posted = post_to(listen, ("POST", path), "", &event("c")).await;
+        assert_eq!(posted, status, "{path}");
+    }
+    assert_eq!(next(&mut watch).await, Hint::Rescan);
+    assert_eq!(next(&mut watch).await, Hint::Changed(key("c")));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queues_messages_become_hints_and_are_deleted_when_those_are_taken() {
     let stage = Stage::new(true);
