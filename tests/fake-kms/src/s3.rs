@@ -214,6 +214,15 @@ impl FakeS3 {
         self.of.bucket.lock().bytes(key)
     }
 
+    /// A header of a key's latest version.
+    #[must_use]
+    pub fn header(&self, key: &str, name: &str) -> Option<String> {
+        let bucket = self.of.bucket.lock();
+        let put = bucket.latest_of(key)?.put.as_ref()?;
+        let mut headers = put.headers.iter();
+        headers.find_map(|(found, value)| (found == name).then(|| value.clone()))
+    }
+
     /// The keys that have a latest version.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {

@@ -29,6 +29,8 @@ pub struct S3Settings {
     pub kms_keys: Option<BTreeSet<String>>,
     /// Whether a bucket that is a store has to keep versions. A source has to anyway.
     pub requires_versioning: bool,
+    /// In which class of the service what a store writes rests; in the bucket's own without it.
+    pub storage_class: Option<String>,
     /// Where the store tells of changes.
     pub webhook: Option<Webhook>,
     /// A queue of changes.

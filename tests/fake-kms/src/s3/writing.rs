@@ -33,7 +33,10 @@ impl Bucketful {
         Some(match (&parts.method, upload) {
             (&Method::POST, None) if query.has("uploads") => {
                 // A permission of its own it has none.
-                self.done("s3:PutObject", || Ok(self.uploads.lock().begin(key)))
+                self.done("s3:PutObject", || {
+                    let headers = said(parts, Vec::new()).headers;
+                    Ok(self.uploads.lock().begin(key, headers))
+                })
             }
             (&Method::PUT, Some(id)) => {
                 let number = query.get("partNumber").and_then(|text| text.parse().ok());
@@ -49,8 +52,12 @@ impl Bucketful {
                     return Err(error(501, "NotImplemented", "no condition with that"));
                 }
                 bucket.holds(parts, key, self.is_google)?;
-                let content = self.uploads.lock().complete(key, id, &body.whole())?;
-                let (id, etag) = bucket.place(key, Put::default(), content);
+                let (content, headers) = self.uploads.lock().complete(key, id, &body.whole())?;
+                let put = Put {
+                    headers,
+                    ..Put::default()
+                };
+                let (id, etag) = bucket.place(key, put, content);
                 let inner = format!("<ETag>{}</ETag>", escaped(&etag));
                 let mut answered = xml("CompleteMultipartUploadResult", &inner);
                 with_version(&mut answered, &id);
@@ -144,7 +151,7 @@ fn said(parts: &Parts, behind: Vec<(String, String)>) -> Put {
     let is_kept = |name: &str| {
         name.starts_with("x-amz-meta-")
             || (name.starts_with("x-amz-checksum-") && name != "x-amz-checksum-mode")
-            || ["content-type", "cache-control"].contains(&name)
+            || ["content-type", "cache-control", "x-amz-storage-class"].contains(&name)
     };
     let headers = parts.headers.iter();
     let headers = headers.filter(|(name, _)| is_kept(name.as_str()));

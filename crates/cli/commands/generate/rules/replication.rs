@@ -190,7 +190,9 @@ impl Rule {
         let class = self.storage_class.as_deref().unwrap_or_default();
         note(
             !class.is_empty(),
-            format!("StorageClass {class} does not map: how it rests is the receiver's store's"),
+            format!(
+                "StorageClass {class} is the receiver's to say: there, [store.s3] storage_class, for all that rests in it"
+            ),
         );
         let key = self.kms_key.as_deref().unwrap_or_default();
         note(
