@@ -7,6 +7,7 @@ use std::{
 };
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
+use sealift_terms::{Reason, Status};
 
 /// From the bottom up. A crate uses crates of lower floors only.
 const FLOORS: [&[&str]; 8] = [
@@ -188,6 +189,28 @@ fn every_library_holds_the_lint_against_indexing() {
             let lint = "#![cfg_attr(not(test), warn(clippy::indexing_slicing))]";
             assert!(text.contains(lint), "{}", file.display());
         }
+    }
+}
+
+#[test]
+fn every_reason_code_is_documented_with_its_status() {
+    let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let from = text.find("## Reason codes").unwrap();
+    let section = &text[from..];
+    let section = &section[..section[3..].find("\n## ").unwrap()];
+    for reason in Reason::ALL {
+        let heading = match reason.status() {
+            Status::Failed => "*Given up*",
+            Status::Pending => "*Waiting*",
+            Status::Skipped => "*Left out*",
+            status => panic!("{reason} is {status}"),
+        };
+        let mut paragraphs = section.split("\n\n");
+        let of_status = paragraphs.find(|one| one.trim_start().starts_with(heading));
+        let code = format!("`{reason}`");
+        assert!(of_status.unwrap().contains(&code), "{code} is {heading}");
+        // Said once: another place would say something else some day.
+        assert_eq!(section.matches(&code).count(), 1, "{code}");
     }
 }
 

@@ -314,10 +314,18 @@ fn rules_of_an_s3_replication_configuration_can_be_used_as_they_are_printed() {
     .unwrap();
     let file = file.to_str().unwrap();
     let generate = ["generate", "rules", "--from-s3", file, "--bucket", BUCKET];
-    let peer = [&generate[..], &["--peer", "backup=b"]].concat();
+    // S3 leaves objects under KMS out of both rules: more would be sent than they say.
+    let named = [&generate[..], &["--peer", "backup=b"]].concat();
+    run(&named).exits(3).tells(&[
+        "# name = \"logs--all\"",
+        "SseKmsEncryptedObjects is not Enabled",
+    ]);
+    let peer = [&named[..], &["--kms-objects", "leave-out"]].concat();
     let printed = run(&peer).exits(3).tells(&[
         "name = \"logs--all\"",
         "rpo_secs = 900",
+        "replicas = false",
+        "where the source says kms_keys = []",
         "GLACIER",
         "# tags = { \"a\" = \"1\" }",
     ]);
@@ -344,4 +352,37 @@ fn rules_of_an_s3_replication_configuration_can_be_used_as_they_are_printed() {
     run(generate).exits(3).tells(&["--peer backup=PEER"]);
     fs::write(file, "no configuration").unwrap();
     run(peer).exits(2).tells(&["--from-s3", "aws s3api"]);
+}
+
+/// `kms_keys` is of a source, and not of a rule: what S3 keeps apart by rules is not kept apart here.
+#[test]
+fn objects_under_kms_that_one_rule_selects_and_another_leaves_out_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("replication.json");
+    fs::write(
+        &file,
+        r#"{"Rules": [
+            {"ID": "all", "Status": "Enabled", "Filter": {"Prefix": "a/"},
+             "SourceSelectionCriteria": {"SseKmsEncryptedObjects": {"Status": "Enabled"},
+                "ReplicaModifications": {"Status": "Enabled"}},
+             "Destination": {"Bucket": "backup"}},
+            {"ID": "plain", "Status": "Enabled", "Filter": {"Prefix": "b/"},
+             "SourceSelectionCriteria": {"SseKmsEncryptedObjects": {"Status": "Disabled"}},
+             "Destination": {"Bucket": "backup"}}]}"#,
+    )
+    .unwrap();
+    let file = file.to_str().unwrap();
+    let generate = ["generate", "rules", "--from-s3", file, "--bucket", BUCKET];
+    let generate = [&generate[..], &["--peer", "backup=b", "--json"]].concat();
+    let maps = |more: &[&str], code: i32| {
+        let rows = run([&generate[..], more].concat()).exits(code).rows();
+        let maps = rows.iter().map(|row| row["maps"] == true);
+        (maps.collect::<Vec<_>>(), rows)
+    };
+    let (none, rows) = maps(&[], 3);
+    assert_eq!(none, [true, false]);
+    let notes = rows[0]["notes"].to_string();
+    assert!(notes.contains("comes back by a rule there"), "{notes}");
+    assert_eq!(maps(&["--kms-objects", "leave-out"], 3).0, [true, false]);
+    assert_eq!(maps(&["--kms-objects", "send"], 0).0, [true, true]);
 }

@@ -1,7 +1,7 @@
 //! The S3 endpoint in the source's region: a bucket in front of its source passes on what
 //! applications do, and what they write is in the other region at once.
 
-use std::{fs, io::Write, net::TcpListener, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, io::Write, net::TcpListener, path::Path, time::Duration};
 
 use rusqlite::Connection;
 use sealift_fake_kms::{FakeS3, OWNER, Put, Trouble};
@@ -182,6 +182,87 @@ fn what_is_written_in_front_of_a_source_is_in_the_other_region_at_once_and_once(
     });
     assert_eq!(pair.a.transfers("COMPLETED"), before);
     pair.verify_both(TIME_MAX);
+}
+
+/// What the sender and applications ask of the store is what `sealift policy` prints, and all of it.
+#[test]
+fn the_policy_that_is_printed_allows_exactly_what_is_asked_of_the_store() {
+    let store = FakeS3::start(BUCKET, None);
+    let front = InFront::allowed(&store.url(), BUCKET, "", &format!("{ALL}\", \"purge"));
+    let pair = &front.pair;
+    let locked = [
+        ("x-amz-object-lock-mode", "GOVERNANCE"),
+        (
+            "x-amz-object-lock-retain-until-date",
+            "2030-01-01T00:00:00Z",
+        ),
+        ("x-amz-object-lock-legal-hold", "ON"),
+    ];
+    let headers = locked.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    store.put(
+        "locked",
+        Put {
+            headers: headers.into(),
+            ..Put::default()
+        },
+    );
+    pair.start();
+    pair.wait_completed(1, TIME_MAX);
+    let at = |path: &str| format!("/{BUCKET}{path}");
+    for query in ["?location", "?list-type=2", "?uploads"] {
+        front.s3.get(&at(query)).is(200);
+    }
+    let put = front
+        .send("PUT", &at("/k"), &[("x-amz-tagging", "a=b")], b"k")
+        .is(200);
+    let version = format!("versionId={}", put.headers["x-amz-version-id"]);
+    let tags = b"<Tagging><TagSet></TagSet></Tagging>";
+    let attributes = [("x-amz-object-attributes", "ETag")];
+    front.s3.get(&at("/k")).is(200);
+    front.s3.get(&at("/k?tagging")).is(200);
+    for more in [String::new(), format!("&{version}")] {
+        front
+            .s3
+            .ask("GET", &at(&format!("/k?attributes{more}")), &attributes)
+            .is(200);
+        front
+            .send("PUT", &at(&format!("/k?tagging{more}")), &[], tags)
+            .is(200);
+        front
+            .s3
+            .ask("DELETE", &at(&format!("/k?tagging{more}")), &[]);
+    }
+    let begun = front.send("POST", &at("/large?uploads"), &[], b"").is(200);
+    let begun = String::from_utf8(begun.body).unwrap();
+    let id = begun.split("<UploadId>").nth(1).unwrap();
+    let upload = format!("uploadId={}", id.split('<').next().unwrap());
+    front.s3.get(&at(&format!("/large?{upload}"))).is(200);
+    front
+        .s3
+        .ask("DELETE", &at(&format!("/large?{upload}")), &[])
+        .is(204);
+    front.s3.ask("DELETE", &at("/k"), &[]).is(204);
+    front
+        .s3
+        .ask("DELETE", &at(&format!("/k?{version}")), &[])
+        .is(204);
+    let printed = pair.a.rows(&["policy"]).remove(0);
+    let statements = printed["iam_policy"]["Statement"]
+        .as_array()
+        .unwrap()
+        .iter();
+    let actions = statements.flat_map(|one| one["Action"].as_array().unwrap());
+    let printed: BTreeSet<String> = actions
+        .map(|action| action.as_str().unwrap().to_owned())
+        .collect();
+    let mut asked = BTreeSet::new();
+    wait_until("all of it is asked for", TIME_MAX, || {
+        let new = store.asked().into_iter();
+        // What is one action of several calls has the call behind it.
+        asked.extend(new.map(|action| action.split(' ').next().unwrap().to_owned()));
+        asked.is_superset(&printed)
+    });
+    assert_eq!(asked, printed);
 }
 
 #[test]

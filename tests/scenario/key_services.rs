@@ -487,10 +487,17 @@ fn the_policy_that_is_printed_allows_exactly_the_calls_that_are_made() {
     made.dedup();
     let role = "arn:aws:iam::111122223333:role/sealift";
     let printed = pair.b.rows(&["policy", "--principal", role]).remove(0);
-    let of_key = &printed["key_policies"][&key]["Statement"];
-    assert_eq!(of_key[0]["Principal"]["AWS"], role);
-    for statements in [&printed["iam_policy"]["Statement"], of_key] {
-        let statements = statements.as_array().unwrap();
+    let of_role = printed["iam_policy"]["Statement"].as_array().unwrap();
+    let of_key = printed["key_policies"][&key]["Statement"]
+        .as_array()
+        .unwrap();
+    let [administering, of_key @ ..] = &of_key[..] else {
+        panic!("{printed}");
+    };
+    let owner = "arn:aws:iam::111122223333:root";
+    assert_eq!(administering["Principal"]["AWS"], owner);
+    assert!(of_key.iter().all(|one| one["Principal"]["AWS"] == role));
+    for statements in [&of_role[..], of_key] {
         let actions = statements
             .iter()
             .flat_map(|one| one["Action"].as_array().unwrap());

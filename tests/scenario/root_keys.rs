@@ -159,14 +159,15 @@ fn a_root_key_under_aws_opens_with_what_the_printed_policy_allows() {
     made.dedup();
     assert_eq!(made, ["Decrypt"]);
     let printed = pair.b.rows(&["policy"]).remove(0);
-    let statements = [
-        &printed["iam_policy"]["Statement"],
-        &printed["key_policies"][&key]["Statement"],
-    ];
-    for statement in statements {
-        assert_eq!(statement.as_array().unwrap().len(), 1, "{statement}");
-        assert_eq!(statement[0]["Action"], json!(["kms:Decrypt"]));
-        let context = &statement[0]["Condition"]["StringEquals"];
+    let of_role = printed["iam_policy"]["Statement"].as_array().unwrap();
+    let of_key = printed["key_policies"][&key]["Statement"]
+        .as_array()
+        .unwrap();
+    assert_eq!((of_role.len(), of_key.len()), (1, 2), "{printed}");
+    assert_eq!(of_key[0]["Sid"], "Administer");
+    for statement in [&of_role[0], &of_key[1]] {
+        assert_eq!(statement["Action"], json!(["kms:Decrypt"]));
+        let context = &statement["Condition"]["StringEquals"];
         assert!(context["kms:EncryptionContext:sealift:keystore"].is_string());
     }
     server.operate(AWS_REGION, "DisableKey", &json!({ "KeyId": key }));

@@ -50,7 +50,7 @@ pub use harden::{Confined, confine, forbid_dumps, lock_memory, swap_is_on};
 pub use logging::start as start_logging;
 pub use metrics::{Histogram, Metric, Metrics, Series};
 pub use offline::check_offline;
-pub use policy::aws_policies;
+pub use policy::{aws_policies, replication_policies};
 pub use running::{check_peers, up};
 pub use setup::{CreatedSite, NewSite, create_site, new_access_secret, write_new};
 pub use signals::{Lifecycle, LifecycleHandle, Phase, watch_signals};

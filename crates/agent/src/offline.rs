@@ -8,6 +8,7 @@ mod endings;
 mod endpoint;
 mod facing;
 mod forwards;
+mod halves;
 mod keys;
 mod receiving;
 mod sources;

@@ -20,7 +20,9 @@ pub(crate) fn read_only(bucket: &BucketName) -> S3Error {
 pub(crate) enum Refused {
     #[error("it is not signed")]
     Unsigned,
-    #[error("it is signed in another way than AWS4-HMAC-SHA256")]
+    #[error(
+        "it is signed in another way than AWS4-HMAC-SHA256: have its client sign with version 4 (signature_version = s3v4)"
+    )]
     OtherSignature,
     #[error("it is a form, which is not taken here")]
     Form,

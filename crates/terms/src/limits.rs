@@ -421,6 +421,13 @@ pub const S3_STREAMS_KEPT_MAX: usize = 16;
 pub const GCS_RUNS_MAX: usize = 4096;
 /// Keys of a key service that a source names.
 pub const S3_KMS_KEYS_MAX: usize = 100;
+/// How long it is believed of a folder that no word of tags means that there are none, after
+/// tags could be read of it.
+pub const S3_TAGS_BELIEVED: Duration = Duration::from_secs(10);
+/// Folders of which that is known at once.
+pub const S3_TAGS_FOLDERS_MAX: usize = 1024;
+/// Objects whose keys the check of a bucket looks at, to try those that are named.
+pub const S3_PROBED_OBJECTS_MAX: usize = 64;
 /// How long the check of a bucket takes.
 pub const S3_PROBE_TIME_MAX: Duration = Duration::from_secs(15);
 /// Versions of one key below the latest that a listing of a bucket carries along; of those

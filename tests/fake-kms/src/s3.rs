@@ -51,6 +51,16 @@ const SQS: Scope = Scope {
     needed: signature::JSON,
 };
 
+/// Headers that tell how an object is locked, and who is told.
+const OF_LOCK: [(&str, &str); 3] = [
+    ("x-amz-object-lock-mode", "s3:GetObjectRetention"),
+    (
+        "x-amz-object-lock-retain-until-date",
+        "s3:GetObjectRetention",
+    ),
+    ("x-amz-object-lock-legal-hold", "s3:GetObjectLegalHold"),
+];
+
 /// An object to be put.
 #[derive(Debug, Clone, Default)]
 pub struct Put {
@@ -204,6 +214,15 @@ impl FakeS3 {
         self.of.bucket.lock().bytes(key)
     }
 
+    /// A header of a key's latest version.
+    #[must_use]
+    pub fn header(&self, key: &str, name: &str) -> Option<String> {
+        let bucket = self.of.bucket.lock();
+        let put = bucket.latest_of(key)?.put.as_ref()?;
+        let mut headers = put.headers.iter();
+        headers.find_map(|(found, value)| (found == name).then(|| value.clone()))
+    }
+
     /// The keys that have a latest version.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
@@ -297,6 +316,12 @@ impl FakeS3 {
     }
 }
 
+/// What an action on an object is called, and on one of its versions.
+fn of_version(verb: &str, what: &str, id: Option<&str>) -> String {
+    let version = if id.is_some() { "Version" } else { "" };
+    format!("{verb}{version}{what}")
+}
+
 fn switch(set: &mut BTreeSet<String>, what: &str, is_in: bool) {
     match is_in {
         true => set.insert(what.to_owned()),
@@ -355,6 +380,11 @@ impl Bucketful {
             })?;
             return Ok(self.bucket.lock().versioning());
         }
+        if query.has("location") {
+            return self.done("s3:GetBucketLocation", || {
+                Ok(answers::xml("LocationConstraint", "eu-west-1"))
+            });
+        }
         if query.has("versions") && self.is_google {
             self.allowed("storage.objects.list")?;
             return Ok(self.bucket.lock().generations(query));
@@ -384,8 +414,16 @@ impl Bucketful {
         if let Some(answered) = self.written(parts, key, query, body) {
             return answered;
         }
+        if let Some(answered) = self.lock(parts, key, query) {
+            return answered;
+        }
+        if query.has("attributes") {
+            self.allowed(of_version("s3:GetObject", "Attributes", id).as_str())?;
+            self.bucket.lock().tags(key, id)?;
+            return Ok(answers::xml("GetObjectAttributesResponse", ""));
+        }
         if query.has("tagging") {
-            self.allowed("s3:GetObjectVersionTagging")?;
+            self.allowed(of_version("s3:GetObject", "Tagging", id).as_str())?;
             return self.bucket.lock().tags(key, id);
         }
         let generation = query.get("generation");
@@ -413,7 +451,68 @@ impl Bucketful {
         let (kms, bucket) = (self.kms.lock(), self.bucket.lock());
         let found = generation.map(|generation| bucket.id_of(key, generation));
         let found = found.transpose()?;
-        bucket.read(parts, key, found.as_deref().or(id), &kms)
+        let mut answered = bucket.read(parts, key, found.as_deref().or(id), &kms)?;
+        let takes_key =
+            parts.method != Method::HEAD || parts.headers.contains_key("x-amz-checksum-mode");
+        let encrypted = answered.headers().get("x-amz-server-side-encryption");
+        if takes_key && encrypted.is_some_and(|how| how == "aws:kms") {
+            // The store asks for it, in the name of who asks.
+            self.asked.lock().push("kms:Decrypt".to_owned());
+        }
+        self.keep_back(&mut answered, id.is_some());
+        Ok(answered)
+    }
+
+    fn queued(&self, parts: &Parts, body: &[u8]) -> Answered {
+        let target = parts.headers.get("x-amz-target");
+        let action = match target.and_then(|target| target.to_str().ok()) {
+            Some("AmazonSQS.DeleteMessageBatch") => "sqs:DeleteMessage",
+            _ => "sqs:ReceiveMessage",
+        };
+        if self.allowed(action).is_err() {
+            let told = format!("User: x is not authorized to perform: {action}");
+            return queue::refused("AccessDeniedException", &told);
+        }
+        self.queue.lock().answer(parts, body)
+    }
+
+    /// What an answer tells to those alone who have another right as well.
+    fn keep_back(&self, answered: &mut Answered, is_version: bool) {
+        let of_tags = match is_version {
+            true => "s3:GetObjectVersionTagging",
+            false => "s3:GetObjectTagging",
+        };
+        if self.denied.lock().contains(of_tags) {
+            answered.headers_mut().remove("x-amz-tagging-count");
+        }
+        for (name, action) in OF_LOCK {
+            // Only what is locked takes the right to know it.
+            if answered.headers().contains_key(name) && self.allowed(action).is_err() {
+                answered.headers_mut().remove(name);
+            }
+        }
+    }
+
+    /// What is asked of a version's lock by itself.
+    fn lock(&self, parts: &Parts, key: &str, query: &Query) -> Option<Result<Answered, Answered>> {
+        let what = ["retention", "legal-hold"];
+        let what = what.into_iter().position(|what| query.has(what))?;
+        let (name, action) = OF_LOCK.get([0, 2].get(what).copied()?)?;
+        if let Err(denied) = self.allowed(action) {
+            return Some(Err(denied));
+        }
+        let (kms, bucket) = (self.kms.lock(), self.bucket.lock());
+        let read = bucket.read(parts, key, query.get("versionId"), &kms);
+        Some(
+            read.and_then(|read| match read.headers().contains_key(*name) {
+                true => Ok(answers::xml("Lock", "")),
+                false => Err(error(
+                    404,
+                    "NoSuchObjectLockConfiguration",
+                    "it is not locked",
+                )),
+            }),
+        )
     }
 
     fn s3(&self, parts: &Parts, body: Content) -> Result<Answered, Answered> {
@@ -482,7 +581,7 @@ impl Service for Bucketful {
             let caller = signature::caller(SQS, parts, &body, &self.principals);
             return match caller {
                 Err((code, told)) => queue::refused(code, &told),
-                Ok(_) => self.queue.lock().answer(parts, &body),
+                Ok(_) => self.queued(parts, &body),
             };
         }
         let answered = self.s3(parts, body);

@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::{
     checker::Checker,
+    entries::is_managed_by_aws,
     key_services::{ROOTS_REMEDY, credentials, endpoint},
     named::Wanted,
     places::S3Bucket,
@@ -98,6 +99,9 @@ pub(super) fn s3(
         settings,
         roots_file,
     } = bucket?;
+    if let (Some(raw), Some(keys)) = (&raw.kms_keys, &kms_keys) {
+        hold_selected(c, raw, keys, &settings);
+    }
     Some(S3Bucket {
         settings: S3Settings {
             kms_keys,
@@ -126,9 +130,48 @@ pub(super) fn store(c: &mut Checker<'_>, section: &Spanned<raw::StoreS3>) -> Opt
     let mut bucket = said.bucket(c, None)?;
     let required = raw.require_versioning.as_ref();
     bucket.settings.requires_versioning = required.is_some_and(|it| *it.get_ref());
+    if let Some(class) = &raw.storage_class {
+        bucket.settings.storage_class = storage_class(c, class, bucket.settings.is_of_aws());
+    }
     let span = raw.prefix.as_ref().unwrap_or(&raw.bucket).span();
     store_prefix(c, STORE.prefix, &bucket.settings.prefix, &span)?;
     Some(bucket)
+}
+
+/// Classes of S3 out of which an object is read when it is asked for.
+const CLASSES: [&str; 5] = [
+    "STANDARD",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER_IR",
+];
+/// Those from which it has to be brought back first, which nobody here does.
+const ARCHIVE_CLASSES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
+const CLASS_BYTES_MAX: usize = 64;
+
+/// What speaks as S3 may have classes of its own.
+fn storage_class(c: &mut Checker<'_>, class: &Text, is_of_aws: bool) -> Option<String> {
+    let name = class.get_ref().as_str();
+    let is_word = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b"-_".contains(&b);
+    let is_own = (1..=CLASS_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_word);
+    let is_taken = match is_of_aws {
+        true => CLASSES.contains(&name),
+        false => is_own && !ARCHIVE_CLASSES.contains(&name),
+    };
+    if is_taken {
+        return Some(name.to_owned());
+    }
+    c.refuse(
+        "store.s3.storage_class",
+        &class.span(),
+        format!("{name:?}"),
+        format!(
+            "a class that is read from at once: {}; or one of a store's own",
+            CLASSES.join(", ")
+        ),
+        "leave it out to have objects in the bucket's usual class",
+    )
 }
 
 /// Two stores, one below the other's beginning, would be one.
@@ -182,6 +225,7 @@ impl Said<'_> {
                 credentials: credentials?,
                 kms_keys: None,
                 requires_versioning: false,
+                storage_class: None,
                 webhook: None,
                 queue: None,
             },
@@ -242,6 +286,28 @@ pub(super) fn kms_keys_of(
         );
     }
     keys.iter().cloned().collect()
+}
+
+/// S3 says of an object under which key it is by the key's ARN, so another name would select
+/// nothing. What speaks as S3 has names of its own.
+fn hold_selected(
+    c: &mut Checker<'_>,
+    raw: &Spanned<Vec<String>>,
+    keys: &BTreeSet<String>,
+    settings: &S3Settings,
+) {
+    let is_arn = |key: &str| key.starts_with("arn:") && key.contains(":key/");
+    let is_of_aws = settings.is_of_aws();
+    let cannot = |key: &&String| is_managed_by_aws(key) || (is_of_aws && !is_arn(key));
+    if let Some(key) = keys.iter().find(cannot) {
+        c.refuse::<()>(
+            "source.s3.kms_keys",
+            &raw.span(),
+            format!("{key:?}"),
+            "ARNs of keys, as arn:aws:kms:REGION:ACCOUNT:key/ID, and none that AWS manages (alias/aws/…): nobody of another account may use those",
+            "name the key's ARN; leave kms_keys out to take objects under every key",
+        );
+    }
 }
 
 /// Some of a webhook, all of it, or none.
@@ -408,7 +474,7 @@ mod tests {
     fn events_come_by_a_webhook_on_loopback_and_by_a_queue() {
         let events = format!(
             "{S3}webhook_listen = \"127.0.0.1:9100\"\nwebhook_token_file = \"token\"\n\
-             queue_url = \"https://sqs.eu-west-1.amazonaws.com/111122223333/photos\"\nkms_keys = [\"arn:a\"]\n"
+             queue_url = \"https://sqs.eu-west-1.amazonaws.com/111122223333/photos\"\nkms_keys = [\"arn:aws:kms:a:1:key/a\"]\n"
         );
         let settings = bucket(&events).settings;
         assert_eq!(settings.webhook.unwrap().listen.port(), 9100);
@@ -417,7 +483,34 @@ mod tests {
             queue.endpoint.to_string(),
             "https://sqs.eu-west-1.amazonaws.com"
         );
-        assert!(settings.kms_keys.unwrap().contains("arn:a"));
+        assert!(settings.kms_keys.unwrap().contains("arn:aws:kms:a:1:key/a"));
+    }
+
+    #[test]
+    fn a_class_that_has_to_be_restored_first_is_none_for_a_store() {
+        let of = |endpoint: &str, class: &str| {
+            check(&format!("{STORE}{endpoint}storage_class = \"{class}\"\n"))
+        };
+        let elsewhere = "endpoint = \"https://s3.example.org\"\n";
+        for (endpoint, class) in [("", "STANDARD_IA"), ("", "GLACIER_IR"), (elsewhere, "COLD")] {
+            let store = of(endpoint, class).unwrap().store.unwrap();
+            let BucketSettings::S3(settings) = store.settings else {
+                panic!("another store");
+            };
+            assert_eq!(settings.storage_class.as_deref(), Some(class));
+        }
+        let long = "X".repeat(CLASS_BYTES_MAX + 1);
+        for (endpoint, class) in [
+            ("", "GLACIER"),
+            ("", "COLD"),
+            ("", ""),
+            (elsewhere, "DEEP_ARCHIVE"),
+            (elsewhere, "cold"),
+            (elsewhere, &*long),
+        ] {
+            let told = of(endpoint, class).unwrap_err().to_string();
+            assert!(told.contains("store.s3.storage_class"), "{class}: {told}");
+        }
     }
 
     #[test]
@@ -463,6 +556,16 @@ mod tests {
             (
                 "credentials_file",
                 "kms_keys = [\"\"]\ncredentials_file",
+                "source.s3.kms_keys",
+            ),
+            (
+                "credentials_file",
+                "kms_keys = [\"alias/ours\"]\ncredentials_file",
+                "source.s3.kms_keys",
+            ),
+            (
+                "credentials_file",
+                "endpoint = \"https://s3.example.org\"\nkms_keys = [\"alias/aws/s3\"]\ncredentials_file",
                 "source.s3.kms_keys",
             ),
             (

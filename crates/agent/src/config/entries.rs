@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt::Display, ops::Range, str::FromStr, time::Duration};
 
 use sealift_identity::{Action, GrantRow, Grants};
-use sealift_keys::KeyName;
+use sealift_keys::{KeyName, ProviderKind};
 use sealift_terms::{BucketName, Identity, KeyAlias, KeyId, NameError, Quota, Retention, limits};
 use toml::Spanned;
 
@@ -140,9 +140,27 @@ fn retention(c: &mut Checker<'_>, entry: &raw::Bucket) -> Retention {
     }
 }
 
-/// Refuses a key of a provider that this file does not have.
+/// Whether a key of AWS is one that AWS makes for a service and manages: `alias/aws/s3`. It
+/// serves that service alone, and nobody of another account.
+pub(super) fn is_managed_by_aws(key: &str) -> bool {
+    let name = key.rsplit(':').next().unwrap_or(key);
+    name.starts_with("alias/aws/")
+}
+
+/// Refuses a key of a provider that this file does not have, and one that its provider keeps for
+/// itself.
 fn hold_served(c: &mut Checker<'_>, services: &KeyServices, setting: &str, key: &Text) {
-    if let (section, false) = services.section(KeyName::parse(key.get_ref()).provider) {
+    let name = KeyName::parse(key.get_ref());
+    if name.provider == ProviderKind::AwsKms && is_managed_by_aws(name.key) {
+        c.refuse::<()>(
+            setting,
+            &key.span(),
+            format!("{:?}", key.get_ref()),
+            "a key of your own: those that AWS manages (alias/aws/…) serve its own services alone",
+            "make a customer managed key, and name it by its ARN or alias",
+        );
+    }
+    if let (section, false) = services.section(name.provider) {
         c.refuse::<()>(
             setting,
             &key.span(),

@@ -131,6 +131,7 @@ fn bucket(
         credentials,
         kms_keys: None,
         requires_versioning: false,
+        storage_class: None,
         webhook: None,
         queue: None,
     };

@@ -300,6 +300,13 @@ mod tests {
         ] {
             assert!(refused("", key).contains(section), "{key}");
         }
+        for key in [
+            "aws-kms/alias/aws/s3",
+            "aws-kms/arn:aws:kms:eu-west-1:999:alias/aws/s3",
+        ] {
+            let told = refused(AWS, key);
+            assert!(told.contains("those that AWS manages"), "{told}");
+        }
         assert!(check("", "alias/photos").is_ok());
     }
 

@@ -367,6 +367,7 @@ pub(crate) struct StoreS3 {
     pub(crate) credentials_from: Option<Text>,
     pub(crate) roots_file: Option<Text>,
     pub(crate) require_versioning: Option<Spanned<bool>>,
+    pub(crate) storage_class: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use sealift_keys::{
-    EncryptionContext, KeyDescription, KeyError, KeyProvider, LocalKeystore, ProviderKind,
+    EncryptionContext, KeyDescription, KeyError, KeyName, KeyProvider, LocalKeystore, ProviderKind,
     WrappedRoot,
 };
 use sealift_ledger::key_use_in;
 use sealift_terms::{Reason, RecordId};
 
-use super::{chain, counted, place};
+use super::{chain, counted, halves, place};
 use crate::{
     CheckLine, Error, World,
     config::{Bucket, Config, NamedKey, RootKeySource},
@@ -199,7 +199,12 @@ async fn key(
         ),
         Err(Tried::Failed(error)) => {
             let found = place(config, &key.place, &chain(&error));
-            let remedy = of_key(&error);
+            let remedy = match &error {
+                KeyError::AccessDenied { told, .. } if is_of_aws(&key.name) => {
+                    halves::remedy("kms:Encrypt and kms:Decrypt", told)
+                }
+                error => of_key(error),
+            };
             match may_pass(&key.name, &error) {
                 // Objects wait for it, and the agent need not.
                 true => CheckLine::warn(check, found, remedy),
@@ -207,6 +212,11 @@ async fn key(
             }
         }
     }
+}
+
+/// Whether a key is one of AWS KMS, where two owners may have to allow its use.
+fn is_of_aws(name: &str) -> bool {
+    KeyName::parse(name).provider == ProviderKind::AwsKms
 }
 
 /// Whether a key is the bucket's first one under another name.

@@ -2,10 +2,10 @@
 
 use std::{fs, path::Path};
 
-use sealift_store::{AzureSource, GcsSource, Probe, S3Source, StoreError};
+use sealift_store::{AzureSource, GcsSource, Probe, S3_LOCK_ACTIONS, S3Source, StoreError};
 use sealift_terms::Reason;
 
-use super::{chain, place};
+use super::{chain, halves, place};
 use crate::{
     CheckLine, Error, World,
     config::{BucketSource, Config, SourceFrom},
@@ -32,7 +32,14 @@ pub(super) async fn check(config: &Config, world: &World) -> Vec<CheckLine> {
             }
             SourceFrom::S3(bucket) => {
                 let opened = open_bucket(world, bucket);
-                let probes = async |opened: S3Source| opened.probe().await;
+                let is_fronted = source.front.is_some();
+                let probes = async |opened: S3Source| {
+                    let mut probes = opened.probe().await;
+                    if is_fronted {
+                        probes.extend(opened.front().probe().await);
+                    }
+                    probes
+                };
                 lines.extend(probed(config, source, opened, probes).await);
             }
             SourceFrom::Azure(container) => {
@@ -89,7 +96,12 @@ async fn probed<S>(
             Ok(found) => CheckLine::pass(check, found),
             Err(error) => {
                 let found = place(config, &source.place, &chain(&error));
-                CheckLine::fail(check, found, remedy(action, &error))
+                let remedy = remedy(action, &error);
+                // Objects come without it, and their locks are not known.
+                match S3_LOCK_ACTIONS.contains(&action) {
+                    true => CheckLine::warn(check, found, remedy),
+                    false => CheckLine::fail(check, found, remedy),
+                }
             }
         }
     };
@@ -98,8 +110,9 @@ async fn probed<S>(
 
 fn remedy(action: &str, error: &StoreError) -> String {
     match error {
-        StoreError::SourceDenied { .. } => {
-            format!("allow {action} to whom the credentials are of, on the bucket and below it")
+        StoreError::SourceDenied { .. } => halves::remedy(action, &chain(error)),
+        error if error.reason() == Reason::SrcKmsDecryptDenied => {
+            halves::remedy(action, &chain(error))
         }
         error => error.reason().remedy().to_owned(),
     }

@@ -3,7 +3,7 @@
 use sealift_store::{Probe, StoreError};
 use sealift_terms::Reason;
 
-use super::chain;
+use super::{chain, halves};
 use crate::{CheckLine, World, config::Config, site::STAGING_DIR, sources::open_store};
 
 /// How the check of the bucket is called, the action behind it.
@@ -43,18 +43,14 @@ pub(super) async fn check(config: &Config, world: &World) -> Vec<CheckLine> {
 
 fn remedy(action: &str, error: &StoreError) -> String {
     match error.reason() {
-        Reason::DstPutDenied | Reason::DstDeleteDenied => allow(action),
-        _ if is_denied(error) => allow(action),
+        Reason::DstPutDenied | Reason::DstDeleteDenied => halves::remedy(action, &chain(error)),
+        _ if is_denied(error) => halves::remedy(action, &chain(error)),
         Reason::DstBucketMissing => {
             "make the bucket or container, or correct what [store.…] says of its name and place"
                 .to_owned()
         }
         reason => reason.remedy().to_owned(),
     }
-}
-
-fn allow(action: &str) -> String {
-    format!("allow {action} to whom the credentials are of: `sealift policy` prints it")
 }
 
 fn is_denied(error: &StoreError) -> bool {

@@ -1,111 +1,146 @@
-//! What a source or a store that is a bucket has to be allowed, and what its own policy
-//! denies.
+//! What a source or a store that is a bucket has to be allowed, and what its own policy allows and
+//! denies: where it is of another account than the agent, both halves have to be there.
+
+use std::collections::BTreeMap;
 
 use sealift_outside::Words;
 use sealift_store::{
-    BucketSettings, EventQueue, S3_FRONT_ACTIONS, S3_SOURCE_ACTIONS, S3_STORE_ACTIONS, S3Settings,
+    BucketSettings, S3_FRONT_ACTIONS, S3_SOURCE_ACTIONS, S3_STORE_ACTIONS, S3Settings,
 };
 use serde_json::{Map, Value, json};
 
-use super::VERSION;
-use crate::config::{Config, SourceFrom};
+use super::{
+    Asked,
+    keys::KeyPolicies,
+    queues::QueuePolicies,
+    statements::{Policy, allowed, granted},
+    through::{any_key, below, bucket_arn, through_s3},
+};
+use crate::config::SourceFrom;
 
-/// The policies of buckets; what the role needs is added to its statements.
-pub(super) fn policies(config: &Config, of_role: &mut Vec<Value>) -> Map<String, Value> {
-    let mut of_buckets = Map::new();
-    for source in &config.sources {
+/// The policies of buckets, by their names.
+#[derive(Debug, Default)]
+pub(super) struct BucketPolicies(BTreeMap<String, Policy>);
+
+impl BucketPolicies {
+    /// Each denies what comes in the clear first.
+    fn of(&mut self, settings: &S3Settings) -> &mut Policy {
+        self.0
+            .entry(settings.bucket.to_string())
+            .or_insert_with(|| {
+                let mut policy = Policy::default();
+                policy.add("DenyInTheClear", over_tls_alone(settings));
+                policy
+            })
+    }
+
+    /// Actions on a bucket, and those on its objects: to the role and by the bucket.
+    fn allow(
+        &mut self,
+        asked: &Asked<'_>,
+        of_role: &mut Policy,
+        word: &str,
+        (settings, actions): (&S3Settings, &[&str]),
+    ) {
+        let (of_bucket, of_objects): (Vec<&str>, Vec<&str>) =
+            actions.iter().partition(|action| is_of_bucket(action));
+        for (what, actions, on) in [
+            ("bucket", of_bucket, bucket_arn(settings)),
+            ("objects", of_objects, below(settings)),
+        ] {
+            let (words, statement) = (format!("{word} {what}"), allowed(&actions, on));
+            let policy = self.of(settings);
+            policy.add(&words, granted(statement.clone(), asked.principal));
+            of_role.add(&format!("{words} {}", settings.bucket), statement);
+        }
+    }
+
+    pub(super) fn printed(self) -> Map<String, Value> {
+        let policies = self.0.into_iter();
+        policies
+            .map(|(bucket, policy)| (bucket, policy.printed()))
+            .collect()
+    }
+}
+
+/// Adds what buckets need: to the policies of the role, of their own, and of queues and keys.
+pub(super) fn policies(
+    asked: &Asked<'_>,
+    of_role: &mut Policy,
+    of_buckets: &mut BucketPolicies,
+    (of_queues, of_keys): (&mut QueuePolicies, &mut KeyPolicies),
+) {
+    for source in &asked.config.sources {
         let SourceFrom::S3(bucket) = &source.from else {
             continue;
         };
         let settings = &bucket.settings;
-        of_role.extend(reading(settings));
+        of_buckets.allow(asked, of_role, "Read", (settings, &S3_SOURCE_ACTIONS));
         if source.front.is_some() {
-            of_role.extend(passing_on(settings));
+            of_buckets.allow(asked, of_role, "PassOn", (settings, &S3_FRONT_ACTIONS));
         }
-        of_role.extend(settings.queue.as_ref().and_then(taking));
-        of_role.extend(opening(settings, source.front.is_some()));
-        of_buckets.insert(settings.bucket.to_string(), over_tls_alone(settings));
+        of_queues.add(asked, settings, of_role);
+        let operations = match source.front.is_some() {
+            true => &["kms:Decrypt", "kms:GenerateDataKey"][..],
+            false => &["kms:Decrypt"],
+        };
+        opening(asked, settings, operations, (of_role, of_keys));
     }
-    if let Some(bucket) = &config.store
+    if let Some(bucket) = &asked.config.store
         && let BucketSettings::S3(settings) = &bucket.settings
         && settings.words == Words::Aws
     {
-        of_role.extend(storing(settings));
-        of_buckets.insert(settings.bucket.to_string(), over_tls_alone(settings));
+        of_buckets.allow(asked, of_role, "Store", (settings, &S3_STORE_ACTIONS));
+        // Under which key it encrypts is the bucket's own matter; parts are read again to be
+        // put together.
+        let operations = ["kms:Decrypt", "kms:GenerateDataKey"];
+        opening(asked, settings, &operations, (of_role, of_keys));
     }
-    of_buckets
 }
 
-fn arn(settings: &S3Settings) -> String {
-    format!("arn:aws:s3:::{}", settings.bucket)
+/// Whether an action is one on a bucket, and not on the objects in it.
+fn is_of_bucket(action: &str) -> bool {
+    action.starts_with("s3:ListBucket") || action.starts_with("s3:GetBucket")
 }
 
-/// As [`reading`], for a store.
-fn storing(settings: &S3Settings) -> [Value; 2] {
-    let of_bucket =
-        |action: &str| action.starts_with("s3:ListBucket") || action == "s3:GetBucketVersioning";
-    let (of_bucket, of_objects): (Vec<&str>, Vec<&str>) = S3_STORE_ACTIONS
-        .into_iter()
-        .partition(|action| of_bucket(action));
-    allowed(settings, &of_bucket, &of_objects)
-}
-
-/// Actions on the bucket, and those on its objects.
-fn reading(settings: &S3Settings) -> [Value; 2] {
-    let (of_objects, of_bucket): (Vec<&str>, Vec<&str>) = S3_SOURCE_ACTIONS
-        .into_iter()
-        .partition(|action| action.starts_with("s3:GetObject"));
-    allowed(settings, &of_bucket, &of_objects)
-}
-
-/// As [`reading`], for what applications do through the endpoint in front of it.
-fn passing_on(settings: &S3Settings) -> [Value; 2] {
-    let of_bucket =
-        |action: &str| action.starts_with("s3:ListBucket") || action == "s3:GetBucketLocation";
-    let (of_bucket, of_objects): (Vec<&str>, Vec<&str>) = S3_FRONT_ACTIONS
-        .into_iter()
-        .partition(|action| of_bucket(action));
-    allowed(settings, &of_bucket, &of_objects)
-}
-
-fn allowed(settings: &S3Settings, of_bucket: &[&str], of_objects: &[&str]) -> [Value; 2] {
-    [
-        json!({ "Effect": "Allow", "Action": of_bucket, "Resource": arn(settings) }),
-        json!({
-            "Effect": "Allow", "Action": of_objects,
-            "Resource": format!("{}/{}*", arn(settings), settings.prefix),
-        }),
-    ]
-}
-
-/// `https://HOST/ACCOUNT/NAME` is `arn:aws:sqs:REGION:ACCOUNT:NAME`.
-fn taking(queue: &EventQueue) -> Option<Value> {
-    let mut parts = queue.url.rsplit('/');
-    let (name, account) = (parts.next()?, parts.next()?);
-    Some(json!({
-        "Effect": "Allow", "Action": ["sqs:ReceiveMessage", "sqs:DeleteMessage"],
-        "Resource": format!("arn:aws:sqs:{}:{account}:{name}", queue.region),
-    }))
-}
-
-/// The keys under which objects are that are sent, and written where the endpoint is in front.
-fn opening(settings: &S3Settings, is_fronted: bool) -> Option<Value> {
-    let keys = settings.kms_keys.as_ref().filter(|keys| !keys.is_empty())?;
-    let actions = match is_fronted {
-        true => vec!["kms:Decrypt", "kms:GenerateDataKey"],
-        false => vec!["kms:Decrypt"],
-    };
-    Some(json!({ "Effect": "Allow", "Action": actions, "Resource": keys }))
+/// The keys under which the store encrypts objects: those that are named, or any of its region.
+/// A named one has a policy of its own, too, as it may be of another account.
+fn opening(
+    asked: &Asked<'_>,
+    settings: &S3Settings,
+    operations: &[&str],
+    (of_role, of_keys): (&mut Policy, &mut KeyPolicies),
+) {
+    let words = format!("OpenIn {}", settings.bucket);
+    match &settings.kms_keys {
+        Some(keys) if keys.is_empty() => {}
+        Some(keys) => {
+            of_role.add(&words, through_s3(settings, operations, json!(keys)));
+            for key in keys {
+                let statement = through_s3(settings, operations, "*");
+                of_keys.add(key, asked, &words, statement);
+            }
+        }
+        None if settings.is_of_aws() => {
+            of_role.add(&words, through_s3(settings, operations, any_key(settings)));
+        }
+        None => {}
+    }
 }
 
 /// Who asks in the clear is refused by the bucket, whoever it is.
-fn over_tls_alone(settings: &S3Settings) -> Value {
-    let arn = arn(settings);
-    json!({ "Version": VERSION, "Statement": [{
-        "Sid": "DenyInTheClear", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
-        "Resource": [arn, format!("{arn}/*")],
-        "Condition": { "Bool": { "aws:SecureTransport": "false" } },
-    }]})
+fn over_tls_alone(settings: &S3Settings) -> Map<String, Value> {
+    let arn = bucket_arn(settings);
+    Map::from_iter([
+        ("Effect".to_owned(), "Deny".into()),
+        ("Principal".to_owned(), "*".into()),
+        ("Action".to_owned(), "s3:*".into()),
+        ("Resource".to_owned(), json!([arn, format!("{arn}/*")])),
+        (
+            "Condition".to_owned(),
+            json!({ "Bool": { "aws:SecureTransport": "false" } }),
+        ),
+    ])
 }
 
 #[cfg(test)]
@@ -152,7 +187,7 @@ mod tests {
     fn a_bucket_is_read_below_its_prefix_with_the_actions_that_are_asked_for() {
         let text = format!(
             "{}\n[[source]]\nbucket = \"photos\"\n[source.s3]\nregion = \"eu-west-1\"\nprefix = \"in/\"\n\
-             credentials_file = \"c\"\nkms_keys = [\"arn:key\"]\n\
+             credentials_file = \"c\"\nkms_keys = [\"arn:aws:kms:eu-west-1:444455556666:key/k\"]\n\
              queue_url = \"https://sqs.eu-west-1.amazonaws.com/111122223333/events\"\n",
             Template::example().render()
         );
@@ -167,7 +202,8 @@ mod tests {
         assert_eq!(resources[0], "arn:aws:s3:::photos");
         assert_eq!(resources[1], "arn:aws:s3:::photos/in/*");
         assert_eq!(resources[2], "arn:aws:sqs:eu-west-1:111122223333:events");
-        assert_eq!(resources[3][0], "arn:key");
+        let key = "arn:aws:kms:eu-west-1:444455556666:key/k";
+        assert_eq!(resources[3][0], key);
         assert_eq!(statements[1]["Action"][0], "s3:GetObjectVersion");
         let denied = &printed["bucket_policies"]["photos"]["Statement"][0];
         assert_eq!(denied["Condition"]["Bool"]["aws:SecureTransport"], "false");
@@ -198,5 +234,108 @@ mod tests {
         assert!(may("s3:PutObject", "arn:aws:s3:::photos/in/*"));
         assert!(may("s3:ListBucket", "arn:aws:s3:::photos"));
         assert!(!may("s3:PutObject", "arn:aws:s3:::photos"));
+    }
+
+    const ROLE: &str = "arn:aws:iam::111122223333:role/sealift";
+    /// A source and a store, neither of which is of the agent's account as far as anyone knows.
+    const BOTH: &str = "[[source]]\nbucket = \"photos\"\n[source.s3]\nregion = \"eu-west-1\"\n\
+        prefix = \"in/\"\ncredentials_from = \"instance\"\nKEYS\
+        queue_url = \"https://sqs.eu-west-1.amazonaws.com/444455556666/events\"\n\
+        [store.s3]\nregion = \"eu-west-1\"\nbucket = \"sealed\"\ncredentials_file = \"c\"\n";
+
+    fn printed(keys: &str) -> serde_json::Value {
+        let example = Template::example().render();
+        let config = Config::check(&Source {
+            path: "/etc/sealift/sealift.toml".into(),
+            text: format!("{example}\n{}", BOTH.replace("KEYS", keys)),
+            overrides: Vec::new(),
+        });
+        aws_policies(&config.unwrap(), ROLE).unwrap()
+    }
+
+    fn statements(policy: &serde_json::Value) -> &[serde_json::Value] {
+        policy["Statement"].as_array().unwrap()
+    }
+
+    /// The statements that are about this resource, apart from what they call themselves and
+    /// whom they are for.
+    fn about(policy: &serde_json::Value, resource: &str) -> Vec<(String, String)> {
+        let found = statements(policy).iter();
+        let found = found.filter(|one| one["Resource"] == resource && one["Effect"] == "Allow");
+        found
+            .map(|one| (one["Action"].to_string(), one["Condition"].to_string()))
+            .collect()
+    }
+
+    #[test]
+    fn each_owner_has_a_half_and_both_say_the_same() {
+        let key = "arn:aws:kms:eu-west-1:777788889999:key/k";
+        let printed = printed(&format!("kms_keys = [\"{key}\"]\n"));
+        let of_role = &printed["iam_policy"];
+        let queue = "arn:aws:sqs:eu-west-1:444455556666:events";
+        for (half, resource) in [
+            (&printed["bucket_policies"]["photos"], "arn:aws:s3:::photos"),
+            (
+                &printed["bucket_policies"]["photos"],
+                "arn:aws:s3:::photos/in/*",
+            ),
+            (&printed["bucket_policies"]["sealed"], "arn:aws:s3:::sealed"),
+            (
+                &printed["bucket_policies"]["sealed"],
+                "arn:aws:s3:::sealed/*",
+            ),
+        ] {
+            assert!(!about(half, resource).is_empty(), "{resource}");
+            assert_eq!(about(half, resource), about(of_role, resource));
+        }
+        let of_queue = &printed["queue_policies"][queue];
+        let [told, taken] = statements(of_queue) else {
+            panic!("{of_queue}");
+        };
+        assert_eq!(told["Principal"]["Service"], "s3.amazonaws.com");
+        assert_eq!(
+            told["Condition"]["ArnEquals"]["aws:SourceArn"],
+            "arn:aws:s3:::photos"
+        );
+        assert_eq!(taken["Principal"]["AWS"], ROLE);
+        assert_eq!(about(of_queue, queue)[1..], about(of_role, queue)[..]);
+        let [owner, opened] = statements(&printed["key_policies"][key]) else {
+            panic!("{printed}");
+        };
+        assert_eq!(owner["Principal"]["AWS"], "arn:aws:iam::777788889999:root");
+        assert_eq!(opened["Principal"]["AWS"], ROLE);
+        let via = &opened["Condition"]["StringEquals"]["kms:ViaService"];
+        assert_eq!(*via, "s3.eu-west-1.amazonaws.com");
+        let taken = &statements(&printed["trust_policy"])[0];
+        assert_eq!(taken["Principal"]["Service"], "ec2.amazonaws.com");
+    }
+
+    #[test]
+    fn where_no_key_is_named_any_may_be_used_through_s3_alone_and_none_where_none_is_selected() {
+        let used = |printed: &serde_json::Value| {
+            let found = statements(&printed["iam_policy"]).iter();
+            let found = found.filter(|one| one["Action"].to_string().contains("kms:"));
+            found.cloned().collect::<Vec<_>>()
+        };
+        let [of_source, of_store] = &used(&printed(""))[..] else {
+            panic!("two buckets");
+        };
+        for (statement, bucket, operations) in [
+            (of_source, "photos", "[\"kms:Decrypt\"]"),
+            (
+                of_store,
+                "sealed",
+                "[\"kms:Decrypt\",\"kms:GenerateDataKey\"]",
+            ),
+        ] {
+            assert_eq!(statement["Action"].to_string(), operations);
+            assert_eq!(statement["Resource"], "arn:aws:kms:eu-west-1:*:key/*");
+            let condition = &statement["Condition"];
+            let via = &condition["StringEquals"]["kms:ViaService"];
+            assert_eq!(*via, "s3.eu-west-1.amazonaws.com");
+            let context = &condition["StringLike"]["kms:EncryptionContext:aws:s3:arn"];
+            assert_eq!(context[0], format!("arn:aws:s3:::{bucket}"));
+        }
+        assert_eq!(used(&printed("kms_keys = []\n")).len(), 1);
     }
 }

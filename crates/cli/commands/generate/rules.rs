@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use sealift_agent::{Error, Exit};
 use sealift_terms::{BucketName, PeerName, RuleName};
 use serde::Serialize;
@@ -38,6 +38,18 @@ pub(crate) struct Rules {
     /// given again
     #[arg(long = "peer", value_name = "BUCKET=PEER", value_parser = destination)]
     peers: Vec<(String, PeerName)>,
+    /// What becomes of objects under keys of KMS that a rule of S3 leaves out
+    #[arg(long, value_name = "WHAT", value_enum)]
+    kms_objects: Option<KmsObjects>,
+}
+
+/// What becomes of objects under keys of KMS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum KmsObjects {
+    /// They are sent as well
+    Send,
+    /// The source leaves them out: kms_keys = []
+    LeaveOut,
 }
 
 fn destination(text: &str) -> Result<(String, PeerName), String> {
@@ -103,8 +115,42 @@ impl Rules {
             .collect();
         let rules = given.rules.iter().enumerate();
         rules
-            .map(|(n, rule)| self.import(rule, name(rule.id.as_deref(), n + 1, &mut names), &peers))
+            .map(|(n, rule)| {
+                let name = name(rule.id.as_deref(), n + 1, &mut names);
+                let mut imported = self.import(rule, name, &peers);
+                self.settle_kms(given, rule, &mut imported);
+                imported.maps = imported.obstacles.is_empty();
+                imported
+            })
             .collect()
+    }
+
+    /// S3 leaves objects under keys of KMS out of a rule that does not select them. Here that is
+    /// the source's to say, for all of its rules.
+    fn settle_kms(&self, given: &Replication, rule: &Rule, imported: &mut Imported) {
+        if rule.selects_kms {
+            return;
+        }
+        let others_select = given.rules.iter().any(|other| other.selects_kms);
+        match self.kms_objects {
+            Some(KmsObjects::Send) => imported.notes.push(
+                "objects under keys of KMS are sent, too, which S3 leaves out of this rule"
+                    .to_owned(),
+            ),
+            Some(KmsObjects::LeaveOut) if others_select => imported.obstacles.push(
+                "S3 leaves objects under keys of KMS out of it and not out of another rule, and kms_keys is of the \
+                 whole source: send them by both, --kms-objects send, or make sources of prefixes"
+                    .to_owned(),
+            ),
+            Some(KmsObjects::LeaveOut) => imported.notes.push(
+                "objects under keys of KMS are left out where the source says kms_keys = []".to_owned(),
+            ),
+            None => imported.obstacles.push(
+                "S3 leaves objects under keys of KMS out of it (SseKmsEncryptedObjects is not Enabled): say what \
+                 becomes of them, --kms-objects leave-out or send"
+                    .to_owned(),
+            ),
+        }
     }
 
     fn import(&self, rule: &Rule, name: String, peers: &BTreeMap<&str, &PeerName>) -> Imported {
@@ -139,6 +185,7 @@ impl Rules {
         }
         lines.push(format!("delete_markers = {}", rule.delete_markers));
         lines.push(format!("existing_objects = {}", rule.existing_objects));
+        lines.push("replicas = false".to_owned());
         if let Some(minutes) = rule.time_minutes {
             lines.push(format!("rpo_secs = {}", minutes.saturating_mul(60)));
             notes.push(

@@ -23,6 +23,12 @@ pub(super) fn description(
             ),
         });
     }
+    if text(metadata, "KeyManager") == Some("AWS") {
+        return Err(KeyError::Unsuitable {
+            key: key.to_owned(),
+            what: "AWS manages it for one of its services (alias/aws/…): wanted is a customer managed key".to_owned(),
+        });
+    }
     let arn = text(metadata, "Arn").unwrap_or_default();
     let created = metadata.get("CreationDate").and_then(Value::as_f64);
     let created = created.map(|secs| Timestamp::from_millis(millis(secs)));
@@ -62,5 +68,27 @@ fn state(word: &str) -> KeyState {
         "PendingImport" => KeyState::PendingImport,
         "Creating" | "Updating" => KeyState::Updating,
         _ => KeyState::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_aws_manages_is_refused() {
+        let region = Region::new("eu-west-1").unwrap();
+        let of = |manager: &str| {
+            let metadata = json!({
+                "Arn": "arn:aws:kms:eu-west-1:1:key/a", "KeySpec": "SYMMETRIC_DEFAULT",
+                "KeyUsage": "ENCRYPT_DECRYPT", "KeyManager": manager, "KeyState": "Enabled",
+            });
+            description("a", &region, &metadata)
+        };
+        let refused = of("AWS").unwrap_err();
+        assert!(refused.to_string().contains("AWS manages it"), "{refused}");
+        of("CUSTOMER").unwrap();
     }
 }

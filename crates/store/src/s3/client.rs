@@ -1,14 +1,6 @@
 //! Requests to one bucket: signed, tried again where that may help, and understood.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -36,6 +28,7 @@ use super::{
     object::Windows,
     of_key::OfKey,
     settings::S3Settings,
+    told_tags::ToldTags,
     uri::query,
     version,
     xml::{self, ListedVersion, VersionsPage},
@@ -117,8 +110,8 @@ pub(crate) struct S3Client {
     keychain: Keychain,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
-    /// Whether the store was seen to tell how many tags an object has.
-    tells_of_tags: AtomicBool,
+    /// Whether no word of tags means that there are none.
+    pub(super) told_tags: ToldTags,
 }
 
 impl fmt::Debug for S3Client {
@@ -143,22 +136,15 @@ impl S3Client {
             answer_bytes: S3_ANSWER_BYTES_MAX,
             idle: S3_CONNECTIONS_IDLE_MAX,
         };
+        let told_clock = clock.clone();
         Self {
             http: HttpClient::new(settings.endpoint.clone(), tls, bounds),
             keychain: Keychain::new(settings.credentials.clone(), clock.clone()),
             settings,
             clock,
             rng,
-            tells_of_tags: AtomicBool::new(false),
+            told_tags: ToldTags::new(told_clock),
         }
-    }
-
-    pub(super) fn tells_of_tags(&self) {
-        self.tells_of_tags.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_told_of_tags(&self) -> bool {
-        self.tells_of_tags.load(Ordering::Relaxed)
     }
 
     /// The bucket's address, and version and suite of the last handshake.
@@ -297,6 +283,16 @@ impl S3Client {
             Err(error) => Err(error),
         };
         tags.map_err(|error| error.of_source(key.as_str()))
+    }
+
+    /// Whether something may be asked: that there is nothing of it, or that the store has no such
+    /// call, is an answer as well.
+    pub(super) async fn may(&self, ask: &Ask<'_>) -> Result<String, StoreError> {
+        match self.whole(ask).await {
+            Ok(_) => Ok("it may be asked".to_owned()),
+            Err(error) if error.is_of_the_matter() => Ok(format!("it may be asked: {error}")),
+            Err(error) => Err(self.of_bucket(error)),
+        }
     }
 
     /// `GetObject` of a version of `size` bytes, which are few.

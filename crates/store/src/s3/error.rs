@@ -101,13 +101,21 @@ impl S3Error {
 
     /// Whether credentials may be what is wrong.
     pub(crate) fn is_denied(&self) -> bool {
-        matches!(
-            self,
-            Self::Answered {
-                status: 401 | 403,
-                ..
-            }
-        )
+        matches!(self, Self::Answered { status, code, .. }
+            if matches!(status, 401 | 403) || matches!(code.as_str(), "AccessDenied" | "AccessDeniedException"))
+    }
+
+    /// Whether the store let it be asked, and answers to what was asked.
+    pub(crate) fn is_of_the_matter(&self) -> bool {
+        let Self::Answered { status, code, .. } = self else {
+            return false;
+        };
+        match status {
+            // Of a wrong credential as well.
+            400 => matches!(code.as_str(), "InvalidRequest" | "InvalidArgument"),
+            404 => !is_no_bucket(code),
+            status => matches!(status, 405 | 409 | 412 | 501),
+        }
     }
 
     /// As the failure of a source, at `what`.
@@ -285,6 +293,8 @@ mod tests {
                 Reason::SkippedUnreadable,
             ),
             (404, "NoSuchVersion", "", Reason::SrcObjectGone),
+            // A queue of SQS says so.
+            (400, "AccessDeniedException", "", Reason::SrcGetDenied),
             (404, "", "", Reason::SrcObjectGone),
             (405, "MethodNotAllowed", "", Reason::SrcObjectGone),
             (404, "NoSuchBucket", "", Reason::SrcUnavailable),

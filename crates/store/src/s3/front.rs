@@ -54,7 +54,7 @@ const OF_CREDENTIALS: [&str; 9] = [
 /// The way to a source's store for those who are not its sender.
 #[derive(Clone)]
 pub struct S3Front {
-    client: Arc<S3Client>,
+    pub(super) client: Arc<S3Client>,
 }
 
 impl fmt::Debug for S3Front {

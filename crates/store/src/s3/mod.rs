@@ -21,10 +21,13 @@ mod front;
 mod object;
 pub(crate) mod of_key;
 mod probe;
+mod probe_front;
+mod probe_keys;
 mod scan;
 mod settings;
 mod storing;
 mod storing_xml;
+mod told_tags;
 mod uri;
 pub(crate) mod version;
 mod versioning;
@@ -55,6 +58,7 @@ pub(crate) use scan::narrower;
 
 pub(crate) use client::{Ask, S3Client};
 pub use error::S3Error;
+pub use events::queue::SQS_ACTIONS;
 pub use front::{Made, Passed, S3_FRONT_ACTIONS, S3Front};
 pub use probe::Probe;
 pub use settings::{EventQueue, S3Settings, Webhook};
@@ -62,12 +66,18 @@ pub use storing::{GCS_STORE_ACTIONS, S3_STORE_ACTIONS};
 pub(crate) use storing::{S3_CALLS, S3Place};
 
 /// The actions that a source asks for: what a policy has to allow.
-pub const S3_SOURCE_ACTIONS: [&str; 4] = [
+pub const S3_SOURCE_ACTIONS: [&str; 6] = [
     "s3:GetBucketVersioning",
     "s3:ListBucketVersions",
     "s3:GetObjectVersion",
     "s3:GetObjectVersionTagging",
+    S3_LOCK_ACTIONS[0],
+    S3_LOCK_ACTIONS[1],
 ];
+
+/// Those of them without which objects come, and nothing of their Object Lock: S3 tells of that
+/// in the headers of an object, to those alone who have these rights.
+pub const S3_LOCK_ACTIONS: [&str; 2] = ["s3:GetObjectRetention", "s3:GetObjectLegalHold"];
 
 /// Keys that are looked at side by side.
 pub(crate) const LOOKS_AT_ONCE: usize = 16;
@@ -104,23 +114,25 @@ impl S3Source {
         }
     }
 
-    /// The tags of a version. Where a store was seen to tell how many there are, one that
-    /// tells of none has none; until then it is asked.
+    /// The tags of a version. Where a store tells how many there are, one that it tells of none
+    /// has none, as long as they may be read; otherwise it is asked.
     async fn with_tags(
         &self,
         key: &ObjectKey,
         version: &VersionId,
         mut seen: Seen,
     ) -> Result<Seen, StoreError> {
+        let told = &self.client.told_tags;
         if seen.tags.is_some() {
-            self.client.tells_of_tags();
+            told.told();
         }
         let has_none = match seen.tags {
             Some(count) => count == 0,
-            None => self.client.is_told_of_tags(),
+            None => told.has_none(key),
         };
         if !has_none {
             seen.facts.tags = self.client.tags(key, version).await?;
+            told.read(key);
         }
         seen.facts.check().map_err(|error| unsupported(&error))?;
         Ok(seen)

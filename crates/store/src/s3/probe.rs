@@ -1,8 +1,12 @@
 //! Tries each of the actions that a source needs, so that a check can name what is missing.
 
+use hyper::Method;
 use sealift_terms::limits::S3_PROBE_TIME_MAX;
 
-use super::{S3Source, events::queue::Queue, scan::S3Scan};
+use super::{
+    S3_LOCK_ACTIONS, S3Source, SQS_ACTIONS, client::Ask, events::queue::Queue, scan::S3Scan,
+    version,
+};
 use crate::{Listed, Page, Scan, StoreError};
 
 /// One action, and how it went.
@@ -75,7 +79,7 @@ impl S3Source {
         probes.push(listing);
         if let Some(first) = first {
             let (key, version) = (&first.key, &first.version);
-            let opened = self.client.head(key, version).await;
+            let opened = self.head_alone(&first).await;
             probes.push(Probe {
                 action: "s3:GetObjectVersion",
                 outcome: opened.map(|_| format!("{key} can be read")),
@@ -85,13 +89,28 @@ impl S3Source {
                 action: "s3:GetObjectVersionTagging",
                 outcome: tags.map(|tags| format!("{key} has {} tags", tags.len())),
             });
+            for (action, what) in S3_LOCK_ACTIONS.into_iter().zip(["retention", "legal-hold"]) {
+                let asked = Ask::new(Method::GET, Some(key.as_str()))
+                    .query(what, "")
+                    .query("versionId", version::own(version));
+                probes.push(Probe {
+                    action,
+                    outcome: self.client.may(&asked).await,
+                });
+            }
+            self.probe_keys(&first, probes).await;
         }
         let settings = &self.client.settings;
         if let Some(queue) = &settings.queue {
             let queue = Queue::new(queue, settings, self.tls.clone(), &self.clock);
+            let [receive, delete] = SQS_ACTIONS;
             probes.push(Probe {
-                action: "sqs:ReceiveMessage",
+                action: receive,
                 outcome: queue.probe().await,
+            });
+            probes.push(Probe {
+                action: delete,
+                outcome: queue.probe_deletion().await,
             });
         }
     }

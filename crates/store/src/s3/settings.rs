@@ -29,6 +29,8 @@ pub struct S3Settings {
     pub kms_keys: Option<BTreeSet<String>>,
     /// Whether a bucket that is a store has to keep versions. A source has to anyway.
     pub requires_versioning: bool,
+    /// In which class of the service what a store writes rests; in the bucket's own without it.
+    pub storage_class: Option<String>,
     /// Where the store tells of changes.
     pub webhook: Option<Webhook>,
     /// A queue of changes.
@@ -40,7 +42,7 @@ pub struct S3Settings {
 pub struct Webhook {
     /// An address on loopback.
     pub listen: SocketAddr,
-    /// The file with the bearer token that every request has to show.
+    /// The file with the token that every request has to show.
     pub token_file: PathBuf,
 }
 
@@ -64,6 +66,16 @@ impl S3Settings {
             false => "amazonaws.com",
         };
         format!("https://s3.{region}.{domain}")
+    }
+
+    /// Whether it is S3 itself, and not what speaks as it does.
+    #[must_use]
+    pub fn is_of_aws(&self) -> bool {
+        let endpoint = self.endpoint.to_string();
+        self.words == Words::Aws
+            && [".amazonaws.com", ".amazonaws.com.cn"]
+                .iter()
+                .any(|domain| endpoint.ends_with(domain))
     }
 
     /// Refuses an object under a key that is not named.

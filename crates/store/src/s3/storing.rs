@@ -123,6 +123,16 @@ impl S3Place {
         }
     }
 
+    /// Content rests in the class that is wanted. What is looked after here (the lease, key
+    /// records) is small and written anew, and stays in the usual one.
+    fn in_class<'a>(&self, name: &str, ask: Ask<'a>) -> Ask<'a> {
+        let is_content = ["objects/", "packs/"].iter().any(|of| name.starts_with(of));
+        match &self.client.settings.storage_class {
+            Some(class) if is_content => ask.header("x-amz-storage-class", class.clone()),
+            _ => ask,
+        }
+    }
+
     /// What stands for what is there, in a condition.
     fn etag(&self, head: &Parts) -> String {
         let name = match self.words() {
@@ -220,7 +230,8 @@ impl Place for S3Place {
         let ask = Ask::new(Method::PUT, Some(&key))
             .header("content-type", SEALED.to_owned())
             .body(body);
-        let answer = self.head_of(PUT, &self.on(when, ask)).await;
+        let ask = self.in_class(name, self.on(when, ask));
+        let answer = self.head_of(PUT, &ask).await;
         told::put(name, when, answer.map(|head| self.etag(&head)))
     }
 
@@ -279,7 +290,7 @@ impl Place for S3Place {
         let ask = Ask::new(Method::POST, Some(&key))
             .query("uploads", "")
             .header("content-type", SEALED.to_owned());
-        let answer = self.whole(BEGIN, &ask).await;
+        let answer = self.whole(BEGIN, &self.in_class(name, ask)).await;
         let id = answer.and_then(|answer| xml::upload_id(answer.body()));
         id.map_err(|error| error.of_store(name, Reason::DstPutDenied))
     }

@@ -19,6 +19,8 @@ struct Part {
 
 struct Upload {
     key: String,
+    /// What was said of the object when it was begun.
+    said: Vec<(String, String)>,
     parts: BTreeMap<u32, Part>,
 }
 
@@ -48,12 +50,13 @@ impl Uploads {
         self.open.clear();
     }
 
-    pub(super) fn begin(&mut self, key: &str) -> Answered {
+    pub(super) fn begin(&mut self, key: &str, said: Vec<(String, String)>) -> Answered {
         self.count += 1;
         // As long and as odd as those of S3.
         let id = format!("upload.{:04}_{}", self.count, "x".repeat(64));
         let upload = Upload {
             key: key.to_owned(),
+            said,
             parts: BTreeMap::new(),
         };
         self.open.insert(id.clone(), upload);
@@ -133,13 +136,13 @@ impl Uploads {
         xml("ListMultipartUploadsResult", &inner)
     }
 
-    /// The content of the parts that `body` names, which end with that.
+    /// The content of the parts that `body` names, which end with that, and what was said of it.
     pub(super) fn complete(
         &mut self,
         key: &str,
         id: &str,
         body: &[u8],
-    ) -> Result<Content, Answered> {
+    ) -> Result<(Content, Vec<(String, String)>), Answered> {
         let upload = self.of(key, id)?;
         let text = String::from_utf8_lossy(body);
         let (mut whole, mut last) = (Content::default(), 0);
@@ -170,8 +173,8 @@ impl Uploads {
         if last == 0 {
             return Err(error(400, "MalformedXML", "no parts"));
         }
-        self.open.remove(id);
-        Ok(whole)
+        let said = self.open.remove(id).map(|upload| upload.said);
+        Ok((whole, said.unwrap_or_default()))
     }
 
     pub(super) fn abort(&mut self, key: &str, id: &str) -> Result<(), Answered> {

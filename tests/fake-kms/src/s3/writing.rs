@@ -9,6 +9,7 @@ use super::{
     answers::{Query, encoded, error, escaped, xml},
     bucket::{Bucket, IN_LISTINGS},
     light::Content,
+    of_version,
 };
 use crate::signature::hex;
 use bytes::Bytes;
@@ -32,7 +33,10 @@ impl Bucketful {
         Some(match (&parts.method, upload) {
             (&Method::POST, None) if query.has("uploads") => {
                 // A permission of its own it has none.
-                self.done("s3:PutObject", || Ok(self.uploads.lock().begin(key)))
+                self.done("s3:PutObject", || {
+                    let headers = said(parts, Vec::new()).headers;
+                    Ok(self.uploads.lock().begin(key, headers))
+                })
             }
             (&Method::PUT, Some(id)) => {
                 let number = query.get("partNumber").and_then(|text| text.parse().ok());
@@ -48,8 +52,12 @@ impl Bucketful {
                     return Err(error(501, "NotImplemented", "no condition with that"));
                 }
                 bucket.holds(parts, key, self.is_google)?;
-                let content = self.uploads.lock().complete(key, id, &body.whole())?;
-                let (id, etag) = bucket.place(key, Put::default(), content);
+                let (content, headers) = self.uploads.lock().complete(key, id, &body.whole())?;
+                let put = Put {
+                    headers,
+                    ..Put::default()
+                };
+                let (id, etag) = bucket.place(key, put, content);
                 let inner = format!("<ETag>{}</ETag>", escaped(&etag));
                 let mut answered = xml("CompleteMultipartUploadResult", &inner);
                 with_version(&mut answered, &id);
@@ -75,24 +83,28 @@ impl Bucketful {
                     .insert("x-goog-generation", generation.into());
                 Ok(answered)
             }),
-            (&Method::DELETE, None) => self.done("s3:DeleteObject", || {
-                let mut answered = empty(204, None);
-                match query.get("versionId") {
-                    Some(id) => {
-                        self.bucket.lock().purge(key, id);
-                        with_version(&mut answered, id);
-                    }
-                    None => {
-                        let id = self.bucket.lock().delete(key);
-                        if let Some(id) = id {
-                            with_version(&mut answered, &id);
-                            let marker = "true".parse().unwrap();
-                            answered.headers_mut().insert("x-amz-delete-marker", marker);
+            (&Method::DELETE, None) => self.done(
+                &of_version("s3:DeleteObject", "", query.get("versionId")),
+                || {
+                    self.bucket.lock().holds(parts, key, self.is_google)?;
+                    let mut answered = empty(204, None);
+                    match query.get("versionId") {
+                        Some(id) => {
+                            self.bucket.lock().purge(key, id);
+                            with_version(&mut answered, id);
+                        }
+                        None => {
+                            let id = self.bucket.lock().delete(key);
+                            if let Some(id) = id {
+                                with_version(&mut answered, &id);
+                                let marker = "true".parse().unwrap();
+                                answered.headers_mut().insert("x-amz-delete-marker", marker);
+                            }
                         }
                     }
-                }
-                Ok(answered)
-            }),
+                    Ok(answered)
+                },
+            ),
             _ => return None,
         })
     }
@@ -114,13 +126,13 @@ impl Bucketful {
             };
             Some((between("Key")?, between("Value")?))
         });
-        let tags = match parts.method {
-            Method::PUT => tags.collect(),
-            Method::DELETE => Default::default(),
+        let (verb, tags) = match parts.method {
+            Method::PUT => ("s3:PutObject", tags.collect()),
+            Method::DELETE => ("s3:DeleteObject", Default::default()),
             _ => return None,
         };
-        Some(self.done("s3:PutObjectTagging", || {
-            let id = query.get("versionId");
+        let id = query.get("versionId");
+        Some(self.done(&of_version(verb, "Tagging", id), || {
             let id = self.bucket.lock().tag(key, id, tags)?;
             let mut answered = empty(200, None);
             with_version(&mut answered, &id);
@@ -139,7 +151,7 @@ fn said(parts: &Parts, behind: Vec<(String, String)>) -> Put {
     let is_kept = |name: &str| {
         name.starts_with("x-amz-meta-")
             || (name.starts_with("x-amz-checksum-") && name != "x-amz-checksum-mode")
-            || ["content-type", "cache-control"].contains(&name)
+            || ["content-type", "cache-control", "x-amz-storage-class"].contains(&name)
     };
     let headers = parts.headers.iter();
     let headers = headers.filter(|(name, _)| is_kept(name.as_str()));

@@ -54,7 +54,8 @@ pub(super) struct Rule {
     translates_owner: bool,
     storage_class: Option<String>,
     kms_key: Option<String>,
-    selects_kms: Option<bool>,
+    /// Whether objects under keys of KMS are sent. S3 leaves them out unless it is told to.
+    pub(super) selects_kms: bool,
     sends_replica_changes: bool,
     unknown: Vec<String>,
 }
@@ -77,8 +78,10 @@ impl Replication {
         let role = role.map(|role| {
             format!("Role {role} is not needed: agents are known by their own identities.")
         });
+        let replicas = "What another replication put into the bucket S3 leaves out: replicas = false does that for an \
+                        archive as the source; of a bucket everything is sent.";
         Ok(Self {
-            notes: role.into_iter().collect(),
+            notes: role.into_iter().chain([replicas.to_owned()]).collect(),
             rules,
         })
     }
@@ -137,7 +140,8 @@ impl Rule {
                 "SourceSelectionCriteria",
                 "SseKmsEncryptedObjects",
                 "Status",
-            ]),
+            ])
+            .unwrap_or(false),
             sends_replica_changes: switched(&[
                 "SourceSelectionCriteria",
                 "ReplicaModifications",
@@ -186,7 +190,9 @@ impl Rule {
         let class = self.storage_class.as_deref().unwrap_or_default();
         note(
             !class.is_empty(),
-            format!("StorageClass {class} does not map: how it rests is the receiver's store's"),
+            format!(
+                "StorageClass {class} is the receiver's to say: there, [store.s3] storage_class, for all that rests in it"
+            ),
         );
         let key = self.kms_key.as_deref().unwrap_or_default();
         note(
@@ -196,13 +202,14 @@ impl Rule {
             ),
         );
         note(
-            self.selects_kms == Some(true),
+            self.selects_kms,
             "SseKmsEncryptedObjects needs nothing: what is read is sealed under the receiver's key"
                 .to_owned(),
         );
         note(
             self.sends_replica_changes,
-            "ReplicaModifications does not map: replicas are never sent on".to_owned(),
+            "ReplicaModifications does not map to this rule: what changes at the destination comes back by a rule there"
+                .to_owned(),
         );
         let account = self.account.as_deref().unwrap_or_default();
         note(
@@ -314,6 +321,7 @@ mod tests {
             assert!(notes.contains(told), "{told}: {notes}");
         }
         assert!(xml.notes[0].contains("role/r"));
+        assert!(xml.notes[1].contains("replicas = false"));
     }
 
     #[test]
@@ -324,6 +332,7 @@ mod tests {
         let rules = of(text).unwrap().rules;
         assert_eq!((&*rules[0].prefix, rules[0].priority), ("logs/", None));
         assert!(rules[0].delete_markers && !rules[0].existing_objects);
+        assert!(!rules[0].selects_kms, "S3 leaves objects under KMS out");
         assert!(rules[0].obstacles().is_empty() && rules[0].notes().len() == 1);
         // The second one does not, and what nobody here knows is an obstacle.
         assert!(!rules[1].delete_markers);

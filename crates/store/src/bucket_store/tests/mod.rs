@@ -26,6 +26,8 @@ const HEAD: u64 = 96;
 struct Site {
     stage: Stage,
     dir: PathBuf,
+    /// In which class what is written is to rest.
+    class: Option<String>,
 }
 
 impl Site {
@@ -47,7 +49,11 @@ impl Site {
         stage.server.set_versioning("");
         let dir = stage.dir.path().join("data");
         std::fs::create_dir(&dir).unwrap();
-        Self { stage, dir }
+        Self {
+            stage,
+            dir,
+            class: None,
+        }
     }
 
     fn server(&self) -> &FakeS3 {
@@ -65,6 +71,7 @@ impl Site {
         if self.stage.server.is_google() {
             settings.words = sealift_outside::Words::Google;
         }
+        settings.storage_class.clone_from(&self.class);
         let (tls, staging) = (self.stage.tls(), dir.join("staging"));
         BucketStore::new(settings, tls, machine, dir, &staging, times)
             .await

@@ -24,7 +24,12 @@ use crate::{
     },
 };
 
+/// The actions that a queue is asked for: what a policy has to allow. Deleting many takes the right
+/// to delete one.
+pub const SQS_ACTIONS: [&str; 2] = ["sqs:ReceiveMessage", "sqs:DeleteMessage"];
 const SERVICE: &str = "sqs";
+/// The handle of no message.
+const NO_MESSAGE: &str = "sealift-check";
 /// Messages taken at once, which is as many as the service gives.
 const MESSAGES_MAX: usize = 10;
 /// An empty queue is asked again no sooner than this.
@@ -45,6 +50,13 @@ pub(in crate::s3) struct Queue {
 #[serde(default, rename_all = "PascalCase")]
 struct Received {
     messages: Vec<Message>,
+}
+
+/// With a namespace before it: `com.amazonaws.sqs#AccessDeniedException`.
+fn exception(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let name = body.get("__type")?.as_str()?;
+    Some(name.rsplit('#').next().unwrap_or(name).to_owned())
 }
 
 #[derive(Deserialize)]
@@ -153,10 +165,14 @@ impl Queue {
     }
 
     async fn delete(&self, messages: &[Message]) -> Result<(), S3Error> {
-        let entries: Vec<_> = messages
-            .iter()
+        let handles = messages.iter().map(|message| &*message.receipt_handle);
+        self.delete_by(handles).await
+    }
+
+    async fn delete_by(&self, handles: impl Iterator<Item = &str>) -> Result<(), S3Error> {
+        let entries: Vec<_> = handles
             .enumerate()
-            .map(|(id, message)| json!({ "Id": id.to_string(), "ReceiptHandle": message.receipt_handle }))
+            .map(|(id, handle)| json!({ "Id": id.to_string(), "ReceiptHandle": handle }))
             .collect();
         let body = json!({ "QueueUrl": self.settings.url, "Entries": entries });
         // One that is not deleted comes again, and is one more look at its key.
@@ -168,6 +184,15 @@ impl Queue {
         let seen = self.receive(0, Some(0)).await;
         seen.map_err(|error| error.of_source(&self.settings.url))?;
         Ok(format!("{} may be read", self.settings.url))
+    }
+
+    /// Whether messages may be deleted: tried with one that there is not.
+    pub(in crate::s3) async fn probe_deletion(&self) -> Result<String, StoreError> {
+        match self.delete_by([NO_MESSAGE].into_iter()).await {
+            Err(S3Error::Answered { told, .. }) if told.contains("ReceiptHandle") => {}
+            outcome => outcome.map_err(|error| error.of_source(&self.settings.url))?,
+        }
+        Ok(format!("messages of {} may be deleted", self.settings.url))
     }
 
     async fn call(&self, action: &str, body: &Value) -> Result<Bytes, S3Error> {
@@ -184,6 +209,6 @@ impl Queue {
             // Among other things they may be over.
             self.keychain.doubt();
         }
-        Err(S3Error::of(&head, &body))
+        Err(S3Error::of(&head, &body).with_code(exception(&body).as_deref()))
     }
 }

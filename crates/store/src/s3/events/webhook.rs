@@ -1,4 +1,4 @@
-//! Where a store posts its events: an address on loopback, and a bearer token.
+//! Where a store posts its events: an address on loopback, and a token that it shows.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -13,8 +13,11 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use sealift_host::read_secret_file;
-use sealift_terms::limits::{
-    EVENTS_BODY_BYTES_MAX, EVENTS_CONNECTIONS_MAX, EVENTS_TIME_MAX, EVENTS_TOKEN_BYTES_MAX,
+use sealift_terms::{
+    limits::{
+        EVENTS_BODY_BYTES_MAX, EVENTS_CONNECTIONS_MAX, EVENTS_TIME_MAX, EVENTS_TOKEN_BYTES_MAX,
+    },
+    percent::decode,
 };
 use subtle::ConstantTimeEq;
 use tokio::{
@@ -127,15 +130,17 @@ async fn answer(
     StatusCode::NO_CONTENT
 }
 
-/// Whether a request shows the token. Its file is read each time: one that is replaced is
-/// in force at once, and one that cannot be read lets nobody in.
+/// Whether a request shows the token: as a bearer, or as its path, for stores that show nothing
+/// else (Ceph). Its file is read each time: one that is replaced is in force at once, and one
+/// that cannot be read lets nobody in.
 fn is_allowed(request: &Request<Incoming>, webhook: &Webhook) -> bool {
-    let shown = request.headers().get(AUTHORIZATION);
-    let shown = shown.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    let token = read_secret_file(&webhook.token_file, EVENTS_TOKEN_BYTES_MAX);
-    let (Some(shown), Ok(token)) = (shown, token) else {
+    let Ok(token) = read_secret_file(&webhook.token_file, EVENTS_TOKEN_BYTES_MAX) else {
         return false;
     };
     let token = token.trim_ascii();
-    !token.is_empty() && bool::from(shown.ct_eq(token))
+    let is_token = |shown: &[u8]| !token.is_empty() && bool::from(shown.ct_eq(token));
+    let bearer = request.headers().get(AUTHORIZATION);
+    let bearer = bearer.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let path = request.uri().path().strip_prefix('/').and_then(decode);
+    bearer.is_some_and(is_token) || path.is_some_and(|path| is_token(path.as_bytes()))
 }

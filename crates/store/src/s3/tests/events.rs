@@ -31,6 +31,12 @@ async fn next(watch: &mut Watch) -> Hint {
 
 /// Posts to a webhook; the status of the answer.
 async fn post(to: SocketAddr, how: &str, authorization: &str, body: &str) -> u16 {
+    let shown = format!("authorization: {authorization}\r\n");
+    post_to(to, (how, "any"), &shown, body).await
+}
+
+/// As [`post`], to a path and with these headers.
+async fn post_to(to: SocketAddr, (how, path): (&str, &str), shown: &str, body: &str) -> u16 {
     let mut stream = loop {
         match TcpStream::connect(to).await {
             Ok(stream) => break stream,
@@ -38,7 +44,7 @@ async fn post(to: SocketAddr, how: &str, authorization: &str, body: &str) -> u16
         }
     };
     let request = format!(
-        "{how} /any HTTP/1.1\r\nhost: here\r\nauthorization: {authorization}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        "{how} /{path} HTTP/1.1\r\nhost: here\r\n{shown}content-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -127,6 +133,32 @@ async fn a_webhook_takes_events_from_who_shows_the_token_and_from_nobody_else() 
     timeout(TIME_MAX, closed).await.unwrap();
 }
 
+/// Ceph posts with no header that says who it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_shows_no_bearer_shows_the_token_as_its_path() {
+    let stage = Stage::new(false);
+    let (_held, listen) = held();
+    let token_file = stage.dir.path().join("token");
+    secret(&token_file, TOKEN);
+    let webhook = Webhook { listen, token_file };
+    let source = stage.source(|settings| settings.webhook = Some(webhook));
+    let mut watch = source.watch().unwrap();
+    let encoded = TOKEN.replace(' ', "%20");
+    for (path, status) in [
+        ("", 401),
+        ("another", 401),
+        ("a%20long%20random", 401),
+        ("a%2", 401),
+        (&*format!("{encoded}/x"), 401),
+        (&*encoded, 204),
+    ] {
+        let posted = post_to(listen, ("POST", path), "", &event("c")).await;
+        assert_eq!(posted, status, "{path}");
+    }
+    assert_eq!(next(&mut watch).await, Hint::Rescan);
+    assert_eq!(next(&mut watch).await, Hint::Changed(key("c")));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queues_messages_become_hints_and_are_deleted_when_those_are_taken() {
     let stage = Stage::new(true);
@@ -147,6 +179,17 @@ async fn a_queues_messages_become_hints_and_are_deleted_when_those_are_taken() {
         .unwrap();
     queue.outcome.as_ref().unwrap();
     assert_eq!(stage.server.events(), 26, "a check takes no message");
+    for action in SQS_ACTIONS {
+        stage.server.deny(action, true);
+        let probes = source.probe().await;
+        let failed = probes.iter().filter(|probe| probe.outcome.is_err());
+        let failed: Vec<_> = failed.map(|probe| (probe.action, &probe.outcome)).collect();
+        let [(found, Err(error))] = failed[..] else {
+            panic!("{action}: {failed:?}");
+        };
+        assert_eq!((found, error.reason()), (action, Reason::SrcGetDenied));
+        stage.server.deny(action, false);
+    }
     let mut watch = source.watch().unwrap();
     let mut hints = std::collections::BTreeSet::new();
     for _ in 0..26 {

@@ -58,6 +58,7 @@ impl Stage {
             credentials: CredentialsFrom::File(self.dir.path().join("credentials")),
             kms_keys: None,
             requires_versioning: false,
+            storage_class: None,
             webhook: None,
             queue: None,
         }

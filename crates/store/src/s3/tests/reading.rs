@@ -88,6 +88,30 @@ async fn tags_are_asked_for_until_the_store_was_seen_to_tell_of_them() {
     );
 }
 
+/// The store leaves out how many tags there are where they may not be read.
+#[tokio::test]
+async fn tags_that_may_not_be_read_any_more_are_no_tags_that_are_not_there() {
+    let stage = Stage::new(false);
+    let tagged = || Put {
+        tags: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+        ..plain(b"x")
+    };
+    stage.server.put("a/1", tagged());
+    stage.server.put("b/1", tagged());
+    let source = stage.source(|_| {});
+    let read = async |name: &str| {
+        let listed = source.look(&key(name)).await.unwrap().unwrap();
+        let whole = source.read_whole(&listed.key, &listed.version, 1).await;
+        whole.map(|whole| whole.facts.unwrap().tags.len())
+    };
+    assert_eq!(read("a/1").await.unwrap(), 1);
+    stage.server.deny("s3:GetObjectVersionTagging", true);
+    let denied = read("b/1").await.unwrap_err();
+    assert_eq!(denied.reason(), Reason::SrcGetDenied, "{denied}");
+    stage.server.deny("s3:GetObjectVersionTagging", false);
+    assert_eq!(read("b/1").await.unwrap(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn parts_that_are_read_side_by_side_in_small_steps_cost_a_request_a_window() {
     const STEP: usize = 256 << 10;
