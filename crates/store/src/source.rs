@@ -212,6 +212,12 @@ pub trait Source: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
+    /// When a version that is listed came to be, where the source tells: none does so before.
+    fn made(&self, version: &VersionId, facts: &ObjectFacts) -> Option<Timestamp> {
+        let _ = version;
+        facts.last_modified
+    }
+
     /// Whether a version can still be read when another took its place.
     fn keeps_versions(&self) -> bool {
         false

@@ -9,6 +9,7 @@ mod passing;
 mod purging;
 mod recorder;
 mod retagging;
+mod returning;
 pub(crate) mod tagging;
 mod vanishing;
 pub(crate) mod version;
