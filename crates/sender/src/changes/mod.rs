@@ -8,6 +8,7 @@ mod merge;
 mod passing;
 mod purging;
 mod recorder;
+pub(crate) mod refilling;
 mod retagging;
 mod returning;
 pub(crate) mod tagging;
