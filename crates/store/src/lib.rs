@@ -55,8 +55,8 @@ pub use s3::{
     S3_STORE_ACTIONS, S3Error, S3Front, S3Settings, S3Source, Webhook,
 };
 pub use source::{
-    Earlier, Hint, History, Listed, Page, Removed, Scan, Skipped, Source, SourceObject, TagsTold,
-    Watch, Whole,
+    Earlier, Hint, History, Listed, Page, Recorded, RecordedAt, Removed, Scan, Skipped, Source,
+    SourceObject, TagsTold, Watch, Whole,
 };
 pub use store::{Cut, Store, StoreEntry, StoreFile, StoreObject};
 pub use throttled::Throttled;
