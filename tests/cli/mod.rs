@@ -10,6 +10,7 @@ mod hints;
 mod key_life;
 mod keys;
 mod operators;
+mod pausing;
 mod reach;
 mod rebuild;
 mod residency;

@@ -176,7 +176,7 @@ fn a_batch_sends_what_a_manifest_names_reports_each_and_goes_on_where_it_was() {
         report_text,
     ];
     pair.b.stop();
-    // With nobody there it waits, and is interrupted: what is said to be there is there.
+    // With nobody there all of it is queued, and waits.
     let queued = ["batch", "replicate", BUCKET, "--no-wait"];
     pair.a
         .run(&queued)

@@ -7,7 +7,7 @@ use crate::support::{BUCKET, Content, PART, Pair, wait_until};
 
 const TIME_MAX: Duration = Duration::from_secs(60);
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

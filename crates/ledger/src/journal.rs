@@ -501,8 +501,10 @@ pub trait Journal: Send + Sync {
     /// and that is still `COMPLETED`: a peer that does not know it has lost something.
     async fn last_received(&self, peer: &PeerName) -> Result<Option<VersionName>>;
 
-    /// Folds up to `limit` rows that were settled before `before`: of what is
-    /// `COMPLETED` or `SKIPPED`, one row per peer and live key is kept, the newest. Of the
+    /// Folds up to `limit` rows that were settled before `before`. What a peer that lost
+    /// everything has to be sent again stays: of what is `COMPLETED` or `SKIPPED`, one version
+    /// per peer and key, the newest, be it a delete marker, and its last tags. Of a deleted key
+    /// nothing stays that was left out, or purged. Of the
     /// rules in `keep` every version that is `COMPLETED` is kept until its purge is, and that
     /// until its version went. Returns how many rows went.
     async fn fold(&self, before: Timestamp, keep: Vec<RuleName>, limit: usize) -> Result<u64>;

@@ -29,7 +29,9 @@ mod rules;
 mod status;
 mod tagged;
 
-pub use changes::{SourceSettings, SourceTask, following::FollowTask, tagging::tags_now};
+pub use changes::{
+    SourceSettings, SourceTask, following::FollowTask, refilling::Refilling, tagging::tags_now,
+};
 pub use dispatch::{BACKOFF_MAX, ControlLink, Joining, PeerSender, Session, Settings};
 pub use error::SenderError;
 pub use front::{Became, FrontHandle, Intended, Replicas, together};

@@ -3,160 +3,14 @@
 
 mod near;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use near::{Near, complete, journal, peer, purging as rules, until};
-use parking_lot::Mutex;
+use near::{
+    Near, complete, journal, peer, purging as rules, until,
+    versioned::{Versioned, id, now},
+};
 use sealift_ledger::{Journal, Settlement, Transfer, TransferOutcome};
-use sealift_store::{
-    Earlier, Hint, History, Listed, Page, Removed, Scan, Source, SourceObject, StoreError, Watch,
-};
-use sealift_terms::{
-    ChangeKind, ObjectFacts, ObjectKey, Reason, Status, Timestamp, VersionId, limits,
-};
-use tokio::sync::mpsc;
-
-/// Keys with their versions, the newest last; a delete marker is false.
-type Keys = BTreeMap<ObjectKey, Vec<(VersionId, bool)>>;
-
-/// A source that keeps versions, in memory.
-#[derive(Debug, Clone, Default)]
-struct Versioned {
-    keys: Arc<Mutex<Keys>>,
-    /// Versions that a look at one key finds, and no listing.
-    hidden: Arc<Mutex<BTreeSet<VersionId>>>,
-    hints: Arc<Mutex<Option<mpsc::Sender<Hint>>>>,
-}
-
-fn id(text: &str) -> VersionId {
-    VersionId::new(text).unwrap()
-}
-
-fn key(text: &str) -> ObjectKey {
-    ObjectKey::new(text).unwrap()
-}
-
-impl Versioned {
-    fn put(&self, of: &str, version: &str) {
-        let mut keys = self.keys.lock();
-        keys.entry(key(of)).or_default().push((id(version), true));
-    }
-
-    fn remove(&self, of: &str, version: &str) {
-        let mut keys = self.keys.lock();
-        keys.entry(key(of)).or_default().push((id(version), false));
-    }
-
-    fn purge(&self, of: &str, version: &str) {
-        let mut keys = self.keys.lock();
-        let versions = keys.get_mut(&key(of)).unwrap();
-        versions.retain(|(one, _)| *one != id(version));
-        if versions.is_empty() {
-            keys.remove(&key(of));
-        }
-    }
-
-    fn page(&self) -> Page {
-        let mut page = Page {
-            last: true,
-            ..Page::default()
-        };
-        let (keys, hidden) = (self.keys.lock(), self.hidden.lock());
-        for (key, versions) in &*keys {
-            let listed = versions
-                .iter()
-                .rev()
-                .filter(|(one, _)| !hidden.contains(one));
-            let mut listed = listed.map(|(version, has_content)| Earlier {
-                version: version.clone(),
-                facts: has_content.then(ObjectFacts::default),
-                modified: None,
-            });
-            let Some(Earlier { version, facts, .. }) = listed.next() else {
-                continue;
-            };
-            let history = History {
-                earlier: listed.collect(),
-                more: false,
-            };
-            let key = key.clone();
-            match facts {
-                Some(facts) => page.objects.push(Listed {
-                    key,
-                    version,
-                    facts,
-                    settled: true,
-                    history,
-                }),
-                None => page.removed.push(Removed {
-                    key,
-                    version,
-                    modified: None,
-                    history,
-                }),
-            }
-        }
-        page
-    }
-}
-
-struct OnePage(Option<Page>);
-
-#[async_trait]
-impl Scan for OnePage {
-    async fn page(&mut self, _: usize) -> Result<Page, StoreError> {
-        Ok(self.0.take().unwrap_or_default())
-    }
-}
-
-#[async_trait]
-impl Source for Versioned {
-    async fn scan(&self, _: &str) -> Result<Box<dyn Scan>, StoreError> {
-        Ok(Box::new(OnePage(Some(self.page()))))
-    }
-
-    async fn look(&self, key: &ObjectKey) -> Result<Option<Listed>, StoreError> {
-        let objects = self.page().objects;
-        Ok(objects.into_iter().find(|listed| listed.key == *key))
-    }
-
-    async fn removed(&self, key: &ObjectKey) -> Result<Option<Removed>, StoreError> {
-        let removed = self.page().removed;
-        Ok(removed.into_iter().find(|removed| removed.key == *key))
-    }
-
-    async fn versions_of(
-        &self,
-        key: &ObjectKey,
-    ) -> Result<Option<BTreeSet<VersionId>>, StoreError> {
-        let keys = self.keys.lock();
-        let versions = keys.get(key).into_iter().flatten();
-        Ok(Some(versions.map(|(version, _)| version.clone()).collect()))
-    }
-
-    async fn open(
-        &self,
-        _: &ObjectKey,
-        _: &VersionId,
-    ) -> Result<Arc<dyn SourceObject>, StoreError> {
-        Err(StoreError::SourceGone)
-    }
-
-    fn keeps_versions(&self) -> bool {
-        true
-    }
-
-    fn watch(&self) -> Result<Watch, StoreError> {
-        let (sender, hints) = mpsc::channel(1);
-        *self.hints.lock() = Some(sender);
-        Ok(Watch { hints })
-    }
-}
+use sealift_terms::{ChangeKind, Reason, Status, Timestamp, limits};
 
 const HOLD: Duration = Duration::from_secs(3600);
 
@@ -173,10 +27,6 @@ async fn transfers(journal: &dyn Journal, kind: ChangeKind) -> Vec<Transfer> {
     all.into_iter()
         .filter(|row| row.change.kind == kind)
         .collect()
-}
-
-fn now() -> Timestamp {
-    sealift_terms::Clock::now(&sealift_host::OsClock)
 }
 
 async fn purges(journal: &dyn Journal) -> Vec<String> {

@@ -14,10 +14,12 @@ use std::{
 
 use async_trait::async_trait;
 use near::{Near, journal, tagged, until};
+use parking_lot::Mutex;
 use sealift_store::{
-    Listed, MemorySource, Scan, Source, SourceObject, StoreError, TagsTold, Watch,
+    Hint, Listed, MemorySource, Recorded, Scan, Source, SourceObject, StoreError, TagsTold, Watch,
 };
 use sealift_terms::{ChangeKind, ObjectKey, Reason, Status, VersionId};
+use tokio::sync::mpsc;
 
 /// What stands in the journal: `key status`, in the order in which it was recorded.
 async fn stand(near: &Near) -> Vec<String> {
@@ -104,6 +106,7 @@ struct Untelling {
     inner: MemorySource,
     is_mute: AtomicBool,
     asked: AtomicUsize,
+    hints: Mutex<Option<mpsc::Sender<Hint>>>,
 }
 
 #[async_trait]
@@ -147,7 +150,9 @@ impl Source for Untelling {
     }
 
     fn watch(&self) -> Result<Watch, StoreError> {
-        self.inner.watch()
+        let (sender, hints) = mpsc::channel(9);
+        *self.hints.lock() = Some(sender);
+        Ok(Watch { hints })
     }
 }
 
@@ -162,6 +167,7 @@ async fn what_nobody_tells_the_tags_of_is_never_recorded_as_going_nowhere() {
         inner: source,
         is_mute: AtomicBool::new(true),
         asked: AtomicUsize::new(0),
+        hints: Mutex::default(),
     });
     let rules = tagged("class", "hot");
     let near = Near::begin(journal(temp.path()), source.clone(), rules).await;
@@ -194,5 +200,35 @@ async fn what_nobody_tells_the_tags_of_is_never_recorded_as_going_nowhere() {
         ("secret", Reason::SkippedUnreadable)
     );
     assert!(secret.evidence.contains("tags"), "{secret:?}");
+    near.end().await;
+}
+
+#[tokio::test]
+async fn who_tells_of_changed_tags_keeps_that_until_they_are_recorded() {
+    let temp = tempfile::tempdir().unwrap();
+    let source = MemorySource::new();
+    source.put("k", *b"x").unwrap();
+    let source = Arc::new(Untelling {
+        inner: source,
+        is_mute: AtomicBool::new(false),
+        asked: AtomicUsize::new(0),
+        hints: Mutex::default(),
+    });
+    let rules = near::rules(&[("all", "", "far")]);
+    let near = Near::begin(journal(temp.path()), source.clone(), rules).await;
+    near.scan().await;
+    let hints = source.hints.lock().clone().unwrap();
+    for (is_mute, is_recorded) in [(true, false), (false, true)] {
+        source.is_mute.store(is_mute, Ordering::Relaxed);
+        let (recorded, told) = Recorded::new();
+        let key = ObjectKey::new("k").unwrap();
+        for hint in [Hint::Tagged(key, None), Hint::Recorded(recorded)] {
+            hints.send(hint).await.unwrap();
+        }
+        assert_eq!(told.is_told().await, is_recorded);
+        let rows = near.transfers().await;
+        let mut rows = rows.iter().map(|row| row.change.kind);
+        assert_eq!(rows.any(|kind| kind == ChangeKind::Tags), is_recorded);
+    }
     near.end().await;
 }

@@ -56,8 +56,8 @@ pub use s3::{
     Webhook,
 };
 pub use source::{
-    Earlier, Hint, History, Listed, Page, Removed, Scan, Skipped, Source, SourceObject, TagsTold,
-    Watch, Whole,
+    Earlier, Hint, History, Listed, Page, Recorded, RecordedAt, Removed, Scan, Skipped, Source,
+    SourceObject, TagsTold, Watch, Whole,
 };
 pub use store::{Cut, Store, StoreEntry, StoreFile, StoreObject};
 pub use throttled::Throttled;

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use sealift_terms::{Checksum, ObjectFacts, ObjectKey, Reason, Timestamp, VersionId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{OrderedSource, StoreError};
 
@@ -212,6 +212,12 @@ pub trait Source: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
+    /// When a version that is listed came to be, where the source tells: none does so before.
+    fn made(&self, version: &VersionId, facts: &ObjectFacts) -> Option<Timestamp> {
+        let _ = version;
+        facts.last_modified
+    }
+
     /// Whether a version can still be read when another took its place.
     fn keeps_versions(&self) -> bool {
         false
@@ -283,6 +289,45 @@ pub enum Hint {
     Rescan,
     /// Watching does not work here: scan every ten seconds. Says why.
     Poll(String),
+    /// Say when all that the hints before this one led to is durable.
+    Recorded(Recorded),
+}
+
+/// Whoever gave hints keeps what told of them until it is told; it is not, where this is dropped.
+#[derive(Debug, Clone)]
+pub struct Recorded(Arc<watch::Sender<bool>>);
+
+impl Recorded {
+    /// One, and the end that is told.
+    #[must_use]
+    pub fn new() -> (Self, RecordedAt) {
+        let (told, end) = watch::channel(false);
+        (Self(Arc::new(told)), RecordedAt(end))
+    }
+
+    /// Tells it.
+    pub fn tell(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl PartialEq for Recorded {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Recorded {}
+
+/// The end of a [`Recorded`] that is told.
+#[derive(Debug)]
+pub struct RecordedAt(watch::Receiver<bool>);
+
+impl RecordedAt {
+    /// Waits until it is told, or is not going to be: says which.
+    pub async fn is_told(mut self) -> bool {
+        self.0.wait_for(|told| *told).await.is_ok()
+    }
 }
 
 /// The receiving end of a watch; dropping it ends the watch.

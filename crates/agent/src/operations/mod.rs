@@ -28,6 +28,7 @@ mod live;
 mod planning;
 mod promoting;
 mod reading;
+mod refilling;
 mod replicating;
 mod residency;
 mod retrying;

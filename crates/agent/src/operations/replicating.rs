@@ -3,7 +3,7 @@
 use sealift_ledger::{ListTransfers, Requeue, Transfer};
 use sealift_terms::{ChangeKind, Reason, Status, limits::TRANSFERS_OF_KEY_MAX};
 
-use super::{PAGE_ROWS, SiteOperations};
+use super::{PAGE_ROWS, SiteOperations, refilling::Refills};
 use crate::{
     Error,
     admin::{
@@ -29,8 +29,9 @@ impl SiteOperations {
                 (objects, Some(ReplicateResult::Queued))
             }
         };
+        let mut refills = Refills::new(self);
         for object in objects {
-            for row in self.replicate_one(object, result).await? {
+            for row in self.replicate_one(object, result, &mut refills).await? {
                 answer.row(&row).await?;
             }
         }
@@ -47,6 +48,7 @@ impl SiteOperations {
         &self,
         object: &ReplicateObject,
         result: Option<ReplicateResult>,
+        refills: &mut Refills<'_>,
     ) -> Result<Vec<ReplicateRow>, Error> {
         let (journal, key) = (&self.site.journal, &object.key);
         let version = match &object.version {
@@ -76,6 +78,13 @@ impl SiteOperations {
                 journal.requeue(which, self.site.world.clock.now()).await?;
             }
             rows.push(row(transfer, result));
+        }
+        if let (true, Some(result)) = (rows.is_empty(), result) {
+            rows = match refills.of_object(object, result).await {
+                // The others do not wait for a source that does not answer.
+                Err(Error::TryAgain { what, reason }) => vec![failed(object, reason, what)],
+                found => found?,
+            };
         }
         if rows.is_empty() {
             rows.push(nowhere(object));
@@ -118,7 +127,7 @@ impl SiteOperations {
         loop {
             let page = self.site.journal.transfers(&list).await?;
             let Some(last) = page.last() else {
-                return Ok(());
+                return Refills::new(self).find(filter, answer).await;
             };
             list.after = Some(last.id);
             let mut wanted = Vec::new();
@@ -203,15 +212,19 @@ fn row(transfer: Transfer, result: Option<ReplicateResult>) -> ReplicateRow {
 
 /// What no rule sends, or nobody knows.
 fn nowhere(object: &ReplicateObject) -> ReplicateRow {
+    let evidence = "the journal has no transfer of it, and no source that keeps versions has it \
+                    for a rule to send";
+    failed(object, Some(Reason::SkippedFiltered), evidence.to_owned())
+}
+
+fn failed(object: &ReplicateObject, reason: Option<Reason>, evidence: String) -> ReplicateRow {
     ReplicateRow {
         object: object.clone(),
         rule: None,
         result: ReplicateResult::Failed,
         delete_marker: false,
         size: 0,
-        reason: Some(Reason::SkippedFiltered),
-        evidence: Some(
-            "the journal has no transfer of it: no rule sends it, or it is not known".to_owned(),
-        ),
+        reason,
+        evidence: Some(evidence),
     }
 }

@@ -4,8 +4,11 @@ use std::{collections::HashSet, sync::Arc};
 
 use sealift_terms::{ChangeKind, Reason, Status, Timestamp, TransferId};
 
-use super::sample::{at, bucket, change, key, peer, put, receipt, rule};
-use crate::{Journal, LedgerError, ListTransfers, Requeue, Settlement, Transfer, TransferOutcome};
+use super::sample::{at, bucket, change, key, name, peer, put, receipt, rule};
+use crate::{
+    Journal, LedgerError, ListTransfers, NewChange, Requeue, Settlement, Skip, Transfer,
+    TransferOutcome,
+};
 
 pub(super) fn completed(transfer: &Transfer, sequence: u64, when: Timestamp) -> Settlement {
     let receipt = receipt(&transfer.change.name, sequence);
@@ -332,7 +335,7 @@ pub(super) async fn a_version_is_queued_again_whatever_became_of_it(journal: &dy
     assert_eq!(counted(journal, Status::Pending).await, 4);
 }
 
-pub(super) async fn old_rows_fold_into_one_per_live_key(journal: &dyn Journal) {
+pub(super) async fn old_rows_fold_into_one_per_key(journal: &dyn Journal) {
     let changes = vec![
         put("live", 1, 10),
         put("live", 2, 10),
@@ -356,7 +359,7 @@ pub(super) async fn old_rows_fold_into_one_per_live_key(journal: &dyn Journal) {
         1,
         "in small steps"
     );
-    assert_eq!(journal.fold(at(3), Vec::new(), 100).await.unwrap(), 3);
+    assert_eq!(journal.fold(at(3), Vec::new(), 100).await.unwrap(), 2);
     assert_eq!(journal.fold(at(3), Vec::new(), 100).await.unwrap(), 0);
     let of = |name| async move {
         let rows = journal.transfers_of(&bucket(), &key(name), 9).await;
@@ -364,10 +367,77 @@ pub(super) async fn old_rows_fold_into_one_per_live_key(journal: &dyn Journal) {
         rows.map(|row| row.change.order.change).collect::<Vec<_>>()
     };
     assert_eq!(of("live").await, [3]);
-    assert_eq!(of("dead").await, [0_u64; 0]);
+    assert_eq!(of("dead").await, [5], "its delete marker");
     assert_eq!(of("waiting").await, [7, 6], "what waits folds nothing");
-    assert_eq!(counted(journal, Status::Completed).await, 2);
+    assert_eq!(counted(journal, Status::Completed).await, 3);
     let counts = journal.counts().await.unwrap();
     let folded: u64 = counts.iter().map(|count| count.folded_objects).sum();
-    assert_eq!(folded, 4);
+    assert_eq!(folded, 3);
+}
+
+pub(super) async fn of_deleted_keys_stays_what_a_peer_that_lost_all_is_sent(journal: &dyn Journal) {
+    let skip = |mut new: NewChange| {
+        new.destinations[0].skip = Some(Skip {
+            reason: Reason::SkippedFiltered,
+            evidence: "by a rule".to_owned(),
+        });
+        new
+    };
+    let marker = |key: &str, n| change(key, n, 0, ChangeKind::DeleteMarker);
+    let changes = vec![
+        put("kept", 1, 10),
+        skip(marker("kept", 2)),
+        skip(put("left-out", 3, 10)),
+        skip(marker("left-out", 4)),
+        put("purged", 5, 10),
+        marker("purged", 6),
+        change("purged", 5, 10, ChangeKind::Purge),
+        change("purged", 6, 0, ChangeKind::Purge),
+        put("waits", 7, 10),
+        marker("waits", 8),
+    ];
+    journal.record(changes, at(1)).await.unwrap();
+    let leased = journal.lease(&peer("b"), 6, at(1)).await.unwrap();
+    let done = leased.iter().map(|transfer| completed(transfer, 1, at(2)));
+    journal.settle(done.collect()).await.unwrap();
+    while journal.fold(at(3), Vec::new(), 1).await.unwrap() > 0 {}
+    let of = |name| async move {
+        let rows = journal.transfers_of(&bucket(), &key(name), 9).await;
+        let rows = rows.unwrap().into_iter();
+        rows.map(|row| row.change.order.change).collect::<Vec<_>>()
+    };
+    assert_eq!(of("kept").await, [1], "it is there still, and has to be");
+    assert_eq!(of("left-out").await, [0_u64; 0]);
+    assert_eq!(of("purged").await, [0_u64; 0]);
+    assert_eq!(of("waits").await, [8, 7], "its marker is not there yet");
+}
+
+pub(super) async fn tags_fold_no_version_and_older_tags_of_their_own(journal: &dyn Journal) {
+    let tags = |n: u64, of: u64| {
+        let mut tags = change("k", n, 0, ChangeKind::Tags);
+        tags.change.name = name("k", &format!("v{of}"));
+        tags
+    };
+    let changes = vec![put("k", 1, 10), put("k", 2, 10)];
+    let all = [changes, vec![tags(3, 2), tags(4, 1), tags(5, 2)]].concat();
+    journal.record(all, at(1)).await.unwrap();
+    let leased = journal.lease(&peer("b"), 9, at(1)).await.unwrap();
+    let done = leased.iter().map(|transfer| completed(transfer, 1, at(2)));
+    journal.settle(done.collect()).await.unwrap();
+    for _ in 0..2 {
+        journal.fold(at(3), Vec::new(), 100).await.unwrap();
+    }
+    let rows = journal.transfers_of(&bucket(), &key("k"), 9).await.unwrap();
+    let rows: Vec<_> = rows.iter().map(|row| row.change.order.change).collect();
+    assert_eq!(
+        rows,
+        [5, 4, 2],
+        "the latest version, and the last tags of each"
+    );
+    // Once another version is done, nothing of the earlier ones is to be sent again.
+    journal.record(vec![put("k", 6, 10)], at(3)).await.unwrap();
+    let leased = journal.lease(&peer("b"), 9, at(3)).await.unwrap();
+    let done = leased.iter().map(|transfer| completed(transfer, 2, at(3)));
+    journal.settle(done.collect()).await.unwrap();
+    assert_eq!(journal.fold(at(4), Vec::new(), 100).await.unwrap(), 3);
 }

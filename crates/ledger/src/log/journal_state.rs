@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sealift_terms::{
-    BucketName, ChangeKind, ObjectKey, Order, PeerName, Reason, RuleName, Status, Timestamp,
-    TransferId, VersionName, limits,
+    BucketName, Change, ChangeKind, ObjectKey, Order, PeerName, Reason, RuleName, Status,
+    Timestamp, TransferId, VersionName, limits,
 };
 use serde::{Deserialize, Serialize};
 
@@ -309,18 +309,24 @@ impl JournalState {
         gone.len() as u64
     }
 
-    /// Whether a settled row is of a deleted key, or a later one is done.
+    /// Whether one that takes the place of a settled row is done; of a deleted key, whether it
+    /// is of no use to who lost what it had.
     fn is_past(&self, row: &Transfer) -> bool {
         let name = &row.change.name;
+        let of_key = self.transfers.values().filter(|other| {
+            let same = &other.change.name;
+            (&same.bucket, &same.key, &other.peer) == (&name.bucket, &name.key, &row.peer)
+                && other.status == Status::Completed
+        });
+        let mut done = of_key.map(|other| &other.change);
+        if done.clone().any(|one| takes_the_place_of(one, &row.change)) {
+            return true;
+        }
         let known = self.known.get(&(name.bucket.clone(), name.key.clone()));
         known.is_some_and(|known| known.deleted)
-            || self.transfers.values().any(|later| {
-                let same = &later.change.name;
-                (&same.bucket, &same.key, &later.peer) == (&name.bucket, &name.key, &row.peer)
-                    && later.status == Status::Completed
-                    && later.change.kind != ChangeKind::Purge
-                    && later.change.order > row.change.order
-            })
+            && (row.status == Status::Skipped
+                || row.change.kind == ChangeKind::Purge
+                || done.any(|one| one.kind == ChangeKind::Purge && one.name == *name))
     }
 
     /// Whether a row of one of these rules is needed to find out what to purge.
@@ -399,4 +405,12 @@ impl JournalState {
         }
         counts.into_values().collect()
     }
+}
+
+/// Whether nothing of a change has to be sent again to who has the later one. Tags are of one
+/// version, and bring no content.
+fn takes_the_place_of(later: &Change, change: &Change) -> bool {
+    let is_tags = |of: &Change| of.kind == ChangeKind::Tags;
+    let tags_alike = is_tags(later) && is_tags(change) && later.name == change.name;
+    later.order > change.order && (later.kind.is_version() || tags_alike)
 }

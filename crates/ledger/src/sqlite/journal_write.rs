@@ -512,18 +512,22 @@ pub(super) fn foldable(
 ) -> Result<Vec<u64>> {
     // The names of rules have no quotes in them.
     let keep: Vec<_> = keep.iter().map(|rule| format!("'{rule}'")).collect();
-    let of_version = "bucket = t.bucket AND key = t.key AND peer = t.peer AND version = t.version";
+    let of_key = "bucket = t.bucket AND key = t.key AND peer = t.peer";
+    let has_purge = format!(
+        "EXISTS (SELECT 1 FROM transfers WHERE {of_key} AND version = t.version
+             AND kind = 3 AND status = 1)"
+    );
     let sql = format!(
         "SELECT t.id FROM transfers t
          LEFT JOIN known k ON k.bucket = t.bucket AND k.key = t.key
-         WHERE t.status IN (1, 4) AND t.updated_at < ?1 AND (coalesce(k.deleted, 0) = 1
-             OR EXISTS (SELECT 1 FROM transfers n WHERE n.bucket = t.bucket AND n.key = t.key
-                        AND n.peer = t.peer AND n.status = 1 AND n.kind <> 3 AND n.ord > t.ord))
+         WHERE t.status IN (1, 4) AND t.updated_at < ?1 AND (
+             EXISTS (SELECT 1 FROM transfers WHERE {of_key} AND status = 1 AND ord > t.ord
+                 AND (kind < 2 OR (kind = 2 AND t.kind = 2 AND version = t.version)))
+             OR (coalesce(k.deleted, 0) = 1 AND (t.status = 4 OR t.kind = 3 OR {has_purge})))
              AND (t.kind = 2 OR t.status = 4 OR t.rule NOT IN ({})
-                 OR (t.kind < 2 AND EXISTS (SELECT 1 FROM transfers
-                     WHERE {of_version} AND kind = 3 AND status = 1))
+                 OR (t.kind < 2 AND {has_purge})
                  OR (t.kind = 3 AND NOT EXISTS (SELECT 1 FROM transfers
-                     WHERE {of_version} AND kind < 2)))
+                     WHERE {of_key} AND version = t.version AND kind < 2)))
          ORDER BY t.id LIMIT ?2",
         keep.join(", ")
     );

@@ -24,7 +24,8 @@ async fn rows_a_second_in_batches_of_500() {
     const ROWS: u64 = 500;
     let dir =
         tempfile::tempdir_in(std::env::var("SPEED_DIR").unwrap_or("/tmp".to_owned())).unwrap();
-    let journal = journal_at(&dir.path().join("journal.db"));
+    let path = dir.path().join("journal.db");
+    let journal = journal_at(&path);
     let begun = Instant::now();
     for batch in 0..BATCHES {
         let keys = (1..=ROWS).map(|n| batch * ROWS + n);
@@ -54,5 +55,13 @@ async fn rows_a_second_in_batches_of_500() {
         per_second(recorded.as_secs_f64()),
         per_second((all - recorded).as_secs_f64()),
         per_second(all.as_secs_f64())
+    );
+    drop(journal);
+    let files = [path.clone(), path.with_extension("db-wal")];
+    let bytes = files.iter().filter_map(|file| file.metadata().ok());
+    let bytes: u64 = bytes.map(|file| file.len()).sum();
+    println!(
+        "{} bytes a row, what is known of its key included",
+        bytes / settled
     );
 }

@@ -9,7 +9,9 @@ mod merge;
 mod passing;
 mod purging;
 mod recorder;
+pub(crate) mod refilling;
 mod retagging;
+mod returning;
 pub(crate) mod tagging;
 mod vanishing;
 pub(crate) mod version;
@@ -17,7 +19,7 @@ pub(crate) mod version;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use sealift_ledger::{Journal, KnownKey, UnsupportedName};
-use sealift_store::{Hint, Listed, Skipped, Source, StoreError, Watch};
+use sealift_store::{Hint, Listed, Recorded, Skipped, Source, StoreError, Watch};
 use sealift_terms::{Boxed, BucketName, Clock, ObjectKey, Reason, Timestamp, VersionId, limits};
 use tokio::{sync::watch, time::Instant};
 
@@ -68,6 +70,8 @@ pub struct SourceTask {
     accepts_purges: bool,
     /// Versions whose tags changed, until that is recorded.
     tagged: BTreeSet<(ObjectKey, Option<VersionId>)>,
+    /// Some were too many: whoever told of them has to do so again.
+    lost_tags: bool,
 }
 
 impl SourceTask {
@@ -119,6 +123,7 @@ impl SourceTask {
             needs_backfill: true,
             accepts_purges: false,
             tagged: BTreeSet::new(),
+            lost_tags: false,
         };
         (task, handle)
     }
@@ -227,6 +232,7 @@ impl SourceTask {
         let mut wants_scan = false;
         let mut keys: BTreeSet<ObjectKey> = BTreeSet::new();
         let mut prefixes: BTreeSet<String> = BTreeSet::new();
+        let mut waiting = Vec::new();
         for hint in hints {
             match hint {
                 Hint::Changed(key) => drop(keys.insert(key)),
@@ -235,6 +241,7 @@ impl SourceTask {
                 }
                 Hint::Tagged(key, _) => {
                     tracing::error!(%key, "too many tags changed at once: those of this one are not sent");
+                    self.lost_tags = true;
                 }
                 Hint::Beneath(prefix) => drop(prefixes.insert(prefix)),
                 Hint::Rescan => wants_scan = true,
@@ -242,12 +249,16 @@ impl SourceTask {
                     self.poll(why);
                     wants_scan = true;
                 }
+                Hint::Recorded(recorded) => waiting.push(recorded),
             }
         }
         self.look_at(keys).await?;
         self.follow_tags().await?;
         for prefix in prefixes {
             self.scan(&prefix, false).await?;
+        }
+        if !waiting.is_empty() && !std::mem::take(&mut self.lost_tags) {
+            waiting.iter().for_each(Recorded::tell);
         }
         Ok(wants_scan)
     }

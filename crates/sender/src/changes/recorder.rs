@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::{
     gone::Gone,
+    returning,
     tagging::{Untold, with_tags},
     version,
 };
@@ -56,13 +57,11 @@ impl Recorder {
             history,
             ..
         } = listed;
-        self.earlier(&key, history, known).await?;
+        let is_newer = self.earlier(&key, history, known).await?;
         let order = self.orders.next();
-        let used = match known {
-            Some(_) => self.was_sent(&key, &version).await?,
-            None => false,
-        };
-        let version = if used {
+        let made = self.source.made(&version, &facts);
+        let known = known.filter(|_| !is_newer);
+        let version = if self.is_used(&key, (&version, made), known).await? {
             version::returned(&version, &order)
         } else {
             Ok(version)
@@ -78,15 +77,18 @@ impl Recorder {
         let known = self.journal.known(&self.bucket, &key).await?;
         let own = match own {
             Some(removed) => {
-                self.earlier(&key, removed.history, known.as_ref()).await?;
-                Some((removed.version, removed.modified))
+                let is_newer = self.earlier(&key, removed.history, known.as_ref()).await?;
+                let known = known.as_ref().filter(|_| !is_newer);
+                let own = (&removed.version, removed.modified);
+                let is_used = self.is_used(&key, own, known).await?;
+                (!is_used).then_some((removed.version, removed.modified))
             }
             None => None,
         };
         let order = self.orders.next();
         let (version, modified) = match own {
-            Some((own, modified)) if !self.was_sent(&key, &own).await? => (own, modified),
-            _ => (
+            Some(own) => own,
+            None => (
                 version::delete_marker(&order).map_err(StoreError::from)?,
                 None,
             ),
@@ -111,22 +113,23 @@ impl Recorder {
             modified,
             history,
         } = removed;
-        self.earlier(&key, history, known).await?;
-        let order = self.orders.next();
-        if self.was_sent(&key, &version).await? {
+        let is_newer = self.earlier(&key, history, known).await?;
+        let known = known.filter(|_| !is_newer);
+        if self.is_used(&key, (&version, modified), known).await? {
             return Ok(());
         }
+        let order = self.orders.next();
         self.marker(key, version, order, modified).await
     }
 
     /// Takes the versions of a key that came since the journal last knew it, below its latest
-    /// one: the oldest first.
+    /// one: the oldest first. Says whether the one that the journal knows is among those below.
     async fn earlier(
         &mut self,
         key: &ObjectKey,
         history: History,
         known: Option<&KnownKey>,
-    ) -> Result<(), SenderError> {
+    ) -> Result<bool, SenderError> {
         let of_known = |history: &History| {
             let known = known?;
             let mut earlier = history.earlier.iter();
@@ -162,7 +165,7 @@ impl Recorder {
                 None => self.marker(key.clone(), version, order, modified).await?,
             }
         }
-        Ok(())
+        Ok(at.is_some())
     }
 
     /// Takes a delete marker that the source has, with the time that it has there: whoever
@@ -231,6 +234,22 @@ impl Recorder {
             Err(StoreError::SourceUnsupported { .. }) => Ok(None),
             looked => Ok(looked?),
         }
+    }
+
+    /// Whether a version that is the latest again, now that the known one is gone, was recorded
+    /// under its own id before: the peers have it below the known one, and keep it there.
+    async fn is_used(
+        &self,
+        key: &ObjectKey,
+        (version, made): (&VersionId, Option<Timestamp>),
+        known: Option<&KnownKey>,
+    ) -> Result<bool, SenderError> {
+        let Some(known) = known else {
+            return Ok(false);
+        };
+        let keeps = self.source.keeps_versions();
+        let now = self.clock.now();
+        Ok(self.was_sent(key, version).await? || returning::was_there(made, known, keeps, now))
     }
 
     async fn was_sent(&self, key: &ObjectKey, version: &VersionId) -> Result<bool, SenderError> {

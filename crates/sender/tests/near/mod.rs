@@ -1,6 +1,8 @@
 //! The sending site of a test: a journal in a file, a source in memory.
 #![allow(dead_code, unreachable_pub, reason = "not every test uses all of it")]
 
+pub mod versioned;
+
 use std::{
     path::Path,
     sync::Arc,
@@ -119,6 +121,11 @@ fn receipt(transfer: &Transfer, stored_at: Timestamp) -> Receipt {
 /// Everything that waits and is due is at the peer.
 pub async fn complete(journal: &dyn Journal, now: Timestamp) {
     let leased = journal.lease(&peer(), 999, now).await.unwrap();
+    settle(journal, &leased, now).await;
+}
+
+/// These are at the peer.
+pub async fn settle(journal: &dyn Journal, leased: &[Transfer], now: Timestamp) {
     let done = leased.iter().map(|transfer| Settlement {
         id: transfer.id,
         at: now,

@@ -16,13 +16,13 @@ mod watching;
 use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use sealift_terms::{Clock, ObjectKey, VersionId};
+use sealift_terms::{Clock, ObjectFacts, ObjectKey, Timestamp, VersionId};
 use tokio::sync::mpsc;
 
 use crate::{Hint, Listed, Page, Scan, Source, SourceObject, StoreError, Watch, Whole};
 use object::{DirectoryObject, TooYoung};
 use readers::{HeldRoot, Readers};
-use root::Root;
+use root::{Root, Seen};
 use settling::Settling;
 use walk::Walk;
 
@@ -120,6 +120,10 @@ impl Source for DirectorySource {
                 Err(TooYoung(wait)) => tokio::time::sleep(wait).await,
             }
         }
+    }
+
+    fn made(&self, version: &VersionId, _: &ObjectFacts) -> Option<Timestamp> {
+        Seen::changed(version)
     }
 
     fn watch(&self) -> Result<Watch, StoreError> {

@@ -219,6 +219,18 @@ impl Seen {
         ))?)
     }
 
+    /// When the file was last written, linked or given other attributes, by its version id.
+    /// When it was modified is what somebody said, and may be anything.
+    pub(super) fn changed(version: &VersionId) -> Option<Timestamp> {
+        let mut parts = version.as_str().split('-');
+        let parts: [_; 5] = std::array::from_fn(|_| parts.next());
+        let [Some(_), Some(changed), Some(_), Some(_), None] = parts else {
+            return None;
+        };
+        let changed_ns = u64::from_str_radix(changed, 16).ok()?.cast_signed();
+        Some(Timestamp::from_millis(changed_ns.div_euclid(1_000_000)))
+    }
+
     pub(super) fn facts(&self) -> ObjectFacts {
         let mode = format!("{:04o}", self.mode & 0o7777);
         ObjectFacts {
@@ -300,6 +312,22 @@ mod tests {
         let fine = seen(5_000_000_001);
         let wait = |ms| fine.too_young(after(ms)).map(|wait| wait.as_millis());
         assert_eq!((wait(0), wait(15), wait(20)), (Some(20), Some(5), None));
+    }
+
+    #[test]
+    fn a_version_id_tells_when_its_file_was_last_changed_whatever_its_times_were_set_to() {
+        let seen = Seen {
+            modified_ns: -1,
+            changed_ns: 5_000_999_999,
+            inode: 1,
+            size: 1,
+            mode: 0o100_644,
+        };
+        let version = seen.version().unwrap();
+        assert_eq!(Seen::changed(&version), Some(Timestamp::from_millis(5000)));
+        for other in ["v1", "1-x-2-3", "deleted-00000000000000000"] {
+            assert_eq!(Seen::changed(&VersionId::new(other).unwrap()), None);
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! A queue of SQS that a bucket's events go to: asked by its JSON protocol, waiting for
-//! messages, which are deleted when their hints are taken.
+//! messages, which are deleted when what they told of is recorded.
 
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use super::Wanted;
 use crate::{
-    Hint, StoreError,
+    Hint, Recorded, StoreError,
     s3::{
         error::S3Error,
         settings::{EventQueue, S3Settings},
@@ -141,6 +141,13 @@ impl Queue {
                     tracing::warn!(queue = %self.settings.url, "a message is no event of a bucket")
                 }
             }
+        }
+        let (recorded, told) = Recorded::new();
+        let _closed = hints.send(Hint::Recorded(recorded)).await;
+        if !told.is_told().await {
+            // The service gives them again when nobody deletes them.
+            tokio::time::sleep(ASKED_AGAIN_AFTER).await;
+            return Ok(());
         }
         self.delete(&messages).await
     }

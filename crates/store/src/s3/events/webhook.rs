@@ -27,7 +27,7 @@ use tokio::{
 };
 
 use super::Wanted;
-use crate::{Hint, s3::settings::Webhook};
+use crate::{Hint, Recorded, s3::settings::Webhook};
 
 /// An address that is taken is tried again after this.
 const BOUND_AGAIN_AFTER: Duration = Duration::from_secs(10);
@@ -121,9 +121,18 @@ async fn answer(
     let Some(found) = wanted.hints(&body.to_bytes()) else {
         return StatusCode::BAD_REQUEST;
     };
+    // Of tags nothing else tells: they are not taken before they are recorded.
+    let is_of_tags = found.iter().any(|hint| matches!(hint, Hint::Tagged(..)));
     for hint in found {
         // A full queue keeps the store waiting; it posts again what was not taken in time.
         if hints.send(hint).await.is_err() {
+            return StatusCode::SERVICE_UNAVAILABLE;
+        }
+    }
+    if is_of_tags {
+        let (recorded, told) = Recorded::new();
+        let _closed = hints.send(Hint::Recorded(recorded)).await;
+        if !told.is_told().await {
             return StatusCode::SERVICE_UNAVAILABLE;
         }
     }

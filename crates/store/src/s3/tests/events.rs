@@ -159,8 +159,43 @@ async fn a_store_that_shows_no_bearer_shows_the_token_as_its_path() {
     assert_eq!(next(&mut watch).await, Hint::Changed(key("c")));
 }
 
+/// No scan finds them: who posted them keeps them until they are recorded.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queues_messages_become_hints_and_are_deleted_when_those_are_taken() {
+async fn a_webhook_answers_for_changed_tags_once_they_are_recorded() {
+    let stage = Stage::new(false);
+    let (_held, listen) = held();
+    let token_file = stage.dir.path().join("token");
+    secret(&token_file, TOKEN);
+    let webhook = Webhook { listen, token_file };
+    let source = stage.source(|settings| settings.webhook = Some(webhook));
+    let mut watch = source.watch().unwrap();
+    let body = event("k").replace("{\"s3\"", "{\"eventName\":\"ObjectTagging:Put\",\"s3\"");
+    for (is_recorded, status) in [(true, 204), (false, 503)] {
+        let body = body.clone();
+        let posted =
+            tokio::spawn(
+                async move { post(listen, "POST", &format!("Bearer {TOKEN}"), &body).await },
+            );
+        let mut is_tagged = false;
+        loop {
+            match next(&mut watch).await {
+                Hint::Tagged(..) => is_tagged = true,
+                Hint::Recorded(recorded) => {
+                    assert!(is_tagged && !posted.is_finished());
+                    if is_recorded {
+                        recorded.tell();
+                    }
+                    break;
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(timeout(TIME_MAX, posted).await.unwrap().unwrap(), status);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queues_messages_become_hints_and_are_deleted_when_those_are_recorded() {
     let stage = Stage::new(true);
     let queue = EventQueue {
         url: stage.server.queue_url(),
@@ -192,14 +227,32 @@ async fn a_queues_messages_become_hints_and_are_deleted_when_those_are_taken() {
     }
     let mut watch = source.watch().unwrap();
     let mut hints = std::collections::BTreeSet::new();
-    for _ in 0..26 {
-        let Hint::Changed(key) = next(&mut watch).await else {
+    let (mut told, mut batches) = (0, 0);
+    while told < 26 {
+        match next(&mut watch).await {
+            Hint::Changed(key) => {
+                hints.insert(key.to_string());
+                told += 1;
+            }
+            Hint::Recorded(recorded) => {
+                let left = stage.server.events();
+                assert!(
+                    left + told > 26,
+                    "what is not recorded is in the queue: {left}"
+                );
+                recorded.tell();
+                batches += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((hints.len(), batches), (25, 2));
+    assert!(hints.contains("k 03"));
+    assert_eq!(stage.server.events(), 6);
+    let Hint::Recorded(recorded) = next(&mut watch).await else {
             panic!("another hint");
         };
-        hints.insert(key.to_string());
-    }
-    assert_eq!(hints.len(), 25);
-    assert!(hints.contains("k 03"));
+    recorded.tell();
     let emptied = async {
         while stage.server.events() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -208,4 +261,8 @@ async fn a_queues_messages_become_hints_and_are_deleted_when_those_are_taken() {
     timeout(TIME_MAX, emptied).await.unwrap();
     stage.put("later", b"x");
     assert_eq!(next(&mut watch).await, Hint::Changed(key("later")));
+    // Dropped, as by a task that could not record it: it stays.
+    assert!(matches!(next(&mut watch).await, Hint::Recorded(_)));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(stage.server.events(), 1);
 }
