@@ -22,6 +22,7 @@ mod room;
 mod s3;
 mod sealed;
 mod site;
+mod stranger;
 mod wait;
 
 pub(crate) use audit::AuditLeaf;
@@ -49,6 +50,7 @@ pub(crate) use room::{Turn, roomy_dir};
 pub(crate) use s3::{Answered, S3, read_answer};
 pub(crate) use sealed::{flip, resting};
 pub(crate) use site::Site;
+pub(crate) use stranger::Stranger;
 pub(crate) use wait::{wait_for, wait_until};
 
 /// A part of an object, by default.

@@ -76,6 +76,8 @@ metrics! {
     LinkRetransmits = counter "sealift_link_retransmits_total" ["peer"] "TCP segments sent again to a peer.";
     LinkDelivery = gauge "sealift_link_delivery_bytes_per_second" ["peer"] "Bytes a second that arrived at a peer lately, as TCP knows it.";
     ConnectionsRefused = counter "sealift_connections_refused_total" ["cause"] "Connections refused before or during authentication.";
+    EnrolmentsRefused = counter "sealift_enrolments_refused_total" ["call", "cause"] "Requests to this issuer for a certificate or a trust bundle that were refused.";
+    Alarms = gauge "sealift_alarms" ["alarm"] "Alarms that status shows, by their word.";
     CertificateExpiry = gauge "sealift_cert_expiration_timestamp_seconds" ["identity"] "When a certificate ends, in seconds since 1970.";
     CertificateRenewal = gauge "sealift_cert_renewal_timestamp_seconds" ["identity"] "When a certificate is to be renewed, in seconds since 1970.";
     CertificateRefreshes = counter "sealift_cert_refreshes_total" ["source", "result"] "Certificates taken up: replaced by files or renewed; and those refused, and renewals that failed.";
@@ -302,6 +304,8 @@ mod tests {
             "sealift_link_retransmits_total[peer]",
             "sealift_link_delivery_bytes_per_second[peer]",
             "sealift_connections_refused_total[cause]",
+            "sealift_enrolments_refused_total[call,cause]",
+            "sealift_alarms[alarm]",
             "sealift_cert_expiration_timestamp_seconds[identity]",
             "sealift_cert_renewal_timestamp_seconds[identity]",
             "sealift_cert_refreshes_total[source,result]",

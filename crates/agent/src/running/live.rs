@@ -47,17 +47,10 @@ impl Live for Running {
             problems.push("not listening for peers".to_owned());
         }
         let mut degraded = Vec::new();
-        let (not_after, left) = self.tls.expiry();
         match self.timing() {
             Timing::Good => {}
-            Timing::Late => degraded.push(format!(
-                "the certificate that ends at {not_after} should have been renewed at {}",
-                self.renewal_due()
-            )),
-            Timing::Ending if left.is_zero() => {
-                problems.push(format!("the certificate ended at {not_after}"));
-            }
-            Timing::Ending => problems.push(format!("the certificate ends at {not_after}")),
+            Timing::Late => degraded.extend(self.certificate_is_late()),
+            Timing::Ending => problems.extend(self.certificate_is_late()),
         }
         problems.extend(self.health.problems());
         if *self.stop.borrow() {
@@ -127,6 +120,7 @@ impl Live for Running {
     fn alarms(&self) -> Vec<Alarm> {
         let mut alarms = self.watchdog.alarms();
         alarms.extend(self.rpo.alarms());
+        alarms.extend(self.certificate_alarms());
         alarms
     }
 

@@ -84,6 +84,7 @@ pub(crate) struct Running {
     peers: PeerStates,
     watchdog: Watchdog,
     rpo: Rpo,
+    not_taken: certificates::NotTaken,
     asked: repair::Asked,
     keeping: regions::Keeping,
     scrubbing: scrubbing::Scrubbing,
