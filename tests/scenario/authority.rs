@@ -334,6 +334,10 @@ fn a_peer_is_held_to_revocation_lists_and_one_that_is_over_lets_it_in_no_more() 
     pair.b
         .run(&["check"])
         .tells(&["revocation list of a", "it ended at"]);
+    let alarms = pair.b.status()["alarms"].to_string();
+    for word in ["crl_stale", "peer a", "ended at"] {
+        assert!(alarms.contains(word), "{alarms}");
+    }
     assert!(
         pair.b
             .metric("sealift_crl_checked_expiration_timestamp_seconds")
@@ -357,4 +361,10 @@ fn a_peer_is_held_to_revocation_lists_and_one_that_is_over_lets_it_in_no_more() 
         .run(&["ca", "revoke", shown, "--reason", "x"])
         .exits(0);
     pair.b.logs(&["a link is closed", "is revoked"]);
+    // While its agent is stopped nobody issues lists: that is an alarm, too.
+    pair.b.stop();
+    wait_until("the authority's own lists are stale", TIME_MAX, || {
+        let alarms = pair.b.status()["alarms"].to_string();
+        alarms.contains("should have been issued anew")
+    });
 }

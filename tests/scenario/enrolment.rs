@@ -1,12 +1,13 @@
 //! Certificates that are asked for with a token, and renew themselves.
 
-use std::{fs, thread::sleep, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, thread::sleep, time::Duration};
 
 use sealift_identity::{EnrolmentToken, new_private_key};
+use serde_json::Value;
 
 use crate::support::{
-    Intruder, Pair, forget_site, init, init_again, serial, token, wait_until, with_issuer,
-    write_file,
+    Intruder, Pair, Site, forget_site, init, init_again, renewed_by_b, run, serial, text, token,
+    wait_until, with_issuer, write_file,
 };
 
 const TIME_MAX: Duration = Duration::from_secs(60);
@@ -78,14 +79,116 @@ fn a_token_is_good_for_one_key_and_who_uses_it_again_locks_it() {
     let ran = init_again(&pair);
     assert_ne!(ran.code, 0);
     ran.tells(&["used with another key"]);
+    let a = pair.a.identity.as_str();
+    let words = ["used with another key", a, "127.0.0.1"];
+    pair.b.audits("enrolment.refused", &words);
     pair.b
-        .audits("enrolment.refused", &["used with another key"]);
-    pair.b.logs(&["two may hold what one should"]);
+        .logs(&["two may hold what one should", a, "127.0.0.1"]);
+    let refused = |cause: &str| {
+        format!("sealift_enrolments_refused_total{{call=\"enrol\",cause=\"{cause}\"}}")
+    };
+    pair.b.shows(&refused("token_reused"), 1);
+    let alarm = alarm(&pair.b, "identity_locked").unwrap();
+    let told = alarm.to_string();
+    for word in [a, "used with another key", "127.0.0.1", "sealift ca token"] {
+        assert!(told.contains(word), "{told}");
+    }
+    pair.b.shows("sealift_alarms{alarm=\"identity_locked\"}", 1);
     fs::write(&key, mine).unwrap();
     init_again(&pair).tells(&["locked"]);
-    // A new token begins anew.
+    pair.b.shows(&refused("locked"), 1);
+    pair.b.audits("enrolment.refused", &["locked", a]);
+    // A restart forgets none of it; a new token begins anew, on record by name.
+    pair.b.stop();
+    pair.b.start();
+    assert!(self::alarm(&pair.b, "identity_locked").is_some());
     write_file(&pair.a.dir.join("token"), token(&pair, "a", &issuer, "1h"));
+    let words = [a, "ca token", "used with another key", "\"uid:"];
+    pair.b.audits("enrolment.unlocked", &words);
+    assert!(self::alarm(&pair.b, "identity_locked").is_none());
     init_again(&pair).exits(0);
+}
+
+/// The first alarm of a sort that a site's status shows.
+fn alarm(site: &Site, sort: &str) -> Option<Value> {
+    let status = site.status();
+    // Without any there is no such field.
+    let alarms = status["alarms"].as_array();
+    let mut alarms = alarms.into_iter().flatten();
+    alarms.find(|one| one["alarm"] == sort).cloned()
+}
+
+#[test]
+fn an_agent_whose_renewal_is_refused_shows_an_alarm_until_it_has_another_certificate() {
+    let (pair, issuer) = with_issuer(3600);
+    renewed_by_b(&pair, &pair.a, &issuer);
+    pair.start();
+    assert!(alarm(&pair.a, "certificate_refused").is_none());
+    let a = pair.a.identity.as_str();
+    pair.b
+        .run(&["ca", "deny", a, "--reason", "is looked into"])
+        .exits(0);
+    assert_ne!(pair.a.run(&["certs", "renew"]).code, 0);
+    let told = alarm(&pair.a, "certificate_refused").unwrap().to_string();
+    assert!(told.contains("the identity is denied"), "{told}");
+    let metric = "sealift_enrolments_refused_total{call=\"renew\",cause=\"denied\"}";
+    pair.b.shows(metric, 1);
+    pair.b
+        .audits("enrolment.refused", &["denied", a, "127.0.0.1"]);
+    pair.b.run(&["ca", "deny", a, "--lift"]).exits(0);
+    pair.a.run(&["certs", "renew"]).exits(0);
+    assert!(alarm(&pair.a, "certificate_refused").is_none());
+}
+
+#[test]
+fn certificate_files_that_are_refused_are_an_alarm_until_they_are_mended() {
+    let pair = Pair::new();
+    pair.b.start();
+    let file = pair.b.dir.join("identity.crt");
+    let good = fs::read(&file).unwrap();
+    fs::write(&file, "none").unwrap();
+    wait_until("it is an alarm", TIME_MAX, || {
+        alarm(&pair.b, "certificate_refused").is_some()
+    });
+    fs::write(&file, good).unwrap();
+    wait_until("it is over", TIME_MAX, || {
+        alarm(&pair.b, "certificate_refused").is_none()
+    });
+}
+
+#[test]
+fn what_the_authority_gives_by_command_is_on_record_while_its_agent_runs_and_while_it_does_not() {
+    let (pair, issuer) = with_issuer(3600);
+    pair.b.start();
+    let (out, c) = (pair.dir().join("c"), "region-a/agent/c");
+    // Neither names a configuration: the agent said where it is.
+    let issue = |out: &Path| {
+        let dir = text(&pair.authority());
+        let out = text(out);
+        let name = ["--region", "region-a", "--name", "c"];
+        run([&["ca", "issue", "--dir", &dir, "--out", &out], &name[..]].concat())
+    };
+    issue(&out).exits(0);
+    let key = fs::metadata(out.join("identity.key")).unwrap();
+    assert_eq!(key.permissions().mode() & 0o777, 0o600);
+    pair.b
+        .audits("certificate.issued", &[c, "\"command\"", "\"uid:"]);
+    token(&pair, "a", &issuer, "1h");
+    let words = [pair.a.identity.as_str(), issuer.as_str(), "\"uid:"];
+    pair.b.audits("enrolment.token", &words);
+    pair.b.stop();
+    issue(&out).exits(0);
+    token(&pair, "a", &issuer, "1h");
+    for (kind, whose) in [("certificate.issued", c), ("enrolment.token", words[0])] {
+        pair.b.audits(kind, &[whose, "offline"]);
+    }
+    // Nobody revoked gets a certificate again without a record of that.
+    pair.b
+        .run(&["ca", "revoke", words[0], "--reason", "its key was copied"])
+        .exits(0);
+    pair.issue("a", &out);
+    let words = [words[0], "ca issue", "offline"];
+    pair.b.audits("enrolment.unlocked", &words);
 }
 
 #[test]

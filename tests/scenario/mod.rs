@@ -26,6 +26,7 @@ mod forwarding;
 mod fronted;
 mod gcs;
 mod interrupted;
+mod issuer_door;
 mod key_services;
 mod key_trouble;
 mod keys;

@@ -64,6 +64,10 @@ fn an_agent_whose_certificate_ended_is_not_ready_until_it_has_another() {
     pair.certify_b(BACKDATED + Duration::from_secs(12));
     pair.b.start();
     becomes_unready(&pair.b, "the certificate ended");
+    let alarms = pair.b.status()["alarms"].to_string();
+    for word in ["certificate_late", "the certificate ended"] {
+        assert!(alarms.contains(word), "{alarms}");
+    }
     pair.certify_b(BACKDATED + Duration::from_secs(3600));
     pair.b.run(&["reload"]).exits(0);
     becomes_ready(&pair.b);

@@ -23,6 +23,7 @@ mod s3;
 mod sealed;
 mod site;
 mod tell;
+mod stranger;
 mod wait;
 
 pub(crate) use audit::AuditLeaf;
@@ -51,6 +52,7 @@ pub(crate) use s3::{Answered, S3, read_answer};
 pub(crate) use sealed::{flip, resting};
 pub(crate) use site::Site;
 pub(crate) use tell::tell;
+pub(crate) use stranger::Stranger;
 pub(crate) use wait::{wait_for, wait_until};
 
 /// A part of an object, by default.

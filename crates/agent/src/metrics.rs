@@ -77,6 +77,8 @@ metrics! {
     LinkDelivery = gauge "sealift_link_delivery_bytes_per_second" ["peer"] "Bytes a second that arrived at a peer lately, as TCP knows it.";
     ClockSkew = gauge "sealift_peer_clock_skew_seconds" ["peer"] "How far a peer's clock is from this one, whichever is ahead; missing until the peer was heard.";
     ConnectionsRefused = counter "sealift_connections_refused_total" ["cause"] "Connections refused before or during authentication.";
+    EnrolmentsRefused = counter "sealift_enrolments_refused_total" ["call", "cause"] "Requests to this issuer for a certificate or a trust bundle that were refused.";
+    Alarms = gauge "sealift_alarms" ["alarm"] "Alarms that status shows, by their word.";
     CertificateExpiry = gauge "sealift_cert_expiration_timestamp_seconds" ["identity"] "When a certificate ends, in seconds since 1970.";
     CertificateRenewal = gauge "sealift_cert_renewal_timestamp_seconds" ["identity"] "When a certificate is to be renewed, in seconds since 1970.";
     CertificateRefreshes = counter "sealift_cert_refreshes_total" ["source", "result"] "Certificates taken up: replaced by files or renewed; and those refused, and renewals that failed.";
@@ -306,6 +308,8 @@ mod tests {
             "sealift_link_delivery_bytes_per_second[peer]",
             "sealift_peer_clock_skew_seconds[peer]",
             "sealift_connections_refused_total[cause]",
+            "sealift_enrolments_refused_total[call,cause]",
+            "sealift_alarms[alarm]",
             "sealift_cert_expiration_timestamp_seconds[identity]",
             "sealift_cert_renewal_timestamp_seconds[identity]",
             "sealift_cert_refreshes_total[source,result]",

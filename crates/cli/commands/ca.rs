@@ -4,18 +4,34 @@ mod backup;
 mod deny;
 mod revoke;
 mod rollover;
+mod site;
 mod token;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
-use sealift_agent::{Error, Exit, World};
-use sealift_identity::{Authority, Enrolments, LeafRequest};
-use sealift_terms::{Identity, Region, SiteName, limits::CERTIFICATE_LIFE_MAX};
+use sealift_agent::{
+    Error, Exit, World,
+    admin::{Answers, NewCertificate, NewCertificateRow, Reached, Request},
+};
+use sealift_identity::{
+    Authority, Enrolments, Issued, LeafRequest, TrustBundle, new_private_key, signing_request,
+};
+use sealift_terms::{
+    Identity, Region, SiteName,
+    limits::{CERTIFICATE_FILE_BYTES_MAX, CERTIFICATE_LIFE_MAX},
+};
+use serde::de::DeserializeOwned;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::{
     cli::Global,
+    commands::block_on,
     output::{self, Outcome},
     prompt,
 };
@@ -141,45 +157,99 @@ impl Init {
 
 impl Issue {
     fn run(&self, global: &Global) -> Outcome {
-        let authority = Authority::open(&self.dir).map_err(Error::from)?;
-        let identity = identity(&authority, &self.region, &self.name)?;
-        let issuing = authority.issuing(identity.region()).map_err(Error::from)?;
+        block_on(async {
+            // The private key stays here, whoever issues.
+            let (key, csr) = self.request()?;
+            let row = match site::issuing_site(global, &self.dir).await? {
+                Some(site) => self.ask(&site, csr).await?,
+                None => self.issue_here(&csr)?,
+            };
+            std::fs::create_dir_all(&self.out).map_err(Error::io("make", &self.out))?;
+            let paths = ["identity.crt", "identity.key", "bundle.json"];
+            let [certificate, private_key, bundle] = paths.map(|name| self.out.join(name));
+            let issued = Issued::new(row.chain.clone(), key).map_err(Error::from)?;
+            issued
+                .save(&certificate, &private_key)
+                .map_err(Error::from)?;
+            let given = TrustBundle::parse(row.bundle.as_bytes()).map_err(Error::from)?;
+            given.save(&bundle).map_err(Error::from)?;
+            self.show(global, &row, [&certificate, &private_key, &bundle])
+        })
+    }
+
+    /// A signing request, and the private key if that is not the requester's.
+    fn request(&self) -> Result<(Option<Zeroizing<String>>, String), Error> {
+        if let Some(path) = &self.csr {
+            let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
+            let mut pem = String::new();
+            let read = file
+                .take(CERTIFICATE_FILE_BYTES_MAX as u64)
+                .read_to_string(&mut pem);
+            read.map_err(Error::io("read", path))?;
+            return Ok((None, pem));
+        }
+        let key = new_private_key()?;
+        let csr = signing_request(&key)?;
+        Ok((Some(key), csr))
+    }
+
+    async fn ask(&self, site: &Reached, csr: String) -> Result<NewCertificateRow, Error> {
+        let (region, name) = agent(&self.region, &self.name)?;
+        let request = Request::Issue(NewCertificate {
+            directory: site::whole(&self.dir)?,
+            region,
+            name,
+            life_secs: self.life().as_secs(),
+            dns_names: self.dns_names.clone(),
+            csr,
+        });
+        one(site.ask(request)).await
+    }
+
+    /// Before an agent ever issued from this authority.
+    fn issue_here(&self, csr: &str) -> Result<NewCertificateRow, Error> {
+        let enrolments = Enrolments::open(&self.dir)?;
+        let authority = enrolments.authority();
+        let identity = identity(authority, &self.region, &self.name)?;
         let request = LeafRequest {
             dns_names: self.dns_names.clone(),
-            life: Duration::from_secs(self.life_hours.saturating_mul(3600)),
-            not_before_min: authority.earliest_start(&identity),
+            life: self.life(),
             ..LeafRequest::new(identity)
         };
         let World { clock, rng, .. } = World::real();
-        let issued = match &self.csr {
-            Some(path) => {
-                let pem = std::fs::read(path).map_err(Error::io("read", path))?;
-                issuing.issue_for_csr(&pem, &request, &*clock, &*rng)
-            }
-            None => issuing.issue(&request, &*clock, &*rng),
-        };
-        let issued = issued.map_err(Error::from)?;
-        let (certificate, key) = (self.out.join("identity.crt"), self.out.join("identity.key"));
-        std::fs::create_dir_all(&self.out).map_err(Error::io("make", &self.out))?;
-        issued.save(&certificate, &key).map_err(Error::from)?;
+        let issued = authority.issue_by_command(csr.as_bytes(), request, &*clock, &*rng)?;
         // So that it can be renewed from here on.
-        Enrolments::open(&self.dir)
-            .and_then(|enrolments| enrolments.note_issued(&issued.leaf))
-            .map_err(Error::from)?;
-        let bundle = self.out.join("bundle.json");
-        authority.bundle().save(&bundle).map_err(Error::from)?;
-        let leaf = &issued.leaf;
+        enrolments.note_issued(&issued.leaf)?;
+        Ok(NewCertificateRow {
+            identity: issued.leaf.identity.clone(),
+            serial: issued.leaf.serial.clone(),
+            not_after: issued.leaf.not_after,
+            chain: issued.chain_pem.clone(),
+            bundle: authority.bundle().to_json(),
+        })
+    }
+
+    fn life(&self) -> Duration {
+        Duration::from_secs(self.life_hours.saturating_mul(3600))
+    }
+
+    fn show(
+        &self,
+        global: &Global,
+        row: &NewCertificateRow,
+        [certificate, key, bundle]: [&Path; 3],
+    ) -> Outcome {
         output::row(
             global.json,
             &json!({
-                "identity": leaf.identity, "serial": leaf.serial, "not_after": leaf.not_after,
+                "identity": row.identity, "serial": row.serial, "not_after": row.not_after,
                 "certificate": certificate, "bundle": bundle,
             }),
             format!(
                 "identity     {}\nserial       {}\nvalid until  {}\ncertificate  {}\nprivate key  {}\nbundle       {}",
-                leaf.identity,
-                leaf.serial,
-                leaf.not_after,
+                row.identity,
+                row.serial,
+                row.not_after,
                 certificate.display(),
                 match self.csr {
                     Some(_) => "stays with the requester".to_owned(),
@@ -192,10 +262,23 @@ impl Issue {
     }
 }
 
-/// An agent of an authority, by the words of the command line.
-fn identity(authority: &Authority, region: &str, name: &str) -> Result<Identity, Error> {
+/// The only row of an answer.
+async fn one<T: DeserializeOwned>(mut answers: Answers) -> Result<T, Error> {
+    let row = answers.next_row().await?;
+    answers.finish().await?;
+    row.ok_or_else(|| Error::Answer("it has no row".to_owned()))
+}
+
+/// An agent's region and name, by the words of the command line.
+fn agent(region: &str, name: &str) -> Result<(Region, SiteName), Error> {
     let region = Region::new(region).map_err(|error| usage("region", &error))?;
     let name = SiteName::new(name).map_err(|error| usage("name", &error))?;
+    Ok((region, name))
+}
+
+/// An agent of an authority, by the words of the command line.
+fn identity(authority: &Authority, region: &str, name: &str) -> Result<Identity, Error> {
+    let (region, name) = agent(region, name)?;
     Identity::new(authority.domain(), &region, &name).map_err(|error| usage("identity", &error))
 }
 

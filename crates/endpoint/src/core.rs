@@ -173,6 +173,7 @@ impl Core {
         }
         let refusal = Refusal {
             at: self.clock.now(),
+            kind: AuditKind::SessionRefused,
             cause: format!("endpoint_{cause}"),
             source: Some(from),
             details,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use async_trait::async_trait;
-use sealift_terms::{Audit, AuditRecord, AuditUnavailable, Timestamp};
+use sealift_terms::{Audit, AuditKind, AuditRecord, AuditUnavailable, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{Result, TreeHead};
@@ -55,6 +55,8 @@ impl LeafBody {
 pub struct Refusal {
     /// When.
     pub at: Timestamp,
+    /// What was refused.
+    pub kind: AuditKind,
     /// The cause, one word or a short phrase of a fixed set.
     pub cause: String,
     /// From where; none for a Unix socket.

@@ -130,6 +130,10 @@ kinds! {
     KeyBackup = "key.backup",
     /// A certificate was issued.
     CertificateIssued = "certificate.issued",
+    /// A one-time token was made, for a first certificate.
+    EnrolmentToken = "enrolment.token",
+    /// An identity that was locked or revoked can get certificates again.
+    EnrolmentUnlocked = "enrolment.unlocked",
     /// Somebody asked for a certificate and got none.
     EnrolmentRefused = "enrolment.refused",
     /// Another certificate or other trust bundles were put in force.

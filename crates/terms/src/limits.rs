@@ -46,6 +46,19 @@ pub const PEERS_MAX: usize = 64;
 pub const PENDING_HANDSHAKES_MAX: usize = 128;
 /// Handshakes under way from one source address.
 pub const PENDING_HANDSHAKES_PER_SOURCE_MAX: usize = 16;
+/// Connections to an issuer whose other side shows no certificate, behind their handshakes.
+pub const ENROLLING_MAX: usize = 32;
+/// Those of one source address.
+pub const ENROLLING_PER_SOURCE_MAX: usize = 4;
+/// Connections to an issuer whose other side shows a certificate: nobody without one takes
+/// their places.
+pub const RENEWING_MAX: usize = 64;
+/// Those of one identity.
+pub const RENEWING_PER_IDENTITY_MAX: usize = 4;
+/// Time in which the body of a request to an issuer has to come.
+pub const ISSUER_BODY_TIME_MAX: Duration = Duration::from_secs(10);
+/// Time of a connection to an issuer, behind its handshake.
+pub const ISSUER_TIME_MAX: Duration = Duration::from_secs(30);
 /// Parts in flight on one connection.
 pub const PARTS_IN_FLIGHT_PER_CONNECTION: usize = 2;
 /// What a part should take on its way: it is cut smaller where the line is slow, so that a

@@ -1,6 +1,6 @@
 //! What can go wrong with a link, and what is said about those refused.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 
 use sealift_identity::{IdentityError, Refusal};
 use sealift_terms::{Identity, Reason};
@@ -75,20 +75,47 @@ pub enum Cause {
     #[error("{0}")]
     Handshake(#[source] TunnelError),
     /// Its address is in none of the networks that connections may come from.
-    #[error("its address is in none of the networks of listen.networks")]
-    NetworkNotAllowed,
-    /// Too many handshakes are under way.
-    #[error(
-        "{} handshakes are under way already",
-        sealift_terms::limits::PENDING_HANDSHAKES_MAX
-    )]
-    TooMany,
-    /// Too many handshakes are under way from its address.
-    #[error(
-        "{} handshakes are under way from this address already",
-        sealift_terms::limits::PENDING_HANDSHAKES_PER_SOURCE_MAX
-    )]
-    TooManyFromSource,
+    #[error("its address is in none of the networks of {setting}")]
+    NetworkNotAllowed {
+        /// The setting that names them.
+        setting: &'static str,
+    },
+    /// Too many handshakes, or what comes behind them, are under way.
+    #[error("{max} {what} are under way already")]
+    TooMany {
+        /// So many may be.
+        max: usize,
+        /// What is.
+        what: &'static str,
+    },
+    /// Too many are under way from its address.
+    #[error("{max} {what} are under way from this address already")]
+    TooManyFromSource {
+        /// So many may be.
+        max: usize,
+        /// What is.
+        what: &'static str,
+    },
+    /// Too many are under way of this identity.
+    #[error("{max} {what} of {identity} are under way already")]
+    TooManyOfIdentity {
+        /// So many may be.
+        max: usize,
+        /// What is.
+        what: &'static str,
+        /// Who it is.
+        identity: Identity,
+    },
+    /// It asked for nothing in time, or did not take the answer.
+    #[error("its {what} was not over within {} s", within.as_secs())]
+    Unfinished {
+        /// What was waited for.
+        what: &'static str,
+        /// How long.
+        within: Duration,
+        /// Who it is, if it said so.
+        identity: Option<Identity>,
+    },
     /// Too many links stand.
     #[error("{} links are open already", sealift_terms::limits::CONNECTIONS_MAX)]
     TooManyLinks,
@@ -128,11 +155,13 @@ impl Refused {
     pub fn reason(&self) -> Reason {
         match &self.cause {
             Cause::Handshake(error) => error.reason(),
-            Cause::TooMany
-            | Cause::TooManyFromSource
+            Cause::TooMany { .. }
+            | Cause::TooManyFromSource { .. }
+            | Cause::TooManyOfIdentity { .. }
+            | Cause::Unfinished { .. }
             | Cause::TooManyLinks
             | Cause::TooManyLinksOfPeer { .. } => Reason::PeerUnreachable,
-            Cause::NetworkNotAllowed => Reason::PolicyDenied,
+            Cause::NetworkNotAllowed { .. } => Reason::PolicyDenied,
             Cause::NotAdmitted { .. } => Reason::PeerProtocolMismatch,
         }
     }
@@ -145,9 +174,11 @@ impl Refused {
             Cause::Handshake(TunnelError::TooSlow) => "too_slow",
             Cause::Handshake(TunnelError::Wire(_)) => "bad_hello",
             Cause::Handshake(_) => "cut_off",
-            Cause::NetworkNotAllowed => "network_not_allowed",
-            Cause::TooMany => "too_many",
-            Cause::TooManyFromSource => "too_many_from_source",
+            Cause::NetworkNotAllowed { .. } => "network_not_allowed",
+            Cause::TooMany { .. } => "too_many",
+            Cause::TooManyFromSource { .. } => "too_many_from_source",
+            Cause::TooManyOfIdentity { .. } => "too_many_of_identity",
+            Cause::Unfinished { .. } => "too_slow",
             Cause::TooManyLinks => "too_many_links",
             Cause::TooManyLinksOfPeer { .. } => "too_many_links_of_peer",
             Cause::NotAdmitted { .. } => "not_admitted",
@@ -159,9 +190,10 @@ impl Refused {
     pub fn identity(&self) -> Option<&Identity> {
         match &self.cause {
             Cause::Handshake(TunnelError::Refused(refusal)) => refusal.identity(),
-            Cause::TooManyLinksOfPeer { identity } | Cause::NotAdmitted { identity, .. } => {
-                Some(identity)
-            }
+            Cause::TooManyLinksOfPeer { identity }
+            | Cause::TooManyOfIdentity { identity, .. }
+            | Cause::NotAdmitted { identity, .. } => Some(identity),
+            Cause::Unfinished { identity, .. } => identity.as_ref(),
             _ => None,
         }
     }

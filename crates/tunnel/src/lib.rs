@@ -34,6 +34,7 @@
 mod buffer;
 mod dialer;
 mod ender;
+mod entrance;
 mod error;
 mod handshake;
 mod limit;
@@ -50,6 +51,7 @@ mod tests;
 
 pub use dialer::Dialer;
 pub use ender::{Fate, LinkEnder};
+pub use entrance::{Entrance, Full, Place, Places};
 pub use error::{Cause, Refused, TunnelError};
 pub use limit::{BURST_TIME, Day, InForce, Pace, TimeOfDay, Times, Timetable};
 pub use link::{Binding, Link, LinkKind, drive_here};

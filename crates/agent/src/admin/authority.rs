@@ -1,8 +1,90 @@
-//! What `ca revoke` and `ca rollover` ask, and what they are answered.
+//! What `ca token`, `ca issue`, `ca revoke` and `ca rollover` ask, and what they are answered.
+
+use std::{fmt, path::PathBuf};
 
 use sealift_identity::Rollover;
-use sealift_terms::{Identity, Timestamp};
+use sealift_terms::{Identity, Region, SiteName, Timestamp};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
+
+/// A one-time token that is to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// The authority's directory: the agent's own, or it is refused.
+    pub directory: PathBuf,
+    /// The new agent's region.
+    pub region: Region,
+    /// The new agent's name.
+    pub name: SiteName,
+    /// How long the token is good for.
+    pub ttl_secs: u64,
+    /// Where the issuing agent is asked.
+    pub issuer: String,
+    /// Who the issuing agent is.
+    pub issuer_identity: Identity,
+}
+
+/// A token that was made. It is a secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRow {
+    /// Who it makes of its bearer.
+    pub identity: Identity,
+    /// Its text.
+    pub token: String,
+    /// Until when it is good.
+    pub ends: Timestamp,
+}
+
+impl fmt::Debug for TokenRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenRow")
+            .field("identity", &self.identity)
+            .field("token", &"...")
+            .field("ends", &self.ends)
+            .finish()
+    }
+}
+
+impl Drop for TokenRow {
+    fn drop(&mut self) {
+        self.token.zeroize();
+    }
+}
+
+/// A certificate that is to be issued by command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewCertificate {
+    /// The authority's directory: the agent's own, or it is refused.
+    pub directory: PathBuf,
+    /// The agent's region.
+    pub region: Region,
+    /// The agent's name.
+    pub name: SiteName,
+    /// How long it lives.
+    pub life_secs: u64,
+    /// DNS names to put in besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns_names: Vec<String>,
+    /// The signing request, PEM: its key is taken and nothing else.
+    pub csr: String,
+}
+
+/// A certificate that was issued by command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewCertificateRow {
+    /// Whose it is.
+    pub identity: Identity,
+    /// Its serial number.
+    pub serial: String,
+    /// Until when it is valid.
+    pub not_after: Timestamp,
+    /// The chain, PEM.
+    pub chain: String,
+    /// The authority's trust bundle, JSON.
+    pub bundle: String,
+}
 
 /// What is revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

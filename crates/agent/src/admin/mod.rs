@@ -31,7 +31,10 @@ mod versions;
 pub use adopt::{Adopt, AdoptAct, AdoptFiles, AdoptResult, AdoptRow};
 pub use answer::{Answer, Answers, Piece};
 pub use audit::{AuditReport, ReadAudit};
-pub use authority::{KnownRow, Revoke, RevokedRow, RolloverReport, RolloverStep, TakeStep};
+pub use authority::{
+    KnownRow, NewCertificate, NewCertificateRow, NewToken, Revoke, RevokedRow, RolloverReport,
+    RolloverStep, TakeStep, TokenRow,
+};
 pub use batch::{
     Replicate, ReplicateAct, ReplicateFilter, ReplicateObject, ReplicateResult, ReplicateRow,
     Reseal, ResealResult, ResealRow, Rewrap, RewrapFailed, RewrapRow, RewrapSummary,

@@ -6,7 +6,10 @@ use sealift_archive::HeldVersions;
 use sealift_terms::{BucketName, Identity, ObjectKey, PeerName, Reason, Status, VersionId, limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Adopt, Keys, Plan, ReadAudit, Replicate, Reseal, Residency, Revoke, Rewrap, TakeStep};
+use super::{
+    Adopt, Keys, NewCertificate, NewToken, Plan, ReadAudit, Replicate, Reseal, Residency, Revoke,
+    Rewrap, TakeStep,
+};
 use crate::{
     Error,
     config::{Override, Place},
@@ -69,6 +72,12 @@ pub enum Request {
     /// Legal holds: set, lifted, or only shown. Answers with [`HoldRow`](super::HoldRow)s of
     /// those that stand then.
     Hold(LegalHold),
+    /// Makes a one-time token of the authority of this site; one
+    /// [`TokenRow`](super::TokenRow).
+    Token(NewToken),
+    /// Issues a certificate of the authority of this site; one
+    /// [`NewCertificateRow`](super::NewCertificateRow).
+    Issue(NewCertificate),
     /// Revokes what the authority of this site issued; one [`RevokedRow`](super::RevokedRow).
     Revoke(Revoke),
     /// Looks at a CA roll-over, or takes a step of it; a
@@ -279,6 +288,8 @@ impl Request {
             Self::Deny(_) => "deny",
             Self::Promote(_) => "promote",
             Self::Hold(_) => "hold",
+            Self::Token(_) => "token",
+            Self::Issue(_) => "issue",
             Self::Revoke(_) => "revoke",
             Self::Rollover(_) => "rollover",
         }
@@ -333,6 +344,8 @@ impl Request {
             "deny" => Self::Deny(json(body)?),
             "promote" => Self::Promote(json(body)?),
             "hold" => Self::Hold(json(body)?),
+            "token" => Self::Token(json(body)?),
+            "issue" => Self::Issue(json(body)?),
             "revoke" => Self::Revoke(json(body)?),
             "rollover" => Self::Rollover(json(body)?),
             other => {
@@ -366,6 +379,8 @@ impl Request {
             Self::Deny(it) => serde_json::to_vec(it),
             Self::Promote(it) => serde_json::to_vec(it),
             Self::Hold(it) => serde_json::to_vec(it),
+            Self::Token(it) => serde_json::to_vec(it),
+            Self::Issue(it) => serde_json::to_vec(it),
             Self::Revoke(it) => serde_json::to_vec(it),
             Self::Rollover(it) => serde_json::to_vec(it),
             Self::Status | Self::Reload | Self::Scan | Self::Certs | Self::Renew => {
@@ -465,6 +480,22 @@ mod tests {
                     of_source: true,
                     reason: "the case is over".to_owned(),
                 },
+            }),
+            Request::Token(NewToken {
+                directory: "/ca".into(),
+                region: "eu-west".parse().unwrap(),
+                name: "a".parse().unwrap(),
+                ttl_secs: 60,
+                issuer: "h:1".to_owned(),
+                issuer_identity: "spiffe://example.org/region/r/agent/a".parse().unwrap(),
+            }),
+            Request::Issue(NewCertificate {
+                directory: "/ca".into(),
+                region: "eu-west".parse().unwrap(),
+                name: "a".parse().unwrap(),
+                life_secs: 3600,
+                dns_names: vec!["a.example.org".to_owned()],
+                csr: "PEM".to_owned(),
             }),
             Request::Revoke(Revoke {
                 what: "0a".to_owned(),

@@ -39,6 +39,11 @@ pub(crate) trait Desk: TakesBundles {
     /// Where the next ones come from, as the configuration says now.
     fn source(&self) -> Box<dyn CertificateSource>;
 
+    /// Is told how each try at other credentials ended.
+    fn tried(&self, outcome: Result<(), &Error>) {
+        let _ = outcome;
+    }
+
     /// Puts other credentials in force, once that is on record.
     ///
     /// # Errors
@@ -211,6 +216,7 @@ pub(crate) async fn turn(desk: &dyn Desk) -> Result<bool, Error> {
             .series(Metric::CertificateRefreshes, &[word, result]);
         series.add(1);
     };
+    desk.tried(outcome.as_ref().map(|_| ()));
     match outcome {
         Ok(Some(leaf)) => {
             count(if renews { "renewed" } else { "replaced" });

@@ -31,7 +31,8 @@ pub(super) fn site(c: &mut Checker<'_>, raw: &raw::Site) -> Option<Site> {
 pub(super) fn ca(c: &mut Checker<'_>, raw: &raw::Ca) -> Option<Ca> {
     let remedy = "run `sealift ca init`, which makes it";
     let directory = c.named("ca.directory", &raw.directory, Wanted::Directory, remedy);
-    let listen = address(c, "ca.listen", &raw.listen);
+    let settings = ["ca.listen", "ca.interface", "ca.networks"];
+    let listen = narrowed(c, settings, &raw.listen, (&raw.interface, &raw.networks));
     let life = c.number(
         "ca.life_secs",
         raw.life_secs.as_ref(),
@@ -138,17 +139,30 @@ pub(super) fn listen(c: &mut Checker<'_>, raw: &raw::Listen) -> Option<Listen> {
             "add address = \"0.0.0.0:7443\", or remove the section: this agent only dials then",
         );
     };
-    let network = |text: &Text| c.name::<Network>("listen.networks", text);
-    let networks = raw.networks.iter().filter_map(network).collect();
+    let settings = ["listen.address", "listen.interface", "listen.networks"];
+    narrowed(c, settings, text, (&raw.interface, &raw.networks))
+}
+
+/// An address, by which interface and from which networks others come to it; and the
+/// settings that say so.
+fn narrowed(
+    c: &mut Checker<'_>,
+    [of_address, of_interface, of_networks]: [&str; 3],
+    text: &Text,
+    (by, from): (&Option<Text>, &[Text]),
+) -> Option<Listen> {
+    let network = |text: &Text| c.name::<Network>(of_networks, text);
+    let networks = from.iter().filter_map(network).collect();
+    let name = by.as_ref();
     Some(Listen {
-        interface: raw.interface.as_ref().and_then(|name| interface(c, name)),
+        interface: name.and_then(|name| interface(c, of_interface, name)),
         networks: Networks::only(networks),
-        address: address(c, "listen.address", text)?,
+        address: address(c, of_address, text)?,
     })
 }
 
 /// The name of a network interface, as the kernel takes it.
-fn interface(c: &mut Checker<'_>, text: &Text) -> Option<String> {
+fn interface(c: &mut Checker<'_>, setting: &str, text: &Text) -> Option<String> {
     let name = text.get_ref();
     let is_one = (1..=INTERFACE_BYTES_MAX).contains(&name.len())
         && name
@@ -157,7 +171,7 @@ fn interface(c: &mut Checker<'_>, text: &Text) -> Option<String> {
     match is_one {
         true => Some(name.clone()),
         false => c.refuse(
-            "listen.interface",
+            setting,
             &text.span(),
             format!("{name:?}"),
             "the name of a network interface: 1 to 15 characters",

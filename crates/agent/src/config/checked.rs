@@ -75,12 +75,12 @@ pub struct Config {
     pub(crate) named: Vec<Named>,
 }
 
-/// `[listen]`.
+/// `[listen]`, and where `[ca]` listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
     /// The address.
     pub address: SocketAddr,
-    /// The network interface by which peers come; any without it.
+    /// The network interface by which others come; any without it.
     pub interface: Option<String>,
     /// The networks that they come from.
     pub networks: Networks,
@@ -218,7 +218,7 @@ pub struct Ca {
     /// The authority's directory.
     pub directory: PathBuf,
     /// Where it is asked for certificates.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// How long they live.
     pub life: Duration,
     /// How long the revocation lists are good for; they are issued anew at a third of that.

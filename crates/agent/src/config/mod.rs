@@ -92,6 +92,13 @@ impl Config {
         find_path(path, flags, ("admin", "socket"))
     }
 
+    /// The directory of the authority that the agent of a configuration file issues from,
+    /// if it does, whatever else is wrong in the file.
+    #[must_use]
+    pub fn find_authority(path: &Path, flags: &[Override]) -> Option<PathBuf> {
+        find_path(path, flags, ("ca", "directory"))
+    }
+
     /// Checks a configuration by its form.
     ///
     /// # Errors

@@ -106,6 +106,9 @@ pub(crate) struct Issuer {
 pub(crate) struct Ca {
     pub(crate) directory: Text,
     pub(crate) listen: Text,
+    pub(crate) interface: Option<Text>,
+    #[serde(default)]
+    pub(crate) networks: Vec<Text>,
     pub(crate) life_secs: Option<Number>,
     pub(crate) crl_life_secs: Option<Number>,
 }

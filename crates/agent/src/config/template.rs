@@ -583,6 +583,9 @@ const TAIL: &str = r#"# Allow-lists in order of preference. TLS 1.3 only; an emp
 # [ca]
 # directory = "ca"
 # listen = "0.0.0.0:7444"
+# Only by this interface, and only from these networks, as in [listen].
+# interface = "wg0"
+# networks = ["10.0.0.0/8", "fd00::/8"]
 # life_secs = 86400
 # crl_life_secs = 86400
 

@@ -262,7 +262,7 @@ fn the_revocation_lists_of_a_peer_are_looked_for() {
 #[test]
 fn who_issues_and_who_renews_is_checked() {
     let ca = "[ca]\ndirectory = \"ca\"\nlisten = \"127.0.0.1:7444\"\nlife_secs = 60\n\
-        crl_life_secs = 90\n\n[listen]";
+        crl_life_secs = 90\ninterface = \"wg1\"\nnetworks = [\"10.9.0.0/16\"]\n\n[listen]";
     let issuer = "issuer = { address = \"h:1\", identity = \"spiffe://x.org/region/r/agent/i\" }";
     let text =
         GOOD.replacen("[listen]", ca, 1)
@@ -273,6 +273,8 @@ fn who_issues_and_who_renews_is_checked() {
         panic!("{renewed:?}");
     };
     assert_eq!(ca_section.directory, Path::new("/etc/sealift/ca"));
+    assert_eq!(ca_section.listen.interface.as_deref(), Some("wg1"));
+    assert_eq!(ca_section.listen.networks.to_string(), "10.9.0.0/16");
     assert_eq!(ca_section.life.as_secs(), 60);
     assert_eq!(ca_section.crl_life.as_secs(), 90);
     assert_eq!(renewed.address, "h:1");
@@ -285,6 +287,8 @@ fn who_issues_and_who_renews_is_checked() {
             "ca.crl_life_secs",
         ),
         ("127.0.0.1:7444", "nowhere", "ca.listen"),
+        ("wg1", "a/b", "ca.interface"),
+        ("10.9.0.0/16", "10.9.0.1/16", "ca.networks"),
         ("h:1", "h", "identity.issuer.address"),
         ("agent/i", "i", "identity.issuer.identity"),
     ] {

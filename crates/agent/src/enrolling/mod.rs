@@ -36,6 +36,15 @@ impl Call {
             Self::Bundle => "/v1/bundle",
         }
     }
+
+    /// Its word in logs, records and metrics.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Enrol => "enrol",
+            Self::Renew => "renew",
+            Self::Bundle => "bundle",
+        }
+    }
 }
 
 /// The body of a request.

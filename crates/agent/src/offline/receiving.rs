@@ -14,26 +14,33 @@ const INTERFACES: &str = "/sys/class/net";
 
 pub(super) fn check(config: &Config) -> Vec<CheckLine> {
     let mut lines = Vec::new();
-    lines.extend(config.listen.iter().map(|at| listen(config, at)));
+    let own = config.listen.iter().map(|at| (at, "listen", "peers"));
+    let issuer = config
+        .ca
+        .iter()
+        .map(|ca| (&ca.listen, "ca listen", "agents"));
+    for (at, check, whom) in own.chain(issuer) {
+        lines.push(listen(config, at, check, whom));
+    }
     lines.extend(config.buckets.iter().map(|bucket| grants(config, bucket)));
     lines
 }
 
 /// Binds for a moment. The running agent of this site is in nobody's way.
-fn listen(config: &Config, listen: &Listen) -> CheckLine {
-    let (check, address) = ("listen", listen.address);
+fn listen(config: &Config, listen: &Listen, check: &str, whom: &str) -> CheckLine {
+    let address = listen.address;
     if let Some(name) = &listen.interface
         && !Path::new(INTERFACES).join(name).exists()
     {
         return CheckLine::fail(
             check,
             format!("there is no network interface {name}"),
-            "name one that `ip link` shows in listen.interface, or bring it up first",
+            "name one that `ip link` shows as interface, or bring it up first",
         );
     }
     let from = match listen.networks.are_all() {
         true => String::new(),
-        false => format!(", for peers from {}", listen.networks),
+        false => format!(", for {whom} from {}", listen.networks),
     };
     match TcpListener::bind(address) {
         Ok(_) => CheckLine::pass(check, format!("{address} can be bound{from}")),
@@ -49,7 +56,7 @@ fn listen(config: &Config, listen: &Listen) -> CheckLine {
         Err(error) => CheckLine::fail(
             check,
             format!("{address}: {error}"),
-            "name an address of this machine in [listen] that nothing else listens on",
+            "name an address of this machine that nothing else listens on",
         ),
     }
 }

@@ -281,7 +281,7 @@ impl SiteOperations {
         }
     }
 
-    fn enrolments(&self) -> Result<Enrolments, Error> {
+    pub(super) fn enrolments(&self) -> Result<Enrolments, Error> {
         let config = self.site.current();
         let ca = config.ca.as_ref().ok_or_else(|| Error::Request {
             what: "site",

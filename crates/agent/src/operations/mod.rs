@@ -9,6 +9,7 @@
 //! ```
 
 mod adopting;
+mod alarms;
 mod answers;
 mod auditing;
 mod authority;
@@ -20,6 +21,7 @@ mod denying;
 mod explaining;
 mod failing;
 mod holding;
+mod issuing;
 mod key_reports;
 mod keys;
 mod legal_holds;
@@ -200,6 +202,8 @@ impl SiteOperations {
             Request::Deny(deny) => self.deny(deny, actor, answer).await,
             Request::Promote(promote) => self.promote(promote, actor, answer).await,
             Request::Hold(hold) => self.hold(hold, actor, answer).await,
+            Request::Token(new) => self.token(new, actor, answer).await,
+            Request::Issue(new) => self.issue(new, actor, answer).await,
             Request::Revoke(revoke) => self.revoke(revoke, actor, answer).await,
             Request::Rollover(take) => self.rollover(take, actor, answer).await,
             Request::Audit(read) => self.read_audit(read, answer).await,

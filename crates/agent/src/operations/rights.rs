@@ -83,6 +83,8 @@ impl SiteOperations {
             | Request::Deny(_)
             | Request::Promote(_)
             | Request::Hold(_)
+            | Request::Token(_)
+            | Request::Issue(_)
             | Request::Revoke(_)
             | Request::Rollover(_) => vec![(Administer, Subject::Site)],
             Request::Keys(keys) => self.of_keys(keys).await,

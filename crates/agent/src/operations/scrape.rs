@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// Filled anew by every scrape: what is gone must not stay.
-const FILLED: [Metric; 25] = [
+const FILLED: [Metric; 26] = [
+    Metric::Alarms,
     Metric::Transfers,
     Metric::TransferBytes,
     Metric::OldestPending,
@@ -65,6 +66,9 @@ impl SiteOperations {
                 buckets.for_each(|bucket| fill_bucket(metrics, bucket));
                 let sources = report.sources.iter();
                 sources.for_each(|source| fill_unsettled(metrics, source));
+                for alarm in &report.alarms {
+                    metrics.series(Metric::Alarms, &[&alarm.alarm]).add(1);
+                }
                 fill_scrub(metrics, &report.scrub);
                 key_reports::fill(metrics, &report.keys);
                 brought::fill(metrics, &report.peers);

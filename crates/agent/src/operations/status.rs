@@ -11,12 +11,12 @@ use sealift_terms::{
 };
 use sealift_tunnel::InForce;
 
-use super::{PeerState, SiteOperations, key_reports};
+use super::{PeerState, SiteOperations};
 use crate::{
     Error,
     admin::{
-        Alarm, BucketReport, Count, ForwardReport, KeyCalls, KeyReport, LagReport, Operations,
-        PeerReport, RuleReport, ScrubReport, SourceReport, StatusCount, StatusReport, UnderWay,
+        BucketReport, Count, ForwardReport, KeyCalls, LagReport, Operations, PeerReport,
+        RuleReport, ScrubReport, SourceReport, StatusCount, StatusReport, UnderWay,
     },
     config::Config,
 };
@@ -171,25 +171,6 @@ impl SiteOperations {
             damaged: count.damaged,
             repaired: count.repaired,
         })
-    }
-
-    fn alarms(&self, scrub: &ScrubReport, keys: &[KeyReport]) -> Vec<Alarm> {
-        let live = self.live.as_ref().map(|live| live.alarms());
-        let mut alarms = live.unwrap_or_default();
-        if scrub.damaged > 0 {
-            alarms.push(Alarm {
-                alarm: "damaged".to_owned(),
-                evidence: format!(
-                    "{} versions are in quarantine and not served",
-                    scrub.damaged
-                ),
-                remedy:
-                    "they come again from their source by themselves; `sealift scrub` names them"
-                        .to_owned(),
-            });
-        }
-        alarms.extend(key_reports::alarms(keys, self.site.world.clock.now()));
-        alarms
     }
 
     /// The bandwidth limit of a peer, as it is configured for now.

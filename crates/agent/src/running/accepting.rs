@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sealift_ledger::Refusal as RefusedConnection;
 use sealift_receiver::Session as Receiving;
-use sealift_terms::AuditUnavailable;
+use sealift_terms::{AuditKind, AuditUnavailable};
 use sealift_tunnel::{Accepted, Cause, Link, LinkKind, Listener, OnRefused, Refused};
 use sealift_wire::{Hello, LinkId, Role};
 use tokio::sync::mpsc;
@@ -23,19 +23,27 @@ pub(super) fn on_refused(site: &Arc<Site>) -> OnRefused {
     let site = site.clone();
     Arc::new(move |refused: Refused| {
         let (cause, reason) = (refused.word(), refused.reason());
-        tracing::warn!(from = %refused.from, cause, %reason, "connection refused: {}", refused.cause);
+        let identity = refused.identity().map(ToString::to_string);
+        tracing::warn!(from = %refused.from, identity, cause, %reason, "connection refused: {}", refused.cause);
         site.metrics
             .series(Metric::ConnectionsRefused, &[cause])
             .add(1);
+        let address = refused.from.ip().to_canonical();
         let details = [
-            ("reason", reason.to_string()),
-            ("evidence", refused.cause.to_string()),
+            Some(("reason", reason.to_string())),
+            Some(("evidence", refused.cause.to_string())),
+            Some(("address", address.to_string())),
+            identity.map(|identity| ("identity", identity)),
         ];
+        let details = details.into_iter().flatten();
         let refusal = RefusedConnection {
             at: site.world.clock.now(),
+            kind: AuditKind::SessionRefused,
             cause: cause.to_owned(),
             source: Some(refused.from.ip()),
-            details: details.map(|(name, value)| (name.to_owned(), value)).into(),
+            details: details
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
         };
         if let Err(AuditUnavailable { cause }) = site.audit.refused(refusal) {
             tracing::error!(cause, "a refused connection cannot be put on record");

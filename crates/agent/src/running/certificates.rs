@@ -6,9 +6,12 @@ use std::time::Duration;
 use sealift_identity::{Accepted, Credentials, Leaf, Peers};
 use sealift_terms::{AuditKind, AuditRecord};
 
+use parking_lot::Mutex;
+
 use super::{Running, upkeep::every};
 use crate::{
-    Error, Metric,
+    Error, Exit, Metric,
+    admin::Alarm,
     bundles::{own_bundle, remember_files},
     config::CertificatesFrom,
     load_credentials,
@@ -39,27 +42,85 @@ impl Refused {
     }
 }
 
+/// Another certificate that was refused, here or by whoever issues it, while the old one
+/// stays in force.
+#[derive(Debug, Default)]
+pub(super) struct NotTaken {
+    /// What the files hold.
+    files: Mutex<Option<String>>,
+    /// What the source says, or gave.
+    source: Mutex<Option<String>>,
+}
+
+impl NotTaken {
+    /// Takes how the last try at another certificate ended. That nobody answers is no
+    /// refusal, and does not end one.
+    pub(super) fn tried(&self, outcome: Result<(), &Error>) {
+        match outcome {
+            Ok(()) => *self.source.lock() = None,
+            Err(error) if error.exit() == Exit::Refused => {
+                *self.source.lock() = Some(error.in_one_line());
+            }
+            Err(_nobody_answers) => {}
+        }
+    }
+
+    fn alarms(&self) -> impl Iterator<Item = Alarm> {
+        let alarm = |why: String, remedy: &str| Alarm {
+            alarm: "certificate_refused".to_owned(),
+            evidence: format!("there is another certificate or none, and the old one stays: {why}"),
+            remedy: remedy.to_owned(),
+        };
+        let files = self.files.lock().clone().map(|why| {
+            let remedy =
+                "mend the files of [identity] and the trust bundles: they are looked at every 5 s";
+            alarm(why, remedy)
+        });
+        let source = self.source.lock().clone().map(|why| {
+            let remedy =
+                "see `sealift status` at the issuing site; `sealift certs renew` tries again";
+            alarm(why, remedy)
+        });
+        files.into_iter().chain(source)
+    }
+}
+
 impl Running {
+    /// What somebody has to look at about this agent's certificate.
+    pub(super) fn certificate_alarms(&self) -> impl Iterator<Item = Alarm> {
+        let late = self.certificate_is_late().map(|evidence| Alarm {
+            alarm: "certificate_late".to_owned(),
+            evidence,
+            remedy: "see why in the agent's log; `sealift certs renew` asks for another one now"
+                .to_owned(),
+        });
+        self.not_taken.alarms().chain(late)
+    }
+
     /// Puts in force what the files hold, whenever that is something else.
     pub(super) async fn follow_certificates(&self) {
         let (mut ticks, mut refused) = (every(LOOK_EVERY), Refused::default());
         loop {
             ticks.tick().await;
             let result = match self.take_up_certificates().await {
-                Ok(false) => {
-                    refused = Refused::default();
-                    continue;
+                Ok(is_other) => {
+                    *self.not_taken.files.lock() = None;
+                    if !is_other {
+                        refused = Refused::default();
+                        continue;
+                    }
+                    "replaced"
                 }
-                Ok(true) => "replaced",
                 Err(error) => {
                     let error = error.in_one_line();
                     if !refused.is_news(error.clone()) {
                         continue;
                     }
                     tracing::error!(
-                        error,
+                        %error,
                         "the certificate files cannot be taken up: the old ones stay in force"
                     );
+                    *self.not_taken.files.lock() = Some(error);
                     "refused"
                 }
             };
@@ -171,5 +232,25 @@ mod tests {
             .map(|error| refused.is_news(error.to_owned()))
             .collect();
         assert_eq!(told, [false, false, true, false, false, false, true]);
+    }
+
+    #[test]
+    fn a_refusal_is_an_alarm_until_there_is_a_certificate_and_silence_is_none() {
+        let not_taken = NotTaken::default();
+        let away = Error::TryAgain {
+            what: "the issuer gave no certificate within 3 s".to_owned(),
+            reason: None,
+        };
+        let locked = sealift_identity::EnrolmentRefusal::Locked;
+        let refused = Error::refused("the certificate")(locked);
+        not_taken.tried(Err(&away));
+        assert_eq!(not_taken.alarms().count(), 0);
+        not_taken.tried(Err(&refused));
+        not_taken.tried(Err(&away));
+        let alarm = not_taken.alarms().next().unwrap();
+        assert_eq!(alarm.alarm, "certificate_refused");
+        assert!(alarm.evidence.contains("locked"), "{}", alarm.evidence);
+        not_taken.tried(Ok(()));
+        assert_eq!(not_taken.alarms().count(), 0);
     }
 }

@@ -1,54 +1,43 @@
 //! `[ca]`: this agent gives certificates to others, against tokens and renewals.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+mod door;
+
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{
-    Method, Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE,
-    server::conn::http1, service::service_fn,
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE};
 use sealift_identity::{
-    Acknowledgement, Authority, Enrolled, EnrolmentRefusal, Enrolments, IdentityError, Leaf,
-    issuing_server,
+    Acknowledgement, Enrolled, EnrolmentRefusal, Enrolments, IdentityError, Leaf,
 };
-use sealift_terms::{AuditKind, AuditRecord};
-use sealift_tunnel::{self as tunnel, Cause, TunnelError};
+use sealift_ledger::Refusal;
+use sealift_terms::{
+    AuditKind, AuditRecord, AuditUnavailable, Identity, limits::ISSUER_BODY_TIME_MAX,
+};
+use sealift_tunnel::{Accept, Cause};
 use serde::Serialize;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::timeout,
-};
-use tokio_rustls::TlsAcceptor;
+use tokio::time::timeout;
 
-use super::Running;
+use super::{Running, start::transport_of};
 use crate::{
-    Error,
+    Error, Metric,
     config::{Ca, Config},
     enrolling::{Asked, AskedBundle, BODY_BYTES_MAX, Call, Given, GivenBundle, Refused},
 };
 
-/// Who asks for certificates, at once.
-const CONNECTIONS_MAX: usize = 64;
-/// A handshake.
-const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
-/// A whole connection.
-const CONNECTION_TIME_MAX: Duration = Duration::from_secs(60);
-/// After a connection could not be accepted.
-const PAUSE: Duration = Duration::from_millis(100);
+use door::Door;
 
 /// What issues.
 struct Issuing {
     running: Arc<Running>,
     ca: Ca,
+    door: Door,
 }
 
 /// The authority of `[ca]`, and where it is asked.
 pub(super) struct Listening {
     ca: Ca,
-    listener: TcpListener,
+    socket: Box<dyn Accept>,
 }
 
 /// The certificate of whoever asks, which was verified, and the root behind it.
@@ -58,152 +47,134 @@ struct Shown {
     root: Option<String>,
 }
 
+/// Who asks: from where, and with which certificate.
+#[derive(Debug, Clone)]
+struct Asker {
+    from: SocketAddr,
+    shown: Option<Shown>,
+}
+
+impl Asker {
+    fn leaf(&self) -> Option<&Leaf> {
+        self.shown.as_ref().map(|shown| &shown.leaf)
+    }
+
+    fn identity(&self) -> Option<&Identity> {
+        self.leaf().map(|leaf| &leaf.identity)
+    }
+}
+
 /// Opens what `[ca]` names, if there is that section.
 pub(super) async fn listen(config: &Config) -> Result<Option<Listening>, Error> {
     let Some(ca) = config.ca.clone() else {
         return Ok(None);
     };
     // What cannot be opened is told now, not when somebody asks.
-    Enrolments::open(&ca.directory)?;
-    let bound = TcpListener::bind(ca.listen).await;
-    let listener = bound.map_err(Error::io("listen on", ca.listen.to_string()))?;
-    Ok(Some(Listening { ca, listener }))
+    let enrolments = Enrolments::open(&ca.directory)?;
+    // Commands that change the authority are put on record here.
+    enrolments.note_site(&config.path, &config.socket())?;
+    let address = ca.listen.address.to_string();
+    let listening = transport_of(&ca.listen).listen(&address).await;
+    let socket = listening.map_err(Error::io("listen on", address))?;
+    Ok(Some(Listening { ca, socket }))
 }
 
 /// Issues until the agent ends.
 pub(super) async fn serve(running: Arc<Running>, listening: Listening) {
-    let Listening { ca, listener } = listening;
-    let issuing = Arc::new(Issuing { running, ca });
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        // More of them wait in the system's queue.
-        let Ok(permit) = permits.clone().acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
-            Ok((stream, from)) => {
-                let issuing = issuing.clone();
-                tokio::spawn(async move {
-                    let serving = issuing.connection(stream, from);
-                    let served = timeout(CONNECTION_TIME_MAX, serving).await;
-                    if let Ok(Err(error)) = served {
-                        tracing::debug!(
-                            error = error.in_one_line(),
-                            "a request for a certificate ended"
-                        );
-                    }
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a request for a certificate was not accepted");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
+    let Listening { ca, socket } = listening;
+    let door = Door::new(&ca.listen);
+    let issuing = Issuing { running, ca, door };
+    door::serve(Arc::new(issuing), socket).await;
 }
 
 impl Issuing {
-    async fn connection(self: Arc<Self>, stream: TcpStream, from: SocketAddr) -> Result<(), Error> {
-        let site = &self.running.site;
-        let config = site.current();
-        // Commands change it.
-        let roots = Authority::open(&self.ca.directory)?.bundle().clone();
-        let credentials = self.running.tls.credentials();
-        let clock = site.world.clock.clone();
-        let tls = issuing_server(&config.tls, &credentials, &roots, clock)?;
-        let handshake = timeout(HANDSHAKE_TIME_MAX, TlsAcceptor::from(tls).accept(stream)).await;
-        let handshake = handshake.map_err(|_late| TunnelError::TooSlow);
-        let stream = match handshake.and_then(|shaken| shaken.map_err(not_shaken)) {
-            Ok(stream) => stream,
-            Err(error) => {
-                let cause = Cause::Handshake(error);
-                (self.running.refused)(tunnel::Refused { from, cause });
-                return Ok(());
-            }
-        };
-        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let shown = chain.first().and_then(|leaf| Leaf::parse(leaf).ok());
-        let shown = shown.map(|leaf| Shown {
-            leaf,
-            root: roots.root_behind(chain, site.world.clock.now()),
-        });
-        let service = service_fn(|request| {
-            let (issuing, shown) = (self.clone(), shown.clone());
-            async move { Ok::<_, std::convert::Infallible>(issuing.answer(request, shown).await) }
-        });
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HANDSHAKE_TIME_MAX)
-            .keep_alive(false)
-            .serve_connection(TokioIo::new(stream), service)
-            .await
-            .map_err(Error::failed("answering"))
-    }
-
     async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-        shown: Option<Shown>,
+        asker: Asker,
     ) -> Response<Full<Bytes>> {
         let calls = [Call::Enrol, Call::Renew, Call::Bundle];
         let call = calls
             .into_iter()
             .find(|call| call.path() == request.uri().path());
         let (Some(call), &Method::POST) = (call, request.method()) else {
-            return refused(StatusCode::NOT_FOUND, "there is no such thing here");
+            let why = "there is no such thing here";
+            self.tell("other", "unknown_call", why, &asker, None);
+            return refused(StatusCode::NOT_FOUND, why);
         };
-        let body = Limited::new(request.into_body(), BODY_BYTES_MAX)
-            .collect()
-            .await;
-        let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-        let answering = tokio::task::spawn_blocking(move || match call {
-            Call::Enrol | Call::Renew => {
-                let asked = serde_json::from_slice(&body).map_err(unreadable)?;
-                let shown = shown.map(|shown| shown.leaf);
-                let given = self.issue(call, &asked, shown.as_ref())?;
-                Ok(json(StatusCode::OK, &given))
+        let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
+        let body = match timeout(ISSUER_BODY_TIME_MAX, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) => {
+                let why = format!("the request cannot be read: {error}");
+                self.tell(call.word(), "unreadable", &why, &asker, None);
+                return refused(StatusCode::BAD_REQUEST, &why);
             }
-            Call::Bundle => {
-                let asked = serde_json::from_slice(&body).map_err(unreadable)?;
-                Ok(json(StatusCode::OK, &self.bundle(&asked, shown.as_ref())?))
+            Err(_late) => {
+                let cause = Cause::Unfinished {
+                    what: "request's body",
+                    within: ISSUER_BODY_TIME_MAX,
+                    identity: asker.identity().cloned(),
+                };
+                let why = cause.to_string();
+                self.turn_away(asker.from, cause);
+                return refused(StatusCode::REQUEST_TIMEOUT, &why);
             }
-        });
-        match answering.await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error @ Error::Request { .. })) => {
-                refused(StatusCode::BAD_REQUEST, &error.to_string())
-            }
-            Ok(Err(Error::Identity(error @ IdentityError::Enrolment(_)))) => {
+        };
+        let (issuing, from_whom) = (self.clone(), asker.clone());
+        let answering =
+            tokio::task::spawn_blocking(move || issuing.carry_out(call, &body, &from_whom));
+        let answered = answering.await.map_err(Error::failed("answering"));
+        match answered.and_then(|answered| answered) {
+            Ok(answer) => answer,
+            Err(Error::Identity(error @ IdentityError::Enrolment(_))) => {
                 refused(StatusCode::FORBIDDEN, &error.to_string())
             }
-            Ok(Err(Error::Identity(error @ IdentityError::SigningRequest { .. }))) => {
-                refused(StatusCode::BAD_REQUEST, &error.to_string())
+            Err(
+                error @ (Error::Request { .. }
+                | Error::Identity(IdentityError::SigningRequest { .. })),
+            ) => {
+                let why = match &error {
+                    Error::Identity(error) => error.to_string(),
+                    error => error.to_string(),
+                };
+                self.tell(call.word(), "unreadable", &why, &asker, None);
+                refused(StatusCode::BAD_REQUEST, &why)
             }
-            Ok(Err(error)) => {
-                tracing::error!(
-                    error = error.in_one_line(),
-                    "a certificate cannot be issued"
-                );
-                refused(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "the issuer cannot issue now",
-                )
+            Err(error) => {
+                let error = error.in_one_line();
+                tracing::error!(error, "a certificate cannot be issued");
+                let why = "the issuer cannot issue now";
+                refused(StatusCode::SERVICE_UNAVAILABLE, why)
             }
-            Err(_) => refused(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the issuer cannot issue now",
-            ),
         }
     }
 
-    fn issue(&self, call: Call, asked: &Asked, shown: Option<&Leaf>) -> Result<Given, Error> {
+    fn carry_out(
+        &self,
+        call: Call,
+        body: &[u8],
+        asker: &Asker,
+    ) -> Result<Response<Full<Bytes>>, Error> {
+        Ok(match call {
+            Call::Enrol | Call::Renew => {
+                let asked = serde_json::from_slice(body).map_err(unreadable)?;
+                json(StatusCode::OK, &self.issue(call, &asked, asker)?)
+            }
+            Call::Bundle => {
+                let asked = serde_json::from_slice(body).map_err(unreadable)?;
+                json(StatusCode::OK, &self.bundle(&asked, asker)?)
+            }
+        })
+    }
+
+    fn issue(&self, call: Call, asked: &Asked, asker: &Asker) -> Result<Given, Error> {
         let site = &self.running.site;
         let (clock, rng) = (&*site.world.clock, &*site.world.rng);
         let (life, csr) = (self.ca.life, asked.csr.as_bytes());
         let _one_at_a_time = site.authority.lock();
-        let enrolments = Enrolments::open(&self.ca.directory)?;
-        let issued = match (call, &asked.secret, shown) {
+        let enrolments = Enrolments::open(&self.ca.directory)?.asked_from(asker.from.ip());
+        let issued = match (call, &asked.secret, asker.leaf()) {
             (Call::Enrol, Some(secret), _) => enrolments.enrol(secret, csr, life, clock, rng),
             (Call::Renew, None, Some(shown)) if site.denied.has(&shown.identity) => {
                 Err(EnrolmentRefusal::Denied.into())
@@ -215,7 +186,11 @@ impl Issuing {
         };
         let issued = match issued {
             Err(IdentityError::Enrolment(refusal)) => {
-                return Err(self.refuse(call, refusal, shown));
+                let whose = match &asked.secret {
+                    Some(secret) => enrolments.whose(secret)?,
+                    None => asker.identity().cloned(),
+                };
+                return Err(self.refuse(call, refusal, asker, whose));
             }
             issued => issued?,
         };
@@ -227,14 +202,15 @@ impl Issuing {
     }
 
     /// The bundle for whoever has another one, and its number is remembered.
-    fn bundle(&self, asked: &AskedBundle, shown: Option<&Shown>) -> Result<GivenBundle, Error> {
+    fn bundle(&self, asked: &AskedBundle, asker: &Asker) -> Result<GivenBundle, Error> {
         let site = &self.running.site;
-        let Some(Shown { leaf, root }) = shown else {
+        let Some(Shown { leaf, root }) = &asker.shown else {
             let refusal = EnrolmentRefusal::UnknownToken;
-            return Err(self.refuse(Call::Bundle, refusal, None));
+            return Err(self.refuse(Call::Bundle, refusal, asker, None));
         };
         if site.denied.has(&leaf.identity) {
-            return Err(self.refuse(Call::Bundle, EnrolmentRefusal::Denied, Some(leaf)));
+            let (refusal, whose) = (EnrolmentRefusal::Denied, leaf.identity.clone());
+            return Err(self.refuse(Call::Bundle, refusal, asker, Some(whose)));
         }
         let _one_at_a_time = site.authority.lock();
         let enrolments = Enrolments::open(&self.ca.directory)?;
@@ -277,41 +253,78 @@ impl Issuing {
         Ok(())
     }
 
-    fn refuse(&self, call: Call, refusal: EnrolmentRefusal, shown: Option<&Leaf>) -> Error {
-        let site = &self.running.site;
-        let mut record =
-            AuditRecord::new(site.world.clock.now(), AuditKind::EnrolmentRefused, "agent")
-                .with("call", call.path())
-                .with("reason", refusal);
-        if let Some(shown) = shown {
-            record = record
-                .with("identity", &shown.identity)
-                .with("serial", &shown.serial);
+    /// Refuses, on record. What locks an identity happens once for each token or certificate
+    /// that an operator gives, and has a record of its own; the rest may come as often as
+    /// somebody likes.
+    fn refuse(
+        &self,
+        call: Call,
+        refusal: EnrolmentRefusal,
+        asker: &Asker,
+        whose: Option<Identity>,
+    ) -> Error {
+        let (site, why) = (&self.running.site, refusal.to_string());
+        if !refusal.locks() {
+            self.tell(call.word(), refusal.word(), &why, asker, whose);
+            return IdentityError::Enrolment(refusal).into();
         }
-        let identity = shown.map(|shown| shown.identity.to_string());
-        match refusal.is_alarm() {
-            true => {
-                tracing::error!(identity, %refusal, "a certificate was refused: two may hold what one should")
-            }
-            false => tracing::warn!(identity, %refusal, "a certificate was refused"),
+        self.count(call.word(), refusal.word());
+        let (from, whom) = (asker.from, whose.as_ref().map(Identity::as_str));
+        tracing::error!(identity = whom, %from, %refusal, "a certificate was refused: two may hold what one should");
+        let now = site.world.clock.now();
+        let mut record = AuditRecord::new(now, AuditKind::EnrolmentRefused, "agent");
+        for (name, value) in about(call.word(), &why, asker, whose) {
+            record = record.with(name, value);
         }
         match site.record(record) {
             Ok(()) => IdentityError::Enrolment(refusal).into(),
             Err(error) => error,
         }
     }
+
+    /// Tells of what was refused: in the log, counted, and on record with those like it.
+    fn tell(&self, call: &str, cause: &str, why: &str, asker: &Asker, whose: Option<Identity>) {
+        let (site, from) = (&self.running.site, asker.from);
+        self.count(call, cause);
+        let whose = whose.or_else(|| asker.identity().cloned());
+        let identity = whose.as_ref().map(Identity::as_str);
+        tracing::warn!(identity, %from, call, "a certificate was refused: {why}");
+        let refusal = Refusal {
+            at: site.world.clock.now(),
+            kind: AuditKind::EnrolmentRefused,
+            cause: cause.to_owned(),
+            source: Some(from.ip()),
+            details: about(call, why, asker, whose)
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        };
+        if let Err(AuditUnavailable { cause }) = site.audit.refused(refusal) {
+            tracing::error!(cause, "a refused request cannot be put on record");
+        }
+    }
+
+    fn count(&self, call: &str, cause: &str) {
+        let metrics = &self.running.site.metrics;
+        let series = metrics.series(Metric::EnrolmentsRefused, &[call, cause]);
+        series.add(1);
+    }
 }
 
-/// Why a handshake came to nothing: in TLS, or below it.
-fn not_shaken(error: io::Error) -> TunnelError {
-    match error.downcast::<tokio_rustls::rustls::Error>() {
-        Ok(error) => error.into(),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => TunnelError::CutOff,
-        Err(source) => TunnelError::Io {
-            what: "the handshake",
-            source,
-        },
-    }
+/// What is to be known of a request that was refused.
+fn about(
+    call: &str,
+    why: &str,
+    asker: &Asker,
+    whose: Option<Identity>,
+) -> impl Iterator<Item = (&'static str, String)> {
+    let known = [
+        Some(("call", call.to_owned())),
+        Some(("reason", why.to_owned())),
+        Some(("address", asker.from.ip().to_canonical().to_string())),
+        whose.map(|identity| ("identity", identity.to_string())),
+        asker.leaf().map(|leaf| ("serial", leaf.serial.clone())),
+    ];
+    known.into_iter().flatten()
 }
 
 fn unreadable(error: serde_json::Error) -> Error {

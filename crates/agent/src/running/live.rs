@@ -48,21 +48,10 @@ impl Live for Running {
             problems.push("not listening for peers".to_owned());
         }
         let mut degraded = Vec::new();
-        let (not_after, left) = self.tls.expiry();
         match self.timing() {
             Timing::Good => {}
-            Timing::Late => degraded.push(format!(
-                "the certificate that ends at {not_after} should have been renewed at {}",
-                self.renewal_due()
-            )),
-            Timing::Ending if left.is_zero() => {
-                problems.push(format!("the certificate ended at {not_after}"));
-            }
-            Timing::Ending => problems.push(format!("the certificate ends at {not_after}")),
-            Timing::NotYet => problems.push(format!(
-                "the certificate is valid from {} on only: the clock was set back",
-                self.tls.credentials().leaf().not_before
-            )),
+            Timing::Late => degraded.extend(self.certificate_is_late()),
+            Timing::Ending | Timing::NotYet => problems.extend(self.certificate_is_late()),
         }
         problems.extend(self.health.problems());
         if *self.stop.borrow() {
@@ -137,6 +126,7 @@ impl Live for Running {
         let peers = config.peers.iter().map(|peer| &peer.name);
         alarms.extend(self.peers.clocks.alarms(peers, &*self.site.world.clock));
         alarms.extend(self.authority_alarms());
+        alarms.extend(self.certificate_alarms());
         alarms
     }
 

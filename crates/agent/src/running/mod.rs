@@ -87,6 +87,7 @@ pub(crate) struct Running {
     issuers: endings::Issuers,
     watchdog: Watchdog,
     rpo: Rpo,
+    not_taken: certificates::NotTaken,
     asked: repair::Asked,
     keeping: regions::Keeping,
     scrubbing: scrubbing::Scrubbing,

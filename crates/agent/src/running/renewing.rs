@@ -49,6 +49,10 @@ impl Desk for Running {
         source_of(&self.site.current(), &self.site.world, &facts)
     }
 
+    fn tried(&self, outcome: Result<(), &Error>) {
+        self.not_taken.tried(outcome);
+    }
+
     async fn publish(&self, credentials: Credentials, from: &'static str) -> Result<(), Error> {
         let _one_at_a_time = self.reloading.lock().await;
         let leaf = credentials.leaf().clone();
@@ -92,6 +96,26 @@ impl Running {
             &self.data_dir(),
             self.world(),
         )
+    }
+
+    /// What is to be said of a certificate that should have been renewed.
+    pub(super) fn certificate_is_late(&self) -> Option<String> {
+        let (not_after, left) = self.tls.expiry();
+        match self.timing() {
+            Timing::Good => None,
+            Timing::Late => Some(format!(
+                "the certificate that ends at {not_after} should have been renewed at {}",
+                self.renewal_due()
+            )),
+            Timing::Ending if left.is_zero() => {
+                Some(format!("the certificate ended at {not_after}"))
+            }
+            Timing::Ending => Some(format!("the certificate ends at {not_after}")),
+            Timing::NotYet => Some(format!(
+                "the certificate is valid from {} on only: the clock was set back",
+                self.tls.credentials().leaf().not_before
+            )),
+        }
     }
 
     /// How long it will do.

@@ -30,7 +30,7 @@ use crate::{
     bundles::{own_bundle, remember_files},
     certifying::get_first,
     check_offline,
-    config::{BucketSource, Config, Override, RootKeySource},
+    config::{BucketSource, Config, Listen, Override, RootKeySource},
     load_credentials,
     offline::{KEY_BACKUP, KEYSTORE, is_source, is_versioning_off},
     operations::SiteOperations,
@@ -177,6 +177,7 @@ async fn start(
         issuers: Default::default(),
         watchdog: Watchdog::default(),
         rpo: Default::default(),
+        not_taken: Default::default(),
         asked: Default::default(),
         keeping: Default::default(),
         scrubbing: Default::default(),
@@ -362,15 +363,20 @@ async fn listen(
     let Some(listen) = &config.listen else {
         return Ok(None);
     };
-    let transport: Box<dyn Transport> = match listen.interface.clone() {
-        Some(name) => Box::new(OnInterface { name }),
-        None => Box::new(TcpTransport),
-    };
+    let transport = transport_of(listen);
     let (address, from) = (listen.address.to_string(), listen.networks.clone());
     let listener = Listener::bind(&*transport, &address, tls.clone(), from, refused.clone()).await;
     listener
         .map(Some)
         .map_err(Error::failed("listening for peers"))
+}
+
+/// TCP, by the interface that is named where one is.
+pub(super) fn transport_of(listen: &Listen) -> Box<dyn Transport> {
+    match listen.interface.clone() {
+        Some(name) => Box::new(OnInterface { name }),
+        None => Box::new(TcpTransport),
+    }
 }
 
 fn dial(running: &Arc<Running>, tasks: &mut JoinSet<()>) {

@@ -3,14 +3,17 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
-use sealift_agent::{Error, Exit, World};
+use sealift_agent::{
+    Error, Exit, World,
+    admin::{NewToken, Reached, Request, TokenRow},
+};
 use sealift_identity::Enrolments;
 use sealift_terms::Identity;
-use serde_json::json;
 
-use super::identity;
+use super::{agent, identity, one, site};
 use crate::{
     cli::Global,
+    commands::block_on,
     output::{self, Outcome},
 };
 
@@ -54,24 +57,49 @@ fn ttl(text: &str) -> Result<Duration, String> {
 
 impl Token {
     pub(super) fn run(&self, global: &Global) -> Outcome {
-        let enrolments = Enrolments::open(&self.dir).map_err(Error::from)?;
+        block_on(async {
+            let row = match site::issuing_site(global, &self.dir).await? {
+                Some(site) => self.ask(&site).await?,
+                None => self.make_here()?,
+            };
+            output::row(
+                global.json,
+                &row,
+                format!(
+                    "{}\n\nMakes {} of whoever uses it first, until {}: on its host\n  \
+                     sealift init --token-file FILE …",
+                    row.token, row.identity, row.ends
+                ),
+            )?;
+            Ok(Exit::Done)
+        })
+    }
+
+    async fn ask(&self, site: &Reached) -> Result<TokenRow, Error> {
+        let (region, name) = agent(&self.region, &self.name)?;
+        let request = Request::Token(NewToken {
+            directory: site::whole(&self.dir)?,
+            region,
+            name,
+            ttl_secs: self.ttl.as_secs(),
+            issuer: self.issuer.clone(),
+            issuer_identity: self.issuer_identity.clone(),
+        });
+        one(site.ask(request)).await
+    }
+
+    /// Before an agent ever issued from this authority.
+    fn make_here(&self) -> Result<TokenRow, Error> {
+        let enrolments = Enrolments::open(&self.dir)?;
         let identity = identity(enrolments.authority(), &self.region, &self.name)?;
         let World { clock, rng, .. } = World::real();
         let issuer = (self.issuer.clone(), self.issuer_identity.clone());
-        let made = enrolments.token(identity, issuer, self.ttl, &*clock, &*rng);
-        let token = made.map_err(Error::from)?;
-        let text = token.to_text();
-        let ends = clock.now().plus(self.ttl);
-        output::row(
-            global.json,
-            &json!({"identity": token.identity, "token": *text, "ends": ends}),
-            format!(
-                "{}\n\nMakes {} of whoever uses it first, until {ends}: on its host\n  \
-                 sealift init --token-file FILE …",
-                *text, token.identity
-            ),
-        )?;
-        Ok(Exit::Done)
+        let token = enrolments.token(identity, issuer, self.ttl, &*clock, &*rng)?;
+        Ok(TokenRow {
+            identity: token.identity.clone(),
+            token: token.to_text().to_string(),
+            ends: clock.now().plus(self.ttl),
+        })
     }
 }
 

@@ -55,6 +55,27 @@ pub struct Issued {
 }
 
 impl Issued {
+    /// What an issuer gave for a private key, or for one that its requester has.
+    ///
+    /// # Errors
+    /// [`IdentityError::Certificate`] for what is no chain.
+    pub fn new(
+        chain_pem: String,
+        private_key_pem: Option<Zeroizing<String>>,
+    ) -> Result<Self, IdentityError> {
+        let chain = chain_pem.as_bytes();
+        let chain = files::certificates_from_pem(chain, limits::CERTIFICATE_CHAIN_MAX)?;
+        let malformed = |what: String| IdentityError::Certificate { what };
+        let first = chain.first();
+        let first = first.ok_or_else(|| malformed("the chain is empty".to_owned()))?;
+        let leaf = Leaf::parse(first).map_err(|error| malformed(error.to_string()))?;
+        Ok(Self {
+            chain_pem,
+            private_key_pem,
+            leaf,
+        })
+    }
+
     /// Writes chain and private key (mode 0600), the key first: a certificate
     /// without its key is of no use, a key without certificate harms nobody.
     ///

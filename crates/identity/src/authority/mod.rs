@@ -171,6 +171,26 @@ impl Authority {
         Ok(issuing)
     }
 
+    /// A certificate for the key in a signing request (PEM), as a command asks for it.
+    ///
+    /// # Errors
+    /// [`IdentityError::UnknownRegion`] for a region without an issuing CA; otherwise as
+    /// [`IssuingAuthority::issue_for_csr`].
+    pub fn issue_by_command(
+        &self,
+        csr_pem: &[u8],
+        request: LeafRequest,
+        clock: &dyn Clock,
+        rng: &dyn Rng,
+    ) -> Result<Issued, IdentityError> {
+        let request = LeafRequest {
+            not_before_min: self.earliest_start(&request.identity),
+            ..request
+        };
+        let issuing = self.issuing(request.identity.region())?;
+        issuing.issue_for_csr(csr_pem, &request, clock, rng)
+    }
+
     /// The regions that have an issuing CA, in order.
     ///
     /// # Errors

@@ -106,10 +106,13 @@ impl Enrolments {
         for path in [self.agent_path(identity), self.acknowledged_path(identity)] {
             super::remove(&path)?;
         }
-        Ok(())
+        self.forget_lock(identity)
     }
 
-    fn rows<T: serde::de::DeserializeOwned>(&self, of: &str) -> Result<Vec<T>, IdentityError> {
+    pub(super) fn rows<T: serde::de::DeserializeOwned>(
+        &self,
+        of: &str,
+    ) -> Result<Vec<T>, IdentityError> {
         let dir = self.dir.join(of);
         let mut rows = Vec::new();
         if !dir.is_dir() {

@@ -10,12 +10,15 @@
 //! should have: nothing is issued for that identity any more, until a new token is.
 
 mod acknowledging;
+mod locks;
 mod request;
+mod site;
 mod tls;
 mod token;
 
 use std::{
     fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -25,7 +28,7 @@ use sealift_terms::{Clock, Identity, Rng, Timestamp, limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    authority::{Authority, LeafRequest, signing_key},
+    authority::{Authority, Issued, LeafRequest, signing_key},
     certificate::{Leaf, public_key_hash},
     error::IdentityError,
     files,
@@ -33,7 +36,9 @@ use crate::{
 };
 
 pub use acknowledging::Acknowledgement;
+pub use locks::Lock;
 pub use request::{new_private_key, signing_request};
+pub use site::IssuingSite;
 pub use tls::{enrolling_client, issuing_server};
 pub use token::EnrolmentToken;
 
@@ -71,6 +76,25 @@ impl EnrolmentRefusal {
     #[must_use]
     pub fn is_alarm(self) -> bool {
         !matches!(self, Self::UnknownToken | Self::Denied)
+    }
+
+    /// Whether an identity was locked for it just now: once, until an operator unlocks it.
+    #[must_use]
+    pub fn locks(self) -> bool {
+        self.is_alarm() && self != Self::Locked
+    }
+
+    /// A short fixed word for it, by which refusals are counted.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::UnknownToken => "unknown_token",
+            Self::TokenReused => "token_reused",
+            Self::CertificateReused => "certificate_reused",
+            Self::Superseded => "superseded",
+            Self::Denied => "denied",
+            Self::Locked => "locked",
+        }
     }
 }
 
@@ -132,6 +156,8 @@ struct Step {
 pub struct Enrolments {
     authority: Authority,
     dir: PathBuf,
+    /// Where a request comes from.
+    from: Option<IpAddr>,
 }
 
 impl Enrolments {
@@ -145,7 +171,11 @@ impl Enrolments {
         for sub in [TOKENS, AGENTS] {
             files::create_dir(&dir.join(sub))?;
         }
-        Ok(Self { authority, dir })
+        Ok(Self {
+            authority,
+            dir,
+            from: None,
+        })
     }
 
     /// The authority.
@@ -176,6 +206,7 @@ impl Enrolments {
         };
         let is_news = self.authority.revoke(one, now)?;
         self.lock(identity)?;
+        self.forget_lock(identity)?;
         Ok(is_news)
     }
 
@@ -207,14 +238,7 @@ impl Enrolments {
         clock: &dyn Clock,
         rng: &dyn Rng,
     ) -> Result<EnrolmentToken, IdentityError> {
-        if ttl.is_zero() || ttl > limits::TOKEN_LIFE_MAX {
-            return Err(IdentityError::Lifetime {
-                asked_secs: ttl.as_secs(),
-                min_secs: 1,
-                max_secs: limits::TOKEN_LIFE_MAX.as_secs(),
-            });
-        }
-        self.authority.issuing(identity.region())?;
+        self.may_make_token(&identity, ttl)?;
         let (issuer, issuer_identity) = issuer;
         // During a roll-over the issuing agent's certificate may come from either root.
         let roots = self.authority.bundle().roots().iter();
@@ -228,8 +252,24 @@ impl Enrolments {
             locked: false,
         };
         remove(&self.agent_path(&identity))?;
+        self.forget_lock(&identity)?;
         write(&self.token_path(&token.secret()), &row)?;
         Ok(token)
+    }
+
+    /// Whether a token may be made for `identity` that is good for `ttl`.
+    ///
+    /// # Errors
+    /// [`IdentityError`]: a region without an issuing CA, or too long a time.
+    pub fn may_make_token(&self, identity: &Identity, ttl: Duration) -> Result<(), IdentityError> {
+        if ttl.is_zero() || ttl > limits::TOKEN_LIFE_MAX {
+            return Err(IdentityError::Lifetime {
+                asked_secs: ttl.as_secs(),
+                min_secs: 1,
+                max_secs: limits::TOKEN_LIFE_MAX.as_secs(),
+            });
+        }
+        self.authority.issuing(identity.region()).map(drop)
     }
 
     /// A first certificate, against the secret of a token.
@@ -259,8 +299,9 @@ impl Enrolments {
             }
             row.locked = true;
             write(&path, &row)?;
-            self.lock(&row.identity)?;
-            return Err(EnrolmentRefusal::TokenReused.into());
+            let refusal = EnrolmentRefusal::TokenReused;
+            self.lock_for(&row.identity, refusal, clock.now())?;
+            return Err(refusal.into());
         }
         let step = self.issue(&row.identity, csr_pem, key, life, clock, rng)?;
         let made = enrolled(&step)?;
@@ -309,12 +350,12 @@ impl Enrolments {
                 }
                 renewed => {
                     let is_last = renewed.as_ref().is_some_and(|it| it.from == shown.serial);
-                    self.lock(&shown.identity)?;
-                    Err(match is_last {
+                    let refusal = match is_last {
                         true => EnrolmentRefusal::CertificateReused,
                         false => EnrolmentRefusal::Superseded,
-                    }
-                    .into())
+                    };
+                    self.lock_for(&shown.identity, refusal, clock.now())?;
+                    Err(refusal.into())
                 }
             };
         }
@@ -338,7 +379,8 @@ impl Enrolments {
             renewed: None,
             locked: false,
         };
-        write(&self.agent_path(&leaf.identity), &row)
+        write(&self.agent_path(&leaf.identity), &row)?;
+        self.forget_lock(&leaf.identity)
     }
 
     fn issue(
@@ -403,15 +445,10 @@ fn key_of(csr_pem: &[u8]) -> Result<String, IdentityError> {
 }
 
 fn enrolled(step: &Step) -> Result<Enrolled, IdentityError> {
-    let chain =
-        files::certificates_from_pem(step.chain_pem.as_bytes(), limits::CERTIFICATE_CHAIN_MAX)?;
-    let malformed = |what: String| IdentityError::Certificate { what };
-    let first = chain.first();
-    let first = first.ok_or_else(|| malformed("the chain is empty".to_owned()))?;
-    let leaf = Leaf::parse(first).map_err(|error| malformed(error.to_string()))?;
+    let issued = Issued::new(step.chain_pem.clone(), None)?;
     Ok(Enrolled {
-        chain_pem: step.chain_pem.clone(),
-        leaf,
+        chain_pem: issued.chain_pem,
+        leaf: issued.leaf,
     })
 }
 

@@ -197,3 +197,41 @@ fn of_a_request_only_the_key_counts() {
     let refused = stage.enrol(&stage.token(), b"no request");
     assert!(matches!(refused, Err(IdentityError::SigningRequest { .. })));
 }
+
+#[test]
+fn a_lock_names_whom_why_and_from_where_until_somebody_deals_with_it() {
+    let stage = stage();
+    let from: std::net::IpAddr = "192.0.2.7".parse().unwrap();
+    let locked = || {
+        let token = stage.token();
+        assert!(stage.enrolments.locks().unwrap().is_empty());
+        stage.enrol(&token, &csr()).unwrap();
+        let asked = stage.enrolments.clone().asked_from(from);
+        let again = asked.enrol(&token.secret(), &csr(), LIFE, &OsClock, &OsRng);
+        assert!(refusal(again).locks());
+        let whose = stage.enrolments.whose(&token.secret()).unwrap();
+        assert_eq!(whose, Some(identity("a")));
+        assert!(stage.enrolments.is_locked(&identity("a")).unwrap());
+        let locks = stage.enrolments.locks().unwrap();
+        assert_eq!(locks.len(), 1);
+        assert_eq!(locks[0].identity, identity("a"));
+        assert_eq!(locks[0].from, Some(from));
+        assert!(locks[0].why.contains("another key"), "{}", locks[0].why);
+    };
+    // A new token, another certificate by hand, a revocation: each is an answer to it.
+    locked();
+    stage.token();
+    assert!(!stage.enrolments.is_locked(&identity("a")).unwrap());
+    locked();
+    let issuing = stage.enrolments.authority().issuing(identity("a").region());
+    let request = LeafRequest::new(identity("a"));
+    let issued = issuing.unwrap().issue(&request, &OsClock, &OsRng).unwrap();
+    stage.enrolments.note_issued(&issued.leaf).unwrap();
+    locked();
+    let mut enrolments = stage.enrolments.clone();
+    enrolments
+        .revoke_identity(&identity("a"), OsClock.now())
+        .unwrap();
+    assert!(enrolments.locks().unwrap().is_empty());
+    assert!(enrolments.is_locked(&identity("a")).unwrap());
+}

@@ -56,6 +56,7 @@ pub(super) async fn refusals_are_counted_together(log: &dyn AuditLog) {
     let refuse = |cause: &str, source: &str, secs| {
         log.refused(Refusal {
             at: at(secs),
+            kind: AuditKind::SessionRefused,
             cause: cause.to_owned(),
             source: Some(source.parse::<IpAddr>().unwrap()),
             details: BTreeMap::new(),

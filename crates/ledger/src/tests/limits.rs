@@ -50,6 +50,7 @@ async fn networks_above_the_limit_are_counted_together() {
         let source = Some(Ipv4Addr::from(n << 8).into());
         let refusal = Refusal {
             at: at(1),
+            kind: AuditKind::SessionRefused,
             cause: "flood".to_owned(),
             source,
             details: BTreeMap::new(),
