@@ -22,8 +22,8 @@ mod room;
 mod s3;
 mod sealed;
 mod site;
-mod tell;
 mod stranger;
+mod tell;
 mod wait;
 
 pub(crate) use audit::AuditLeaf;
@@ -51,8 +51,8 @@ pub(crate) use room::{Turn, roomy_dir};
 pub(crate) use s3::{Answered, S3, read_answer};
 pub(crate) use sealed::{flip, resting};
 pub(crate) use site::Site;
-pub(crate) use tell::tell;
 pub(crate) use stranger::Stranger;
+pub(crate) use tell::tell;
 pub(crate) use wait::{wait_for, wait_until};
 
 /// A part of an object, by default.

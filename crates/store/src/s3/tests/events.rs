@@ -250,8 +250,8 @@ async fn a_queues_messages_become_hints_and_are_deleted_when_those_are_recorded(
     assert!(hints.contains("k 03"));
     assert_eq!(stage.server.events(), 6);
     let Hint::Recorded(recorded) = next(&mut watch).await else {
-            panic!("another hint");
-        };
+        panic!("another hint");
+    };
     recorded.tell();
     let emptied = async {
         while stage.server.events() > 0 {
