@@ -19,6 +19,7 @@ mod destinations;
 mod endpoint;
 mod endpoint_writes;
 mod enrolment;
+mod expiry;
 mod forwarding;
 mod fronted;
 mod gcs;

@@ -65,8 +65,8 @@ pub use credentials::Credentials;
 pub use demands::{Demands, DnsAgent, Issuers, OwnDemands, is_dns_name};
 pub use denials::Denials;
 pub use enrolment::{
-    Acknowledgement, Enrolled, EnrolmentRefusal, EnrolmentToken, Enrolments, enrolling_client,
-    issuing_server, new_private_key, signing_request,
+    Acknowledgement, Enrolled, EnrolmentRefusal, EnrolmentToken, Enrolments, SiteRole, SiteRoles,
+    enrolling_client, issuing_server, new_private_key, signing_request,
 };
 pub use error::IdentityError;
 pub use grants::{Action, Decision, GrantRow, Grants, KeyDecision};

@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use sealift_identity::Credentials;
 use sealift_terms::Timestamp;
 
-use super::Running;
+use super::{Running, own_authority::OwnAuthority};
 use crate::{
     Error, Metrics, World,
     certifying::{
-        CertificateSource, Desk, Plan, TakesBundles, Timing, due_by_others, keep, source_of, turn,
+        CertificateSource, Desk, Plan, TakesBundles, Timing, due_by_others, keep, own_authority,
+        source_of, turn,
     },
 };
 
@@ -45,6 +46,9 @@ impl Desk for Running {
     }
 
     fn source(&self) -> Box<dyn CertificateSource> {
+        if let Some(own) = self.own_source() {
+            return own;
+        }
         let facts = self.site.keystore.facts_key();
         source_of(&self.site.current(), &self.site.world, &facts)
     }
@@ -92,6 +96,25 @@ impl Running {
             &self.data_dir(),
             self.world(),
         )
+    }
+
+    /// The source of the issuing agent's own certificate.
+    fn own_source(&self) -> Option<Box<dyn CertificateSource>> {
+        let config = self.site.current();
+        let credentials = self.tls.credentials();
+        let ca = own_authority(&config, &credentials.leaf().identity)?;
+        let source = OwnAuthority::new(self.site.clone(), ca.clone(), &config);
+        Some(Box::new(source))
+    }
+
+    /// That the certificate is over, and what is done about it.
+    pub(super) fn certificate_over(&self, not_after: Timestamp) -> String {
+        let source = self.source();
+        let what = match source.renews() {
+            true => format!("until {} gives another", source.word()),
+            false => "until there is another".to_owned(),
+        };
+        format!("the certificate ended at {not_after}: no peer lets this site in {what}")
     }
 
     /// How long it will do.

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use sealift_agent::{Error, Exit, World};
-use sealift_identity::Enrolments;
+use sealift_identity::{Enrolments, SiteRole};
 use sealift_terms::Identity;
 use serde_json::json;
 
@@ -25,6 +25,10 @@ pub(crate) struct Token {
     /// The new agent's name
     #[arg(long)]
     name: String,
+    /// What the new agent may do: sender or receiver; may be given twice, and is both unless
+    /// it is given. `init` holds the site that it makes to that
+    #[arg(long = "role", value_name = "ROLE", value_parser = role)]
+    roles: Vec<SiteRole>,
     /// How long the token is good for, as in 30m or 1h: at most 24h
     #[arg(long, default_value = "1h", value_parser = ttl)]
     ttl: Duration,
@@ -34,6 +38,10 @@ pub(crate) struct Token {
     /// Who the issuing agent is
     #[arg(long, value_name = "IDENTITY")]
     issuer_identity: Identity,
+}
+
+fn role(text: &str) -> Result<SiteRole, String> {
+    text.parse().map_err(str::to_owned)
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {
@@ -58,17 +66,21 @@ impl Token {
         let identity = identity(enrolments.authority(), &self.region, &self.name)?;
         let World { clock, rng, .. } = World::real();
         let issuer = (self.issuer.clone(), self.issuer_identity.clone());
-        let made = enrolments.token(identity, issuer, self.ttl, &*clock, &*rng);
+        let whose = (identity, self.roles.iter().copied().collect());
+        let made = enrolments.token(whose, issuer, self.ttl, &*clock, &*rng);
         let token = made.map_err(Error::from)?;
         let text = token.to_text();
         let ends = clock.now().plus(self.ttl);
         output::row(
             global.json,
-            &json!({"identity": token.identity, "token": *text, "ends": ends}),
+            &json!({
+                "identity": token.identity, "roles": token.roles, "token": *text, "ends": ends,
+            }),
             format!(
-                "{}\n\nMakes {} of whoever uses it first, until {ends}: on its host\n  \
-                 sealift init --token-file FILE …",
-                *text, token.identity
+                "{}\n\nMakes {} ({}) of whoever uses it first, until {ends}: on its host\n  \
+                 sealift init --token-file FILE …\n\
+                 A site that is there already is enrolled again by that, without other flags.",
+                *text, token.identity, token.roles
             ),
         )?;
         Ok(Exit::Done)
