@@ -10,8 +10,8 @@ use super::{Running, own_authority::OwnAuthority};
 use crate::{
     Error, Metrics, World,
     certifying::{
-        CertificateSource, Desk, Plan, TakesBundles, Timing, due_by_others, keep, own_authority,
-        source_of, turn,
+        CertificateSource, Desk, Plan, TakesBundles, Timing, due_by_others, is_renewable, keep,
+        own_authority, source_of, turn,
     },
 };
 
@@ -109,10 +109,11 @@ impl Running {
 
     /// That the certificate is over, and what is done about it.
     pub(super) fn certificate_over(&self, not_after: Timestamp) -> String {
-        let source = self.source();
-        let what = match source.renews() {
-            true => format!("until {} gives another", source.word()),
-            false => "until there is another".to_owned(),
+        let (config, credentials) = (self.site.current(), self.tls.credentials());
+        let now = self.world().clock.now();
+        let what = match is_renewable(&config, credentials.leaf(), now) {
+            true => "until there is another",
+            false => "and it can be renewed no more: enrol this site again with a token",
         };
         format!("the certificate ended at {not_after}: no peer lets this site in {what}")
     }

@@ -5,9 +5,10 @@
 //!   certificate N  ──first use──▶ bound to one public key ──▶ certificate N+1
 //! ```
 //!
-//! Each step is good for one key. Asked again with the same key, as after a lost
-//! answer, the same certificate comes back; another key means that two have what one
-//! should have: nothing is issued for that identity any more, until a new token is.
+//! Each step is good for one key, and is still taken a while after the certificate is over.
+//! Asked again with the same key, as after a lost answer, the same certificate comes back;
+//! another key means that two have what one should have: nothing is issued for that identity
+//! any more, until a new token is.
 
 mod acknowledging;
 mod request;
