@@ -35,6 +35,16 @@ fn wait_for_another(site: &Site, than: &str) {
     });
 }
 
+/// Starts the agent of a site whose certificate is over, and waits until it answers.
+#[track_caller]
+fn start_over(site: &Site) {
+    let before = site.log().len();
+    site.start_without_waiting();
+    wait_until("the agent answers", TIME_MAX, || {
+        site.log()[before..].contains("started, and not ready")
+    });
+}
+
 #[track_caller]
 fn is_not_ready(site: &Site) {
     wait_until("it says why it is not ready", TIME_MAX, || {
@@ -92,7 +102,7 @@ fn an_agent_that_was_off_past_its_end_starts_sends_nothing_and_renews() {
     pair.a.edit(&issuer, &dead);
     let last = serial(&pair.a);
     write_file(&pair.source.join("after"), "with another certificate");
-    pair.a.start_without_waiting();
+    start_over(&pair.a);
     pair.a
         .logs(&["started, and not ready", "the certificate ended at"]);
     is_not_ready(&pair.a);
@@ -101,7 +111,7 @@ fn an_agent_that_was_off_past_its_end_starts_sends_nothing_and_renews() {
     assert_eq!(serial(&pair.a), last);
     pair.a.stop();
     pair.a.edit(&dead, &issuer);
-    pair.a.start_without_waiting();
+    start_over(&pair.a);
     wait_for_another(&pair.a, &last);
     pair.wait_completed(2, TIME_MAX);
 }
@@ -115,10 +125,7 @@ fn the_issuing_host_that_was_off_past_its_end_renews_itself() {
     pair.b.stop();
     wait_until_over(&pair.b);
     let last = serial(&pair.b);
-    pair.b.start_without_waiting();
-    wait_until("its agent answers", TIME_MAX, || {
-        pair.b.get("/ready").is_some()
-    });
+    start_over(&pair.b);
     wait_for_another(&pair.b, &last);
     pair.b.audits(
         "certificate.issued",
@@ -148,7 +155,7 @@ fn a_revoked_agent_is_refused_within_its_grace_and_enrolled_again_in_place() {
     ];
     pair.b.run(&revoke).exits(0);
     let last = serial(&pair.a);
-    pair.a.start_without_waiting();
+    start_over(&pair.a);
     pair.a.logs(&["the certificate cannot be renewed now"]);
     pair.b.logs(&["connection refused", "revoked"]);
     is_not_ready(&pair.a);
