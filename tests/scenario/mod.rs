@@ -21,6 +21,7 @@ mod destinations;
 mod endpoint;
 mod endpoint_writes;
 mod enrolment;
+mod expiry;
 mod folded;
 mod forwarding;
 mod fronted;

@@ -25,24 +25,29 @@ pub(crate) fn with_issuer(life_secs: u64) -> (Pair, String) {
 
 /// A token for an agent.
 pub(crate) fn token(pair: &Pair, name: &str, issuer: &str, ttl: &str) -> String {
+    token_for(pair, name, issuer, &["--ttl", ttl])
+}
+
+/// The same with other flags.
+pub(crate) fn token_for(pair: &Pair, name: &str, issuer: &str, flags: &[&str]) -> String {
     let directory = pair.authority();
-    let ran = run([
+    let region = format!("region-{name}");
+    let made = [
         "ca",
         "token",
         "--dir",
         directory.to_str().unwrap(),
         "--region",
-        &format!("region-{name}"),
+        &region,
         "--name",
         name,
-        "--ttl",
-        ttl,
         "--issuer",
         issuer,
         "--issuer-identity",
         &pair.b.identity,
         "--json",
-    ]);
+    ];
+    let ran = run([&made, flags].concat());
     let row: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
     row["token"].as_str().unwrap().to_owned()
 }

@@ -34,7 +34,8 @@ pub(crate) use databases::{Postgres, Redis};
 pub(crate) use image::{Image, Mount};
 pub(crate) use intruder::{Intruder, Openssl};
 pub(crate) use issuing::{
-    announce, forget_site, init, init_again, renewed_by_b, serial, step, token, with_issuer,
+    announce, forget_site, init, init_again, renewed_by_b, serial, step, token, token_for,
+    with_issuer,
 };
 pub(crate) use moto::Moto;
 pub(crate) use network::Network;

@@ -248,6 +248,38 @@ pub(crate) fn offer(
     Ok(true)
 }
 
+/// What is in force beside `given`, which an operator hands over with a certificate: that,
+/// or a newer one of the same authority that was in force already.
+///
+/// # Errors
+/// [`IdentityError`] for what cannot be read, or another bundle of the same number.
+pub(crate) fn newest_beside(
+    given: TrustBundle,
+    config: &Config,
+    world: &World,
+) -> Result<TrustBundle, IdentityError> {
+    Bundles::load(config, world)?.newest(given)
+}
+
+/// Puts an operator's bundle in the place of this agent's own, in its file and in memory
+/// of what was in force.
+///
+/// # Errors
+/// [`IdentityError`] for what cannot be read or written.
+pub(crate) fn replace_own(
+    bundle: &TrustBundle,
+    config: &Config,
+    world: &World,
+) -> Result<(), IdentityError> {
+    let mut bundles = Bundles::load(config, world)?;
+    // What stands there may be lost, or of an authority that is no more.
+    let current = own_bundle(config, world).unwrap_or_else(|_| bundle.clone());
+    if bundles.take(bundle, &current) {
+        bundles.save(config, world)?;
+    }
+    bundle.save(&config.identity.trust_bundle)
+}
+
 fn path(config: &Config) -> PathBuf {
     config.site.data_dir.join(BUNDLES_FILE)
 }

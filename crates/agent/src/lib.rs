@@ -40,9 +40,9 @@ mod sources;
 mod told;
 mod world;
 
-pub use certifying::load_credentials;
+pub use certifying::{enrol_again, load_credentials};
 pub use checks::{CheckLine, Outcome};
-pub use enrolling::{FirstCertificate, enrol};
+pub use enrolling::{FirstCertificate, enrol, hold_roles};
 pub use error::{Error, Failure};
 pub use exit::Exit;
 pub use files::raise_file_limit;

@@ -21,13 +21,15 @@ use std::{
     path::Path,
 };
 
-use sealift_identity::Demands;
+use sealift_identity::{Demands, Leaf};
 use sealift_terms::{Boxed, DiskFile, RecordId, limits, world::Open};
 
 use crate::{
     CheckLine, World,
     bundles::{is_workload_bundle, own_bundle},
+    certifying::{is_renewable, load_last_credentials},
     config::{CertificatesFrom, Config, Place, Refusal},
+    error::ENROL_AGAIN,
     harden::may_lock_memory,
     load_credentials, load_peers,
 };
@@ -35,6 +37,9 @@ use crate::{
 pub(crate) use keys::{KEY_BACKUP, KEYSTORE};
 pub(crate) use sources::{SOURCE, is_source};
 pub(crate) use storing::is_versioning_off;
+
+/// The check of the site's own certificate.
+pub(crate) const CERTIFICATE: &str = "certificate";
 
 /// A certificate with less than this part of its life left is warned of.
 const LIFE_LEFT_WARNED: u32 = 5;
@@ -91,7 +96,7 @@ fn named(config: &Config, check: &str, settings: &str) -> Option<Vec<CheckLine>>
     Some(refused.into_iter().map(line).collect())
 }
 
-fn data_dir(config: &Config) -> CheckLine {
+pub(crate) fn data_dir(config: &Config) -> CheckLine {
     let path = &config.site.data_dir;
     let check = "data directory";
     let metadata = match fs::metadata(path) {
@@ -170,7 +175,7 @@ fn try_store(dir: &Path, world: &World) -> io::Result<()> {
 }
 
 fn certificate(config: &Config, world: &World) -> CheckLine {
-    let check = "certificate";
+    let check = CERTIFICATE;
     let (remedy, awaited) = match &config.identity.source {
         CertificatesFrom::Acme(_) => ("see what the ACME server says in the agent's log", true),
         CertificatesFrom::Spiffe(_) => (
@@ -185,6 +190,9 @@ fn certificate(config: &Config, world: &World) -> CheckLine {
     let credentials = match load_credentials(config, world) {
         Ok(credentials) => credentials,
         Err(error) => {
+            if let Ok(last) = load_last_credentials(config, world) {
+                return expired(config, world, last.leaf(), remedy);
+            }
             let found = format!(
                 "{}: {}",
                 config.identity.certificate.display(),
@@ -205,6 +213,26 @@ fn certificate(config: &Config, world: &World) -> CheckLine {
     match left < leaf.period() / LIFE_LEFT_WARNED {
         true => CheckLine::warn(check, found, "renew it: it ends soon"),
         false => CheckLine::pass(check, found),
+    }
+}
+
+/// A certificate that is over, and how there comes to be another.
+fn expired(config: &Config, world: &World, leaf: &Leaf, remedy: &str) -> CheckLine {
+    let found = format!("{} ended at {}", leaf.identity, leaf.not_after);
+    let found = place(config, &config.identity.certificate_place, &found);
+    let is_renewable = is_renewable(config, leaf, world.clock.now());
+    match (&config.identity.source, is_renewable) {
+        (CertificatesFrom::Issuer(_), true) => {
+            CheckLine::fail(CERTIFICATE, found, "start the agent: its issuer renews it")
+        }
+        (CertificatesFrom::Issuer(_), false) => {
+            let found = format!(
+                "{found}, and could be renewed until {}",
+                leaf.renewable_until()
+            );
+            CheckLine::fail(CERTIFICATE, found, ENROL_AGAIN)
+        }
+        _ => CheckLine::fail(CERTIFICATE, found, remedy),
     }
 }
 

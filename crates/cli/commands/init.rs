@@ -6,9 +6,9 @@ use clap::Args;
 use sealift_agent::{
     Error, Exit, FirstCertificate, NewSite, World,
     config::{Template, TemplateBucket, TemplateGrant, TemplatePeer},
-    create_site, enrol,
+    create_site, enrol, enrol_again, hold_roles,
 };
-use sealift_identity::EnrolmentToken;
+use sealift_identity::{EnrolmentToken, SiteRole, SiteRoles};
 use sealift_terms::{
     limits::{PEERS_MAX, TOKEN_BYTES_MAX},
     world::read_file,
@@ -23,6 +23,8 @@ use crate::{
     prompt::{ask, ask_many},
 };
 
+/// What certificate, key and bundle are called.
+const FILES: [&str; 3] = ["identity.crt", "identity.key", "bundle.json"];
 /// Buckets or sources that are asked for; more are written into the file.
 const ASKED_MAX: usize = 100;
 
@@ -47,7 +49,7 @@ pub(crate) struct Init {
     #[arg(long, value_name = "FILE", default_value = "bundle.json")]
     trust_bundle: String,
     /// A one-time token of `ca token`: certificate, key and bundle are got with it, and
-    /// the certificate is renewed by itself
+    /// the certificate is renewed by itself. A site that is there already is enrolled again
     #[arg(long, value_name = "TOKEN", conflicts_with_all = ["token_file", "name", "region"])]
     token: Option<String>,
     /// A file that holds the token, which others could see on the command line
@@ -115,11 +117,19 @@ fn source(text: &str) -> Result<(String, String), String> {
 impl Init {
     pub(crate) fn run(&self, global: &Global) -> Outcome {
         let token = self.token()?;
+        if let Some(token) = token.as_ref().filter(|_| global.config.exists()) {
+            return self.enrol_again(global, token);
+        }
         let new = NewSite {
             config: global.config.clone(),
             template: self.template(global, token.as_ref())?,
         };
         if let Some(token) = &token {
+            let does = [
+                (SiteRole::Sender, !new.template.sources.is_empty()),
+                (SiteRole::Receiver, !new.template.buckets.is_empty()),
+            ];
+            hold_roles(token, &does)?;
             self.enrol(global, token)?;
         }
         let site = create_site(&new, &World::real())?;
@@ -177,12 +187,55 @@ impl Init {
         Ok(Some(text.parse().map_err(Error::Identity)?))
     }
 
-    /// Gets the first certificate, unless there is a configuration already.
-    fn enrol(&self, global: &Global, token: &EnrolmentToken) -> Result<(), anyhow::Error> {
-        if global.config.exists() {
-            // What makes the site says so.
-            return Ok(());
+    /// Gets a site that is there another certificate, and changes nothing else of it.
+    fn enrol_again(&self, global: &Global, token: &EnrolmentToken) -> Outcome {
+        if !self.names_nothing() {
+            return Err(Error::Request {
+                what: "site",
+                found: format!(
+                    "{}, which is there already, and flags of a new one",
+                    global.config.display()
+                ),
+                allowed: "the token alone, which enrols it again, or another path behind -c"
+                    .to_owned(),
+            }
+            .into());
         }
+        let config = global.load()?;
+        block_on(async {
+            let credentials = enrol_again(&config, token, &World::real()).await?;
+            let leaf = credentials.leaf();
+            output::row(
+                global.json,
+                &json!({
+                    "config": config.path, "identity": leaf.identity, "serial": leaf.serial,
+                    "not_after": leaf.not_after,
+                }),
+                format!(
+                    "{} has another certificate, until {}\nNext: sealift up -c {}",
+                    leaf.identity,
+                    leaf.not_after,
+                    config.path.display()
+                ),
+            )?;
+            Ok(Exit::Done)
+        })
+    }
+
+    /// Whether nothing is said of a site to be made.
+    fn names_nothing(&self) -> bool {
+        let files = [&self.certificate, &self.private_key, &self.trust_bundle];
+        self.data_dir.is_none()
+            && self.listen.is_none()
+            && self.admin.is_none()
+            && self.peers.is_empty()
+            && self.buckets.is_empty()
+            && self.sources.is_empty()
+            && files.iter().all(|file| FILES.contains(&file.as_str()))
+    }
+
+    /// Gets the first certificate.
+    fn enrol(&self, global: &Global, token: &EnrolmentToken) -> Result<(), anyhow::Error> {
         let beside = beside(global);
         let (private_key, certificate, trust_bundle) = (
             beside.join(&self.private_key),
@@ -228,7 +281,8 @@ impl Init {
             Some(data),
             "--data-dir",
         )?;
-        let half = self.half()?;
+        let roles = token.map(|token| token.roles.clone()).unwrap_or_default();
+        let half = self.half(&roles)?;
         let any_peer = |bucket: &String| {
             let bucket = bucket.clone();
             half.peers.iter().map(move |peer| TemplateGrant {
@@ -265,8 +319,9 @@ impl Init {
         })
     }
 
-    /// What the site does. Whoever gives none of it by flags is asked for all of it.
-    fn half(&self) -> Result<Half, Error> {
+    /// What the site does. Whoever gives none of it by flags is asked for all of it that
+    /// its token is for.
+    fn half(&self, roles: &SiteRoles) -> Result<Half, Error> {
         let given = Half {
             listen: self.listen.clone(),
             peers: self.peers.clone(),
@@ -284,8 +339,14 @@ impl Init {
         Ok(Half {
             listen: ask_many(listen, 1, plain)?.pop(),
             peers: ask_many(peers, PEERS_MAX, peer)?,
-            buckets: ask_many(buckets, ASKED_MAX, plain)?,
-            sources: ask_many(sources, ASKED_MAX, source)?,
+            buckets: match roles.allow(SiteRole::Receiver) {
+                true => ask_many(buckets, ASKED_MAX, plain)?,
+                false => Vec::new(),
+            },
+            sources: match roles.allow(SiteRole::Sender) {
+                true => ask_many(sources, ASKED_MAX, source)?,
+                false => Vec::new(),
+            },
         })
     }
 }

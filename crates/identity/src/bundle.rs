@@ -281,6 +281,25 @@ impl TrustBundle {
         }
     }
 
+    /// The same of a certificate that is shown to be renewed: one that is over is held
+    /// against what counted at its end, as long as its grace lasts.
+    pub(crate) fn verify_renewable(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> Result<Leaf, Refusal> {
+        let leaf = Leaf::parse(end_entity)?;
+        let moment = chain::moment(now);
+        let has_grace = leaf.is_over(moment) && moment <= leaf.renewable_until();
+        let at = match has_grace {
+            true => chain::unix_time(leaf.not_after),
+            false => now,
+        };
+        self.verify(end_entity, intermediates, Purpose::Client, at, algorithms)
+    }
+
     /// Whether this bundle may take the place of `current`.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ring::digest;
 use rustls_pki_types::CertificateDer;
-use sealift_terms::{Identity, Region, Timestamp};
+use sealift_terms::{Identity, Region, Timestamp, limits};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::{error::IdentityError, refusal::Refusal};
@@ -58,10 +58,30 @@ impl Leaf {
         })
     }
 
+    /// Until when a certificate says it is valid, whoever it is for. Nothing is verified.
+    pub(crate) fn not_after_of(certificate: &CertificateDer<'_>) -> Result<Timestamp, Refusal> {
+        let not_after = parse(certificate)?.validity().not_after;
+        Ok(Timestamp::from_secs(not_after.timestamp()))
+    }
+
     /// The whole validity period.
     #[must_use]
     pub fn period(&self) -> Duration {
         self.not_after.since(self.not_before)
+    }
+
+    /// Whether it is over. The last second counts as valid (RFC 5280, 4.1.2.5).
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now.as_secs() > self.not_after.as_secs()
+    }
+
+    /// Until when its issuer renews it: its end, and a grace as long as its life, a day at
+    /// least. Once it is over it is good for nothing else.
+    #[must_use]
+    pub fn renewable_until(&self) -> Timestamp {
+        let grace = self.period().max(limits::RENEWAL_GRACE_MIN);
+        self.not_after.plus(grace)
     }
 }
 

@@ -133,8 +133,7 @@ fn check_leaf(
             days_max: days(life_max),
         });
     }
-    // The last second counts as valid (RFC 5280, 4.1.2.5), as the chain check has it.
-    if now.as_secs() > leaf.not_after.as_secs() {
+    if leaf.is_over(now) {
         return Err(Refusal::Expired {
             identity,
             not_after: leaf.not_after,
@@ -214,7 +213,8 @@ fn explain(leaf: &Leaf, error: &ChainError, now: UnixTime) -> Refusal {
     }
 }
 
-fn moment(time: UnixTime) -> Timestamp {
+/// The time as the TLS library counts it, as a timestamp.
+pub(crate) fn moment(time: UnixTime) -> Timestamp {
     Timestamp::from_secs(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }
 

@@ -297,10 +297,9 @@ impl TlsContext {
             return Err(Refusal::revoked(&session.peer));
         }
         let now = self.clock.now();
-        let ended = |leaf: &Leaf| now.as_secs() > leaf.not_after.as_secs();
         match [&session.own, &session.peer]
             .into_iter()
-            .find(|leaf| ended(leaf))
+            .find(|leaf| leaf.is_over(now))
         {
             Some(leaf) => Err(Refusal::Expired {
                 identity: leaf.identity.clone(),

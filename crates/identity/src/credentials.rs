@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// A certificate, its chain and its private key, such that a peer with the same
-/// roots accepted them when they were loaded. There is no other way to make one.
+/// roots accepted them when they were loaded, or did until the certificate was over
+/// ([`Credentials::load_last_as`]). There is no other way to make one.
 #[derive(Clone)]
 pub struct Credentials {
     leaf: Arc<Leaf>,
@@ -59,6 +60,25 @@ impl Credentials {
         let chain = files::read_certificates(certificate)?;
         let key = files::read_secret(private_key, limits::CERTIFICATE_FILE_BYTES_MAX)?;
         Self::check(chain, &key, own_roots, demands, now)
+    }
+
+    /// The same, where the certificate may be over: it is held against what counted at its
+    /// end then. Peers refuse it; its issuer may still renew it.
+    ///
+    /// # Errors
+    /// [`IdentityError`] as for [`Credentials::load`], but for an end that has passed.
+    pub fn load_last_as(
+        certificate: &Path,
+        private_key: &Path,
+        own_roots: &TrustBundle,
+        demands: &OwnDemands,
+        now: Timestamp,
+    ) -> Result<Self, IdentityError> {
+        let chain = files::read_certificates(certificate)?;
+        let key = files::read_secret(private_key, limits::CERTIFICATE_FILE_BYTES_MAX)?;
+        let end = chain.first().and_then(|leaf| Leaf::not_after_of(leaf).ok());
+        let at = end.map_or(now, |end| end.min(now));
+        Self::check(chain, &key, own_roots, demands, at)
     }
 
     /// Checks a certificate chain and its private key, both PEM.

@@ -120,6 +120,18 @@ pub enum IdentityError {
     /// No certificate is issued.
     #[error(transparent)]
     Enrolment(#[from] crate::enrolment::EnrolmentRefusal),
+    /// A certificate is over for longer than its issuer renews it.
+    #[error(
+        "the certificate of {identity} ended at {not_after} and could be renewed until {until}"
+    )]
+    GraceOver {
+        /// Who it is for.
+        identity: Identity,
+        /// When it ended.
+        not_after: Timestamp,
+        /// Until when it could be renewed.
+        until: Timestamp,
+    },
     /// The signing request cannot be used.
     #[error("the certificate signing request is refused: {what}")]
     SigningRequest {

@@ -66,7 +66,7 @@ pub use demands::{Demands, DnsAgent, Issuers, OwnDemands, is_dns_name};
 pub use denials::Denials;
 pub use enrolment::{
     Acknowledgement, Enrolled, EnrolmentRefusal, EnrolmentToken, Enrolments, IssuingSite, Lock,
-    enrolling_client, issuing_server, new_private_key, signing_request,
+    SiteRole, SiteRoles, enrolling_client, issuing_server, new_private_key, signing_request,
 };
 pub use error::IdentityError;
 pub use grants::{Action, Decision, GrantRow, Grants, KeyDecision};

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{certificate::Leaf, error::IdentityError};
 
-/// One revocation. It stands in the bundle for as long as what it is about could live.
+/// One revocation. It stands in the bundle for as long as what it is about could live, and
+/// be renewed after that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Revocation {
@@ -29,12 +30,13 @@ impl Revocation {
         self.serials.contains(&leaf.serial) || self.identity.as_ref().is_some_and(is_of)
     }
 
-    /// Whether nothing that it is about can be valid any more.
+    /// Whether nothing that it is about can be valid, or renewed, any more.
     #[must_use]
     pub fn is_over(&self, now: Timestamp) -> bool {
         // What was issued a moment before may have begun, and ends, a little later.
         let longest = limits::CERTIFICATE_LIFE_MAX + limits::CERTIFICATE_BACKDATE_MAX;
-        self.at.plus(longest) < now
+        let grace = limits::CERTIFICATE_LIFE_MAX.max(limits::RENEWAL_GRACE_MIN);
+        self.at.plus(longest).plus(grace) < now
     }
 }
 
@@ -119,14 +121,19 @@ mod tests {
     }
 
     #[test]
-    fn a_revocation_stays_until_everything_it_is_about_has_ended() {
+    fn a_revocation_stays_until_nothing_it_is_about_can_be_renewed() {
         let at = Timestamp::from_secs(1000);
         let one = Revocation {
             identity: None,
             serials: vec!["0a".to_owned()],
             at,
         };
-        assert!(!one.is_over(at.plus(limits::CERTIFICATE_LIFE_MAX)));
-        assert!(one.is_over(at.plus(limits::CERTIFICATE_LIFE_MAX * 2)));
+        let longest = Leaf {
+            not_after: at.plus(limits::CERTIFICATE_LIFE_MAX),
+            ..leaf("0a", 1000)
+        };
+        assert!(!one.is_over(longest.not_after));
+        assert!(!one.is_over(longest.renewable_until()));
+        assert!(one.is_over(at.plus(limits::CERTIFICATE_LIFE_MAX * 3)));
     }
 }

@@ -110,7 +110,8 @@ impl ServerCertVerifier for ThePeer {
 }
 
 /// What the issuing side of an enrolment asks of the one that dials: if it shows a
-/// certificate, one of the authority's, whoever it is.
+/// certificate, one of the authority's, whoever it is. It may be over for as long as its
+/// grace: what it is good for then is decided where it is asked for something.
 #[derive(Debug)]
 pub(crate) struct AnyAgent {
     pub(crate) roots: TrustBundle,
@@ -141,9 +142,8 @@ impl ClientCertVerifier for AnyAgent {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, TlsError> {
-        let purpose = Purpose::Client;
         self.roots
-            .verify(end_entity, intermediates, purpose, now, &self.algorithms)?;
+            .verify_renewable(end_entity, intermediates, now, &self.algorithms)?;
         Ok(ClientCertVerified::assertion())
     }
 

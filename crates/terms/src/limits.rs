@@ -255,6 +255,9 @@ pub const PENDING_ALARM_AFTER: Duration = Duration::from_secs(86_400);
 pub const SETTLED_KEPT_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// Life of a certificate unless another is asked for: 24 hours.
 pub const CERTIFICATE_LIFE_DEFAULT: Duration = Duration::from_secs(86_400);
+/// A certificate that is over can be renewed for as long as it lived, and for this long at
+/// least: an agent that was off, or whose issuer was, comes back by itself. One day.
+pub const RENEWAL_GRACE_MIN: Duration = Duration::from_secs(86_400);
 /// Shortest life of a certificate that is issued.
 pub const CERTIFICATE_LIFE_MIN: Duration = Duration::from_secs(10);
 /// How far a certificate's start lies before its issue at most; a tenth of its life if that is less.

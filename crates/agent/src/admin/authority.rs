@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use sealift_identity::Rollover;
+use sealift_identity::{Rollover, SiteRoles};
 use sealift_terms::{Identity, Region, SiteName, Timestamp};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
@@ -17,6 +17,9 @@ pub struct NewToken {
     pub region: Region,
     /// The new agent's name.
     pub name: SiteName,
+    /// What it may do.
+    #[serde(default, skip_serializing_if = "SiteRoles::is_any")]
+    pub roles: SiteRoles,
     /// How long the token is good for.
     pub ttl_secs: u64,
     /// Where the issuing agent is asked.
@@ -30,6 +33,9 @@ pub struct NewToken {
 pub struct TokenRow {
     /// Who it makes of its bearer.
     pub identity: Identity,
+    /// What that may do.
+    #[serde(default)]
+    pub roles: SiteRoles,
     /// Its text.
     pub token: String,
     /// Until when it is good.
@@ -40,6 +46,7 @@ impl fmt::Debug for TokenRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenRow")
             .field("identity", &self.identity)
+            .field("roles", &self.roles)
             .field("token", &"...")
             .field("ends", &self.ends)
             .finish()

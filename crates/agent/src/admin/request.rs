@@ -485,6 +485,7 @@ mod tests {
                 directory: "/ca".into(),
                 region: "eu-west".parse().unwrap(),
                 name: "a".parse().unwrap(),
+                roles: [sealift_identity::SiteRole::Sender].into_iter().collect(),
                 ttl_secs: 60,
                 issuer: "h:1".to_owned(),
                 issuer_identity: "spiffe://example.org/region/r/agent/a".parse().unwrap(),

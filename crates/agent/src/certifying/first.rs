@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{TakesBundles, load_credentials, source_of};
+use super::{TakesBundles, load_last_credentials, source_of};
 use crate::{
     Error, World,
     config::Config,
@@ -35,7 +35,8 @@ impl TakesBundles for Nobody {
 /// What the last try failed with.
 pub(crate) async fn get_first(config: &Config, world: &World) -> Result<(), Error> {
     let gets = config.identity.agent.is_some() && config.identity.source.writes();
-    if !gets || load_credentials(config, world).is_ok() {
+    // One that is over is renewed when the agent runs.
+    if !gets || load_last_credentials(config, world).is_ok() {
         return Ok(());
     }
     let services = open_services(config, world)?;

@@ -1,7 +1,7 @@
 //! An agent with the embedded authority: renewal over mutual TLS.
 
 use async_trait::async_trait;
-use sealift_identity::{Credentials, signing_request};
+use sealift_identity::{Credentials, IdentityError, Leaf, signing_request};
 
 use super::{CertificateSource, Renewed, TakesBundles};
 use crate::{
@@ -21,6 +21,21 @@ impl Issuing {
         Self {
             renewed: Renewed::new(config, world),
             issuer,
+        }
+    }
+}
+
+impl Issuing {
+    /// The issuer tells nobody why it refuses a certificate: what is known here says more.
+    fn explain(&self, error: Error, shown: &Leaf) -> Error {
+        let (until, now) = (shown.renewable_until(), self.renewed.world().clock.now());
+        match now > until {
+            true => Error::Identity(IdentityError::GraceOver {
+                identity: shown.identity.clone(),
+                not_after: shown.not_after,
+                until,
+            }),
+            false => error,
         }
     }
 }
@@ -47,7 +62,8 @@ impl CertificateSource for Issuing {
         let key = self.renewed.next_key()?;
         let csr = signing_request(&key)?;
         let (config, world) = (self.renewed.config(), self.renewed.world());
-        let given = enrolling::renew(config, &self.issuer, shown.clone(), world, csr).await?;
+        let given = enrolling::renew(config, &self.issuer, shown.clone(), world, csr).await;
+        let given = given.map_err(|error| self.explain(error, shown.leaf()))?;
         bundles.take(&given.bundle).await;
         let settled = self.renewed.settle(&given.certificate, &key, Some(shown))?;
         Ok(Some(settled))

@@ -10,9 +10,11 @@
 //!
 //! A source gives [`Credentials`] and nothing less: there is no way to make them but with
 //! a peer's own check of chain, key, life and purpose. What is not good therefore never
-//! gets as far as being published, and the old ones stay.
+//! gets as far as being published, and the old ones stay. The last ones stay after their
+//! end, too, which every peer refuses: they are what another one is asked for with.
 
 mod acme;
+mod again;
 mod first;
 mod held;
 mod issuer;
@@ -33,13 +35,17 @@ use crate::{
 };
 
 pub(crate) use acme::roots_of;
+pub use again::enrol_again;
 pub(crate) use first::get_first;
 pub(crate) use held::Held;
 pub(crate) use keeper::{Desk, keep, show_renewal, turn};
 pub(crate) use plan::due_by_others;
 pub(crate) use plan::{Plan, Timing};
-pub(crate) use renewed::Renewed;
 pub use renewed::load_credentials;
+pub(crate) use renewed::{
+    Renewed, awaits_renewal, is_renewable, load_credentials_beside, load_last_credentials,
+    own_authority,
+};
 
 /// A moment that the issuer would like a certificate to be renewed at, and when it wants
 /// to be asked again.

@@ -220,10 +220,13 @@ pub(super) fn may_rest(leaf: &Leaf, now: Timestamp) -> bool {
     (leaf.not_before..emergency(leaf)).contains(&now)
 }
 
-/// How long one try may take.
+/// How long one try may take. Where nothing is left a short one would gain nothing.
 pub(super) fn try_time(leaf: &Leaf, now: Timestamp) -> Duration {
-    let share = leaf.not_after.since(now) / TRY_SHARE;
-    share.clamp(TRY_TIME_MIN, TRY_TIME_MAX)
+    let left = leaf.not_after.since(now);
+    match left.is_zero() {
+        true => TRY_TIME_MAX,
+        false => (left / TRY_SHARE).clamp(TRY_TIME_MIN, TRY_TIME_MAX),
+    }
 }
 
 /// How often the wall clock is looked at: the less is left, the more often.
@@ -298,6 +301,8 @@ mod tests {
                 "{wait:?}"
             );
         }
+        let over = leaf.not_after.plus(Duration::from_secs(1));
+        assert_eq!(try_time(&leaf, over), TRY_TIME_MAX);
     }
 
     #[test]

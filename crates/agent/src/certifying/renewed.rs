@@ -1,20 +1,33 @@
 //! Certificate and key of an agent that gets them itself, in its data directory.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
-use sealift_identity::{Credentials, IdentityError, new_private_key, signing_request};
+use sealift_identity::{
+    Credentials, IdentityError, Leaf, OwnDemands, TrustBundle, new_private_key, signing_request,
+};
 use sealift_terms::{
-    Identity,
+    Identity, Timestamp,
     limits::CERTIFICATE_FILE_BYTES_MAX,
     world::{read_file, replace_file},
 };
 use zeroize::Zeroizing;
 
-use crate::{Error, RENEWED_FILE, World, bundles::own_bundle, config::Config};
+use crate::{
+    Error, RENEWED_FILE, World,
+    bundles::own_bundle,
+    config::{Ca, CertificatesFrom, Config},
+};
 
 /// The key of the certificate that is being asked for: on the disk before it is shown to
 /// anybody, so that a lost answer can be asked for again.
 const NEXT_KEY_FILE: &str = "identity.key.next";
+
+/// Reads and checks a certificate and its key, as of a moment.
+type Load =
+    fn(&Path, &Path, &TrustBundle, &OwnDemands, Timestamp) -> Result<Credentials, IdentityError>;
 
 /// This agent's certificate and key: of those in the configured files and those it
 /// got by itself the ones that were issued later.
@@ -22,11 +35,72 @@ const NEXT_KEY_FILE: &str = "identity.key.next";
 /// # Errors
 /// [`IdentityError`] for what a peer would refuse, too.
 pub fn load_credentials(config: &Config, world: &World) -> Result<Credentials, IdentityError> {
+    load_by(Credentials::load_as, config, world)
+}
+
+/// The same, or the last ones where all that there are is over.
+///
+/// # Errors
+/// As [`load_credentials`].
+pub(crate) fn load_last_credentials(
+    config: &Config,
+    world: &World,
+) -> Result<Credentials, IdentityError> {
+    load_credentials(config, world)
+        .or_else(|error| load_by(Credentials::load_last_as, config, world).map_err(|_| error))
+}
+
+/// The same beside those that are in force: none go before them that are over, unless they
+/// are these.
+///
+/// # Errors
+/// As [`load_credentials`].
+pub(crate) fn load_credentials_beside(
+    in_force: &Credentials,
+    config: &Config,
+    world: &World,
+) -> Result<Credentials, IdentityError> {
+    load_credentials(config, world).or_else(|error| match load_last_credentials(config, world) {
+        Ok(last) if last.shows_the_same(in_force) => Ok(last),
+        _ => Err(error),
+    })
+}
+
+/// Whether all that an agent has is a certificate that is over, and it can get another one
+/// when it runs.
+pub(crate) fn awaits_renewal(config: &Config, world: &World) -> bool {
+    let last = load_last_credentials(config, world);
+    last.is_ok_and(|last| {
+        let (leaf, now) = (last.leaf(), world.clock.now());
+        let of_site = *leaf.identity.region() == config.site.region;
+        of_site && leaf.is_over(now) && is_renewable(config, leaf, now)
+    })
+}
+
+/// Whether there is another certificate after one that is over.
+pub(crate) fn is_renewable(config: &Config, leaf: &Leaf, now: Timestamp) -> bool {
+    match &config.identity.source {
+        CertificatesFrom::Issuer(_) if own_authority(config, &leaf.identity).is_some() => true,
+        CertificatesFrom::Issuer(_) => now <= leaf.renewable_until(),
+        // Whoever gives these asks for none that was before.
+        CertificatesFrom::Files | CertificatesFrom::Acme(_) | CertificatesFrom::Spiffe(_) => true,
+    }
+}
+
+/// The authority of an agent that issues its own certificate.
+pub(crate) fn own_authority<'a>(config: &'a Config, own: &Identity) -> Option<&'a Ca> {
+    match &config.identity.source {
+        CertificatesFrom::Issuer(issuer) if issuer.identity == *own => config.ca.as_ref(),
+        _ => None,
+    }
+}
+
+fn load_by(load: Load, config: &Config, world: &World) -> Result<Credentials, IdentityError> {
     let files = &config.identity;
     let roots = own_bundle(config, world)?;
     let now = world.clock.now();
     let load = |certificate, key| {
-        let loaded = Credentials::load_as(certificate, key, &roots, &files.own, now)?;
+        let loaded = load(certificate, key, &roots, &files.own, now)?;
         hold_agent(files.agent.as_ref(), &loaded)?;
         Ok(loaded)
     };
@@ -66,7 +140,7 @@ pub(crate) struct Renewed {
 }
 
 impl Renewed {
-    pub(super) fn new(config: &Config, world: &World) -> Self {
+    pub(crate) fn new(config: &Config, world: &World) -> Self {
         Self {
             config: config.clone(),
             world: world.clone(),
@@ -86,8 +160,13 @@ impl Renewed {
     }
 
     /// The key to ask with: the one of an earlier try, if there was one.
-    pub(super) fn next_key(&self) -> Result<Zeroizing<String>, Error> {
-        let (path, disk) = (self.beside(NEXT_KEY_FILE), &*self.world.disk);
+    pub(crate) fn next_key(&self) -> Result<Zeroizing<String>, Error> {
+        self.key_in(NEXT_KEY_FILE)
+    }
+
+    /// A key that is on the disk before it is asked with, and is asked with again.
+    pub(super) fn key_in(&self, name: &str) -> Result<Zeroizing<String>, Error> {
+        let (path, disk) = (self.beside(name), &*self.world.disk);
         match read_file(disk, &path, CERTIFICATE_FILE_BYTES_MAX).map(Zeroizing::new) {
             Ok(bytes) => match std::str::from_utf8(&bytes) {
                 Ok(text) if signing_request(text).is_ok() && !self.is_in_use(text) => {
@@ -116,7 +195,7 @@ impl Renewed {
 
     /// Takes a chain for a key, with the eyes of a peer: what is not good, or is for
     /// another agent, stays out. What is good is on the disk before anybody sees it.
-    pub(super) fn settle(
+    pub(crate) fn settle(
         &self,
         chain_pem: &str,
         key_pem: &str,
@@ -139,7 +218,11 @@ impl Renewed {
 
     /// A key is asked with until there is a certificate for it, and then no more.
     fn forget_key(&self) -> Result<(), Error> {
-        let next = self.beside(NEXT_KEY_FILE);
+        self.forget(NEXT_KEY_FILE)
+    }
+
+    pub(super) fn forget(&self, name: &str) -> Result<(), Error> {
+        let next = self.beside(name);
         match self.world.disk.remove_file(&next) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Error::io("remove", next)(error))

@@ -4,8 +4,8 @@ use std::{io, path::Path};
 
 use sealift_host::read_secret_file;
 use sealift_identity::{
-    Credentials, EnrolmentToken, TlsPolicy, TrustBundle, enrolling_client, new_private_key,
-    signing_request,
+    Credentials, EnrolmentToken, SiteRole, TlsPolicy, TrustBundle, enrolling_client,
+    new_private_key, signing_request,
 };
 use sealift_terms::{Boxed, limits::CERTIFICATE_FILE_BYTES_MAX};
 use zeroize::Zeroizing;
@@ -43,17 +43,9 @@ pub fn enrol<'a>(
             }
         }
         let key = private_key(to.private_key)?;
-        let policy = TlsPolicy::default();
-        let tls = enrolling_client(&policy, token, world.clock.clone())?;
-        let asked = Asked {
-            secret: Some(token.secret().to_string()),
-            csr: signing_request(&key)?,
-        };
-        let given: Given = ask(&token.issuer, tls, Call::Enrol, &asked).await?;
-        let bundle = TrustBundle::parse(given.bundle.as_bytes())?;
+        let (chain, bundle) = given_for(token, &key, world).await?;
         let now = world.clock.now();
-        let credentials =
-            Credentials::from_pem(given.certificate.as_bytes(), key.as_bytes(), &bundle, now)?;
+        let credentials = Credentials::from_pem(chain.as_bytes(), key.as_bytes(), &bundle, now)?;
         let (expected, found) = (&token.identity, &credentials.leaf().identity);
         if expected != found {
             return Err(sealift_identity::IdentityError::IdentityChanged {
@@ -63,9 +55,49 @@ pub fn enrol<'a>(
             .into());
         }
         bundle.save(to.trust_bundle)?;
-        write_new(to.certificate, given.certificate.as_bytes(), 0o644)?;
+        write_new(to.certificate, chain.as_bytes(), 0o644)?;
         Ok(credentials)
     })
+}
+
+/// What a token is worth for a key: the chain, PEM, and the trust bundle of its authority.
+/// Neither is checked.
+pub(crate) async fn given_for(
+    token: &EnrolmentToken,
+    key: &str,
+    world: &World,
+) -> Result<(String, TrustBundle), Error> {
+    let policy = TlsPolicy::default();
+    let tls = enrolling_client(&policy, token, world.clock.clone())?;
+    let asked = Asked {
+        secret: Some(token.secret().to_string()),
+        csr: signing_request(key)?,
+    };
+    let given: Given = ask(&token.issuer, tls, Call::Enrol, &asked).await?;
+    let bundle = TrustBundle::parse(given.bundle.as_bytes())?;
+    Ok((given.certificate, bundle))
+}
+
+/// Holds what a site is to do, or does, against what its token is for.
+///
+/// # Errors
+/// [`Error::Request`] names the first that it is not for.
+pub fn hold_roles(token: &EnrolmentToken, does: &[(SiteRole, bool)]) -> Result<(), Error> {
+    for &(role, is_done) in does {
+        if !is_done || token.roles.allow(role) {
+            continue;
+        }
+        let has = match role {
+            SiteRole::Sender => "sources to send",
+            SiteRole::Receiver => "buckets to archive",
+        };
+        return Err(Error::Request {
+            what: "token",
+            found: format!("one for a {}, and a site with {has}", token.roles),
+            allowed: format!("a site without them, or a token of `sealift ca token --role {role}`"),
+        });
+    }
+    Ok(())
 }
 
 fn private_key(path: &Path) -> Result<Zeroizing<String>, Error> {

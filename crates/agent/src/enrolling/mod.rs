@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   POST /v1/enrol  {"secret":"…","csr":"…"}   the server is known by a key of its CA
-//!   POST /v1/renew  {"csr":"…"}                both are known by their certificates
+//!   POST /v1/renew  {"csr":"…"}                both are known by their certificates; that
+//!                                              of who asks may be over for its grace
 //!   POST /v1/bundle {"in_force":N}             likewise; the issuer remembers the number
 //!   ◀── 200 {"certificate":"…","bundle":"…"} or 4xx {"refused":"…"}
 //! ```
@@ -15,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use asking::{bundle, renew};
 pub(crate) use exchange::{Bounds, exchange};
-pub use first::{FirstCertificate, enrol};
+pub(crate) use first::given_for;
+pub use first::{FirstCertificate, enrol, hold_roles};
 
 /// A request or an answer is no longer than this: a chain, a bundle, or a signing request.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;

@@ -4,7 +4,7 @@ use std::{error::Error as StdError, io};
 
 use sealift_archive::ArchiveError;
 use sealift_host::SecretFileError;
-use sealift_identity::IdentityError;
+use sealift_identity::{EnrolmentRefusal, IdentityError};
 use sealift_keys::{KeyError, KeyName, KeyState, ProviderKind};
 use sealift_ledger::LedgerError;
 
@@ -18,6 +18,10 @@ pub(super) const CATALOG_HINT: &str = "bring catalog.db back from a copy of the 
 /// A journal can be done without: it is made again from the sources.
 pub(crate) const JOURNAL_HINT: &str = "bring journal.db back from a copy of the data directory, or move it elsewhere: everything \
      in the sources is offered again then, and the receiver takes only what it has not";
+
+/// What to do when no renewal helps any more.
+pub(crate) const ENROL_AGAIN: &str = "enrol this site again: `sealift ca token` for it at the issuer, then here, with the agent stopped, \
+     `sealift init --token-file FILE`";
 
 /// What to do about something that is not there.
 pub(super) fn not_found_hint(what: &str) -> &'static str {
@@ -247,6 +251,19 @@ pub(super) fn identity_hint(error: &IdentityError) -> &'static str {
             "see the [tls] section of the configuration"
         }
         IdentityError::Grant { .. } => "see the [[grant]] sections of the configuration",
-        _ => "have it issued anew: `sealift ca issue` writes certificate, key and bundle",
+        IdentityError::GraceOver { .. }
+        | IdentityError::Enrolment(
+            EnrolmentRefusal::BeyondGrace
+            | EnrolmentRefusal::UnknownCertificate
+            | EnrolmentRefusal::Revoked
+            | EnrolmentRefusal::Locked,
+        ) => ENROL_AGAIN,
+        IdentityError::Enrolment(EnrolmentRefusal::UnknownToken) => {
+            "make another: `sealift ca token` at the issuer"
+        }
+        _ => {
+            "have it issued anew: `sealift ca issue` writes certificate, key and bundle; a site that \
+             renews at an issuer is enrolled again with a token, `sealift init --token-file FILE`"
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     Error,
     admin::{Actor, Answer, CertificateFacts, CertificateRow},
     bundles::own_bundle,
-    load_credentials,
+    certifying::load_last_credentials,
     running::renewal_due,
 };
 
@@ -40,7 +40,7 @@ impl SiteOperations {
         let leaves = match &self.live {
             Some(live) => live.leaves(),
             None => {
-                let own = (**load_credentials(&config, &self.site.world)?.leaf()).clone();
+                let own = (**load_last_credentials(&config, &self.site.world)?.leaf()).clone();
                 Leaves {
                     due: renewal_due(&own, &config.site.data_dir, &self.site.world),
                     own,

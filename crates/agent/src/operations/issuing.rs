@@ -34,12 +34,16 @@ impl SiteOperations {
         let ends = clock.now().plus(ttl);
         self.record_unlocking(&enrolments, &identity, "ca token", actor)?;
         let record = self.record_of(AuditKind::EnrolmentToken, &identity, actor);
-        let record = record.with("ends", ends).with("issuer", &new.issuer);
+        let record = record
+            .with("roles", &new.roles)
+            .with("ends", ends)
+            .with("issuer", &new.issuer);
         self.site.record(record)?;
         let issuer = (new.issuer.clone(), new.issuer_identity.clone());
-        let token = enrolments.token(identity, issuer, ttl, clock, rng)?;
+        let token = enrolments.token((identity, new.roles.clone()), issuer, ttl, clock, rng)?;
         Ok(TokenRow {
             identity: token.identity.clone(),
+            roles: token.roles.clone(),
             token: token.to_text().to_string(),
             ends,
         })

@@ -13,8 +13,8 @@ use crate::{
     Error, Exit, Metric,
     admin::Alarm,
     bundles::{own_bundle, remember_files},
+    certifying::load_credentials_beside,
     config::CertificatesFrom,
-    load_credentials,
 };
 
 /// The files are read and compared this often: a watch on a file misses what replaces
@@ -137,14 +137,14 @@ impl Running {
     /// Whether something else is in force now.
     pub(super) async fn take_up_certificates(&self) -> Result<bool, Error> {
         let _one_at_a_time = self.reloading.lock().await;
-        let site = self.site.clone();
+        let (site, in_force) = (self.site.clone(), self.tls.credentials());
         // Files may lie where reading hangs.
         let loading = tokio::task::spawn_blocking(
             move || -> Result<(Result<Credentials, _>, Peers, _), Error> {
                 let config = site.current();
                 remember_files(&config, &site.world)?;
                 Ok((
-                    load_credentials(&config, &site.world),
+                    load_credentials_beside(&in_force, &config, &site.world),
                     site.peers(&config)?,
                     own_bundle(&config, &site.world)?,
                 ))

@@ -12,7 +12,7 @@ use sealift_identity::{
 };
 use sealift_ledger::Refusal;
 use sealift_terms::{
-    AuditKind, AuditRecord, AuditUnavailable, Identity, limits::ISSUER_BODY_TIME_MAX,
+    AuditKind, AuditRecord, AuditUnavailable, Identity, Timestamp, limits::ISSUER_BODY_TIME_MAX,
 };
 use sealift_tunnel::{Accept, Cause};
 use serde::Serialize;
@@ -23,6 +23,7 @@ use crate::{
     Error, Metric,
     config::{Ca, Config},
     enrolling::{Asked, AskedBundle, BODY_BYTES_MAX, Call, Given, GivenBundle, Refused},
+    site::Site,
 };
 
 use door::Door;
@@ -194,11 +195,12 @@ impl Issuing {
             }
             issued => issued?,
         };
-        self.record(call, &issued)?;
-        Ok(Given {
-            certificate: issued.chain_pem,
-            bundle: enrolments.authority().bundle().to_json(),
-        })
+        let against = match (call, asker.leaf()) {
+            (Call::Renew, Some(shown)) => shown_word(shown, clock.now()),
+            (Call::Enrol | Call::Renew | Call::Bundle, _) => "token",
+        };
+        record_issued(site, &issued, against)?;
+        Ok(given(issued, &enrolments))
     }
 
     /// The bundle for whoever has another one, and its number is remembered.
@@ -210,6 +212,10 @@ impl Issuing {
         };
         if site.denied.has(&leaf.identity) {
             let (refusal, whose) = (EnrolmentRefusal::Denied, leaf.identity.clone());
+            return Err(self.refuse(Call::Bundle, refusal, asker, Some(whose)));
+        }
+        if leaf.is_over(site.world.clock.now()) {
+            let (refusal, whose) = (EnrolmentRefusal::Expired, leaf.identity.clone());
             return Err(self.refuse(Call::Bundle, refusal, asker, Some(whose)));
         }
         let _one_at_a_time = site.authority.lock();
@@ -230,27 +236,6 @@ impl Issuing {
         Ok(GivenBundle {
             bundle: differs.then(|| bundle.to_json()),
         })
-    }
-
-    fn record(&self, call: Call, issued: &Enrolled) -> Result<(), Error> {
-        let site = &self.running.site;
-        let leaf = &issued.leaf;
-        let against = match call {
-            Call::Enrol => "token",
-            Call::Renew | Call::Bundle => "certificate",
-        };
-        let record = AuditRecord::new(
-            site.world.clock.now(),
-            AuditKind::CertificateIssued,
-            "agent",
-        )
-        .with("identity", &leaf.identity)
-        .with("serial", &leaf.serial)
-        .with("not_after", leaf.not_after)
-        .with("against", against);
-        site.record(record)?;
-        tracing::info!(identity = %leaf.identity, serial = leaf.serial, against, "a certificate was issued");
-        Ok(())
     }
 
     /// Refuses, on record. What locks an identity happens once for each token or certificate
@@ -325,6 +310,47 @@ fn about(
         asker.leaf().map(|leaf| ("serial", leaf.serial.clone())),
     ];
     known.into_iter().flatten()
+}
+
+/// Renews the certificate of the issuing agent itself.
+pub(super) fn issue_own(site: &Site, ca: &Ca, shown: &Leaf, csr: &str) -> Result<Given, Error> {
+    let (clock, rng) = (&*site.world.clock, &*site.world.rng);
+    if site.denied.has(&shown.identity) {
+        return Err(IdentityError::Enrolment(EnrolmentRefusal::Denied).into());
+    }
+    let _one_at_a_time = site.authority.lock();
+    let enrolments = Enrolments::open(&ca.directory)?;
+    let issued = enrolments.renew_own(shown, csr.as_bytes(), ca.life, clock, rng)?;
+    record_issued(site, &issued, shown_word(shown, clock.now()))?;
+    Ok(given(issued, &enrolments))
+}
+
+fn given(issued: Enrolled, enrolments: &Enrolments) -> Given {
+    Given {
+        certificate: issued.chain_pem,
+        bundle: enrolments.authority().bundle().to_json(),
+    }
+}
+
+/// What a certificate was issued against.
+fn shown_word(shown: &Leaf, now: Timestamp) -> &'static str {
+    match shown.is_over(now) {
+        true => "expired certificate",
+        false => "certificate",
+    }
+}
+
+fn record_issued(site: &Site, issued: &Enrolled, against: &str) -> Result<(), Error> {
+    let (leaf, now) = (&issued.leaf, site.world.clock.now());
+    let record = AuditRecord::new(now, AuditKind::CertificateIssued, "agent")
+        .with("identity", &leaf.identity)
+        .with("serial", &leaf.serial)
+        .with("not_after", leaf.not_after)
+        .with("roles", &issued.roles)
+        .with("against", against);
+    site.record(record)?;
+    tracing::info!(identity = %leaf.identity, serial = leaf.serial, against, "a certificate was issued");
+    Ok(())
 }
 
 fn unreadable(error: serde_json::Error) -> Error {

@@ -27,10 +27,9 @@ use super::{
 use crate::{
     CheckLine, Error,
     admin::{Actor, Alarm, Check, Readiness},
-    certifying::Timing,
+    certifying::{Timing, load_credentials_beside},
     check_offline,
     config::Config,
-    load_credentials,
     offline::SOURCE,
     operations::{Leaves, Live, PeerState, Sections, SessionState},
     site::keys_fit_to_begin,
@@ -309,7 +308,8 @@ impl Running {
         difference::needs_restart(&before, &after)?;
         self.confined.refuse_outside(&after)?;
         // Everything that can be refused comes first; from the record on nothing is.
-        let credentials = load_credentials(&after, &self.site.world)?;
+        let in_force = self.tls.credentials();
+        let credentials = load_credentials_beside(&in_force, &after, &self.site.world)?;
         let peers = self.site.peers(&after)?;
         let identity = self.tls.accept(credentials, peers)?;
         let forwards = self.forwarding.prepare(&after.forwards).await?;

@@ -24,6 +24,7 @@ mod hello;
 mod issuing;
 mod links;
 mod live;
+mod own_authority;
 mod paces;
 mod peers;
 mod question;

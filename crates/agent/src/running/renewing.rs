@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use sealift_identity::Credentials;
 use sealift_terms::Timestamp;
 
-use super::Running;
+use super::{Running, own_authority::OwnAuthority};
 use crate::{
     Error, Metrics, World,
     certifying::{
-        CertificateSource, Desk, Plan, TakesBundles, Timing, due_by_others, keep, source_of, turn,
+        CertificateSource, Desk, Plan, TakesBundles, Timing, due_by_others, is_renewable, keep,
+        own_authority, source_of, turn,
     },
 };
 
@@ -45,6 +46,9 @@ impl Desk for Running {
     }
 
     fn source(&self) -> Box<dyn CertificateSource> {
+        if let Some(own) = self.own_source() {
+            return own;
+        }
         let facts = self.site.keystore.facts_key();
         source_of(&self.site.current(), &self.site.world, &facts)
     }
@@ -107,15 +111,33 @@ impl Running {
                 "the certificate that ends at {not_after} should have been renewed at {}",
                 self.renewal_due()
             )),
-            Timing::Ending if left.is_zero() => {
-                Some(format!("the certificate ended at {not_after}"))
-            }
+            Timing::Ending if left.is_zero() => Some(self.certificate_over(not_after)),
             Timing::Ending => Some(format!("the certificate ends at {not_after}")),
             Timing::NotYet => Some(format!(
                 "the certificate is valid from {} on only: the clock was set back",
                 self.tls.credentials().leaf().not_before
             )),
         }
+    }
+
+    /// The source of the issuing agent's own certificate.
+    fn own_source(&self) -> Option<Box<dyn CertificateSource>> {
+        let config = self.site.current();
+        let credentials = self.tls.credentials();
+        let ca = own_authority(&config, &credentials.leaf().identity)?;
+        let source = OwnAuthority::new(self.site.clone(), ca.clone(), &config);
+        Some(Box::new(source))
+    }
+
+    /// That the certificate is over, and what is done about it.
+    pub(super) fn certificate_over(&self, not_after: Timestamp) -> String {
+        let (config, credentials) = (self.site.current(), self.tls.credentials());
+        let now = self.world().clock.now();
+        let what = match is_renewable(&config, credentials.leaf(), now) {
+            true => "until there is another",
+            false => "and it can be renewed no more: enrol this site again with a token",
+        };
+        format!("the certificate ended at {not_after}: no peer lets this site in {what}")
     }
 
     /// How long it will do.

@@ -11,6 +11,7 @@ use super::Running;
 use crate::{
     Error, Metric,
     bundles::{HandedBy, offer},
+    certifying::own_authority,
     config::{CertificatesFrom, Issuer},
     enrolling,
     told::Told,
@@ -59,11 +60,17 @@ impl Running {
             return;
         };
         // The issuing agent has the authority itself.
-        if config.ca.is_some() && issuer.identity == own {
+        if own_authority(config, &own).is_some() {
             return;
         }
         let mut told = false;
         loop {
+            // One that is over is good for its renewal alone, which brings the bundle along.
+            let now = self.site.world.clock.now();
+            if self.tls.credentials().leaf().is_over(now) {
+                tokio::time::sleep(ASK_AGAIN).await;
+                continue;
+            }
             let wait = match self.ask_for_bundle(&issuer).await {
                 // So that the issuer learns of it.
                 Ok(true) => Duration::ZERO,

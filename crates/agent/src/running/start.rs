@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -28,11 +29,10 @@ use crate::{
     Confined, Error, Lifecycle, Outcome, Phase, World,
     admin::AdminServer,
     bundles::{own_bundle, remember_files},
-    certifying::get_first,
+    certifying::{awaits_renewal, get_first, load_last_credentials},
     check_offline,
     config::{BucketSource, Config, Listen, Override, RootKeySource},
-    load_credentials,
-    offline::{KEY_BACKUP, KEYSTORE, is_source, is_versioning_off},
+    offline::{CERTIFICATE, KEY_BACKUP, KEYSTORE, is_source, is_versioning_off},
     operations::SiteOperations,
     regions::KeyDesk,
     site::Site,
@@ -84,10 +84,7 @@ pub fn up(
         };
         let operators = operators.as_deref();
         let admin = AdminServer::open(&socket, operators, loopback, operations, &lifecycle).await?;
-        tracing::info!(
-            site = %running.site.config.site.name, region = %running.site.config.site.region,
-            listen = ?running.listening, admin = ?admin.loopback(), "ready"
-        );
+        running.tell_start(admin.loopback());
         serve(&running, &mut lifecycle).await;
         stop(&running, &mut lifecycle, tasks).await;
         drop(admin);
@@ -124,6 +121,11 @@ async fn refuse_what_cannot_work(config: &Config, world: &World) -> Result<(), E
             }
             // What is there is read all the same; what comes is refused until it is on again.
             Outcome::Fail if is_versioning_off(&line) => {
+                tracing::error!(check = line.check, "{}", line.found);
+            }
+            // Peers refuse it, and the agent is not ready; but it cannot get another one unless
+            // it runs.
+            Outcome::Fail if line.check == CERTIFICATE && awaits_renewal(config, world) => {
                 tracing::error!(check = line.check, "{}", line.found);
             }
             // A key service that is away now may answer in a moment: what opens the site says
@@ -293,7 +295,7 @@ async fn until_stopping(running: Arc<Running>, task: impl Future<Output = ()>) {
 
 fn tls_context(site: &Site, config: &Config) -> Result<TlsContext, Error> {
     remember_files(config, &site.world)?;
-    let credentials = load_credentials(config, &site.world)?;
+    let credentials = load_last_credentials(config, &site.world)?;
     let peers = site.peers(config)?;
     let clock = site.world.clock.clone();
     Ok(TlsContext::new(
@@ -311,6 +313,21 @@ impl Running {
         self.record(AuditKind::AgentStarted, &[("version", version)])?;
         let path = self.site.current().path.display().to_string();
         self.record(AuditKind::ConfigLoaded, &[("file", path)])
+    }
+
+    /// Says that it runs, and whether it can do its work.
+    fn tell_start(&self, admin: Option<SocketAddr>) {
+        let site = &self.site.config.site;
+        let (name, region, listen) = (&site.name, &site.region, self.listening);
+        let credentials = self.tls.credentials();
+        let leaf = credentials.leaf();
+        match leaf.is_over(self.site.world.clock.now()) {
+            true => {
+                let problem = self.certificate_over(leaf.not_after);
+                tracing::error!(site = %name, %region, ?listen, ?admin, problem, "started, and not ready");
+            }
+            false => tracing::info!(site = %name, %region, ?listen, ?admin, "ready"),
+        }
     }
 }
 

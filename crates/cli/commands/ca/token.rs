@@ -7,7 +7,7 @@ use sealift_agent::{
     Error, Exit, World,
     admin::{NewToken, Reached, Request, TokenRow},
 };
-use sealift_identity::Enrolments;
+use sealift_identity::{Enrolments, SiteRole};
 use sealift_terms::Identity;
 
 use super::{agent, identity, one, site};
@@ -28,6 +28,10 @@ pub(crate) struct Token {
     /// The new agent's name
     #[arg(long)]
     name: String,
+    /// What the new agent may do: sender or receiver; may be given twice, and is both unless
+    /// it is given. `init` holds the site that it makes to that
+    #[arg(long = "role", value_name = "ROLE", value_parser = role)]
+    roles: Vec<SiteRole>,
     /// How long the token is good for, as in 30m or 1h: at most 24h
     #[arg(long, default_value = "1h", value_parser = ttl)]
     ttl: Duration,
@@ -37,6 +41,10 @@ pub(crate) struct Token {
     /// Who the issuing agent is
     #[arg(long, value_name = "IDENTITY")]
     issuer_identity: Identity,
+}
+
+fn role(text: &str) -> Result<SiteRole, String> {
+    text.parse().map_err(str::to_owned)
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {
@@ -66,9 +74,10 @@ impl Token {
                 global.json,
                 &row,
                 format!(
-                    "{}\n\nMakes {} of whoever uses it first, until {}: on its host\n  \
-                     sealift init --token-file FILE …",
-                    row.token, row.identity, row.ends
+                    "{}\n\nMakes {} ({}) of whoever uses it first, until {}: on its host\n  \
+                     sealift init --token-file FILE …\n\
+                     A site that is there already is enrolled again by that, without other flags.",
+                    row.token, row.identity, row.roles, row.ends
                 ),
             )?;
             Ok(Exit::Done)
@@ -81,6 +90,7 @@ impl Token {
             directory: site::whole(&self.dir)?,
             region,
             name,
+            roles: self.roles.iter().copied().collect(),
             ttl_secs: self.ttl.as_secs(),
             issuer: self.issuer.clone(),
             issuer_identity: self.issuer_identity.clone(),
@@ -94,9 +104,11 @@ impl Token {
         let identity = identity(enrolments.authority(), &self.region, &self.name)?;
         let World { clock, rng, .. } = World::real();
         let issuer = (self.issuer.clone(), self.issuer_identity.clone());
-        let token = enrolments.token(identity, issuer, self.ttl, &*clock, &*rng)?;
+        let whose = (identity, self.roles.iter().copied().collect());
+        let token = enrolments.token(whose, issuer, self.ttl, &*clock, &*rng)?;
         Ok(TokenRow {
             identity: token.identity.clone(),
+            roles: token.roles.clone(),
             token: token.to_text().to_string(),
             ends: clock.now().plus(self.ttl),
         })

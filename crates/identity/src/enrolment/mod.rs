@@ -5,13 +5,15 @@
 //!   certificate N  ──first use──▶ bound to one public key ──▶ certificate N+1
 //! ```
 //!
-//! Each step is good for one key. Asked again with the same key, as after a lost
-//! answer, the same certificate comes back; another key means that two have what one
-//! should have: nothing is issued for that identity any more, until a new token is.
+//! Each step is good for one key, and is still taken a while after the certificate is over.
+//! Asked again with the same key, as after a lost answer, the same certificate comes back;
+//! another key means that two have what one should have: nothing is issued for that identity
+//! any more, until a new token is.
 
 mod acknowledging;
 mod locks;
 mod request;
+mod roles;
 mod site;
 mod tls;
 mod token;
@@ -38,6 +40,7 @@ use crate::{
 pub use acknowledging::Acknowledgement;
 pub use locks::Lock;
 pub use request::{new_private_key, signing_request};
+pub use roles::{SiteRole, SiteRoles};
 pub use site::IssuingSite;
 pub use tls::{enrolling_client, issuing_server};
 pub use token::EnrolmentToken;
@@ -66,6 +69,21 @@ pub enum EnrolmentRefusal {
     /// The identity is on the issuing site's deny list.
     #[error("the identity is denied")]
     Denied,
+    /// The certificate that is shown is revoked.
+    #[error("the certificate is revoked")]
+    Revoked,
+    /// The certificate that is shown is over, and its renewal is not what is asked for.
+    #[error("the certificate is over: it is good for its own renewal and for nothing else")]
+    Expired,
+    /// The certificate that is shown ended too long ago.
+    #[error(
+        "the certificate is over for longer than it may be to be renewed: `sealift ca token` \
+         begins anew"
+    )]
+    BeyondGrace,
+    /// The certificate that is shown is over, and not known to be the last one issued.
+    #[error("the certificate is over and not known here: `sealift ca token` begins anew")]
+    UnknownCertificate,
     /// Something of the above happened before.
     #[error("the identity is locked: `sealift ca token` for it begins anew")]
     Locked,
@@ -75,7 +93,10 @@ impl EnrolmentRefusal {
     /// Whether two hold what one should hold, which somebody has to look at.
     #[must_use]
     pub fn is_alarm(self) -> bool {
-        !matches!(self, Self::UnknownToken | Self::Denied)
+        matches!(
+            self,
+            Self::TokenReused | Self::CertificateReused | Self::Superseded | Self::Locked
+        )
     }
 
     /// Whether an identity was locked for it just now: once, until an operator unlocks it.
@@ -93,6 +114,10 @@ impl EnrolmentRefusal {
             Self::CertificateReused => "certificate_reused",
             Self::Superseded => "superseded",
             Self::Denied => "denied",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::BeyondGrace => "beyond_grace",
+            Self::UnknownCertificate => "unknown_certificate",
             Self::Locked => "locked",
         }
     }
@@ -105,6 +130,8 @@ pub struct Enrolled {
     pub chain_pem: String,
     /// What the certificate says.
     pub leaf: Leaf,
+    /// What its agent's token was for.
+    pub roles: SiteRoles,
 }
 
 /// A token as the issuer remembers it: the secret's hash is the name of its file.
@@ -112,6 +139,8 @@ pub struct Enrolled {
 #[serde(deny_unknown_fields)]
 struct TokenRow {
     identity: Identity,
+    #[serde(default, skip_serializing_if = "SiteRoles::is_any")]
+    roles: SiteRoles,
     ends: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     used: Option<Step>,
@@ -126,6 +155,9 @@ struct AgentRow {
     identity: Identity,
     /// Serial of the last certificate.
     serial: String,
+    /// What the token that it began with was for.
+    #[serde(default, skip_serializing_if = "SiteRoles::is_any")]
+    roles: SiteRoles,
     /// The renewal that made it: what it was asked for with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     renewed: Option<Renewed>,
@@ -224,29 +256,30 @@ impl Enrolments {
         self.authority.revoke(one, now)
     }
 
-    /// Makes a token for `identity`, good until `ttl` is over, to be used at `issuer`. It
-    /// unlocks an identity that was locked.
+    /// Makes a token for `identity` in these roles, good until `ttl` is over, to be used at
+    /// `issuer`. It unlocks an identity that was locked.
     ///
     /// # Errors
     /// [`IdentityError`]: a region without an issuing CA, too long a time, or a file that
     /// cannot be written.
     pub fn token(
         &self,
-        identity: Identity,
+        (identity, roles): (Identity, SiteRoles),
         issuer: (String, Identity),
         ttl: Duration,
         clock: &dyn Clock,
         rng: &dyn Rng,
     ) -> Result<EnrolmentToken, IdentityError> {
         self.may_make_token(&identity, ttl)?;
-        let (issuer, issuer_identity) = issuer;
         // During a roll-over the issuing agent's certificate may come from either root.
         let roots = self.authority.bundle().roots().iter();
         let ca_keys = roots.map(public_key_hash).collect::<Result<Vec<_>, _>>()?;
         self.sweep(clock.now())?;
-        let token = EnrolmentToken::new(identity.clone(), issuer, issuer_identity, ca_keys, rng);
+        let whose = (identity.clone(), roles.clone());
+        let token = EnrolmentToken::new(whose, issuer, ca_keys, rng);
         let row = TokenRow {
             identity: identity.clone(),
+            roles,
             ends: clock.now().plus(ttl),
             used: None,
             locked: false,
@@ -295,7 +328,7 @@ impl Enrolments {
         let key = key_of(csr_pem)?;
         if let Some(used) = &row.used {
             if used.key == key {
-                return enrolled(used);
+                return enrolled(used, &row.roles);
             }
             row.locked = true;
             write(&path, &row)?;
@@ -304,13 +337,14 @@ impl Enrolments {
             return Err(refusal.into());
         }
         let step = self.issue(&row.identity, csr_pem, key, life, clock, rng)?;
-        let made = enrolled(&step)?;
+        let made = enrolled(&step, &row.roles)?;
         // Bound to the key before anybody hears of the certificate.
         row.used = Some(step);
         write(&path, &row)?;
         let agent = AgentRow {
             identity: row.identity,
             serial: made.leaf.serial.clone(),
+            roles: row.roles,
             renewed: None,
             locked: false,
         };
@@ -319,7 +353,8 @@ impl Enrolments {
     }
 
     /// The next certificate, against the one that `shown` was read from: whoever calls
-    /// has verified it, and that its holder has the key.
+    /// has verified it, and that its holder has the key. One that is over is renewed within
+    /// its [grace](Leaf::renewable_until), if it is the last one that was issued.
     ///
     /// # Errors
     /// As [`Enrolments::enrol`].
@@ -331,41 +366,91 @@ impl Enrolments {
         clock: &dyn Clock,
         rng: &dyn Rng,
     ) -> Result<Enrolled, IdentityError> {
-        let path = self.agent_path(&shown.identity);
-        // One that was issued by hand is known from its first renewal on.
-        let mut row = read(&path)?.unwrap_or_else(|| AgentRow {
-            identity: shown.identity.clone(),
-            serial: shown.serial.clone(),
-            renewed: None,
-            locked: false,
-        });
-        if row.locked {
-            return Err(EnrolmentRefusal::Locked.into());
+        match clock.now() > shown.renewable_until() {
+            true => Err(EnrolmentRefusal::BeyondGrace.into()),
+            false => self.renew_own(shown, csr_pem, life, clock, rng),
         }
+    }
+
+    /// The same of the issuing agent's own certificate, however long it is over: whoever
+    /// has the authority's keys needs no grace.
+    ///
+    /// # Errors
+    /// As [`Enrolments::enrol`].
+    pub fn renew_own(
+        &self,
+        shown: &Leaf,
+        csr_pem: &[u8],
+        life: Duration,
+        clock: &dyn Clock,
+        rng: &dyn Rng,
+    ) -> Result<Enrolled, IdentityError> {
+        let path = self.agent_path(&shown.identity);
+        let mut row = self.row_to_renew(shown, clock.now())?;
         let key = key_of(csr_pem)?;
-        if row.serial != shown.serial {
-            return match &row.renewed {
-                Some(renewed) if renewed.from == shown.serial && renewed.step.key == key => {
-                    enrolled(&renewed.step)
-                }
-                renewed => {
-                    let is_last = renewed.as_ref().is_some_and(|it| it.from == shown.serial);
-                    let refusal = match is_last {
-                        true => EnrolmentRefusal::CertificateReused,
-                        false => EnrolmentRefusal::Superseded,
-                    };
-                    self.lock_for(&shown.identity, refusal, clock.now())?;
-                    Err(refusal.into())
-                }
-            };
+        if row.serial != shown.serial
+            && let Some(made) = self.made_against(shown, &row, &key, clock.now())?
+        {
+            return Ok(made);
         }
         let step = self.issue(&shown.identity, csr_pem, key, life, clock, rng)?;
-        let made = enrolled(&step)?;
+        let made = enrolled(&step, &row.roles)?;
         row.serial.clone_from(&made.leaf.serial);
         let from = shown.serial.clone();
         row.renewed = Some(Renewed { from, step });
         write(&path, &row)?;
         Ok(made)
+    }
+
+    /// What is remembered of an identity that shows a certificate.
+    fn row_to_renew(&self, shown: &Leaf, now: Timestamp) -> Result<AgentRow, IdentityError> {
+        let row: Option<AgentRow> = read(&self.agent_path(&shown.identity))?;
+        if row.as_ref().is_some_and(|row| row.locked) {
+            return Err(EnrolmentRefusal::Locked.into());
+        }
+        if self.authority.bundle().is_revoked(shown) {
+            return Err(EnrolmentRefusal::Revoked.into());
+        }
+        match row {
+            Some(row) => Ok(row),
+            // Nobody knows whether it is the last one.
+            None if shown.is_over(now) => Err(EnrolmentRefusal::UnknownCertificate.into()),
+            // One that was issued by hand is known from its first renewal on.
+            None => Ok(AgentRow {
+                identity: shown.identity.clone(),
+                serial: shown.serial.clone(),
+                roles: SiteRoles::default(),
+                renewed: None,
+                locked: false,
+            }),
+        }
+    }
+
+    /// What was issued against a certificate that is not the last one, if it was for the
+    /// same key: an answer was lost. None when that is over, too: it is issued anew.
+    fn made_against(
+        &self,
+        shown: &Leaf,
+        row: &AgentRow,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<Enrolled>, IdentityError> {
+        let renewed = row.renewed.as_ref().filter(|it| it.from == shown.serial);
+        let Some(renewed) = renewed else {
+            let refusal = EnrolmentRefusal::Superseded;
+            self.lock_for(&shown.identity, refusal, now)?;
+            return Err(refusal.into());
+        };
+        if renewed.step.key != key {
+            let refusal = EnrolmentRefusal::CertificateReused;
+            self.lock_for(&shown.identity, refusal, now)?;
+            return Err(refusal.into());
+        }
+        let made = enrolled(&renewed.step, &row.roles)?;
+        if self.authority.bundle().is_revoked(&made.leaf) {
+            return Err(EnrolmentRefusal::Revoked.into());
+        }
+        Ok((!made.leaf.is_over(now)).then_some(made))
     }
 
     /// Notes a certificate that was issued by hand, so that it can be renewed.
@@ -376,6 +461,7 @@ impl Enrolments {
         let row = AgentRow {
             identity: leaf.identity.clone(),
             serial: leaf.serial.clone(),
+            roles: SiteRoles::default(),
             renewed: None,
             locked: false,
         };
@@ -408,6 +494,7 @@ impl Enrolments {
         let mut row = read(&path)?.unwrap_or_else(|| AgentRow {
             identity: identity.clone(),
             serial: String::new(),
+            roles: SiteRoles::default(),
             renewed: None,
             locked: true,
         });
@@ -444,11 +531,12 @@ fn key_of(csr_pem: &[u8]) -> Result<String, IdentityError> {
     Ok(hex::encode(digest::digest(&digest::SHA256, &key)))
 }
 
-fn enrolled(step: &Step) -> Result<Enrolled, IdentityError> {
+fn enrolled(step: &Step, roles: &SiteRoles) -> Result<Enrolled, IdentityError> {
     let issued = Issued::new(step.chain_pem.clone(), None)?;
     Ok(Enrolled {
         chain_pem: issued.chain_pem,
         leaf: issued.leaf,
+        roles: roles.clone(),
     })
 }
 

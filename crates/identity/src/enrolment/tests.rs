@@ -32,6 +32,10 @@ fn identity(name: &str) -> Identity {
         .unwrap()
 }
 
+fn roles() -> SiteRoles {
+    [SiteRole::Sender].into_iter().collect()
+}
+
 /// A signing request of a new key.
 fn csr() -> Vec<u8> {
     let key = KeyPair::generate().unwrap();
@@ -61,7 +65,7 @@ impl Stage {
         let issuer = ("localhost:1".to_owned(), identity("issuer"));
         let made = self
             .enrolments
-            .token(identity("a"), issuer, TTL, &OsClock, &OsRng);
+            .token((identity("a"), roles()), issuer, TTL, &OsClock, &OsRng);
         made.unwrap()
     }
 
@@ -71,8 +75,17 @@ impl Stage {
     }
 
     fn renew(&self, shown: &Enrolled, csr: &[u8]) -> Result<Enrolled, IdentityError> {
+        self.renew_at(shown, csr, OsClock.now())
+    }
+
+    fn renew_at(
+        &self,
+        shown: &Enrolled,
+        csr: &[u8],
+        now: Timestamp,
+    ) -> Result<Enrolled, IdentityError> {
         self.enrolments
-            .renew(&shown.leaf, csr, LIFE, &OsClock, &OsRng)
+            .renew(&shown.leaf, csr, LIFE, &At(now), &OsRng)
     }
 }
 
@@ -123,7 +136,7 @@ fn a_token_that_is_over_or_was_never_made_is_refused_alike() {
     let issuer = ("localhost:1".to_owned(), identity("issuer"));
     stage
         .enrolments
-        .token(identity("b"), issuer, TTL, &late, &OsRng)
+        .token((identity("b"), roles()), issuer, TTL, &late, &OsRng)
         .unwrap();
     let tokens = fs::read_dir(stage.enrolments.dir.join(TOKENS)).unwrap();
     assert_eq!(tokens.count(), 1);
@@ -234,4 +247,108 @@ fn a_lock_names_whom_why_and_from_where_until_somebody_deals_with_it() {
         .unwrap();
     assert!(enrolments.locks().unwrap().is_empty());
     assert!(enrolments.is_locked(&identity("a")).unwrap());
+}
+
+#[test]
+fn an_expired_certificate_is_renewed_within_its_grace_and_no_later() {
+    let stage = stage();
+    let first = stage.enrol(&stage.token(), &csr()).unwrap();
+    let (leaf, second) = (&first.leaf, Duration::from_secs(1));
+    // As long as it lived, a day at least.
+    let grace = limits::RENEWAL_GRACE_MIN;
+    assert_eq!(leaf.renewable_until(), leaf.not_after.plus(grace));
+    let long = Leaf {
+        not_after: leaf.not_before.plus(grace * 3),
+        ..leaf.clone()
+    };
+    assert_eq!(long.renewable_until(), long.not_after.plus(grace * 3));
+    let late = stage.renew_at(&first, &csr(), leaf.renewable_until().plus(second));
+    assert_eq!(refusal(late), EnrolmentRefusal::BeyondGrace);
+    let (mine, at) = (csr(), leaf.renewable_until());
+    let next = stage.renew_at(&first, &mine, at).unwrap();
+    assert!(next.leaf.not_after > at && !next.leaf.is_over(at));
+    assert_eq!(next.roles, roles());
+    // The rule for keys is the same: one, or the identity is locked.
+    assert_eq!(stage.renew_at(&first, &mine, at).unwrap(), next);
+    assert_eq!(
+        refusal(stage.renew_at(&first, &csr(), at)),
+        EnrolmentRefusal::CertificateReused
+    );
+    assert_eq!(
+        refusal(stage.renew_at(&next, &csr(), at)),
+        EnrolmentRefusal::Locked
+    );
+}
+
+#[test]
+fn an_expired_certificate_that_is_not_the_last_one_is_not_renewed() {
+    let stage = stage();
+    let first = stage.enrol(&stage.token(), &csr()).unwrap();
+    let second = stage.renew(&first, &csr()).unwrap();
+    let third = stage.renew(&second, &csr()).unwrap();
+    let at = third.leaf.not_after.plus(LIFE);
+    assert_eq!(
+        refusal(stage.renew_at(&first, &csr(), at)),
+        EnrolmentRefusal::Superseded
+    );
+    // With a new token everything that was issued before is none of the identity's.
+    stage.token();
+    assert_eq!(
+        refusal(stage.renew_at(&third, &csr(), at)),
+        EnrolmentRefusal::UnknownCertificate
+    );
+}
+
+#[test]
+fn a_revoked_certificate_is_not_renewed_within_its_grace() {
+    let mut stage = stage();
+    let first = stage.enrol(&stage.token(), &csr()).unwrap();
+    let at = first.leaf.not_after.plus(Duration::from_secs(60));
+    let now = OsClock.now();
+    let revoked = stage.enrolments.revoke_serial(&first.leaf.serial, now);
+    assert!(revoked.unwrap());
+    assert_eq!(
+        refusal(stage.renew_at(&first, &csr(), at)),
+        EnrolmentRefusal::Revoked
+    );
+    // Neither is the issuing agent's own.
+    let clock = At(at);
+    let own = stage
+        .enrolments
+        .renew_own(&first.leaf, &csr(), LIFE, &clock, &OsRng);
+    assert_eq!(refusal(own), EnrolmentRefusal::Revoked);
+    let revoked = stage.enrolments.revoke_identity(&identity("a"), now);
+    assert!(revoked.unwrap());
+    assert_eq!(
+        refusal(stage.renew_at(&first, &csr(), at)),
+        EnrolmentRefusal::Locked
+    );
+}
+
+#[test]
+fn an_answer_that_was_lost_and_is_over_by_now_is_issued_anew_for_the_same_key() {
+    let stage = stage();
+    let first = stage.enrol(&stage.token(), &csr()).unwrap();
+    let mine = csr();
+    let lost = stage.renew(&first, &mine).unwrap();
+    let at = lost.leaf.not_after.plus(LIFE);
+    let anew = stage.renew_at(&first, &mine, at).unwrap();
+    assert_ne!(anew.leaf.serial, lost.leaf.serial);
+    assert!(!anew.leaf.is_over(at));
+    assert_eq!(stage.renew_at(&first, &mine, at).unwrap(), anew);
+    stage.renew_at(&anew, &csr(), at).unwrap();
+}
+
+#[test]
+fn the_issuing_agent_renews_its_own_however_long_it_is_over() {
+    let stage = stage();
+    let first = stage.enrol(&stage.token(), &csr()).unwrap();
+    let at = At(first.leaf.renewable_until().plus(LIFE * 1000));
+    let renew = |leaf: &Leaf| stage.enrolments.renew_own(leaf, &csr(), LIFE, &at, &OsRng);
+    assert!(!renew(&first.leaf).unwrap().leaf.is_over(at.0));
+    // It is held to the rule for keys all the same.
+    assert_eq!(
+        refusal(renew(&first.leaf)),
+        EnrolmentRefusal::CertificateReused
+    );
 }

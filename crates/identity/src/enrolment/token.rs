@@ -8,6 +8,7 @@ use sealift_terms::{Identity, Rng, limits};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::SiteRoles;
 use crate::error::IdentityError;
 
 /// Begins the text of a token, so that it is known for what it is wherever it turns up.
@@ -21,6 +22,8 @@ const SECRET_BYTES: usize = 32;
 pub struct EnrolmentToken {
     /// Who it makes of its bearer.
     pub identity: Identity,
+    /// What that may do.
+    pub roles: SiteRoles,
     /// The issuing agent: its host and port.
     pub issuer: String,
     /// Who the issuing agent is.
@@ -36,6 +39,8 @@ pub struct EnrolmentToken {
 #[serde(deny_unknown_fields)]
 struct Fields {
     identity: Identity,
+    #[serde(default, skip_serializing_if = "SiteRoles::is_any")]
+    roles: SiteRoles,
     issuer: String,
     issuer_identity: Identity,
     ca_keys: Vec<String>,
@@ -50,9 +55,8 @@ impl Drop for Fields {
 
 impl EnrolmentToken {
     pub(super) fn new(
-        identity: Identity,
-        issuer: String,
-        issuer_identity: Identity,
+        (identity, roles): (Identity, SiteRoles),
+        (issuer, issuer_identity): (String, Identity),
         ca_keys: Vec<[u8; 32]>,
         rng: &dyn Rng,
     ) -> Self {
@@ -60,6 +64,7 @@ impl EnrolmentToken {
         rng.fill(&mut *secret);
         Self {
             identity,
+            roles,
             issuer,
             issuer_identity,
             ca_keys,
@@ -78,6 +83,7 @@ impl EnrolmentToken {
     pub fn to_text(&self) -> Zeroizing<String> {
         let fields = Fields {
             identity: self.identity.clone(),
+            roles: self.roles.clone(),
             issuer: self.issuer.clone(),
             issuer_identity: self.issuer_identity.clone(),
             ca_keys: self.ca_keys.iter().map(hex::encode).collect(),
@@ -118,6 +124,7 @@ impl FromStr for EnrolmentToken {
         }
         Ok(Self {
             identity: fields.identity.clone(),
+            roles: fields.roles.clone(),
             issuer: fields.issuer.clone(),
             issuer_identity: fields.issuer_identity.clone(),
             ca_keys,
@@ -130,6 +137,7 @@ impl fmt::Debug for EnrolmentToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EnrolmentToken")
             .field("identity", &self.identity)
+            .field("roles", &self.roles)
             .field("issuer", &self.issuer)
             .finish_non_exhaustive()
     }
@@ -139,7 +147,7 @@ impl fmt::Debug for EnrolmentToken {
 mod tests {
     use sealift_host::OsRng;
 
-    use super::*;
+    use super::{super::SiteRole, *};
 
     #[test]
     fn a_token_is_read_as_it_was_written_and_shows_no_secret() {
@@ -149,8 +157,9 @@ mod tests {
                 .unwrap()
         };
         let issuer = "ca.example.org:7444".to_owned();
-        let token =
-            EnrolmentToken::new(identity("a"), issuer, identity("ca"), vec![[7; 32]], &OsRng);
+        let roles = [SiteRole::Receiver].into_iter().collect();
+        let (whose, issuer) = ((identity("a"), roles), (issuer, identity("ca")));
+        let token = EnrolmentToken::new(whose, issuer, vec![[7; 32]], &OsRng);
         let text = token.to_text();
         let read: EnrolmentToken = format!(" {}\n", *text).parse().unwrap();
         assert_eq!(read, token);

@@ -12,6 +12,7 @@ mod admission;
 mod authority;
 mod credentials;
 mod foreign;
+mod grace;
 mod issuance;
 mod negotiation;
 mod replacement;

@@ -4,6 +4,7 @@ mod acme;
 mod acme_server;
 mod conformance;
 mod days;
+mod over;
 mod stage;
 mod workload;
 
