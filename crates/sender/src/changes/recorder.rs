@@ -247,9 +247,20 @@ impl Recorder {
         let Some(known) = known else {
             return Ok(false);
         };
-        let keeps = self.source.keeps_versions();
+        if self.was_sent(key, version).await? {
+            return Ok(true);
+        }
+        let rows = self
+            .journal
+            .transfers_of(&self.bucket, key, TRANSFERS_OF_KEY_MAX);
+        let rows = rows.await?;
+        let of_known = rows
+            .iter()
+            .find(|row| row.change.kind.is_version() && row.change.name.version == known.version);
+        let of_known = of_known.and_then(|row| row.change.facts.last_modified);
+        let of_store = self.source.keeps_versions().then_some(of_known);
         let now = self.clock.now();
-        Ok(self.was_sent(key, version).await? || returning::was_there(made, known, keeps, now))
+        Ok(returning::was_there(made, known, of_store, now))
     }
 
     async fn was_sent(&self, key: &ObjectKey, version: &VersionId) -> Result<bool, SenderError> {
