@@ -232,17 +232,15 @@ fn other_programs_work_in_front_of_a_source_and_the_replica_has_what_they_left()
         send(&store, "PUT", &path, &[xml], body.as_bytes()).is(200);
     }
     pair.start();
-    let works: [(&str, fn(&S3, &Path)); 4] = [
-        ("rclone", rclone_syncs),
-        ("restic", restic_backs_up),
-        ("s3cmd", s3cmd_copies),
-        ("aws", the_aws_cli_syncs),
-    ];
-    for (program, work) in works {
+    let dir_of = |program: &str| {
         let dir = pair.a.dir.join(program);
         fs::create_dir(&dir).unwrap();
-        work(s3, &dir);
-    }
+        dir
+    };
+    rclone_syncs(s3, &dir_of("rclone"));
+    restic_backs_up(s3, &dir_of("restic"));
+    s3cmd_copies(s3, &dir_of("s3cmd"));
+    the_aws_cli_syncs(s3, &dir_of("aws"));
     wait_until("all of it is in the other region", TIME_MAX, || {
         let count = |status| pair.a.transfers(status).0;
         assert_eq!((count("FAILED"), count("SKIPPED")), (0, 0));
