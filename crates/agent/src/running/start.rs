@@ -149,10 +149,9 @@ async fn start(
     confined: Confined,
     tasks: &mut JoinSet<()>,
 ) -> Result<Arc<Running>, Error> {
-    let clock = site.world.clock.clone();
     let tls = Arc::new(tls_context(&site, &config)?);
     let (door, desk) = door(&site, &config);
-    let paces = Paces::new(&config, clock.clone());
+    let paces = Paces::new(&config, site.world.clock.clone());
     let forwarding = Forwarding::new(&config, &site, &tls, &paces)?;
     let forwards = forwarding.prepare(&config.forwards).await?;
     let refused = accepting::on_refused(&site);
@@ -171,7 +170,7 @@ async fn start(
         open.endpoint().set_fronts(fronts);
     }
     let running = Arc::new(Running {
-        started: clock.now(),
+        started: site.world.clock.now(),
         flags,
         standing: Standing::default(),
         spread: Spread::new(own_bundle(&config, &site.world)?),
