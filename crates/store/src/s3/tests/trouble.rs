@@ -169,7 +169,14 @@ async fn the_actions_that_are_asked_for_are_those_that_the_policy_allows() {
         .await
         .unwrap();
     let mut watch = source.watch().unwrap();
-    watch.hints.recv().await.unwrap();
+    // A message is deleted once what it told of is recorded.
+    tokio::spawn(async move {
+        while let Some(hint) = watch.hints.recv().await {
+            if let Hint::Recorded(recorded) = hint {
+                recorded.tell();
+            }
+        }
+    });
     stage.server.remove("a");
     source.removed(&listed.key).await.unwrap();
     let emptied = async {
