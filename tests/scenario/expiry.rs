@@ -1,6 +1,6 @@
 //! Agents whose certificate is over: who comes back by itself, who does not, and how.
 
-use std::{fs, time::Duration};
+use std::{fs, thread::sleep, time::Duration};
 
 use sealift_host::OsClock;
 use sealift_terms::{Clock, Timestamp};
@@ -174,6 +174,8 @@ fn a_revoked_agent_is_refused_within_its_grace_and_enrolled_again_in_place() {
         .exits(2)
         .tells(&[&pair.b.identity, &pair.a.identity]);
     hand_over(&pair, &token(&pair, "a", &issuer, "1h"));
+    // A certificate counts from the second after its identity was revoked.
+    sleep(Duration::from_secs(1));
     init_again(&pair).exits(2).tells(&["there already"]);
     assert_eq!(serial(&pair.a), last, "nothing was changed");
     pair.a.run(&again).exits(0).tells(&["another certificate"]);

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask test [--full]            install what the tests need, run all of them
+cargo xtask test --only SUITE        one of the suites: build, unit, servers, crash, simulate, fuzz, soak
 cargo xtask simulate [--seed N] [--rounds M] [--seeds COUNT --from N]
                                      seeds of the simulation, each twice; see tests/simulate
 cargo xtask soak [--minutes N] [--cert-life-secs N]
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["test"] => suite::run_all(suite::Count::Usual),
         ["test", "--full"] => suite::run_all(suite::Count::Full),
+        ["test", "--only", name] => suite::run_one(name),
         ["simulate", rest @ ..] => simulate::run(rest),
         // Its last line is its own, whatever came of it.
         ["soak", rest @ ..] => return soak::run(rest),

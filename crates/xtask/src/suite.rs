@@ -91,12 +91,30 @@ const SUITES: &[Suite] = &[
     },
 ];
 
-/// Installs what the suites need and runs them in order; the first failure ends it.
-pub(crate) fn run_all(count: Count) -> Result<(), String> {
+/// Installs what the suites need, and runs the one whose name begins so.
+pub(crate) fn run_one(name: &str) -> Result<(), String> {
+    let found = SUITES.iter().find(|suite| suite.name.starts_with(name));
+    let suite = found.ok_or_else(|| {
+        let names: Vec<_> = SUITES.iter().map(|suite| suite.name).collect();
+        format!("no suite {name:?}: allowed is one of {}", names.join(", "))
+    })?;
+    let taken = suite.run(Count::Usual, &install_all()?)?;
+    println!("{}", suite.report(taken));
+    Ok(())
+}
+
+/// Installs what the suites need; variables that say where it lies.
+fn install_all() -> Result<Vec<(&'static str, PathBuf)>, String> {
     install::debian_packages(install::TESTED)?;
     let mut tools = install::python_packages()?;
     tools.push(install::azurite()?);
     install::cargo_fuzz()?;
+    Ok(tools)
+}
+
+/// Installs what the suites need and runs them in order; the first failure ends it.
+pub(crate) fn run_all(count: Count) -> Result<(), String> {
+    let tools = install_all()?;
     let mut lines = Vec::new();
     for suite in SUITES {
         let taken = suite.run(count, &tools)?;
