@@ -37,11 +37,12 @@ fn write(pair: &Pair, folder: &str, small: u64) {
 #[ignore = "needs namespaces: run by cargo xtask test"]
 fn a_partition_that_heals_is_made_up_for_soon() {
     let (pair, network) = two_hosts();
+    // First: what is written before is there sooner than anybody could cut.
+    network.connected(false);
     write(&pair, "after", 20);
     wait_until("it has begun", TIME_MAX, || {
         pair.a.transfers("PENDING").0 > 0
     });
-    network.connected(false);
     thread::sleep(Duration::from_secs(12));
     assert!(pair.a.transfers("PENDING").0 > 0);
     let report = pair.a.status();
