@@ -137,7 +137,7 @@ impl CaLife {
     }
 
     /// Whether it is time to see to another one: with a tenth of its life left, and not
-    /// more than [`limits::CA_END_WARNED_MAX`].
+    /// more than 90 days.
     #[must_use]
     pub fn ends_soon(&self, now: Timestamp) -> bool {
         let tenth = self.until.since(self.from) / 10;

@@ -32,7 +32,7 @@ const LOOK_EVERY_MIN: Duration = Duration::from_millis(200);
 const TRIES_MIN: u32 = 20;
 const RETRY_MAX: Duration = Duration::from_secs(600);
 /// One try is given up after this part of what is left, within these bounds. A certificate
-/// that lives for less than [`TRIES_HELD_FROM`] has 20 tries of an issuer that answers, and
+/// that lives for less than ten minutes has 20 tries of an issuer that answers, and
 /// fewer of one that does not: an issuer far away needs the shortest.
 const TRY_SHARE: u32 = 40;
 /// From this life on 20 tries fit into what is left at the latest renewal, however long each
