@@ -225,29 +225,45 @@ impl Source for Slow {
     }
 }
 
-#[tokio::test]
-async fn of_a_burst_that_is_seen_late_the_beginning_is_not_judged_alone() {
-    let temp = tempfile::tempdir().unwrap();
+/// A [`Slow`] source of a hundred keys, all recorded, and what is held of it.
+struct Looks {
+    inner: MemorySource,
+    permits: Arc<Semaphore>,
+    asked: Arc<AtomicUsize>,
+    near: Near,
+}
+
+async fn looks(temp: &std::path::Path, permits: usize) -> Looks {
     let inner = MemorySource::new();
     for i in 0..100 {
         inner.put(&format!("k{i:03}"), *b"x").unwrap();
     }
-    let (permits, asked) = (
-        Arc::new(Semaphore::new(0)),
-        Arc::new(AtomicUsize::default()),
-    );
     let source = Slow {
         inner: inner.clone(),
-        permits: permits.clone(),
-        asked: asked.clone(),
+        permits: Arc::new(Semaphore::new(permits)),
+        asked: Arc::new(AtomicUsize::default()),
     };
-    let near = Near::begin(
-        journal(temp.path()),
-        Arc::new(source),
-        rules(&[("all", "", "far")]),
-    )
-    .await;
+    let (permits, asked) = (source.permits.clone(), source.asked.clone());
+    let rules = rules(&[("all", "", "far")]);
+    let near = Near::begin(journal(temp), Arc::new(source), rules).await;
     near.scan().await;
+    Looks {
+        inner,
+        permits,
+        asked,
+        near,
+    }
+}
+
+#[tokio::test]
+async fn of_a_burst_that_is_seen_late_the_beginning_is_not_judged_alone() {
+    let temp = tempfile::tempdir().unwrap();
+    let Looks {
+        inner,
+        permits,
+        asked,
+        near,
+    } = looks(temp.path(), 0).await;
     let remove = |i: usize| inner.remove(&format!("k{i:03}")).unwrap();
     let is_asked = async |looks: usize| {
         until("a look", async || asked.load(Ordering::SeqCst) == looks).await;
@@ -271,26 +287,12 @@ async fn of_a_burst_that_is_seen_late_the_beginning_is_not_judged_alone() {
 #[tokio::test]
 async fn keys_that_vanished_are_looked_at_side_by_side() {
     let temp = tempfile::tempdir().unwrap();
-    let inner = MemorySource::new();
-    for i in 0..100 {
-        inner.put(&format!("k{i:03}"), *b"x").unwrap();
-    }
-    let (permits, asked) = (
-        Arc::new(Semaphore::new(10)),
-        Arc::new(AtomicUsize::default()),
-    );
-    let source = Slow {
-        inner: inner.clone(),
-        permits: permits.clone(),
-        asked: asked.clone(),
-    };
-    let near = Near::begin(
-        journal(temp.path()),
-        Arc::new(source),
-        rules(&[("all", "", "far")]),
-    )
-    .await;
-    near.scan().await;
+    let Looks {
+        inner,
+        permits,
+        asked,
+        near,
+    } = looks(temp.path(), 10).await;
     (0..10).for_each(|i| inner.remove(&format!("k{i:03}")).unwrap());
     // Ten looks told that they left; of those that follow none waits for another one.
     let is_asked = async |looks: usize| {

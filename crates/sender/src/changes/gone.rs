@@ -3,7 +3,8 @@
 
 use std::{io, sync::Arc};
 
-use sealift_store::{Removed, Source, StoreError};
+use sealift_ledger::KnownKey;
+use sealift_store::{Listed, Removed, Source, StoreError};
 use sealift_terms::ObjectKey;
 use tokio::task::JoinSet;
 
@@ -15,7 +16,7 @@ pub(super) const LOOKED_AT_ONCE: usize = 16;
 
 /// A key that is not in the source any more.
 pub(super) struct Gone {
-    pub(super) key: ObjectKey,
+    pub(super) known: KnownKey,
     /// The source's own delete marker of it.
     pub(super) own: Option<Removed>,
 }
@@ -26,12 +27,10 @@ impl Recorder {
         let mut count = 0;
         for keys in keys.chunks(LOOKED_AT_ONCE) {
             let live = self.live(keys).await?;
-            let gone =
-                self.side_by_side(
-                    live,
-                    |source, key| async move { is_gone(&*source, &key).await },
-                );
-            count += gone.await?.into_iter().filter(|is_gone| *is_gone).count() as u64;
+            let looked = self.side_by_side(live, |source, known| async move {
+                look(&*source, &known.key).await
+            });
+            count += looked.await?.iter().filter(|found| found.is_none()).count() as u64;
         }
         Ok(count)
     }
@@ -40,25 +39,23 @@ impl Recorder {
     /// not one moment.
     pub(super) async fn gone(&self, keys: &[ObjectKey]) -> Result<Vec<Gone>, SenderError> {
         let live = self.live(keys).await?;
-        let gone = self.side_by_side(live, |source, key| async move {
-            Ok(match is_gone(&*source, &key).await? {
-                true => Some(Gone {
-                    own: source.removed(&key).await?,
-                    key,
+        let gone = self.side_by_side(live, |source, known| async move {
+            Ok(match look(&*source, &known.key).await? {
+                None => Some(Gone {
+                    own: source.removed(&known.key).await?,
+                    known,
                 }),
-                false => None,
+                Some(_) => None,
             })
         });
         Ok(gone.await?.into_iter().flatten().collect())
     }
 
-    async fn live(&self, keys: &[ObjectKey]) -> Result<Vec<ObjectKey>, SenderError> {
+    async fn live(&self, keys: &[ObjectKey]) -> Result<Vec<KnownKey>, SenderError> {
         let mut live = Vec::with_capacity(keys.len());
         for key in keys {
             let known = self.journal.known(&self.bucket, key).await?;
-            if known.is_some_and(|known| !known.deleted) {
-                live.push(key.clone());
-            }
+            live.extend(known.filter(|known| !known.deleted));
         }
         Ok(live)
     }
@@ -66,8 +63,8 @@ impl Recorder {
     /// Asks the source of each of these keys, of all at the same time; in their order.
     async fn side_by_side<T, F>(
         &self,
-        keys: Vec<ObjectKey>,
-        ask: impl Fn(Arc<dyn Source>, ObjectKey) -> F,
+        keys: Vec<KnownKey>,
+        ask: impl Fn(Arc<dyn Source>, KnownKey) -> F,
     ) -> Result<Vec<T>, SenderError>
     where
         T: Send + 'static,
@@ -91,10 +88,13 @@ impl Recorder {
     }
 }
 
-/// What is no object counts as not there.
-async fn is_gone(source: &dyn Source, key: &ObjectKey) -> Result<bool, StoreError> {
+/// Looks at one key; what is no object counts as not there.
+pub(super) async fn look(
+    source: &dyn Source,
+    key: &ObjectKey,
+) -> Result<Option<Listed>, StoreError> {
     match source.look(key).await {
-        Err(StoreError::SourceUnsupported { .. }) => Ok(true),
-        looked => Ok(looked?.is_none()),
+        Err(StoreError::SourceUnsupported { .. }) => Ok(None),
+        looked => looked,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sealift_ledger::{Journal, KnownKey, ListTransfers, NewChange, Requeue};
+use sealift_ledger::{Journal, KnownKey, ListTransfers, NewChange, Requeue, Transfer};
 use sealift_store::{Earlier, History, Listed, Removed, Skipped, Source, StoreError};
 use sealift_terms::{
     BucketName, Change, ChangeKind, Clock, ObjectFacts, ObjectKey, Order, PeerName, Reason, Status,
@@ -12,7 +12,7 @@ use sealift_terms::{
 use tokio::sync::watch;
 
 use super::{
-    gone::Gone,
+    gone::{Gone, look},
     returning,
     tagging::{Untold, with_tags},
     version,
@@ -73,14 +73,14 @@ impl Recorder {
 
     /// Takes a key that is gone, with a delete marker.
     pub(super) async fn vanished(&mut self, gone: Gone) -> Result<(), SenderError> {
-        let Gone { key, own } = gone;
-        let known = self.journal.known(&self.bucket, &key).await?;
+        let Gone { known, own } = gone;
+        let key = &known.key;
         let own = match own {
             Some(removed) => {
-                let is_newer = self.earlier(&key, removed.history, known.as_ref()).await?;
-                let known = known.as_ref().filter(|_| !is_newer);
+                let is_newer = self.earlier(key, removed.history, Some(&known)).await?;
+                let known = Some(&known).filter(|_| !is_newer);
                 let own = (&removed.version, removed.modified);
-                let is_used = self.is_used(&key, own, known).await?;
+                let is_used = self.is_used(key, own, known).await?;
                 (!is_used).then_some((removed.version, removed.modified))
             }
             None => None,
@@ -95,7 +95,7 @@ impl Recorder {
         };
         // It happens now, whenever the first scan is.
         let first_scan = self.first_scan.take();
-        let taken = self.marker(key, version, order, modified).await;
+        let taken = self.marker(known.key, version, order, modified).await;
         self.first_scan = first_scan;
         taken
     }
@@ -228,14 +228,6 @@ impl Recorder {
         self.push(change, existed).await
     }
 
-    /// Looks at one key; what is no object counts as not there.
-    async fn look(&self, key: &ObjectKey) -> Result<Option<Listed>, SenderError> {
-        match self.source.look(key).await {
-            Err(StoreError::SourceUnsupported { .. }) => Ok(None),
-            looked => Ok(looked?),
-        }
-    }
-
     /// Whether a version that is the latest again, now that the known one is gone, was recorded
     /// under its own id before: the peers have it below the known one, and keep it there.
     async fn is_used(
@@ -247,13 +239,10 @@ impl Recorder {
         let Some(known) = known else {
             return Ok(false);
         };
-        if self.was_sent(key, version).await? {
+        let rows = self.rows_of(key).await?;
+        if has_version(&rows, version) {
             return Ok(true);
         }
-        let rows = self
-            .journal
-            .transfers_of(&self.bucket, key, TRANSFERS_OF_KEY_MAX);
-        let rows = rows.await?;
         let of_known = rows
             .iter()
             .find(|row| row.change.kind.is_version() && row.change.name.version == known.version);
@@ -264,13 +253,14 @@ impl Recorder {
     }
 
     async fn was_sent(&self, key: &ObjectKey, version: &VersionId) -> Result<bool, SenderError> {
-        let earlier = self
+        Ok(has_version(&self.rows_of(key).await?, version))
+    }
+
+    async fn rows_of(&self, key: &ObjectKey) -> Result<Vec<Transfer>, SenderError> {
+        let rows = self
             .journal
-            .transfers_of(&self.bucket, key, TRANSFERS_OF_KEY_MAX)
-            .await?;
-        Ok(earlier
-            .iter()
-            .any(|transfer| transfer.change.name.version == *version))
+            .transfers_of(&self.bucket, key, TRANSFERS_OF_KEY_MAX);
+        Ok(rows.await?)
     }
 
     async fn push(&mut self, change: Change, existed: bool) -> Result<(), SenderError> {
@@ -407,7 +397,7 @@ impl Recorder {
 
     /// The change that made a known version, if the source still has it.
     async fn again(&self, known: KnownKey) -> Result<Option<Change>, SenderError> {
-        let Some(listed) = self.look(&known.key).await? else {
+        let Some(listed) = look(&*self.source, &known.key).await? else {
             return Ok(None);
         };
         if !version::is_version_of(&known.version, &listed.version) {
@@ -436,4 +426,9 @@ impl Recorder {
             facts,
         }))
     }
+}
+
+fn has_version(rows: &[Transfer], version: &VersionId) -> bool {
+    let mut names = rows.iter().map(|row| &row.change.name);
+    names.any(|name| name.version == *version)
 }

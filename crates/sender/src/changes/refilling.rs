@@ -14,13 +14,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sealift_ledger::{Journal, KnownKey, NewChange, Transfer};
-use sealift_store::{Earlier, History, Listed, Removed, Source, StoreError};
+use sealift_store::{Earlier, History, Listed, Removed, Source};
 use sealift_terms::{
     BucketName, Change, ChangeKind, ObjectFacts, ObjectKey, Order, PeerName, Status, VersionName,
     limits::TRANSFERS_OF_KEY_MAX,
 };
 
-use super::{tagging::with_tags, version};
+use super::{gone::look, tagging::with_tags, version};
 use crate::{Rules, SenderError, Tagged, rules::Kind};
 
 /// Finds what of a bucket has no rows, of a source that keeps versions.
@@ -49,11 +49,7 @@ impl Refilling<'_> {
     /// # Errors
     /// [`SenderError`] when the source or the journal does not answer.
     pub async fn of_key(&self, key: &ObjectKey) -> Result<Vec<NewChange>, SenderError> {
-        let looked = match self.source.look(key).await {
-            Err(StoreError::SourceUnsupported { .. }) => None,
-            looked => looked?,
-        };
-        match looked {
+        match look(self.source, key).await? {
             Some(listed) => self.of_listed(listed).await,
             None => match self.source.removed(key).await? {
                 Some(removed) => self.of_removed(removed).await,
