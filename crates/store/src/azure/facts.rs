@@ -13,12 +13,7 @@ use crate::{
 
 /// Under which names Azure tells of a blob.
 const NAMES: HeaderNames = HeaderNames {
-    plain: &[
-        "cache-control",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-    ],
+    plain: &[],
     prefix: "x-ms-",
     own: &[
         "blob-type",

@@ -1,7 +1,5 @@
 //! Tries each of the rights that a source needs, so that a check can name what is missing.
 
-use sealift_terms::limits::S3_PROBE_TIME_MAX;
-
 use super::source::AzureSource;
 use crate::{Probe, Source, s3::version};
 
@@ -15,16 +13,9 @@ impl AzureSource {
     /// Tries each right once, on the first blob that there is; what cannot be tried for what
     /// failed before it is left out.
     pub async fn probe(&self) -> Vec<Probe> {
-        let mut probes = Vec::new();
-        let probing = self.probe_all(&mut probes);
-        if tokio::time::timeout(S3_PROBE_TIME_MAX, probing)
-            .await
-            .is_err()
-        {
-            let place = self.client.settings.container.as_str();
-            probes.push(Probe::of_silence("the container's answer", place));
-        }
-        probes
+        let place = self.client.settings.container.as_str();
+        let probing = async |probes: &mut Vec<Probe>| self.probe_all(probes).await;
+        Probe::in_time("the container's answer", place, probing).await
     }
 
     async fn probe_all(&self, probes: &mut Vec<Probe>) {

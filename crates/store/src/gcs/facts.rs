@@ -25,12 +25,7 @@ const STORED_LENGTH: &str = "x-goog-stored-content-length";
 
 /// Under which names Google tells of an object.
 const NAMES: HeaderNames = HeaderNames {
-    plain: &[
-        "cache-control",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-    ],
+    plain: &[],
     prefix: "x-goog-",
     own: &[
         "metageneration",

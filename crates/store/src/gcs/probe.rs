@@ -1,7 +1,5 @@
 //! Tries each of the permissions that a source needs, so that a check can name what is missing.
 
-use sealift_terms::limits::S3_PROBE_TIME_MAX;
-
 use super::source::GcsSource;
 use crate::{Probe, Scan, oldest_first::OldestFirst};
 
@@ -16,16 +14,9 @@ impl GcsSource {
     /// Tries each permission once, on the first object that there is; what cannot be tried for
     /// what failed before it is left out.
     pub async fn probe(&self) -> Vec<Probe> {
-        let mut probes = Vec::new();
-        let probing = self.probe_all(&mut probes);
-        if tokio::time::timeout(S3_PROBE_TIME_MAX, probing)
-            .await
-            .is_err()
-        {
-            let place = self.client.settings().bucket.as_str();
-            probes.push(Probe::of_silence("the bucket's answer", place));
-        }
-        probes
+        let place = self.client.settings().bucket.as_str();
+        let probing = async |probes: &mut Vec<Probe>| self.probe_all(probes).await;
+        Probe::in_time("the bucket's answer", place, probing).await
     }
 
     async fn probe_all(&self, probes: &mut Vec<Probe>) {

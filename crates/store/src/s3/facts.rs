@@ -21,15 +21,17 @@ pub(super) const SSE_KEY: &str = "server-side-encryption-aws-kms-key-id";
 /// Encrypted under a key of a key service; `aws:kms:dsse` in two layers.
 pub(super) const KMS: &str = "aws:kms";
 
+/// System metadata that every service tells of under its name in HTTP.
+const OF_HTTP: [&str; 4] = [
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+];
+
 /// Under which names S3 tells of an object.
 const NAMES: HeaderNames = HeaderNames {
-    plain: &[
-        "cache-control",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-        "expires",
-    ],
+    plain: &["expires"],
     prefix: "x-amz-",
     own: &[
         "website-redirect-location",
@@ -113,7 +115,7 @@ impl Seen {
 
 /// Under which names a service tells of an object.
 pub(crate) struct HeaderNames {
-    /// System metadata under its name in HTTP.
+    /// System metadata under its name in HTTP, beside what every service tells of so.
     pub(crate) plain: &'static [&'static str],
     /// What begins the names of the service's own headers.
     pub(crate) prefix: &'static str,
@@ -151,7 +153,10 @@ impl HeaderNames {
     fn system<'a>(&self, header: &'a str) -> Option<&'a str> {
         match header.strip_prefix(self.prefix) {
             Some(own) => self.own.contains(&own).then_some(own),
-            None => self.plain.contains(&header).then_some(header),
+            None => {
+                let is_told = OF_HTTP.contains(&header) || self.plain.contains(&header);
+                is_told.then_some(header)
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use hyper::Method;
 use sealift_terms::limits::S3_PROBE_TIME_MAX;
+use tokio::time::timeout;
 
 use super::{
     S3_LOCK_ACTIONS, S3Source, SQS_ACTIONS, client::Ask, events::queue::Queue, scan::S3Scan,
@@ -19,15 +20,24 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Of a service that did not answer in time.
-    pub(crate) fn of_silence(action: &'static str, place: &str) -> Self {
-        Self {
-            action,
-            outcome: Err(StoreError::SourceUnavailable {
-                path: place.to_owned(),
-                source: std::io::ErrorKind::TimedOut.into(),
-            }),
+    /// What was tried in time, and at its end `awaited` of a place that did not answer.
+    pub(crate) async fn in_time(
+        awaited: &'static str,
+        place: &str,
+        probing: impl AsyncFnOnce(&mut Vec<Self>),
+    ) -> Vec<Self> {
+        let mut probes = Vec::new();
+        let tried = timeout(S3_PROBE_TIME_MAX, probing(&mut probes)).await;
+        if tried.is_err() {
+            probes.push(Self {
+                action: awaited,
+                outcome: Err(StoreError::SourceUnavailable {
+                    path: place.to_owned(),
+                    source: std::io::ErrorKind::TimedOut.into(),
+                }),
+            });
         }
+        probes
     }
 
     /// How a listing went, and the first `what` that it has.
@@ -55,16 +65,9 @@ impl S3Source {
     /// Tries each action once, on the first object that there is; what cannot be tried for
     /// what failed before it is left out.
     pub async fn probe(&self) -> Vec<Probe> {
-        let mut probes = Vec::new();
-        let probing = self.probe_all(&mut probes);
-        if tokio::time::timeout(S3_PROBE_TIME_MAX, probing)
-            .await
-            .is_err()
-        {
-            let place = self.client.settings.bucket.as_str();
-            probes.push(Probe::of_silence("the bucket's answer", place));
-        }
-        probes
+        let place = self.client.settings.bucket.as_str();
+        let probing = async |probes: &mut Vec<Probe>| self.probe_all(probes).await;
+        Probe::in_time("the bucket's answer", place, probing).await
     }
 
     async fn probe_all(&self, probes: &mut Vec<Probe>) {

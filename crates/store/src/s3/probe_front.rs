@@ -2,7 +2,6 @@
 //! on a key that is not there: nothing is changed, and no version is made.
 
 use hyper::Method;
-use sealift_terms::limits::S3_PROBE_TIME_MAX;
 
 use super::{
     Probe, S3_FRONT_ACTIONS, S3Front, client::Ask, error::S3Error, storing_xml::upload_id,
@@ -18,15 +17,9 @@ const NO_TAGS_SHA256: &str = "gzVSYInjasGUp84MGSBgAI9DuiWjWcPtlvOz7tu4XZg=";
 impl S3Front {
     /// Tries each action once; what cannot be tried for what failed before it is left out.
     pub async fn probe(&self) -> Vec<Probe> {
-        let mut probes = Vec::new();
-        let probing = self.probe_all(&mut probes);
-        if tokio::time::timeout(S3_PROBE_TIME_MAX, probing)
-            .await
-            .is_err()
-        {
-            probes.push(Probe::of_silence("the bucket's answer", self.bucket()));
-        }
-        probes
+        let place = self.bucket();
+        let probing = async |probes: &mut Vec<Probe>| self.probe_all(probes).await;
+        Probe::in_time("the bucket's answer", place, probing).await
     }
 
     async fn probe_all(&self, probes: &mut Vec<Probe>) {
