@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ring::digest::{SHA256, digest};
 use s3s::dto::{ETag, Tag, Timestamp as S3Time};
 use sealift_ledger::{ListedVersion, VersionRow};
-use sealift_terms::{Checksum, ChecksumAlgorithm, Timestamp, VersionId};
+use sealift_terms::{Checksum, ChecksumAlgorithm, Order, Timestamp, VersionId};
 
 /// The entity tag of a version: the same at every site and for as long as it exists, another
 /// one for every other version. It is no MD5 and does not look like one, as clients that take
@@ -33,12 +33,16 @@ pub(crate) fn etag_of(version: &VersionId, size: u64, checksum: Option<&Checksum
 /// When it was last modified, as its source says; otherwise when it was taken up there: the
 /// same at every site.
 pub(crate) fn modified(row: &VersionRow) -> Timestamp {
-    row.facts.last_modified.unwrap_or_else(|| row.order.time())
+    modified_of(row.facts.last_modified, &row.order)
 }
 
 /// The same of a version in a listing.
 pub(crate) fn listed_modified(row: &ListedVersion) -> Timestamp {
-    row.last_modified.unwrap_or_else(|| row.order.time())
+    modified_of(row.last_modified, &row.order)
+}
+
+fn modified_of(said: Option<Timestamp>, order: &Order) -> Timestamp {
+    said.unwrap_or_else(|| order.time())
 }
 
 /// A moment, as `s3s` has them.

@@ -6,6 +6,7 @@ use std::{fmt, path::Path, sync::Arc};
 use rustls::{InconsistentKeys, crypto::ring, sign::CertifiedKey};
 use rustls_pki_types::CertificateDer;
 use sealift_terms::{Timestamp, limits};
+use zeroize::Zeroizing;
 
 use crate::{
     bundle::TrustBundle,
@@ -57,8 +58,7 @@ impl Credentials {
         demands: &OwnDemands,
         now: Timestamp,
     ) -> Result<Self, IdentityError> {
-        let chain = files::read_certificates(certificate)?;
-        let key = files::read_secret(private_key, limits::CERTIFICATE_FILE_BYTES_MAX)?;
+        let (chain, key) = read(certificate, private_key)?;
         Self::check(chain, &key, own_roots, demands, now)
     }
 
@@ -74,8 +74,7 @@ impl Credentials {
         demands: &OwnDemands,
         now: Timestamp,
     ) -> Result<Self, IdentityError> {
-        let chain = files::read_certificates(certificate)?;
-        let key = files::read_secret(private_key, limits::CERTIFICATE_FILE_BYTES_MAX)?;
+        let (chain, key) = read(certificate, private_key)?;
         let end = chain.first().and_then(|leaf| Leaf::not_after_of(leaf).ok());
         let at = end.map_or(now, |end| end.min(now));
         Self::check(chain, &key, own_roots, demands, at)
@@ -199,4 +198,14 @@ impl fmt::Debug for Credentials {
             .field("private_key", &"...")
             .finish()
     }
+}
+
+/// The chain, and the private key as PEM text.
+fn read(
+    certificate: &Path,
+    private_key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, Zeroizing<Vec<u8>>), IdentityError> {
+    let chain = files::read_certificates(certificate)?;
+    let key = files::read_secret(private_key, limits::CERTIFICATE_FILE_BYTES_MAX)?;
+    Ok((chain, key))
 }

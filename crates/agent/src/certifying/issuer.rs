@@ -1,7 +1,7 @@
 //! An agent with the embedded authority: renewal over mutual TLS.
 
 use async_trait::async_trait;
-use sealift_identity::{Credentials, IdentityError, Leaf, signing_request};
+use sealift_identity::{Credentials, IdentityError, Leaf};
 
 use super::{CertificateSource, Renewed, TakesBundles};
 use crate::{
@@ -59,13 +59,11 @@ impl CertificateSource for Issuing {
             // Whoever has no certificate yet has nothing to show but a token.
             return Ok(None);
         };
-        let key = self.renewed.next_key()?;
-        let csr = signing_request(&key)?;
         let (config, world) = (self.renewed.config(), self.renewed.world());
-        let given = enrolling::renew(config, &self.issuer, shown.clone(), world, csr).await;
-        let given = given.map_err(|error| self.explain(error, shown.leaf()))?;
-        bundles.take(&given.bundle).await;
-        let settled = self.renewed.settle(&given.certificate, &key, Some(shown))?;
-        Ok(Some(settled))
+        let ask = |csr| async move {
+            let given = enrolling::renew(config, &self.issuer, shown.clone(), world, csr).await;
+            given.map_err(|error| self.explain(error, shown.leaf()))
+        };
+        self.renewed.another(shown, bundles, ask).await.map(Some)
     }
 }

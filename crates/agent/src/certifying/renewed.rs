@@ -15,10 +15,12 @@ use sealift_terms::{
 };
 use zeroize::Zeroizing;
 
+use super::TakesBundles;
 use crate::{
     Error, RENEWED_FILE, World,
     bundles::own_bundle,
     config::{Ca, CertificatesFrom, Config},
+    enrolling::Given,
 };
 
 /// The key of the certificate that is being asked for: on the disk before it is shown to
@@ -159,8 +161,25 @@ impl Renewed {
         self.config.site.data_dir.join(name)
     }
 
+    /// Another certificate against the one that is shown, of an issuer that `ask` sends a
+    /// signing request.
+    pub(crate) async fn another<F>(
+        &self,
+        shown: &Credentials,
+        bundles: &dyn TakesBundles,
+        ask: impl FnOnce(String) -> F,
+    ) -> Result<Credentials, Error>
+    where
+        F: Future<Output = Result<Given, Error>>,
+    {
+        let key = self.next_key()?;
+        let given = ask(signing_request(&key)?).await?;
+        bundles.take(&given.bundle).await;
+        self.settle(&given.certificate, &key, Some(shown))
+    }
+
     /// The key to ask with: the one of an earlier try, if there was one.
-    pub(crate) fn next_key(&self) -> Result<Zeroizing<String>, Error> {
+    pub(super) fn next_key(&self) -> Result<Zeroizing<String>, Error> {
         self.key_in(NEXT_KEY_FILE)
     }
 
@@ -195,7 +214,7 @@ impl Renewed {
 
     /// Takes a chain for a key, with the eyes of a peer: what is not good, or is for
     /// another agent, stays out. What is good is on the disk before anybody sees it.
-    pub(crate) fn settle(
+    pub(super) fn settle(
         &self,
         chain_pem: &str,
         key_pem: &str,
@@ -212,15 +231,11 @@ impl Renewed {
         let both = Zeroizing::new(format!("{chain_pem}\n{key_pem}"));
         let (path, disk) = (self.beside(RENEWED_FILE), &*self.world.disk);
         replace_file(disk, &path, both.as_bytes()).map_err(Error::io("write", path))?;
-        self.forget_key()?;
+        self.forget(NEXT_KEY_FILE)?;
         Ok(credentials)
     }
 
     /// A key is asked with until there is a certificate for it, and then no more.
-    fn forget_key(&self) -> Result<(), Error> {
-        self.forget(NEXT_KEY_FILE)
-    }
-
     pub(super) fn forget(&self, name: &str) -> Result<(), Error> {
         let next = self.beside(name);
         match self.world.disk.remove_file(&next) {

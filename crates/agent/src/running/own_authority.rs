@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sealift_identity::{Credentials, signing_request};
+use sealift_identity::Credentials;
 
 use super::issuing::issue_own;
 use crate::{
@@ -46,13 +46,11 @@ impl CertificateSource for OwnAuthority {
         let Some(shown) = shown else {
             return Ok(None);
         };
-        let key = self.renewed.next_key()?;
-        let csr = signing_request(&key)?;
         let (site, ca, leaf) = (self.site.clone(), self.ca.clone(), shown.leaf().clone());
-        let issuing = tokio::task::spawn_blocking(move || issue_own(&site, &ca, &leaf, &csr));
-        let given = issuing.await.map_err(Error::failed("issuing"))??;
-        bundles.take(&given.bundle).await;
-        let settled = self.renewed.settle(&given.certificate, &key, Some(shown))?;
-        Ok(Some(settled))
+        let ask = |csr: String| async move {
+            let issuing = tokio::task::spawn_blocking(move || issue_own(&site, &ca, &leaf, &csr));
+            issuing.await.map_err(Error::failed("issuing"))?
+        };
+        self.renewed.another(shown, bundles, ask).await.map(Some)
     }
 }
