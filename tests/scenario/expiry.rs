@@ -60,14 +60,21 @@ fn hand_over(pair: &Pair, text: &str) -> String {
     file.to_str().unwrap().to_owned()
 }
 
-#[test]
-fn an_expired_agent_renews_within_its_grace() {
+/// Two agents, `a` with a certificate of `b` under which it has sent something, and where
+/// that issues.
+fn sent_in_time() -> (Pair, String) {
     let (pair, issuer) = with_issuer(LIFE_SECS);
     pair.b.start();
     init(&pair, &token(&pair, "a", &issuer, "1h")).exits(0);
     write_file(&pair.source.join("before"), "in time");
     pair.a.start();
     pair.wait_completed(1, TIME_MAX);
+    (pair, issuer)
+}
+
+#[test]
+fn an_expired_agent_renews_within_its_grace() {
+    let (pair, _issuer) = sent_in_time();
     // The issuer is down until after the end.
     pair.b.stop();
     wait_until_over(&pair.a);
@@ -85,12 +92,7 @@ fn an_expired_agent_renews_within_its_grace() {
 
 #[test]
 fn an_agent_that_was_off_past_its_end_starts_sends_nothing_and_renews() {
-    let (pair, issuer) = with_issuer(LIFE_SECS);
-    pair.b.start();
-    init(&pair, &token(&pair, "a", &issuer, "1h")).exits(0);
-    write_file(&pair.source.join("before"), "in time");
-    pair.a.start();
-    pair.wait_completed(1, TIME_MAX);
+    let (pair, issuer) = sent_in_time();
     pair.a.stop();
     wait_until_over(&pair.a);
     pair.a
@@ -138,12 +140,7 @@ fn the_issuing_host_that_was_off_past_its_end_renews_itself() {
 
 #[test]
 fn a_revoked_agent_is_refused_within_its_grace_and_enrolled_again_in_place() {
-    let (pair, issuer) = with_issuer(LIFE_SECS);
-    pair.b.start();
-    init(&pair, &token(&pair, "a", &issuer, "1h")).exits(0);
-    write_file(&pair.source.join("before"), "in time");
-    pair.a.start();
-    pair.wait_completed(1, TIME_MAX);
+    let (pair, issuer) = sent_in_time();
     pair.a.stop();
     wait_until_over(&pair.a);
     let revoke = [

@@ -73,3 +73,15 @@ pub fn aws_policies(config: &Config, principal: &str) -> Option<Value> {
     }
     (!all.is_empty()).then_some(Value::Object(all))
 }
+
+/// The example's configuration with more sections.
+#[cfg(test)]
+fn example_with(sections: &str) -> Config {
+    let example = crate::config::Template::example().render();
+    let source = crate::config::Source {
+        path: "/etc/sealift/sealift.toml".into(),
+        text: format!("{example}\n{sections}"),
+        overrides: Vec::new(),
+    };
+    Config::check(&source).unwrap()
+}

@@ -43,25 +43,16 @@ fn role(name: &str, settings: &AzureSettings, actions: &[&str], sas: &str) -> Va
 
 #[cfg(test)]
 mod tests {
-    use crate::{
-        aws_policies,
-        config::{Config, Source, Template},
-    };
+    use crate::{aws_policies, policy::example_with};
 
     #[test]
     fn a_container_is_allowed_what_is_asked_of_it_and_nothing_of_aws_is_printed() {
-        let text = format!(
-            "{}\n[[source]]\nbucket = \"photos\"\n[source.azure]\naccount = \"photos1\"\n\
+        let config = example_with(
+            "[[source]]\nbucket = \"photos\"\n[source.azure]\naccount = \"photos1\"\n\
              container = \"inbox\"\nsas_file = \"s\"\n[store.azure]\naccount = \"sealedb\"\n\
              container = \"sealed\"\nkey_file = \"k\"\n",
-            Template::example().render()
         );
-        let config = Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text,
-            overrides: Vec::new(),
-        });
-        let printed = aws_policies(&config.unwrap(), "arn:role").unwrap();
+        let printed = aws_policies(&config, "arn:role").unwrap();
         assert!(printed.get("iam_policy").is_none());
         let roles = &printed["azure_roles"];
         let of_store = &roles["store"]["role"];

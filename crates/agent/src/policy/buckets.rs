@@ -145,24 +145,15 @@ fn over_tls_alone(settings: &S3Settings) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{
-        aws_policies,
-        config::{Config, Source, Template},
-    };
+    use crate::{aws_policies, policy::example_with};
 
     #[test]
     fn a_store_is_written_below_its_prefix_with_the_actions_that_are_asked_for() {
-        let text = format!(
-            "{}\n[store.s3]\nregion = \"eu-west-1\"\nbucket = \"sealed\"\nprefix = \"site-b/\"\n\
+        let config = example_with(
+            "[store.s3]\nregion = \"eu-west-1\"\nbucket = \"sealed\"\nprefix = \"site-b/\"\n\
              credentials_file = \"c\"\n",
-            Template::example().render()
         );
-        let config = Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text,
-            overrides: Vec::new(),
-        });
-        let printed = aws_policies(&config.unwrap(), "arn:role").unwrap();
+        let printed = aws_policies(&config, "arn:role").unwrap();
         let statements = printed["iam_policy"]["Statement"].as_array().unwrap();
         let of = |n: usize| {
             (
@@ -185,18 +176,12 @@ mod tests {
 
     #[test]
     fn a_bucket_is_read_below_its_prefix_with_the_actions_that_are_asked_for() {
-        let text = format!(
-            "{}\n[[source]]\nbucket = \"photos\"\n[source.s3]\nregion = \"eu-west-1\"\nprefix = \"in/\"\n\
+        let config = example_with(
+            "[[source]]\nbucket = \"photos\"\n[source.s3]\nregion = \"eu-west-1\"\nprefix = \"in/\"\n\
              credentials_file = \"c\"\nkms_keys = [\"arn:aws:kms:eu-west-1:444455556666:key/k\"]\n\
              queue_url = \"https://sqs.eu-west-1.amazonaws.com/111122223333/events\"\n",
-            Template::example().render()
         );
-        let config = Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text,
-            overrides: Vec::new(),
-        });
-        let printed = aws_policies(&config.unwrap(), "arn:role").unwrap();
+        let printed = aws_policies(&config, "arn:role").unwrap();
         let statements = printed["iam_policy"]["Statement"].as_array().unwrap();
         let resources: Vec<_> = statements.iter().map(|one| &one["Resource"]).collect();
         assert_eq!(resources[0], "arn:aws:s3:::photos");
@@ -211,19 +196,13 @@ mod tests {
 
     #[test]
     fn in_front_of_a_source_the_role_may_what_applications_do_as_well() {
-        let text = format!(
-            "{}\n[[source]]\nbucket = \"photos\"\nfronted = true\n[source.s3]\n\
+        let config = example_with(
+            "[[source]]\nbucket = \"photos\"\nfronted = true\n[source.s3]\n\
              region = \"eu-west-1\"\nprefix = \"in/\"\ncredentials_file = \"c\"\n\
              [endpoint]\nlisten = \"127.0.0.1:9000\"\n[[endpoint.key]]\nid = \"app\"\n\
              secret_file = \"s\"\nbuckets = [\"photos\"]\nrights = [\"put\"]\n",
-            Template::example().render()
         );
-        let config = Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text,
-            overrides: Vec::new(),
-        });
-        let printed = aws_policies(&config.unwrap(), "arn:role").unwrap();
+        let printed = aws_policies(&config, "arn:role").unwrap();
         let statements = printed["iam_policy"]["Statement"].as_array().unwrap();
         let may = |action: &str, resource: &str| {
             statements.iter().any(|one| {
@@ -244,13 +223,8 @@ mod tests {
         [store.s3]\nregion = \"eu-west-1\"\nbucket = \"sealed\"\ncredentials_file = \"c\"\n";
 
     fn printed(keys: &str) -> serde_json::Value {
-        let example = Template::example().render();
-        let config = Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text: format!("{example}\n{}", BOTH.replace("KEYS", keys)),
-            overrides: Vec::new(),
-        });
-        aws_policies(&config.unwrap(), ROLE).unwrap()
+        let config = example_with(&BOTH.replace("KEYS", keys));
+        aws_policies(&config, ROLE).unwrap()
     }
 
     fn statements(policy: &serde_json::Value) -> &[serde_json::Value] {

@@ -42,24 +42,15 @@ fn role(name: &str, settings: &S3Settings, permissions: Vec<&str>) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use crate::{
-        aws_policies,
-        config::{Config, Source, Template},
-    };
+    use crate::{aws_policies, policy::example_with};
 
     #[test]
     fn a_bucket_is_allowed_what_is_asked_of_it_and_nothing_of_aws_is_printed() {
-        let text = format!(
-            "{}\n[[source]]\nbucket = \"photos\"\n[source.gcs]\nbucket = \"inbox\"\n\
+        let config = example_with(
+            "[[source]]\nbucket = \"photos\"\n[source.gcs]\nbucket = \"inbox\"\n\
              credentials_file = \"h\"\n[store.gcs]\nbucket = \"sealed\"\ncredentials_file = \"h\"\n",
-            Template::example().render()
         );
-        let config = Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text,
-            overrides: Vec::new(),
-        });
-        let printed = aws_policies(&config.unwrap(), "arn:role").unwrap();
+        let printed = aws_policies(&config, "arn:role").unwrap();
         assert!(printed.get("iam_policy").is_none());
         let role = &printed["google_roles"]["store"];
         assert_eq!(role["bucket"], "gs://sealed");

@@ -156,28 +156,20 @@ fn by_its_alias(mut statement: Map<String, Value>, key: &str) -> Map<String, Val
 mod tests {
     use serde_json::Value;
 
-    use crate::{
-        aws_policies,
-        config::{Config, Source, Template},
-    };
+    use crate::{aws_policies, policy::example_with};
 
     const ROLE: &str = "arn:aws:iam::111122223333:role/sealift";
     const THEIRS: &str = "arn:aws:kms:eu-central-1:444455556666:key/4b1f";
 
     /// Two layers in one bucket, and another one under one of their keys.
     fn printed() -> Value {
-        let text = Template::example().render();
         let text = format!(
-            "{text}\n[keys.aws_kms]\nregion = \"eu-central-1\"\ncredentials_from = \"instance\"\n\
+            "[keys.aws_kms]\nregion = \"eu-central-1\"\ncredentials_from = \"instance\"\n\
              [[bucket]]\nname = \"a-b\"\nkey = \"aws-kms/alias/ours\"\nsecond_key = \"aws-kms/{THEIRS}\"\n\
              [[bucket]]\nname = \"ab\"\nkey = \"aws-kms/alias/ours\"\n"
         );
-        let config = Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text,
-            overrides: Vec::new(),
-        });
-        aws_policies(&config.unwrap(), ROLE).unwrap()
+        let config = example_with(&text);
+        aws_policies(&config, ROLE).unwrap()
     }
 
     fn statements(policy: &Value) -> &Vec<Value> {

@@ -92,22 +92,16 @@ fn of_bucket(settings: &S3Settings, role: &str, destination: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Source, Template};
+    use crate::policy::example_with;
 
     #[test]
     fn the_providers_own_role_reads_here_and_writes_there() {
-        let text = format!(
-            "{}\n[[source]]\nbucket = \"photos\"\n[source.s3]\nregion = \"eu-west-1\"\n\
+        let config = example_with(
+            "[[source]]\nbucket = \"photos\"\n[source.s3]\nregion = \"eu-west-1\"\n\
              credentials_file = \"c\"\n",
-            Template::example().render()
         );
-        let config = Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text,
-            overrides: Vec::new(),
-        });
         let role = "arn:aws:iam::111122223333:role/replication";
-        let printed = replication_policies(&config.unwrap(), role, "photos-us").unwrap();
+        let printed = replication_policies(&config, role, "photos-us").unwrap();
         let of = &printed["replication"]["photos"];
         let may = |policy: &str, action: &str, resource: &str| {
             let statements = of[policy]["Statement"].as_array().unwrap().iter();

@@ -133,16 +133,20 @@ async fn a_webhook_takes_events_from_who_shows_the_token_and_from_nobody_else() 
     timeout(TIME_MAX, closed).await.unwrap();
 }
 
+/// A source whose store posts its events there.
+fn posted_to(stage: &Stage, listen: SocketAddr) -> S3Source {
+    let token_file = stage.dir.path().join("token");
+    secret(&token_file, TOKEN);
+    let webhook = Webhook { listen, token_file };
+    stage.source(|settings| settings.webhook = Some(webhook))
+}
+
 /// Ceph posts with no header that says who it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_shows_no_bearer_shows_the_token_as_its_path() {
     let stage = Stage::new(false);
     let (_held, listen) = held();
-    let token_file = stage.dir.path().join("token");
-    secret(&token_file, TOKEN);
-    let webhook = Webhook { listen, token_file };
-    let source = stage.source(|settings| settings.webhook = Some(webhook));
-    let mut watch = source.watch().unwrap();
+    let mut watch = posted_to(&stage, listen).watch().unwrap();
     let encoded = TOKEN.replace(' ', "%20");
     for (path, status) in [
         ("", 401),
@@ -164,11 +168,7 @@ async fn a_store_that_shows_no_bearer_shows_the_token_as_its_path() {
 async fn a_webhook_answers_for_changed_tags_once_they_are_recorded() {
     let stage = Stage::new(false);
     let (_held, listen) = held();
-    let token_file = stage.dir.path().join("token");
-    secret(&token_file, TOKEN);
-    let webhook = Webhook { listen, token_file };
-    let source = stage.source(|settings| settings.webhook = Some(webhook));
-    let mut watch = source.watch().unwrap();
+    let mut watch = posted_to(&stage, listen).watch().unwrap();
     let body = event("k").replace("{\"s3\"", "{\"eventName\":\"ObjectTagging:Put\",\"s3\"");
     for (is_recorded, status) in [(true, 204), (false, 503)] {
         let body = body.clone();
