@@ -17,35 +17,22 @@ use std::{
 
 use sealift_identity::{IdentityError, TrustBundle};
 use sealift_terms::{
-    Identity,
     limits::{PEERS_MAX, RETIRED_ROOTS_MAX, TRUST_BUNDLE_BYTES_MAX},
     world::{read_file, replace_file},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{World, config::Config};
+use crate::{
+    World,
+    config::{Config, is_workload_bundle},
+};
 
 /// The bundles in a data directory.
 const BUNDLES_FILE: &str = "bundles.json";
 /// Those of the peers, and this site's own.
 const AUTHORITIES_MAX: usize = PEERS_MAX + 1;
 const FILE_BYTES_MAX: usize = AUTHORITIES_MAX * TRUST_BUNDLE_BYTES_MAX;
-
-/// What the Workload API gave last, in a data directory: a file for each trust domain.
-pub(crate) const WORKLOAD_DIR: &str = "workload";
-
-/// The file that has the Workload API's bundle for agents of the domain of `of`.
-pub(crate) fn workload_bundle(data_dir: &Path, of: &Identity) -> PathBuf {
-    data_dir
-        .join(WORKLOAD_DIR)
-        .join(format!("{}.json", of.domain()))
-}
-
-/// Whether it is the Workload API that gives what is in this file.
-pub(crate) fn is_workload_bundle(config: &Config, path: &Path) -> bool {
-    path.parent() == Some(&*config.site.data_dir.join(WORKLOAD_DIR))
-}
 
 /// Who hands a bundle over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,7 +160,7 @@ impl Bundles {
 pub(crate) fn own_bundle(config: &Config, world: &World) -> Result<TrustBundle, IdentityError> {
     let path = &config.identity.trust_bundle;
     let given = TrustBundle::load(path)?;
-    match is_workload_bundle(config, path) {
+    match is_workload_bundle(&config.site.data_dir, path) {
         true => Ok(given),
         false => Bundles::load(config, world)?.newest(given),
     }
@@ -190,7 +177,7 @@ pub(crate) fn peer_bundle(
     path: &Path,
 ) -> Result<Option<TrustBundle>, IdentityError> {
     // It says by itself which one counts, and has no numbers.
-    if is_workload_bundle(config, path) {
+    if is_workload_bundle(&config.site.data_dir, path) {
         return match path.exists() {
             true => TrustBundle::load(path).map(Some),
             false => Ok(None),
@@ -206,7 +193,7 @@ pub(crate) fn remember_files(config: &Config, world: &World) -> Result<(), Ident
     let peers = config.peers.iter().map(|peer| &peer.trust_bundle);
     let mut seen = Vec::new();
     for path in peers.chain([&config.identity.trust_bundle]) {
-        if seen.contains(&path) || is_workload_bundle(config, path) {
+        if seen.contains(&path) || is_workload_bundle(&config.site.data_dir, path) {
             continue;
         }
         seen.push(path);

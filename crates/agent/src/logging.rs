@@ -8,19 +8,6 @@ use crate::config::{Log, LogFormat};
 
 const SILENT: &str = "s3s=off";
 
-/// Whether `level` can be a `log.level`.
-pub(crate) fn is_level(level: &str) -> bool {
-    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
-    let known = |word: &str| LEVELS.contains(&word.trim().to_ascii_lowercase().as_str());
-    !level.is_empty()
-        && level
-            .split(',')
-            .all(|directive| match directive.split_once('=') {
-                Some((module, level)) => !module.trim().is_empty() && known(level),
-                None => known(directive),
-            })
-}
-
 /// Sends the log lines of this process to standard error. A second call changes nothing.
 pub fn start(log: &Log) {
     let filter = filter(&log.level);
@@ -53,7 +40,7 @@ fn filter(level: &str) -> EnvFilter {
 
 #[cfg(test)]
 mod tests {
-    use super::{SILENT, filter, is_level};
+    use super::{SILENT, filter};
 
     #[test]
     fn the_library_behind_the_endpoint_is_silent_whatever_is_wanted() {
@@ -66,16 +53,6 @@ mod tests {
             let filter = filter(level).to_string();
             assert!(filter.contains(SILENT), "{level}: {filter}");
             assert!(!filter.contains("s3s::ops"), "{level}: {filter}");
-        }
-    }
-
-    #[test]
-    fn levels_are_words_or_words_by_module() {
-        for good in ["info", "WARN", "info,sealift_tunnel=debug", "off"] {
-            assert!(is_level(good), "{good}");
-        }
-        for bad in ["", "loud", "sealift=loud", "=debug", "info,"] {
-            assert!(!is_level(bad), "{bad}");
         }
     }
 }

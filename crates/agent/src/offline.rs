@@ -26,9 +26,9 @@ use sealift_terms::{Boxed, DiskFile, RecordId, limits, world::Open};
 
 use crate::{
     CheckLine, World,
-    bundles::{is_workload_bundle, own_bundle},
+    bundles::own_bundle,
     certifying::{is_renewable, load_last_credentials},
-    config::{CertificatesFrom, Config, Place, Refusal},
+    config::{CertificatesFrom, Config, Place, Refusal, is_workload_bundle},
     error::ENROL_AGAIN,
     harden::may_lock_memory,
     load_credentials, load_peers,
@@ -258,7 +258,7 @@ fn long_lives(config: &Config) -> Option<CheckLine> {
 fn peers(config: &Config, world: &World) -> Vec<CheckLine> {
     let check = "trust bundles";
     let own_path = &config.identity.trust_bundle;
-    if is_workload_bundle(config, own_path) && !own_path.exists() {
+    if is_workload_bundle(&config.site.data_dir, own_path) && !own_path.exists() {
         let found = "there are none yet: the Workload API gives them when the agent starts";
         return vec![CheckLine::skip(check, found)];
     }

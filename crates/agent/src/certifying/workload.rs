@@ -28,8 +28,7 @@ use zeroize::Zeroizing;
 use super::{CertificateSource, Renewed, TakesBundles, Watch};
 use crate::{
     Error, World,
-    bundles::{is_workload_bundle, workload_bundle},
-    config::{Config, Spiffe},
+    config::{Config, Spiffe, is_workload_bundle, workload_bundle},
 };
 
 /// One question and its answer.
@@ -96,7 +95,7 @@ impl Workload {
         let own = (&self.spiffe.agent, &config.identity.trust_bundle);
         let mut seen = Vec::new();
         for (of, path) in peers.chain([own]) {
-            if seen.contains(&path) || !is_workload_bundle(config, path) {
+            if seen.contains(&path) || !is_workload_bundle(&config.site.data_dir, path) {
                 continue;
             }
             seen.push(path);

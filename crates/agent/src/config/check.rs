@@ -209,6 +209,22 @@ pub(super) fn address(c: &mut Checker<'_>, setting: &str, text: &Text) -> Option
     }
 }
 
+pub(super) fn host_and_port(c: &mut Checker<'_>, setting: &str, text: &Text) -> Option<String> {
+    let well_formed = text.get_ref().rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if well_formed {
+        return Some(text.get_ref().clone());
+    }
+    c.refuse(
+        setting,
+        &text.span(),
+        format!("{:?}", text.get_ref()),
+        "HOST:PORT, as in receiver.example.org:7443",
+        "write host and port",
+    )
+}
+
 pub(super) fn limits(c: &mut Checker<'_>, raw: &raw::Limits) -> Limits {
     let given = raw.connections_per_peer.as_ref();
     let connections = c.number(
@@ -292,7 +308,7 @@ pub(super) fn log(c: &mut Checker<'_>, raw: &raw::Log) -> Log {
         }
     }
     if let Some(text) = &raw.level {
-        match crate::logging::is_level(text.get_ref()) {
+        match is_level(text.get_ref()) {
             true => log.level.clone_from(text.get_ref()),
             false => c.refuse("log.level", &text.span(), format!("{:?}", text.get_ref()),
                 "error, warn, info, debug, trace, or per module as in info,sealift_tunnel=debug",
@@ -300,6 +316,19 @@ pub(super) fn log(c: &mut Checker<'_>, raw: &raw::Log) -> Log {
         }
     }
     log
+}
+
+/// Whether `level` can be a `log.level`.
+fn is_level(level: &str) -> bool {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    let known = |word: &str| LEVELS.contains(&word.trim().to_ascii_lowercase().as_str());
+    !level.is_empty()
+        && level
+            .split(',')
+            .all(|directive| match directive.split_once('=') {
+                Some((module, level)) => !module.trim().is_empty() && known(level),
+                None => known(directive),
+            })
 }
 
 pub(super) fn scrub(c: &mut Checker<'_>, raw: &raw::Scrub) -> Scrub {
@@ -392,4 +421,19 @@ fn list<'r>(
     let remedy = "name what you allow, or leave it out for the default";
     c.refuse::<()>(setting, &given.span(), found, allowed, remedy);
     default
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_level;
+
+    #[test]
+    fn levels_are_words_or_words_by_module() {
+        for good in ["info", "WARN", "info,sealift_tunnel=debug", "off"] {
+            assert!(is_level(good), "{good}");
+        }
+        for bad in ["", "loud", "sealift=loud", "=debug", "info,"] {
+            assert!(!is_level(bad), "{bad}");
+        }
+    }
 }

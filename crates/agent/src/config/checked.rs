@@ -1,7 +1,7 @@
 //! The configuration after it was checked: nothing in here can be refused by its
 //! form any more.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use sealift_forward::{Forward, Target};
 use sealift_identity::{AccessRows, Demands, DnsAgent, Grants, Operators, OwnDemands, TlsPolicy};
@@ -17,7 +17,6 @@ use super::{
     error::Place,
     named::Named,
     places::{SourceFrom, StoreBucket},
-    rule_tags::Tags,
 };
 
 /// What one agent is to do.
@@ -475,7 +474,7 @@ pub struct Rule {
     /// Only keys that begin so.
     pub prefix: String,
     /// Only versions that have all of these tags when they are first seen.
-    pub tags: Tags,
+    pub tags: BTreeMap<String, String>,
     /// Where to.
     pub peers: Vec<PeerName>,
     /// The higher it is, the sooner it counts; it sorts the rules and says no more.

@@ -10,7 +10,7 @@ use super::{
     check::address,
     checked::{AccessKey, EndpointSettings},
     checker::Checker,
-    entries::{Declared, Seen, declared_or_any, line_of},
+    declared::{Declared, Seen, declared_or_any},
     named::Wanted,
     raw::{self, Text},
 };
@@ -72,7 +72,7 @@ fn key(
     entry: &Spanned<raw::EndpointKey>,
     declared: &Declared,
 ) -> Option<(AccessKey, AccessRow)> {
-    let line = line_of(&c.place(&entry.span()));
+    let line = c.place(&entry.span()).line();
     let raw = entry.get_ref();
     let id: Option<AccessKeyId> = c.name("endpoint.key.id", &raw.id);
     let remedy = "make it with `sealift endpoint key`";

@@ -15,6 +15,16 @@ pub enum Place {
     Flag(String),
 }
 
+impl Place {
+    /// The line, counted from 1; 0 for what is in none.
+    pub(super) fn line(&self) -> u32 {
+        match self {
+            Self::Line(line) => u32::try_from(*line).unwrap_or(u32::MAX),
+            Self::File | Self::Environment(_) | Self::Flag(_) => 0,
+        }
+    }
+}
+
 /// One setting that cannot work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {

@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::{
     checked::Peer,
     checker::Checker,
-    entries::{Declared, Seen, used},
+    declared::{Declared, Seen, used},
     raw::{self, Number, Text},
 };
 

@@ -1,25 +1,21 @@
 //! `[identity]`: who this agent is, where its certificates come from, and what is asked
 //! of them and of those of peers.
 
-use std::{ops::Range, path::Path, time::Duration};
+use std::{ops::Range, path::Path};
 
-use sealift_identity::{Demands, DnsAgent, Issuers, OwnDemands, is_dns_name};
-use sealift_terms::{Identity, limits};
+use sealift_identity::{DnsAgent, OwnDemands};
+use sealift_terms::Identity;
 use toml::Spanned;
 
 use super::{
-    check::address,
+    check::{address, host_and_port},
     checked::{Acme, CertificatesFrom, Challenge, ExternalAccount, IdentityFiles, Issuer, Spiffe},
     checker::Checker,
     named::Wanted,
-    peers::bundle,
-    peers::host_and_port,
-    raw::{self, Number, Text},
+    raw::{self, Text},
+    trust::{bundle, demands, dns_agent, workload_bundle},
 };
-use crate::{RENEWED_FILE, bundles::workload_bundle};
-
-/// Seconds of a day.
-const DAY: u64 = 86_400;
+use crate::RENEWED_FILE;
 
 pub(super) fn identity(
     c: &mut Checker<'_>,
@@ -333,74 +329,10 @@ fn own_dns(c: &mut Checker<'_>, raw: &raw::Identity, agent: Option<&Identity>) -
     dns_agent(c, "identity.dns_name", text, agent)
 }
 
-fn dns_agent(
-    c: &mut Checker<'_>,
-    setting: &str,
-    text: &Text,
-    agent: &Identity,
-) -> Option<DnsAgent> {
-    let name = text.get_ref();
-    if is_dns_name(name)
-        && let Ok(known) = DnsAgent::new(name, agent.clone())
-    {
-        return Some(known);
-    }
-    c.refuse(
-        setting,
-        &text.span(),
-        format!("{name:?}"),
-        "a host name in lower case, without wildcard",
-        "write the one name that the certificate says",
-    )
-}
-
-/// What is asked of a peer's certificates. `from_workload`: the Workload API vouches for them.
-pub(super) fn peer_demands(
-    c: &mut Checker<'_>,
-    raw: &raw::Peer,
-    identity: Option<&Identity>,
-    from_workload: bool,
-) -> (Demands, Option<DnsAgent>) {
-    let dns = match (&raw.dns_name, identity) {
-        (Some(text), Some(identity)) => dns_agent(c, "peer.dns_name", text, identity),
-        _ => None,
-    };
-    let foreign = dns.is_some() || from_workload;
-    let demands = demands(c, "peer", foreign, &raw.issuers, &raw.life_days_max);
-    (demands, dns)
-}
-
-/// `foreign`: an authority that cannot know of regions, whatever is said of it.
-fn demands(
-    c: &mut Checker<'_>,
-    section: &str,
-    foreign: bool,
-    issuers: &Option<Text>,
-    days: &Option<Number>,
-) -> Demands {
-    let usual = limits::CERTIFICATE_LIFE_MAX.as_secs() / DAY;
-    let most = limits::CERTIFICATE_LIFE_PUBLIC_MAX.as_secs() / DAY;
-    let setting = format!("{section}.life_days_max");
-    let days = c.number(&setting, days.as_ref(), usual..=most, usual);
-    let issuers = match issuers.as_ref().map(|text| (text, text.get_ref().as_str())) {
-        None if foreign => Issuers::Any,
-        None | Some((_, "region")) => Issuers::Region,
-        Some((_, "any")) => Issuers::Any,
-        Some((text, other)) => {
-            let setting = format!("{section}.issuers");
-            let (found, allowed) = (format!("{other:?}"), "\"region\" or \"any\"");
-            c.refuse(&setting, &text.span(), found, allowed, "write one of them")
-                .unwrap_or_default()
-        }
-    };
-    Demands {
-        life_max: Duration::from_secs(days * DAY),
-        issuers,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use sealift_identity::Issuers;
+
     use super::super::{Config, ConfigError, Source};
     use super::*;
 
@@ -482,7 +414,7 @@ mod tests {
             assert!(refused(identity, "").contains(told), "{identity}");
         }
         let days = check(&format!("life_days_max = 200\n{ACME}"), "").unwrap();
-        assert_eq!(days.identity.own.demands.life_max.as_secs(), 200 * DAY);
+        assert_eq!(days.identity.own.demands.life_max.as_secs(), 200 * 86_400);
     }
 
     #[test]

@@ -11,11 +11,13 @@ mod buckets;
 mod check;
 mod checked;
 mod checker;
+mod declared;
 mod endpoint;
 mod entries;
 mod error;
 mod forwards;
 mod gcs;
+mod grants;
 mod identity;
 mod key_services;
 mod limit;
@@ -35,6 +37,7 @@ mod stores;
 mod template;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::{
     io::Read,
@@ -50,11 +53,12 @@ pub use checked::{
     RootKeySource, Rule, Scrub, Site, Spiffe, TransitService,
 };
 pub use error::{ConfigError, Place, Refusal};
-pub use overrides::SETTINGS;
+pub use overrides::{SETTINGS, from_environment, variable};
 pub use places::{AzureContainer, S3Bucket, SourceFrom, StoreBucket};
-pub use source::{Override, Source, from_environment, variable};
+pub use source::{Override, Source};
 pub use sources::InFront;
 pub use template::{Template, TemplateBucket, TemplateGrant, TemplatePeer};
+pub(crate) use trust::{is_workload_bundle, workload_bundle};
 
 use checker::Checker;
 
@@ -214,10 +218,10 @@ fn checked(c: &mut Checker<'_>, raw: &raw::Raw) -> Option<Config> {
     let operators_socket = operators::socket(c, raw);
     let peers = peers::peers(c, raw, &data_dir);
     let buckets = entries::buckets(c, &raw.buckets, &key_services);
-    let declared = entries::Declared::new(raw);
+    let declared = declared::Declared::new(raw);
     let sources = sources::sources(c, &raw.sources, &declared, &data_dir);
     let rules = rules::rules(c, &raw.rules, &declared, &peers);
-    let grants = entries::grants(c, &raw.grants, &raw.buckets, &declared);
+    let grants = grants::grants(c, &raw.grants, &raw.buckets, &declared);
     let operators = operators::operators(c, &raw.operators, &declared);
     let endpoint = endpoint::endpoint(c, raw.endpoint.as_ref(), &declared);
     let forwards = forwards::forwards(c, &raw.forwards, &declared, &peers);

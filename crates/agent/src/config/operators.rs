@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::{
     checker::Checker,
-    entries::{Declared, declared_or_any, line_of},
+    declared::{Declared, declared_or_any},
     raw::{self, Text},
 };
 
@@ -50,7 +50,7 @@ fn row(
     entry: &Spanned<raw::Operator>,
     declared: &Declared,
 ) -> Option<OperatorRow> {
-    let line = line_of(&c.place(&entry.span()));
+    let line = c.place(&entry.span()).line();
     let span = entry.span();
     let entry = entry.get_ref();
     let who = match (&entry.user, &entry.group) {

@@ -6,7 +6,7 @@ use toml::Spanned;
 use super::{
     error::{Place, Refusal},
     raw::{Number, Raw, Text},
-    source::Source,
+    source::{Override, Source},
 };
 
 /// The settings that can be given outside the file.
@@ -35,6 +35,33 @@ pub const SETTINGS: &[&str] = &[
     "scrub.quarantine_secs",
     "scrub.dead_bytes_secs",
 ];
+
+/// The settings that variables of the environment can give: `SEALIFT_` and the
+/// setting's name in capitals, as in `SEALIFT_SITE_DATA_DIR`.
+///
+/// Other variables with that beginning are left alone: an orchestrator sets
+/// some of its own for a service of this name.
+pub fn from_environment(variables: impl IntoIterator<Item = (String, String)>) -> Vec<Override> {
+    let mut found: Vec<_> = variables
+        .into_iter()
+        .filter_map(|(name, value)| {
+            let setting = SETTINGS.iter().find(|setting| name == variable(setting))?;
+            Some(Override {
+                setting: (*setting).to_owned(),
+                value,
+                place: Place::Environment(name),
+            })
+        })
+        .collect();
+    found.sort_by(|a, b| a.setting.cmp(&b.setting));
+    found
+}
+
+/// The variable of the environment that gives a setting.
+#[must_use]
+pub fn variable(setting: &str) -> String {
+    format!("SEALIFT_{}", setting.replace('.', "_").to_uppercase())
+}
 
 enum Slot<'a> {
     Text(&'a mut Text),

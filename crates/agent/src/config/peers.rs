@@ -1,24 +1,21 @@
 //! `[[peer]]`: the other agents, where they are and what vouches for them.
 
-use std::{
-    ops::Range,
-    path::{Path, PathBuf},
-};
+use std::{ops::Range, path::Path};
 
-use sealift_terms::limits;
+use sealift_identity::{Demands, DnsAgent};
+use sealift_terms::{Identity, limits};
 use toml::Spanned;
 
 use super::{
+    check::host_and_port,
     checked::{DialFor, Peer},
     checker::Checker,
-    entries::Seen,
-    identity::peer_demands,
+    declared::Seen,
     limit::limit,
     named::Wanted,
-    peer_quota,
-    raw::{self, Text},
+    peer_quota, raw,
+    trust::{bundle, demands, dns_agent, workload_bundle},
 };
-use crate::bundles::workload_bundle;
 
 pub(super) fn peers(c: &mut Checker<'_>, raw: &raw::Raw, data_dir: &Path) -> Vec<Peer> {
     let around = Around {
@@ -107,48 +104,9 @@ fn peer(
     })
 }
 
-/// The file of a trust bundle: the one that is given, or the one that the Workload API's
-/// is kept in.
-pub(super) fn bundle(
-    c: &mut Checker<'_>,
-    setting: &'static str,
-    given: Option<&Text>,
-    awaited: Option<PathBuf>,
-    section: &Range<usize>,
-    remedy: &'static str,
-) -> Option<PathBuf> {
-    match (given, awaited) {
-        (Some(text), _) => Some(c.named(setting, text, Wanted::File, remedy)),
-        (None, Some(path)) => Some(path),
-        (None, None) => c.refuse(
-            setting,
-            section,
-            "no trust_bundle",
-            "the roots of its certificates; only [identity.spiffe] gives them by itself",
-            remedy,
-        ),
-    }
-}
-
-pub(super) fn host_and_port(c: &mut Checker<'_>, setting: &str, text: &Text) -> Option<String> {
-    let well_formed = text.get_ref().rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
-    });
-    if well_formed {
-        return Some(text.get_ref().clone());
-    }
-    c.refuse(
-        setting,
-        &text.span(),
-        format!("{:?}", text.get_ref()),
-        "HOST:PORT, as in receiver.example.org:7443",
-        "write host and port",
-    )
-}
-
 fn dial_for(
     c: &mut Checker<'_>,
-    raw: Option<&Spanned<Vec<Text>>>,
+    raw: Option<&Spanned<Vec<raw::Text>>>,
     can_dial: bool,
 ) -> Option<DialFor> {
     let mut dial = DialFor {
@@ -186,4 +144,20 @@ fn dial_for(
         }
     }
     Some(dial)
+}
+
+/// What is asked of a peer's certificates. `from_workload`: the Workload API vouches for them.
+fn peer_demands(
+    c: &mut Checker<'_>,
+    raw: &raw::Peer,
+    identity: Option<&Identity>,
+    from_workload: bool,
+) -> (Demands, Option<DnsAgent>) {
+    let dns = match (&raw.dns_name, identity) {
+        (Some(text), Some(identity)) => dns_agent(c, "peer.dns_name", text, identity),
+        _ => None,
+    };
+    let foreign = dns.is_some() || from_workload;
+    let demands = demands(c, "peer", foreign, &raw.issuers, &raw.life_days_max);
+    (demands, dns)
 }

@@ -9,7 +9,6 @@ use toml::Spanned;
 use super::{
     checked::Peer,
     checker::Checker,
-    entries::line_of,
     raw::{self, Text},
 };
 
@@ -24,7 +23,7 @@ pub(super) fn of_buckets(
             continue;
         };
         let regions = regions(c, "bucket.allowed_regions", listed);
-        let line = line_of(&c.place(&listed.span()));
+        let line = c.place(&listed.span()).line();
         if let (Some(regions), Ok(name)) = (regions, bucket.name.get_ref().parse()) {
             kept.push((name, line, regions));
         }

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use sealift_terms::limits::{TAG_NAME_BYTES_MAX, TAG_VALUE_BYTES_MAX, TAGS_MAX};
 
-use super::{checker::Checker, entries::Declared, raw};
-
-/// Tags by name.
-pub(super) type Tags = BTreeMap<String, String>;
+use super::{checker::Checker, declared::Declared, raw};
 
 /// All of the tags that a rule asks for; none where it asks for none.
-pub(super) fn tags(c: &mut Checker<'_>, rule: &raw::Rule, declared: &Declared) -> Tags {
+pub(super) fn tags(
+    c: &mut Checker<'_>,
+    rule: &raw::Rule,
+    declared: &Declared,
+) -> BTreeMap<String, String> {
     let Some(raw) = &rule.tags else {
-        return Tags::new();
+        return BTreeMap::new();
     };
     let mut refuse = |found: String, allowed: &str, remedy: &str| {
         c.refuse::<()>("rule.tags", &raw.span(), found, allowed, remedy);

@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::{
     checked::{Peer, Rule},
     checker::Checker,
-    entries::{Declared, Seen, used},
+    declared::{Declared, Seen, used},
     raw::{self, Text},
     residency, rule_tags,
 };

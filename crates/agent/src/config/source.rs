@@ -55,32 +55,3 @@ impl Source {
         base.join(path)
     }
 }
-
-/// The settings that variables of the environment can give: `SEALIFT_` and the
-/// setting's name in capitals, as in `SEALIFT_SITE_DATA_DIR`.
-///
-/// Other variables with that beginning are left alone: an orchestrator sets
-/// some of its own for a service of this name.
-pub fn from_environment(variables: impl IntoIterator<Item = (String, String)>) -> Vec<Override> {
-    let mut found: Vec<_> = variables
-        .into_iter()
-        .filter_map(|(name, value)| {
-            let setting = super::overrides::SETTINGS
-                .iter()
-                .find(|setting| name == variable(setting))?;
-            Some(Override {
-                setting: (*setting).to_owned(),
-                value,
-                place: Place::Environment(name),
-            })
-        })
-        .collect();
-    found.sort_by(|a, b| a.setting.cmp(&b.setting));
-    found
-}
-
-/// The variable of the environment that gives a setting.
-#[must_use]
-pub fn variable(setting: &str) -> String {
-    format!("SEALIFT_{}", setting.replace('.', "_").to_uppercase())
-}

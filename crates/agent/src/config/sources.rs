@@ -9,7 +9,7 @@ use super::{
     azure, buckets,
     checked::BucketSource,
     checker::Checker,
-    entries::{Declared, Seen},
+    declared::{Declared, Seen},
     error::Place,
     gcs,
     places::SourceFrom,

@@ -18,7 +18,7 @@ use sealift_tunnel::{Accept, Cause};
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::{Running, start::transport_of};
+use super::{Running, transport};
 use crate::{
     Error, Metric,
     config::{Ca, Config},
@@ -75,7 +75,7 @@ pub(super) async fn listen(config: &Config) -> Result<Option<Listening>, Error> 
     // Commands that change the authority are put on record here.
     enrolments.note_site(&config.path, &config.socket())?;
     let address = ca.listen.address.to_string();
-    let listening = transport_of(&ca.listen).listen(&address).await;
+    let listening = transport::of(&ca.listen).listen(&address).await;
     let socket = listening.map_err(Error::io("listen on", address))?;
     Ok(Some(Listening { ca, socket }))
 }

@@ -38,6 +38,7 @@ mod scrubbing;
 mod session;
 mod spreading;
 mod start;
+mod transport;
 mod upkeep;
 mod versioning;
 mod watchdog;

@@ -16,14 +16,15 @@ use sealift_sender::{
 };
 use sealift_store::Source;
 use sealift_terms::{AuditKind, Boxed, BucketName, Identity};
-use sealift_tunnel::{Dialer, Listener, OnInterface, OnRefused, TcpTransport, Transport};
+use sealift_tunnel::{Dialer, Listener, OnRefused, TcpTransport};
 use sealift_wire::Role;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     OneSender, Running, accepting, authority, dialling, endpoint, forwarding::Forwarding, fronting,
     hello::policy_of, issuing, links::Standing, paces::Paces, peers::PeerStates, quota::Quota,
-    regions, repair::Answers, scrubbing, spreading::Spread, upkeep::Health, watchdog::Watchdog,
+    regions, repair::Answers, scrubbing, spreading::Spread, transport, upkeep::Health,
+    watchdog::Watchdog,
 };
 use crate::{
     Confined, Error, Lifecycle, Outcome, Phase, World,
@@ -31,7 +32,7 @@ use crate::{
     bundles::{own_bundle, remember_files},
     certifying::{awaits_renewal, get_first, load_last_credentials},
     check_offline,
-    config::{BucketSource, Config, Listen, Override, RootKeySource},
+    config::{BucketSource, Config, Override, RootKeySource},
     offline::{CERTIFICATE, KEY_BACKUP, KEYSTORE, is_source, is_versioning_off},
     operations::SiteOperations,
     regions::KeyDesk,
@@ -379,20 +380,12 @@ async fn listen(
     let Some(listen) = &config.listen else {
         return Ok(None);
     };
-    let transport = transport_of(listen);
+    let transport = transport::of(listen);
     let (address, from) = (listen.address.to_string(), listen.networks.clone());
     let listener = Listener::bind(&*transport, &address, tls.clone(), from, refused.clone()).await;
     listener
         .map(Some)
         .map_err(Error::failed("listening for peers"))
-}
-
-/// TCP, by the interface that is named where one is.
-pub(super) fn transport_of(listen: &Listen) -> Box<dyn Transport> {
-    match listen.interface.clone() {
-        Some(name) => Box::new(OnInterface { name }),
-        None => Box::new(TcpTransport),
-    }
 }
 
 fn dial(running: &Arc<Running>, tasks: &mut JoinSet<()>) {
