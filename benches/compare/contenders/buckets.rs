@@ -1,4 +1,4 @@
-//! From a bucket to a bucket: sealift, and rclone's sync to crypt over the other bucket, tuned.
+//! From a bucket to a bucket: sealift, and rclone's sync to crypt over the other bucket.
 
 use std::{
     fs, io, os::unix::fs::PermissionsExt, path::Path, process::Command, rc::Rc, time::Instant,
@@ -77,15 +77,58 @@ impl SealiftBuckets {
     }
 }
 
-/// So many objects at once, and so many parts of each.
+/// rclone's sync from the one bucket to crypt over the other.
 pub struct RcloneSync {
     pub source: Rc<Bucket>,
-    pub transfers: usize,
+    pub settings: Settings,
+}
+
+/// How rclone is told to go about it.
+#[derive(Clone, Copy)]
+pub enum Settings {
+    /// As it comes: nothing but where the buckets are, and the listing that the stores answer.
+    Usual,
+    /// No request and no sum that is not needed, and so many objects at once.
+    Tuned(usize),
+}
+
+impl Settings {
+    /// What stands with each of its buckets: none that is asked for what is known
+    /// (`no_head…`, `no_check_bucket`), nothing hashed where that can be left out, and no
+    /// entity tag taken for an MD5.
+    fn of_buckets(self) -> &'static str {
+        match self {
+            Self::Usual => "",
+            Self::Tuned(_) => {
+                "no_check_bucket = true\nno_head = true\n\
+                 no_head_object = true\nuse_multipart_etag = false\n\
+                 use_unsigned_payload = true\ndisable_checksum = true\nchunk_size = 8M\n\
+                 upload_cutoff = 16M\nupload_concurrency = 4\n"
+            }
+        }
+    }
+
+    /// One listing of each side; times as the store has them, which costs no request; no sum of
+    /// what is sealed, as the stores tell of none that it could be held against.
+    fn of_sync(self) -> Vec<String> {
+        match self {
+            Self::Usual => Vec::new(),
+            Self::Tuned(transfers) => {
+                let at_once = transfers.to_string();
+                let told = ["--transfers", &at_once, "--checkers", &at_once];
+                let few = ["--fast-list", "--use-server-modtime", "--ignore-checksum"];
+                told.iter().chain(&few).map(ToString::to_string).collect()
+            }
+        }
+    }
 }
 
 impl Contender for RcloneSync {
     fn name(&self) -> String {
-        "rclone sync to crypt".to_owned()
+        match self.settings {
+            Settings::Usual => "rclone sync to crypt, as it comes".to_owned(),
+            Settings::Tuned(_) => "rclone sync to crypt, tuned".to_owned(),
+        }
     }
 
     fn sealed(&self) -> &'static str {
@@ -95,28 +138,14 @@ impl Contender for RcloneSync {
     fn run(&self, job: &Job<'_>) -> io::Result<Run> {
         let target = Bucket::start(job.place, "target", None)?;
         let config = self.configure(job, &target)?;
-        let transfers = self.transfers.to_string();
         let mut sync = job.hosts.near(&job.tools.rclone);
         sync.args(["sync", "from:bench", "sealed:", "--config", &config]);
-        sync.args(["--transfers", &transfers, "--checkers", &transfers]);
-        // One listing of each side; times as the store has them, which costs no request; no
-        // checksum of what is sealed, as nothing is there to hold it against.
-        sync.args(["--fast-list", "--use-server-modtime", "--ignore-checksum"]);
+        sync.args(["--retries", "1"]).args(self.settings.of_sync());
         let before = hosts::busy("self", Of::Children);
-        let taken = timed(sync.args(["--retries", "1"]))?;
+        let taken = timed(&sync)?;
         let busy = hosts::busy("self", Of::Children).saturating_sub(before);
         if job.checked {
-            let restored = text(&job.place.join("restored"));
-            let back = [
-                "copy",
-                "sealed:",
-                &restored,
-                "--config",
-                &config,
-                "--fast-list",
-            ];
-            succeed(Command::new(&job.tools.rclone).args(back))?;
-            job.compare(restored.as_ref())?;
+            self.check(job, &config)?;
         }
         Ok(Run {
             taken,
@@ -127,18 +156,22 @@ impl Contender for RcloneSync {
 }
 
 impl RcloneSync {
-    /// No request that is not needed (`no_head…`, `no_check_bucket`), none of them hashed where
-    /// that can be left out, and no entity tag taken for an MD5.
+    /// Brings all of it back by rclone's way, and compares.
+    fn check(&self, job: &Job<'_>, config: &str) -> io::Result<()> {
+        let restored = text(&job.place.join("restored"));
+        let mut back = Command::new(&job.tools.rclone);
+        back.args(["copy", "sealed:", &restored, "--config", config]);
+        succeed(back.arg("--fast-list"))?;
+        job.compare(restored.as_ref())
+    }
+
     fn configure(&self, job: &Job<'_>, target: &Bucket) -> io::Result<String> {
-        let (id, secret) = OWNER;
+        let ((id, secret), settings) = (OWNER, self.settings.of_buckets());
         let of = |name: &str, url: &str| {
             format!(
                 "[{name}]\ntype = s3\nprovider = Other\naccess_key_id = {id}\n\
                  secret_access_key = {secret}\nregion = eu-west-1\nendpoint = {url}\n\
-                 force_path_style = true\nlist_version = 2\nno_check_bucket = true\n\
-                 no_head = true\nno_head_object = true\nuse_multipart_etag = false\n\
-                 use_unsigned_payload = true\ndisable_checksum = true\nchunk_size = 8M\n\
-                 upload_cutoff = 16M\nupload_concurrency = 4\n"
+                 force_path_style = true\nlist_version = 2\n{settings}"
             )
         };
         let password = obscured(&job.tools.rclone)?;

@@ -22,7 +22,7 @@ use crate::{
     sites::{Authority, Ours},
 };
 
-pub use buckets::{RcloneSync, SealiftBuckets};
+pub use buckets::{RcloneSync, SealiftBuckets, Settings};
 pub use floor::Floor;
 pub use nginx::Nginx;
 pub use ours::Sealift;

@@ -5,7 +5,7 @@ use std::{fs, io, rc::Rc};
 use super::{Setting, many_small};
 use crate::{
     bucket::Bucket,
-    contenders::{RcloneSync, SealiftBuckets},
+    contenders::{RcloneSync, SealiftBuckets, Settings},
     data::Work,
     hosts::Hosts,
     race::{Course, Entry, Ready, Unit},
@@ -44,13 +44,15 @@ fn between(setting: &Setting<'_>, work: &Work, unit: Unit, transfers: usize) -> 
         durable: false,
         rounds: setting.pairs,
     };
-    let rclone = RcloneSync {
+    let rclone = |settings| RcloneSync {
         source: source.clone(),
-        transfers,
+        settings,
     };
+    let wanted = Some(AtLeast(WANTED));
     let entries = [
-        Entry::new(SealiftBuckets(source), None),
-        Entry::new(rclone, Some(AtLeast(WANTED))),
+        Entry::new(SealiftBuckets(source.clone()), None),
+        Entry::new(rclone(Settings::Usual), wanted),
+        Entry::new(rclone(Settings::Tuned(transfers)), wanted),
     ];
     let mut table = course.race(&entries)?;
     let note = "each clock starts with the process that reads the source: its start is in it";
