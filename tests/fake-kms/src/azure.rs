@@ -134,6 +134,12 @@ impl FakeAzure {
         self.of.blobs.lock().names()
     }
 
+    /// A header of a blob as it is now.
+    #[must_use]
+    pub fn header(&self, name: &str, header: &str) -> Option<String> {
+        self.of.blobs.lock().header(name, header)
+    }
+
     /// Every call since the last time.
     pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.of.asked.lock())

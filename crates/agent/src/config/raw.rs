@@ -341,6 +341,8 @@ pub(crate) struct Gcs {
     pub(crate) roots_file: Option<Text>,
     /// Of a source alone.
     pub(crate) kms_keys: Option<Spanned<Vec<String>>>,
+    /// Of the store alone.
+    pub(crate) storage_class: Option<Text>,
 }
 
 /// A container of Azure Blob Storage, as a source or as the store.
@@ -356,6 +358,8 @@ pub(crate) struct Azure {
     pub(crate) roots_file: Option<Text>,
     /// Of a source alone.
     pub(crate) versions: Option<Spanned<bool>>,
+    /// Of the store alone.
+    pub(crate) access_tier: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -398,8 +398,9 @@ const EXAMPLE_STORE: &str = r#"# A bucket of an S3 store in which sealed objects
 # storage_class = "STANDARD_IA"              # of objects and packs; the bucket's usual one without it
 # require_versioning = false                 # true: nothing new is taken in while the bucket keeps no versions
 # A container of Azure Blob Storage in its place: a section [store.azure] with account, container, prefix,
-# endpoint, roots_file, and key_file (the account's key) or sas_file (a shared access signature). Or a bucket of
-# Google Cloud Storage: [store.gcs] with bucket, prefix, endpoint, roots_file, and credentials_file (an HMAC key).
+# endpoint, roots_file, key_file (the account's key) or sas_file (a shared access signature), and access_tier
+# ("Cool"). Or a bucket of Google Cloud Storage: [store.gcs] with bucket, prefix, endpoint, roots_file,
+# credentials_file (an HMAC key), and storage_class ("NEARLINE").
 
 "#;
 

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     Probe, StoreEntry, StoreError, StoreName,
-    bucket_store::{Counts, If, Outcome, Place, Seen, StoredPart, told, try_file},
+    bucket_store::{Counts, If, Outcome, Place, Seen, StoredPart, is_content, told, try_file},
     s3::{Ask, S3Error},
 };
 
@@ -115,6 +115,14 @@ impl AzurePlace {
             markers.remove(0);
         }
         markers.push((key, marker));
+    }
+
+    /// Content rests in the tier that is wanted.
+    fn in_tier<'a>(&self, name: &str, ask: Ask<'a>) -> Ask<'a> {
+        match &self.client.settings.access_tier {
+            Some(tier) if is_content(name) => ask.header("x-ms-access-tier", tier.clone()),
+            _ => ask,
+        }
     }
 
     fn of_container(&self, error: S3Error) -> StoreError {
@@ -205,7 +213,8 @@ impl Place for AzurePlace {
             .header("content-type", SEALED.to_owned())
             .header("x-ms-blob-type", "BlockBlob".to_owned())
             .body(body);
-        let answer = self.whole(PUT, &on(when, ask)).await;
+        let ask = self.in_tier(name, on(when, ask));
+        let answer = self.whole(PUT, &ask).await;
         told::put(name, when, answer.map(|(head, _)| etag(&head)))
     }
 
@@ -311,7 +320,8 @@ impl Place for AzurePlace {
             .header("content-type", "application/xml".to_owned())
             .header("x-ms-blob-content-type", SEALED.to_owned())
             .body(xml::block_list(ids));
-        match self.whole(PUT_BLOCK_LIST, &on(when, ask)).await {
+        let ask = self.in_tier(name, on(when, ask));
+        match self.whole(PUT_BLOCK_LIST, &ask).await {
             // They are of the blob already, or a week went by.
             Err(S3Error::Answered { code, .. })
                 if matches!(code.as_str(), "InvalidBlockList" | "InvalidBlockId") =>

@@ -22,7 +22,9 @@ use super::{
 };
 use crate::{
     Probe, StoreEntry, StoreError, StoreName,
-    bucket_store::{Counts, If, Outcome, Place, Seen, StoredPart, TRIED, told, try_file},
+    bucket_store::{
+        Counts, If, Outcome, Place, Seen, StoredPart, TRIED, is_content, told, try_file,
+    },
 };
 
 const HEAD: &str = "HeadObject";
@@ -123,12 +125,14 @@ impl S3Place {
         }
     }
 
-    /// Content rests in the class that is wanted. What is looked after here (the lease, key
-    /// records) is small and written anew, and stays in the usual one.
+    /// Content rests in the class that is wanted.
     fn in_class<'a>(&self, name: &str, ask: Ask<'a>) -> Ask<'a> {
-        let is_content = ["objects/", "packs/"].iter().any(|of| name.starts_with(of));
+        let header = match self.words() {
+            Words::Aws => "x-amz-storage-class",
+            Words::Google => "x-goog-storage-class",
+        };
         match &self.client.settings.storage_class {
-            Some(class) if is_content => ask.header("x-amz-storage-class", class.clone()),
+            Some(class) if is_content(name) => ask.header(header, class.clone()),
             _ => ask,
         }
     }

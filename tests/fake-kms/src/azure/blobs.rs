@@ -84,6 +84,13 @@ impl Blobs {
         of.map(|(name, _)| name.clone()).collect()
     }
 
+    /// A header of what is there now.
+    pub(super) fn header(&self, name: &str, header: &str) -> Option<String> {
+        let current = self.find(name, None).ok()?;
+        let mut headers = current.put.headers.iter();
+        headers.find_map(|(found, value)| (found == header).then(|| value.clone()))
+    }
+
     fn find(&self, name: &str, id: Option<&str>) -> Result<&Version, Answered> {
         let mut versions = self.of.get(name).into_iter().flatten();
         let found = versions.find(|version| match id {
@@ -213,11 +220,15 @@ impl Blobs {
         }
     }
 
-    fn created(&mut self, name: &str, bytes: Bytes) -> Answered {
+    fn created(&mut self, parts: &Parts, name: &str, bytes: Bytes) -> Answered {
+        const TIER: &str = "x-ms-access-tier";
+        let tier = parts.headers.get(TIER).and_then(|tier| tier.to_str().ok());
+        let headers = tier.map(|tier| (TIER.to_owned(), tier.to_owned()));
         self.put(
             name,
             AzurePut {
                 bytes,
+                headers: headers.into_iter().collect(),
                 ..AzurePut::default()
             },
         );
@@ -241,7 +252,7 @@ impl Blobs {
         {
             return Err(error(400, "MissingRequiredHeader", "x-ms-blob-type"));
         }
-        Ok(self.created(name, body))
+        Ok(self.created(parts, name, body))
     }
 
     pub(super) fn put_block(
@@ -278,7 +289,7 @@ impl Blobs {
             let block = block.ok_or_else(|| error(400, "InvalidBlockList", "no such block"))?;
             all.extend_from_slice(block);
         }
-        Ok(self.created(name, all.into()))
+        Ok(self.created(parts, name, all.into()))
     }
 
     pub(super) fn block_list(&self, name: &str) -> Result<Answered, Answered> {

@@ -293,6 +293,35 @@ async fn trouble_has_its_reason_and_what_is_denied_is_named() {
 }
 
 #[tokio::test]
+async fn content_rests_in_the_tier_that_is_wanted_and_the_lease_in_the_usual_one() {
+    let site = Site::new(false);
+    let mut settings = site.stage.settings();
+    settings.access_tier = Some("Cool".to_owned());
+    let store = open(settings, None, &site.data, LeaseTimes::default()).await;
+    store.begin(true).await.unwrap();
+    let large = name("objects/ab/1.slf");
+    let file = stage(&store, &large, &content(LARGE), &[0, 1]).await;
+    file.prepare().await.unwrap();
+    store.publish(std::slice::from_ref(&large)).await.unwrap();
+    for file in ["packs/1", "records/1"] {
+        let file = store.append(&name(file)).await.unwrap();
+        file.write_at(b"one", 0).await.unwrap();
+        file.sync().await.unwrap();
+    }
+    let names = site.server().names();
+    for (file, wanted) in [
+        ("objects/ab/1.slf", Some("Cool")),
+        ("packs/1", Some("Cool")),
+        ("records/1", None),
+        (".sealift-store", None),
+    ] {
+        assert!(names.iter().any(|name| name == file), "{names:?}");
+        let tier = site.server().header(file, "x-ms-access-tier");
+        assert_eq!(tier.as_deref(), wanted, "{file}");
+    }
+}
+
+#[tokio::test]
 async fn a_listing_goes_on_where_it_ended_and_one_that_did_not_end_there_begins_anew() {
     let site = Site::new(false);
     let store = site.open().await;

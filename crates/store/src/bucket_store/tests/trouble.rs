@@ -145,25 +145,34 @@ async fn no_action_is_asked_for_that_a_policy_does_not_name() {
 /// The lease is written anew all the time, which other classes charge for.
 #[tokio::test]
 async fn content_rests_in_the_class_that_is_wanted_and_the_lease_in_the_usual_one() {
-    let mut site = Site::new();
-    site.class = Some("STANDARD_IA".to_owned());
-    let store = site.open().await;
-    let large = name("objects/ab/1.slf");
-    let file = stage(&store, &large, &content(LARGE), &[0, 1]).await;
-    file.prepare().await.unwrap();
-    store.publish(std::slice::from_ref(&large)).await.unwrap();
-    let pack = store.append(&name("packs/1")).await.unwrap();
-    pack.write_at(b"one", 0).await.unwrap();
-    pack.sync().await.unwrap();
-    let class = |key: &str| {
-        let key = format!("sealed/{key}");
-        assert!(site.server().bytes(&key).is_some(), "{key}");
-        site.server().header(&key, "x-amz-storage-class")
-    };
-    for content in ["objects/ab/1.slf", "packs/1"] {
-        assert_eq!(class(content).as_deref(), Some("STANDARD_IA"), "{content}");
+    for (mut site, header, wanted) in [
+        (Site::new(), "x-amz-storage-class", "STANDARD_IA"),
+        (Site::google(), "x-goog-storage-class", "NEARLINE"),
+    ] {
+        site.class = Some(wanted.to_owned());
+        let store = site.open().await;
+        let large = name("objects/ab/1.slf");
+        let file = stage(&store, &large, &content(LARGE), &[0, 1]).await;
+        file.prepare().await.unwrap();
+        store.publish(std::slice::from_ref(&large)).await.unwrap();
+        let files = ["packs/1", "records/1"];
+        for file in files {
+            let file = store.append(&name(file)).await.unwrap();
+            file.write_at(b"one", 0).await.unwrap();
+            file.sync().await.unwrap();
+        }
+        let class = |key: &str| {
+            let key = format!("sealed/{key}");
+            assert!(site.server().bytes(&key).is_some(), "{key}");
+            site.server().header(&key, header)
+        };
+        for content in ["objects/ab/1.slf", "packs/1"] {
+            assert_eq!(class(content).as_deref(), Some(wanted), "{content}");
+        }
+        for small in ["records/1", ".sealift-store"] {
+            assert_eq!(class(small), None, "{small}");
+        }
     }
-    assert_eq!(class(".sealift-store"), None);
 }
 
 /// A clock that a test moves.
