@@ -12,9 +12,9 @@ use super::{
 };
 use crate::s3::Query;
 
-/// When all blobs were written: the versions of one follow one another in ten-millionths.
-const MOMENT: &str = "2026-11-27T03:56:07";
-const MODIFIED: &str = "Fri, 27 Nov 2026 03:56:07 GMT";
+/// When all blobs were written, long ago: the versions of one follow one another in ten-millionths.
+const MOMENT: &str = "2020-11-27T03:56:07";
+const MODIFIED: &str = "Fri, 27 Nov 2020 03:56:07 GMT";
 
 struct Version {
     id: String,
@@ -27,6 +27,8 @@ pub(super) struct Blobs {
     pub(super) keeps_versions: bool,
     /// The oldest first.
     of: BTreeMap<String, Vec<Version>>,
+    /// What an account without versions keeps of what was deleted.
+    soft_deleted: BTreeMap<String, Version>,
     pub(super) blocks: BTreeMap<String, BTreeMap<String, Bytes>>,
     written: u64,
 }
@@ -36,6 +38,7 @@ impl Blobs {
         Self {
             keeps_versions,
             of: BTreeMap::new(),
+            soft_deleted: BTreeMap::new(),
             blocks: BTreeMap::new(),
             written: 0,
         }
@@ -68,7 +71,11 @@ impl Blobs {
             return false;
         };
         let was = versions.iter().any(|version| version.is_current);
-        versions.retain(|version| !version.id.is_empty());
+        let mut without_id = versions.extract_if(.., |version| version.id.is_empty());
+        if let Some(current) = without_id.next() {
+            self.soft_deleted.insert(name.to_owned(), current);
+        }
+        drop(without_id);
         versions
             .iter_mut()
             .for_each(|version| version.is_current = false);
@@ -76,6 +83,16 @@ impl Blobs {
             self.of.remove(name);
         }
         was
+    }
+
+    /// `Undelete Blob`: it is there again as it was, under its entity tag.
+    pub(super) fn undelete(&mut self, name: &str) {
+        let version = self.soft_deleted.remove(name);
+        let versions = self.of.entry(name.to_owned()).or_default();
+        versions.extend(version.map(|version| Version {
+            is_current: true,
+            ..version
+        }));
     }
 
     pub(super) fn names(&self) -> Vec<String> {
