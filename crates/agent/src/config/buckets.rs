@@ -106,6 +106,7 @@ pub(super) fn s3(
     Some(S3Bucket {
         settings: S3Settings {
             kms_keys,
+            requester_pays: raw.requester_pays.unwrap_or(false),
             webhook: webhook?,
             queue: queue?,
             ..settings
@@ -189,6 +190,7 @@ impl Said<'_> {
                 words: Words::Aws,
                 credentials: credentials?,
                 kms_keys: None,
+                requester_pays: false,
                 requires_versioning: false,
                 storage_class: None,
                 webhook: None,
@@ -436,12 +438,14 @@ mod tests {
     }
 
     #[test]
-    fn events_come_by_a_webhook_on_loopback_and_by_a_queue() {
+    fn events_come_by_a_webhook_on_loopback_and_by_a_queue_and_whoever_asks_may_pay() {
         let events = format!(
             "{S3}webhook_listen = \"127.0.0.1:9100\"\nwebhook_token_file = \"token\"\n\
-             queue_url = \"https://sqs.eu-west-1.amazonaws.com/111122223333/photos\"\nkms_keys = [\"arn:aws:kms:a:1:key/a\"]\n"
+             requester_pays = true\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/111122223333/photos\"\nkms_keys = [\"arn:aws:kms:a:1:key/a\"]\n"
         );
+        assert!(!bucket(S3).settings.requester_pays);
         let settings = bucket(&events).settings;
+        assert!(settings.requester_pays);
         assert_eq!(settings.webhook.unwrap().listen.port(), 9100);
         let queue = settings.queue.unwrap();
         assert_eq!(

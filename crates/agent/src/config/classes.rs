@@ -34,17 +34,32 @@ pub(super) fn of_s3(c: &mut Checker<'_>, class: &Text, is_of_aws: bool) -> Optio
         false => is_own && !ARCHIVES_OF_S3.contains(&name),
     };
     let others = "; or one of a store's own";
-    held(c, class, is_taken, ("store.s3.storage_class", &OF_S3, others))
+    held(
+        c,
+        class,
+        is_taken,
+        ("store.s3.storage_class", &OF_S3, others),
+    )
 }
 
 pub(super) fn of_google(c: &mut Checker<'_>, class: &Text) -> Option<String> {
     let is_taken = OF_GOOGLE.contains(&class.get_ref().as_str());
-    held(c, class, is_taken, ("store.gcs.storage_class", &OF_GOOGLE, ""))
+    held(
+        c,
+        class,
+        is_taken,
+        ("store.gcs.storage_class", &OF_GOOGLE, ""),
+    )
 }
 
 pub(super) fn of_azure(c: &mut Checker<'_>, tier: &Text) -> Option<String> {
     let is_taken = OF_AZURE.contains(&tier.get_ref().as_str());
-    held(c, tier, is_taken, ("store.azure.access_tier", &OF_AZURE, ""))
+    held(
+        c,
+        tier,
+        is_taken,
+        ("store.azure.access_tier", &OF_AZURE, ""),
+    )
 }
 
 fn held(
@@ -119,10 +134,22 @@ mod tests {
     fn what_has_to_be_brought_back_first_and_what_is_none_are_refused_with_why() {
         let (elsewhere, long) = (format!("{S3}{ELSEWHERE}"), "X".repeat(CLASS_BYTES_MAX + 1));
         for (store, setting, named) in [
-            (S3, "storage_class", &["GLACIER", "DEEP_ARCHIVE", "COLD", ""][..]),
-            (&*elsewhere, "storage_class", &["DEEP_ARCHIVE", "cold", &long]),
+            (
+                S3,
+                "storage_class",
+                &["GLACIER", "DEEP_ARCHIVE", "COLD", ""][..],
+            ),
+            (
+                &*elsewhere,
+                "storage_class",
+                &["DEEP_ARCHIVE", "cold", &long],
+            ),
             (GOOGLE, "storage_class", &["MULTI_REGIONAL", "nearline", ""]),
-            (AZURE, "access_tier", &["Archive", "archive", "hot", "Premium", ""]),
+            (
+                AZURE,
+                "access_tier",
+                &["Archive", "archive", "hot", "Premium", ""],
+            ),
         ] {
             for name in named {
                 let refused = check(&format!("{store}{setting} = \"{name}\"\n")).unwrap_err();
@@ -137,7 +164,10 @@ mod tests {
     #[test]
     fn a_source_has_none() {
         for (section, setting) in [
-            ("[source.gcs]\ncredentials_file = \"hmac\"\nstorage_class", "source.gcs.storage_class"),
+            (
+                "[source.gcs]\ncredentials_file = \"hmac\"\nstorage_class",
+                "source.gcs.storage_class",
+            ),
             (
                 "[source.azure]\naccount = \"photos1\"\ncontainer = \"in\"\nsas_file = \"s\"\naccess_tier",
                 "source.azure.access_tier",

@@ -145,6 +145,7 @@ fn bucket(
         words: Words::Google,
         credentials,
         kms_keys: None,
+        requester_pays: false,
         requires_versioning: false,
         storage_class: None,
         webhook: None,

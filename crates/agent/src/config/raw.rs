@@ -316,6 +316,7 @@ pub(crate) struct S3 {
     pub(crate) credentials_from: Option<Text>,
     pub(crate) roots_file: Option<Text>,
     pub(crate) kms_keys: Option<Spanned<Vec<String>>>,
+    pub(crate) requester_pays: Option<bool>,
     pub(crate) webhook_listen: Option<Text>,
     pub(crate) webhook_token_file: Option<Text>,
     pub(crate) queue_url: Option<Text>,

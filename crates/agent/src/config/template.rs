@@ -424,6 +424,7 @@ const EXAMPLE_S3: &str = r#"# What is archived here can be sent on, and is seale
 # credentials_file = "aws-credentials"       # or credentials_from = "instance" or "container"
 # roots_file = "s3-roots.pem"                # those of the system without it
 # kms_keys = ["arn:aws:kms:eu-west-1:111122223333:key/4b1f"]  # objects under other keys are SKIPPED; any without it
+# requester_pays = false                     # true: each request says that whoever asks pays for it
 # webhook_listen = "127.0.0.1:7480"
 # webhook_token_file = "webhook-token"       # the token that the store shows: as a bearer, or as the path of the URL
 # queue_url = "https://sqs.eu-west-1.amazonaws.com/111122223333/documents"

@@ -29,6 +29,7 @@ use super::{
 use crate::{
     Probe, StoreEntry, StoreError, StoreName,
     bucket_store::{Counts, If, Outcome, Place, Seen, StoredPart, is_content, told, try_file},
+    onward::Onward,
     s3::{Ask, S3Error},
 };
 
@@ -95,8 +96,8 @@ impl AzurePlace {
     }
 
     async fn whole(&self, call: &str, ask: &Ask<'_>) -> Result<(Parts, Bytes), S3Error> {
-        self.counts.count(call);
-        Ok(self.client.whole(ask).await?.into_parts())
+        let count = || self.counts.count(call);
+        Ok(self.client.whole_told(ask, count).await?.into_parts())
     }
 
     fn marker(&self, prefix: &str, after: &StoreName) -> Option<String> {
@@ -236,11 +237,13 @@ impl Place for AzurePlace {
         let mut found: Vec<StoreEntry> = Vec::new();
         let mut marker = after.and_then(|after| self.marker(prefix, after));
         let (below, mut last) = (self.key(prefix), String::new());
+        let mut onward = Onward::default();
         while found.len() < limit {
             let at_once = (limit - found.len()).min(S3_LISTED_AT_ONCE);
             self.counts.count(LIST);
             let page = self.client.blobs(&below, marker.as_deref(), at_once, "");
             let page = page.await.map_err(|error| self.of_container(error))?;
+            let is_empty = page.blobs.is_empty();
             for blob in page.blobs {
                 if blob.name < last {
                     let what = "its names are not in the order of their bytes: an account with \
@@ -251,10 +254,12 @@ impl Place for AzurePlace {
                 let entry = self.named(blob);
                 found.extend(entry.filter(|entry| after.is_none_or(|after| entry.name > *after)));
             }
-            match page.next {
-                Some(next) if marker.as_ref() != Some(&next) => marker = Some(next),
-                _ => return Ok(found),
-            }
+            let Some(next) = page.next else {
+                return Ok(found);
+            };
+            let taken = onward.take(&next, is_empty);
+            taken.map_err(|what| self.of_container(S3Error::Shape { what }))?;
+            marker = Some(next);
         }
         if let (Some(marker), Some(last)) = (marker, found.last()) {
             self.keep_marker(prefix, last.name.as_str(), marker);

@@ -346,3 +346,31 @@ async fn a_listing_goes_on_where_it_ended_and_one_that_did_not_end_there_begins_
     let rest = store.list("packs/", behind.as_ref(), 7).await.unwrap();
     assert_eq!(rest.len(), 2);
 }
+
+/// A rebuild would take what such a listing leaves out for not there.
+#[tokio::test]
+async fn a_listing_that_does_not_get_on_is_an_error() {
+    let site = Site::new(false);
+    let store = site.open().await;
+    let blob = "<Blob><Name>sealed/packs/1</Name><Properties><Content-Length>1</Content-Length></Properties></Blob>";
+    for blobs in [blob, ""] {
+        let body = format!(
+            "<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker>m</NextMarker></EnumerationResults>"
+        );
+        site.server().answer_with("ListBlobs", 200, &[], &body);
+        let error = store.list("packs/", None, 99).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::DstStoreUnavailable, "{error}");
+    }
+}
+
+/// What nothing may replace holds no lease, and that is no other agent's doing.
+#[tokio::test]
+async fn a_container_that_keeps_what_is_there_by_a_policy_says_so() {
+    let site = Site::new(false);
+    let error = "<Error><Code>BlobImmutableDueToPolicy</Code><Message>no</Message></Error>";
+    site.server().answer_with("PutBlob", 409, &[], error);
+    let times = LeaseTimes::default();
+    let store = open(site.stage.settings(), None, &site.data, times).await;
+    let refused = store.begin(true).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::DstPutDenied, "{refused}");
+}
