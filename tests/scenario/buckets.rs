@@ -205,6 +205,57 @@ fn every_version_arrives_those_from_before_and_those_between_two_scans() {
 }
 
 #[test]
+fn what_is_archived_or_under_a_key_of_its_writers_is_left_out_counted_and_comes_once_it_can() {
+    let pair = Pair::new();
+    let server = FakeS3::start(BUCKET, None);
+    from_bucket(&pair, &server.url(), "");
+    let large = Content::new(3, PART + 5).bytes();
+    let glacier = ("x-amz-storage-class", "GLACIER");
+    let theirs = ("x-amz-server-side-encryption-customer-algorithm", "AES256");
+    for (key, bytes, (name, value)) in [
+        ("small", b"small".to_vec(), glacier),
+        ("large", large.clone(), glacier),
+        ("theirs", b"theirs".to_vec(), theirs),
+        ("theirs-large", large, theirs),
+    ] {
+        let headers = vec![(name.to_owned(), value.to_owned())];
+        server.put(
+            key,
+            Put {
+                headers,
+                ..put(bytes)
+            },
+        );
+    }
+    server.put("plain", put(b"plain".to_vec()));
+    pair.start();
+    pair.wait_completed(1, TIME_MAX);
+    wait_until("four are left out", TIME_MAX, || {
+        pair.a.transfers("SKIPPED").0 == 4
+    });
+    let skipped = pair.a.rows(&["ls", BUCKET, "--status", "SKIPPED"]);
+    let is_why = |row: &Value| row["reason"] == "SkippedUnreadable";
+    assert!(
+        skipped.len() == 4 && skipped.iter().all(is_why),
+        "{skipped:?}"
+    );
+    for (key, word) in [("large", "restore it"), ("theirs-large", "SSE-C")] {
+        let object = format!("{BUCKET}/{key}");
+        let said = pair.a.run(&["explain", &object]).said();
+        assert!(said.contains(word), "{said}");
+    }
+    for key in ["small", "large"] {
+        server.restore(key);
+        let object = format!("{BUCKET}/{key}");
+        let batch = ["batch", "replicate", &object, "--status", "SKIPPED"];
+        pair.a.run_in_time(TIME_MAX, &batch).exits(0);
+    }
+    pair.wait_completed(3, TIME_MAX);
+    assert_eq!(pair.a.transfers("SKIPPED").0, 2);
+    pair.verify_both(TIME_MAX);
+}
+
+#[test]
 fn a_bucket_in_trouble_puts_its_objects_off_with_the_reason_until_it_is_over() {
     let pair = Pair::new();
     let server = FakeS3::start(BUCKET, None);

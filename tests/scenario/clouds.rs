@@ -33,9 +33,25 @@ fn into_container(pair: &Pair, azurite: &Azurite) {
     secret(&pair.b, "azure-key", KEY);
     pair.b.configure(&format!(
         "[store.azure]\naccount = \"{ACCOUNT}\"\nendpoint = \"{}\"\ncontainer = \"{CONTAINER}\"\n\
-         prefix = \"site-b/\"\nkey_file = \"azure-key\"\n",
+         prefix = \"site-b/\"\nkey_file = \"azure-key\"\naccess_tier = \"Cool\"\n",
         azurite.url
     ));
+}
+
+/// Makes the source of `a` a container of an account at `url`, for whoever shows this signature.
+pub(super) fn from_container(
+    pair: &Pair,
+    url: &str,
+    (account, sas): (&str, &str),
+    keeps_versions: bool,
+) {
+    secret(&pair.a, "azure-sas", sas);
+    let section = format!(
+        "scan_interval_secs = 1\n[source.azure]\naccount = \"{account}\"\nendpoint = \"{url}\"\n\
+         container = \"{BUCKET}\"\nsas_file = \"azure-sas\"\nversions = {keeps_versions}\n"
+    );
+    let directory = format!("directory = \"{}\"", text(&pair.source));
+    pair.a.edit(&directory, &section);
 }
 
 fn archived(site: &Site) -> Vec<Value> {
@@ -71,6 +87,18 @@ fn what_is_acknowledged_is_in_the_container_and_comes_back_from_it_alone() {
         files_below(&pair.b.data().join("staging")).is_empty()
     });
     assert!(!pair.b.data().join("store").exists());
+    let mut content = 0;
+    for row in azurite.client("tiers").rows() {
+        let key = row["key"].as_str().unwrap();
+        let is_content = key.contains("/objects/") || key.contains("/packs/");
+        assert_eq!(
+            row["tier"],
+            if is_content { "Cool" } else { "Hot" },
+            "{row}"
+        );
+        content += u64::from(is_content);
+    }
+    assert!(content >= 3, "{content}");
     let put = pair
         .b
         .metric("sealift_store_requests_total{request=\"PutBlock\"}");
@@ -220,15 +248,9 @@ fn is_the_same(pair: &Pair, azurite: &Azurite, round: &str) {
 fn a_container_arrives_with_its_metadata_and_its_tags_and_so_do_changes() {
     let pair = Pair::new();
     let azurite = Azurite::start(pair.dir(), BUCKET);
-    secret(&pair.a, "azure-sas", &azurite.client("sas").text());
+    let sas = azurite.client("sas").text();
     // Azurite keeps no versions.
-    let section = format!(
-        "scan_interval_secs = 1\n[source.azure]\naccount = \"{ACCOUNT}\"\nendpoint = \"{}\"\n\
-         container = \"{BUCKET}\"\nsas_file = \"azure-sas\"\nversions = false\n",
-        azurite.url
-    );
-    let directory = format!("directory = \"{}\"", text(&pair.source));
-    pair.a.edit(&directory, &section);
+    from_container(&pair, &azurite.url, (ACCOUNT, &sas), false);
     azurite.client("fill");
     pair.start();
     pair.wait_completed(30, TIME_MAX);

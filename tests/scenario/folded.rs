@@ -7,10 +7,11 @@ use std::{
 };
 
 use rusqlite::Connection;
-use sealift_fake_kms::FakeS3;
+use sealift_fake_kms::{AZURE_ACCOUNT, AzurePut, FakeAzure, FakeS3};
 
 use super::{
     buckets::{from_bucket, put, versions},
+    clouds::from_container,
     rollback::copy,
 };
 use crate::support::{BUCKET, Pair, wait_until, write_file};
@@ -140,4 +141,34 @@ fn a_destination_that_lost_everything_long_ago_is_filled_from_the_journal_and_th
         assert_eq!(there(key), ids, "{key}");
     }
     pair.verify_both(TIME_MAX);
+}
+
+/// Whatever it is said to be: an account without versions tells nobody.
+#[test]
+fn a_blob_of_azure_that_is_undeleted_long_after_it_was_sent_can_be_read_again() {
+    for keeps_versions in [true, false] {
+        let pair = Pair::new();
+        let server = FakeAzure::start(BUCKET, false, None);
+        let url = server.url();
+        from_container(&pair, &url, (AZURE_ACCOUNT, "sig=x"), keeps_versions);
+        let blob = |text: &'static str| AzurePut {
+            bytes: text.into(),
+            ..AzurePut::default()
+        };
+        server.put("undeleted", blob("one"));
+        server.put("kept", blob("two"));
+        pair.start();
+        pair.wait_completed(2, TIME_MAX);
+        server.remove("undeleted");
+        pair.wait_completed(3, TIME_MAX);
+        age(&pair, 2);
+        let object = format!("{BUCKET}/undeleted");
+        pair.b.run(&["get", &object]).exits(10);
+        server.undelete("undeleted");
+        wait_until("what was undeleted can be read", TIME_MAX, || {
+            pair.b.run(&["get", &object]).code == 0
+        });
+        assert_eq!(pair.b.run(&["get", &object]).exits(0).text(), "one");
+        pair.verify_both(TIME_MAX);
+    }
 }

@@ -316,6 +316,30 @@ impl Answer {
         }
     }
 
+    /// Its head, and the first bytes of its body, so many at most: all of them within `time`.
+    ///
+    /// # Errors
+    /// As [`Self::piece`].
+    pub async fn first(
+        mut self,
+        count: usize,
+        time: Duration,
+    ) -> Result<(Parts, Vec<u8>), HttpError> {
+        let of = Arc::clone(&self.of);
+        let read = async {
+            let mut bytes = Vec::with_capacity(count);
+            while bytes.len() < count
+                && let Some(piece) = self.piece().await?
+            {
+                let taken = (count - bytes.len()).min(piece.len());
+                bytes.extend_from_slice(piece.get(..taken).unwrap_or_default());
+            }
+            Ok((self.head, bytes))
+        };
+        let read = timeout(time, read).await;
+        read.unwrap_or_else(|_| Err(of.late_after(time)))
+    }
+
     /// All of it, if it is no longer than an answer may be.
     ///
     /// # Errors

@@ -82,6 +82,32 @@ async fn a_version_that_is_the_latest_again_goes_above_what_was_sent_when_its_ro
     near.end().await;
 }
 
+/// Azure has no delete markers: what is soft-deleted is gone from its listing, and undeleted it is
+/// there again as it was.
+#[tokio::test]
+async fn a_version_that_is_back_after_a_marker_of_ours_goes_above_that_when_its_row_is_folded_too()
+{
+    let (_dir, source, near) = begun().await;
+    source.put_long_ago("k", "k-1");
+    age(&near).await;
+    source.purge("k", "k-1");
+    age(&near).await;
+    let (version, kind) = last_of(&near, "k").await;
+    assert!(version.starts_with("deleted-") && kind == ChangeKind::DeleteMarker);
+    source.put_long_ago("k", "k-1");
+    age(&near).await;
+    let (version, kind) = last_of(&near, "k").await;
+    assert_eq!(kind, ChangeKind::Put);
+    assert!(version.starts_with("k-1~returned-"), "{version}");
+    // And once more; what is new keeps its id.
+    source.purge("k", "k-1");
+    age(&near).await;
+    source.put("k", "k-2");
+    near.scan().await;
+    assert_eq!(last_of(&near, "k").await.0, "k-2");
+    near.end().await;
+}
+
 /// What the source has and the journal has not: versions and their orders, the oldest first.
 async fn missing(journal: &dyn Journal, source: &Versioned, of: &str) -> Vec<NewChange> {
     let (bucket, rules) = (bucket(), rules(None));

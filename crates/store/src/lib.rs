@@ -31,12 +31,14 @@ mod memory_source;
 mod memory_store;
 mod name;
 mod oldest_first;
+mod onward;
 mod ordered;
 mod s3;
 mod source;
 mod store;
 mod tagged;
 mod throttled;
+mod trying;
 
 pub use azure::{AZURE_SOURCE_ACTIONS, AZURE_STORE_ACTIONS, AzureSettings, AzureSource};
 pub use blocking::blocking;

@@ -12,6 +12,7 @@ use sealift_terms::limits::{EARLIER_LISTED_MAX, S3_LISTED_AT_ONCE};
 
 use crate::{
     Listed, Page, Removed, Scan, Skipped, StoreError,
+    onward::Onward,
     s3::{
         narrower,
         of_key::{Found, OfKey},
@@ -26,7 +27,7 @@ const DELETED: &str = "~deleted";
 #[async_trait]
 pub(crate) trait Names: Send + Sync + fmt::Debug {
     /// Where a page ends.
-    type Marker: PartialEq + Send + Sync;
+    type Marker: PartialEq + Clone + Send + Sync;
 
     /// Only names that begin so.
     fn prefix(&self) -> &str;
@@ -125,17 +126,19 @@ pub(crate) async fn of_key<N: Names>(
     name: &str,
     max: usize,
 ) -> Result<OfKey, StoreError> {
-    let (mut of, mut after) = (OfName::new(name, max), None);
+    let (mut of, mut onward) = (OfName::new(name, max), Onward::default());
     loop {
-        let asked = names.versions(name, after.as_ref(), S3_LISTED_AT_ONCE);
+        let asked = names.versions(name, onward.last(), S3_LISTED_AT_ONCE);
         let (versions, next) = asked.await?;
+        let is_empty = versions.is_empty();
         let is_past = versions.last().is_some_and(|last| last.key != name);
         let own = versions.into_iter().filter(|one| one.key == name);
         own.for_each(|one| of.add(one));
-        match next {
-            Some(next) if !is_past && after.as_ref() != Some(&next) => after = Some(next),
-            _ => return Ok(of.of_key()),
-        }
+        let Some(next) = next.filter(|_| !is_past) else {
+            return Ok(of.of_key());
+        };
+        let taken = onward.take(&next, is_empty);
+        taken.map_err(|what| names.shape(what))?;
     }
 }
 
@@ -144,7 +147,7 @@ pub(crate) struct OldestFirst<N: Names> {
     names: Arc<N>,
     /// None where nothing begins with both prefixes.
     prefix: Option<String>,
-    after: Option<N::Marker>,
+    onward: Onward<N::Marker>,
     /// What the last name is known of, whose versions may go on in the next answer.
     open: Option<OfName>,
     listed: VecDeque<Listed>,
@@ -162,7 +165,7 @@ impl<N: Names> OldestFirst<N> {
             names,
             ended: prefix.is_none(),
             prefix,
-            after: None,
+            onward: Onward::default(),
             open: None,
             listed: VecDeque::new(),
             removed: Vec::new(),
@@ -173,9 +176,10 @@ impl<N: Names> OldestFirst<N> {
 
     async fn fetch(&mut self) -> Result<(), StoreError> {
         let prefix = self.prefix.as_deref().unwrap_or_default();
-        let after = self.after.as_ref();
+        let after = self.onward.last();
         let asked = self.names.versions(prefix, after, S3_LISTED_AT_ONCE);
         let (versions, next) = asked.await?;
+        let is_empty = versions.is_empty();
         for version in versions {
             match &mut self.open {
                 Some(open) if open.name == version.key => open.add(version),
@@ -197,11 +201,10 @@ impl<N: Names> OldestFirst<N> {
                 last.into_iter().for_each(|last| self.tell(last));
                 self.ended = true;
             }
-            next if next == self.after => {
-                let what = "its next page begins where the last one did";
-                return Err(self.names.shape(what));
+            Some(next) => {
+                let taken = self.onward.take(&next, is_empty);
+                taken.map_err(|what| self.names.shape(what))?;
             }
-            next => self.after = next,
         }
         Ok(())
     }

@@ -429,6 +429,8 @@ pub const S3_TRIES_MAX: u32 = 5;
 pub const S3_RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 /// Versions that are listed in one request.
 pub const S3_LISTED_AT_ONCE: usize = 1000;
+/// Pages of a listing that may follow one another with nothing in them.
+pub const LISTED_EMPTY_MAX: usize = 1000;
 /// Bytes of an object that one request asks for.
 pub const S3_WINDOW_BYTES: u64 = 8 << 20;
 /// Answers of one bucket that are read on later, when the next bytes are wanted.

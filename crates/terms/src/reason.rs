@@ -132,7 +132,7 @@ reasons! {
     /// What was to be purged is in the source again, or its rule sends no version deletes any more.
     SkippedPurge => Skipped, "nothing: the version stays where it is";
     /// Is not a readable file.
-    SkippedUnreadable => Skipped, "make it a plain, readable file with a UTF-8 name of at most 1,024 bytes";
+    SkippedUnreadable => Skipped, "make it a plain, readable file with a UTF-8 name of at most 1,024 bytes; what a bucket archived: restore it, then sealift batch replicate BUCKET --status SKIPPED";
 }
 
 impl Reason {

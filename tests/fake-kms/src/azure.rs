@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use crate::{
     Trouble,
     s3::Query,
-    server::{Server, Service},
+    server::{Server, Service, scripted},
 };
 use answers::error;
 use blobs::Blobs;
@@ -46,6 +46,8 @@ struct Account {
     failing: Mutex<BTreeMap<String, (u32, bool)>>,
     /// Calls that nobody may make.
     denied: Mutex<BTreeSet<String>>,
+    /// What calls are answered with, whatever is asked.
+    scripted: Mutex<BTreeMap<String, Answered>>,
     asked: Mutex<Vec<String>>,
 }
 
@@ -66,6 +68,7 @@ impl FakeAzure {
             blobs: Mutex::new(Blobs::new(keeps_versions)),
             failing: Mutex::default(),
             denied: Mutex::default(),
+            scripted: Mutex::default(),
             asked: Mutex::default(),
         });
         Self {
@@ -108,6 +111,17 @@ impl FakeAzure {
         };
     }
 
+    /// Answers a call so from now on, whatever is asked: with a status, headers and a body.
+    pub fn answer_with(&self, call: &str, status: u16, headers: &[(&str, &str)], body: &str) {
+        let answered = scripted(status, headers, body);
+        self.of.scripted.lock().insert(call.to_owned(), answered);
+    }
+
+    /// Answers a call as it should again.
+    pub fn answer_rightly(&self, call: &str) {
+        self.of.scripted.lock().remove(call);
+    }
+
     /// Whether the account keeps versions of what is put from now on.
     pub fn set_versioning(&self, keeps_versions: bool) {
         self.of.blobs.lock().keeps_versions = keeps_versions;
@@ -123,6 +137,11 @@ impl FakeAzure {
         self.of.blobs.lock().remove(name);
     }
 
+    /// Brings back what was deleted of an account that keeps no versions, as soft delete does.
+    pub fn undelete(&self, name: &str) {
+        self.of.blobs.lock().undelete(name);
+    }
+
     /// Blocks that no blob was made of, as they are after a week.
     pub fn drop_blocks(&self) {
         self.of.blobs.lock().blocks.clear();
@@ -132,6 +151,12 @@ impl FakeAzure {
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         self.of.blobs.lock().names()
+    }
+
+    /// A header of a blob as it is now.
+    #[must_use]
+    pub fn header(&self, name: &str, header: &str) -> Option<String> {
+        self.of.blobs.lock().header(name, header)
     }
 
     /// Every call since the last time.
@@ -201,7 +226,9 @@ impl Service for Account {
             }
             _ => None,
         };
+        let scripted = self.scripted.lock().get(call).cloned();
         let mut answered = match failing {
+            _ if scripted.is_some() => scripted.unwrap_or_default(),
             Some(false) => self.throttled(),
             Some(true) => {
                 drop(self.work(call, parts, &name, &query, body));

@@ -14,7 +14,10 @@ mod writing;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -24,7 +27,7 @@ use parking_lot::Mutex;
 
 use crate::{
     OWNER, Trouble,
-    server::{Server, Service},
+    server::{Server, Service, scripted},
     signature::{self, Scope},
 };
 use answers::error;
@@ -87,6 +90,10 @@ struct Bucketful {
     queue: Mutex<Queue>,
     /// Actions that nobody may do.
     denied: Mutex<BTreeSet<String>>,
+    /// Whoever does not say that it pays gets nothing.
+    requester_pays: AtomicBool,
+    /// What actions are answered with, whatever is asked.
+    scripted: Mutex<BTreeMap<String, Answered>>,
     kms: Mutex<KmsTrouble>,
     asked: Mutex<Vec<String>>,
 }
@@ -131,6 +138,8 @@ impl FakeS3 {
             failing: Mutex::default(),
             queue: Mutex::default(),
             denied: Mutex::default(),
+            requester_pays: AtomicBool::default(),
+            scripted: Mutex::default(),
             kms: Mutex::default(),
             asked: Mutex::default(),
         });
@@ -206,6 +215,22 @@ impl FakeS3 {
             .failing
             .lock()
             .insert(action.to_owned(), (times, true));
+    }
+
+    /// Lets whoever asks pay for it from now on, and answers nobody else.
+    pub fn let_requesters_pay(&self) {
+        self.of.requester_pays.store(true, Ordering::Relaxed);
+    }
+
+    /// Answers an action so from now on, whatever is asked: with a status, headers and a body.
+    pub fn answer_with(&self, action: &str, status: u16, headers: &[(&str, &str)], body: &str) {
+        let answered = scripted(status, headers, body);
+        self.of.scripted.lock().insert(action.to_owned(), answered);
+    }
+
+    /// Answers an action as it should again.
+    pub fn answer_rightly(&self, action: &str) {
+        self.of.scripted.lock().remove(action);
     }
 
     /// The bytes of a key's latest version.
@@ -288,6 +313,17 @@ impl FakeS3 {
         id
     }
 
+    /// Brings the latest version of a key back from its archive class, for a while.
+    pub fn restore(&self, key: &str) {
+        let mut bucket = self.of.bucket.lock();
+        let versions = bucket.keys.get_mut(key).into_iter().flatten();
+        let latest = versions.last().and_then(|version| version.put.as_mut());
+        let back = "ongoing-request=\"false\"".to_owned();
+        latest
+            .into_iter()
+            .for_each(|put| put.headers.push(("x-amz-restore".to_owned(), back.clone())));
+    }
+
     /// Gives a version other tags.
     pub fn tag(&self, key: &str, id: &str, tags: BTreeMap<String, String>) {
         // One that is gone meanwhile has none.
@@ -334,6 +370,9 @@ type Answered = Response<Full<Bytes>>;
 impl Bucketful {
     fn allowed(&self, action: &str) -> Result<(), Answered> {
         self.asked.lock().push(action.to_owned());
+        if let Some(answered) = self.scripted.lock().get(action) {
+            return Err(answered.clone());
+        }
         match self.denied.lock().contains(action) {
             true => Err(error(
                 403,
@@ -541,6 +580,11 @@ impl Bucketful {
             .map_err(|(code, told)| error(403, code, &told))?;
         if told != hash {
             return Err(error(400, "XAmzContentSHA256Mismatch", "another body"));
+        }
+        let pays = parts.headers.get("x-amz-request-payer");
+        let pays = pays.is_some_and(|pays| pays == "requester");
+        if self.requester_pays.load(Ordering::Relaxed) && !pays {
+            return Err(error(403, "AccessDenied", "Access Denied"));
         }
         let (body, behind) = match told {
             "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => {

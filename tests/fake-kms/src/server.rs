@@ -246,6 +246,17 @@ async fn pieces(mut body: Incoming) -> Option<Vec<Bytes>> {
     Some(pieces)
 }
 
+/// An answer as a test wants it.
+pub(crate) fn scripted(status: u16, headers: &[(&str, &str)], body: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(*name, *value);
+    }
+    response
+        .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
+        .unwrap()
+}
+
 /// An answer with this status and body.
 pub(crate) fn respond(status: u16, content_type: &str, body: String) -> Response<Full<Bytes>> {
     Response::builder()

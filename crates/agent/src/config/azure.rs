@@ -8,6 +8,7 @@ use toml::Spanned;
 use super::{
     buckets::store_prefix,
     checker::Checker,
+    classes,
     key_services::{ROOTS_REMEDY, endpoint},
     named::Wanted,
     places::AzureContainer,
@@ -51,6 +52,15 @@ const STORE: Names = Names {
 
 /// `[source.azure]`.
 pub(super) fn source(c: &mut Checker<'_>, section: &Spanned<raw::Azure>) -> Option<AzureContainer> {
+    if let Some(told) = &section.get_ref().access_tier {
+        return c.refuse(
+            "source.azure.access_tier",
+            &told.span(),
+            "access_tier",
+            "nothing of the kind: each blob of a source is in a tier already",
+            "leave it out",
+        );
+    }
     container(c, section, &SOURCE)
 }
 
@@ -66,7 +76,12 @@ pub(super) fn store(c: &mut Checker<'_>, section: &Spanned<raw::Azure>) -> Optio
             "leave it out",
         );
     }
-    let container = container(c, section, &STORE)?;
+    let tier = raw.access_tier.as_ref();
+    let tier = tier.map(|tier| classes::of_azure(c, tier));
+    let mut container = container(c, section, &STORE)?;
+    if let Some(tier) = tier {
+        container.settings.access_tier = Some(tier?);
+    }
     let span = raw.prefix.as_ref().unwrap_or(&raw.container).span();
     store_prefix(c, STORE.prefix, &container.settings.prefix, &span)?;
     Some(container)
@@ -120,6 +135,7 @@ fn container(
             prefix: prefix?,
             credentials: credentials?,
             keeps_versions: raw.versions.as_ref().is_none_or(|told| *told.get_ref()),
+            access_tier: None,
         },
         roots_file,
     })

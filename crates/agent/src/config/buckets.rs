@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::{
     checker::Checker,
+    classes,
     entries::is_managed_by_aws,
     key_services::{ROOTS_REMEDY, credentials, endpoint},
     named::Wanted,
@@ -105,6 +106,7 @@ pub(super) fn s3(
     Some(S3Bucket {
         settings: S3Settings {
             kms_keys,
+            requester_pays: raw.requester_pays.unwrap_or(false),
             webhook: webhook?,
             queue: queue?,
             ..settings
@@ -131,47 +133,11 @@ pub(super) fn store(c: &mut Checker<'_>, section: &Spanned<raw::StoreS3>) -> Opt
     let required = raw.require_versioning.as_ref();
     bucket.settings.requires_versioning = required.is_some_and(|it| *it.get_ref());
     if let Some(class) = &raw.storage_class {
-        bucket.settings.storage_class = storage_class(c, class, bucket.settings.is_of_aws());
+        bucket.settings.storage_class = classes::of_s3(c, class, bucket.settings.is_of_aws());
     }
     let span = raw.prefix.as_ref().unwrap_or(&raw.bucket).span();
     store_prefix(c, STORE.prefix, &bucket.settings.prefix, &span)?;
     Some(bucket)
-}
-
-/// Classes of S3 out of which an object is read when it is asked for.
-const CLASSES: [&str; 5] = [
-    "STANDARD",
-    "STANDARD_IA",
-    "ONEZONE_IA",
-    "INTELLIGENT_TIERING",
-    "GLACIER_IR",
-];
-/// Those from which it has to be brought back first, which nobody here does.
-const ARCHIVE_CLASSES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
-const CLASS_BYTES_MAX: usize = 64;
-
-/// What speaks as S3 may have classes of its own.
-fn storage_class(c: &mut Checker<'_>, class: &Text, is_of_aws: bool) -> Option<String> {
-    let name = class.get_ref().as_str();
-    let is_word = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b"-_".contains(&b);
-    let is_own = (1..=CLASS_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_word);
-    let is_taken = match is_of_aws {
-        true => CLASSES.contains(&name),
-        false => is_own && !ARCHIVE_CLASSES.contains(&name),
-    };
-    if is_taken {
-        return Some(name.to_owned());
-    }
-    c.refuse(
-        "store.s3.storage_class",
-        &class.span(),
-        format!("{name:?}"),
-        format!(
-            "a class that is read from at once: {}; or one of a store's own",
-            CLASSES.join(", ")
-        ),
-        "leave it out to have objects in the bucket's usual class",
-    )
 }
 
 /// Two stores, one below the other's beginning, would be one.
@@ -224,6 +190,7 @@ impl Said<'_> {
                 words: Words::Aws,
                 credentials: credentials?,
                 kms_keys: None,
+                requester_pays: false,
                 requires_versioning: false,
                 storage_class: None,
                 webhook: None,
@@ -471,12 +438,14 @@ mod tests {
     }
 
     #[test]
-    fn events_come_by_a_webhook_on_loopback_and_by_a_queue() {
+    fn events_come_by_a_webhook_on_loopback_and_by_a_queue_and_whoever_asks_may_pay() {
         let events = format!(
             "{S3}webhook_listen = \"127.0.0.1:9100\"\nwebhook_token_file = \"token\"\n\
-             queue_url = \"https://sqs.eu-west-1.amazonaws.com/111122223333/photos\"\nkms_keys = [\"arn:aws:kms:a:1:key/a\"]\n"
+             requester_pays = true\nqueue_url = \"https://sqs.eu-west-1.amazonaws.com/111122223333/photos\"\nkms_keys = [\"arn:aws:kms:a:1:key/a\"]\n"
         );
+        assert!(!bucket(S3).settings.requester_pays);
         let settings = bucket(&events).settings;
+        assert!(settings.requester_pays);
         assert_eq!(settings.webhook.unwrap().listen.port(), 9100);
         let queue = settings.queue.unwrap();
         assert_eq!(
@@ -484,33 +453,6 @@ mod tests {
             "https://sqs.eu-west-1.amazonaws.com"
         );
         assert!(settings.kms_keys.unwrap().contains("arn:aws:kms:a:1:key/a"));
-    }
-
-    #[test]
-    fn a_class_that_has_to_be_restored_first_is_none_for_a_store() {
-        let of = |endpoint: &str, class: &str| {
-            check(&format!("{STORE}{endpoint}storage_class = \"{class}\"\n"))
-        };
-        let elsewhere = "endpoint = \"https://s3.example.org\"\n";
-        for (endpoint, class) in [("", "STANDARD_IA"), ("", "GLACIER_IR"), (elsewhere, "COLD")] {
-            let store = of(endpoint, class).unwrap().store.unwrap();
-            let BucketSettings::S3(settings) = store.settings else {
-                panic!("another store");
-            };
-            assert_eq!(settings.storage_class.as_deref(), Some(class));
-        }
-        let long = "X".repeat(CLASS_BYTES_MAX + 1);
-        for (endpoint, class) in [
-            ("", "GLACIER"),
-            ("", "COLD"),
-            ("", ""),
-            (elsewhere, "DEEP_ARCHIVE"),
-            (elsewhere, "cold"),
-            (elsewhere, &*long),
-        ] {
-            let told = of(endpoint, class).unwrap_err().to_string();
-            assert!(told.contains("store.s3.storage_class"), "{class}: {told}");
-        }
     }
 
     #[test]

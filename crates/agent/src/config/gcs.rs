@@ -8,6 +8,7 @@ use toml::Spanned;
 use super::{
     buckets::{kms_keys_of, store_prefix},
     checker::Checker,
+    classes,
     key_services::{ROOTS_REMEDY, endpoint},
     named::Wanted,
     places::{S3Bucket, StoreBucket},
@@ -54,6 +55,15 @@ pub(super) fn source(
     section: &Spanned<raw::Gcs>,
     of: Option<&BucketName>,
 ) -> Option<S3Bucket> {
+    if let Some(told) = &section.get_ref().storage_class {
+        return c.refuse(
+            "source.gcs.storage_class",
+            &told.span(),
+            "storage_class",
+            "nothing of the kind: each object of a source is in a class already",
+            "leave it out",
+        );
+    }
     let kms_keys = section.get_ref().kms_keys.as_ref();
     let kms_keys = kms_keys.map(|keys| kms_keys_of(c, "source.gcs.kms_keys", keys));
     let mut bucket = bucket(c, section, &SOURCE, of)?;
@@ -73,10 +83,15 @@ pub(super) fn store(c: &mut Checker<'_>, section: &Spanned<raw::Gcs>) -> Option<
             "leave it out",
         );
     }
+    let class = raw.storage_class.as_ref();
+    let class = class.map(|class| classes::of_google(c, class));
     let S3Bucket {
-        settings,
+        mut settings,
         roots_file,
     } = bucket(c, section, &STORE, None)?;
+    if let Some(class) = class {
+        settings.storage_class = Some(class?);
+    }
     let span = raw.prefix.as_ref().or(raw.bucket.as_ref());
     let span = span.map_or(section.span(), Spanned::span);
     store_prefix(c, STORE.prefix, &settings.prefix, &span)?;
@@ -130,6 +145,7 @@ fn bucket(
         words: Words::Google,
         credentials,
         kms_keys: None,
+        requester_pays: false,
         requires_versioning: false,
         storage_class: None,
         webhook: None,

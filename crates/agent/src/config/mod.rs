@@ -11,6 +11,7 @@ mod buckets;
 mod check;
 mod checked;
 mod checker;
+mod classes;
 mod declared;
 mod endpoint;
 mod entries;

@@ -316,6 +316,7 @@ pub(crate) struct S3 {
     pub(crate) credentials_from: Option<Text>,
     pub(crate) roots_file: Option<Text>,
     pub(crate) kms_keys: Option<Spanned<Vec<String>>>,
+    pub(crate) requester_pays: Option<bool>,
     pub(crate) webhook_listen: Option<Text>,
     pub(crate) webhook_token_file: Option<Text>,
     pub(crate) queue_url: Option<Text>,
@@ -341,6 +342,8 @@ pub(crate) struct Gcs {
     pub(crate) roots_file: Option<Text>,
     /// Of a source alone.
     pub(crate) kms_keys: Option<Spanned<Vec<String>>>,
+    /// Of the store alone.
+    pub(crate) storage_class: Option<Text>,
 }
 
 /// A container of Azure Blob Storage, as a source or as the store.
@@ -356,6 +359,8 @@ pub(crate) struct Azure {
     pub(crate) roots_file: Option<Text>,
     /// Of a source alone.
     pub(crate) versions: Option<Spanned<bool>>,
+    /// Of the store alone.
+    pub(crate) access_tier: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -398,8 +398,9 @@ const EXAMPLE_STORE: &str = r#"# A bucket of an S3 store in which sealed objects
 # storage_class = "STANDARD_IA"              # of objects and packs; the bucket's usual one without it
 # require_versioning = false                 # true: nothing new is taken in while the bucket keeps no versions
 # A container of Azure Blob Storage in its place: a section [store.azure] with account, container, prefix,
-# endpoint, roots_file, and key_file (the account's key) or sas_file (a shared access signature). Or a bucket of
-# Google Cloud Storage: [store.gcs] with bucket, prefix, endpoint, roots_file, and credentials_file (an HMAC key).
+# endpoint, roots_file, key_file (the account's key) or sas_file (a shared access signature), and access_tier
+# ("Cool"). Or a bucket of Google Cloud Storage: [store.gcs] with bucket, prefix, endpoint, roots_file,
+# credentials_file (an HMAC key), and storage_class ("NEARLINE").
 
 "#;
 
@@ -423,6 +424,7 @@ const EXAMPLE_S3: &str = r#"# What is archived here can be sent on, and is seale
 # credentials_file = "aws-credentials"       # or credentials_from = "instance" or "container"
 # roots_file = "s3-roots.pem"                # those of the system without it
 # kms_keys = ["arn:aws:kms:eu-west-1:111122223333:key/4b1f"]  # objects under other keys are SKIPPED; any without it
+# requester_pays = false                     # true: each request says that whoever asks pays for it
 # webhook_listen = "127.0.0.1:7480"
 # webhook_token_file = "webhook-token"       # the token that the store shows: as a bearer, or as the path of the URL
 # queue_url = "https://sqs.eu-west-1.amazonaws.com/111122223333/documents"

@@ -247,7 +247,8 @@ impl Recorder {
             .iter()
             .find(|row| row.change.kind.is_version() && row.change.name.version == known.version);
         let of_known = of_known.and_then(|row| row.change.facts.last_modified);
-        let of_store = self.source.keeps_versions().then_some(of_known);
+        let is_of_store = self.source.keeps_versions() && !version::is_made_here(&known.version);
+        let of_store = is_of_store.then_some(of_known);
         let now = self.clock.now();
         Ok(returning::was_there(made, known, of_store, now))
     }

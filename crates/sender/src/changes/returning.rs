@@ -13,9 +13,9 @@ const FOLDED_AFTER: Duration = Duration::from_secs(SETTLED_KEPT_MAX.as_secs() - 
 /// recorded, and so was recorded itself, whatever rows there are.
 ///
 /// A store that keeps versions says when each was made, by one clock: `of_store` is what it
-/// said of the known one, or nothing, as of a marker that was made here. Where others are not
-/// kept, a version that was made while the known one was looked at and recorded would be taken
-/// for an old one: only what is old enough for its row to be folded is.
+/// said of the known one, if that is its own. Of a marker that was made here it knows nothing, and
+/// where others are not kept a version that was made while the known one was looked at and recorded
+/// would be taken for an old one: only what is old enough for its row to be folded is.
 pub(super) fn was_there(
     made: Option<Timestamp>,
     known: &KnownKey,

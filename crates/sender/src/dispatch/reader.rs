@@ -8,7 +8,7 @@ use std::{ops::Range, sync::Arc};
 use sealift_store::StoreError;
 use sealift_terms::PartIndex;
 use sealift_tunnel::Pace;
-use sealift_wire::{Header, OfferId, Refusal, checksum::Crc64};
+use sealift_wire::{Header, OfferId, Packer, Refusal, checksum::Crc64};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::press::Press;
@@ -73,80 +73,115 @@ pub(super) async fn read_part(
     let ahead = (PIECES_AHEAD_MAX as u64 + 3) * u64::from(PIECE_BYTES);
     let wanted = usize::try_from(ahead.min(range.end - range.start)).unwrap_or(usize::MAX);
     let memory = pipe.room.pieces(wanted).await;
-    let mut crc = Crc64::new();
-    let mut at = (range.start + u64::from(there)).min(range.end);
-    if let Err(error) = read_again(&sending, range.start..at, &pipe, &mut crc).await {
+    let mut reading = Reading {
+        sending: &sending,
+        pipe: &pipe,
+        of: (offer, part),
+        at: range.start,
+        range,
+        crc: Crc64::new(),
+        packer: None,
+        memory,
+    };
+    if let Err(error) = reading.all(there).await {
         let _ = pipe.pieces.send(Read::Failed(offer, refusal(&error))).await;
-        return;
-    }
-    let mut packer = None;
-    while at < range.end {
-        // Under a limit other parts of the link take turns with this one more often.
-        let frame = pipe
-            .pace
-            .slice()
-            .map_or(PIECE_BYTES.into(), |slice| slice as u64);
-        let left = (range.end - at).min(PIECE_BYTES.into());
-        let length = u32::try_from(left.min(frame)).unwrap_or(PIECE_BYTES);
-        let offset = u32::try_from(at - range.start).unwrap_or(u32::MAX);
-        // Not before it can be taken: it would be out of the cache by then. The place is not
-        // kept while it is read: a source that hangs would keep it from the other parts.
-        match pipe.pieces.reserve().await {
-            Ok(place) => drop(place),
-            Err(_) => return,
-        }
-        let mut bytes = pipe.used.lock().pop().unwrap_or_default();
-        bytes.resize(usize::try_from(length).unwrap_or_default(), 0);
-        if let Err(error) = sending.read(at, &mut bytes).await {
-            let _ = pipe.pieces.send(Read::Failed(offer, refusal(&error))).await;
-            return;
-        }
-        crc.update(&bytes);
-        at += u64::from(length);
-        pipe.turns.went_on();
-        let crc64 = (at >= range.end).then(|| crc.value());
-        let mut header = Header::data(offer, part, offset, length);
-        if pipe.press.is_on(pipe.pace.rate()) && sending.taste.lock().wants() {
-            let mut packed = pipe.used.lock().pop().unwrap_or_default();
-            let shorter = pipe.press.pack(&mut packer, &bytes, &mut packed);
-            sending.taste.lock().found(shorter);
-            if shorter {
-                std::mem::swap(&mut bytes, &mut packed);
-                header = header.packed(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-            }
-            pipe.used.lock().push(packed);
-        }
-        let piece = Piece {
-            header,
-            bytes,
-            plain: length,
-            crc64,
-            memory: memory.clone(),
-        };
-        if pipe.pieces.send(Read::Piece(piece)).await.is_err() {
-            return;
-        }
     }
 }
 
-/// Reads what the peer has already. The checksum of the part is of what the source has now:
-/// if that is something else, the part is not taken.
-async fn read_again(
-    sending: &Sending,
+/// A part that is being read.
+struct Reading<'a> {
+    sending: &'a Sending,
+    pipe: &'a Pipe,
+    of: (OfferId, PartIndex),
     range: Range<u64>,
-    pipe: &Pipe,
-    crc: &mut Crc64,
-) -> Result<(), StoreError> {
-    let mut at = range.start;
-    let mut bytes = pipe.used.lock().pop().unwrap_or_default();
-    while at < range.end {
-        let length = (range.end - at).min(PIECE_BYTES.into());
-        bytes.resize(usize::try_from(length).unwrap_or_default(), 0);
-        sending.read(at, &mut bytes).await?;
-        crc.update(&bytes);
-        pipe.turns.went_on();
-        at += length;
+    /// The next byte of it.
+    at: u64,
+    /// Of all bytes before that.
+    crc: Crc64,
+    packer: Option<Packer>,
+    memory: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl Reading<'_> {
+    /// All of it, of which the peer has the first bytes; to the end of the link, if that is
+    /// sooner.
+    async fn all(&mut self, there: u32) -> Result<(), StoreError> {
+        self.again(there).await?;
+        while self.at < self.range.end {
+            // Not before it can be taken: it would be out of the cache by then. The place is not
+            // kept while it is read: a source that hangs would keep it from the other parts.
+            match self.pipe.pieces.reserve().await {
+                Ok(place) => drop(place),
+                Err(_) => return Ok(()),
+            }
+            let piece = self.piece().await?;
+            if self.pipe.pieces.send(Read::Piece(piece)).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
-    pipe.used.lock().push(bytes);
-    Ok(())
+
+    /// Reads what the peer has already. The checksum of the part is of what the source has now:
+    /// if that is something else, the part is not taken.
+    async fn again(&mut self, there: u32) -> Result<(), StoreError> {
+        let end = (self.range.start + u64::from(there)).min(self.range.end);
+        let mut bytes = self.pipe.used.lock().pop().unwrap_or_default();
+        while self.at < end {
+            self.read((end - self.at).min(PIECE_BYTES.into()), &mut bytes)
+                .await?;
+        }
+        self.pipe.used.lock().push(bytes);
+        Ok(())
+    }
+
+    /// The next piece, compressed where that is worth it.
+    async fn piece(&mut self) -> Result<Piece, StoreError> {
+        let (offer, part) = self.of;
+        let offset = u32::try_from(self.at - self.range.start).unwrap_or(u32::MAX);
+        // Under a limit other parts of the link take turns with this one more often.
+        let slice = self.pipe.pace.slice().map(|slice| slice as u64);
+        let frame = slice.unwrap_or(u64::MAX).min(PIECE_BYTES.into());
+        let length = (self.range.end - self.at).min(frame);
+        let mut bytes = self.pipe.used.lock().pop().unwrap_or_default();
+        self.read(length, &mut bytes).await?;
+        let plain = u32::try_from(length).unwrap_or(PIECE_BYTES);
+        let header = Header::data(offer, part, offset, plain);
+        Ok(Piece {
+            header: self.packed(header, &mut bytes),
+            bytes,
+            plain,
+            crc64: (self.at >= self.range.end).then(|| self.crc.value()),
+            memory: self.memory.clone(),
+        })
+    }
+
+    /// Reads the next bytes, so many.
+    async fn read(&mut self, length: u64, bytes: &mut Vec<u8>) -> Result<(), StoreError> {
+        bytes.resize(usize::try_from(length).unwrap_or_default(), 0);
+        self.sending.read(self.at, bytes).await?;
+        self.crc.update(bytes);
+        self.at += length;
+        self.pipe.turns.went_on();
+        Ok(())
+    }
+
+    /// Compresses what was read, if that makes it shorter and is wanted.
+    fn packed(&mut self, header: Header, bytes: &mut Vec<u8>) -> Header {
+        let (pipe, taste) = (self.pipe, &self.sending.taste);
+        if !pipe.press.is_on(pipe.pace.rate()) || !taste.lock().wants() {
+            return header;
+        }
+        let mut packed = pipe.used.lock().pop().unwrap_or_default();
+        let shorter = pipe.press.pack(&mut self.packer, bytes, &mut packed);
+        taste.lock().found(shorter);
+        if shorter {
+            std::mem::swap(bytes, &mut packed);
+        }
+        pipe.used.lock().push(packed);
+        match shorter {
+            true => header.packed(u32::try_from(bytes.len()).unwrap_or(u32::MAX)),
+            false => header,
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -40,6 +41,13 @@ impl Versioned {
         self.made.lock().insert(id(version), now());
         let mut keys = self.keys.lock();
         keys.entry(key(of)).or_default().push((id(version), true));
+    }
+
+    /// What was made so long ago that its row may be folded.
+    pub fn put_long_ago(&self, of: &str, version: &str) {
+        self.put(of, version);
+        let long_ago = now().minus(Duration::from_secs(60 * 86_400));
+        self.made.lock().insert(id(version), long_ago);
     }
 
     pub fn remove(&self, of: &str, version: &str) {

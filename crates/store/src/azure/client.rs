@@ -1,16 +1,13 @@
 //! Requests to one container: signed, tried again where that may help, and understood.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use hyper::{Method, Response, header::CONTENT_LENGTH, http::response::Parts};
+use hyper::{Method, Response, http::response::Parts};
 use sealift_outside::{Answer, AzureAsk, Bounds, HttpClient};
 use sealift_terms::{
     Clock, Rng,
-    limits::{
-        S3_ANSWER_BYTES_MAX, S3_CONNECTIONS_IDLE_MAX, S3_RETRY_AFTER_MAX, S3_TIME_MAX, S3_TRIES_MAX,
-    },
-    pause,
+    limits::{S3_ANSWER_BYTES_MAX, S3_CONNECTIONS_IDLE_MAX, S3_TIME_MAX},
 };
 use tokio_rustls::rustls::ClientConfig;
 
@@ -21,10 +18,8 @@ use super::{
 use crate::{
     StoreError,
     s3::{Ask, S3Error},
+    trying::{Tries, refusal},
 };
-
-/// The first wait between two tries.
-const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
 
 /// One container.
 pub(super) struct AzureClient {
@@ -32,6 +27,7 @@ pub(super) struct AzureClient {
     http: HttpClient,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
+    pub(super) tries: Tries,
 }
 
 impl fmt::Debug for AzureClient {
@@ -61,6 +57,7 @@ impl AzureClient {
             http: HttpClient::new(settings.endpoint.clone(), tls, bounds),
             settings,
             clock,
+            tries: Tries::new(rng.clone()),
             rng,
         }
     }
@@ -118,42 +115,34 @@ impl AzureClient {
         }
     }
 
-    /// The whole answer; one that was lost in the middle is asked for again.
     pub(super) async fn whole(&self, ask: &Ask<'_>) -> Result<Response<Bytes>, S3Error> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.begin(ask).await?.whole().await {
-                Ok(answer) => return Ok(answer),
-                Err(_) if tries < S3_TRIES_MAX => self.pause(tries).await,
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.whole_told(ask, || {}).await
+    }
+
+    /// As [`Self::whole`]; each request is told of.
+    pub(super) async fn whole_told(
+        &self,
+        ask: &Ask<'_>,
+        tell: impl Fn() + Sync,
+    ) -> Result<Response<Bytes>, S3Error> {
+        let tell = &tell;
+        let whole = self.tries.of(|| async move {
+            tell();
+            Ok(self.once(ask).await?.whole().await?)
+        });
+        whole.await
     }
 
     pub(super) async fn head_of(&self, ask: &Ask<'_>) -> Result<Parts, S3Error> {
         Ok(self.whole(ask).await?.into_parts().0)
     }
 
-    /// Asks until there is an answer that is no passing failure, at most so many times.
+    /// The head of an answer, and its body as it comes.
     pub(super) async fn begin(&self, ask: &Ask<'_>) -> Result<Answer, S3Error> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.once(ask).await {
-                Err(error) if error.is_passing() && tries < S3_TRIES_MAX => self.pause(tries).await,
-                outcome => return outcome,
-            }
-        }
+        self.tries.of(|| self.once(ask)).await
     }
 
-    /// Waits twice as long after each try, of which a random half is taken off.
-    pub(super) async fn pause(&self, tries: u32) {
-        let pauses = RETRY_AFTER_MIN..=S3_RETRY_AFTER_MAX;
-        tokio::time::sleep(pause::after(tries.saturating_sub(1), pauses, &*self.rng)).await;
-    }
-
-    async fn once(&self, ask: &Ask<'_>) -> Result<Answer, S3Error> {
+    pub(super) async fn once(&self, ask: &Ask<'_>) -> Result<Answer, S3Error> {
         let AzureSettings {
             account,
             credentials,
@@ -171,16 +160,10 @@ impl AzureClient {
         if answer.head.status.is_success() {
             return Ok(answer);
         }
-        let head = answer.head.clone();
-        let length = head.headers.get(CONTENT_LENGTH);
-        let has_body = ask.method != Method::HEAD && length.is_none_or(|length| length != "0");
-        let body = match has_body {
-            true => answer.whole().await?.into_body(),
-            false => Bytes::new(),
-        };
         // Its code stands in a header as well, which an answer to HEAD has, too.
-        let told = head.headers.get("x-ms-error-code");
-        let told = told.and_then(|code| code.to_str().ok());
-        Err(S3Error::of(&head, &body).with_code(told))
+        let told = answer.head.headers.get("x-ms-error-code").cloned();
+        let told = told.as_ref().and_then(|code| code.to_str().ok());
+        let error = refusal(answer, &ask.method, self.clock.now()).await;
+        Err(error.with_code(told))
     }
 }

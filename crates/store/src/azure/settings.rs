@@ -19,6 +19,8 @@ pub struct AzureSettings {
     /// Whether the account keeps versions: they are sent, and one that was overwritten can
     /// still be read. Without them a source is what is there when it is looked at.
     pub keeps_versions: bool,
+    /// In which access tier what a store writes rests; in the account's own without it.
+    pub access_tier: Option<String>,
 }
 
 impl AzureSettings {
@@ -60,6 +62,7 @@ mod tests {
                 prefix: String::new(),
                 credentials: AzureFrom::Key("key".into()),
                 keeps_versions: true,
+                access_tier: None,
             };
             assert_eq!(settings.path(Some("a b/c")), path);
         }

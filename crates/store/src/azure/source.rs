@@ -21,11 +21,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use hyper::{Method, http::response::Parts};
+use hyper::Method;
 use sealift_outside::Answer;
 use sealift_terms::{
     Clock, ObjectKey, Rng, VersionId,
-    limits::{EARLIER_LISTED_MAX, S3_TRIES_MAX, VERSIONS_OF_KEY_MAX},
+    limits::{EARLIER_LISTED_MAX, VERSIONS_OF_KEY_MAX},
 };
 use tokio_rustls::rustls::ClientConfig;
 
@@ -131,44 +131,6 @@ impl AzureClient {
         checked.map_err(|error| unsupported(&error.to_string()))?;
         Ok(seen)
     }
-
-    /// All of a small version: so many bytes, and no other number.
-    async fn small(
-        &self,
-        key: &ObjectKey,
-        version: &VersionId,
-        size: usize,
-    ) -> Result<(Parts, Vec<u8>), StoreError> {
-        let ask = of_version(Method::GET, key, version);
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let read = async {
-                let mut answer = self.begin(&ask).await?;
-                let mut bytes = Vec::with_capacity(size);
-                while let Some(piece) = answer.piece().await? {
-                    // One byte more says that it is another size, and the rest is not needed.
-                    let left = (size + 1).saturating_sub(bytes.len()).min(piece.len());
-                    bytes.extend_from_slice(piece.get(..left).unwrap_or_default());
-                    if bytes.len() > size {
-                        break;
-                    }
-                }
-                Ok((answer.head, bytes))
-            };
-            match read.await {
-                Ok((_, bytes)) if bytes.len() != size => {
-                    return Err(StoreError::SourceChanged {
-                        evidence: format!("{size} bytes were listed, and others came"),
-                    });
-                }
-                Ok(read) => return Ok(read),
-                // Lost in the middle of its body: what came before that is asked for again.
-                Err(S3Error::Http(_)) if tries < S3_TRIES_MAX => self.pause(tries).await,
-                Err(error) => return Err(error.of_source(key.as_str())),
-            }
-        }
-    }
 }
 
 #[async_trait]
@@ -191,7 +153,7 @@ impl Windows for AzureClient {
     }
 
     async fn wait(&self, tries: u32) {
-        self.pause(tries).await;
+        self.tries.pause(tries, None).await;
     }
 
     async fn is_still(&self, key: &ObjectKey, version: &VersionId) -> Result<(), StoreError> {
@@ -243,7 +205,9 @@ impl Source for AzureSource {
         version: &VersionId,
         size: usize,
     ) -> Result<Whole, StoreError> {
-        let (head, bytes) = self.client.small(key, version, size).await?;
+        let (client, ask) = (&*self.client, of_version(Method::GET, key, version));
+        let read = client.tries.small(key.as_str(), size, || client.once(&ask));
+        let (head, bytes) = read.await?;
         let seen = Seen::of(&head)?;
         seen.hold(version)?;
         let seen = self.client.with_tags(key, version, seen).await?;

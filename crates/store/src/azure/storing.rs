@@ -28,7 +28,8 @@ use super::{
 };
 use crate::{
     Probe, StoreEntry, StoreError, StoreName,
-    bucket_store::{Counts, If, Outcome, Place, Seen, StoredPart, told, try_file},
+    bucket_store::{Counts, If, Outcome, Place, Seen, StoredPart, is_content, told, try_file},
+    onward::Onward,
     s3::{Ask, S3Error},
 };
 
@@ -95,8 +96,8 @@ impl AzurePlace {
     }
 
     async fn whole(&self, call: &str, ask: &Ask<'_>) -> Result<(Parts, Bytes), S3Error> {
-        self.counts.count(call);
-        Ok(self.client.whole(ask).await?.into_parts())
+        let count = || self.counts.count(call);
+        Ok(self.client.whole_told(ask, count).await?.into_parts())
     }
 
     fn marker(&self, prefix: &str, after: &StoreName) -> Option<String> {
@@ -115,6 +116,14 @@ impl AzurePlace {
             markers.remove(0);
         }
         markers.push((key, marker));
+    }
+
+    /// Content rests in the tier that is wanted.
+    fn in_tier<'a>(&self, name: &str, ask: Ask<'a>) -> Ask<'a> {
+        match &self.client.settings.access_tier {
+            Some(tier) if is_content(name) => ask.header("x-ms-access-tier", tier.clone()),
+            _ => ask,
+        }
     }
 
     fn of_container(&self, error: S3Error) -> StoreError {
@@ -205,7 +214,8 @@ impl Place for AzurePlace {
             .header("content-type", SEALED.to_owned())
             .header("x-ms-blob-type", "BlockBlob".to_owned())
             .body(body);
-        let answer = self.whole(PUT, &on(when, ask)).await;
+        let ask = self.in_tier(name, on(when, ask));
+        let answer = self.whole(PUT, &ask).await;
         told::put(name, when, answer.map(|(head, _)| etag(&head)))
     }
 
@@ -227,11 +237,13 @@ impl Place for AzurePlace {
         let mut found: Vec<StoreEntry> = Vec::new();
         let mut marker = after.and_then(|after| self.marker(prefix, after));
         let (below, mut last) = (self.key(prefix), String::new());
+        let mut onward = Onward::default();
         while found.len() < limit {
             let at_once = (limit - found.len()).min(S3_LISTED_AT_ONCE);
             self.counts.count(LIST);
             let page = self.client.blobs(&below, marker.as_deref(), at_once, "");
             let page = page.await.map_err(|error| self.of_container(error))?;
+            let is_empty = page.blobs.is_empty();
             for blob in page.blobs {
                 if blob.name < last {
                     let what = "its names are not in the order of their bytes: an account with \
@@ -242,10 +254,12 @@ impl Place for AzurePlace {
                 let entry = self.named(blob);
                 found.extend(entry.filter(|entry| after.is_none_or(|after| entry.name > *after)));
             }
-            match page.next {
-                Some(next) if marker.as_ref() != Some(&next) => marker = Some(next),
-                _ => return Ok(found),
-            }
+            let Some(next) = page.next else {
+                return Ok(found);
+            };
+            let taken = onward.take(&next, is_empty);
+            taken.map_err(|what| self.of_container(S3Error::Shape { what }))?;
+            marker = Some(next);
         }
         if let (Some(marker), Some(last)) = (marker, found.last()) {
             self.keep_marker(prefix, last.name.as_str(), marker);
@@ -311,7 +325,8 @@ impl Place for AzurePlace {
             .header("content-type", "application/xml".to_owned())
             .header("x-ms-blob-content-type", SEALED.to_owned())
             .body(xml::block_list(ids));
-        match self.whole(PUT_BLOCK_LIST, &on(when, ask)).await {
+        let ask = self.in_tier(name, on(when, ask));
+        match self.whole(PUT_BLOCK_LIST, &ask).await {
             // They are of the blob already, or a week went by.
             Err(S3Error::Answered { code, .. })
                 if matches!(code.as_str(), "InvalidBlockList" | "InvalidBlockId") =>

@@ -58,7 +58,7 @@ use sending::Sending;
 use staged::StagedFile;
 
 pub use lease::LeaseTimes;
-pub(crate) use place::{Counts, If, Outcome, Place, Seen, StoredPart};
+pub(crate) use place::{Counts, If, Outcome, Place, Seen, StoredPart, is_content};
 pub(crate) use probe::{TRIED, try_file};
 
 /// Where what is known of uploads is kept, beside the staged files.

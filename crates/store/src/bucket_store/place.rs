@@ -46,6 +46,12 @@ pub(crate) struct StoredPart {
     pub(crate) len: u64,
 }
 
+/// Whether a file is content, which rests in the class that is wanted. What is looked after here
+/// (the lease, key records) is small and written anew, and stays in the usual one.
+pub(crate) fn is_content(name: &str) -> bool {
+    ["objects/", "packs/"].iter().any(|of| name.starts_with(of))
+}
+
 /// One bucket, of which what begins with a prefix is the store's: names are without it.
 #[async_trait]
 pub(crate) trait Place: Send + Sync + fmt::Debug {

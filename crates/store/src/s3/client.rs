@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hyper::{
     Method, Request, Response,
-    header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderValue},
+    header::{ACCEPT_ENCODING, HeaderValue},
     http::response::Parts,
 };
 use sealift_outside::{
@@ -16,9 +16,8 @@ use sealift_terms::{
     Clock, ObjectKey, Reason, Rng, VersionId,
     limits::{
         EARLIER_LISTED_MAX, S3_ANSWER_BYTES_MAX, S3_CONNECTIONS_IDLE_MAX, S3_LISTED_AT_ONCE,
-        S3_RETRY_AFTER_MAX, S3_SENT_BYTES_MIN, S3_TIME_MAX, S3_TRIES_MAX, VERSIONS_OF_KEY_MAX,
+        S3_SENT_BYTES_MIN, S3_TIME_MAX, VERSIONS_OF_KEY_MAX,
     },
-    pause,
     percent::encode_path,
 };
 use tokio_rustls::rustls::ClientConfig;
@@ -33,7 +32,11 @@ use super::{
     version,
     xml::{self, ListedVersion, VersionsPage},
 };
-use crate::StoreError;
+use crate::{
+    StoreError,
+    onward::Onward,
+    trying::{Tries, refusal},
+};
 
 fn service(words: Words) -> &'static str {
     match words {
@@ -41,9 +44,6 @@ fn service(words: Words) -> &'static str {
         Words::Google => "storage",
     }
 }
-
-/// The first wait between two tries.
-const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
 
 /// What is asked.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ pub(crate) struct S3Client {
     http: HttpClient,
     keychain: Keychain,
     clock: Arc<dyn Clock>,
-    rng: Arc<dyn Rng>,
+    tries: Tries,
     /// Whether no word of tags means that there are none.
     pub(super) told_tags: ToldTags,
 }
@@ -142,7 +142,7 @@ impl S3Client {
             keychain: Keychain::new(settings.credentials.clone(), clock.clone()),
             settings,
             clock,
-            rng,
+            tries: Tries::new(rng),
             told_tags: ToldTags::new(told_clock),
         }
     }
@@ -215,24 +215,23 @@ impl S3Client {
 
     /// All versions of a key, as many as are sent; the newest first.
     pub(super) async fn all_of_key(&self, key: &ObjectKey) -> Result<OfKey, StoreError> {
-        let (mut of_key, mut after) = (OfKey::up_to(VERSIONS_OF_KEY_MAX), None);
+        let mut of_key = OfKey::up_to(VERSIONS_OF_KEY_MAX);
+        let mut onward = Onward::default();
         loop {
-            let page = self.versions(key.as_str(), after.as_ref(), S3_LISTED_AT_ONCE);
+            let page = self.versions(key.as_str(), onward.last(), S3_LISTED_AT_ONCE);
             let page = page.await?;
+            let is_empty = page.versions.is_empty();
             let own = |one: &ListedVersion| one.key == key.as_str();
             page.versions
                 .into_iter()
                 .filter(own)
                 .for_each(|one| of_key.add(one));
             let next = page.next.filter(|(next, _)| next == key.as_str());
-            if next.is_none() || of_key.more {
+            let Some(next) = next.filter(|_| !of_key.more) else {
                 return Ok(of_key);
-            }
-            if next <= after {
-                let what = "its next page begins where the last one did";
-                return Err(self.of_bucket(S3Error::Shape { what }));
-            }
-            after = next;
+            };
+            let taken = onward.take(&next, is_empty);
+            taken.map_err(|what| self.of_bucket(S3Error::Shape { what }))?;
         }
     }
 
@@ -315,31 +314,8 @@ impl S3Client {
         ask: &Ask<'_>,
         size: usize,
     ) -> Result<(Parts, Vec<u8>), StoreError> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let read = async {
-                let mut answer = self.begin(ask).await?;
-                let mut bytes = Vec::with_capacity(size);
-                while let Some(piece) = answer.piece().await? {
-                    if bytes.len() + piece.len() > size {
-                        return Err(S3Error::Shape { what: MORE });
-                    }
-                    bytes.extend_from_slice(&piece);
-                }
-                Ok((answer.head, bytes))
-            };
-            match read.await {
-                Ok((_, bytes)) if bytes.len() < size => {
-                    return Err(another_size(bytes.len(), size));
-                }
-                Ok(read) => return Ok(read),
-                Err(S3Error::Shape { what: MORE }) => return Err(another_size(size + 1, size)),
-                // Lost in the middle of its body: what came before that is asked for again.
-                Err(S3Error::Http(_)) if tries < S3_TRIES_MAX => self.pause(tries).await,
-                Err(error) => return Err(error.of_source(key.as_str())),
-            }
-        }
+        let read = self.tries.small(key.as_str(), size, || self.once(ask));
+        read.await
     }
 
     /// An error that is about the bucket.
@@ -355,25 +331,31 @@ impl S3Client {
     }
 
     pub(crate) async fn whole(&self, ask: &Ask<'_>) -> Result<Response<Bytes>, S3Error> {
-        Ok(self.begin(ask).await?.whole().await?)
+        self.whole_told(ask, || {}).await
     }
 
-    /// Asks until there is an answer that is no passing failure, at most so many times.
+    /// As [`Self::whole`]; each request is told of.
+    pub(super) async fn whole_told(
+        &self,
+        ask: &Ask<'_>,
+        tell: impl Fn() + Sync,
+    ) -> Result<Response<Bytes>, S3Error> {
+        let tell = &tell;
+        let whole = self.tries.of(|| async move {
+            tell();
+            Ok(self.once(ask).await?.whole().await?)
+        });
+        whole.await
+    }
+
+    /// The head of an answer, and its body as it comes.
     pub(crate) async fn begin(&self, ask: &Ask<'_>) -> Result<Answer, S3Error> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.once(ask).await {
-                Err(error) if error.is_passing() && tries < S3_TRIES_MAX => self.pause(tries).await,
-                outcome => return outcome,
-            }
-        }
+        self.tries.of(|| self.once(ask)).await
     }
 
-    /// Waits twice as long after each try, of which a random half is taken off.
+    /// Waits between two tries.
     pub(crate) async fn pause(&self, tries: u32) {
-        let pauses = RETRY_AFTER_MIN..=S3_RETRY_AFTER_MAX;
-        tokio::time::sleep(pause::after(tries.saturating_sub(1), pauses, &*self.rng)).await;
+        self.tries.pause(tries, None).await;
     }
 
     /// Credentials may be what is wrong: others are looked for before they are used again.
@@ -405,16 +387,7 @@ impl S3Client {
         if answer.head.status.is_success() {
             return Ok(answer);
         }
-        let head = answer.head.clone();
-        let has_body = head
-            .headers
-            .get(CONTENT_LENGTH)
-            .is_none_or(|length| length != "0");
-        let body = match ask.method != Method::HEAD && has_body {
-            true => answer.whole().await?.into_body(),
-            false => Bytes::new(),
-        };
-        let error = S3Error::of(&head, &body);
+        let error = refusal(answer, &ask.method, self.clock.now()).await;
         if error.is_denied() {
             self.keychain.doubt();
         }
@@ -435,6 +408,9 @@ impl S3Client {
         let mut headers = BTreeMap::from([(words.hash_header(), String::new())]);
         let more = ask.headers.iter();
         headers.extend(more.map(|(name, value)| (*name, value.clone())));
+        if self.settings.requester_pays {
+            headers.insert("x-amz-request-payer", "requester".to_owned());
+        }
         let as_stored = ask.as_stored;
         let ask = AwsAsk {
             method: ask.method.clone(),
@@ -477,17 +453,5 @@ impl Windows for S3Client {
 
     async fn wait(&self, tries: u32) {
         self.pause(tries).await;
-    }
-}
-
-const MORE: &str = "more bytes than were listed";
-
-fn another_size(came: usize, listed: usize) -> StoreError {
-    let than = if came > listed { "more than " } else { "" };
-    StoreError::SourceChanged {
-        evidence: format!(
-            "{listed} bytes were listed, {than}{} came",
-            came.min(listed)
-        ),
     }
 }

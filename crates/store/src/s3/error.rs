@@ -1,12 +1,16 @@
 //! What a store answers in place of what was asked, and what that means.
 
-use std::io;
+use std::{io, time::Duration};
 
-use hyper::http::response::Parts;
+use hyper::{
+    HeaderMap, StatusCode,
+    header::{DATE, RETRY_AFTER},
+    http::response::Parts,
+};
 use sealift_outside::{CredentialsError, HttpError, told};
-use sealift_terms::Reason;
+use sealift_terms::{Reason, Timestamp};
 
-use super::xml;
+use super::{facts::http_date, xml};
 use crate::StoreError;
 
 /// Why there is no answer that can be used.
@@ -28,6 +32,8 @@ pub enum S3Error {
         code: String,
         /// What it said, in one bounded line.
         told: String,
+        /// How long it asks to wait.
+        after: Option<Duration>,
     },
     /// The store answered something else than was asked.
     #[error("its answer has another shape: {what}")]
@@ -36,6 +42,14 @@ pub enum S3Error {
         what: &'static str,
     },
 }
+
+/// How far apart the clocks of both may be: signatures of S3, Azure and Google are good for that.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(15 * 60);
+/// What is said where they are further.
+const CLOCKS_APART: &str = "the clocks are apart";
+
+/// Azure: a policy of the container keeps what is there as it is.
+const IMMUTABLE: &str = "BlobImmutableDueToPolicy";
 
 fn words(code: &str) -> String {
     match code {
@@ -48,14 +62,60 @@ impl S3Error {
     /// The error that an answer is.
     pub(crate) fn of(head: &Parts, body: &[u8]) -> Self {
         let (code, message) = xml::error(body).unwrap_or_default();
+        let mut told_line = match message.is_empty() {
+            true => told(body),
+            false => told(message.as_bytes()),
+        };
+        let is_elsewhere = head.status.is_redirection() || code == "AuthorizationHeaderMalformed";
+        if let Some(region) = region(&head.headers, body).filter(|_| is_elsewhere) {
+            told_line += &format!("; the bucket is in {region}: write that as its region");
+        }
         Self::Answered {
             status: head.status.as_u16(),
             code: told(code.as_bytes()),
-            told: match message.is_empty() {
-                true => told(body),
-                false => told(message.as_bytes()),
-            },
+            told: told_line,
+            after: asked_to_wait(&head.headers),
         }
+    }
+
+    /// With how far its clock is from ours, where that may be why it believes nobody: an answer to
+    /// a HEAD says no more than that it does not, and Azure no more in its code.
+    pub(crate) fn with_clock(mut self, head: &Parts, now: Timestamp) -> Self {
+        if let Self::Answered { code, told, .. } = &mut self
+            && matches!(
+                head.status,
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+            )
+            && matches!(code.as_str(), "" | "AuthenticationFailed")
+            && let Some(theirs) = date(&head.headers)
+        {
+            let (ours, theirs) = (now.as_secs(), theirs.as_secs());
+            if ours.abs_diff(theirs) > CLOCKS_APART_MAX.as_secs() {
+                *told += &format!("; {CLOCKS_APART}: ours is {} s ahead", ours - theirs);
+            }
+        }
+        self
+    }
+
+    /// How long the service asks to wait before the next try.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Answered { after, .. } => *after,
+            _ => None,
+        }
+    }
+
+    /// Whether a signature is refused for the time that it was made at.
+    fn is_skewed(&self) -> bool {
+        matches!(self, Self::Answered { code, told, .. }
+            if code == "RequestTimeTooSkewed" || told.contains(CLOCKS_APART)
+                // Azure's, and what it says of a shared access signature's times is another matter.
+                || (code == "AuthenticationFailed" && told.contains("Request date header too old")))
+    }
+
+    /// Whether the service failed, whatever its answer says of what was asked.
+    fn is_of_service(&self) -> bool {
+        matches!(self, Self::Answered { status: 500.., .. })
     }
 
     /// With the code that its header tells, where its body tells none.
@@ -96,7 +156,7 @@ impl S3Error {
 
     /// Whether an answer to a HEAD says less than that to a GET would.
     pub(crate) fn says_little(&self) -> bool {
-        matches!(self, Self::Answered { status: 400 | 403, code, .. } if code.is_empty())
+        matches!(self, Self::Answered { status: 400 | 403 | 404, code, .. } if code.is_empty())
     }
 
     /// Whether credentials may be what is wrong.
@@ -138,7 +198,8 @@ impl S3Error {
             _ if is_of_kms && self.is_throttled() => refused(Reason::SrcKmsThrottled),
             "KMS.ThrottlingException" => refused(Reason::SrcKmsThrottled),
             _ if is_of_kms && matches!(status, 400 | 403) => refused(Reason::SrcKmsDecryptDenied),
-            "RequestTimeTooSkewed" => refused(Reason::ClockSkew),
+            _ if self.is_of_service() => self.unavailable(what),
+            _ if self.is_skewed() => refused(Reason::ClockSkew),
             "InvalidObjectState" => StoreError::SourceUnsupported {
                 evidence: format!("{self}; restore it from its archive class first"),
             },
@@ -149,9 +210,14 @@ impl S3Error {
             | "ResourceIsEncryptedWithCustomerEncryptionKey" => StoreError::SourceUnsupported {
                 evidence: format!("{self}: only who wrote it can read it"),
             },
-            "NoSuchBucket" | "ContainerNotFound" | "ContainerBeingDeleted" => {
-                self.unavailable(what)
+            "InvalidRequest" if says(&["Server Side Encryption"]) => {
+                StoreError::SourceUnsupported {
+                    evidence: format!(
+                        "{self}: it is encrypted under a key of its writer's (SSE-C): only who has that can read it"
+                    ),
+                }
             }
+            code if is_no_bucket(code) => self.unavailable(what),
             _ if self.is_missing() || *status == 405 => StoreError::SourceGone,
             _ if matches!(status, 409 | 412) => StoreError::SourceChanged {
                 evidence: self.to_string(),
@@ -169,13 +235,7 @@ impl S3Error {
 
     /// Whether something is there that should not be, or is not as it should be.
     pub(crate) fn is_conflict(&self) -> bool {
-        matches!(
-            self,
-            Self::Answered {
-                status: 409 | 412,
-                ..
-            }
-        )
+        matches!(self, Self::Answered { status: 409 | 412, code, .. } if code != IMMUTABLE)
     }
 
     /// Whether there is no such upload: it was completed, or given up.
@@ -186,15 +246,22 @@ impl S3Error {
     /// As the failure of a store at one of its files. `denied` is what is refused then.
     pub(crate) fn of_store(self, name: &str, denied: Reason) -> StoreError {
         let reason = match &self {
-            Self::Answered { code, .. } if is_no_bucket(code) => Reason::DstBucketMissing,
-            Self::Answered { status, code, .. } => match code.as_str() {
-                "RequestTimeTooSkewed" => Reason::ClockSkew,
+            Self::Answered { code, .. } if is_no_bucket(code) && !self.is_of_service() => {
+                Reason::DstBucketMissing
+            }
+            Self::Answered {
+                status, code, told, ..
+            } => match code.as_str() {
+                _ if self.is_skewed() => Reason::ClockSkew,
                 // MinIO; and what stores of one's own say of a quota.
                 "XMinioStorageFull" | "QuotaExceeded" | "InsufficientCapacity" => {
                     Reason::DstStoreFull
                 }
                 _ if *status == 507 => Reason::DstStoreFull,
-                _ if self.is_denied() => denied,
+                // A bucket with a retention of its own for whatever is put into it.
+                "InvalidRequest" if told.contains("Object Lock") => denied,
+                IMMUTABLE => denied,
+                _ if self.is_denied() && !self.is_of_service() => denied,
                 _ => Reason::DstStoreUnavailable,
             },
             _ => Reason::DstStoreUnavailable,
@@ -212,6 +279,31 @@ impl S3Error {
             source: io::Error::other(self),
         }
     }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// In which region the bucket is, where an answer tells.
+fn region(headers: &HeaderMap, body: &[u8]) -> Option<String> {
+    let region = header(headers, "x-amz-bucket-region").map(str::to_owned);
+    let region = region.or_else(|| xml::region(body))?;
+    Some(told(region.as_bytes()))
+}
+
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    http_date(header(headers, DATE.as_str())?)
+}
+
+/// In seconds, or until a time that is held against the answer's own (RFC 9110, section 10.2.3).
+fn asked_to_wait(headers: &HeaderMap) -> Option<Duration> {
+    let told = header(headers, RETRY_AFTER.as_str())?;
+    let secs = match told.parse() {
+        Ok(secs) => secs,
+        Err(_) => http_date(told)?.as_secs() - date(headers)?.as_secs(),
+    };
+    Some(Duration::from_secs(u64::try_from(secs).ok()?))
 }
 
 fn is_no_bucket(code: &str) -> bool {
@@ -245,6 +337,7 @@ mod tests {
             status,
             code: code.to_owned(),
             told: told.to_owned(),
+            after: None,
         };
         error.of_source("key").reason()
     }
@@ -326,9 +419,79 @@ mod tests {
                 Reason::SrcKmsDecryptDenied,
             ),
             (301, "PermanentRedirect", "", Reason::SrcUnavailable),
+            (
+                400,
+                "InvalidRequest",
+                "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.",
+                Reason::SkippedUnreadable,
+            ),
+            (400, "InvalidRequest", "another", Reason::SrcUnavailable),
+            (
+                403,
+                "AuthenticationFailed",
+                "Server failed to authenticate the request. Request date header too old: 'Fri, 27 Nov 2020'",
+                Reason::ClockSkew,
+            ),
+            // Whatever it says, it is the service that failed.
+            (500, "NoSuchKey", "", Reason::SrcUnavailable),
+            (500, "AccessDenied", "", Reason::SrcUnavailable),
+            (500, "InvalidObjectState", "", Reason::SrcUnavailable),
+            (503, "PreconditionFailed", "", Reason::SrcUnavailable),
+            (502, "RequestTimeTooSkewed", "", Reason::SrcUnavailable),
             (418, "Surprise", "", Reason::SrcUnavailable),
         ] {
             assert_eq!(reason(status, code, told), wanted, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn how_long_to_wait_is_told_in_seconds_or_until_a_time() {
+        let date = "Fri, 27 Nov 2026 03:56:07 GMT";
+        for (told, after) in [
+            ("7", Some(7)),
+            ("Fri, 27 Nov 2026 03:57:07 GMT", Some(60)),
+            ("Fri, 27 Nov 2026 03:55:07 GMT", None),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            let answer = hyper::Response::builder().status(503).header("date", date);
+            let answer = answer.header("retry-after", told).body(()).unwrap();
+            let error = S3Error::of(&answer.into_parts().0, b"");
+            assert_eq!(
+                error.retry_after(),
+                after.map(Duration::from_secs),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_store_has_its_reason_too() {
+        let object_lock = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters";
+        for (status, code, told, wanted) in [
+            (404, "NoSuchBucket", "", Reason::DstBucketMissing),
+            (500, "NoSuchBucket", "", Reason::DstStoreUnavailable),
+            (403, "AccessDenied", "", Reason::DstPutDenied),
+            (500, "AccessDenied", "", Reason::DstStoreUnavailable),
+            (400, "InvalidRequest", object_lock, Reason::DstPutDenied),
+            (409, "BlobImmutableDueToPolicy", "", Reason::DstPutDenied),
+            (
+                400,
+                "InvalidRequest",
+                "another",
+                Reason::DstStoreUnavailable,
+            ),
+            (403, "RequestTimeTooSkewed", "", Reason::ClockSkew),
+            (507, "XMinioStorageFull", "", Reason::DstStoreFull),
+        ] {
+            let error = S3Error::Answered {
+                status,
+                code: code.to_owned(),
+                told: told.to_owned(),
+                after: None,
+            };
+            let found = error.of_store("file", Reason::DstPutDenied).reason();
+            assert_eq!(found, wanted, "{status} {code}");
         }
     }
 }

@@ -55,6 +55,21 @@ struct Stream {
     rest: Bytes,
 }
 
+impl Stream {
+    /// To its very end, so that its connection is used again.
+    async fn end(mut self) -> Result<(), S3Error> {
+        let mut rest = Some(self.rest);
+        while let Some(piece) = rest {
+            if !piece.is_empty() {
+                let what = "it goes on behind its window";
+                return Err(S3Error::Shape { what });
+            }
+            rest = self.answer.piece().await?;
+        }
+        Ok(())
+    }
+}
+
 /// The answers of one bucket that are kept; the one that waits longest goes first.
 #[derive(Default)]
 pub(crate) struct Streams(Mutex<VecDeque<Stream>>);
@@ -153,11 +168,7 @@ impl BucketObject {
     }
 
     /// Reads from a window, at most to its end; how many bytes that were.
-    async fn read_some(&self, bytes: &mut [u8], at: u64) -> Result<usize, S3Error> {
-        let mut stream = match self.streams.take(self.number, at) {
-            Some(stream) => stream,
-            None => self.stream(at).await?,
-        };
+    async fn read_some(&self, bytes: &mut [u8], mut stream: Stream) -> Result<usize, S3Error> {
         let mut done = 0;
         while stream.at < stream.end
             && let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty())
@@ -177,11 +188,9 @@ impl BucketObject {
             stream.at += count as u64;
             done += count;
         }
-        if stream.at < stream.end {
-            self.streams.keep(stream);
-        } else {
-            // To its very end, so that its connection is used again.
-            while stream.answer.piece().await?.is_some() {}
+        match stream.at < stream.end {
+            true => self.streams.keep(stream),
+            false => stream.end().await?,
         }
         Ok(done)
     }
@@ -203,9 +212,16 @@ impl SourceObject for BucketObject {
             let evidence = format!("it ends at byte {}, {end} were expected", self.facts.size);
             return Err(StoreError::SourceChanged { evidence });
         }
+        let of_source = |error: S3Error| error.of_source(self.key.as_str());
         let (mut done, mut tries) = (0, 0);
         while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match self.read_some(rest, offset + done as u64).await {
+            let at = offset + done as u64;
+            let stream = match self.streams.take(self.number, at) {
+                Some(stream) => stream,
+                // It is tried as often as any request is, and that is all.
+                None => self.stream(at).await.map_err(of_source)?,
+            };
+            match self.read_some(rest, stream).await {
                 Ok(count) => (done, tries) = (done + count, 0),
                 // What came before the connection was lost is not believed to be what it
                 // was: it is asked for again.
@@ -213,7 +229,7 @@ impl SourceObject for BucketObject {
                     tries += 1;
                     self.client.wait(tries).await;
                 }
-                Err(error) => return Err(error.of_source(self.key.as_str())),
+                Err(error) => return Err(of_source(error)),
             }
         }
         Ok(())

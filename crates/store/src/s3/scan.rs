@@ -13,7 +13,7 @@ use super::{
     of_key::{Found, OfKey},
     xml::VersionsPage,
 };
-use crate::{Listed, Page, Removed, Scan, Skipped, StoreError};
+use crate::{Listed, Page, Removed, Scan, Skipped, StoreError, onward::Onward};
 
 const OUT_OF_ORDER: &str = "its keys are not in the order of their bytes";
 
@@ -22,8 +22,8 @@ pub(super) struct S3Scan {
     client: Arc<S3Client>,
     /// None where nothing begins with both prefixes.
     prefix: Option<String>,
-    /// The marker of the next answer.
-    after: Option<(String, Option<String>)>,
+    /// The markers of answers.
+    onward: Onward<(String, Option<String>)>,
     /// Keys whose versions may go on in the next answer.
     open: BTreeMap<String, OfKey>,
     /// The last keys of versions and of delete markers: some list these behind those.
@@ -53,7 +53,7 @@ impl S3Scan {
             client,
             ended: prefix.is_none(),
             prefix,
-            after: None,
+            onward: Onward::default(),
             open: BTreeMap::new(),
             last_keys: [None, None],
             listed: VecDeque::new(),
@@ -67,15 +67,20 @@ impl S3Scan {
         let prefix = self.prefix.as_deref().unwrap_or_default();
         let page = self
             .client
-            .versions(prefix, self.after.as_ref(), S3_LISTED_AT_ONCE);
+            .versions(prefix, self.onward.last(), S3_LISTED_AT_ONCE);
         let page = page.await?;
         self.take_in(page)
     }
 
     fn take_in(&mut self, page: VersionsPage) -> Result<(), StoreError> {
         let VersionsPage { versions, next } = page;
-        if next.is_some() && next <= self.after {
-            return Err(self.out_of_order("its next page begins where the last one did"));
+        if let Some(next) = &next {
+            // Keys are in order; the ids of versions of one key are in none.
+            if self.onward.last().is_some_and(|(last, _)| next.0 < *last) {
+                return Err(self.out_of_order("its next page begins before the last one did"));
+            }
+            let taken = self.onward.take(next, versions.is_empty());
+            taken.map_err(|what| self.out_of_order(what))?;
         }
         for version in versions {
             let [of_versions, of_markers] = &mut self.last_keys;
@@ -105,7 +110,6 @@ impl S3Scan {
             self.tell(of_key)?;
         }
         self.ended = next.is_none();
-        self.after = next;
         Ok(())
     }
 

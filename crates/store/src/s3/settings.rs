@@ -27,6 +27,9 @@ pub struct S3Settings {
     pub credentials: CredentialsFrom,
     /// The keys of a key service under which objects may be that are sent; any without it.
     pub kms_keys: Option<BTreeSet<String>>,
+    /// Whether whoever asks pays for it, which has to be said with each request of a bucket that
+    /// wants that.
+    pub requester_pays: bool,
     /// Whether a bucket that is a store has to keep versions. A source has to anyway.
     pub requires_versioning: bool,
     /// In which class of the service what a store writes rests; in the bucket's own without it.

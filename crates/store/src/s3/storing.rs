@@ -6,10 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hyper::{Method, Response, http::response::Parts};
 use sealift_outside::{Payload, Words};
-use sealift_terms::{
-    Clock, Reason, Rng,
-    limits::{S3_LISTED_AT_ONCE, S3_TRIES_MAX},
-};
+use sealift_terms::{Clock, Reason, Rng, limits::S3_LISTED_AT_ONCE};
 use tokio_rustls::rustls::ClientConfig;
 
 use super::{
@@ -22,7 +19,10 @@ use super::{
 };
 use crate::{
     Probe, StoreEntry, StoreError, StoreName,
-    bucket_store::{Counts, If, Outcome, Place, Seen, StoredPart, TRIED, told, try_file},
+    bucket_store::{
+        Counts, If, Outcome, Place, Seen, StoredPart, TRIED, is_content, told, try_file,
+    },
+    onward::Onward,
 };
 
 const HEAD: &str = "HeadObject";
@@ -123,12 +123,14 @@ impl S3Place {
         }
     }
 
-    /// Content rests in the class that is wanted. What is looked after here (the lease, key
-    /// records) is small and written anew, and stays in the usual one.
+    /// Content rests in the class that is wanted.
     fn in_class<'a>(&self, name: &str, ask: Ask<'a>) -> Ask<'a> {
-        let is_content = ["objects/", "packs/"].iter().any(|of| name.starts_with(of));
+        let header = match self.words() {
+            Words::Aws => "x-amz-storage-class",
+            Words::Google => "x-goog-storage-class",
+        };
         match &self.client.settings.storage_class {
-            Some(class) if is_content => ask.header("x-amz-storage-class", class.clone()),
+            Some(class) if is_content(name) => ask.header(header, class.clone()),
             _ => ask,
         }
     }
@@ -157,17 +159,8 @@ impl S3Place {
     }
 
     async fn whole(&self, call: &str, ask: &Ask<'_>) -> Result<Response<Bytes>, S3Error> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            self.counts.count(call);
-            match self.client.begin(ask).await?.whole().await {
-                Ok(answer) => return Ok(answer),
-                // Lost in the middle of its body.
-                Err(_) if tries < S3_TRIES_MAX => self.client.pause(tries).await,
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let count = || self.counts.count(call);
+        self.client.whole_told(ask, count).await
     }
 
     async fn head_of(&self, call: &str, ask: &Ask<'_>) -> Result<Parts, S3Error> {
@@ -196,7 +189,16 @@ impl Place for S3Place {
     async fn head(&self, name: &str) -> Result<Option<Seen>, StoreError> {
         let key = self.key(name);
         let ask = Ask::new(Method::HEAD, Some(&key));
-        let seen = self.head_of(HEAD, &ask).await.and_then(|head| {
+        let head = match self.head_of(HEAD, &ask).await {
+            // Whether it is the file that is not there or its bucket, no answer to a HEAD says.
+            Err(error) if error.says_little() => {
+                let first = Ask::new(Method::GET, Some(&key));
+                let first = first.header("range", "bytes=0-0".to_owned());
+                self.head_of(GET, &first).await.and(Err(error))
+            }
+            head => head,
+        };
+        let seen = head.and_then(|head| {
             let length = header(&head, "content-length").and_then(|text| text.parse().ok());
             let what = "a file without a length";
             length.ok_or(S3Error::Shape { what }).map(|len| Seen {
@@ -276,9 +278,16 @@ impl Place for S3Place {
                 })
             });
             found.extend(named);
-            match last {
-                Some(last) if has_more => after = Some(last),
-                _ => break,
+            if !has_more {
+                break;
+            }
+            // What it leaves out would be as if it were not there.
+            match last.filter(|last| after.as_ref().is_none_or(|after| last > after)) {
+                Some(last) => after = Some(last),
+                None => {
+                    let what = "there is more of it, and it does not get on";
+                    return Err(of_bucket(S3Error::Shape { what }));
+                }
             }
         }
         found.truncate(limit);
@@ -322,24 +331,26 @@ impl Place for S3Place {
         id: &str,
     ) -> Result<Option<BTreeMap<u32, StoredPart>>, StoreError> {
         let key = self.key(name);
-        let (mut all, mut after) = (BTreeMap::new(), String::new());
+        let (mut all, mut onward) = (BTreeMap::new(), Onward::<String>::default());
         loop {
             let mut ask = Ask::new(Method::GET, Some(&key)).query("uploadId", id);
-            if !after.is_empty() {
-                ask = ask.query("part-number-marker", &after);
+            if let Some(after) = onward.last() {
+                ask = ask.query("part-number-marker", after);
             }
             let answer = self.whole(LIST_PARTS, &ask).await;
+            let of_store = |error: S3Error| error.of_store(name, Reason::DstStoreUnavailable);
             match answer.and_then(|answer| xml::parts(answer.body())) {
                 Ok((parts, next)) => {
+                    let is_empty = parts.is_empty();
                     all.extend(parts);
-                    match next.map(|next| next.to_string()) {
-                        // A store that does not get on is not asked for ever.
-                        Some(next) if next != after => after = next,
-                        _ => return Ok(Some(all)),
-                    }
+                    let Some(next) = next else {
+                        return Ok(Some(all));
+                    };
+                    let taken = onward.take(&next.to_string(), is_empty);
+                    taken.map_err(|what| of_store(S3Error::Shape { what }))?;
                 }
                 Err(error) if error.is_no_upload() => return Ok(None),
-                Err(error) => return Err(error.of_store(name, Reason::DstStoreUnavailable)),
+                Err(error) => return Err(of_store(error)),
             }
         }
     }
@@ -398,12 +409,12 @@ impl Place for S3Place {
     async fn uploads(&self, prefix: &str) -> Result<Vec<(String, String)>, StoreError> {
         let (prefix, own) = (self.key(prefix), self.client.settings.prefix.len());
         let mut all = Vec::new();
-        let mut after: Option<OpenUpload> = None;
+        let mut onward: Onward<OpenUpload> = Onward::default();
         loop {
             let mut ask = Ask::new(Method::GET, None)
                 .query("uploads", "")
                 .query("prefix", &prefix);
-            if let Some(OpenUpload { key, id }) = &after {
+            if let Some(OpenUpload { key, id }) = onward.last() {
                 ask = ask.query("key-marker", key).query("upload-id-marker", id);
             }
             let answer = self.whole(LIST_UPLOADS, &ask).await;
@@ -411,12 +422,14 @@ impl Place for S3Place {
             let of_bucket =
                 |error: S3Error| error.of_store(self.name(), Reason::DstStoreUnavailable);
             let (page, next) = page.map_err(of_bucket)?;
+            let is_empty = page.is_empty();
             let named = |OpenUpload { key, id }| Some((key.get(own..)?.to_owned(), id));
             all.extend(page.into_iter().filter_map(named));
-            match next {
-                Some(next) if after.as_ref() != Some(&next) => after = Some(next),
-                _ => return Ok(all),
-            }
+            let Some(next) = next else {
+                return Ok(all);
+            };
+            let taken = onward.take(&next, is_empty);
+            taken.map_err(|what| of_bucket(S3Error::Shape { what }))?;
         }
     }
 

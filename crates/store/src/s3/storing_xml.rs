@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
+use roxmltree::Node;
 use sealift_terms::percent::decode_form;
 
 use super::{
@@ -82,9 +83,8 @@ pub(super) fn parts(body: &[u8]) -> Result<(BTreeMap<u32, StoredPart>, Option<u3
         };
         parts.insert(number.ok_or_else(bad)?, part);
     }
-    let more = text(root, "IsTruncated") == Some("true");
     let next = text(root, "NextPartNumberMarker").and_then(|text| text.parse().ok());
-    Ok((parts, next.filter(|_| more)))
+    Ok((parts, going_on(root, next)?))
 }
 
 /// Uploads that were begun, and the one to go on behind.
@@ -102,13 +102,22 @@ pub(super) fn uploads(body: &[u8]) -> Result<(Vec<OpenUpload>, Option<OpenUpload
             id: text(node, "UploadId").ok_or_else(bad)?.to_owned(),
         });
     }
-    let more = text(root, "IsTruncated") == Some("true");
     let next = text(root, "NextKeyMarker").zip(text(root, "NextUploadIdMarker"));
     let next = next.map(|(key, id)| OpenUpload {
         key: key.to_owned(),
         id: id.to_owned(),
     });
-    Ok((uploads, next.filter(|_| more)))
+    Ok((uploads, going_on(root, next)?))
+}
+
+/// Where a listing goes on, if there is more of it: one that does not say where is none.
+fn going_on<T>(root: Node<'_, '_>, next: Option<T>) -> Result<Option<T>, S3Error> {
+    let is_cut = text(root, "IsTruncated") == Some("true");
+    match (is_cut, next) {
+        (true, None) => Err(shape("there is more of it, and it does not say where")),
+        (true, next) => Ok(next),
+        (false, _) => Ok(None),
+    }
 }
 
 /// What completes an upload.

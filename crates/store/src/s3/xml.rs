@@ -57,17 +57,24 @@ pub(crate) fn text<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
     child(node, name)?.text()
 }
 
-/// Code and message of an error; behind that what Google has more to say, as the permission
-/// that is missing.
+/// Code and message of an error; behind that what Google and Azure have more to say, as the
+/// permission that is missing.
 pub(super) fn error(body: &[u8]) -> Option<(String, String)> {
     let document = parse(body)?;
     let error = document.root_element();
     let of = |name| text(error, name).unwrap_or_default().to_owned();
-    let message = match text(error, "Details") {
+    let more = text(error, "Details").or_else(|| text(error, "AuthenticationErrorDetail"));
+    let message = match more {
         Some(details) => format!("{} {details}", of("Message")),
         None => of("Message"),
     };
     is(&error, "Error").then(|| (of("Code"), message))
+}
+
+/// The region that an error says a bucket is in.
+pub(super) fn region(body: &[u8]) -> Option<String> {
+    let document = parse(body)?;
+    text(document.root_element(), "Region").map(str::to_owned)
 }
 
 /// The state of a bucket's versioning: empty where it never had any.

@@ -12,9 +12,9 @@ use super::{
 };
 use crate::s3::Query;
 
-/// When all blobs were written: the versions of one follow one another in ten-millionths.
-const MOMENT: &str = "2026-11-27T03:56:07";
-const MODIFIED: &str = "Fri, 27 Nov 2026 03:56:07 GMT";
+/// When all blobs were written, long ago: the versions of one follow one another in ten-millionths.
+const MOMENT: &str = "2020-11-27T03:56:07";
+const MODIFIED: &str = "Fri, 27 Nov 2020 03:56:07 GMT";
 
 struct Version {
     id: String,
@@ -27,6 +27,8 @@ pub(super) struct Blobs {
     pub(super) keeps_versions: bool,
     /// The oldest first.
     of: BTreeMap<String, Vec<Version>>,
+    /// What an account without versions keeps of what was deleted.
+    soft_deleted: BTreeMap<String, Version>,
     pub(super) blocks: BTreeMap<String, BTreeMap<String, Bytes>>,
     written: u64,
 }
@@ -36,6 +38,7 @@ impl Blobs {
         Self {
             keeps_versions,
             of: BTreeMap::new(),
+            soft_deleted: BTreeMap::new(),
             blocks: BTreeMap::new(),
             written: 0,
         }
@@ -68,7 +71,11 @@ impl Blobs {
             return false;
         };
         let was = versions.iter().any(|version| version.is_current);
-        versions.retain(|version| !version.id.is_empty());
+        let mut without_id = versions.extract_if(.., |version| version.id.is_empty());
+        if let Some(current) = without_id.next() {
+            self.soft_deleted.insert(name.to_owned(), current);
+        }
+        drop(without_id);
         versions
             .iter_mut()
             .for_each(|version| version.is_current = false);
@@ -78,10 +85,27 @@ impl Blobs {
         was
     }
 
+    /// `Undelete Blob`: it is there again as it was, under its entity tag.
+    pub(super) fn undelete(&mut self, name: &str) {
+        let version = self.soft_deleted.remove(name);
+        let versions = self.of.entry(name.to_owned()).or_default();
+        versions.extend(version.map(|version| Version {
+            is_current: true,
+            ..version
+        }));
+    }
+
     pub(super) fn names(&self) -> Vec<String> {
         let current = |versions: &[Version]| versions.iter().any(|version| version.is_current);
         let of = self.of.iter().filter(|(_, versions)| current(versions));
         of.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// A header of what is there now.
+    pub(super) fn header(&self, name: &str, header: &str) -> Option<String> {
+        let current = self.find(name, None).ok()?;
+        let mut headers = current.put.headers.iter();
+        headers.find_map(|(found, value)| (found == header).then(|| value.clone()))
     }
 
     fn find(&self, name: &str, id: Option<&str>) -> Result<&Version, Answered> {
@@ -213,11 +237,15 @@ impl Blobs {
         }
     }
 
-    fn created(&mut self, name: &str, bytes: Bytes) -> Answered {
+    fn created(&mut self, parts: &Parts, name: &str, bytes: Bytes) -> Answered {
+        const TIER: &str = "x-ms-access-tier";
+        let tier = parts.headers.get(TIER).and_then(|tier| tier.to_str().ok());
+        let headers = tier.map(|tier| (TIER.to_owned(), tier.to_owned()));
         self.put(
             name,
             AzurePut {
                 bytes,
+                headers: headers.into_iter().collect(),
                 ..AzurePut::default()
             },
         );
@@ -241,7 +269,7 @@ impl Blobs {
         {
             return Err(error(400, "MissingRequiredHeader", "x-ms-blob-type"));
         }
-        Ok(self.created(name, body))
+        Ok(self.created(parts, name, body))
     }
 
     pub(super) fn put_block(
@@ -278,7 +306,7 @@ impl Blobs {
             let block = block.ok_or_else(|| error(400, "InvalidBlockList", "no such block"))?;
             all.extend_from_slice(block);
         }
-        Ok(self.created(name, all.into()))
+        Ok(self.created(parts, name, all.into()))
     }
 
     pub(super) fn block_list(&self, name: &str) -> Result<Answered, Answered> {

@@ -67,6 +67,29 @@ impl KmsTrouble {
     }
 }
 
+/// Refuses what has to be brought back first, and what is under a key of its writer's.
+fn hold(parts: &Parts, put: &Put) -> Result<(), Answered> {
+    let of = |name: &str| {
+        let mut headers = put.headers.iter();
+        headers.find_map(|(found, value)| (found == name).then_some(value.as_str()))
+    };
+    if of("x-amz-server-side-encryption-customer-algorithm").is_some() {
+        let told = "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.";
+        return Err(error(400, "InvalidRequest", told));
+    }
+    let is_archived = matches!(of("x-amz-storage-class"), Some("GLACIER" | "DEEP_ARCHIVE"));
+    let is_back =
+        of("x-amz-restore").is_some_and(|told| told.contains("ongoing-request=\"false\""));
+    match is_archived && !is_back && parts.method != Method::HEAD {
+        true => Err(error(
+            403,
+            "InvalidObjectState",
+            "The operation is not valid for the object's storage class",
+        )),
+        false => Ok(()),
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Bucket {
     /// By key, the oldest version first.
@@ -312,6 +335,7 @@ impl Bucket {
         let version = self.version(key, id)?;
         let put = version.put.clone().unwrap_or_default();
         google::hold(parts, &put)?;
+        hold(parts, &put)?;
         let header = |name: &str| {
             parts
                 .headers

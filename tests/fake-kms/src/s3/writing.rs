@@ -151,7 +151,8 @@ fn said(parts: &Parts, behind: Vec<(String, String)>) -> Put {
     let is_kept = |name: &str| {
         name.starts_with("x-amz-meta-")
             || (name.starts_with("x-amz-checksum-") && name != "x-amz-checksum-mode")
-            || ["content-type", "cache-control", "x-amz-storage-class"].contains(&name)
+            || ["content-type", "cache-control"].contains(&name)
+            || ["x-amz-storage-class", "x-goog-storage-class"].contains(&name)
     };
     let headers = parts.headers.iter();
     let headers = headers.filter(|(name, _)| is_kept(name.as_str()));

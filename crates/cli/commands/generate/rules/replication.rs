@@ -191,7 +191,7 @@ impl Rule {
         note(
             !class.is_empty(),
             format!(
-                "StorageClass {class} is the receiver's to say: there, [store.s3] storage_class, for all that rests in it"
+                "StorageClass {class} is the receiver's to say: there, storage_class of its store (access_tier of Azure's), for all that rests in it"
             ),
         );
         let key = self.kms_key.as_deref().unwrap_or_default();

@@ -45,6 +45,7 @@ impl Stage {
             prefix: String::new(),
             credentials: AzureFrom::Key(self.dir.path().join("key")),
             keeps_versions: true,
+            access_tier: None,
         }
     }
 

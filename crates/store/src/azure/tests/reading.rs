@@ -231,3 +231,64 @@ async fn it_is_scanned_at_once() {
     assert_eq!(watch.hints.recv().await, Some(crate::Hint::Rescan));
     assert!(watch.hints.is_empty() && !watch.hints.is_closed());
 }
+
+#[tokio::test]
+async fn what_is_archived_and_a_clock_that_is_wrong_are_told_by_their_reasons() {
+    let stage = Stage::new(true, false);
+    put(&stage, "a", b"x");
+    let source = source(&stage, |_| {});
+    let listed = source.look(&key("a")).await.unwrap().unwrap();
+    let reasons = async || {
+        let (key, version) = (&listed.key, &listed.version);
+        let whole = source.read_whole(key, version, 1).await.map(drop);
+        let windows = async {
+            let object = source.open(key, version).await?;
+            object.read_exact_at(&mut [0], 0).await
+        };
+        [whole, windows.await].map(|read| read.err().map(|error| error.reason()))
+    };
+    let error = |code: &str, more: &str| {
+        format!("<Error><Code>{code}</Code><Message>no</Message>{more}</Error>")
+    };
+    let archived = error("BlobArchived", "");
+    stage.server.answer_with("GetBlob", 409, &[], &archived);
+    assert_eq!(reasons().await, [Some(Reason::SkippedUnreadable); 2]);
+    let detail = "<AuthenticationErrorDetail>Request date header too old: 'Fri, 27 Nov 2020 03:56:07 \
+                  GMT'</AuthenticationErrorDetail>";
+    let skewed = error("AuthenticationFailed", detail);
+    stage.server.answer_with("GetBlob", 403, &[], &skewed);
+    assert_eq!(reasons().await, [Some(Reason::ClockSkew); 2]);
+    // An answer to a HEAD has no more than the code, and when it was given.
+    let long_ago = ("date", "Fri, 27 Nov 2020 03:56:07 GMT");
+    let headers = [("x-ms-error-code", "AuthenticationFailed"), long_ago];
+    stage
+        .server
+        .answer_with("GetBlobProperties", 403, &headers, "");
+    let opened = source.open(&listed.key, &listed.version).await.map(drop);
+    assert_eq!(opened.unwrap_err().reason(), Reason::ClockSkew);
+    stage
+        .server
+        .answer_with("GetBlobProperties", 403, &headers[..1], "");
+    let opened = source.open(&listed.key, &listed.version).await.map(drop);
+    assert_eq!(opened.unwrap_err().reason(), Reason::SrcGetDenied);
+}
+
+/// The next scan would take what such a listing does not reach for gone.
+#[tokio::test]
+async fn a_listing_whose_pages_repeat_or_are_empty_ends_with_an_error() {
+    let stage = Stage::new(true, false);
+    let source = source(&stage, |_| {});
+    let blob =
+        "<Blob><Name>a</Name><Properties><Content-Length>1</Content-Length></Properties></Blob>";
+    for blobs in [blob, ""] {
+        let body = format!(
+            "<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker>m</NextMarker></EnumerationResults>"
+        );
+        stage.server.answer_with("ListBlobs", 200, &[], &body);
+        let mut scan = source.scan("").await.unwrap();
+        let error = scan.page(5000).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::SrcUnavailable, "{error}");
+        assert!(source.look(&key("a")).await.is_err());
+    }
+    assert!(stage.server.asked().len() < 20);
+}

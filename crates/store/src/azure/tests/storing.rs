@@ -293,6 +293,35 @@ async fn trouble_has_its_reason_and_what_is_denied_is_named() {
 }
 
 #[tokio::test]
+async fn content_rests_in_the_tier_that_is_wanted_and_the_lease_in_the_usual_one() {
+    let site = Site::new(false);
+    let mut settings = site.stage.settings();
+    settings.access_tier = Some("Cool".to_owned());
+    let store = open(settings, None, &site.data, LeaseTimes::default()).await;
+    store.begin(true).await.unwrap();
+    let large = name("objects/ab/1.slf");
+    let file = stage(&store, &large, &content(LARGE), &[0, 1]).await;
+    file.prepare().await.unwrap();
+    store.publish(std::slice::from_ref(&large)).await.unwrap();
+    for file in ["packs/1", "records/1"] {
+        let file = store.append(&name(file)).await.unwrap();
+        file.write_at(b"one", 0).await.unwrap();
+        file.sync().await.unwrap();
+    }
+    let names = site.server().names();
+    for (file, wanted) in [
+        ("objects/ab/1.slf", Some("Cool")),
+        ("packs/1", Some("Cool")),
+        ("records/1", None),
+        (".sealift-store", None),
+    ] {
+        assert!(names.iter().any(|name| name == file), "{names:?}");
+        let tier = site.server().header(file, "x-ms-access-tier");
+        assert_eq!(tier.as_deref(), wanted, "{file}");
+    }
+}
+
+#[tokio::test]
 async fn a_listing_goes_on_where_it_ended_and_one_that_did_not_end_there_begins_anew() {
     let site = Site::new(false);
     let store = site.open().await;
@@ -316,4 +345,32 @@ async fn a_listing_goes_on_where_it_ended_and_one_that_did_not_end_there_begins_
     let behind = Some(name("packs/27.slp"));
     let rest = store.list("packs/", behind.as_ref(), 7).await.unwrap();
     assert_eq!(rest.len(), 2);
+}
+
+/// A rebuild would take what such a listing leaves out for not there.
+#[tokio::test]
+async fn a_listing_that_does_not_get_on_is_an_error() {
+    let site = Site::new(false);
+    let store = site.open().await;
+    let blob = "<Blob><Name>sealed/packs/1</Name><Properties><Content-Length>1</Content-Length></Properties></Blob>";
+    for blobs in [blob, ""] {
+        let body = format!(
+            "<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker>m</NextMarker></EnumerationResults>"
+        );
+        site.server().answer_with("ListBlobs", 200, &[], &body);
+        let error = store.list("packs/", None, 99).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::DstStoreUnavailable, "{error}");
+    }
+}
+
+/// What nothing may replace holds no lease, and that is no other agent's doing.
+#[tokio::test]
+async fn a_container_that_keeps_what_is_there_by_a_policy_says_so() {
+    let site = Site::new(false);
+    let error = "<Error><Code>BlobImmutableDueToPolicy</Code><Message>no</Message></Error>";
+    site.server().answer_with("PutBlob", 409, &[], error);
+    let times = LeaseTimes::default();
+    let store = open(site.stage.settings(), None, &site.data, times).await;
+    let refused = store.begin(true).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::DstPutDenied, "{refused}");
 }

@@ -26,6 +26,8 @@ const HEAD: u64 = 96;
 struct Site {
     stage: Stage,
     dir: PathBuf,
+    /// Another bucket than the one that is there.
+    bucket: Option<&'static str>,
     /// In which class what is written is to rest.
     class: Option<String>,
 }
@@ -52,6 +54,7 @@ impl Site {
         Self {
             stage,
             dir,
+            bucket: None,
             class: None,
         }
     }
@@ -70,6 +73,9 @@ impl Site {
         settings.prefix = "sealed/".to_owned();
         if self.stage.server.is_google() {
             settings.words = sealift_outside::Words::Google;
+        }
+        if let Some(bucket) = self.bucket {
+            settings.bucket = sealift_terms::BucketName::new(bucket).unwrap();
         }
         settings.storage_class.clone_from(&self.class);
         let (tls, staging) = (self.stage.tls(), dir.join("staging"));

@@ -145,25 +145,110 @@ async fn no_action_is_asked_for_that_a_policy_does_not_name() {
 /// The lease is written anew all the time, which other classes charge for.
 #[tokio::test]
 async fn content_rests_in_the_class_that_is_wanted_and_the_lease_in_the_usual_one() {
-    let mut site = Site::new();
-    site.class = Some("STANDARD_IA".to_owned());
-    let store = site.open().await;
-    let large = name("objects/ab/1.slf");
-    let file = stage(&store, &large, &content(LARGE), &[0, 1]).await;
-    file.prepare().await.unwrap();
-    store.publish(std::slice::from_ref(&large)).await.unwrap();
-    let pack = store.append(&name("packs/1")).await.unwrap();
-    pack.write_at(b"one", 0).await.unwrap();
-    pack.sync().await.unwrap();
-    let class = |key: &str| {
-        let key = format!("sealed/{key}");
-        assert!(site.server().bytes(&key).is_some(), "{key}");
-        site.server().header(&key, "x-amz-storage-class")
-    };
-    for content in ["objects/ab/1.slf", "packs/1"] {
-        assert_eq!(class(content).as_deref(), Some("STANDARD_IA"), "{content}");
+    for (mut site, header, wanted) in [
+        (Site::new(), "x-amz-storage-class", "STANDARD_IA"),
+        (Site::google(), "x-goog-storage-class", "NEARLINE"),
+    ] {
+        site.class = Some(wanted.to_owned());
+        let store = site.open().await;
+        let large = name("objects/ab/1.slf");
+        let file = stage(&store, &large, &content(LARGE), &[0, 1]).await;
+        file.prepare().await.unwrap();
+        store.publish(std::slice::from_ref(&large)).await.unwrap();
+        let files = ["packs/1", "records/1"];
+        for file in files {
+            let file = store.append(&name(file)).await.unwrap();
+            file.write_at(b"one", 0).await.unwrap();
+            file.sync().await.unwrap();
+        }
+        let class = |key: &str| {
+            let key = format!("sealed/{key}");
+            assert!(site.server().bytes(&key).is_some(), "{key}");
+            site.server().header(&key, header)
+        };
+        for content in ["objects/ab/1.slf", "packs/1"] {
+            assert_eq!(class(content).as_deref(), Some(wanted), "{content}");
+        }
+        for small in ["records/1", ".sealift-store"] {
+            assert_eq!(class(small), None, "{small}");
+        }
     }
-    assert_eq!(class(".sealift-store"), None);
+}
+
+/// A rebuild would take what such a listing leaves out for not there.
+#[tokio::test]
+async fn a_listing_of_files_or_uploads_that_does_not_get_on_is_an_error() {
+    let site = Site::new();
+    let store = site.open().await;
+    let files = |content: &str| {
+        format!("<ListBucketResult><IsTruncated>true</IsTruncated>{content}</ListBucketResult>")
+    };
+    let one = "<Contents><Key>sealed/packs/1</Key><Size>1</Size></Contents>";
+    for body in [files(""), files(one)] {
+        site.server().answer_with("s3:ListBucket", 200, &[], &body);
+        let error = store.list("packs/", None, 99).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::DstStoreUnavailable, "{error}");
+    }
+    site.server().answer_rightly("s3:ListBucket");
+    let place = &store.inner.place;
+    let next = "<NextKeyMarker>k</NextKeyMarker><NextUploadIdMarker>u</NextUploadIdMarker>";
+    for next in ["", next] {
+        let body = format!(
+            "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated>{next}</ListMultipartUploadsResult>"
+        );
+        let uploads = "s3:ListBucketMultipartUploads";
+        site.server().answer_with(uploads, 200, &[], &body);
+        assert!(place.uploads("").await.is_err(), "{body}");
+    }
+    let next = "<NextPartNumberMarker>3</NextPartNumberMarker>";
+    for next in ["", next] {
+        let body =
+            format!("<ListPartsResult><IsTruncated>true</IsTruncated>{next}</ListPartsResult>");
+        let parts = "s3:ListMultipartUploadParts";
+        site.server().answer_with(parts, 200, &[], &body);
+        assert!(place.parts("objects/1", "id").await.is_err(), "{body}");
+    }
+}
+
+/// A HEAD tells neither: a bucket that is gone is no file that is.
+#[tokio::test]
+async fn a_bucket_that_is_gone_is_no_store_without_files() {
+    let mut site = Site::new();
+    let small = name("objects/ab/1.slf");
+    let store = site.open().await;
+    assert!(matches!(
+        store.open(&small).await,
+        Err(StoreError::NoSuchFile { .. })
+    ));
+    site.bucket = Some("nowhere");
+    let store = site
+        .open_at(&site.dir.join("other"), LeaseTimes::default())
+        .await;
+    let error = store.open(&small).await.map(drop).unwrap_err();
+    assert_eq!(error.reason(), Reason::DstBucketMissing, "{error}");
+}
+
+#[tokio::test]
+async fn a_bucket_with_a_retention_for_whatever_comes_says_so_and_the_check_does_too() {
+    let site = Site::new();
+    let store = site.open().await;
+    let told = "<Error><Code>InvalidRequest</Code><Message>Content-MD5 OR x-amz-checksum- HTTP header \
+                is required for Put Object requests with Object Lock parameters</Message></Error>";
+    site.server().answer_with("s3:PutObject", 400, &[], told);
+    let small = name("objects/ab/1.slf");
+    let file = store.create(&small).await.unwrap();
+    file.write_at(b"small", 0).await.unwrap();
+    file.sync().await.unwrap();
+    let refused = store
+        .publish(std::slice::from_ref(&small))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.reason(), Reason::DstPutDenied, "{refused}");
+    let probes = store.check().await;
+    let put = probes.iter().find(|probe| probe.action == "s3:PutObject");
+    let refused = put.unwrap().outcome.as_ref().unwrap_err();
+    let cause = std::error::Error::source(refused).unwrap().to_string();
+    assert!(cause.contains("Object Lock"), "{cause}");
 }
 
 /// A clock that a test moves.

@@ -92,3 +92,54 @@ async fn a_bucket_that_is_not_there_is_not_empty() {
     let missing = source.scan("").await.map(drop).unwrap_err();
     assert_eq!(missing.reason(), Reason::SrcUnavailable, "{missing}");
 }
+
+/// The next scan would take what such a listing does not reach for gone.
+#[tokio::test]
+async fn a_listing_whose_pages_repeat_ends_with_an_error() {
+    let stage = stage();
+    let source = source(&stage, |_| {});
+    let version = "<Version><Key>a</Key><Generation>7</Generation><Size>1</Size></Version>";
+    let next = "<NextMarker>a</NextMarker><NextGenerationMarker>7</NextGenerationMarker>";
+    for inner in [format!("{version}{next}"), next.to_owned(), String::new()] {
+        let body =
+            format!("<ListBucketResult><IsTruncated>true</IsTruncated>{inner}</ListBucketResult>");
+        stage
+            .server
+            .answer_with("storage.objects.list", 200, &[], &body);
+        let mut scan = source.scan("").await.unwrap();
+        let error = scan.page(5000).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::SrcUnavailable, "{error}");
+        assert!(source.look(&key("a")).await.is_err());
+    }
+}
+
+/// Google takes a condition for the live generation alone: an answer is held against the number.
+#[tokio::test]
+async fn bytes_of_another_generation_than_was_recorded_are_never_taken() {
+    let stage = stage();
+    put(&stage, "a", b"four");
+    let source = source(&stage, |_| {});
+    let listed = source.look(&key("a")).await.unwrap().unwrap();
+    let (key, version) = (&listed.key, &listed.version);
+    let object = source.open(key, version).await.unwrap();
+    for told in [&[("x-goog-generation", "77")][..], &[]] {
+        let range = [told, &[("content-range", "bytes 0-3/4")]].concat();
+        stage
+            .server
+            .answer_with("storage.objects.get", 206, &range, "four");
+        assert!(object.read_exact_at(&mut [0; 4], 0).await.is_err());
+        stage
+            .server
+            .answer_with("storage.objects.get", 200, told, "four");
+        for error in [
+            source
+                .read_whole(key, version, 4)
+                .await
+                .map(drop)
+                .unwrap_err(),
+            source.open(key, version).await.map(drop).unwrap_err(),
+        ] {
+            assert_eq!(error.reason(), Reason::SrcObjectChanged, "{error}");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! A bucket as a source, against the store of `tests/fake-kms`.
 
+mod answers;
 mod events;
 mod reading;
 mod trouble;
@@ -57,6 +58,7 @@ impl Stage {
             words: Words::Aws,
             credentials: CredentialsFrom::File(self.dir.path().join("credentials")),
             kms_keys: None,
+            requester_pays: false,
             requires_versioning: false,
             storage_class: None,
             webhook: None,
