@@ -25,4 +25,4 @@ pub use aws::{
 };
 pub use azure::{AzureAsk, AzureFrom};
 pub use https::{Answer, Bounds, Endpoint, HttpClient, HttpError, told};
-pub use payload::{Passing, Payload, Pieces};
+pub use payload::{Passing, Payload, Pieces, Sum};

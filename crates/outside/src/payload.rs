@@ -2,19 +2,24 @@
 //! from somebody else and is sent once.
 
 use std::{
+    collections::VecDeque,
     fmt, io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use ring::digest;
 
-/// Bytes that are read at once: what a body from a file takes of memory.
-const PIECE_BYTES: usize = 256 << 10;
+/// Bytes that are read at once. What is on its way to a socket at the same time stays in the
+/// processor's cache.
+const PIECE_BYTES: usize = 128 << 10;
+/// Pieces that are kept to be filled again: with [`PIECE_BYTES`], what a body from a file takes
+/// of memory. hyper takes four before it writes them.
+const PIECES_KEPT_MAX: usize = 5;
 /// Bytes that are hashed at once.
 const HASHED_BYTES: usize = 64 << 10;
 
@@ -25,6 +30,35 @@ pub trait Pieces: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the operating system says.
     fn fill(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+/// The SHA-256 of bytes that come one after the other.
+#[derive(Clone)]
+pub struct Sum(digest::Context);
+
+impl Default for Sum {
+    fn default() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
+    }
+}
+
+impl fmt::Debug for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sum")
+    }
+}
+
+impl Sum {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Of what came so far, as a signature has it.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        hex::encode(self.0.clone().finish())
+    }
 }
 
 /// What comes from somebody else, as it comes.
@@ -45,6 +79,7 @@ enum Inner {
         of: Arc<dyn Pieces>,
         at: u64,
         left: u64,
+        given: Given,
     },
     /// Shared by all clones: what one of them sent another cannot send.
     Passing {
@@ -53,11 +88,49 @@ enum Inner {
     },
 }
 
+/// Pieces that were given out, the oldest first: each is filled again once nobody else has it,
+/// and none is zeroed for that.
+#[derive(Default)]
+struct Given(VecDeque<Bytes>);
+
+impl Clone for Given {
+    /// What begins again has its own.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Given {
+    fn room(&mut self, len: usize) -> BytesMut {
+        match self.0.pop_front().map(Bytes::try_into_mut) {
+            Some(Ok(mut free)) => {
+                free.resize(len, 0);
+                free
+            }
+            // It is on its way still.
+            Some(Err(given)) => {
+                self.0.push_front(given);
+                BytesMut::zeroed(len)
+            }
+            None => BytesMut::zeroed(len),
+        }
+    }
+
+    fn give(&mut self, piece: BytesMut) -> Bytes {
+        let piece = piece.freeze();
+        if self.0.len() >= PIECES_KEPT_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(piece.clone());
+        piece
+    }
+}
+
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Whole(bytes) => write!(f, "{} bytes", bytes.len()),
-            Self::Pieces { of, at, left } => write!(f, "{left} bytes from {at} of {of:?}"),
+            Self::Pieces { of, at, left, .. } => write!(f, "{left} bytes from {at} of {of:?}"),
             Self::Passing { left, .. } => write!(f, "{left} bytes of somebody else"),
         }
     }
@@ -67,7 +140,13 @@ impl Payload {
     /// `len` bytes of something long, from `at` on.
     #[must_use]
     pub fn pieces(of: Arc<dyn Pieces>, at: u64, len: u64) -> Self {
-        let of = Inner::Pieces { of, at, left: len };
+        let (left, given) = (len, Given::default());
+        let of = Inner::Pieces {
+            of,
+            at,
+            left,
+            given,
+        };
         Self { of, hash: None }
     }
 
@@ -112,10 +191,10 @@ impl Payload {
         if let Some(hash) = &self.hash {
             return Ok(hash.to_string());
         }
-        let mut sum = digest::Context::new(&digest::SHA256);
+        let mut sum = Sum::default();
         match &self.of {
             Inner::Whole(bytes) => sum.update(bytes),
-            Inner::Pieces { of, at, left } => {
+            Inner::Pieces { of, at, left, .. } => {
                 // The same memory for all of it, which stays in the processor's cache.
                 let mut piece = vec![0; at_once(*left, HASHED_BYTES)];
                 let (mut at, mut left) = (*at, *left);
@@ -129,7 +208,7 @@ impl Payload {
             }
             Inner::Passing { .. } => return Err(read_once()),
         }
-        Ok(hex::encode(sum.finish()))
+        Ok(sum.hex())
     }
 
     /// The next bytes; none at its end.
@@ -138,12 +217,17 @@ impl Payload {
             Inner::Whole(bytes) if bytes.is_empty() => Ok(None),
             Inner::Whole(bytes) => Ok(Some(std::mem::take(bytes))),
             Inner::Pieces { left: 0, .. } => Ok(None),
-            Inner::Pieces { of, at, left } => {
-                let mut piece = vec![0; at_once(*left, PIECE_BYTES)];
+            Inner::Pieces {
+                of,
+                at,
+                left,
+                given,
+            } => {
+                let mut piece = given.room(at_once(*left, PIECE_BYTES));
                 of.fill(&mut piece, *at)?;
                 *at += piece.len() as u64;
                 *left -= piece.len() as u64;
-                Ok(Some(piece.into()))
+                Ok(Some(given.give(piece)))
             }
             Inner::Passing { .. } => Err(read_once()),
         }
@@ -205,6 +289,8 @@ impl Body for Payload {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use http_body_util::BodyExt;
 
     use super::*;
@@ -238,6 +324,26 @@ mod tests {
             Payload::default().sha256().unwrap(),
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
+    }
+
+    #[test]
+    fn pieces_that_nobody_has_any_more_are_filled_again() {
+        let len = 20 * PIECE_BYTES as u64;
+        let mut payload = Payload::pieces(Arc::new(Counted), 0, len);
+        let (mut held, mut places) = (VecDeque::new(), BTreeSet::new());
+        while let Some(piece) = payload.next().unwrap() {
+            places.insert(piece.as_ptr());
+            held.push_back(piece);
+            if held.len() == PIECES_KEPT_MAX - 1 {
+                held.pop_front();
+            }
+        }
+        assert!(places.len() < PIECES_KEPT_MAX, "{}", places.len());
+        // None that somebody has is written to, however many that are.
+        let mut payload = Payload::pieces(Arc::new(Counted), 0, len);
+        let whole: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+        let all: Vec<_> = std::iter::from_fn(|| payload.next().unwrap()).collect();
+        assert!(all.concat() == whole);
     }
 
     #[test]

@@ -393,6 +393,9 @@ pub const S3_PARTS_MAX: u64 = 10_000;
 pub const S3_PUT_BYTES_MAX: u64 = 16 << 20;
 /// Parts and files that are sent to one bucket at once.
 pub const S3_SENDING_MAX: usize = 8;
+/// Parts of one staged file of which the sum is made as they are written and kept until they are
+/// sent; any other is read for it.
+pub const S3_SUMS_MAX: usize = 64;
 /// Bytes at the end of a file that tell whether two of its name are the same: they hold
 /// META's commitments to all that is before.
 pub const S3_TAIL_BYTES: u64 = 64 << 10;

@@ -26,6 +26,7 @@ mod probe;
 mod sending;
 mod staged;
 pub(crate) mod told;
+mod written;
 
 use std::{
     fmt, io,

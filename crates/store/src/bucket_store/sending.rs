@@ -29,6 +29,7 @@ use super::{
     Inner,
     note::{Note, SentPart},
     place::{If, Outcome},
+    written::{Write, Written},
 };
 use crate::{Cut, StoreError, StoreName, blocking};
 
@@ -47,6 +48,7 @@ impl Pieces for Local {
 pub(super) struct Sending {
     pub(super) name: StoreName,
     state: Mutex<State>,
+    written: Mutex<Written>,
     /// Its upload, once there is one; held while one is begun.
     upload: tokio::sync::Mutex<Option<Arc<Upload>>>,
 }
@@ -106,6 +108,13 @@ impl Plan {
         at(index.into())..at(u64::from(index) + 1)
     }
 
+    /// The part that byte `at` is in.
+    fn part_at(&self, at: u64) -> u32 {
+        let unit = at.saturating_sub(self.cut.head) / self.cut.unit.max(1);
+        let part = u32::try_from(unit / self.units).unwrap_or(u32::MAX);
+        part.min(self.parts() - 1)
+    }
+
     /// The bytes of part `index` of a file of `len` bytes.
     pub(super) fn bytes_of(&self, index: u32, len: u64) -> Range<u64> {
         let at = |index: u64| self.cut.head + index * self.units * self.cut.unit;
@@ -126,12 +135,31 @@ impl Sending {
         Self {
             name: name.clone(),
             state: Mutex::default(),
+            written: Mutex::default(),
             upload: tokio::sync::Mutex::default(),
         }
     }
 
     pub(super) fn cut(&self, cut: Cut) {
         self.state.lock().plan = Some(Plan::new(cut));
+    }
+
+    /// Some bytes are about to be written. Of one that was not cut yet nothing is kept.
+    pub(super) fn begin_write(&self, len: usize, at: u64) -> Option<Write> {
+        let plan = self.state.lock().plan?;
+        let last = at.saturating_add(len as u64).saturating_sub(1).max(at);
+        let begins = |at| plan.bytes_of(plan.part_at(at), u64::MAX).start;
+        self.written.lock().begin(begins(at)..=begins(last), at)
+    }
+
+    /// They are written.
+    pub(super) fn wrote(&self, write: Write, bytes: &[u8]) {
+        self.written.lock().done(write, bytes);
+    }
+
+    /// Another length: what was written may be cut off.
+    pub(super) fn forget_written(&self) {
+        self.written.lock().forget_all();
     }
 
     /// Sends the parts that these units make whole. The last one waits for the end of the file.
@@ -196,9 +224,13 @@ impl Sending {
     ) -> Result<Outcome, StoreError> {
         let len = inner.staged_len(&self.name)?;
         if self.goes_in_one(len).await {
-            let (payload, _) = self.payload(inner, 0..len).await?;
+            let (payload, sum) = self.payload(inner, 0..len).await?;
             let _permit = inner.permit().await;
-            return inner.place.put(self.name.as_str(), payload, when).await;
+            let put = inner.place.put(self.name.as_str(), payload, when).await;
+            return match put {
+                Err(error) => Err(self.whether_whole(inner, 0..len, &sum, error).await),
+                put => put,
+            };
         }
         self.send_all(inner).await?;
         let Some(upload) = self.upload.lock().await.clone() else {
@@ -281,7 +313,7 @@ impl Sending {
             return Ok(());
         }
         let len = bytes.end.saturating_sub(bytes.start);
-        let (payload, sum) = self.payload(inner, bytes).await?;
+        let (payload, sum) = self.payload(inner, bytes.clone()).await?;
         if before.is_some_and(|(_, sent)| sent == sum) {
             return Ok(());
         }
@@ -291,11 +323,15 @@ impl Sending {
         }
         inner.lease.hold().await?;
         let (name, id) = (self.name.as_str(), &upload.id);
-        match inner
+        let put = inner
             .place
             .put_part((name, id), part + 1, payload, &sum)
-            .await?
-        {
+            .await;
+        let put = match put {
+            Err(error) => Err(self.whether_whole(inner, bytes.clone(), &sum, error).await),
+            put => put,
+        };
+        match put? {
             Outcome::Done(etag) => {
                 let sent = SentPart {
                     part,
@@ -305,6 +341,7 @@ impl Sending {
                 };
                 upload.note.add(&sent).await?;
                 upload.sent.lock().insert(part, (etag, sum));
+                self.written.lock().forget(bytes.start);
                 Ok(())
             }
             Outcome::Conflict | Outcome::NoUpload => {
@@ -314,20 +351,54 @@ impl Sending {
         }
     }
 
-    /// Its bytes as a body, with their SHA-256 in hex.
+    /// Its bytes as a body, with their SHA-256 in hex: as they were written, where that is
+    /// known, or as they are.
     async fn payload(
         &self,
         inner: &Inner,
         bytes: Range<u64>,
     ) -> Result<(Payload, String), StoreError> {
+        let payload = self.body(inner, &bytes)?;
+        let written = self.written.lock().sum(bytes.start, bytes.end);
+        let sum = match written {
+            Some(sum) => sum,
+            None => self.read_sum(inner, payload.clone()).await?,
+        };
+        Ok((payload.hashed(&sum), sum))
+    }
+
+    fn body(&self, inner: &Inner, bytes: &Range<u64>) -> Result<Payload, StoreError> {
         let file = inner.local.read_staged(&self.name)?;
         let len = bytes.end.saturating_sub(bytes.start);
-        let payload = Payload::pieces(Arc::new(Local(file)), bytes.start, len);
-        let hashing = payload.clone();
-        let sum = blocking(inner.calls(), move || hashing.sha256()).await;
+        Ok(Payload::pieces(Arc::new(Local(file)), bytes.start, len))
+    }
+
+    async fn read_sum(&self, inner: &Inner, body: Payload) -> Result<String, StoreError> {
+        let sum = blocking(inner.calls(), move || body.sha256()).await;
         let sum = sum.map_err(|error| inner.failed(&self.name, error))?;
-        let sum = sum.map_err(|error| inner.failed(&self.name, error))?;
-        Ok((payload.hashed(&sum), sum))
+        sum.map_err(|error| inner.failed(&self.name, error))
+    }
+
+    /// Why bytes with this sum were not taken. Where they are not what was written any more, the
+    /// bucket is right, and the file is of no use.
+    async fn whether_whole(
+        &self,
+        inner: &Inner,
+        bytes: Range<u64>,
+        sum: &str,
+        refused: StoreError,
+    ) -> StoreError {
+        let body = match self.body(inner, &bytes) {
+            Ok(body) => body,
+            Err(error) => return error,
+        };
+        match self.read_sum(inner, body).await {
+            Ok(read) if read != sum => StoreError::StoreFailed {
+                name: self.name.to_string(),
+                source: io::Error::other("its staged file does not have what was written to it"),
+            },
+            _ => refused,
+        }
     }
 
     /// Its upload: the one that was begun, here or before a restart, or a new one.

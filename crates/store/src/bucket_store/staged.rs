@@ -18,7 +18,12 @@ pub(super) struct StagedFile {
 #[async_trait]
 impl StoreFile for StagedFile {
     async fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), StoreError> {
-        self.file.write_at(bytes, offset).await
+        let write = self.sending.begin_write(bytes.len(), offset);
+        self.file.write_at(bytes, offset).await?;
+        if let Some(write) = write {
+            self.sending.wrote(write, bytes);
+        }
+        Ok(())
     }
 
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> Result<(), StoreError> {
@@ -26,6 +31,7 @@ impl StoreFile for StagedFile {
     }
 
     async fn set_len(&self, len: u64) -> Result<(), StoreError> {
+        self.sending.forget_written();
         self.file.set_len(len).await
     }
 

@@ -23,6 +23,13 @@ use super::{RECORD_BYTES, outgoing::Outgoing};
 const HEADER_BYTES: usize = 5;
 /// The longest `encrypted_record` (RFC 8446, section 5.2).
 const SEALED_BYTES_MAX: usize = RECORD_BYTES + 256;
+/// Bytes that rustls is given to copy at once. glibc copies more than 2,112 bytes by `rep movsb`,
+/// which AMD's processors do thirty times as slowly where the copy begins a few bytes further
+/// into its page than what is copied: as behind a record's header, where the content begins
+/// with a page.
+const COPIED_BYTES: usize = 2 * 1024;
+/// Pieces of one record: as many as one part is cut into, and more where parts meet in it.
+const PIECES_MAX: usize = RECORD_BYTES / COPIED_BYTES + 8;
 /// A KeyUpdate that asks for none in return (RFC 8446, section 4.6.3).
 const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 /// The same that asks for one.
@@ -31,6 +38,34 @@ const KEY_UPDATE_REQUESTED: [u8; 5] = [24, 0, 0, 1, 1];
 const KEY_UPDATES_MAX: u32 = 32;
 /// `close_notify`, a warning (RFC 8446, section 6.1).
 const CLOSE_NOTIFY: [u8; 2] = [1, 0];
+
+/// Parts of which the first begins at an offset.
+struct Rest<'a>(&'a [&'a [u8]], usize);
+
+impl<'a> Rest<'a> {
+    /// Takes the content of one record in pieces that are copied at once; how many those are.
+    fn next_record(&mut self, pieces: &mut [&'a [u8]]) -> usize {
+        let (mut room, mut count) = (RECORD_BYTES, 0);
+        let Self(parts, from) = self;
+        while let [first, later @ ..] = *parts
+            && room > 0
+        {
+            let left = first.get(*from..).unwrap_or_default();
+            if left.is_empty() {
+                (*parts, *from) = (later, 0);
+                continue;
+            }
+            let Some(piece) = pieces.get_mut(count) else {
+                break;
+            };
+            *piece = left.get(..room.min(COPIED_BYTES)).unwrap_or(left);
+            room -= piece.len();
+            *from += piece.len();
+            count += 1;
+        }
+        count
+    }
+}
 
 /// Gives the keys that follow those in use.
 trait Keys: Send {
@@ -103,16 +138,19 @@ impl Layer {
 
     /// Seals the bytes of all parts, in records of 16 KiB, behind what is in `out`.
     pub(super) fn seal(&mut self, parts: &[&[u8]], out: &mut Outgoing) -> Result<(), TlsError> {
-        let mut rest = OutboundChunks::new(parts);
-        while !rest.is_empty() {
+        let mut rest = Rest(parts, 0);
+        loop {
+            let mut pieces = [&[][..]; PIECES_MAX];
+            let count = rest.next_record(&mut pieces);
+            let Some(pieces) = pieces.get(..count).filter(|pieces| !pieces.is_empty()) else {
+                return Ok(());
+            };
             if self.owes_update || self.seals.next >= self.records_max {
                 self.renew(out)?;
             }
-            let (now, later) = rest.split_at(RECORD_BYTES);
-            self.record(ContentType::ApplicationData, now, out)?;
-            rest = later;
+            let content = OutboundChunks::new(pieces);
+            self.record(ContentType::ApplicationData, content, out)?;
         }
-        Ok(())
     }
 
     /// Says that nothing more comes.

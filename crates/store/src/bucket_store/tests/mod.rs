@@ -4,6 +4,7 @@ mod cut_off;
 mod google;
 mod leases;
 mod trouble;
+mod written;
 
 use std::{collections::BTreeMap, path::PathBuf};
 

@@ -118,6 +118,33 @@ fn opened(layer: &mut Layer, mut raw: &mut [u8]) -> Result<Vec<u8>, TlsError> {
 }
 
 #[test]
+fn records_are_full_and_their_content_is_copied_in_short_pieces() {
+    let content: Vec<u8> = (0..100_000u32).map(|at| (at % 251) as u8).collect();
+    let (one, other) = content.split_at(12_345);
+    let (other, last) = other.split_at(70_000);
+    let parts = [one, &[], other, last];
+    let (mut rest, mut all) = (Rest(&parts, 0), Vec::new());
+    loop {
+        let mut pieces = [&[][..]; PIECES_MAX];
+        let count = rest.next_record(&mut pieces);
+        let short = 1..=COPIED_BYTES;
+        assert!(pieces[..count].iter().all(|it| short.contains(&it.len())));
+        let record = pieces[..count].concat();
+        assert_eq!(record.len(), RECORD_BYTES.min(content.len() - all.len()));
+        all.extend(record);
+        if count == 0 {
+            break;
+        }
+    }
+    assert!(all == content);
+    let (mut near, mut far) = ends();
+    let mut out = Outgoing::default();
+    near.seal(&parts, &mut out).unwrap();
+    let mut raw = bytes_of(&mut out);
+    assert!(opened(&mut far, &mut raw).unwrap() == content);
+}
+
+#[test]
 fn what_one_end_seals_the_other_opens_with_each_suite() {
     for suite in TlsPolicy::known_suites() {
         let policy = || {
