@@ -8,6 +8,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Buffers kept for the next part.
 const SPARE_MAX: usize = 16;
+/// Buffers kept for the next small objects: about as many as wait for one group.
+const SMALL_SPARE_MAX: usize = 512;
+/// A larger one is not kept for a small object.
+const SMALL_BYTES_MAX: usize = 16 * 1024;
 
 /// A bounded number of bytes, shared by everything in an agent that buffers.
 /// Who finds it used up waits: that is the back-pressure.
@@ -16,6 +20,7 @@ pub struct Budget {
     free: Arc<Semaphore>,
     total: usize,
     spare: Arc<Mutex<Vec<Vec<u8>>>>,
+    small_spare: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 /// What one peer may take of a [`Budget`] at once.
@@ -48,6 +53,7 @@ impl Budget {
             free: Arc::new(Semaphore::new(total)),
             total,
             spare: Arc::default(),
+            small_spare: Arc::default(),
         }
     }
 
@@ -107,6 +113,26 @@ impl Budget {
         buffer
     }
 
+    /// As [`buffer`](Self::buffer), of an object that goes into a pack.
+    pub(crate) fn small_buffer(&self, bytes: usize) -> Vec<u8> {
+        let spare = match bytes <= SMALL_BYTES_MAX {
+            true => self.small_spare.lock().pop(),
+            false => None,
+        };
+        let mut buffer = spare.unwrap_or_default();
+        buffer.reserve_exact(bytes);
+        buffer
+    }
+
+    /// Gives such a buffer back. It held sealed bytes only.
+    pub(crate) fn recycle_small(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let mut spare = self.small_spare.lock();
+        if buffer.capacity() <= SMALL_BYTES_MAX && spare.len() < SMALL_SPARE_MAX {
+            spare.push(buffer);
+        }
+    }
+
     /// Gives a buffer back. It held sealed bytes only.
     pub(crate) fn recycle(&self, mut buffer: Vec<u8>) {
         buffer.clear();
@@ -141,6 +167,21 @@ mod tests {
         assert_eq!(budget.free(), 0);
         drop(all);
         assert_eq!(budget.free(), budget.total());
+    }
+
+    #[test]
+    fn small_buffers_are_used_again_and_no_more_are_kept_than_the_limit() {
+        let budget = Budget::new(100);
+        for _ in 0..=SMALL_SPARE_MAX {
+            budget.recycle_small(vec![7; 100]);
+        }
+        assert_eq!(budget.small_spare.lock().len(), SMALL_SPARE_MAX);
+        let again = budget.small_buffer(50);
+        assert!(again.is_empty() && again.capacity() == 100);
+        assert_eq!(budget.small_spare.lock().len(), SMALL_SPARE_MAX - 1);
+        budget.recycle_small(vec![7; SMALL_BYTES_MAX + 1]);
+        assert_eq!(budget.small_spare.lock().len(), SMALL_SPARE_MAX - 1);
+        assert!(budget.small_buffer(SMALL_BYTES_MAX + 1).capacity() > SMALL_BYTES_MAX);
     }
 
     #[tokio::test]

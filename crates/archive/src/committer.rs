@@ -256,7 +256,7 @@ impl Core {
         }
         let location = open.append(*kind, bytes).await?;
         // The bytes are the pack's now.
-        *bytes = Vec::new();
+        self.budget.recycle_small(std::mem::take(bytes));
         *lease = None;
         Ok(location)
     }

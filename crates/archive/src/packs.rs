@@ -35,11 +35,14 @@ impl Pack {
         let name = StoreName::new(format!("{PACKS}{millis:012x}-{random:08x}.slp"))
             .map_err(StoreError::from)?;
         let file = store.append_new(&name).await?;
+        // What is not written to of it takes no memory, and it need not move as it grows.
+        let mut pending = Vec::with_capacity(WRITE_BYTES_MAX);
+        pending.extend_from_slice(&PACK_HEADER);
         Ok(Self {
             name,
             file,
             written: 0,
-            pending: PACK_HEADER.to_vec(),
+            pending,
             synced: 0,
             has_row: false,
         })

@@ -197,7 +197,7 @@ impl PartWriter {
                 // Room for META too: the buffer becomes the whole object.
                 let bytes = upload.sealer.header_bytes().len() + sealed + 2048;
                 let lease = core.budget.take_of(&upload.share.memory, bytes).await;
-                let mut out = Vec::with_capacity(bytes);
+                let mut out = core.budget.small_buffer(bytes);
                 out.extend_from_slice(upload.sealer.header_bytes());
                 (out, 0, lease, bytes)
             }

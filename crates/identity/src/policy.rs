@@ -132,6 +132,16 @@ impl TlsPolicy {
         self.groups.iter().map(|group| group.name()).collect()
     }
 
+    /// Makes a key for each group, and forgets it. The first one of a process waits until
+    /// aws-lc-rs has gathered entropy from jitter, some 30 ms of a processor: whoever does this
+    /// before keeps no handshake waiting for that.
+    pub fn warm_up(&self) {
+        for one in &self.groups {
+            // What is wrong with it, the handshake says.
+            let _forgotten = group(*one).start();
+        }
+    }
+
     /// The cryptography for it: ring, and aws-lc-rs for the one group that ring has not.
     pub(crate) fn provider(&self) -> Arc<CryptoProvider> {
         Arc::new(CryptoProvider {

@@ -7,12 +7,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::{
     Request, Response,
-    body::Incoming,
-    client::conn::http1::{self, SendRequest},
+    body::{Body, Incoming},
     header::{HOST, HeaderValue},
     http::response::Parts,
 };
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls_pki_types::ServerName;
 use sealift_terms::limits::{
@@ -28,7 +26,7 @@ use tokio_rustls::{
     rustls::{ClientConfig, ClientConnection},
 };
 
-use crate::Payload;
+use crate::{Payload, line::Line};
 
 /// An answer without more than this is told; what is longer is cut.
 const TOLD_BYTES_MAX: usize = 512;
@@ -265,7 +263,7 @@ struct Shared {
     /// Whom to trust; nothing where it is asked in the clear.
     tls: Option<Arc<ClientConfig>>,
     bounds: Bounds,
-    idle: Mutex<Vec<SendRequest<Payload>>>,
+    idle: Mutex<Vec<Line>>,
     /// What the last handshake gave.
     negotiated: Mutex<Option<String>>,
 }
@@ -281,8 +279,8 @@ pub struct Answer {
     /// Status and headers.
     pub head: Parts,
     body: Incoming,
-    /// The connection, which is kept when the body was taken to its end.
-    sender: Option<SendRequest<Payload>>,
+    /// The connection; kept, and none here, once there is no more of the body.
+    line: Option<Line>,
     of: Arc<Shared>,
 }
 
@@ -299,10 +297,13 @@ impl Answer {
     /// [`HttpError::Http`] when the connection is lost before its end, [`HttpError::Late`].
     pub async fn piece(&mut self) -> Result<Option<Bytes>, HttpError> {
         loop {
-            let frame = timeout(self.of.bounds.time, self.body.frame()).await;
+            let Some(line) = &mut self.line else {
+                return Ok(None);
+            };
+            let frame = timeout(self.of.bounds.time, line.drive(self.body.frame())).await;
             match frame.map_err(|_| self.of.late())? {
                 None => {
-                    self.of.keep(self.sender.take());
+                    self.of.keep(self.line.take());
                     return Ok(None);
                 }
                 Some(Err(error)) => return Err(self.of.http(error)),
@@ -348,14 +349,17 @@ impl Answer {
         let Self {
             head,
             body,
-            sender,
+            mut line,
             of,
         } = self;
+        let Some(under_way) = &mut line else {
+            return Ok(Response::from_parts(head, Bytes::new()));
+        };
         let body = Limited::new(body, of.bounds.answer_bytes).collect();
-        let body = timeout(of.bounds.time, body).await;
+        let body = timeout(of.bounds.time, under_way.drive(body)).await;
         let body = body.map_err(|_| of.late())?;
         let body = body.map_err(|error| of.http(error))?.to_bytes();
-        of.keep(sender);
+        of.keep(line);
         Ok(Response::from_parts(head, body))
     }
 }
@@ -439,17 +443,21 @@ impl HttpClient {
         Ok(self.answer(begun.map_err(|_| self.0.late_after(time))??))
     }
 
-    fn answer(&self, (head, body, sender): Begun) -> Answer {
+    fn answer(&self, (head, body, line): Begun) -> Answer {
+        let mut line = Some(line);
+        if body.is_end_stream() {
+            self.0.keep(line.take());
+        }
         Answer {
             head,
             body,
-            sender: Some(sender),
+            line,
             of: Arc::clone(&self.0),
         }
     }
 }
 
-type Begun = (Parts, Incoming, SendRequest<Payload>);
+type Begun = (Parts, Incoming, Line);
 
 impl Shared {
     fn addressed(&self, mut request: Request<Payload>) -> Result<Request<Payload>, HttpError> {
@@ -460,11 +468,10 @@ impl Shared {
     }
 
     async fn begin_once(&self, mut request: Request<Payload>) -> Result<Begun, HttpError> {
-        let kept = self.idle.lock().pop();
-        if let Some(mut kept) = kept
+        if let Some(mut kept) = self.kept().await
             && kept.ready().await.is_ok()
         {
-            match kept.try_send_request(request).await {
+            match kept.try_send(request).await {
                 Ok(response) => {
                     let (head, body) = response.into_parts();
                     return Ok((head, body, kept));
@@ -480,10 +487,7 @@ impl Shared {
     }
 
     async fn begin(&self, request: Request<Payload>) -> Result<Begun, HttpError> {
-        let kept = self.idle.lock().pop();
-        if let Some(kept) = kept
-            && !kept.is_closed()
-        {
+        if let Some(kept) = self.kept().await {
             match self.begin_over(kept, request.clone()).await {
                 Err(HttpError::Http { .. }) => {}
                 answered => return answered,
@@ -495,20 +499,31 @@ impl Shared {
 
     async fn begin_over(
         &self,
-        mut sender: SendRequest<Payload>,
+        mut line: Line,
         request: Request<Payload>,
     ) -> Result<Begun, HttpError> {
-        sender.ready().await.map_err(|error| self.http(error))?;
-        let response = sender.send_request(request).await;
-        let (head, body) = response.map_err(|error| self.http(error))?.into_parts();
-        Ok((head, body, sender))
+        line.ready().await.map_err(|error| self.http(error))?;
+        let response = line.try_send(request).await;
+        let response = response.map_err(|error| self.http(error.into_error()))?;
+        let (head, body) = response.into_parts();
+        Ok((head, body, line))
+    }
+
+    /// A connection that was kept, and that the service keeps as well.
+    async fn kept(&self) -> Option<Line> {
+        loop {
+            let mut kept = self.idle.lock().pop()?;
+            if kept.is_open().await {
+                return Some(kept);
+            }
+        }
     }
 
     /// Keeps a connection whose last answer was taken to its end.
-    fn keep(&self, sender: Option<SendRequest<Payload>>) {
+    fn keep(&self, line: Option<Line>) {
         let mut idle = self.idle.lock();
         if idle.len() < self.bounds.idle {
-            idle.extend(sender);
+            idle.extend(line);
         }
     }
 
@@ -523,7 +538,7 @@ impl Shared {
         }
     }
 
-    async fn connect(&self) -> Result<SendRequest<Payload>, HttpError> {
+    async fn connect(&self) -> Result<Line, HttpError> {
         let address = self.endpoint.address();
         let connecting = TcpStream::connect((bare(&self.endpoint.host), self.endpoint.port));
         let connecting = async {
@@ -555,15 +570,11 @@ impl Shared {
         self.speak(stream).await
     }
 
-    async fn speak<S>(&self, stream: S) -> Result<SendRequest<Payload>, HttpError>
+    async fn speak<S>(&self, stream: S) -> Result<Line, HttpError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let spoken = http1::handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = spoken.map_err(|error| self.http(error))?;
-        // It ends when its sender is dropped or the service closes it.
-        tokio::spawn(connection);
-        Ok(sender)
+        Line::begin(stream).await.map_err(|error| self.http(error))
     }
 
     fn http(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> HttpError {
@@ -590,6 +601,12 @@ fn negotiated(connection: &ClientConnection) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        sync::mpsc,
+    };
+
     use super::*;
 
     #[test]
@@ -627,6 +644,79 @@ mod tests {
         for url in ["http://127.0.0.1:9000", "https://[::1]:9000"] {
             assert!(Endpoint::parse(url).unwrap().below("photos").is_err());
         }
+    }
+
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+
+    /// A service that takes connections one after the other, and answers so many requests on
+    /// each before it closes it; tells that it did.
+    async fn service(answers: &'static [usize]) -> (HttpClient, mpsc::Receiver<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (closed, told) = mpsc::channel(answers.len());
+        tokio::spawn(async move {
+            for count in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                for _ in 0..*count {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        head.push(stream.read_u8().await.unwrap());
+                    }
+                    // In two pieces, of which the second is waited for.
+                    stream.write_all(&ANSWER[..ANSWER.len() - 3]).await.unwrap();
+                    stream.flush().await.unwrap();
+                    tokio::task::yield_now().await;
+                    stream.write_all(&ANSWER[ANSWER.len() - 3..]).await.unwrap();
+                }
+                drop(stream);
+                closed.send(()).await.unwrap();
+            }
+        });
+        let endpoint = Endpoint::parse(&url).unwrap();
+        (HttpClient::new(endpoint, None, Bounds::USUAL), told)
+    }
+
+    fn request() -> Request<Payload> {
+        Request::new(Payload::default())
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_again_until_the_service_closes_it_while_nobody_asks() {
+        let (http, mut closed) = service(&[3, 1]).await;
+        for _ in 0..2 {
+            assert_eq!(http.ask(request()).await.unwrap().body(), "hello");
+        }
+        // Piece by piece, to its end.
+        let mut answer = http.begin(request()).await.unwrap();
+        let mut came = Vec::new();
+        while let Some(piece) = answer.piece().await.unwrap() {
+            came.extend_from_slice(&piece);
+        }
+        assert_eq!(came, b"hello");
+        assert!(answer.piece().await.unwrap().is_none(), "behind its end");
+        closed.recv().await.unwrap();
+        let mut is_open = true;
+        while is_open {
+            // What the system knows of it has to come to light.
+            tokio::task::yield_now().await;
+            let mut kept = http.0.idle.lock().pop().unwrap();
+            is_open = kept.is_open().await;
+            http.0.idle.lock().push(kept);
+        }
+        // It is not there any more, and what may be asked once is asked over the next.
+        let time = Duration::from_secs(10);
+        let answer = http.begin_once(request(), time).await.unwrap();
+        assert_eq!(answer.whole().await.unwrap().body(), "hello");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_taken_to_its_end_keeps_no_connection() {
+        let (http, mut closed) = service(&[1, 1]).await;
+        drop(http.begin(request()).await.unwrap());
+        assert!(http.0.idle.lock().is_empty());
+        closed.recv().await.unwrap();
+        assert_eq!(http.ask(request()).await.unwrap().body(), "hello");
+        assert_eq!(http.0.idle.lock().len(), 1);
     }
 
     #[test]

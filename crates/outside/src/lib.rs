@@ -17,6 +17,7 @@
 mod aws;
 mod azure;
 mod https;
+mod line;
 mod payload;
 
 pub use aws::{

@@ -154,5 +154,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+    let pairs = bytes.iter().map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+    pairs.flatten().collect()
 }

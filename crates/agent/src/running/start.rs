@@ -60,6 +60,8 @@ pub fn up(
     Box::pin(async move {
         let world = World::real();
         config.look_at(&["site.", "identity.", "keys.", "peer.", "endpoint."])?;
+        let tls = config.tls.clone();
+        tokio::task::spawn_blocking(move || tls.warm_up());
         let mut lifecycle =
             watch_signals(config.limits.drain).map_err(Error::failed("watching for signals"))?;
         let lock = lock(&config).await?;

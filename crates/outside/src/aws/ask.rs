@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use hyper::{Method, Request, header::HeaderValue};
+use hyper::{
+    Method, Request, Uri,
+    header::{HeaderName, HeaderValue},
+};
 use sealift_terms::Timestamp;
 
 use super::{
@@ -78,7 +81,8 @@ impl<'a> AwsAsk<'a> {
             told.clone_from(&hash);
         }
         headers.insert("host", endpoint.authority().to_owned());
-        headers.insert(self.words.date_header(), date(now));
+        let date = date(now);
+        headers.insert(self.words.date_header(), date.clone());
         if let Some(token) = credentials.session_token() {
             headers.insert("x-amz-security-token", token.to_owned());
         }
@@ -92,20 +96,25 @@ impl<'a> AwsAsk<'a> {
             service: self.service,
             words: self.words,
         };
-        let authorization = signed(&what, credentials, now);
+        let authorization = signed(&what, credentials, &date);
         let uri = match self.query {
             "" => self.path.to_owned(),
             query => format!("{}?{query}", self.path),
         };
         let shape = |what| HttpError::Shape { what };
-        let request = Request::builder().method(self.method).uri(uri);
-        let mut request = request.header("authorization", authorization);
-        for (name, value) in headers {
-            let value = HeaderValue::try_from(value);
-            let value = value.map_err(|_| shape("a header would hold what none may"))?;
-            request = request.header(name, value);
+        let uri = Uri::try_from(uri).map_err(|_| shape("the request cannot be written"))?;
+        let mut request = Request::new(self.body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = uri;
+        let into = request.headers_mut();
+        into.reserve(headers.len() + 1);
+        let told = headers.into_iter();
+        for (name, value) in told.chain([("authorization", authorization)]) {
+            let name = HeaderName::try_from(name).ok();
+            let pair = name.zip(HeaderValue::try_from(value).ok());
+            let (name, value) = pair.ok_or_else(|| shape("a header would hold what none may"))?;
+            into.append(name, value);
         }
-        let request = request.body(self.body);
-        request.map_err(|_| shape("the request cannot be written"))
+        Ok(request)
     }
 }

@@ -15,6 +15,7 @@ use sealift_terms::{Clock, Timestamp, limits::KEY_SERVICE_TOKEN_BYTES_MAX};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::signature::DayKey;
 use crate::{
     Payload,
     https::{Bounds, Endpoint, HttpClient, HttpError},
@@ -26,6 +27,8 @@ const INSTANCE: &str = "http://169.254.169.254";
 const CONTAINER: &str = "http://169.254.170.2";
 /// Credentials that end are got anew when this is left of them.
 const RENEWED_BEFORE: Duration = Duration::from_secs(300);
+/// How long a file that was looked at is not looked at again, unless what is in it is refused.
+const FILE_BELIEVED: Duration = Duration::from_secs(1);
 /// A role's name, as the instance tells it.
 const ROLE_BYTES_MAX: usize = 128;
 
@@ -44,8 +47,8 @@ pub enum CredentialsError {
 /// Whose credentials sign what is asked of AWS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CredentialsFrom {
-    /// A file as the AWS tools keep one, looked at for every call and read again when it
-    /// changed: the section `[default]` of it. Readable by its owner alone.
+    /// A file as the AWS tools keep one, looked at every second in which it is needed and read
+    /// again when it changed: the section `[default]` of it. Readable by its owner alone.
     File(PathBuf),
     /// The role of the machine, from its metadata service (IMDSv2).
     Instance,
@@ -108,10 +111,11 @@ impl ContainerCredentials {
 }
 
 /// What signs a request.
-#[derive(Clone)]
 pub struct AwsCredentials {
     pub(super) access_key_id: String,
     pub(super) secret_key: Zeroizing<String>,
+    /// What was last derived of it.
+    pub(super) day_key: Mutex<Option<DayKey>>,
     session_token: Option<Zeroizing<String>>,
     ends: Option<Timestamp>,
 }
@@ -129,6 +133,7 @@ impl AwsCredentials {
         Self {
             access_key_id: access_key_id.to_owned(),
             secret_key: Zeroizing::new(secret_key.to_owned()),
+            day_key: Mutex::default(),
             session_token: session_token.map(|token| Zeroizing::new(token.to_owned())),
             ends: None,
         }
@@ -176,9 +181,17 @@ pub struct Keychain {
     from: CredentialsFrom,
     clock: Arc<dyn Clock>,
     http: Option<HttpClient>,
-    kept: Mutex<Option<AwsCredentials>>,
-    /// What was read of a file that looked so.
-    read: Mutex<Option<(SecretStamp, AwsCredentials)>>,
+    kept: Mutex<Option<Arc<AwsCredentials>>>,
+    read: Mutex<Option<FromFile>>,
+}
+
+/// What was read of a file that looked so, and when it was looked at.
+#[derive(Debug)]
+struct FromFile {
+    /// None where the file had changed just then: it may change once more and look the same.
+    stamp: Option<SecretStamp>,
+    looked_at: Duration,
+    credentials: Arc<AwsCredentials>,
 }
 
 impl Keychain {
@@ -209,7 +222,7 @@ impl Keychain {
     ///
     /// # Errors
     /// [`CredentialsError`] when there are none.
-    pub async fn credentials(&self) -> Result<AwsCredentials, CredentialsError> {
+    pub async fn credentials(&self) -> Result<Arc<AwsCredentials>, CredentialsError> {
         if let CredentialsFrom::File(path) = &self.from {
             return self.of_file(path);
         }
@@ -224,24 +237,37 @@ impl Keychain {
             CredentialsFrom::Container(container) => self.of_container(container).await,
             _ => self.of_instance().await,
         };
-        let given = given?;
+        let given = Arc::new(given?);
         *self.kept.lock() = Some(given.clone());
         Ok(given)
     }
 
-    fn of_file(&self, path: &Path) -> Result<AwsCredentials, CredentialsError> {
+    fn of_file(&self, path: &Path) -> Result<Arc<AwsCredentials>, CredentialsError> {
+        let now = self.clock.monotonic();
+        if let Some(read) = &*self.read.lock()
+            && now.saturating_sub(read.looked_at) < FILE_BELIEVED
+        {
+            return Ok(read.credentials.clone());
+        }
         // Before it is read: what is written meanwhile gives it another one.
         let stamp = secret_stamp(path);
-        let read = self.read.lock().clone();
-        if let Some((_, read)) = read.filter(|(of, _)| stamp == Some(*of)) {
-            return Ok(read);
+        if let Some(read) = &mut *self.read.lock()
+            && stamp.is_some()
+            && stamp == read.stamp
+        {
+            read.looked_at = now;
+            return Ok(read.credentials.clone());
         }
         let text = read_secret_file(path, KEY_SERVICE_TOKEN_BYTES_MAX)?;
         let read = str::from_utf8(&text).ok().and_then(AwsCredentials::parse);
         let what = "the credentials file has no [default] with aws_access_key_id and aws_secret_access_key";
-        let read = read.ok_or(HttpError::Shape { what })?;
-        *self.read.lock() = stamp.map(|stamp| (stamp, read.clone()));
-        Ok(read)
+        let credentials = Arc::new(read.ok_or(HttpError::Shape { what })?);
+        *self.read.lock() = Some(FromFile {
+            stamp,
+            looked_at: now,
+            credentials: credentials.clone(),
+        });
+        Ok(credentials)
     }
 
     async fn of_container(
@@ -347,6 +373,43 @@ mod tests {
         ] {
             assert!(AwsCredentials::parse(bad).is_none(), "{bad}");
         }
+    }
+
+    #[derive(Debug, Default)]
+    struct Held(Mutex<Duration>);
+
+    impl Clock for Held {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_secs(0)
+        }
+
+        fn monotonic(&self) -> Duration {
+            *self.0.lock()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_looked_at_again_after_a_second_and_when_it_is_doubted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials");
+        let write = |id: &str| {
+            let text = format!("aws_access_key_id = {id}\naws_secret_access_key = s\n");
+            std::fs::write(&path, text).unwrap();
+            let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(&path, private).unwrap();
+        };
+        let clock = Arc::new(Held::default());
+        let keychain = Keychain::new(CredentialsFrom::File(path.clone()), clock.clone());
+        let read = async || keychain.credentials().await.unwrap().access_key_id.clone();
+        write("one");
+        assert_eq!(read().await, "one");
+        write("two");
+        assert_eq!(read().await, "one");
+        *clock.0.lock() += FILE_BELIEVED;
+        assert_eq!(read().await, "two");
+        write("three");
+        keychain.doubt();
+        assert_eq!(read().await, "three");
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! AWS Signature Version 4 (AWS General Reference, "Signing AWS API requests").
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write};
 
 use ring::{digest, hmac};
 use sealift_terms::Timestamp;
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
 use super::AwsCredentials;
 
@@ -84,45 +86,67 @@ pub(super) struct Signed<'a> {
 
 /// The moment as `x-amz-date` wants it: `20150830T123600Z`.
 pub(super) fn date(now: Timestamp) -> String {
-    let text = now.to_string();
-    let whole = text.split('.').next().unwrap_or_default();
-    let digits: String = whole
-        .chars()
-        .filter(|c| !matches!(c, '-' | ':' | 'Z'))
-        .collect();
-    format!("{digits}Z")
+    let moment = OffsetDateTime::from_unix_timestamp(now.as_secs());
+    let moment = moment.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let (year, month, day) = moment.to_calendar_date();
+    let (hour, minute, second) = moment.to_hms();
+    let month = u8::from(month);
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
-/// The `authorization` header.
-pub(super) fn signed(what: &Signed<'_>, credentials: &AwsCredentials, now: Timestamp) -> String {
-    let (date, words) = (date(now), what.words);
+/// What signs the requests of one day to one service: four steps away from the secret, the same
+/// for all of them.
+pub(super) struct DayKey {
+    /// The day, the region, the service and the end, as a request tells them.
+    scope: String,
+    key: Zeroizing<[u8; 32]>,
+}
+
+impl DayKey {
+    fn derive(what: &Signed<'_>, day: &str, scope: String, secret: &str) -> Self {
+        let first = [what.words.secret().as_bytes(), secret.as_bytes()].concat();
+        let mut key = hmac::Key::new(hmac::HMAC_SHA256, &Zeroizing::new(first));
+        let mut derived = Zeroizing::new([0; 32]);
+        for part in [day, what.region, what.service, what.words.end()] {
+            derived.copy_from_slice(hmac::sign(&key, part.as_bytes()).as_ref());
+            key = hmac::Key::new(hmac::HMAC_SHA256, &*derived);
+        }
+        Self {
+            scope,
+            key: derived,
+        }
+    }
+
+    fn sign(&self, text: &str) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &*self.key);
+        hex::encode(hmac::sign(&key, text.as_bytes()))
+    }
+}
+
+/// The `authorization` header of what is asked at `date`, as [`date`] writes it.
+pub(super) fn signed(what: &Signed<'_>, credentials: &AwsCredentials, date: &str) -> String {
+    let words = what.words;
     let (algorithm, end) = (words.algorithm(), words.end());
     let day = date.get(..8).unwrap_or_default();
     let scope = format!("{day}/{}/{}/{end}", what.region, what.service);
     let names: Vec<&str> = what.headers.keys().copied().collect();
     let names = names.join(";");
-    let headers: String = what
-        .headers
-        .iter()
-        .map(|(name, value)| format!("{name}:{}\n", value.trim()))
-        .collect();
-    let canonical = format!(
-        "{}\n{}\n{}\n{headers}\n{names}\n{}",
-        what.method, what.path, what.query, what.hash
-    );
-    let to_sign = format!(
-        "{algorithm}\n{date}\n{scope}\n{}",
-        sha256(canonical.as_bytes())
-    );
-    let secret = [words.secret().as_bytes(), credentials.secret_key.as_bytes()].concat();
-    let mut key = hmac::Key::new(hmac::HMAC_SHA256, &zeroize::Zeroizing::new(secret));
-    for part in [day, what.region, what.service, end] {
-        key = hmac::Key::new(
-            hmac::HMAC_SHA256,
-            hmac::sign(&key, part.as_bytes()).as_ref(),
-        );
+    let mut canonical = format!("{}\n{}\n{}\n", what.method, what.path, what.query);
+    for (name, value) in what.headers {
+        // A String takes what is written to it.
+        let _ = writeln!(canonical, "{name}:{}", value.trim());
     }
-    let signature = hex::encode(hmac::sign(&key, to_sign.as_bytes()));
+    let _ = write!(canonical, "\n{names}\n{}", what.hash);
+    let hash = sha256(canonical.as_bytes());
+    let to_sign = format!("{algorithm}\n{date}\n{scope}\n{hash}");
+    let signature = {
+        let mut kept = credentials.day_key.lock();
+        let key = match kept.take().filter(|key| key.scope == scope) {
+            Some(key) => key,
+            None => DayKey::derive(what, day, scope.clone(), &credentials.secret_key),
+        };
+        kept.insert(key).sign(&to_sign)
+    };
     format!(
         "{algorithm} Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
         credentials.access_key_id
@@ -180,7 +204,7 @@ mod tests {
                 words: Words::Aws,
             };
             assert_eq!(
-                signed(&what, &credentials, now),
+                signed(&what, &credentials, &date(now)),
                 format!(
                     "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
                      SignedHeaders=host;x-amz-date, Signature={signature}"

@@ -1,6 +1,6 @@
 //! Leases transfers from the journal, and prepares them to be offered.
 
-use std::{collections::VecDeque, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use sealift_ledger::Transfer;
 use sealift_wire::HowToOffer;
@@ -12,6 +12,7 @@ use tokio::{
 use super::{
     prepare::{Room, is_large, prepare},
     shared::{Shared, WINDOW_TRANSFERS},
+    together::Together,
 };
 use crate::{SenderError, stopped};
 
@@ -169,33 +170,19 @@ async fn prepare_all(
     let count = u32::try_from(transfers.len()).unwrap_or(u32::MAX);
     let mut slots = at_once.acquire_many_owned(count).await.ok();
     let (settings, purges) = (&shared.settings, shared.purges());
-    let mut under_way: Vec<Pin<Box<_>>> = transfers
-        .into_iter()
-        .map(|transfer| {
-            Box::pin(prepare(
-                transfer,
-                (&settings.sources, &purges),
-                (settings.part_size, |size| shared.cut_of(size)),
-                &room,
-            ))
-        })
-        .collect();
-    while !under_way.is_empty() {
-        let mut ready = Vec::new();
-        std::future::poll_fn(|context| {
-            under_way.retain_mut(|one| match one.as_mut().poll(context) {
-                Poll::Ready(done) => {
-                    ready.push(done);
-                    false
-                }
-                Poll::Pending => true,
-            });
-            match ready.is_empty() {
-                true => Poll::Pending,
-                false => Poll::Ready(()),
-            }
-        })
-        .await;
+    let mut under_way = Together::new(transfers.into_iter().map(|transfer| {
+        prepare(
+            transfer,
+            (&settings.sources, &purges),
+            (settings.part_size, |size| shared.cut_of(size)),
+            &room,
+        )
+    }));
+    loop {
+        let ready = under_way.next().await;
+        if ready.is_empty() {
+            return;
+        }
         drop(slots.as_mut().and_then(|slots| slots.split(ready.len())));
         let mut offers = Vec::with_capacity(ready.len());
         for one in ready {

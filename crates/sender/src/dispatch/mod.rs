@@ -15,6 +15,7 @@ mod sending;
 mod shared;
 mod small;
 mod tally;
+mod together;
 mod turn;
 
 use std::{

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use sealift_ledger::Transfer;
 use sealift_store::{Source, StoreError};
 use sealift_terms::{
-    BucketName, ChangeKind, Checksum, ObjectFacts, PartSize, Reason, VersionName,
+    BucketName, Change, ChangeKind, Checksum, ObjectFacts, PartSize, Reason, VersionName,
     limits::{self, INLINE_OBJECT_BYTES_MAX},
 };
 use sealift_wire::{HowToOffer, Offer, Refusal, checksum::crc64};
@@ -109,13 +109,19 @@ pub(super) async fn prepare(
                 false => cut,
             };
             let part_size = PartSize::fitting(size, wanted).unwrap_or(PartSize::MAX);
-            let mut change = transfer.change.clone();
-            if let Some(facts) = facts {
-                change.facts = ObjectFacts {
-                    source_region: change.facts.source_region,
-                    ..*facts
-                };
-            }
+            let recorded = &transfer.change;
+            let change = match facts {
+                None => recorded.clone(),
+                Some(facts) => Change {
+                    name: recorded.name.clone(),
+                    order: recorded.order.clone(),
+                    kind: recorded.kind,
+                    facts: ObjectFacts {
+                        source_region: recorded.facts.source_region.clone(),
+                        ..*facts
+                    },
+                },
+            };
             let offer = Offer {
                 change,
                 part_size,

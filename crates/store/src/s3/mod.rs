@@ -55,6 +55,7 @@ pub(crate) use object::{BucketObject, Streams, Windows};
 use of_key::{Found, OfKey};
 use scan::S3Scan;
 pub(crate) use scan::narrower;
+use told_tags::ToldTags;
 
 pub(crate) use client::{Ask, S3Client};
 pub use error::S3Error;
@@ -126,13 +127,19 @@ impl S3Source {
         if seen.tags.is_some() {
             told.told();
         }
-        let has_none = match seen.tags {
+        let has_none = |told: &ToldTags| match seen.tags {
             Some(count) => count == 0,
             None => told.has_none(key),
         };
-        if !has_none {
-            seen.facts.tags = self.client.tags(key, version).await?;
-            told.read(key);
+        if !has_none(told) {
+            let _asking = match seen.tags {
+                Some(_) => None,
+                None => told.turn(key).await,
+            };
+            if !has_none(told) {
+                seen.facts.tags = self.client.tags(key, version).await?;
+                told.read(key);
+            }
         }
         seen.facts.check().map_err(|error| unsupported(&error))?;
         Ok(seen)

@@ -9,11 +9,12 @@ pub(super) fn query(pairs: &[(&str, &str)]) -> String {
         .map(|(name, value)| (encode(name), encode(value)))
         .collect();
     pairs.sort();
-    let pairs: Vec<_> = pairs
-        .into_iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    pairs.join("&")
+    let mut query = String::new();
+    for (name, value) in pairs {
+        let between = if query.is_empty() { "" } else { "&" };
+        query.extend([between, name.as_str(), "=", value.as_str()]);
+    }
+    query
 }
 
 #[cfg(test)]
