@@ -3,7 +3,7 @@
 use std::io;
 
 use hyper::http::response::Parts;
-use sealift_outside::{CredentialsError, HttpError, told};
+use sealift_outside::{CredentialsError, HttpError, behind, told};
 use sealift_terms::Reason;
 
 use super::xml;
@@ -20,7 +20,7 @@ pub enum S3Error {
     #[error("there are no credentials")]
     Credentials(#[from] CredentialsError),
     /// The store answered with an error.
-    #[error("it answered {status}{code}: {told}", code = words(code))]
+    #[error("it answered {status}{code}{told}", code = words(code), told = behind(told))]
     Answered {
         /// The HTTP status.
         status: u16,
