@@ -122,13 +122,14 @@ pub(crate) enum Command {
     /// The certificates of this site and of its peers
     #[command(subcommand)]
     Certs(commands::certs::Certs),
-    /// The access keys of applications that read here as they do from S3
+    /// The S3 endpoint of applications that read and write here: access keys, and buckets that take writes
     #[command(subcommand)]
     Endpoint(commands::endpoint::Endpoint),
     /// Legal holds: versions that are not purged, whoever wants them gone
     #[command(subcommand)]
     Hold(commands::hold::Hold),
-    /// Print the least that AWS has to allow for the keys of this configuration
+    /// Print the least that AWS, Azure and Google have to allow for the keys, buckets, containers and
+    /// queues of this configuration
     Policy(commands::policy::Policy),
     /// Print a configuration, the manual, or completions for a shell
     #[command(subcommand)]

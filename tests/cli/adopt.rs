@@ -68,6 +68,8 @@ fn what_was_left_in_the_store_is_sealed_read_back_and_removed_when_that_is_asked
     );
     assert_eq!(last["key_calls"], 1, "{last}");
     assert_eq!(pair.b.rows(&["ls", BUCKET]).len(), 1);
+    let told = run(&pair, &adopt(&dir, &["--dry-run"]));
+    told.exits(3).tells(&["the first as photos/old/"]);
 
     let report = pair.dir().join("report.csv");
     let report = text(&report);
@@ -162,6 +164,17 @@ fn where_the_agent_has_its_own_files_nothing_is_adopted() {
             .exits(2)
             .tells(&["--from", "the agent's own files"]);
     }
+    // A running agent has given up all other directories.
+    let elsewhere = pair.dir().join("elsewhere");
+    write_file(&elsewhere.join("a.txt"), "plain");
+    let ran = run(&pair, &adopt(&elsewhere, &[]));
+    ran.exits(2)
+        .tells(&["sources alone", "once the agent is stopped"]);
+    // What begins keys and ends no folder makes keys that nobody wants.
+    let from = text(&elsewhere);
+    let joined = ["batch", "adopt", "photos/in", "--from", &from];
+    let ran = pair.b.run(&joined).exits(2);
+    ran.tells(&["inFILE", "BUCKET/PREFIX/"]);
     let none = ["batch", "adopt", "no-such-bucket", "--from", "/tmp"];
     pair.b.run(&none).exits(10);
     let nowhere = pair.dir().join("nowhere");

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{BUCKET, Pair, Ran, run_as, write_file};
+use crate::support::{BUCKET, Pair, Ran, run_as, tell, write_file};
 
 const TIME_MAX: Duration = Duration::from_secs(60);
 /// A user and a group that own nothing here.
@@ -89,7 +89,7 @@ fn allow(pair: &Pair, row: &str) {
 #[test]
 fn an_operator_may_do_what_a_row_allows_and_nothing_else() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("left out: it takes the superuser to be somebody else");
+        tell("operators were left out: it takes the superuser to be somebody else");
         return;
     }
     let pair = Pair::new();

@@ -76,6 +76,30 @@ fn a_plan_says_what_a_change_would_do_and_apply_does_it_once() {
         .tells(&["--set"]);
 }
 
+#[test]
+fn the_only_rule_of_a_peer_is_taken_away_and_put_back_while_the_agent_runs() {
+    let pair = Pair::new();
+    write_file(&pair.source.join("before"), "sent");
+    pair.start();
+    pair.wait_completed(1, TIME_MAX);
+    let rule = format!(
+        "[[rule]]\nname = \"{BUCKET}\"\nbucket = \"{BUCKET}\"\n{PREFIX}\npeers = [\"b\"]\n"
+    );
+    pair.a.edit(&rule, "# none\n");
+    let ended = pair.a.rows(&["plan"]);
+    assert_eq!(ways(&ended), [("ended".to_owned(), 1, "b".to_owned())]);
+    pair.a.run(&["apply"]).exits(0);
+    write_file(&pair.source.join("meanwhile"), "goes nowhere");
+    wait_until("it is known", TIME_MAX, || {
+        pair.a.status()["sources"][0]["objects"] == 2
+    });
+    assert_eq!(there(&pair), ["before"]);
+    pair.a.edit("# none\n", &rule);
+    pair.a.run(&["apply"]).exits(0);
+    pair.wait_completed(2, TIME_MAX);
+    assert_eq!(there(&pair), ["before", "meanwhile"]);
+}
+
 fn skipped(site: &Site, count: u64) {
     wait_until(&format!("{count} transfers are left out"), TIME_MAX, || {
         site.transfers("SKIPPED").0 == count && site.transfers("PENDING").0 == 0
@@ -350,6 +374,12 @@ fn rules_of_an_s3_replication_configuration_can_be_used_as_they_are_printed() {
     );
     // Nobody is said to archive it.
     run(generate).exits(3).tells(&["--peer backup=PEER"]);
+    let twice = [&named[..], &["--peer", "backup=c"]].concat();
+    run(&twice).exits(2).tells(&["backup=b and backup=c"]);
+    let unused = [&named[..], &["--peer", "bakcup=c"]].concat();
+    run(&unused)
+        .exits(3)
+        .tells(&["no rule replicates to bakcup"]);
     fs::write(file, "no configuration").unwrap();
     run(peer).exits(2).tells(&["--from-s3", "aws s3api"]);
 }

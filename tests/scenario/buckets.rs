@@ -256,6 +256,50 @@ fn what_is_archived_or_under_a_key_of_its_writers_is_left_out_counted_and_comes_
 }
 
 #[test]
+fn a_manifest_names_versions_as_an_inventory_does_and_what_goes_nowhere_is_told_part_by_part() {
+    let pair = Pair::new();
+    let server = FakeS3::start(BUCKET, None);
+    from_bucket(&pair, &server.url(), "");
+    server.set_versioning("Suspended");
+    assert_eq!(server.put("k", put(b"before".to_vec())), "null");
+    server.set_versioning("Enabled");
+    server.put("k", put(b"since".to_vec()));
+    pair.start();
+    pair.wait_completed(2, TIME_MAX);
+    let manifest = pair.dir().join("manifest.csv");
+    let lines = ["k,null", "k,never", "missing,", "k,"].map(|line| format!("{BUCKET},{line}\n"));
+    fs::write(&manifest, format!("{}elsewhere,k,\n", lines.concat())).unwrap();
+    let manifest = text(&manifest);
+    let batch = ["batch", "replicate", "--manifest", &manifest];
+    let told = pair.a.run(&[&batch[..], &["--dry-run"]].concat()).exits(3);
+    let said = told.said();
+    for line in [
+        "photos/k version never: the latest version of the key is",
+        "photos/missing: its source has no such key",
+        "elsewhere/k: no [[source]] of this site is bucket elsewhere\n",
+        "2 versions would be offered",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    let rows = pair
+        .a
+        .run(&[&batch[..], &["--json"]].concat())
+        .exits(3)
+        .rows();
+    let there = rows.iter().filter(|row| row["result"] == "replicated");
+    let there: Vec<_> = there.filter_map(|row| row["version"].as_str()).collect();
+    assert!(
+        there.len() == 2 && there[0].starts_with("null~"),
+        "{rows:?}"
+    );
+    let unknown = ["batch", "replicate", BUCKET, "--rule", "zz"];
+    pair.a
+        .run(&unknown)
+        .exits(10)
+        .tells(&["rule zz", "[[rule]]"]);
+}
+
+#[test]
 fn a_bucket_in_trouble_puts_its_objects_off_with_the_reason_until_it_is_over() {
     let pair = Pair::new();
     let server = FakeS3::start(BUCKET, None);

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Exit, config::ConfigError};
 use hints::{CATALOG_HINT, identity_hint, io_hint, not_found_hint, refused_hint};
 pub(crate) use hints::{
-    ENROL_AGAIN, JOURNAL_HINT, SENT_FROM_HERE, database_hint, of_key, with_key,
+    ENROL_AGAIN, JOURNAL_HINT, SENT_FROM_HERE, SOURCE_HERE, database_hint, of_key, with_key,
 };
 
 /// An error of the agent. Each variant says whose matter it is.

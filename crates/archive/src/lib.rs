@@ -86,7 +86,7 @@ pub use offer::{Begin, Offer};
 pub use part::PartWriter;
 pub use pieces::{Assembly, NewPiece, Piece, PieceReader};
 pub use promoted::{Promotion, Promotions};
-pub use purging::ExpiredVersions;
+pub use purging::{ExpiredVersions, SentOn};
 pub use quarantine::Expired;
 pub use quota::{PeerQuotas, QuotaHolder, Quotas};
 pub use read::{ObjectRange, ObjectReader};

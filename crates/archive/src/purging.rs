@@ -12,7 +12,8 @@
 
 use std::collections::BTreeSet;
 
-use sealift_ledger::{ListVersions, MarkKind, Standing, VersionCursor, VersionRow};
+use async_trait::async_trait;
+use sealift_ledger::{LedgerError, ListVersions, MarkKind, Standing, VersionCursor, VersionRow};
 use sealift_store::{StoreError, StoreName};
 use sealift_terms::{
     AuditKind, AuditRecord, Boxed, BucketName, Change, ChangeKind, ObjectFacts, ObjectKey, Receipt,
@@ -35,6 +36,18 @@ pub struct ExpiredVersions {
     pub purged: u64,
     /// Versions whose time had come and that something retains.
     pub retained: u64,
+    /// Versions whose time had come and that are still to be sent from here.
+    pub awaited: u64,
+}
+
+/// Who knows what is still to be sent from here.
+#[async_trait]
+pub trait SentOn: Sync {
+    /// Whether a version is awaited somewhere that it is sent to from here.
+    ///
+    /// # Errors
+    /// When that cannot be said: then the version stays.
+    async fn awaits(&self, row: &VersionRow) -> std::result::Result<bool, LedgerError>;
 }
 
 impl Archive {
@@ -63,18 +76,23 @@ impl Archive {
     }
 
     /// Purges versions that another one has been above for longer than their bucket says.
-    /// Never the latest of a key, and none that is retained. Called now and then.
+    /// Never the latest of a key, none that is retained, and none that is still to be sent.
+    /// Called now and then.
     ///
     /// # Errors
-    /// What store or catalog say. What was done until then is done.
-    pub fn expire_noncurrent(&self) -> Boxed<'_, Result<ExpiredVersions>> {
+    /// What store, catalog or `sent_on` say. What was done until then is done.
+    pub fn expire_noncurrent<'a>(
+        &'a self,
+        sent_on: &'a dyn SentOn,
+    ) -> Boxed<'a, Result<ExpiredVersions>> {
         Box::pin(async move {
             let mut done = ExpiredVersions::default();
             let retentions = self.core.retentions.read().clone();
             for (bucket, keeps) in retentions {
                 if let Some(after) = keeps.expire_noncurrent {
                     let before = self.core.clock.now().minus(after);
-                    self.expire_in(&bucket, before, &mut done).await?;
+                    self.expire_in((&bucket, before), sent_on, &mut done)
+                        .await?;
                 }
             }
             Ok(done)
@@ -83,8 +101,8 @@ impl Archive {
 
     async fn expire_in(
         &self,
-        bucket: &BucketName,
-        before: Timestamp,
+        (bucket, before): (&BucketName, Timestamp),
+        sent_on: &dyn SentOn,
         done: &mut ExpiredVersions,
     ) -> Result<()> {
         let core = &self.core;
@@ -108,6 +126,7 @@ impl Archive {
                 above = Some((row.name.key.clone(), row.stored_at));
                 match is_due && !row.quarantined {
                     true if core.retains(&row, &holds).is_some() => done.retained += 1,
+                    true if sent_on.awaits(&row).await? => done.awaited += 1,
                     true => due.push(row),
                     false => {}
                 }

@@ -1,4 +1,5 @@
-//! `sealift endpoint`: access keys for the applications that come to the S3 endpoint.
+//! `sealift endpoint`: access keys for the applications that come to the S3 endpoint, and which
+//! buckets take writes.
 
 use std::path::PathBuf;
 

@@ -131,5 +131,12 @@ fn line(row: &HoldRow) -> String {
         by,
         ..
     } = row;
-    format!("{sort}  {bucket}/{key}{star}  {version}  since {since}  by {by}: {reason}")
+    let covers = row.covers.map(|covers| {
+        let covered = output::counted(covers, "version is", "versions are");
+        format!("  ({covered} under it now)")
+    });
+    format!(
+        "{sort}  {bucket}/{key}{star}  {version}  since {since}  by {by}: {reason}{}",
+        covers.unwrap_or_default()
+    )
 }

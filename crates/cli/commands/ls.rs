@@ -51,6 +51,7 @@ fn line(row: &ObjectRow, versions: bool) -> String {
     let size = match row.kind {
         ChangeKind::DeleteMarker => "deleted".to_owned(),
         ChangeKind::Purge => "purge".to_owned(),
+        ChangeKind::Tags => "tags".to_owned(),
         _ => output::bytes(row.size),
     };
     let time = row.last_modified.or(row.stored_at);

@@ -23,7 +23,8 @@ pub(crate) struct Retry {
     /// Only what waits or was given up for this reason
     #[arg(long)]
     reason: Option<Reason>,
-    /// Replicate the removal of most of a source, which was held back
+    /// Replicate what was held back as it is much at once: removals of keys, and purges of versions
+    /// that were permanently deleted
     #[arg(long)]
     accept_deletes: bool,
 }

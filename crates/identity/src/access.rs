@@ -130,6 +130,16 @@ impl AccessRows {
         self.0.is_empty()
     }
 
+    /// Whether both say the same, on whichever lines.
+    #[must_use]
+    pub fn allow_the_same(&self, other: &Self) -> bool {
+        let said = |row: &AccessRow| AccessRow {
+            line: 0,
+            ..row.clone()
+        };
+        self.0.iter().map(said).eq(other.0.iter().map(said))
+    }
+
     /// Whether an access key has a right in `bucket`, or in any bucket at all, and which
     /// line says so.
     #[must_use]
@@ -207,6 +217,15 @@ mod tests {
             told(AccessRight::List, None),
             "no [[endpoint.key]] allows access key app to list in any bucket"
         );
+    }
+
+    #[test]
+    fn rows_on_other_lines_allow_the_same() {
+        let rows = |line, right| AccessRows::new(vec![row(line, "app", &[right], &["*"])]).unwrap();
+        let (get, moved) = (rows(7, AccessRight::Get), rows(9, AccessRight::Get));
+        assert!(get != moved && get.allow_the_same(&moved));
+        assert!(!get.allow_the_same(&rows(7, AccessRight::List)));
+        assert!(!get.allow_the_same(&AccessRows::default()));
     }
 
     #[test]

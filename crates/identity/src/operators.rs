@@ -199,6 +199,16 @@ impl Operators {
         self.0.is_empty()
     }
 
+    /// Whether both say the same, on whichever lines.
+    #[must_use]
+    pub fn allow_the_same(&self, other: &Self) -> bool {
+        let said = |row: &OperatorRow| OperatorRow {
+            line: 0,
+            ..row.clone()
+        };
+        self.0.iter().map(said).eq(other.0.iter().map(said))
+    }
+
     /// Whether whoever has this user and this group may do `action` to `subject`, and
     /// which line says so.
     #[must_use]
@@ -275,6 +285,17 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn rows_on_other_lines_allow_the_same() {
+        let rows = |line, user| {
+            let row = row(line, Principal::User(user), &[OperatorAction::Look], &["*"]);
+            Operators::new(vec![row]).unwrap()
+        };
+        let (one, moved) = (rows(3, 1000), rows(5, 1000));
+        assert!(one != moved && one.allow_the_same(&moved));
+        assert!(!one.allow_the_same(&rows(3, 1001)));
     }
 
     #[test]

@@ -105,7 +105,7 @@ pub enum HttpError {
         time: Duration,
     },
     /// It answered with an error.
-    #[error("it answered {status}: {told}")]
+    #[error("it answered {status}{told}", told = behind(told))]
     Answered {
         /// The HTTP status.
         status: u16,
@@ -118,6 +118,15 @@ pub enum HttpError {
         /// What is wrong with it.
         what: &'static str,
     },
+}
+
+/// What a service said behind a status, which may be nothing: a HEAD has no body.
+#[must_use]
+pub fn behind(told: &str) -> String {
+    match told {
+        "" => String::new(),
+        told => format!(": {told}"),
+    }
 }
 
 impl HttpError {
@@ -721,6 +730,9 @@ mod tests {
 
     #[test]
     fn what_a_service_says_is_told_in_one_bounded_line() {
+        let answered = |body: &[u8]| HttpError::answered(400, body).to_string();
+        assert_eq!(answered(b"no"), "it answered 400: no");
+        assert_eq!(answered(b""), "it answered 400");
         assert_eq!(told(b"one\r\n two"), "one two");
         assert_eq!(told(&[b'x'; 4096]).len(), TOLD_BYTES_MAX);
     }

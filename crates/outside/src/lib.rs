@@ -25,5 +25,5 @@ pub use aws::{
     Words,
 };
 pub use azure::{AzureAsk, AzureFrom};
-pub use https::{Answer, Bounds, Endpoint, HttpClient, HttpError, told};
+pub use https::{Answer, Bounds, Endpoint, HttpClient, HttpError, behind, told};
 pub use payload::{Passing, Payload, Pieces, Sum};

@@ -30,7 +30,8 @@ mod status;
 mod tagged;
 
 pub use changes::{
-    SourceSettings, SourceTask, following::FollowTask, refilling::Refilling, tagging::tags_now,
+    SourceSettings, SourceTask, awaited::Awaited, following::FollowTask, refilling::Refilling,
+    tagging::tags_now,
 };
 pub use dispatch::{BACKOFF_MAX, ControlLink, Joining, PeerSender, Session, Settings};
 pub use error::SenderError;

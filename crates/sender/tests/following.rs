@@ -8,8 +8,8 @@ use std::{io, sync::Arc, time::Duration};
 use near::{all, bucket, complete, journal, purging, rules, until};
 use parking_lot::Mutex;
 use sealift_host::OsClock;
-use sealift_ledger::Journal;
-use sealift_sender::{FollowTask, Rules, SourceHandle, SourceSettings, WorkSignal};
+use sealift_ledger::{Journal, Settlement, TransferOutcome};
+use sealift_sender::{Awaited, FollowTask, Rules, SourceHandle, SourceSettings, WorkSignal};
 use sealift_store::{
     After, Committed, CommittedTo, Listed, Ordered, OrderedSource, Scan, Source, SourceObject,
     StoreError, Watch,
@@ -374,4 +374,52 @@ async fn much_that_an_archive_purged_at_once_waits_for_somebody_too() {
     following.listed().await;
     assert_eq!(following.handle.status().purges_held, None);
     following.end().await;
+}
+
+#[tokio::test]
+async fn a_version_is_awaited_until_everybody_has_it_whom_the_rules_name() {
+    let temp = tempfile::tempdir().unwrap();
+    let (journal, source) = (journal(temp.path()), Commits::default());
+    source.commit("k");
+    let name = source.0.lock().versions[0].change.name.clone();
+    let awaits = async |rules: Arc<Rules>, epoch, sequence| {
+        let awaited = Awaited::new(journal.clone(), rules, epoch);
+        awaited.is_awaited(&name, sequence).await.unwrap()
+    };
+    let in_force = || purging(None);
+    assert!(
+        awaits(in_force(), EPOCH, 1).await,
+        "nobody has followed it yet"
+    );
+    let following = follow(&source, &journal, false);
+    until("it is noted", async || noted(&*journal).await == Some(1)).await;
+    following.end().await;
+    assert!(awaits(in_force(), EPOCH, 1).await, "it is PENDING");
+    assert!(!awaits(rules(&[]), EPOCH, 1).await, "nobody is to have it");
+
+    let now = OsClock.now();
+    let leased = journal.lease(&near::peer(), 9, now).await.unwrap();
+    let failed = Settlement {
+        id: leased[0].id,
+        at: now,
+        outcome: TransferOutcome::Failed {
+            reason: Reason::PolicyDenied,
+            evidence: "no grant".to_owned(),
+        },
+    };
+    journal.settle(vec![failed]).await.unwrap();
+    assert!(awaits(in_force(), EPOCH, 1).await, "it is FAILED");
+    near::settle(&*journal, &leased, now).await;
+    assert!(!awaits(in_force(), EPOCH, 1).await, "it is there");
+
+    assert!(awaits(in_force(), EPOCH, 2).await, "it is not recorded yet");
+    assert!(
+        awaits(in_force(), Epoch([9; 16]), 1).await,
+        "another life of the catalog"
+    );
+    let more = rules(&[("all", "", "far"), ("more", "", "farther")]);
+    assert!(
+        awaits(more, EPOCH, 1).await,
+        "not recorded by these rules yet"
+    );
 }

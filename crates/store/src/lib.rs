@@ -55,7 +55,7 @@ pub use ordered::{After, Committed, CommittedTo, Ordered, OrderedSource};
 pub use s3::{
     EventQueue, GCS_STORE_ACTIONS, Made, Passed, Probe, S3_FRONT_ACTIONS, S3_LOCK_ACTIONS,
     S3_SOURCE_ACTIONS, S3_STORE_ACTIONS, S3Error, S3Front, S3Settings, S3Source, SQS_ACTIONS,
-    Webhook,
+    Webhook, is_called,
 };
 pub use source::{
     Earlier, Hint, History, Listed, Page, Recorded, RecordedAt, Removed, Scan, Skipped, Source,

@@ -69,7 +69,7 @@ reasons! {
     /// The source's key service is throttling.
     SrcKmsThrottled => Pending, "raise the key service's quota";
     /// The source cannot be reached or read.
-    SrcUnavailable => Pending, "check that the source is mounted and reachable";
+    SrcUnavailable => Pending, "see what it says: a directory has to be mounted, a store has to be reached and to do what it is asked";
     /// The source bucket keeps no versions.
     SrcVersioningDisabled => Pending, "enable versioning on the source bucket";
     /// The destination has no such bucket.
@@ -132,7 +132,7 @@ reasons! {
     /// What was to be purged is in the source again, or its rule sends no version deletes any more.
     SkippedPurge => Skipped, "nothing: the version stays where it is";
     /// Is not a readable file.
-    SkippedUnreadable => Skipped, "make it a plain, readable file with a UTF-8 name of at most 1,024 bytes; what a bucket archived: restore it, then sealift batch replicate BUCKET --status SKIPPED";
+    SkippedUnreadable => Skipped, "let it be read, its tags too: a file has to be plain, with a UTF-8 name of at most 1,024 bytes; what a bucket archived: restore it, then sealift batch replicate BUCKET --status SKIPPED";
 }
 
 impl Reason {

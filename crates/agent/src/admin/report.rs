@@ -206,6 +206,9 @@ pub struct HoldRow {
     pub since: Timestamp,
     /// Who did it, as in the audit log.
     pub by: String,
+    /// The versions that it is on now; of one that was set just now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covers: Option<u64>,
 }
 
 impl From<Hold> for HoldRow {
@@ -219,6 +222,7 @@ impl From<Hold> for HoldRow {
             reason: hold.reason,
             since: hold.since,
             by: hold.by,
+            covers: None,
         }
     }
 }

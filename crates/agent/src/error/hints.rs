@@ -11,6 +11,9 @@ use sealift_ledger::LedgerError;
 /// What is said of an object that is asked for where it is not archived but sent.
 pub(crate) const SENT_FROM_HERE: &str = "it is sent from here";
 
+/// What is said of a bucket that is asked for where it is a source.
+pub(crate) const SOURCE_HERE: &str = "it is a source here";
+
 /// What is left to do without the catalog: sealed objects stay what they are.
 pub(super) const CATALOG_HINT: &str = "bring catalog.db back from a copy of the data directory, or move what is left of it elsewhere \
      and run `sealift verify --rebuild-catalog`, which makes it anew from store and keys (the audit \
@@ -29,6 +32,15 @@ pub(super) fn not_found_hint(what: &str) -> &'static str {
         Some("peer") => "see the [[peer]] sections of the configuration, or `sealift status`",
         _ if what.contains(SENT_FROM_HERE) => {
             "ask the site that receives it: `sealift get` with its configuration"
+        }
+        Some("rule") => "see the [[rule]] sections of the configuration, or `sealift status`",
+        Some("legal") => "name it as it was set: `sealift hold list`",
+        Some("archived") if what.contains(SOURCE_HERE) => {
+            "promote it at the site that receives it; in front of a source applications write with \
+             `fronted = true` in its [[source]]"
+        }
+        Some("policy") => {
+            "see the [[source]], [store] and [[bucket]] sections of the configuration"
         }
         Some("file") => "check the path",
         Some("command") => "use the same version of sealift as the agent's",

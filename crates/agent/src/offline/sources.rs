@@ -69,7 +69,7 @@ fn directory(config: &Config, source: &BucketSource, path: &Path) -> CheckLine {
                 &source.place,
                 &format!("source.directory: {shown}: {error}"),
             ),
-            Reason::SrcUnavailable.remedy(),
+            "mount it, and let the agent's user read it",
         ),
     }
 }

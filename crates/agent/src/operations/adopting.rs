@@ -8,7 +8,7 @@
 //! A file's version id is made from what the file system says of it, as a directory source's is:
 //! a batch that was broken off finds what it has done.
 
-use std::sync::Arc;
+use std::{error::Error as StdError, io, sync::Arc};
 
 use sealift_archive::{ArchiveError, ObjectReader};
 use sealift_ledger::{VersionKind, VersionRow};
@@ -78,6 +78,19 @@ fn refused<T>(reason: Reason, evidence: impl Into<String>) -> Result<T, Refused>
     Err(Refused { reason, evidence })
 }
 
+/// Whether the operating system does not let it be read.
+fn is_denied(error: &StoreError) -> bool {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let of_system = error.downcast_ref::<io::Error>();
+        if of_system.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 impl SiteOperations {
     pub(super) async fn adopt(
         &self,
@@ -134,16 +147,7 @@ impl SiteOperations {
 
 impl Finds<'_> {
     async fn list(&self, answer: &Answer) -> Result<(), Error> {
-        let unreadable = |error: StoreError| {
-            let why = match self.operations.live {
-                Some(_) => "; a running agent reads its data directory and its sources alone",
-                None => "",
-            };
-            Error::TryAgain {
-                what: format!("{}{why}", in_words(&error)),
-                reason: Some(error.reason()),
-            }
-        };
+        let unreadable = |error: StoreError| self.unreadable(&error);
         let mut scan = self.source.scan("").await.map_err(unreadable)?;
         loop {
             let page = scan.page(PAGE_ROWS).await.map_err(unreadable)?;
@@ -161,6 +165,25 @@ impl Finds<'_> {
             if page.last {
                 return Ok(());
             }
+        }
+    }
+
+    /// A running agent has given up all other files, whoever may read them otherwise.
+    fn unreadable(&self, error: &StoreError) -> Error {
+        let found = in_words(error);
+        if self.operations.live.is_some() && is_denied(error) {
+            return Error::Request {
+                what: "--from",
+                found: format!(
+                    "{found}: a running agent reads its data directory and its sources alone"
+                ),
+                allowed: "a folder of DATA_DIR/store, or any directory once the agent is stopped"
+                    .to_owned(),
+            };
+        }
+        Error::TryAgain {
+            what: found,
+            reason: Some(error.reason()),
         }
     }
 

@@ -1,9 +1,9 @@
 //! `hold`: versions that are not purged, whoever wants them gone.
 
-use sealift_archive::HeldVersions;
+use sealift_archive::{HeldVersions, HoldSort};
 use sealift_terms::limits::{HOLD_REASON_BYTES_MAX, OBJECT_KEY_BYTES_MAX};
 
-use super::SiteOperations;
+use super::{SiteOperations, listing::Versions};
 use crate::{
     Error,
     admin::{Actor, Answer, HoldAct, HoldRow, LegalHold},
@@ -21,24 +21,54 @@ impl SiteOperations {
         }
         let archive = &self.site.archive;
         let by = actor.to_string();
+        let mut new = None;
         match hold.act {
             HoldAct::List => {}
             HoldAct::Set { reason } => {
                 let on = checked(&hold.on, &reason)?;
-                archive.set_hold(on, &reason, &by).await?;
+                archive.set_hold(on.clone(), &reason, &by).await?;
+                new = Some((self.covered(&on).await?, on));
             }
             HoldAct::Lift { of_source, reason } => {
                 let on = checked(&hold.on, &reason)?;
-                let what = format!("a legal hold on exactly {}", told(&on));
+                let what = format!("legal hold on exactly {}", told(&on));
                 if !archive.lift_hold(on, of_source, &reason, &by).await? {
                     return Err(Error::NotFound { what });
                 }
             }
         }
         for hold in archive.holds(hold.bucket.as_ref()).await? {
-            answer.row(&HoldRow::from(hold)).await?;
+            let is_new = new
+                .as_ref()
+                .filter(|(_, on)| *on == hold.on && hold.sort == HoldSort::Set);
+            let covers = is_new.map(|(covers, _)| *covers);
+            let row = HoldRow::from(hold);
+            answer.row(&HoldRow { covers, ..row }).await?;
         }
         Ok(())
+    }
+
+    /// The versions with content and delete markers that a hold is on now.
+    async fn covered(&self, on: &HeldVersions) -> Result<u64, Error> {
+        let mut pages = Versions::new(on.bucket.clone(), on.key.clone(), true);
+        let mut covered = 0;
+        while let Some(rows) = pages.next(self).await? {
+            let mut is_over = false;
+            for row in rows {
+                let is_key = on.is_prefix || row.name.key.as_str() == on.key;
+                // The key itself comes before all that only begin with it.
+                is_over |= !is_key;
+                let is_version = on
+                    .version
+                    .as_ref()
+                    .is_none_or(|one| *one == row.name.version);
+                covered += u64::from(is_key && is_version);
+            }
+            if is_over {
+                break;
+            }
+        }
+        Ok(covered)
     }
 }
 

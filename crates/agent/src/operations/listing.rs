@@ -143,7 +143,7 @@ impl SiteOperations {
         }
         for transfer in &transfers {
             let latest = is_latest(known, transfer);
-            if latest || rows.ls.versions {
+            if rows.ls.versions || (latest && !is_settled_by_its_version(transfer)) {
                 rows.show(answers::sent(transfer, latest)).await?;
             }
         }
@@ -242,6 +242,12 @@ impl Rows<'_> {
         }
         self.answer.row(&row).await
     }
+}
+
+/// Tags that are there, or left out, say nothing that the row of their version does not.
+fn is_settled_by_its_version(transfer: &Transfer) -> bool {
+    transfer.change.kind == ChangeKind::Tags
+        && matches!(transfer.status, Status::Completed | Status::Skipped)
 }
 
 pub(super) fn is_latest(known: &KnownKey, transfer: &Transfer) -> bool {

@@ -27,6 +27,7 @@ mod keys;
 mod legal_holds;
 mod listing;
 mod live;
+mod nowhere;
 mod planning;
 mod promoting;
 mod reading;

@@ -1,9 +1,12 @@
 //! `endpoint promote`: which buckets applications may write to at the S3 endpoint.
 
+use sealift_terms::BucketName;
+
 use super::SiteOperations;
 use crate::{
     Error,
     admin::{Actor, Answer, Promote, PromotedRow},
+    error::SOURCE_HERE,
 };
 
 impl SiteOperations {
@@ -18,6 +21,7 @@ impl SiteOperations {
             None => archive.promotions().await?,
             Some(bucket) => {
                 self.hold_bucket(&bucket).await?;
+                self.hold_archived(&bucket)?;
                 let word = match promote.demote {
                     true => "endpoint demote",
                     false => "endpoint promote",
@@ -42,5 +46,18 @@ impl SiteOperations {
             answer.row(&row).await?;
         }
         Ok(())
+    }
+
+    /// Refuses a bucket that is sent from here and not archived here.
+    fn hold_archived(&self, bucket: &BucketName) -> Result<(), Error> {
+        let config = self.site.current();
+        let is_archived = config.buckets.iter().any(|known| known.name == *bucket);
+        let is_source = config.sources.iter().any(|source| source.bucket == *bucket);
+        match !is_archived && is_source {
+            true => Err(Error::NotFound {
+                what: format!("archived bucket {bucket} at this site: {SOURCE_HERE}"),
+            }),
+            false => Ok(()),
+        }
     }
 }

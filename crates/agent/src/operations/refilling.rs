@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use sealift_ledger::{Destination, NewChange};
 use sealift_sender::{Refilling, Rules, SenderError};
-use sealift_store::{Source, StoreError};
+use sealift_store::{Source, StoreError, is_called};
 use sealift_terms::{BucketName, ChangeKind, ObjectKey};
 
 use super::{PAGE_ROWS, SiteOperations};
@@ -83,7 +83,8 @@ impl<'a> Refills<'a> {
         };
         let mut rows = Vec::new();
         for new in &changes {
-            if Some(&new.change.name.version) != version.as_ref() {
+            let is_asked = |asked| is_called(&new.change.name.version, asked);
+            if !version.as_ref().is_some_and(is_asked) {
                 continue;
             }
             let mut new = new.clone();

@@ -1,6 +1,7 @@
 //! `batch replicate`: versions are sent again, or after all, whatever became of them.
 
 use sealift_ledger::{ListTransfers, Requeue, Transfer};
+use sealift_store::is_called;
 use sealift_terms::{ChangeKind, Reason, Status, limits::TRANSFERS_OF_KEY_MAX};
 
 use super::{PAGE_ROWS, SiteOperations, refilling::Refills};
@@ -51,16 +52,20 @@ impl SiteOperations {
         refills: &mut Refills<'_>,
     ) -> Result<Vec<ReplicateRow>, Error> {
         let (journal, key) = (&self.site.journal, &object.key);
+        let transfers = journal.transfers_of(&object.bucket, key, TRANSFERS_OF_KEY_MAX);
+        let transfers = transfers.await?;
         let version = match &object.version {
-            Some(version) => Some(version.clone()),
+            Some(asked) => {
+                let mut versions = transfers.iter().map(|one| &one.change.name.version);
+                versions.find(|version| is_called(version, asked)).cloned()
+            }
             None => {
                 let known = journal.known(&object.bucket, key).await?;
                 known.map(|known| known.version)
             }
         };
-        let transfers = journal.transfers_of(&object.bucket, key, TRANSFERS_OF_KEY_MAX);
         let mut rows = Vec::new();
-        for transfer in transfers.await? {
+        for transfer in transfers {
             let is_meant = Some(&transfer.change.name.version) == version.as_ref()
                 && transfer.change.kind.is_version()
                 && object
@@ -87,7 +92,7 @@ impl SiteOperations {
             };
         }
         if rows.is_empty() {
-            rows.push(nowhere(object));
+            rows.push(self.nowhere(object).await?);
         }
         Ok(rows)
     }
@@ -99,6 +104,9 @@ impl SiteOperations {
             return Err(Error::NotFound {
                 what: format!("peer {peer} at this site"),
             });
+        }
+        if let Some(rule) = &filter.rule {
+            self.hold_rule(rule).await?;
         }
         if let Some(bucket) = &filter.bucket {
             self.hold_bucket(bucket).await?;
@@ -210,14 +218,11 @@ fn row(transfer: Transfer, result: Option<ReplicateResult>) -> ReplicateRow {
     }
 }
 
-/// What no rule sends, or nobody knows.
-fn nowhere(object: &ReplicateObject) -> ReplicateRow {
-    let evidence = "the journal has no transfer of it, and no source that keeps versions has it \
-                    for a rule to send";
-    failed(object, Some(Reason::SkippedFiltered), evidence.to_owned())
-}
-
-fn failed(object: &ReplicateObject, reason: Option<Reason>, evidence: String) -> ReplicateRow {
+pub(super) fn failed(
+    object: &ReplicateObject,
+    reason: Option<Reason>,
+    evidence: String,
+) -> ReplicateRow {
     ReplicateRow {
         object: object.clone(),
         rule: None,

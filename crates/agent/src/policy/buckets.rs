@@ -23,13 +23,16 @@ use crate::config::SourceFrom;
 pub(super) struct BucketPolicies(BTreeMap<String, Policy>);
 
 impl BucketPolicies {
-    /// Each denies what comes in the clear first.
+    /// Each denies what comes in the clear first, unless the agent itself comes so: to a loopback
+    /// address, where the store is on the same machine.
     fn of(&mut self, settings: &S3Settings) -> &mut Policy {
         self.0
             .entry(settings.bucket.to_string())
             .or_insert_with(|| {
                 let mut policy = Policy::default();
-                policy.add("DenyInTheClear", over_tls_alone(settings));
+                if settings.endpoint.is_tls() {
+                    policy.add("DenyInTheClear", over_tls_alone(settings));
+                }
                 policy
             })
     }
@@ -172,6 +175,18 @@ mod tests {
         assert_eq!(actions, wanted);
         let denied = &printed["bucket_policies"]["sealed"]["Statement"][0];
         assert_eq!(denied["Condition"]["Bool"]["aws:SecureTransport"], "false");
+    }
+
+    #[test]
+    fn a_store_that_is_reached_in_the_clear_on_this_machine_does_not_lock_the_agent_out() {
+        let config = example_with(
+            "[store.s3]\nregion = \"eu-west-1\"\nbucket = \"sealed\"\n\
+             endpoint = \"http://127.0.0.1:9000\"\ncredentials_file = \"c\"\n",
+        );
+        let printed = aws_policies(&config, "arn:role").unwrap();
+        let policy = &printed["bucket_policies"]["sealed"];
+        assert_eq!(policy["Statement"][0]["Effect"], "Allow");
+        assert!(!policy.to_string().contains("SecureTransport"));
     }
 
     #[test]

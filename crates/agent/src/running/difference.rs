@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
+use sealift_terms::PeerName;
+
 use crate::{
     CheckLine, Error,
     config::{Bucket, BucketSource, Config, Peer, Rule},
@@ -16,8 +18,15 @@ struct Difference {
     needs_restart: bool,
 }
 
+/// What an agent runs on.
+pub(super) struct InForce<'a> {
+    pub(super) config: &'a Config,
+    /// The peers that it has senders for since it started, named by its rules or no more.
+    pub(super) senders: BTreeSet<&'a PeerName>,
+}
+
 /// Refuses what a running agent cannot take up.
-pub(super) fn needs_restart(before: &Config, after: &Config) -> Result<(), Error> {
+pub(super) fn needs_restart(before: &InForce<'_>, after: &Config) -> Result<(), Error> {
     let mut found = differences(before, after).into_iter();
     match found.find(|difference| difference.needs_restart) {
         None => Ok(()),
@@ -29,7 +38,7 @@ pub(super) fn needs_restart(before: &Config, after: &Config) -> Result<(), Error
 
 /// What `check` says of a configuration beside the one in force; nothing when they
 /// say the same.
-pub(super) fn line(before: &Config, after: &Config) -> Option<CheckLine> {
+pub(super) fn line(before: &InForce<'_>, after: &Config) -> Option<CheckLine> {
     let found = differences(before, after);
     if found.is_empty() {
         return None;
@@ -44,12 +53,13 @@ pub(super) fn line(before: &Config, after: &Config) -> Option<CheckLine> {
 }
 
 /// Every section that differs, and whether only a new start takes it up.
-pub(super) fn sections(before: &Config, after: &Config) -> Vec<(&'static str, bool)> {
+pub(super) fn sections(before: &InForce<'_>, after: &Config) -> Vec<(&'static str, bool)> {
     let found = differences(before, after).into_iter();
     found.map(|one| (one.what, one.needs_restart)).collect()
 }
 
-fn differences(before: &Config, after: &Config) -> Vec<Difference> {
+fn differences(in_force: &InForce<'_>, after: &Config) -> Vec<Difference> {
+    let before = in_force.config;
     let settled = [
         ("[site]", site(before) == site(after)),
         (
@@ -83,7 +93,7 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
         ),
         (
             "[[rule]] (the peers they name)",
-            named(before) == named(after),
+            named(after).is_subset(&in_force.senders),
         ),
     ];
     let reloaded = [
@@ -96,9 +106,12 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
         ("[peer.quota]", quotas(before) == quotas(after)),
         ("[[bucket]]", buckets(before) == buckets(after)),
         ("[[rule]]", rules(before) == rules(after)),
-        ("[[operator]]", before.operators == after.operators),
+        (
+            "[[operator]]",
+            before.operators.allow_the_same(&after.operators),
+        ),
         ("[[grant]]", before.grants.allow_the_same(&after.grants)),
-        ("[[endpoint.key]]", before.endpoint == after.endpoint),
+        ("[[endpoint.key]]", access_is_the_same(before, after)),
         ("[[forward]]", before.forwards == after.forwards),
         (
             "[[forward_target]]",
@@ -117,6 +130,16 @@ fn differences(before: &Config, after: &Config) -> Vec<Difference> {
     settled
         .chain(reloaded.into_iter().filter_map(of(false)))
         .collect()
+}
+
+/// Whether access keys are the same ones and may the same.
+fn access_is_the_same(before: &Config, after: &Config) -> bool {
+    match (&before.endpoint, &after.endpoint) {
+        (Some(before), Some(after)) => {
+            before.keys == after.keys && before.rows.allow_the_same(&after.rows)
+        }
+        (before, after) => before.is_some() == after.is_some(),
+    }
 }
 
 fn listens(config: &Config) -> Option<SocketAddr> {
@@ -221,7 +244,7 @@ fn rules(config: &Config) -> impl PartialEq {
     config.rules.iter().map(of).collect::<Vec<_>>()
 }
 
-fn named(config: &Config) -> impl PartialEq {
-    let peers = config.rules.iter().flat_map(|rule| &rule.peers);
-    peers.cloned().collect::<BTreeSet<_>>()
+fn named(config: &Config) -> BTreeSet<&PeerName> {
+    let rules = config.rules.iter();
+    rules.flat_map(|rule| &rule.peers).collect()
 }

@@ -215,7 +215,7 @@ impl Live for Running {
 
     fn changed(&self, of: &Check) -> Result<(Config, Sections), Error> {
         let (running, config) = (self.site.current(), self.load(of)?);
-        let sections = difference::sections(&running, &config);
+        let sections = difference::sections(&self.in_force(&running), &config);
         Ok((config, sections))
     }
 
@@ -241,7 +241,7 @@ impl Live for Running {
                 lines.push(CheckLine::skip(check, why));
             }
         }
-        match difference::line(&running, &config) {
+        match difference::line(&self.in_force(&running), &config) {
             // What the agent holds is what its peers will see.
             None => {
                 let heard = |peer: &PeerName, hello: &Hello| self.heard_clock(peer, hello);
@@ -275,6 +275,13 @@ impl Running {
         Ok(Config::load(path, flags.collect())?)
     }
 
+    fn in_force<'a>(&'a self, config: &'a Config) -> difference::InForce<'a> {
+        difference::InForce {
+            config,
+            senders: self.senders.keys().collect(),
+        }
+    }
+
     fn chosen_sources(&self, bucket: Option<&BucketName>) -> impl Iterator<Item = &SourceHandle> {
         let wanted =
             move |source: &&SourceHandle| bucket.is_none_or(|b| source.status().bucket == *b);
@@ -305,7 +312,7 @@ impl Running {
         let _one_at_a_time = self.reloading.lock().await;
         let before = self.site.current();
         let after = Config::load(&before.path, self.flags.clone())?;
-        difference::needs_restart(&before, &after)?;
+        difference::needs_restart(&self.in_force(&before), &after)?;
         self.confined.refuse_outside(&after)?;
         // Everything that can be refused comes first; from the record on nothing is.
         let in_force = self.tls.credentials();

@@ -35,6 +35,7 @@ mod renewing;
 mod repair;
 mod rpo;
 mod scrubbing;
+mod sends_on;
 mod session;
 mod spreading;
 mod start;

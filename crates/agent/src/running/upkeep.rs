@@ -11,7 +11,7 @@ use sealift_terms::{
 };
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::Running;
+use super::{Running, sends_on::SendsOn};
 use crate::{Error, Metric, certifying::show_renewal, site::keys_usable};
 
 /// How often links are held against certificates and the deny list.
@@ -227,13 +227,22 @@ impl Running {
 
     /// Purges versions whose time is over, and frees what was purged.
     async fn let_versions_go(&self) {
-        match self.site.archive.expire_noncurrent().await {
+        let sent_on = SendsOn::new(&self.site, self.rules.borrow().clone());
+        match self.site.archive.expire_noncurrent(&sent_on).await {
             Ok(done) if done.purged > 0 => {
                 let (purged, retained) = (done.purged, done.retained);
                 tracing::warn!(
                     purged,
                     retained,
+                    awaited = done.awaited,
                     "versions that were not current were purged"
+                );
+            }
+            Ok(done) if done.awaited > 0 => {
+                let awaited = done.awaited;
+                tracing::warn!(
+                    awaited,
+                    "versions whose time is over stay until they were sent on"
                 );
             }
             Ok(_) => {}

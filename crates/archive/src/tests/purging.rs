@@ -1,9 +1,9 @@
 //! Versions that go for good, and what retains them.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use sealift_ledger::VersionRow;
+use sealift_ledger::{LedgerError, VersionRow};
 use sealift_store::Call;
 use sealift_terms::{
     AuditKind, ChangeKind, Clock, ObjectFacts, Reason, Receipt, Retention, Timestamp,
@@ -11,7 +11,9 @@ use sealift_terms::{
 };
 
 use super::site::*;
-use crate::{ArchiveError, ExpiredVersions, HeldVersions, HoldSort, Offer, Retentions, rebuild};
+use crate::{
+    ArchiveError, ExpiredVersions, HeldVersions, HoldSort, Offer, Retentions, SentOn, rebuild,
+};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const SIZE: usize = 2 * PART + 1;
@@ -229,6 +231,40 @@ async fn a_bucket_keeps_every_version_for_as_long_as_it_says_whoever_asks() {
     assert!(running.versions().await.is_empty());
 }
 
+/// Versions of k that are still to be sent.
+#[derive(Default)]
+struct Awaiting(Mutex<BTreeSet<&'static str>>);
+
+#[async_trait::async_trait]
+impl SentOn for Awaiting {
+    async fn awaits(&self, row: &VersionRow) -> Result<bool, LedgerError> {
+        Ok(self.0.lock().contains(row.name.version.as_str()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_still_to_be_sent_on_does_not_expire() {
+    let (site, clock) = (Site::new(), hand_clock());
+    let running = site.open_at(clock.clone()).await;
+    running.keep(None, Some(DAY));
+    for (version, at) in [("v1", 1), ("v2", 2), ("v3", 3)] {
+        running.store("k", version, at, version.as_bytes()).await;
+    }
+    later(&clock, 2 * DAY);
+    let awaiting = Awaiting(Mutex::new(BTreeSet::from(["v1"])));
+    let expire = async || running.archive.expire_noncurrent(&awaiting).await.unwrap();
+    let done = |purged, awaited| ExpiredVersions {
+        purged,
+        retained: 0,
+        awaited,
+    };
+    assert_eq!(expire().await, done(1, 1));
+    assert_eq!(running.versions().await, ["k v3", "k v1"]);
+    awaiting.0.lock().clear();
+    assert_eq!(expire().await, done(1, 0));
+    assert_eq!(running.versions().await, ["k v3"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_expire_once_another_was_above_them_for_long_enough_and_the_latest_never() {
     let (site, clock) = (Site::new(), hand_clock());
@@ -240,8 +276,13 @@ async fn versions_expire_once_another_was_above_them_for_long_enough_and_the_lat
         later(DAY);
     }
     running.store("alone", "v1", 1, b"alone").await;
-    let expire = async || running.archive.expire_noncurrent().await.unwrap();
-    let done = |purged, retained| ExpiredVersions { purged, retained };
+    let awaiting = Awaiting::default();
+    let expire = async || running.archive.expire_noncurrent(&awaiting).await.unwrap();
+    let done = |purged, retained| ExpiredVersions {
+        purged,
+        retained,
+        awaited: 0,
+    };
     // v1 is below v2 for two days now, v2 below v3 for one.
     running
         .archive

@@ -21,9 +21,11 @@ use crate::{
     output::{self, Outcome, bytes, counted},
 };
 
+const ALLOWED: &str = "BUCKET or BUCKET/PREFIX/, with a slash at its end";
+
 #[derive(Debug, Args)]
 pub(crate) struct Adopt {
-    /// BUCKET or BUCKET/PREFIX: the keys are the prefix and the paths below the directory
+    /// BUCKET or BUCKET/PREFIX/: the keys are the prefix and the paths below the directory
     prefix: String,
     /// The directory with the plaintext, as the agent sees it: of its data directory only what
     /// was found in store/
@@ -73,6 +75,8 @@ struct Run<'a> {
     report: Report,
     group: Group<ObjectKey>,
     summary: Summary,
+    /// A key that was made, or would be.
+    first_key: Option<String>,
     /// Shown where standard error is a terminal, and nowhere else.
     progress: ProgressBar,
 }
@@ -83,8 +87,16 @@ impl Adopt {
         let bucket = bucket.ok_or_else(|| Error::Request {
             what: "bucket",
             found: "none".to_owned(),
-            allowed: "BUCKET or BUCKET/PREFIX".to_owned(),
+            allowed: ALLOWED.to_owned(),
         })?;
+        if !key_prefix.is_empty() && !key_prefix.ends_with('/') {
+            return Err(Error::Request {
+                what: "prefix",
+                found: format!("{key_prefix:?}, which would make keys like {key_prefix}FILE"),
+                allowed: ALLOWED.to_owned(),
+            }
+            .into());
+        }
         let report = Report::open::<AdoptRow>(self.report.as_deref(), self.resume)?;
         let site = global.reach(&sealift_agent::Offline).await?;
         let mut run = Run {
@@ -96,6 +108,7 @@ impl Adopt {
             report,
             group: Group::default(),
             summary: Summary::default(),
+            first_key: None,
             progress: ProgressBar::new_spinner(),
         };
         let mut listing = run.ask(AdoptAct::List)?;
@@ -190,6 +203,7 @@ impl Run<'_> {
         }
         if row.result != AdoptResult::Failed {
             summary.bytes += row.size;
+            self.first_key.get_or_insert_with(|| row.key.clone());
         }
         summary.removed += u64::from(row.removed);
         self.report.add(row)?;
@@ -225,6 +239,13 @@ impl Run<'_> {
         );
         if let Some(calls) = summary.key_calls {
             text.push_str(&format!("; {calls} calls to key services"));
+        }
+        if let Some(key) = &self.first_key {
+            text.push_str(&format!(
+                "; the first as {}/{}",
+                self.bucket,
+                output::safe(key)
+            ));
         }
         output::row(self.json, summary, text)?;
         Ok(match summary.failed {

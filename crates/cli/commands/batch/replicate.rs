@@ -273,6 +273,29 @@ impl Objects {
     }
 }
 
+/// A version and a peer are named where they are known.
+fn failed(row: &ReplicateRow) -> String {
+    let ReplicateObject {
+        bucket,
+        key,
+        version,
+        peer,
+    } = &row.object;
+    let mut line = format!("failed    {bucket}/{}", output::safe(key.as_str()));
+    if let Some(version) = version {
+        line.push_str(&format!(" version {version}"));
+    }
+    if let Some(peer) = peer {
+        line.push_str(&format!(" to {peer}"));
+    }
+    let evidence = row.evidence.as_deref().unwrap_or_default();
+    line.push_str(&format!(": {}", output::safe(evidence)));
+    if let Some(reason) = row.reason {
+        line.push_str(&format!(" ({reason})"));
+    }
+    line
+}
+
 impl Run<'_> {
     async fn take(&mut self, object: ReplicateObject) -> Result<(), Error> {
         if self.report.has(&name(&object)) {
@@ -376,14 +399,7 @@ impl Run<'_> {
             return output::row(true, row, "");
         }
         if row.result == ReplicateResult::Failed {
-            let [bucket, key, version, peer] = name(&row.object);
-            let reason = row.reason.map(|reason| reason.to_string());
-            return output::print(&format!(
-                "failed    {bucket}/{} version {version} to {peer}: {} ({})",
-                output::safe(key),
-                output::safe(row.evidence.as_deref().unwrap_or_default()),
-                reason.unwrap_or_default(),
-            ));
+            return output::print(&failed(row));
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! JSON of the AWS command line, with what of it maps and what does not.
 
 mod replication;
+mod shape;
 mod tree;
 
 use std::{
@@ -82,7 +83,8 @@ impl Rules {
         let text = read(&self.from_s3)?;
         let tree = Tree::parse(&text).map_err(|why| self.refused(why))?;
         let given = Replication::of(&tree).map_err(|why| self.refused(why))?;
-        let imported = self.imported(&given);
+        let peers = self.peers_of(&given, global.json)?;
+        let imported = self.imported(&given, &peers);
         let left = imported.iter().filter(|rule| !rule.maps).count();
         if global.json {
             for rule in &imported {
@@ -106,18 +108,38 @@ impl Rules {
         }
     }
 
-    fn imported(&self, given: &Replication) -> Vec<Imported> {
+    /// Who archives what goes where; tells of who is named for nothing.
+    fn peers_of(
+        &self,
+        given: &Replication,
+        is_json: bool,
+    ) -> Result<BTreeMap<&str, &PeerName>, Error> {
+        let mut peers = BTreeMap::new();
+        for (bucket, peer) in &self.peers {
+            let earlier = peers.insert(bucket.as_str(), peer);
+            if let Some(earlier) = earlier.filter(|earlier| *earlier != peer) {
+                return Err(Error::Request {
+                    what: "--peer",
+                    found: format!("{bucket}={earlier} and {bucket}={peer}"),
+                    allowed: "one peer for each bucket there".to_owned(),
+                });
+            }
+            if !given.rules.iter().any(|rule| rule.destination == *bucket) {
+                let told =
+                    format!("no rule replicates to {bucket}: --peer {bucket}={peer} says nothing");
+                output::note(is_json, output::safe(&told));
+            }
+        }
+        Ok(peers)
+    }
+
+    fn imported(&self, given: &Replication, peers: &BTreeMap<&str, &PeerName>) -> Vec<Imported> {
         let mut names = BTreeSet::new();
-        let peers: BTreeMap<&str, &PeerName> = self
-            .peers
-            .iter()
-            .map(|(bucket, peer)| (bucket.as_str(), peer))
-            .collect();
         let rules = given.rules.iter().enumerate();
         rules
             .map(|(n, rule)| {
                 let name = name(rule.id.as_deref(), n + 1, &mut names);
-                let mut imported = self.import(rule, name, &peers);
+                let mut imported = self.import(rule, name, peers);
                 self.settle_kms(given, rule, &mut imported);
                 imported.maps = imported.obstacles.is_empty();
                 imported
@@ -262,11 +284,10 @@ fn name(id: Option<&str>, number: usize, taken: &mut BTreeSet<String>) -> String
         let name: String = lower.chars().map(allowed).collect();
         name.trim_matches('-').to_owned()
     });
-    let fallback = format!("rule-{number}");
-    let name = of_id.filter(|name| name.parse::<RuleName>().is_ok());
-    let name = name
-        .filter(|name| !taken.contains(name))
-        .unwrap_or(fallback);
+    let of_id = of_id.filter(|name| name.parse::<RuleName>().is_ok());
+    let numbered = (number..).map(|number| format!("rule-{number}"));
+    let mut names = of_id.into_iter().chain(numbered);
+    let name = names.find(|name| !taken.contains(name)).unwrap_or_default();
     taken.insert(name.clone());
     name
 }
@@ -283,4 +304,18 @@ fn quoted(text: &str) -> String {
     }
     quoted.push('"');
     quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_rules_have_one_name() {
+        let mut taken = BTreeSet::new();
+        let ids = [Some("rule-2"), None, Some("Logs"), Some("logs"), None];
+        let names = ids.iter().zip(1..).map(|(id, n)| name(*id, n, &mut taken));
+        let names: Vec<_> = names.collect();
+        assert_eq!(names, ["rule-2", "rule-3", "logs", "rule-4", "rule-5"]);
+    }
 }

@@ -1,5 +1,6 @@
 //! The changes of one source: found by scans and hints, recorded in the journal.
 
+pub(crate) mod awaited;
 pub(crate) mod following;
 mod fronted;
 mod gone;

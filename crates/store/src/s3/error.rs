@@ -7,7 +7,7 @@ use hyper::{
     header::{DATE, RETRY_AFTER},
     http::response::Parts,
 };
-use sealift_outside::{CredentialsError, HttpError, told};
+use sealift_outside::{CredentialsError, HttpError, behind, told};
 use sealift_terms::{Reason, Timestamp};
 
 use super::{facts::http_date, xml};
@@ -24,7 +24,7 @@ pub enum S3Error {
     #[error("there are no credentials")]
     Credentials(#[from] CredentialsError),
     /// The store answered with an error.
-    #[error("it answered {status}{code}: {told}", code = words(code))]
+    #[error("it answered {status}{code}{told}", code = words(code), told = behind(told))]
     Answered {
         /// The HTTP status.
         status: u16,

@@ -65,6 +65,7 @@ pub use probe::Probe;
 pub use settings::{EventQueue, S3Settings, Webhook};
 pub use storing::{GCS_STORE_ACTIONS, S3_STORE_ACTIONS};
 pub(crate) use storing::{S3_CALLS, S3Place};
+pub use version::is_called;
 
 /// The actions that a source asks for: what a policy has to allow.
 pub const S3_SOURCE_ACTIONS: [&str; 6] = [

@@ -26,6 +26,13 @@ pub(crate) fn own(version: &VersionId) -> &str {
     }
 }
 
+/// Whether a version is the one that somebody who asks in the store's own words means: all from
+/// before the versioning are `null` there, of which a key has one at a time.
+#[must_use]
+pub fn is_called(version: &VersionId, asked: &VersionId) -> bool {
+    version == asked || (asked.as_str() == NULL && own(version) == NULL)
+}
+
 /// An entity tag without its quotes, in characters that an id may have.
 fn plain(etag: &str) -> String {
     let plain = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
@@ -38,6 +45,12 @@ mod tests {
 
     #[test]
     fn a_version_without_an_id_is_known_by_its_entity_tag() {
+        let [null, before, other] =
+            ["null", "null~abc", "v1"].map(|id| VersionId::new(id).unwrap());
+        assert!(
+            is_called(&before, &null) && is_called(&before, &before) && is_called(&other, &other)
+        );
+        assert!(!is_called(&other, &null) && !is_called(&before, &other));
         let version = of("3HL4kqtJlcpXroDTDmJ", "\"abc\"").unwrap();
         assert_eq!(
             (version.as_str(), own(&version)),

@@ -2,32 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::tree::Tree;
+use super::{shape, tree::Tree};
 
 /// S3 takes this many.
 const RULES_MAX: usize = 1000;
-/// What rules may hold, and is looked at here.
-const KNOWN: [&str; 9] = [
-    "ID",
-    "Priority",
-    "Prefix",
-    "Filter",
-    "Status",
-    "SourceSelectionCriteria",
-    "ExistingObjectReplication",
-    "Destination",
-    "DeleteMarkerReplication",
-];
-const KNOWN_OF_DESTINATION: [&str; 7] = [
-    "Bucket",
-    "Account",
-    "StorageClass",
-    "AccessControlTranslation",
-    "EncryptionConfiguration",
-    "ReplicationTime",
-    "Metrics",
-];
-
 /// A replication configuration.
 #[derive(Debug)]
 pub(super) struct Replication {
@@ -64,6 +42,10 @@ impl Replication {
     pub(super) fn of(tree: &Tree) -> Result<Self, String> {
         // The command line prints it within an object.
         let tree = tree.get("ReplicationConfiguration").unwrap_or(tree);
+        let mut names = tree.fields().iter().map(|(name, _)| name.as_str());
+        if let Some(name) = names.find(|name| !["Role", "Rule", "Rules"].contains(name)) {
+            return Err(format!("{name:?} is not known here"));
+        }
         let mut rules = Vec::new();
         for rule in tree.all(&["Rule", "Rules"]) {
             if rules.len() == RULES_MAX {
@@ -99,22 +81,19 @@ impl Rule {
             .ok_or_else(|| refused("has no Bucket in its Destination"))?;
         let filter = tree.get("Filter");
         let both = filter.and_then(|filter| filter.get("And"));
-        let prefixes = [
-            tree.text(&["Prefix"]),
-            filter.and_then(|filter| filter.text(&["Prefix"])),
-            both.and_then(|both| both.text(&["Prefix"])),
-        ];
+        let prefixes = [Some(tree), filter, both].into_iter().flatten();
+        let prefixes: Vec<_> = prefixes.filter_map(|it| it.text(&["Prefix"])).collect();
+        let tags: Vec<_> = [filter, both]
+            .into_iter()
+            .flatten()
+            .flat_map(tags)
+            .collect();
         let first_version = filter.is_none();
         let switched = |path: &[&str]| tree.text(path).map(|word| word == "Enabled");
         let within = |path: &[&str]| destination.text(path);
         Ok(Self {
             id: tree.text(&["ID"]).map(str::to_owned),
-            prefix: prefixes
-                .into_iter()
-                .flatten()
-                .next()
-                .unwrap_or("")
-                .to_owned(),
+            prefix: prefixes.first().copied().unwrap_or_default().to_owned(),
             priority: number_of(
                 tree.text(&["Priority"]),
                 &refused("has a Priority that is none"),
@@ -127,11 +106,8 @@ impl Rule {
             time_minutes: time_minutes(destination, &refused("has Minutes that are none"))?,
             enabled: switched(&["Status"]).ok_or_else(|| refused("has no Status"))?,
             first_version,
-            tags: [filter, both]
-                .into_iter()
-                .flatten()
-                .flat_map(tags)
-                .collect(),
+            unknown: [shape::unknown(tree), told_twice(&prefixes, &tags)].concat(),
+            tags: tags.into_iter().collect(),
             account: within(&["Account"]).map(str::to_owned),
             translates_owner: destination.get("AccessControlTranslation").is_some(),
             storage_class: within(&["StorageClass"]).map(str::to_owned),
@@ -148,9 +124,6 @@ impl Rule {
                 "Status",
             ])
             .unwrap_or(false),
-            unknown: unknown(tree, &KNOWN)
-                .chain(unknown(destination, &KNOWN_OF_DESTINATION))
-                .collect(),
         })
     }
 
@@ -244,11 +217,21 @@ fn tags(within: &Tree) -> Vec<(String, String)> {
     within.all(&["Tag", "Tags"]).map(of).collect()
 }
 
-fn unknown<'a>(tree: &'a Tree, known: &'a [&str]) -> impl Iterator<Item = String> + 'a {
-    let names = tree.fields().iter().map(|(name, _)| name);
-    names
-        .filter(|name| !known.contains(&name.as_str()))
-        .cloned()
+/// What of a filter would be passed over: a second prefix, and a second value of a tag.
+fn told_twice(prefixes: &[&str], tags: &[(String, String)]) -> Vec<String> {
+    let mut found = Vec::new();
+    if prefixes
+        .iter()
+        .any(|prefix| Some(prefix) != prefixes.first())
+    {
+        found.push("a second Prefix".to_owned());
+    }
+    for (n, (tag, value)) in tags.iter().enumerate() {
+        if tags.iter().take(n).any(|(earlier, _)| earlier == tag) {
+            found.push(format!("a second Tag {tag:?} ({value:?})"));
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -339,6 +322,71 @@ mod tests {
         assert_eq!(rules[1].obstacles().len(), 2);
     }
 
+    /// What is not known of a rule with these fields beside those that each has.
+    fn unknown(more: &str) -> String {
+        let rest = r#""Status": "Enabled", "Destination": {"Bucket": "b"}"#;
+        let json = of(&format!(r#"{{"Rules": [{{{rest}, {more}}}]}}"#)).unwrap();
+        json.rules[0].obstacles().join("; ")
+    }
+
+    #[test]
+    fn nothing_of_a_rule_that_is_not_known_is_passed_over() {
+        for (more, told) in [
+            (
+                r#""Filter": {"ObjectSizeGreaterThan": 9}"#,
+                "Filter/ObjectSizeGreaterThan",
+            ),
+            (
+                r#""Filter": {"And": {"Prefix": "a", "Size": {"a": 1}}}"#,
+                "Filter/And/Size",
+            ),
+            (
+                r#""Filter": {"And": {"Tags": [{"Key": "a", "Value": "1", "Not": true}]}}"#,
+                "Filter/And/Tags/Not",
+            ),
+            (
+                r#""Filter": {"Prefix": "a", "And": {"Prefix": "b"}}"#,
+                "a second Prefix",
+            ),
+            (
+                r#""Filter": {"And": {"Tags": [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]}}"#,
+                "a second Tag \"a\"",
+            ),
+            (r#""Filter": "all""#, "Filter \"all\""),
+            (r#""Filter": {"Prefix": {"Not": "a"}}"#, "Filter/Prefix/Not"),
+            (
+                r#""SourceSelectionCriteria": {"Region": {"Status": "Enabled"}}"#,
+                "SourceSelectionCriteria/Region",
+            ),
+            (
+                r#""SourceSelectionCriteria": {"ReplicaModifications": {"Status": "Partly"}}"#,
+                "SourceSelectionCriteria/ReplicaModifications/Status \"Partly\"",
+            ),
+            (
+                r#""DeleteMarkerReplication": {"Status": "Enabled", "After": "1"}"#,
+                "DeleteMarkerReplication/After",
+            ),
+            (r#""Priority": [1, 2]"#, "a second Priority"),
+            (
+                r#""Filter": {"Prefix": "", "Tag": {"Key": "a", "Value": "1"}}"#,
+                "",
+            ),
+        ] {
+            let found = unknown(more);
+            assert!(found.starts_with(told), "{more}: {found}");
+            assert_eq!(found.is_empty(), told.is_empty(), "{more}: {found}");
+        }
+        let xml = of("<ReplicationConfiguration><Rule><Status>Enabled</Status>\
+             <Filter><And><Prefix>a<!-- or -->b</Prefix><Younger>3</Younger></And></Filter>\
+             <Destination><Bucket>b</Bucket></Destination></Rule></ReplicationConfiguration>")
+        .unwrap();
+        assert_eq!(
+            xml.rules[0].obstacles(),
+            ["Filter/And/Younger is not known here"]
+        );
+        assert_eq!(xml.rules[0].prefix, "ab");
+    }
+
     #[test]
     fn what_is_no_replication_configuration_is_refused() {
         let deep = format!("{}1{}", "{\"a\":".repeat(20), "}".repeat(20));
@@ -355,6 +403,7 @@ mod tests {
             "{}",
             r#"{"Rules": [{}]}"#,
             r#"{"Rules": [{"Destination": {"Bucket": "b"}}]}"#,
+            r#"{"Except": "a", "Rules": [{"Status": "Enabled", "Destination": {"Bucket": "b"}}]}"#,
             r#"{"Rules": [{"Status": "Enabled", "Priority": "high", "Destination": {"Bucket": "b"}}]}"#,
             &deep,
             doctype,

@@ -72,9 +72,12 @@ fn of_xml(node: roxmltree::Node<'_, '_>, depth: usize) -> Result<Tree, String> {
             of_xml(child, depth + 1)?,
         ));
     }
-    match (fields.is_empty(), node.text()) {
-        (true, Some(text)) => Ok(Tree::Text(text.to_owned())),
-        _ => Ok(Tree::Fields(fields)),
+    // In pieces where a comment stands between.
+    let texts = node.children().filter(roxmltree::Node::is_text);
+    let text: String = texts.filter_map(|piece| piece.text()).collect();
+    match fields.is_empty() && !text.is_empty() {
+        true => Ok(Tree::Text(text)),
+        false => Ok(Tree::Fields(fields)),
     }
 }
 
