@@ -153,6 +153,9 @@ pub enum ArchiveError {
     /// The version is sealed otherwise than when it was opened to be sealed anew.
     #[error("{0} was sealed anew, repaired or purged meanwhile: it is as that left it")]
     Superseded(Box<VersionName>),
+    /// Tags came of a version that is not here, and was not purged here.
+    #[error("{0} is not here: it has to come before its tags")]
+    VersionMissing(Box<VersionName>),
     /// The version was purged: it does not come back.
     #[error("{0} was purged here")]
     Purged(Box<VersionName>),
@@ -234,7 +237,7 @@ impl ArchiveError {
                 Reason::PeerProtocolMismatch
             }
             // What is asked for here and is not here says nothing of the source.
-            Self::NotFound { .. } => Reason::DstObjectDamaged,
+            Self::NotFound { .. } | Self::VersionMissing(_) => Reason::DstObjectDamaged,
             Self::DeleteMarker(_) => Reason::SrcObjectGone,
             Self::Purged(_) => Reason::PolicyDenied,
             Self::Retained { .. } | Self::StillLatest(_) => Reason::DstRetained,

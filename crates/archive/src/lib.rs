@@ -96,6 +96,7 @@ pub use retention::{HeldVersions, Hold, HoldSort, Retentions};
 pub use rewrap::{CALLS_OF_A_REWRAP, Rewrap, RewrapFinding, Rewrapped, WrappedBy};
 pub use scrub::{ScrubState, Scrubbed, Scrubber};
 pub use source::ArchiveSource;
+pub use standing::TagsHere;
 pub use upload::Upload;
 pub use verify::{Depth, Sink, VerifySummary};
 pub use written::{ObjectWriter, Written, is_written_here};

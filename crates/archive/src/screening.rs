@@ -1,9 +1,12 @@
 //! What of a commit group is stored already.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
-use sealift_ledger::{Standing, VersionRow};
-use sealift_terms::AuditKind;
+use sealift_ledger::{MarkKind, Standing, VersionRow};
+use sealift_terms::{AuditKind, BucketName, ObjectKey, VersionName};
 
 use crate::{
     ArchiveError,
@@ -11,69 +14,117 @@ use crate::{
     commit::{Draft, Item},
 };
 
+/// The items of a group, by what is asked of them.
+#[derive(Default)]
+struct Sorted {
+    /// Of which nothing is asked.
+    group: Vec<Box<Item>>,
+    /// What waits for the commit of the others.
+    later: Vec<Box<Item>>,
+    /// The first of each version.
+    first: Vec<Box<Item>>,
+    purges: Vec<Box<Item>>,
+    /// Tags of versions that none of the group brings.
+    tags: Vec<Box<Item>>,
+    /// The keys of versions that the group brings, where there are purges.
+    keys: BTreeSet<(BucketName, ObjectKey)>,
+}
+
+impl Sorted {
+    fn of(items: Vec<Box<Item>>) -> Self {
+        let (mut sorted, mut seen) = (Self::default(), HashSet::new());
+        let mut tags = Vec::new();
+        for item in items {
+            match &item.draft {
+                Draft::Mark(_) if item.is_purge() => sorted.purges.push(item),
+                Draft::Mark(mark) if matches!(mark.kind, MarkKind::Tags(_)) => tags.push(item),
+                Draft::Version(version) if seen.insert(version.name.clone()) => {
+                    sorted.first.push(item);
+                }
+                Draft::Version(_) => sorted.later.push(item),
+                _ => sorted.group.push(item),
+            }
+        }
+        // What is held with them is held before they are looked at.
+        if sorted.group.iter().any(|item| item.is_hold()) {
+            sorted.later.append(&mut sorted.purges);
+        }
+        // Versions of this group are not there before its commit: their tags wait for that.
+        let (behind, tags): (Vec<_>, Vec<_>) = tags
+            .into_iter()
+            .partition(|item| item.mark_of().is_some_and(|name| seen.contains(name)));
+        sorted.later.extend(behind);
+        sorted.tags = tags;
+        let of_purges = !sorted.purges.is_empty();
+        let keys = seen.into_iter().filter(|_| of_purges);
+        sorted.keys = keys.map(|name| (name.bucket, name.key)).collect();
+        sorted
+    }
+}
+
 impl Core {
     /// Answers what is stored already: its bytes must not come to rest in the
     /// store, where a rebuild would find them with the higher sequence. This task
     /// alone adds versions, so what passes stays unknown until its commit. Of
     /// several items for one version all but the first wait for that.
     pub(crate) async fn screen(&self, items: Vec<Box<Item>>) -> (Vec<Box<Item>>, Vec<Box<Item>>) {
-        let (mut group, mut later) = (Vec::with_capacity(items.len()), Vec::new());
-        let (mut first, mut seen) = (Vec::with_capacity(items.len()), HashSet::new());
-        let mut purges = Vec::new();
-        for item in items {
-            match &item.draft {
-                Draft::Mark(_) if item.is_purge() => purges.push(item),
-                Draft::Version(version) if seen.insert(version.name.clone()) => first.push(item),
-                Draft::Version(_) => later.push(item),
-                _ => group.push(item),
-            }
-        }
-        // What is held with them is held before they are looked at.
-        if group.iter().any(|item| item.is_hold()) {
-            later.append(&mut purges);
-        }
-        let of_purges = !purges.is_empty();
-        let keys = seen.iter().filter(|_| of_purges);
-        let keys = keys
-            .map(|name| (name.bucket.clone(), name.key.clone()))
-            .collect();
-        drop(seen);
+        let Sorted {
+            mut group,
+            mut later,
+            first,
+            purges,
+            tags,
+            keys,
+        } = Sorted::of(items);
         let names = first.iter().filter_map(|item| item.draft.version());
-        let names = names.map(|(name, _)| name.clone()).collect();
-        let standing = match self.catalog.standing(names).await {
+        let names = names.map(|(name, _)| name.clone());
+        let of_tags = tags.iter().filter_map(|item| item.mark_of()).cloned();
+        let names = names.chain(of_tags).collect();
+        let mut standing = match self.catalog.standing(names).await {
             Ok(standing) => standing,
             Err(error) => {
                 let error = Arc::new(ArchiveError::from(error));
-                for item in first {
+                for item in first.into_iter().chain(purges).chain(tags) {
                     self.fail_unplaced(item, ArchiveError::Group(error.clone()))
                         .await;
-                }
-                for item in purges {
-                    item.fail(ArchiveError::Group(error.clone()));
                 }
                 return (group, later);
             }
         };
-        for (mut item, standing) in first.into_iter().zip(standing) {
+        let of_tags = standing.split_off(first.len().min(standing.len()));
+        for (item, standing) in tags.into_iter().zip(of_tags) {
             match standing {
-                Standing::Unknown => group.push(item),
-                Standing::Known(row) if row.quarantined && item.is_same(&row) => {
-                    item.audit.kind = AuditKind::ObjectRepaired;
-                    group.push(item);
-                }
-                Standing::Known(row) if item.replaces(&row) => group.push(item),
-                Standing::Known(row) => self.answer_stored(item, &row).await,
-                Standing::Purged => {
-                    let error = item.purged();
-                    self.fail_unplaced(item, error).await;
-                }
+                // Of what was deleted for good nothing is owed any more.
+                Standing::Known(_) | Standing::Purged => group.push(item),
+                Standing::Unknown => item.lacks_version(),
             }
         }
-        if of_purges {
+        for (item, standing) in first.into_iter().zip(standing) {
+            group.extend(self.screen_version(item, standing).await);
+        }
+        if !purges.is_empty() {
             self.screen_purges(purges, keys, &mut group, &mut later)
                 .await;
         }
         (group, later)
+    }
+
+    /// A version that comes to rest, if it does.
+    async fn screen_version(&self, mut item: Box<Item>, standing: Standing) -> Option<Box<Item>> {
+        match standing {
+            Standing::Unknown => return Some(item),
+            Standing::Known(row) if row.quarantined && item.is_same(&row) => {
+                item.audit.kind = AuditKind::ObjectRepaired;
+                return Some(item);
+            }
+            Standing::Known(row) if item.replaces(&row) => return Some(item),
+            Standing::Known(row) => self.answer_stored(item, &row).await,
+            Standing::Purged => {
+                let error = item.purged();
+                self.fail_unplaced(item, error).await;
+            }
+        }
+        None
     }
 
     async fn answer_stored(&self, item: Box<Item>, row: &VersionRow) {
@@ -123,6 +174,21 @@ impl Item {
             Some((name, _)) => ArchiveError::Purged(Box::new(name.clone())),
             None => ArchiveError::Misuse("not a version"),
         }
+    }
+
+    /// Of which version it says something, if it is no version itself.
+    fn mark_of(&self) -> Option<&VersionName> {
+        match &self.draft {
+            Draft::Mark(mark) => Some(&mark.name),
+            Draft::Version(_) | Draft::Handed { .. } => None,
+        }
+    }
+
+    /// Refuses tags of a version that is not here: a receipt would say that it is.
+    fn lacks_version(self: Box<Self>) {
+        let name = self.mark_of().cloned().map(Box::new);
+        let error = name.map(ArchiveError::VersionMissing);
+        self.fail(error.unwrap_or(ArchiveError::Misuse("no tags")));
     }
 
     /// Whether it is the version of this row, sealed anew.

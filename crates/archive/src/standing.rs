@@ -1,8 +1,22 @@
 //! How a bucket and an upload stand, for those who ask before anything is sent.
 
+use std::collections::BTreeMap;
+
+use sealift_ledger::Standing;
 use sealift_terms::{AuditRecord, BucketName, Epoch, PartIndex, Region, VersionName};
 
 use crate::{Archive, ArchiveError, Result, Upload, limits::PAGE_ROWS};
+
+/// The tags that a version has here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TagsHere {
+    /// It is here, with these.
+    Tags(BTreeMap<String, String>),
+    /// It is not here.
+    Lacking,
+    /// It was purged here, and does not come back.
+    Purged,
+}
 
 impl Archive {
     /// The region of the site.
@@ -30,6 +44,20 @@ impl Archive {
     pub async fn knows(&self, name: &VersionName) -> Result<bool> {
         let catalog = &self.core.catalog;
         Ok(catalog.known(name).await?.is_some() || catalog.purged(name).await?)
+    }
+
+    /// The tags of each of these versions, in their order.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn tags_of(&self, names: Vec<VersionName>) -> Result<Vec<TagsHere>> {
+        let standing = self.core.catalog.standing(names).await?.into_iter();
+        let told = standing.map(|standing| match standing {
+            Standing::Known(row) => TagsHere::Tags(row.facts.tags),
+            Standing::Unknown => TagsHere::Lacking,
+            Standing::Purged => TagsHere::Purged,
+        });
+        Ok(told.collect())
     }
 
     /// Begins a new epoch, which `record` puts on record.

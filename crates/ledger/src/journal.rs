@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use sealift_terms::{
-    BucketName, Change, ChangeKind, Epoch, ObjectKey, Order, PeerName, Reason, Receipt, RuleName,
-    SiteId, Status, Timestamp, TransferId, VersionId, VersionName,
+    BatchId, BucketName, Change, ChangeKind, Epoch, ObjectKey, Order, PeerName, Reason, Receipt,
+    RuleName, SiteId, Status, Timestamp, TransferId, VersionId, VersionName,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::{Batch, BatchState, Batched, Enlist, Result};
 
 /// A change and where it is to go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,7 +135,8 @@ pub enum TransferOutcome {
 /// Which transfers are to be queued again, due at once, their attempts counted afresh.
 ///
 /// `Failed` and the last apart, each takes what is `FAILED` or `PENDING`. What is leased stays leased:
-/// its outcome comes by itself.
+/// its outcome comes by itself. What a batch queued and would be taken here without the batch is
+/// owed from then on, and due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Requeue {
     /// Everything.
@@ -383,6 +384,51 @@ pub trait Journal: Send + Sync {
 
     /// Queues transfers again; returns how many.
     async fn requeue(&self, which: Requeue, now: Timestamp) -> Result<u64>;
+
+    /// Begins a batch, in words. What was over longest is forgotten where there are
+    /// [`limits::BATCHES_MAX`](sealift_terms::limits::BATCHES_MAX); where none is over, there is no
+    /// room for one more.
+    async fn begin_batch(&self, what: &str, at: Timestamp) -> Result<Option<BatchId>>;
+
+    /// Queues all of this as [`Requeue::Version`] does, and remembers for the batch how it
+    /// stood, receipts too; what is held back by a batch that is paused is held back. Returns
+    /// how the batch stands: of one that is cancelled, or is not there, nothing is queued.
+    async fn enlist(
+        &self,
+        batch: BatchId,
+        what: Enlist,
+        at: Timestamp,
+    ) -> Result<Option<BatchState>>;
+
+    /// Pauses a batch, lets it go on, or cancels it; returns whether it is there and was not
+    /// cancelled before.
+    ///
+    /// What is leased keeps its lease. Of a batch that is paused nothing else is leased, but
+    /// what another batch that runs queued as well. Of one that is cancelled everything stands
+    /// again as if the batch had never been: completed with its receipt, given up, left out,
+    /// and [`Reason::BatchCancelled`] where there was nothing; what is owed stays due. What is
+    /// leased has its outcome if it has one, and stands as before if it is deferred or released.
+    async fn set_batch(&self, batch: BatchId, to: BatchState, at: Timestamp) -> Result<bool>;
+
+    /// One batch.
+    async fn batch(&self, batch: BatchId) -> Result<Option<Batch>>;
+
+    /// All batches, the newest first.
+    async fn batches(&self) -> Result<Vec<Batch>>;
+
+    /// How many batches are paused. Cheap at any size.
+    async fn paused_batches(&self) -> Result<u64>;
+
+    /// What a batch queued, by number, behind `after`, at most `limit`.
+    async fn batched(
+        &self,
+        batch: BatchId,
+        after: Option<TransferId>,
+        limit: usize,
+    ) -> Result<Vec<Batched>>;
+
+    /// How the batch has one transfer, if it has it.
+    async fn batched_one(&self, batch: BatchId, id: TransferId) -> Result<Option<Batched>>;
 
     /// One transfer.
     async fn transfer(&self, id: TransferId) -> Result<Option<Transfer>>;

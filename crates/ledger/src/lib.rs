@@ -19,6 +19,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 pub mod audit;
+mod batches;
 pub mod catalog;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -38,6 +39,7 @@ pub mod sqlite;
 mod tests;
 
 pub use audit::{AuditLog, AuditVerdict, Flaw, Leaf, Refusal};
+pub use batches::{Batch, BatchCounts, BatchStanding, BatchState, BatchSum, Batched, Enlist};
 pub use catalog::{
     BucketCount, Catalog, Commit, Committed, FileRow, KeyUse, ListVersions, ListedVersion,
     Location, NewVersion, Outcome, PackState, ReceiptTerms, RecordRow, Relocation, SenderCount,

@@ -12,10 +12,13 @@ use late::Late;
 use near::{Near, Records, Zeros, all, bucket, journal, peer, rules, until, with_status};
 use parking_lot::Mutex;
 use sealift_host::OsClock;
-use sealift_ledger::{Journal, Requeue};
+use sealift_ledger::{Destination, Journal, NewChange, Requeue, Settlement, TransferOutcome};
 use sealift_sender::{PeerSender, SenderError, Settings};
 use sealift_store::{Listed, MemorySource, Scan, Source, SourceObject, StoreError, Watch};
-use sealift_terms::{Clock, Epoch, ObjectFacts, ObjectKey, PartSize, Reason, Status, VersionId};
+use sealift_terms::{
+    Change, ChangeKind, Clock, Epoch, ObjectFacts, ObjectKey, Order, PartSize, Reason, Status,
+    VersionId, VersionName,
+};
 use sealift_tunnel::{NoAnswers, Pace, Timetable};
 use sealift_wire::{Cuts, Offer, Refusal};
 use tokio::{sync::watch, time::timeout};
@@ -779,4 +782,149 @@ async fn an_object_that_may_not_be_read_waits_and_says_so() {
     })
     .await;
     running.near.abort();
+}
+
+/// Tags of a version of a key, to the far side, as they are recorded.
+fn tags_of(name: VersionName, number: u64) -> NewChange {
+    let change = Change {
+        name,
+        order: Order {
+            clock: u64::MAX >> 2,
+            region: "a".parse().unwrap(),
+            change: number,
+        },
+        kind: ChangeKind::Tags,
+        facts: ObjectFacts::default(),
+    };
+    NewChange {
+        change,
+        destinations: vec![Destination {
+            rule: "all".parse().unwrap(),
+            peer: peer(),
+            skip: None,
+        }],
+        held_until: None,
+        ahead: false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_lacks_the_version_of_tags_is_sent_it_whole_and_nothing_goes_round_for_ever() {
+    let site = Site::new().await;
+    let keys = ["lost", "refused", "waits"];
+    for key in keys {
+        site.source.put(key, content(10)).unwrap();
+    }
+    until("all are recorded", async || {
+        all(site.journal()).await.len() == keys.len()
+    })
+    .await;
+    // Long ago one was taken and one refused; of another there is no row.
+    let now = OsClock.now();
+    let rows = site.journal().lease(&peer(), 9, now).await.unwrap();
+    let of = |key: &str| {
+        let row = rows.iter().find(|row| row.change.name.key.as_str() == key);
+        row.unwrap().clone()
+    };
+    near::settle(site.journal(), &[of("lost")], now).await;
+    let given_up = Settlement {
+        id: of("refused").id,
+        at: now,
+        outcome: TransferOutcome::Failed {
+            reason: Reason::PolicyDenied,
+            evidence: "no grant".to_owned(),
+        },
+    };
+    site.journal().settle(vec![given_up]).await.unwrap();
+    site.journal().release(&[of("waits").id]);
+    let gone = VersionName {
+        version: VersionId::new("gone").unwrap(),
+        ..of("lost").change.name
+    };
+    let names = keys.map(|key| of(key).change.name).into_iter();
+    let tags = (1..).zip(names.chain([gone.clone()]));
+    let tags = tags.map(|(n, name)| tags_of(name, n)).collect();
+    site.journal().record(tags, now).await.unwrap();
+
+    // It lacks all of them: it takes tags of what it has alone.
+    let far = Far::new(|offer: &Offer| match offer.change.kind {
+        ChangeKind::Tags => Deed::Refuse(Refusal::new(Reason::DstObjectDamaged, "not here")),
+        _ if offer.change.name.key.as_str() == "waits" => {
+            Deed::Refuse(Refusal::new(Reason::DstStoreFull, "no room"))
+        }
+        _ => Deed::Take,
+    });
+    let running = site.run(&far);
+    site.completed(2).await;
+    assert!(far.store.lock().objects.contains_key("lost"));
+    until(
+        "every outcome of a version has one for its tags",
+        async || {
+            let rows = all(site.journal()).await;
+            let stands = |key: &str, version: Option<&VersionId>, kind: ChangeKind| {
+                let row = rows.iter().find(|row| {
+                    let name = &row.change.name;
+                    let is_version = version.is_none_or(|version| name.version == *version);
+                    let is_gone = name.version == gone.version;
+                    name.key.as_str() == key
+                        && is_version
+                        && is_gone == version.is_some()
+                        && row.change.kind == kind
+                });
+                row.map(|row| (row.status, row.reason))
+            };
+            let (failed, pending) = (Status::Failed, Status::Pending);
+            stands("lost", None, ChangeKind::Tags) == Some((Status::Completed, None))
+                && stands("refused", None, ChangeKind::Tags)
+                    == Some((failed, Some(Reason::PolicyDenied)))
+                && stands("lost", Some(&gone.version), ChangeKind::Tags)
+                    == Some((failed, Some(Reason::SrcObjectGone)))
+                && stands("waits", None, ChangeKind::Tags)
+                    == Some((pending, Some(Reason::DstObjectDamaged)))
+                && stands("waits", None, ChangeKind::Put)
+                    == Some((pending, Some(Reason::DstStoreFull)))
+        },
+    )
+    .await;
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_without_a_row_that_a_peer_lacks_is_queued_from_the_sources_listing() {
+    let versioned = near::versioned::Versioned::default();
+    for version in ["v1", "v2"] {
+        versioned.put("k", version);
+    }
+    let site = Site::with(|_| Arc::new(versioned.clone())).await;
+    let name = |version: &str| VersionName {
+        bucket: bucket(),
+        key: ObjectKey::new("k").unwrap(),
+        version: VersionId::new(version).unwrap(),
+    };
+    // The latest is what the journal knows, and was given up.
+    let mut latest = tags_of(name("v2"), 2);
+    latest.change.kind = ChangeKind::Put;
+    let now = OsClock.now();
+    let ids = site.journal().record(vec![latest], now).await.unwrap();
+    site.journal().lease(&peer(), 9, now).await.unwrap();
+    let given_up = Settlement {
+        id: ids[0],
+        at: now,
+        outcome: TransferOutcome::Failed {
+            reason: Reason::PolicyDenied,
+            evidence: "no grant".to_owned(),
+        },
+    };
+    site.journal().settle(vec![given_up]).await.unwrap();
+    let tags = vec![tags_of(name("v1"), 1)];
+    site.journal().record(tags, now).await.unwrap();
+    let far = Far::new(|_: &Offer| Deed::Refuse(Refusal::new(Reason::DstObjectDamaged, "")));
+    let running = site.run(&far);
+    until("the version is queued", async || {
+        let rows = all(site.journal()).await;
+        let mut rows = rows.iter();
+        rows.any(|row| row.change.name == name("v1") && row.change.kind == ChangeKind::Put)
+    })
+    .await;
+    running.end().await;
 }

@@ -127,6 +127,26 @@ impl fmt::Display for TransferId {
     }
 }
 
+/// One batch of replication in the sender's journal, counted from 1; no number is given twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BatchId(pub u64);
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for BatchId {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let number = text.parse().ok().filter(|number| *number > 0);
+        let number = number.ok_or_else(|| NameError::new("batch", text, "its number, as in 7"));
+        number.map(Self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

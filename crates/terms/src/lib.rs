@@ -43,7 +43,7 @@ pub use boxed::Boxed;
 pub use change::{Change, ChangeKind, ObjectFacts, VersionName};
 pub use checksum::{Checksum, ChecksumAlgorithm};
 pub use days::{DeletionDays, RotationDays};
-pub use id::{Epoch, ObjectUid, RecordId, RecordIds, SessionId, SiteId, TransferId};
+pub use id::{BatchId, Epoch, ObjectUid, RecordId, RecordIds, SessionId, SiteId, TransferId};
 pub use identity::Identity;
 pub use name::{
     AccessKeyId, BucketName, ForwardName, KeyAlias, KeyId, KeyNote, NameError, ObjectKey, PeerName,

@@ -79,6 +79,8 @@ pub const OFFERS_OUTSTANDING_MAX: usize = 4096;
 pub const OPEN_OFFERS_PER_SESSION_MAX: usize = 1024;
 /// Transfers of one key that are looked through for those of one version.
 pub const TRANSFERS_OF_KEY_MAX: usize = 1000;
+/// Versions whose tags are compared by one question.
+pub const TAGS_ASKED_AT_ONCE_MAX: usize = 100;
 /// Questions of the peer without an answer, on one connection.
 pub const QUESTIONS_OUTSTANDING_MAX: usize = 64;
 /// Frames that wait on one connection for a peer that does not read.
@@ -238,6 +240,9 @@ pub const QUARANTINE_KEPT_DEFAULT: Duration = Duration::from_secs(30 * 86_400);
 pub const DEAD_KEPT_DEFAULT: Duration = Duration::from_secs(30 * 86_400);
 /// The longest either can be configured: ten years.
 pub const KEPT_MAX: Duration = Duration::from_secs(3653 * 86_400);
+
+/// Batches of replication that are remembered: of those that are over the oldest are forgotten first.
+pub const BATCHES_MAX: usize = 256;
 
 /// Names of one bucket that cannot be keys and are remembered with why.
 pub const UNSUPPORTED_NAMES_MAX: usize = 10_000;

@@ -84,6 +84,8 @@ reasons! {
     DstPurgeDenied => Pending, "add `purge` to the [[grant]] for this identity and bucket at the destination";
     /// A version that was deleted at the source is purged once it was gone for long enough.
     PurgeHeld => Pending, "nothing: it is purged after `purge_hold_secs`, unless the source has it again by then";
+    /// The batch that queued it is paused.
+    BatchPaused => Pending, "resume the batch: `sealift batch list`, then `sealift batch resume ID`";
     /// The destination keeps no versions.
     DstVersioningDisabled => Pending, "enable versioning on the destination bucket";
     /// No room at the destination.
@@ -131,6 +133,8 @@ reasons! {
     SkippedFiltered => Skipped, "let a [[rule]] cover it (prefix, existing_objects, delete_markers) if it should be sent";
     /// What was to be purged is in the source again, or its rule sends no version deletes any more.
     SkippedPurge => Skipped, "nothing: the version stays where it is";
+    /// The batch that queued it was cancelled before it was sent, and nothing else wants it sent.
+    BatchCancelled => Skipped, "nothing; `sealift batch replicate` queues it again if it should be sent";
     /// Is not a readable file.
     SkippedUnreadable => Skipped, "let it be read, its tags too: a file has to be plain, with a UTF-8 name of at most 1,024 bytes; what a bucket archived: restore it, then sealift batch replicate BUCKET --status SKIPPED";
 }
@@ -140,6 +144,13 @@ impl Reason {
     #[must_use]
     pub const fn is_permanent(self) -> bool {
         matches!(self.status(), Status::Failed)
+    }
+
+    /// Whether what waits for this is held back by somebody's wish: it is no trouble, and
+    /// nothing makes it due earlier.
+    #[must_use]
+    pub const fn is_held_back(self) -> bool {
+        matches!(self, Self::PurgeHeld | Self::BatchPaused)
     }
 }
 

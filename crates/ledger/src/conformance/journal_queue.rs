@@ -19,18 +19,18 @@ pub(super) fn completed(transfer: &Transfer, sequence: u64, when: Timestamp) -> 
     )
 }
 
-fn settlement(id: TransferId, at: Timestamp, outcome: TransferOutcome) -> Settlement {
+pub(super) fn settlement(id: TransferId, at: Timestamp, outcome: TransferOutcome) -> Settlement {
     Settlement { id, at, outcome }
 }
 
-fn failed() -> TransferOutcome {
+pub(super) fn failed() -> TransferOutcome {
     TransferOutcome::Failed {
         reason: Reason::SrcObjectGone,
         evidence: "ENOENT".to_owned(),
     }
 }
 
-fn deferred(next_try: Timestamp) -> TransferOutcome {
+pub(super) fn deferred(next_try: Timestamp) -> TransferOutcome {
     TransferOutcome::Deferred {
         reason: Reason::PeerUnreachable,
         evidence: "connection refused".to_owned(),
@@ -44,7 +44,7 @@ async fn record(journal: &dyn Journal, count: u64) -> Vec<TransferId> {
 }
 
 /// Objects of a status by the counts, after comparing them with a listing.
-async fn counted(journal: &dyn Journal, status: Status) -> u64 {
+pub(super) async fn counted(journal: &dyn Journal, status: Status) -> u64 {
     let list = ListTransfers {
         status: Some(status),
         limit: 1000,

@@ -4,8 +4,8 @@ use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use sealift_terms::{
-    BucketName, ChangeKind, Disk, ObjectKey, PeerName, Reason, RuleName, Status, Timestamp,
-    TransferId, VersionName,
+    BatchId, BucketName, ChangeKind, Disk, ObjectKey, PeerName, Reason, RuleName, Status,
+    Timestamp, TransferId, VersionName,
 };
 
 use super::{
@@ -13,9 +13,9 @@ use super::{
     keeper::Keeper,
 };
 use crate::{
-    Count, Followed, HighWater, Intent, IntentCount, Journal, KnownCounts, KnownKey, ListTransfers,
-    NewChange, PeerMemory, Requeue, Result, SentVersion, Settlement, Transfer, TransferStanding,
-    UnsupportedName,
+    Batch, BatchState, Batched, Count, Enlist, Followed, HighWater, Intent, IntentCount, Journal,
+    KnownCounts, KnownKey, ListTransfers, NewChange, PeerMemory, Requeue, Result, SentVersion,
+    Settlement, Transfer, TransferStanding, UnsupportedName,
 };
 
 /// A [`Journal`] in one log file.
@@ -32,6 +32,24 @@ impl LogJournal {
     }
 }
 
+impl LogJournal {
+    /// What was leased when its batch was cancelled, and is not any more, stands as before.
+    async fn align_batches(&self, now: Timestamp) -> Result<()> {
+        let leased = self.0.with(|state| {
+            let leased = state.leases.clone();
+            state.is_loose(&leased).then_some(leased)
+        });
+        match leased {
+            Some(leased) => self
+                .0
+                .call(Command::AlignBatches(now, leased))
+                .await
+                .map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
 #[async_trait]
 impl Journal for LogJournal {
     async fn record(&self, changes: Vec<NewChange>, at: Timestamp) -> Result<Vec<TransferId>> {
@@ -39,6 +57,7 @@ impl Journal for LogJournal {
     }
 
     async fn lease(&self, peer: &PeerName, limit: usize, now: Timestamp) -> Result<Vec<Transfer>> {
+        self.align_batches(now).await?;
         Ok(self.0.with(|state| {
             let due = state.transfers.values().filter(|row| {
                 row.status == Status::Pending
@@ -66,7 +85,7 @@ impl Journal for LogJournal {
         Ok(self.0.with(|state| {
             let rows = state.transfers.values();
             let rows = rows.filter(|row| {
-                let is_held = row.reason == Some(Reason::PurgeHeld);
+                let is_held = row.reason.is_some_and(Reason::is_held_back);
                 row.status == Status::Pending && row.peer == *peer && !is_held
             });
             rows.map(|row| row.next_try).filter(|due| *due > now).min()
@@ -74,11 +93,67 @@ impl Journal for LogJournal {
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<()> {
-        self.0.call(Command::Settle(settlements)).await.map(drop)
+        let now = settlements.last().map(|settlement| settlement.at);
+        self.0.call(Command::Settle(settlements)).await?;
+        match now {
+            Some(now) => self.align_batches(now).await,
+            None => Ok(()),
+        }
     }
 
     async fn requeue(&self, which: Requeue, now: Timestamp) -> Result<u64> {
         Ok(self.0.call(Command::Requeue(which, now)).await?.rows)
+    }
+
+    async fn begin_batch(&self, what: &str, at: Timestamp) -> Result<Option<BatchId>> {
+        let command = Command::BeginBatch(what.to_owned(), at);
+        Ok(self.0.call(command).await?.batch)
+    }
+
+    async fn enlist(
+        &self,
+        batch: BatchId,
+        what: Enlist,
+        at: Timestamp,
+    ) -> Result<Option<BatchState>> {
+        let command = Command::Enlist(batch, what, at);
+        Ok(self.0.call(command).await?.state)
+    }
+
+    async fn set_batch(&self, batch: BatchId, to: BatchState, at: Timestamp) -> Result<bool> {
+        let leased = self.0.with(|state| state.leases.clone());
+        let command = Command::SetBatch(batch, to, at, leased);
+        Ok(self.0.call(command).await?.rows > 0)
+    }
+
+    async fn batch(&self, batch: BatchId) -> Result<Option<Batch>> {
+        Ok(self.0.with(|state| state.batch(batch)))
+    }
+
+    async fn batches(&self) -> Result<Vec<Batch>> {
+        Ok(self.0.with(|state| state.every_batch()))
+    }
+
+    async fn paused_batches(&self) -> Result<u64> {
+        Ok(self.0.with(|state| state.paused_batches()))
+    }
+
+    async fn batched(
+        &self,
+        batch: BatchId,
+        after: Option<TransferId>,
+        limit: usize,
+    ) -> Result<Vec<Batched>> {
+        Ok(self.0.with(|state| {
+            let behind = state.batched(batch).into_iter();
+            let behind = behind.filter(|one| after.is_none_or(|after| one.transfer.id > after));
+            behind.take(limit).collect()
+        }))
+    }
+
+    async fn batched_one(&self, batch: BatchId, id: TransferId) -> Result<Option<Batched>> {
+        let found = self.0.with(|state| state.batched(batch));
+        Ok(found.into_iter().find(|one| one.transfer.id == id))
     }
 
     async fn transfer(&self, id: TransferId) -> Result<Option<Transfer>> {

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sealift_terms::{
-    BucketName, Change, ChangeKind, ObjectKey, Order, PeerName, Reason, RuleName, Status,
+    BatchId, BucketName, Change, ChangeKind, ObjectKey, Order, PeerName, Reason, RuleName, Status,
     Timestamp, TransferId, VersionName, limits,
 };
 use serde::{Deserialize, Serialize};
 
-use super::keeper::Kept;
+use super::{batches::Batches, keeper::Kept};
 use crate::{
-    Count, Followed, HighWater, Intent, KnownKey, LedgerError, NewChange, PeerMemory, PurgeSent,
-    Requeue, Result, SentVersion, Settlement, Transfer, TransferOutcome, UnsupportedName,
-    held_back,
+    BatchState, Count, Enlist, Followed, HighWater, Intent, KnownKey, LedgerError, NewChange,
+    PeerMemory, PurgeSent, Requeue, Result, SentVersion, Settlement, Transfer, TransferOutcome,
+    UnsupportedName, held_back,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -29,6 +29,12 @@ pub(super) enum Command {
     Probe,
     Intend(BucketName, Vec<ObjectKey>, Timestamp),
     ForgetIntents(Vec<u64>),
+    BeginBatch(String, Timestamp),
+    Enlist(BatchId, Enlist, Timestamp),
+    /// With what is leased now: leases are not in the log.
+    SetBatch(BatchId, BatchState, Timestamp, BTreeSet<TransferId>),
+    /// As that, without a change of a batch.
+    AlignBatches(Timestamp, BTreeSet<TransferId>),
 }
 
 /// What a command did.
@@ -37,6 +43,8 @@ pub(super) struct Done {
     pub(super) ids: Vec<TransferId>,
     pub(super) rows: u64,
     pub(super) intents: Vec<u64>,
+    pub(super) batch: Option<BatchId>,
+    pub(super) state: Option<BatchState>,
 }
 
 /// One transfer per change and peer: tags differ by their order, the rest by kind.
@@ -55,7 +63,8 @@ pub(super) struct JournalState {
     last_intent: u64,
     /// In memory only: they end with the process.
     pub(super) leases: BTreeSet<TransferId>,
-    last_transfer: u64,
+    pub(super) last_transfer: u64,
+    pub(super) batches: Batches,
     by_change: BTreeMap<Which, TransferId>,
     folded: BTreeMap<(RuleName, PeerName, Status), u64>,
 }
@@ -114,6 +123,13 @@ impl Kept for JournalState {
                 ids.iter().for_each(|id| drop(self.intents.remove(id)));
             }
             Command::Fold(before, keep, rows) => done.rows = self.fold(before, &keep, rows),
+            Command::BeginBatch(what, at) => done.batch = self.begin_batch(what, at),
+            Command::Enlist(batch, what, at) => done.state = self.enlist(batch, what, at),
+            Command::SetBatch(batch, to, at, leased) => {
+                done.rows = u64::from(self.set_batch(batch, to, at));
+                self.align_batches(&leased, at);
+            }
+            Command::AlignBatches(at, leased) => self.align_batches(&leased, at),
         }
         done
     }
@@ -128,7 +144,7 @@ impl JournalState {
         id
     }
 
-    fn record(&mut self, new: NewChange, at: Timestamp) -> Vec<TransferId> {
+    pub(super) fn record(&mut self, new: NewChange, at: Timestamp) -> Vec<TransferId> {
         let due = new.due(at);
         let change = new.change;
         let high = &mut self.high_water;
@@ -229,64 +245,25 @@ impl JournalState {
                 failed(Status::Skipped, reason, evidence, at, 0);
             }
         }
+        self.hold_if_paused(settlement.id);
     }
 
     fn requeue(&mut self, which: &Requeue, now: Timestamp) -> u64 {
+        self.disown(|row| is_meant(which, row), now);
         let mut queued = 0;
-        for row in self.transfers.values_mut() {
-            // What is held back comes no earlier.
-            let is_held = row.status == Status::Pending && row.reason == Some(Reason::PurgeHeld);
-            let is_open = matches!(row.status, Status::Pending | Status::Failed) && !is_held;
-            let name = &row.change.name;
-            let is_meant = match which {
-                Requeue::All => is_open,
-                Requeue::Rule(rule) => is_open && row.rule == *rule,
-                Requeue::Peer(peer) => is_open && row.peer == *peer,
-                Requeue::Keys {
-                    bucket,
-                    prefix,
-                    exact,
-                } => {
-                    let fits = match exact {
-                        true => name.key.as_str() == prefix,
-                        false => name.key.as_str().starts_with(prefix.as_str()),
-                    };
-                    is_open && name.bucket == *bucket && fits
-                }
-                Requeue::Failed(peer) => {
-                    let is_to = peer.as_ref().is_none_or(|peer| row.peer == *peer);
-                    row.status == Status::Failed && is_to
-                }
-                Requeue::Damaged {
-                    peer,
-                    name: damaged,
-                } => {
-                    matches!(row.status, Status::Completed | Status::Failed)
-                        && row.peer == *peer
-                        && *name == *damaged
-                        && row.change.kind.is_version()
-                }
-                Requeue::Version { peer, name: wanted } => {
-                    row.peer == *peer && *name == *wanted && row.change.kind.is_version()
-                }
-                Requeue::CompletedAfter { peer, sequence } => {
-                    let later = row.receipt.as_ref().is_some_and(|r| r.sequence > *sequence);
-                    row.status == Status::Completed && row.peer == *peer && later
-                }
-            };
-            if is_meant {
-                row.status = Status::Pending;
-                (row.next_try, row.updated_at, row.attempts) = (now, now, 0);
-                row.receipt = None;
-                if let Requeue::Version { .. } = which {
-                    (row.reason, row.evidence) = (None, None);
-                }
-                if let Requeue::Damaged { .. } = which {
-                    row.reason = Some(sealift_terms::Reason::DstObjectDamaged);
-                    row.evidence = Some("the peer has found its copy damaged".to_owned());
-                }
-                queued += 1;
+        let meant = self.transfers.values_mut();
+        for row in meant.filter(|row| is_meant(which, row)) {
+            row.status = Status::Pending;
+            (row.next_try, row.updated_at, row.attempts) = (now, now, 0);
+            row.receipt = None;
+            if let Requeue::Version { .. } = which {
+                (row.reason, row.evidence) = (None, None);
             }
+            if let Requeue::Damaged { .. } = which {
+                row.reason = Some(Reason::DstObjectDamaged);
+                row.evidence = Some("the peer has found its copy damaged".to_owned());
+            }
+            queued += 1;
         }
         queued
     }
@@ -303,6 +280,7 @@ impl JournalState {
                 continue;
             };
             self.by_change.retain(|_, of| of != id);
+            self.batches.forget_transfer(*id);
             let place = (row.rule, row.peer, row.status);
             *self.folded.entry(place).or_default() += 1;
         }
@@ -404,6 +382,49 @@ impl JournalState {
             count.folded_objects = *folded;
         }
         counts.into_values().collect()
+    }
+}
+
+fn is_meant(which: &Requeue, row: &Transfer) -> bool {
+    // What is held back comes no earlier.
+    let is_held = row.status == Status::Pending && row.reason.is_some_and(Reason::is_held_back);
+    let is_open = matches!(row.status, Status::Pending | Status::Failed) && !is_held;
+    let (name, of) = (&row.change.name, &row.peer);
+    match which {
+        Requeue::All => is_open,
+        Requeue::Rule(rule) => is_open && row.rule == *rule,
+        Requeue::Peer(peer) => is_open && of == peer,
+        Requeue::Keys {
+            bucket,
+            prefix,
+            exact,
+        } => {
+            let fits = match exact {
+                true => name.key.as_str() == prefix,
+                false => name.key.as_str().starts_with(prefix.as_str()),
+            };
+            is_open && name.bucket == *bucket && fits
+        }
+        Requeue::Failed(peer) => {
+            let is_to = peer.as_ref().is_none_or(|peer| of == peer);
+            row.status == Status::Failed && is_to
+        }
+        Requeue::Damaged {
+            peer,
+            name: damaged,
+        } => {
+            matches!(row.status, Status::Completed | Status::Failed)
+                && of == peer
+                && name == damaged
+                && row.change.kind.is_version()
+        }
+        Requeue::Version { peer, name: wanted } => {
+            of == peer && name == wanted && row.change.kind.is_version()
+        }
+        Requeue::CompletedAfter { peer, sequence } => {
+            let later = row.receipt.as_ref().is_some_and(|r| r.sequence > *sequence);
+            row.status == Status::Completed && of == peer && later
+        }
     }
 }
 

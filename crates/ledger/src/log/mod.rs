@@ -10,6 +10,7 @@
 //! no simulation could tear what it writes; this goes through it.
 
 mod audit;
+mod batches;
 mod catalog;
 mod catalog_apply;
 mod catalog_care;

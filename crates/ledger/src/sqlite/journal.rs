@@ -4,41 +4,44 @@ use std::{collections::HashSet, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use rusqlite::{Connection, ToSql, params};
+use rusqlite::{ToSql, params};
 use sealift_terms::{
-    BucketName, ObjectKey, PeerName, RuleName, Timestamp, TransferId, VersionName,
+    BatchId, BucketName, ObjectKey, PeerName, RuleName, Timestamp, TransferId, VersionName,
 };
 
 use super::{
+    batches,
     columns::{Columns, all, change, first, int, limit},
     database::{check_integrity, open_writer},
     intents,
+    journal_align::Loose,
     journal_rows::{
-        KNOWN, STANDING, TRANSFER, after_key, counts, known_key, known_page, sent_page, standing,
-        transfer,
+        KNOWN, STANDING, TRANSFER, after_key, counts, due, known_key, known_page, sent_page,
+        standing, transfer,
     },
     journal_state::{JournalState, SCHEMA, read_meta, status_code},
     journal_write::{
-        SealedChange, SealedSettlement, fold, foldable, record, replace_unsupported, requeue,
-        settle,
+        SealedChange, SealedSettlement, fold, foldable, record, replace_unsupported, settle,
     },
     readers::Readers,
+    requeue::requeue,
     sealing::Sealing,
     writer::Writer,
 };
 use crate::{
-    Count, FactsSealer, Followed, HighWater, Intent, IntentCount, Journal, KnownCounts, KnownKey,
-    LedgerError, ListTransfers, NewChange, PeerMemory, Requeue, Result, SentVersion, Settlement,
-    Transfer, TransferOutcome, TransferStanding, UnsupportedName,
+    Batch, BatchState, Batched, Count, Enlist, FactsSealer, Followed, HighWater, Intent,
+    IntentCount, Journal, KnownCounts, KnownKey, ListTransfers, NewChange, PeerMemory, Requeue,
+    Result, SentVersion, Settlement, Transfer, TransferOutcome, TransferStanding, UnsupportedName,
 };
 
 /// A [`Journal`] in one SQLite file. Leases are held in memory: one process at a
 /// time uses the file, which the lock on the data directory sees to.
 pub struct SqliteJournal {
-    writer: Writer<JournalState>,
-    readers: Arc<Readers>,
+    pub(super) writer: Writer<JournalState>,
+    pub(super) readers: Arc<Readers>,
     sealing: Sealing,
     leases: Arc<Mutex<HashSet<u64>>>,
+    pub(super) loose: Loose,
 }
 
 impl SqliteJournal {
@@ -51,11 +54,13 @@ impl SqliteJournal {
         let db = open_writer(path, &SCHEMA)?;
         let leases = Arc::new(Mutex::new(HashSet::new()));
         let state = JournalState::load(&db, Arc::clone(&leases))?;
+        let loose = Loose::load(&db)?;
         Ok(Self {
             writer: Writer::start("journal", db, state)?,
             readers: Readers::new(path.to_owned()),
             sealing: Sealing(sealer),
             leases,
+            loose,
         })
     }
 
@@ -68,6 +73,21 @@ impl SqliteJournal {
         self.readers
             .page(move |db| check_integrity(db, &path, u64::MAX))
             .await
+    }
+
+    /// Seals the facts of changes, on the caller's thread.
+    fn sealed(&self, changes: Vec<NewChange>) -> Result<Vec<SealedChange>> {
+        let each = changes.into_iter().map(|new| {
+            let change = &new.change;
+            let facts = match new.destinations.is_empty() {
+                true => Vec::new(),
+                false => self
+                    .sealing
+                    .seal("transfer facts", &change.name, &change.facts)?,
+            };
+            Ok(SealedChange { new, facts })
+        });
+        each.collect()
     }
 
     async fn transfers_where(
@@ -89,17 +109,7 @@ impl SqliteJournal {
 #[async_trait]
 impl Journal for SqliteJournal {
     async fn record(&self, changes: Vec<NewChange>, at: Timestamp) -> Result<Vec<TransferId>> {
-        let mut sealed = Vec::with_capacity(changes.len());
-        for new in changes {
-            let change = &new.change;
-            let facts = match new.destinations.is_empty() {
-                true => Vec::new(),
-                false => self
-                    .sealing
-                    .seal("transfer facts", &change.name, &change.facts)?,
-            };
-            sealed.push(SealedChange { new, facts });
-        }
+        let sealed = self.sealed(changes)?;
         // The rows come back to be freed here: the writer's time is everyone's.
         let (ids, _) = self
             .writer
@@ -109,6 +119,7 @@ impl Journal for SqliteJournal {
     }
 
     async fn lease(&self, peer: &PeerName, rows: usize, now: Timestamp) -> Result<Vec<Transfer>> {
+        self.align_loose(now).await?;
         let (peer, sealing) = (peer.clone(), self.sealing.clone());
         let leases = Arc::clone(&self.leases);
         self.readers
@@ -137,7 +148,7 @@ impl Journal for SqliteJournal {
                 db,
                 "SELECT min(next_try) FROM transfers
                  WHERE status = 0 AND peer = ?1 AND next_try > ?2
-                     AND reason IS NOT 'PurgeHeld'",
+                     AND coalesce(reason, '') NOT IN ('PurgeHeld', 'BatchPaused')",
                 params![peer.as_str(), now.as_millis()],
                 |row| Columns::new("transfers", row).value::<Option<i64>>(),
             )?;
@@ -146,6 +157,7 @@ impl Journal for SqliteJournal {
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<()> {
+        let now = settlements.last().map(|settlement| settlement.at);
         let mut sealed = Vec::with_capacity(settlements.len());
         for settlement in settlements {
             let checksum = match &settlement.outcome {
@@ -170,13 +182,81 @@ impl Journal for SqliteJournal {
                 Ok(sealed)
             })
             .await?;
-        Ok(())
+        match now {
+            Some(now) => self.align_loose(now).await,
+            None => Ok(()),
+        }
     }
 
     async fn requeue(&self, which: Requeue, now: Timestamp) -> Result<u64> {
         self.writer
             .call(move |db, state| requeue(db, state, &which, now))
             .await
+    }
+
+    async fn begin_batch(&self, what: &str, at: Timestamp) -> Result<Option<BatchId>> {
+        let what = what.to_owned();
+        self.writer
+            .call(move |db, _| batches::begin(db, &what, at))
+            .await
+    }
+
+    async fn enlist(
+        &self,
+        batch: BatchId,
+        what: Enlist,
+        at: Timestamp,
+    ) -> Result<Option<BatchState>> {
+        let (versions, new) = (what.versions, self.sealed(what.new)?);
+        self.writer
+            .call(move |db, state| batches::enlist(db, state, batch, (&versions, &new), at))
+            .await
+    }
+
+    async fn set_batch(&self, batch: BatchId, to: BatchState, at: Timestamp) -> Result<bool> {
+        let is_set = self
+            .writer
+            .call(move |db, state| batches::set(db, state, batch, to, at))
+            .await?;
+        if is_set {
+            // Should nobody wait any more, what is left is found as after a stop.
+            self.loose.stopped();
+            self.align(batch, at).await?;
+        }
+        Ok(is_set)
+    }
+
+    async fn batch(&self, batch: BatchId) -> Result<Option<Batch>> {
+        self.readers.page(move |db| batches::one(db, batch)).await
+    }
+
+    async fn batches(&self) -> Result<Vec<Batch>> {
+        self.readers.page(batches::every).await
+    }
+
+    async fn paused_batches(&self) -> Result<u64> {
+        self.readers.point(batches::paused_count)
+    }
+
+    async fn batched(
+        &self,
+        batch: BatchId,
+        after: Option<TransferId>,
+        rows: usize,
+    ) -> Result<Vec<Batched>> {
+        let after = int("transfer number", after.map_or(0, |id| id.0))?;
+        let sealing = self.sealing.clone();
+        self.readers
+            .page(move |db| batches::page(db, &sealing, batch, (after, i64::MAX, limit(rows))))
+            .await
+    }
+
+    async fn batched_one(&self, batch: BatchId, id: TransferId) -> Result<Option<Batched>> {
+        let id = int("transfer number", id.0)?;
+        let found = self
+            .readers
+            .point(|db| batches::page(db, &self.sealing, batch, (id - 1, id, 1)))?;
+        Ok(found.into_iter().next())
     }
 
     async fn transfer(&self, id: TransferId) -> Result<Option<Transfer>> {
@@ -510,33 +590,4 @@ impl Journal for SqliteJournal {
             .call(move |db, state| fold(db, state, &ids, before))
             .await
     }
-}
-
-/// Up to `rows` transfers to `peer` that are due `now` and not leased.
-fn due(
-    db: &Connection,
-    sealing: &Sealing,
-    (peer, rows, now): (&PeerName, usize, Timestamp),
-    leases: &HashSet<u64>,
-) -> Result<Vec<Transfer>> {
-    let sql = format!(
-        "{TRANSFER} WHERE status = 0 AND peer = ?1 AND next_try <= ?2 ORDER BY next_try, id"
-    );
-    let mut statement = db
-        .prepare_cached(&sql)
-        .map_err(LedgerError::at("prepare"))?;
-    let mut found = statement
-        .query(params![peer.as_str(), now.as_millis()])
-        .map_err(LedgerError::at("query"))?;
-    let mut due = Vec::new();
-    while due.len() < rows {
-        let Some(row) = found.next().map_err(LedgerError::at("read rows"))? else {
-            break;
-        };
-        // The first column is the number; the others are not read in vain.
-        if !leases.contains(&Columns::new("transfers", row).uint()?) {
-            due.push(transfer(db, row, sealing)?);
-        }
-    }
-    Ok(due)
 }

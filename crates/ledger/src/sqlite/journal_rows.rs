@@ -1,9 +1,11 @@
 //! The journal's rows as types.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, Row, params};
 use sealift_terms::{
-    BucketName, Change, ChangeKind, ObjectKey, ObjectUid, Receipt, RecordId, Status, Timestamp,
-    TransferId, VersionName,
+    BucketName, Change, ChangeKind, ObjectKey, ObjectUid, PeerName, Receipt, RecordId, Status,
+    Timestamp, TransferId, VersionName,
 };
 
 use super::{
@@ -12,7 +14,9 @@ use super::{
     sealing::Sealing,
     terms::StoredTerms,
 };
-use crate::{Count, KnownKey, PurgeSent, Result, SentVersion, Transfer, TransferStanding};
+use crate::{
+    Count, KnownKey, LedgerError, PurgeSent, Result, SentVersion, Transfer, TransferStanding,
+};
 
 /// The columns and table that [`transfer`] reads.
 ///
@@ -198,7 +202,7 @@ fn oldest_pending(db: &Connection, count: &Count) -> Result<Option<sealift_terms
     let found = all(
         db,
         "SELECT min(recorded_at) FROM transfers WHERE status = 0 AND rule = ?1 AND peer = ?2
-             AND reason IS NOT 'PurgeHeld'",
+             AND coalesce(reason, '') NOT IN ('PurgeHeld', 'BatchPaused')",
         params![count.rule.as_str(), count.peer.as_str()],
         |row| Columns::new("transfers", row).value::<Option<i64>>(),
     )?;
@@ -251,6 +255,35 @@ pub(super) fn sent_page(
             purge,
         })
     })
+}
+
+/// Up to `rows` transfers to `peer` that are due `now` and not leased.
+pub(super) fn due(
+    db: &Connection,
+    sealing: &Sealing,
+    (peer, rows, now): (&PeerName, usize, Timestamp),
+    leases: &HashSet<u64>,
+) -> Result<Vec<Transfer>> {
+    let sql = format!(
+        "{TRANSFER} WHERE status = 0 AND peer = ?1 AND next_try <= ?2 ORDER BY next_try, id"
+    );
+    let mut statement = db
+        .prepare_cached(&sql)
+        .map_err(LedgerError::at("prepare"))?;
+    let mut found = statement
+        .query(params![peer.as_str(), now.as_millis()])
+        .map_err(LedgerError::at("query"))?;
+    let mut due = Vec::new();
+    while due.len() < rows {
+        let Some(row) = found.next().map_err(LedgerError::at("read rows"))? else {
+            break;
+        };
+        // The first column is the number; the others are not read in vain.
+        if !leases.contains(&Columns::new("transfers", row).uint()?) {
+            due.push(transfer(db, row, sealing)?);
+        }
+    }
+    Ok(due)
 }
 
 pub(super) fn known_page(

@@ -11,6 +11,7 @@ use rusqlite::{Connection, params};
 use sealift_terms::{PeerName, RuleName, Status};
 
 use super::{
+    batches::paused_count,
     columns::{Columns, change, first, int},
     database::Schema,
     writer::State,
@@ -20,7 +21,7 @@ use crate::{HighWater, Result};
 pub(super) const SCHEMA: Schema = Schema {
     name: "journal",
     application_id: 0x534c_4a4e,
-    migrations: &[V1, V2, V3, V4, V5],
+    migrations: &[V1, V2, V3, V4, V5, V6],
 };
 
 const V1: &str = "
@@ -106,6 +107,24 @@ CREATE TABLE intents (
 CREATE INDEX intents_bucket ON intents (bucket, id);
 ";
 
+/// What somebody queued, and how it stood before, so that it can be taken back.
+const V6: &str = "
+CREATE TABLE batches (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT NOT NULL,
+    state INTEGER NOT NULL,          -- 0 running, 1 paused, 2 cancelled
+    begun_at INTEGER NOT NULL, changed_at INTEGER NOT NULL
+);
+CREATE TABLE batched (
+    batch INTEGER NOT NULL, transfer INTEGER NOT NULL,
+    mark INTEGER NOT NULL,           -- 0 its own, 1 owed without it, 2 taken back, 3 over
+    was INTEGER,                     -- its status before; none where it was not there
+    reason TEXT, evidence TEXT, attempts INTEGER, updated_at INTEGER,
+    PRIMARY KEY (batch, transfer)
+) WITHOUT ROWID;
+CREATE INDEX batched_transfer ON batched (transfer);
+CREATE INDEX batched_own ON batched (batch, transfer) WHERE mark = 0;
+";
+
 /// A status as it is stored.
 pub(super) fn status_code(status: Status) -> i64 {
     match status {
@@ -135,6 +154,8 @@ struct Delta {
 pub(super) struct JournalState {
     pub(super) high_water: HighWater,
     pub(super) last_transfer: u64,
+    /// Whether a batch is paused.
+    pub(super) pauses: bool,
     meta_changed: bool,
     deltas: HashMap<(RuleName, PeerName, i64), Delta>,
     /// Leases that end with this transaction.
@@ -148,6 +169,7 @@ impl JournalState {
         Ok(Self {
             high_water,
             last_transfer,
+            pauses: paused_count(db)? > 0,
             meta_changed: false,
             deltas: HashMap::new(),
             ended: Vec::new(),
@@ -197,6 +219,15 @@ impl JournalState {
 
     pub(super) fn end_lease(&mut self, id: u64) {
         self.ended.push(id);
+    }
+
+    /// Takes a lease that ends with this transaction; whether nobody has it.
+    pub(super) fn lease_and_end(&mut self, id: u64) -> bool {
+        let is_free = self.leases.lock().insert(id);
+        if is_free {
+            self.ended.push(id);
+        }
+        is_free
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod audit;
 mod audit_verify;
+mod batches;
 mod catalog;
 mod catalog_commit;
 mod catalog_list;
@@ -16,6 +17,7 @@ mod database;
 mod examine;
 mod intents;
 mod journal;
+mod journal_align;
 mod journal_rows;
 mod journal_state;
 mod journal_write;
@@ -24,6 +26,7 @@ mod notes;
 mod quarantine;
 mod readers;
 mod relocation;
+mod requeue;
 mod sealing;
 mod tally;
 mod terms;

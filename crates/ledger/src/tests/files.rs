@@ -318,8 +318,11 @@ async fn a_journal_from_before_scans_were_remembered_knows_what_it_has_scanned()
     journal.record(changes, at(1)).await.unwrap();
     drop(journal);
     let db = Connection::open(&path).unwrap();
-    db.execute_batch("DROP TABLE scanned; DROP TABLE followed; DROP TABLE intents")
-        .unwrap();
+    db.execute_batch(
+        "DROP TABLE scanned; DROP TABLE followed; DROP TABLE intents; DROP TABLE batches;
+         DROP TABLE batched",
+    )
+    .unwrap();
     db.pragma_update(None, "user_version", 2).unwrap();
     drop(db);
     let journal = journal_at(&path);

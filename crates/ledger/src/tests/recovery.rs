@@ -8,7 +8,7 @@ use sealift_terms::{Audit, AuditKind, AuditRecord, Status};
 
 use super::{catalog_at, journal_at};
 use crate::{
-    AuditLog, Catalog, Commit, Journal, Settlement, TransferOutcome,
+    AuditLog, BatchState, Catalog, Commit, Enlist, Journal, Settlement, Transfer, TransferOutcome,
     conformance::sample::{at, bucket, key, name, peer, put, receipt, record, version},
     log::LogJournal,
 };
@@ -48,6 +48,60 @@ async fn the_journal_after_a_crash_has_what_was_answered_and_no_leases() {
     assert_eq!(crashed.high_water().await.unwrap().change, 2);
     let next = crashed.record(vec![put("c", 3, 1)], at(3)).await.unwrap();
     assert!(next[0] > leased[1].id, "numbers are never used twice");
+}
+
+#[tokio::test]
+async fn a_cancel_that_a_crash_cut_short_is_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let journal = journal_at(&path);
+    let changes = vec![put("done", 1, 10), put("new", 2, 10), put("own", 3, 10)];
+    journal.record(changes, at(1)).await.unwrap();
+    let [done, new, own] = &journal.lease(&peer("b"), 9, at(1)).await.unwrap()[..] else {
+        panic!("three rows");
+    };
+    let settled = |transfer: &Transfer| Settlement {
+        id: transfer.id,
+        at: at(2),
+        outcome: TransferOutcome::Completed(Box::new(receipt(&transfer.change.name, 5))),
+    };
+    let settlements = vec![settled(done), settled(new)];
+    journal.settle(settlements).await.unwrap();
+    journal.release(&[own.id]);
+    let batches = [
+        journal.begin_batch("one", at(3)).await.unwrap().unwrap(),
+        journal.begin_batch("two", at(3)).await.unwrap().unwrap(),
+    ];
+    for (batch, row) in batches.into_iter().zip([done, new]) {
+        let versions = vec![(row.peer.clone(), row.change.name.clone())];
+        let what = Enlist {
+            versions,
+            new: Vec::new(),
+        };
+        journal.enlist(batch, what, at(3)).await.unwrap();
+    }
+    // One is on its way when its batch is cancelled; of the other nothing but its state is written.
+    assert_eq!(journal.lease(&peer("b"), 9, at(3)).await.unwrap().len(), 3);
+    let cancelled = BatchState::Cancelled;
+    journal
+        .set_batch(batches[0], cancelled, at(4))
+        .await
+        .unwrap();
+    let image = crash_image(&path, dir.path());
+    let db = rusqlite::Connection::open(&image).unwrap();
+    let sql = "UPDATE batches SET state = 2 WHERE id = ?1";
+    db.execute(sql, [batches[1].0.cast_signed()]).unwrap();
+    drop(db);
+
+    let crashed = journal_at(&image);
+    let due = crashed.lease(&peer("b"), 9, at(5)).await.unwrap();
+    let due: Vec<_> = due.into_iter().map(|row| row.id).collect();
+    assert_eq!(due, [own.id], "what the source owes");
+    for row in [done, new] {
+        let stands = crashed.transfer(row.id).await.unwrap().unwrap();
+        assert_eq!(stands.status, Status::Completed);
+        assert_eq!(stands.receipt.unwrap().sequence, 5);
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use sealift_wire::{LinkEvent, OfferId, Refusal, SendEvent};
 use tokio::sync::mpsc;
 
 use super::{
+    lacking::{is_of_what_is_lacking, send_whole},
     prepare::refusal,
     sending::{Content, Sending},
     shared::Shared,
@@ -54,12 +55,21 @@ pub(super) async fn take_events(
             SendEvent::Refused { offer, refusal } => {
                 let sending = shared.offers.lock().remove(&offer);
                 if let Some(sending) = sending {
-                    shared.not_done(&sending.transfer, &refusal);
+                    refused(&shared, &sending, refusal);
                 }
             }
             SendEvent::Link(event) => link_event(&shared, event).await,
             _ => {}
         }
+    }
+}
+
+fn refused(shared: &Arc<Shared>, sending: &Sending, refusal: Refusal) {
+    let transfer = &sending.transfer;
+    if is_of_what_is_lacking(transfer, &refusal) {
+        tokio::spawn(send_whole(shared.clone(), transfer.clone(), refusal));
+    } else {
+        shared.not_done(transfer, &refusal);
     }
 }
 

@@ -3,6 +3,7 @@
 mod answers;
 mod backoff;
 mod feeder;
+mod lacking;
 mod link_task;
 mod moving;
 mod outcome;

@@ -31,6 +31,9 @@ pub(super) const WINDOW_TRANSFERS: usize = 2048;
 /// Objects read at once only to compare them with a receipt.
 const COMPARED_AT_ONCE_MAX: usize = 2;
 
+/// Versions at once that the peer lacks and are looked for in journal and source.
+const LOOKED_FOR_AT_ONCE_MAX: usize = 4;
+
 /// Questions to the peer that wait for their answer.
 const QUESTIONS_MAX: usize = 64;
 
@@ -58,6 +61,8 @@ pub(super) struct Shared {
     pub(super) room_again: Notify,
     /// Held by those who read an object only to compare it.
     pub(super) reading: Semaphore,
+    /// Held by those who look for a version that the peer lacks.
+    pub(super) looking: Semaphore,
     /// What objects take up while they are sent.
     pub(super) room: Room,
     pub(super) bytes_written: AtomicU64,
@@ -121,6 +126,7 @@ impl Shared {
             unwritten: AtomicUsize::new(0),
             room_again: Notify::new(),
             reading: Semaphore::new(COMPARED_AT_ONCE_MAX),
+            looking: Semaphore::new(LOOKED_FOR_AT_ONCE_MAX),
             bytes_written: AtomicU64::new(0),
             parts_resumed: AtomicU64::new(0),
             draining: Mutex::default(),

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use sealift_identity::Leaf;
 use sealift_sender::{Joining, Session};
 use sealift_terms::{
-    Checksum, Epoch, Identity, KeyId, ObjectUid, PartIndex, Receipt, RecordId, Region,
+    ChangeKind, Checksum, Epoch, Identity, KeyId, ObjectUid, PartIndex, Receipt, RecordId, Region,
     SessionFacts, SessionId, SiteId, SiteName, Timestamp, VersionId,
 };
 use sealift_tunnel::{Connection, Incoming, Link, LinkKind};
@@ -402,7 +402,10 @@ impl Driver {
             .receipts
             .get(&what.change.name.version)
             .cloned();
-        if let Some(receipt) = known {
+        if let Some(mut receipt) = known {
+            if what.change.kind == ChangeKind::Tags {
+                (receipt.size, receipt.checksum) = (0, None);
+            }
             self.machine.receipt(offer, receipt);
             return;
         }
@@ -417,6 +420,7 @@ impl Driver {
             },
         );
         if let Deed::Refuse(refusal) = deed {
+            self.under.remove(&offer);
             self.machine.refuse(offer, &refusal);
         } else if !inline {
             let mut have = Parts::none_of(bytes, what.part_size).unwrap();
@@ -450,7 +454,7 @@ impl Driver {
         }
         let mut store = self.store.lock();
         store.sequence += 1;
-        let is_put = what.change.kind == sealift_terms::ChangeKind::Put;
+        let is_put = what.change.kind == ChangeKind::Put;
         let name = &what.change.name;
         let mut receipt = Receipt {
             name: name.clone(),

@@ -6,12 +6,12 @@ use std::sync::{
 };
 
 use sealift_ledger::{
-    Count, Followed, HighWater, Intent, IntentCount, Journal, KnownCounts, KnownKey, ListTransfers,
-    NewChange, PeerMemory, Requeue, Result, SentVersion, Settlement, Transfer, TransferStanding,
-    UnsupportedName,
+    Batch, BatchState, Batched, Count, Enlist, Followed, HighWater, Intent, IntentCount, Journal,
+    KnownCounts, KnownKey, ListTransfers, NewChange, PeerMemory, Requeue, Result, SentVersion,
+    Settlement, Transfer, TransferStanding, UnsupportedName,
 };
 use sealift_terms::{
-    BucketName, ObjectKey, PeerName, RuleName, Timestamp, TransferId, VersionName,
+    BatchId, BucketName, ObjectKey, PeerName, RuleName, Timestamp, TransferId, VersionName,
 };
 use tokio::sync::Notify;
 
@@ -66,6 +66,48 @@ impl Journal for Late {
 
     async fn requeue(&self, which: Requeue, now: Timestamp) -> Result<u64> {
         self.journal.requeue(which, now).await
+    }
+
+    async fn begin_batch(&self, what: &str, at: Timestamp) -> Result<Option<BatchId>> {
+        self.journal.begin_batch(what, at).await
+    }
+
+    async fn enlist(
+        &self,
+        batch: BatchId,
+        what: Enlist,
+        at: Timestamp,
+    ) -> Result<Option<BatchState>> {
+        self.journal.enlist(batch, what, at).await
+    }
+
+    async fn set_batch(&self, batch: BatchId, to: BatchState, at: Timestamp) -> Result<bool> {
+        self.journal.set_batch(batch, to, at).await
+    }
+
+    async fn batch(&self, batch: BatchId) -> Result<Option<Batch>> {
+        self.journal.batch(batch).await
+    }
+
+    async fn batches(&self) -> Result<Vec<Batch>> {
+        self.journal.batches().await
+    }
+
+    async fn paused_batches(&self) -> Result<u64> {
+        self.journal.paused_batches().await
+    }
+
+    async fn batched(
+        &self,
+        batch: BatchId,
+        after: Option<TransferId>,
+        limit: usize,
+    ) -> Result<Vec<Batched>> {
+        self.journal.batched(batch, after, limit).await
+    }
+
+    async fn batched_one(&self, batch: BatchId, id: TransferId) -> Result<Option<Batched>> {
+        self.journal.batched_one(batch, id).await
     }
 
     async fn transfer(&self, id: TransferId) -> Result<Option<Transfer>> {
