@@ -482,6 +482,17 @@ pub trait Journal: Send + Sync {
         limit: usize,
     ) -> Result<Vec<KnownKey>>;
 
+    /// Known keys that are removed and live at `peer`, as far as is known here: the last of
+    /// their versions that goes there has content, and no delete marker behind it does. What is
+    /// `SKIPPED` goes nowhere. Sorted by bytes.
+    async fn unremoved_page(
+        &self,
+        bucket: &BucketName,
+        peer: &PeerName,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<KnownKey>>;
+
     /// What of a bucket is `COMPLETED`, puts and delete markers, behind `after`, sorted by
     /// key, peer, version and kind: the other side of a merge with the versions of the source.
     async fn sent_page(

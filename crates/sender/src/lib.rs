@@ -18,6 +18,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod changes;
+mod coverage;
 mod dispatch;
 mod error;
 mod front;
@@ -33,6 +34,7 @@ pub use changes::{
     SourceSettings, SourceTask, awaited::Awaited, following::FollowTask, refilling::Refilling,
     tagging::tags_now,
 };
+pub use coverage::Coverage;
 pub use dispatch::{BACKOFF_MAX, ControlLink, Joining, PeerSender, Session, Settings};
 pub use error::SenderError;
 pub use front::{Became, FrontHandle, Intended, Replicas, together};

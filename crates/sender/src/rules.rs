@@ -130,26 +130,63 @@ impl Rules {
         origin: &Region,
     ) -> Vec<Destination> {
         let mut destinations = self.destinations(bucket, key, kind, tagged);
-        if self.here.as_ref() == Some(origin) {
-            return destinations;
-        }
         for to in &mut destinations {
             let rule = self.rules.iter().find(|rule| rule.name == to.rule);
-            let is_back = self.of_peers.get(&to.peer) == Some(origin);
-            let why = match rule {
-                Some(rule) if is_back && rule.to_origin => continue,
-                Some(rule) if !is_back && rule.replicas => continue,
-                _ if is_back => format!("where {} is (rule {}: to_origin", to.peer, to.rule),
-                _ => format!("and not here (rule {}: replicas", to.rule),
-            };
-            if to.skip.is_none() {
-                to.skip = Some(Skip {
-                    reason: Reason::SkippedReplica,
-                    evidence: format!("it was made in {origin}, {why} = false)"),
-                });
+            if let (Some(rule), None) = (rule, &to.skip) {
+                to.skip = self.comes_back(rule, &to.peer, origin);
             }
         }
         destinations
+    }
+
+    /// Why a rule does not send something to a peer that was made in `origin`, if it does not.
+    fn comes_back(&self, rule: &Rule, peer: &PeerName, origin: &Region) -> Option<Skip> {
+        if self.here.as_ref() == Some(origin) {
+            return None;
+        }
+        let is_back = self.of_peers.get(peer) == Some(origin);
+        let why = match is_back {
+            true if rule.to_origin => return None,
+            false if rule.replicas => return None,
+            true => format!("where {peer} is (rule {}: to_origin", rule.name),
+            false => format!("and not here (rule {}: replicas", rule.name),
+        };
+        Some(Skip {
+            reason: Reason::SkippedReplica,
+            evidence: format!("it was made in {origin}, {why} = false)"),
+        })
+    }
+
+    /// Why a change that was recorded earlier does not go to a peer by these rules, if it does
+    /// not. What was there before its rule is of no account: that was decided when it was
+    /// recorded.
+    #[must_use]
+    pub fn leave_out(&self, change: &Change, peer: &PeerName, tagged: Tagged<'_>) -> Option<Skip> {
+        let (bucket, key) = (&change.name.bucket, &change.name.key);
+        if change.kind == ChangeKind::Purge {
+            return match self.purge_of(bucket, key, peer) {
+                Some(_) => None,
+                None => Some(Skip {
+                    reason: Reason::SkippedPurge,
+                    evidence: "no rule sends version deletes of it there any more".to_owned(),
+                }),
+            };
+        }
+        let mut untaken = None;
+        let rules = self.of_key(bucket, key);
+        for rule in rules.filter(|rule| rule.peers.contains(peer)) {
+            match tagged.leaves_out(&rule.name, &rule.tags, peer) {
+                Some(skip) => untaken = untaken.or(Some(skip)),
+                None => {
+                    let skip = rule.leaves_out(Kind::new(change.kind));
+                    return skip.or_else(|| self.comes_back(rule, peer, &change.order.region));
+                }
+            }
+        }
+        Some(untaken.unwrap_or_else(|| Skip {
+            reason: Reason::SkippedFiltered,
+            evidence: format!("no rule in force sends it to {peer}"),
+        }))
     }
 
     /// Whether both send the same of a bucket to the same peers.
@@ -217,6 +254,22 @@ impl Rules {
         let none = BTreeMap::new();
         let to = self.destinations(bucket, key, kind, Tagged::With(&none));
         to.iter().any(|to| to.skip.is_none())
+    }
+
+    /// The rule that sends the delete marker of a key of which a peer has a version there, if
+    /// one does; `origin` is where it was removed.
+    #[must_use]
+    pub fn remove(
+        &self,
+        (bucket, key): (&BucketName, &ObjectKey),
+        peer: &PeerName,
+        origin: &Region,
+    ) -> Option<RuleName> {
+        let (kind, has_it) = (Kind::new(ChangeKind::DeleteMarker), [peer.clone()].into());
+        let to = self.from_origin(bucket, key, kind, Tagged::Behind(&has_it), origin);
+        let mut to = to.into_iter();
+        let to = to.find(|to| to.peer == *peer && to.skip.is_none());
+        to.map(|to| to.rule)
     }
 
     /// Whether any rule is about this key and this peer, whatever it leaves out.
@@ -495,6 +548,93 @@ mod tests {
             kind: ChangeKind::Put,
             facts: Default::default(),
         }
+    }
+
+    #[test]
+    fn what_was_recorded_is_left_out_as_what_is_new_would_be() {
+        let change = |kind, key: &str| Change {
+            kind,
+            name: sealift_terms::VersionName {
+                key: ObjectKey::new(key).unwrap(),
+                ..made_in("a").name
+            },
+            ..made_in("a")
+        };
+        let x = PeerName::new("x").unwrap();
+        let hot: BTreeMap<_, _> = [("class".to_owned(), "hot".to_owned())].into();
+        let keeps = Rule {
+            delete_markers: false,
+            existing_objects: false,
+            ..rule("keeps", "p/", &["x"])
+        };
+        let asks = Rule {
+            tags: hot.clone(),
+            version_deletes: Some(Duration::ZERO),
+            ..rule("asks", "t/", &["x"])
+        };
+        let first = rule("all", "", &["x"]);
+        let rules = Rules::new(vec![keeps, asks.clone()]);
+        let (there, nobody) = (BTreeSet::from([x.clone()]), BTreeSet::new());
+        let none = BTreeMap::new();
+        use ChangeKind::{DeleteMarker, Purge, Put, Tags};
+        for (kind, key, tagged, why) in [
+            (Put, "p/1", Tagged::With(&none), ""),
+            (
+                DeleteMarker,
+                "p/1",
+                Tagged::Behind(&there),
+                "delete_markers",
+            ),
+            (Tags, "p/1", Tagged::Behind(&there), ""),
+            (
+                Purge,
+                "p/1",
+                Tagged::Behind(&there),
+                "no rule sends version deletes",
+            ),
+            (
+                Put,
+                "q",
+                Tagged::With(&none),
+                "no rule in force sends it to x",
+            ),
+            (
+                Put,
+                "t/1",
+                Tagged::With(&none),
+                "asks for the tags class=hot",
+            ),
+            (Put, "t/1", Tagged::With(&hot), ""),
+            (DeleteMarker, "t/1", Tagged::Behind(&there), ""),
+            (DeleteMarker, "t/1", Tagged::Behind(&nobody), "comes behind"),
+            (Purge, "t/1", Tagged::Behind(&nobody), ""),
+        ] {
+            let skip = rules.leave_out(&change(kind, key), &x, tagged);
+            let told = skip.map(|skip| skip.evidence).unwrap_or_default();
+            let is_as_told = told.is_empty() == why.is_empty() && told.contains(why);
+            assert!(is_as_told, "{kind:?} {key}: {told:?}");
+        }
+        // The first that takes it counts, and one behind it takes what its tags are not.
+        let both = Rules::new(vec![asks, first]);
+        assert_eq!(
+            both.leave_out(&change(Put, "t/1"), &x, Tagged::With(&none)),
+            None
+        );
+        let other = PeerName::new("y").unwrap();
+        let skip = both.leave_out(&change(Put, "t/1"), &other, Tagged::With(&hot));
+        assert_eq!(skip.unwrap().reason, Reason::SkippedFiltered);
+        let replicas = Rules::new(vec![Rule {
+            replicas: false,
+            ..rule("own", "", &["x"])
+        }]);
+        let skip = replicas.leave_out(&change(Put, "k"), &x, Tagged::With(&none));
+        assert_eq!(skip.unwrap().reason, Reason::SkippedReplica);
+        let origin = &made_in("a").order.region;
+        let key = |key| ObjectKey::new(key).unwrap();
+        let bucket = made_in("a").name.bucket;
+        let removes = |of| rules.remove((&bucket, &key(of)), &x, origin);
+        assert_eq!(removes("t/1"), Some(RuleName::new("asks").unwrap()));
+        assert_eq!(removes("p/1"), None);
     }
 
     #[test]

@@ -4,128 +4,25 @@
 mod far;
 mod late;
 mod near;
+mod site;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use far::{Deed, Far};
 use late::Late;
-use near::{Near, Records, Zeros, all, bucket, journal, peer, rules, until, with_status};
+use near::{all, bucket, journal, peer, rules, until, with_status};
 use parking_lot::Mutex;
 use sealift_host::OsClock;
-use sealift_ledger::{Destination, Journal, NewChange, Requeue, Settlement, TransferOutcome};
-use sealift_sender::{PeerSender, SenderError, Settings};
+use sealift_ledger::{Destination, NewChange, Requeue, Settlement, TransferOutcome};
 use sealift_store::{Listed, MemorySource, Scan, Source, SourceObject, StoreError, Watch};
 use sealift_terms::{
     Change, ChangeKind, Clock, Epoch, ObjectFacts, ObjectKey, Order, PartSize, Reason, Status,
     VersionId, VersionName,
 };
-use sealift_tunnel::{NoAnswers, Pace, Timetable};
+use sealift_tunnel::Timetable;
 use sealift_wire::{Cuts, Offer, Refusal};
-use tokio::{sync::watch, time::timeout};
-
-struct Site {
-    _temp: tempfile::TempDir,
-    source: MemorySource,
-    near: Near,
-    sender: Arc<PeerSender>,
-    pace: Arc<Pace>,
-    audit: Arc<Records>,
-}
-
-impl Site {
-    async fn new() -> Self {
-        Self::with(|source| Arc::new(source)).await
-    }
-
-    async fn with(wrap: impl Fn(MemorySource) -> Arc<dyn Source>) -> Self {
-        let temp = tempfile::tempdir().unwrap();
-        let journal = journal(temp.path());
-        Self::over(temp, journal, wrap).await
-    }
-
-    async fn over(
-        temp: tempfile::TempDir,
-        journal: Arc<dyn Journal>,
-        wrap: impl Fn(MemorySource) -> Arc<dyn Source>,
-    ) -> Self {
-        let source = MemorySource::new();
-        let near = Near::begin(
-            journal,
-            Arc::new(source.clone()),
-            rules(&[("all", "", "far")]),
-        )
-        .await;
-        let audit = Arc::new(Records::default());
-        let pace = Arc::new(Pace::new(Arc::new(OsClock), Timetable::default()));
-        let sender = PeerSender::new(Settings {
-            peer: peer(),
-            journal: near.journal.clone(),
-            sources: BTreeMap::from([(bucket(), wrap(source.clone()))]),
-            work: near.work.clone(),
-            rules: near.rules.subscribe(),
-            part_size: PartSize::MIN,
-            memory_bytes: 16 << 20,
-            pace: pace.clone(),
-            compresses: true,
-            drain_time: Duration::from_secs(5),
-            clock: Arc::new(OsClock),
-            rng: Arc::new(Zeros),
-            audit: audit.clone(),
-            questions: Arc::new(NoAnswers),
-        });
-        Self {
-            _temp: temp,
-            source,
-            near,
-            sender: Arc::new(sender),
-            pace,
-            audit,
-        }
-    }
-
-    fn journal(&self) -> &dyn Journal {
-        &*self.near.journal
-    }
-
-    fn run(&self, far: &Far) -> Running {
-        let (session, far) = far.session(2);
-        let (stop, stop_in) = watch::channel(false);
-        let sender = self.sender.clone();
-        let near = tokio::spawn(async move { sender.run(session, stop_in).await });
-        Running { near, far, stop }
-    }
-
-    async fn completed(&self, count: usize) {
-        until("completion", async || {
-            with_status(self.journal(), Status::Completed).await == count
-        })
-        .await;
-    }
-}
-
-struct Running {
-    near: tokio::task::JoinHandle<Result<(), SenderError>>,
-    far: tokio::task::JoinHandle<()>,
-    stop: watch::Sender<bool>,
-}
-
-impl Running {
-    async fn end(self) {
-        self.stop.send_replace(true);
-        self.near.await.unwrap().unwrap();
-        self.far.abort();
-    }
-}
-
-fn content(len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|i| (i as u64).wrapping_mul(2_654_435_761).to_le_bytes()[2])
-        .collect()
-}
-
-fn takes_all() -> Far {
-    Far::new(|_: &Offer| Deed::Take)
-}
+use site::{Site, content, takes_all};
+use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_of_every_size_and_delete_markers_arrive_and_are_completed_on_receipt() {
@@ -765,6 +662,31 @@ async fn an_object_that_is_read_slowly_holds_up_no_other() {
     let running = site.run(&takes_all());
     site.completed(30).await;
     running.near.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_its_way_and_no_rule_sends_any_more_is_withdrawn() {
+    let site = Site::with(|source| Arc::new(Slow(source))).await;
+    let part = PartSize::MIN.bytes() as usize;
+    site.source.put("slow-large", content(9 * part)).unwrap();
+    let running = site.run(&takes_all());
+    until("it is on its way", async || {
+        site.sender.status().current.len() == 1
+    })
+    .await;
+    site.near
+        .rules
+        .send_replace(rules(&[("other", "zzz/", "far")]));
+    until("it is withdrawn", async || {
+        site.sender.status().under_way == 0
+    })
+    .await;
+    let rows = all(site.journal()).await;
+    assert_eq!(
+        (rows[0].status, rows[0].reason),
+        (Status::Skipped, Some(Reason::SkippedFiltered))
+    );
+    running.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -232,3 +232,50 @@ async fn who_tells_of_changed_tags_keeps_that_until_they_are_recorded() {
     }
     near.end().await;
 }
+
+#[tokio::test]
+async fn tags_that_no_rule_sent_any_more_are_asked_for_again_when_one_does() {
+    let temp = tempfile::tempdir().unwrap();
+    let source = MemorySource::new();
+    source.put("k", *b"x").unwrap();
+    let source = Arc::new(Untelling {
+        inner: source,
+        is_mute: AtomicBool::new(false),
+        asked: AtomicUsize::new(0),
+        hints: Mutex::default(),
+    });
+    let all = near::rules(&[("all", "", "far")]);
+    let near = Near::begin(journal(temp.path()), source.clone(), all.clone()).await;
+    near.scan().await;
+    near::complete(&*near.journal, near::versioned::now()).await;
+    let hints = source.hints.lock().clone().unwrap();
+    let key = ObjectKey::new("k").unwrap();
+    hints.send(Hint::Tagged(key, None)).await.unwrap();
+    let tags = async || {
+        let rows = near.transfers().await;
+        let tags = rows
+            .iter()
+            .filter(|row| row.change.kind == ChangeKind::Tags);
+        tags.map(|row| row.status).collect::<Vec<_>>()
+    };
+    until("they are recorded", async || {
+        tags().await == [Status::Pending]
+    })
+    .await;
+    near.rules
+        .send_replace(near::rules(&[("some", "zzz/", "far")]));
+    until("they are left out", async || {
+        tags().await == [Status::Skipped]
+    })
+    .await;
+    near.rules.send_replace(all);
+    until("they are recorded again", async || {
+        tags().await == [Status::Skipped, Status::Pending]
+    })
+    .await;
+    // Once: those that are there stand for the ones before.
+    near.rules.send_replace(near::rules(&[("all", "k", "far")]));
+    near.scan().await;
+    assert_eq!(tags().await, [Status::Skipped, Status::Pending]);
+    near.end().await;
+}

@@ -6,8 +6,8 @@ use sealift_terms::{ChangeKind, Epoch, Reason, SiteId, Status, VersionId};
 
 use super::sample::{at, bucket, change, facts, key, order, peer, put, rule};
 use crate::{
-    Destination, Followed, HighWater, IntentCount, Journal, KnownCounts, ListTransfers, PeerMemory,
-    Skip, UnsupportedName,
+    Destination, Followed, HighWater, IntentCount, Journal, KnownCounts, ListTransfers, NewChange,
+    PeerMemory, Skip, UnsupportedName,
 };
 
 pub(super) async fn known_keys_come_in_the_order_of_their_bytes(journal: &dyn Journal) {
@@ -210,6 +210,58 @@ pub(super) async fn a_new_rule_finds_what_was_never_sent(journal: &dyn Journal) 
     };
     assert_eq!(keys(peer("b")).await, [key("unsent")]);
     assert_eq!(keys(peer("c")).await, [key("sent"), key("unsent")]);
+}
+
+pub(super) async fn a_new_rule_finds_what_was_removed_here_and_lives_there(journal: &dyn Journal) {
+    let elsewhere = |of: &str, n, kind| {
+        let mut new = change(of, n, 0, kind);
+        new.destinations.clear();
+        new
+    };
+    let marker = |of: &str, n| change(of, n, 0, ChangeKind::DeleteMarker);
+    let skipped = |mut new: NewChange| {
+        for to in &mut new.destinations {
+            to.skip = Some(Skip {
+                reason: Reason::SkippedFiltered,
+                evidence: String::new(),
+            });
+        }
+        new
+    };
+    let gone = ChangeKind::DeleteMarker;
+    let changes = vec![
+        put("back", 1, 1),
+        elsewhere("back", 2, gone),
+        put("back", 3, 1),
+        put("live", 4, 1),
+        put("missed", 5, 1),
+        elsewhere("missed", 6, gone),
+        put("never", 7, 1),
+        elsewhere("never", 8, ChangeKind::Put),
+        marker("never", 9),
+        skipped(put("nowhere", 10, 1)),
+        elsewhere("nowhere", 11, gone),
+        put("skipped", 12, 1),
+        skipped(marker("skipped", 13)),
+        put("told", 14, 1),
+        marker("told", 15),
+        elsewhere("told", 16, ChangeKind::Put),
+        elsewhere("told", 17, gone),
+    ];
+    journal.record(changes, at(1)).await.unwrap();
+    let page = |peer, after, rows| async move {
+        let after: Option<&str> = after;
+        let after = after.map(key);
+        let bucket = bucket();
+        let page = journal.unremoved_page(&bucket, &peer, after.as_ref(), rows);
+        let page = page.await.unwrap().into_iter();
+        page.map(|known| known.key).collect::<Vec<_>>()
+    };
+    let all = [key("missed"), key("skipped")];
+    assert_eq!(page(peer("b"), None, 9).await, all);
+    assert_eq!(page(peer("b"), None, 1).await, all[..1]);
+    assert_eq!(page(peer("b"), Some("missed"), 9).await, all[1..]);
+    assert!(page(peer("c"), None, 9).await.is_empty());
 }
 
 pub(super) async fn small_memories_are_kept(journal: &dyn Journal) {

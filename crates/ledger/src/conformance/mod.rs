@@ -43,6 +43,7 @@ pub async fn journal(make: impl Fn() -> MadeJournal) {
     journal::all_facts_of_a_transfer_come_back(&*make()).await;
     journal::listings_filter_and_go_on(&*make()).await;
     journal::a_new_rule_finds_what_was_never_sent(&*make()).await;
+    journal::a_new_rule_finds_what_was_removed_here_and_lives_there(&*make()).await;
     journal::small_memories_are_kept(&*make()).await;
     journal::intents_are_kept_by_bucket_until_they_are_forgotten(&*make()).await;
     journal_queue::a_lease_is_exclusive(make()).await;

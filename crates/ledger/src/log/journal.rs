@@ -272,6 +272,30 @@ impl Journal for LogJournal {
         }))
     }
 
+    async fn unremoved_page(
+        &self,
+        bucket: &BucketName,
+        peer: &PeerName,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<KnownKey>> {
+        Ok(self.0.with(|state| {
+            let is_live_there = |known: &KnownKey| {
+                let rows = state.transfers.values().filter(|row| {
+                    let change = &row.change;
+                    let is_of_key = (&change.name.bucket, &change.name.key) == (bucket, &known.key);
+                    let goes = row.status != Status::Skipped && change.kind.is_version();
+                    row.peer == *peer && is_of_key && goes
+                });
+                let last = rows.max_by_key(|row| &row.change.order);
+                last.is_some_and(|row| row.change.kind == ChangeKind::Put)
+            };
+            let known = known_after(state, bucket, after);
+            let unremoved = known.filter(|known| known.deleted && is_live_there(known));
+            unremoved.take(limit).cloned().collect()
+        }))
+    }
+
     async fn sent_page(
         &self,
         bucket: &BucketName,

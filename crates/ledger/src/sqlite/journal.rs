@@ -388,6 +388,29 @@ impl Journal for SqliteJournal {
             .await
     }
 
+    async fn unremoved_page(
+        &self,
+        bucket: &BucketName,
+        peer: &PeerName,
+        after: Option<&ObjectKey>,
+        rows: usize,
+    ) -> Result<Vec<KnownKey>> {
+        let (bucket, peer, after) = (bucket.clone(), peer.clone(), after_key(after));
+        self.readers
+            .page(move |db| {
+                let sql = format!(
+                    "SELECT {KNOWN} FROM known k WHERE bucket = ?1 AND key > ?2 AND deleted = 1
+                         AND (SELECT kind FROM transfers t WHERE t.bucket = k.bucket
+                             AND t.key = k.key AND t.peer = ?3 AND t.kind < 2 AND t.status <> 4
+                             ORDER BY t.ord DESC LIMIT 1) = 0
+                     ORDER BY key LIMIT ?4"
+                );
+                let values = params![bucket.as_str(), after, peer.as_str(), limit(rows)];
+                all(db, &sql, values, known_key)
+            })
+            .await
+    }
+
     async fn sent_page(
         &self,
         bucket: &BucketName,

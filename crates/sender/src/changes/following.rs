@@ -17,10 +17,11 @@ use tokio::{
 
 use super::{
     SCAN_GAP, SourceSettings, at,
+    narrowing::Narrowing,
     passing::Passing,
     tagging::{goes_to, with_tags},
 };
-use crate::{Rules, SenderError, SourceHandle, WorkSignal, stopped};
+use crate::{Coverage, Rules, SenderError, SourceHandle, WorkSignal, stopped};
 
 /// Versions listed, and changes recorded, in one step.
 const PAGE_VERSIONS: usize = 500;
@@ -142,6 +143,10 @@ impl FollowTask {
         let digest = rules.digest(&self.bucket);
         let until = source.committed_to();
         let followed = self.journal.followed(&self.bucket).await?;
+        let is_other = followed.is_none_or(|followed| followed.rules != digest);
+        if is_other {
+            self.narrow(&rules).await?;
+        }
         // A catalog that came back from an older copy gives the same numbers again.
         let same_life =
             followed.filter(|to| to.epoch == until.epoch && to.sequence <= until.sequence);
@@ -174,7 +179,7 @@ impl FollowTask {
             }
             self.record_committed(source, taken).await?;
         }
-        if followed.is_none_or(|followed| followed.rules != digest) {
+        if is_other {
             self.send_after_all(&rules).await?;
         }
         self.note(until, digest).await?;
@@ -275,6 +280,18 @@ impl FollowTask {
         }
         self.journal.record(new, self.clock.now()).await?;
         self.work.wake();
+        Ok(())
+    }
+
+    /// Leaves out what waits and no rule in force sends.
+    async fn narrow(&self, rules: &Rules) -> Result<(), SenderError> {
+        let coverage = Coverage {
+            rules,
+            journal: &*self.journal,
+            source: Some(&*self.source),
+        };
+        let mut narrowing = Narrowing::of(&self.bucket);
+        while narrowing.step(coverage, self.clock.now()).await? {}
         Ok(())
     }
 

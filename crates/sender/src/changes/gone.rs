@@ -38,8 +38,12 @@ impl Recorder {
     /// Those of at most [`LOOKED_AT_ONCE`] keys, known as live, that really are gone: a scan is
     /// not one moment.
     pub(super) async fn gone(&self, keys: &[ObjectKey]) -> Result<Vec<Gone>, SenderError> {
-        let live = self.live(keys).await?;
-        let gone = self.side_by_side(live, |source, known| async move {
+        self.gone_of(self.live(keys).await?).await
+    }
+
+    /// As [`gone`](Self::gone), whatever is known of them.
+    pub(super) async fn gone_of(&self, known: Vec<KnownKey>) -> Result<Vec<Gone>, SenderError> {
+        let gone = self.side_by_side(known, |source, known| async move {
             Ok(match look(&*source, &known.key).await? {
                 None => Some(Gone {
                     own: source.removed(&known.key).await?,

@@ -7,6 +7,7 @@ mod gone;
 mod hints;
 mod leaving;
 mod merge;
+mod narrowing;
 mod passing;
 mod purging;
 mod recorder;
@@ -14,6 +15,7 @@ pub(crate) mod refilling;
 mod retagging;
 mod returning;
 pub(crate) mod tagging;
+mod unremoved;
 mod vanishing;
 pub(crate) mod version;
 
@@ -25,13 +27,15 @@ use sealift_terms::{Boxed, BucketName, Clock, ObjectKey, Reason, Timestamp, Vers
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    Held, Orders, Rules, SenderError, SourceHandle, WorkSignal, front::FrontHandle, stopped,
+    Coverage, Held, Orders, Rules, SenderError, SourceHandle, WorkSignal, front::FrontHandle,
+    stopped,
 };
 use fronted::Fronted;
 use gone::LOOKED_AT_ONCE;
 use hints::{next_hints, waiting_hints};
 use leaving::{Burst, Leaving};
 use merge::{Difference, Merge};
+use narrowing::Narrowing;
 use purging::{Purging, tell_held};
 use recorder::Recorder;
 use vanishing::Vanishing;
@@ -67,6 +71,10 @@ pub struct SourceTask {
     leaving: Leaving,
     fronted: Fronted,
     needs_backfill: bool,
+    /// Rules changed, and what was removed before is not made up for.
+    needs_removals: bool,
+    /// Keys that were removed while no rule sent that, and live at a peer.
+    unremoved: u64,
     /// What is gone for good is meant to be, although it is much.
     accepts_purges: bool,
     /// Versions whose tags changed, until that is recorded.
@@ -122,6 +130,8 @@ impl SourceTask {
             leaving: Leaving::default(),
             fronted: Fronted::new(front, written),
             needs_backfill: true,
+            needs_removals: true,
+            unremoved: 0,
             accepts_purges: false,
             tagged: BTreeSet::new(),
             lost_tags: false,
@@ -188,7 +198,7 @@ impl SourceTask {
                     }
                     () = self.handle.asked() => next_scan = Instant::now(),
                     Ok(()) = rules.changed() => {
-                        self.needs_backfill = true;
+                        (self.needs_backfill, self.needs_removals) = (true, true);
                         next_scan = Instant::now();
                     }
                 }
@@ -349,7 +359,7 @@ impl SourceTask {
         let keys: Vec<_> = keys.into_iter().collect();
         let count = self.recorder.count_gone(&keys).await?;
         if count > 0 && !self.vanishing.allows(count) {
-            self.hold(count);
+            self.hold(count, self.vanishing.live());
             return Ok(false);
         }
         self.delete(&keys).await?;
@@ -360,6 +370,9 @@ impl SourceTask {
     /// Scans everything, and makes up for new rules.
     async fn full_scan(&mut self) -> Result<(), SenderError> {
         self.settle_leftovers().await?;
+        if self.needs_backfill {
+            self.narrow().await?;
+        }
         self.scan_all().await?;
         // What was written just before is listed once it has settled.
         if self.recorder.first_scan.is_some() && self.recorder.source.settling() == 0 {
@@ -375,6 +388,7 @@ impl SourceTask {
         if !self.handle.is_holding() {
             self.count_live().await?;
         }
+        self.count_unremoved().await?;
         // The scan sees what was seen leaving, too.
         self.leaving.take();
         let accepts = self.handle.take_accepted();
@@ -389,7 +403,25 @@ impl SourceTask {
             self.needs_backfill = true;
             return Err(error);
         }
-        Ok(())
+        self.remove_after_all().await
+    }
+
+    /// Leaves out what waits and no rule in force sends.
+    async fn narrow(&mut self) -> Result<(), SenderError> {
+        let rules = self.recorder.rules.borrow().clone();
+        let mut narrowing = Narrowing::of(&self.recorder.bucket);
+        loop {
+            let coverage = Coverage {
+                rules: &rules,
+                journal: &*self.recorder.journal,
+                source: Some(&*self.recorder.source),
+            };
+            let now = self.recorder.clock.now();
+            if !narrowing.step(coverage, now).await? {
+                return Ok(());
+            }
+            self.take_written_meanwhile().await?;
+        }
     }
 
     /// Makes up for new rules. A long way through all keys does not keep applications waiting
@@ -460,10 +492,16 @@ impl SourceTask {
         let purging = merge.purging.take();
         skipped.append(&mut self.recorder.left_out);
         self.names(skipped, seen).await?;
-        if !accepts && !self.vanishing.allows(count) {
-            self.hold(count);
+        let (gone, vanishing) = (
+            count + self.unremoved,
+            self.vanishing.beside(self.unremoved),
+        );
+        if !accepts && !vanishing.allows(gone) {
+            self.hold(gone, vanishing.live());
             return Ok(());
         }
+        self.vanishing = vanishing;
+        self.vanishing.note(self.unremoved);
         match count > vanished.len() as u64 {
             true => self.delete_by_scan().await?,
             false => self.delete(&vanished).await?,
@@ -525,11 +563,8 @@ impl SourceTask {
         Ok(())
     }
 
-    fn hold(&self, more: u64) {
-        let held = Held {
-            vanished: more,
-            of: self.vanishing.live(),
-        };
+    fn hold(&self, vanished: u64, of: u64) {
+        let held = Held { vanished, of };
         let mut before = None;
         self.handle
             .update(|state| before = state.held.replace(held));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sealift_ledger::{Journal, KnownKey, ListTransfers, NewChange, Requeue, Transfer};
+use sealift_ledger::{Journal, KnownKey, ListTransfers, NewChange, Transfer};
 use sealift_store::{Earlier, History, Listed, Removed, Skipped, Source, StoreError};
 use sealift_terms::{
     BucketName, Change, ChangeKind, Clock, ObjectFacts, ObjectKey, Order, PeerName, Reason, Status,
@@ -17,7 +17,7 @@ use super::{
     tagging::{Untold, with_tags},
     version,
 };
-use crate::{Orders, Rules, SenderError, Tagged, WorkSignal, rules::Kind};
+use crate::{Coverage, Orders, Rules, SenderError, Tagged, WorkSignal, rules::Kind};
 
 /// Changes recorded in one step.
 const BATCH_CHANGES: usize = 500;
@@ -257,7 +257,7 @@ impl Recorder {
         Ok(has_version(&self.rows_of(key).await?, version))
     }
 
-    async fn rows_of(&self, key: &ObjectKey) -> Result<Vec<Transfer>, SenderError> {
+    pub(super) async fn rows_of(&self, key: &ObjectKey) -> Result<Vec<Transfer>, SenderError> {
         let rows = self
             .journal
             .transfers_of(&self.bucket, key, TRANSFERS_OF_KEY_MAX);
@@ -348,10 +348,10 @@ impl Recorder {
         Ok(last)
     }
 
-    /// Queues what an earlier rule left out because it was there before, and a rule in force
-    /// sends.
+    /// Queues what an earlier rule left out, and a rule in force sends, of keys that live: what
+    /// was there before it, what waited when rules changed, and tags behind either.
     pub(super) async fn send_after_all(
-        &self,
+        &mut self,
         rules: &Rules,
         peer: &PeerName,
     ) -> Result<(), SenderError> {
@@ -370,30 +370,51 @@ impl Recorder {
             list.after = Some(last.id);
             let mut left_out = Vec::new();
             for transfer in page {
-                let name = &transfer.change.name;
-                let is_left_out = transfer.change.kind == ChangeKind::Put
-                    && transfer.reason == Some(Reason::SkippedFiltered)
+                let (name, kind) = (&transfer.change.name, transfer.change.kind);
+                let is_left_out = transfer.reason == Some(Reason::SkippedFiltered)
                     && rules.name_it(&self.bucket, &name.key, peer);
-                if is_left_out && self.is_latest(name).await? {
-                    left_out.push(transfer.change);
+                if !is_left_out || !self.is_there(name).await? {
+                    continue;
+                }
+                match kind {
+                    ChangeKind::Put => left_out.push(transfer.change),
+                    _ => self.send_behind(rules, transfer).await?,
                 }
             }
+            self.flush().await?;
             for change in with_tags(&*self.source, rules, left_out).await? {
                 let (key, tagged) = (&change.name.key, Tagged::With(&change.facts.tags));
                 let to = rules.destinations(&self.bucket, key, Kind::existing(), tagged);
                 if to.iter().any(|to| to.peer == *peer && to.skip.is_none()) {
-                    let (peer, name) = (peer.clone(), change.name);
-                    let which = Requeue::Version { peer, name };
-                    self.journal.requeue(which, self.clock.now()).await?;
-                    self.work.wake();
+                    self.send_version(peer.clone(), change.name).await?;
                 }
             }
         }
     }
 
-    async fn is_latest(&self, name: &VersionName) -> Result<bool, SenderError> {
+    /// Whether a version is still there, as far as is known: the latest of a key that lives,
+    /// or an older one of a source that keeps those.
+    async fn is_there(&self, name: &VersionName) -> Result<bool, SenderError> {
         let known = self.journal.known(&self.bucket, &name.key).await?;
-        Ok(known.is_some_and(|known| !known.deleted && known.version == name.version))
+        let keeps = self.source.keeps_versions();
+        Ok(known.is_some_and(|known| !known.deleted && (keeps || known.version == name.version)))
+    }
+
+    /// Sends what has no content of its own and was left out, if the rules do: an older delete
+    /// marker, or the tags that a version has now.
+    async fn send_behind(&mut self, rules: &Rules, transfer: Transfer) -> Result<(), SenderError> {
+        let coverage = Coverage {
+            rules,
+            journal: &*self.journal,
+            source: Some(&*self.source),
+        };
+        if coverage.leaves_out_one(&transfer).await?.is_some() {
+            return Ok(());
+        }
+        match transfer.change.kind {
+            ChangeKind::Tags => self.tag_after_all(&transfer).await,
+            _ => self.send_version(transfer.peer, transfer.change.name).await,
+        }
     }
 
     /// The change that made a known version, if the source still has it.

@@ -62,6 +62,22 @@ impl Recorder {
         Ok(())
     }
 
+    /// Takes the tags of a version again whose change was left out, unless a later one goes.
+    pub(super) async fn tag_after_all(&mut self, left_out: &Transfer) -> Result<(), SenderError> {
+        let change = &left_out.change;
+        let rows = self.rows_of(&change.name.key).await?;
+        let goes = rows.iter().any(|row| {
+            let is_of_it = row.change.name == change.name && row.peer == left_out.peer;
+            let is_later = row.change.order > change.order && row.status != Status::Skipped;
+            is_of_it && is_later && row.change.kind == ChangeKind::Tags
+        });
+        if goes {
+            return Ok(());
+        }
+        let own = version::of_source(&change.name.version).map_err(StoreError::from)?;
+        self.tagged(&change.name.key, Some(own)).await
+    }
+
     /// Under which ids a version was sent to whom, or will be. `latest` is that of its key, as
     /// the journal has it.
     async fn sent_to(

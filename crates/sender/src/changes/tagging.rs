@@ -163,7 +163,7 @@ async fn ask(
 
 /// The peers to which goes what a change comes behind: any version of the key of a delete
 /// marker, the version itself of a change of its tags. Those in `before` are not recorded yet.
-pub(super) async fn goes_to(
+pub(crate) async fn goes_to(
     journal: &dyn Journal,
     change: &Change,
     before: &[NewChange],

@@ -29,6 +29,14 @@ impl Vanishing {
         self.live
     }
 
+    /// With keys beside that were removed before, and live at a peer.
+    pub(super) fn beside(self, missed: u64) -> Self {
+        Self {
+            live: self.live + missed,
+            ..self
+        }
+    }
+
     /// How many would have vanished with `more`.
     fn with(&self, more: u64) -> u64 {
         self.vanished + more

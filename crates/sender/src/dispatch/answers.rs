@@ -121,6 +121,10 @@ async fn all_sent(shared: &Shared, offer: OfferId, checksum: &sealift_terms::Che
     if let Err(error) = sending.finish().await {
         return shared.withdraw(offer, &refusal(&error));
     }
+    let (transfer, sources) = (&sending.transfer, &shared.settings.sources);
+    if let Err(refusal) = shared.departing().hold_rules(transfer, sources).await {
+        return shared.withdraw(offer, &refusal);
+    }
     let expected = sending.checksum.lock().replace(checksum.clone());
     if let Some(expected) = expected.filter(|expected| expected != checksum) {
         // Parts of an earlier try are not of these bytes.

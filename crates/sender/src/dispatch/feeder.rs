@@ -10,11 +10,12 @@ use tokio::{
 };
 
 use super::{
+    departing,
     prepare::{Room, is_large, prepare},
     shared::{Shared, WINDOW_TRANSFERS},
     together::Together,
 };
-use crate::{SenderError, stopped};
+use crate::{Rules, SenderError, stopped};
 
 /// Transfers leased in one step.
 const LEASE_MAX: usize = 512;
@@ -35,6 +36,7 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(super) struct Feeder {
     pub(super) shared: Arc<Shared>,
     pub(super) work: watch::Receiver<u64>,
+    rules: watch::Receiver<Arc<Rules>>,
     room: Room,
     at_once: Arc<Semaphore>,
     preparing: JoinSet<()>,
@@ -62,12 +64,14 @@ async fn lease(shared: Arc<Shared>) -> Result<Vec<Transfer>, SenderError> {
 impl Feeder {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let work = shared.settings.work.listen();
+        let rules = shared.settings.rules.clone();
         let room = shared.room.clone();
         let at_once = Arc::new(Semaphore::new(PREPARED_AT_ONCE_MAX));
         let (preparing, large) = (JoinSet::new(), VecDeque::new());
         Self {
             shared,
             work,
+            rules,
             room,
             at_once,
             preparing,
@@ -82,6 +86,10 @@ impl Feeder {
             let shared = self.shared.clone();
             let room_again = shared.room_again.notified();
             self.work.mark_unchanged();
+            if self.rules.has_changed().unwrap_or_default() {
+                self.rules.mark_unchanged();
+                departing::withdraw(&self.shared).await;
+            }
             let leased = match self.lease().await {
                 Ok(leased) => leased,
                 Err(error) => return self.shared.fail(error),
@@ -97,6 +105,7 @@ impl Feeder {
                 () = stopped(&mut stop) => break,
                 () = room_again => {}
                 _ = self.work.changed() => {}
+                Ok(()) = self.rules.changed() => self.rules.mark_changed(),
                 () = tokio::time::sleep(IDLE) => {}
             }
         }
@@ -169,11 +178,11 @@ async fn prepare_all(
 ) {
     let count = u32::try_from(transfers.len()).unwrap_or(u32::MAX);
     let mut slots = at_once.acquire_many_owned(count).await.ok();
-    let (settings, purges) = (&shared.settings, shared.purges());
+    let (settings, departing) = (&shared.settings, shared.departing());
     let mut under_way = Together::new(transfers.into_iter().map(|transfer| {
         prepare(
             transfer,
-            (&settings.sources, &purges),
+            (&settings.sources, &departing),
             (settings.part_size, |size| shared.cut_of(size)),
             &room,
         )
@@ -188,6 +197,12 @@ async fn prepare_all(
         for one in ready {
             match one {
                 Ok(mut prepared) => {
+                    let transfer = &prepared.sending.transfer;
+                    // It may have been read for long.
+                    if let Err(refusal) = departing.hold_again(&shared, transfer).await {
+                        shared.not_done(transfer, &refusal);
+                        continue;
+                    }
                     if !travels_inline(prepared.offer.change.facts.size, shared.pace.rate()) {
                         prepared.how = HowToOffer::AskFirst;
                     }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod backoff;
+mod departing;
 mod feeder;
 mod lacking;
 mod link_task;
@@ -9,7 +10,6 @@ mod moving;
 mod outcome;
 mod paced;
 mod prepare;
-mod purging;
 mod reader;
 mod rollback;
 mod sending;
@@ -64,7 +64,7 @@ pub struct Settings {
     pub sources: BTreeMap<BucketName, Arc<dyn Source>>,
     /// Tells that there is something new to send.
     pub work: WorkSignal,
-    /// The rules in force: what of them sends purges.
+    /// The rules in force: what none of them sends does not leave.
     pub rules: watch::Receiver<Arc<Rules>>,
     /// The part size wanted; larger objects take larger parts.
     pub part_size: PartSize,

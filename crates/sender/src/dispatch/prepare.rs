@@ -13,7 +13,7 @@ use sealift_wire::{HowToOffer, Offer, Refusal, checksum::crc64};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    purging::Purges,
+    departing::Departing,
     sending::{Content, Gone, Sending},
 };
 use crate::changes::version;
@@ -79,13 +79,11 @@ pub(super) fn is_large(transfer: &Transfer, part_size: PartSize) -> bool {
 /// links make of it at the moment for an object of so many bytes.
 pub(super) async fn prepare(
     transfer: Transfer,
-    (sources, purges): (&BTreeMap<BucketName, Arc<dyn Source>>, &Purges),
+    (sources, departing): (&BTreeMap<BucketName, Arc<dyn Source>>, &Departing),
     (part_size, cut): (PartSize, impl Fn(u64) -> PartSize),
     room: &Room,
 ) -> Result<Prepared, (Transfer, Refusal)> {
-    if transfer.change.kind == ChangeKind::Purge
-        && let Err(refusal) = purges.hold(&transfer, sources).await
-    {
+    if let Err(refusal) = departing.hold(&transfer, sources).await {
         return Err((transfer, refusal));
     }
     let mut how = how(&transfer);

@@ -16,10 +16,10 @@ use sealift_wire::{Close, Cuts, LinkId, OfferId, Refusal, SendEvent, SendSession
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use super::{
+    departing::Departing,
     moving::Life,
     outcome::Judge,
     prepare::{Prepared, Room},
-    purging::Purges,
     rollback::Memory,
     sending::Sending,
 };
@@ -140,11 +140,12 @@ impl Shared {
         }
     }
 
-    /// What purges are held against that are offered now.
-    pub(super) fn purges(&self) -> Purges {
-        Purges {
+    /// What transfers are held against that are offered now.
+    pub(super) fn departing(&self) -> Departing {
+        Departing {
             rules: self.settings.rules.borrow().clone(),
-            are_taken: self.takes_purges,
+            journal: self.settings.journal.clone(),
+            takes_purges: self.takes_purges,
         }
     }
 

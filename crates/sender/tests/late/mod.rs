@@ -168,6 +168,18 @@ impl Journal for Late {
         self.journal.unsent_page(bucket, peer, after, limit).await
     }
 
+    async fn unremoved_page(
+        &self,
+        bucket: &BucketName,
+        peer: &PeerName,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<KnownKey>> {
+        self.journal
+            .unremoved_page(bucket, peer, after, limit)
+            .await
+    }
+
     async fn sent_page(
         &self,
         bucket: &BucketName,

@@ -67,7 +67,12 @@ pub fn rules(rows: &[(&str, &str, &str)]) -> Arc<Rules> {
 
 /// One rule for `far` that asks for a tag, and leaves nothing out otherwise.
 pub fn tagged(tag: &str, value: &str) -> Arc<Rules> {
-    Arc::new(Rules::new(vec![Rule {
+    Arc::new(Rules::new(vec![tagged_rule(tag, value)]))
+}
+
+/// The rule of [`tagged`].
+pub fn tagged_rule(tag: &str, value: &str) -> Rule {
+    Rule {
         name: RuleName::new("tagged").unwrap(),
         bucket: bucket(),
         prefix: String::new(),
@@ -78,7 +83,7 @@ pub fn tagged(tag: &str, value: &str) -> Arc<Rules> {
         existing_objects: true,
         to_origin: false,
         replicas: true,
-    }]))
+    }
 }
 
 /// One rule for `far`, with or without version deletes.
@@ -203,9 +208,14 @@ impl Near {
         }
     }
 
-    pub async fn end(self) {
+    pub async fn end(mut self) {
+        self.rest().await;
+    }
+
+    /// Ends the task alone: what it recorded is there.
+    pub async fn rest(&mut self) {
         self.stop.send_replace(true);
-        self.task.await.unwrap();
+        (&mut self.task).await.unwrap();
     }
 
     /// Scans, and waits until a scan that began after this was called has come to its end.

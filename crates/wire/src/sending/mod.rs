@@ -242,6 +242,17 @@ impl SendSession {
         }
     }
 
+    /// Whether the peer has no part in an offer that could make it durable there: it was not
+    /// told of it yet, or wants it and was not sent all.
+    #[must_use]
+    pub fn can_be_withdrawn(&self, offer: OfferId) -> bool {
+        self.offers.get(&offer).is_some_and(|out| match out.stage {
+            Stage::Waiting => out.flying.is_empty() && out.lost_on.is_empty(),
+            Stage::Accepted => !out.all_sent,
+            Stage::Offered | Stage::Committing => false,
+        })
+    }
+
     /// Confirms an offer of which [all is sent](SendEvent::AllSent): its source
     /// did not change, and `checksum` is that of the whole.
     pub fn commit(&mut self, offer: OfferId, checksum: &Checksum) {
