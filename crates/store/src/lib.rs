@@ -26,6 +26,7 @@ mod directory;
 mod directory_store;
 mod error;
 mod faulty;
+mod gathered;
 mod gcs;
 mod memory_source;
 mod memory_store;

@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use sealift_terms::limits::{EARLIER_LISTED_MAX, S3_LISTED_AT_ONCE};
 
 use crate::{
-    Listed, Page, Removed, Scan, Skipped, StoreError,
+    Page, Scan, StoreError,
+    gathered::Gathered,
     onward::Onward,
     s3::{
         narrower,
@@ -150,9 +151,7 @@ pub(crate) struct OldestFirst<N: Names> {
     onward: Onward<N::Marker>,
     /// What the last name is known of, whose versions may go on in the next answer.
     open: Option<OfName>,
-    listed: VecDeque<Listed>,
-    removed: Vec<Removed>,
-    skipped: Vec<Skipped>,
+    gathered: Gathered,
     ended: bool,
     /// An answer could not be used: the listing says nothing of what it did not reach.
     failed: bool,
@@ -167,9 +166,7 @@ impl<N: Names> OldestFirst<N> {
             prefix,
             onward: Onward::default(),
             open: None,
-            listed: VecDeque::new(),
-            removed: Vec::new(),
-            skipped: Vec::new(),
+            gathered: Gathered::default(),
             failed: false,
         }
     }
@@ -210,10 +207,11 @@ impl<N: Names> OldestFirst<N> {
     }
 
     fn tell(&mut self, of: OfName) {
+        let gathered = &mut self.gathered;
         match of.of_key().found() {
-            Some(Ok(Found::Listed(listed))) => self.listed.push_back(listed),
-            Some(Ok(Found::Removed(removed))) => self.removed.push(removed),
-            Some(Err(skipped)) => self.skipped.push(skipped),
+            Some(Ok(Found::Listed(listed))) => gathered.listed.push_back(listed),
+            Some(Ok(Found::Removed(removed))) => gathered.removed.push_back(removed),
+            Some(Err(skipped)) => gathered.skipped.push(skipped),
             // Deleted, and nobody says when.
             None => {}
         }
@@ -226,19 +224,13 @@ impl<N: Names> Scan for OldestFirst<N> {
         if self.failed {
             return Err(self.names.shape("the listing was broken off"));
         }
-        while self.listed.len() < limit && !self.ended {
+        while !self.gathered.is_enough(limit) && !self.ended {
             // Abandoned in the middle, or failed: it is over.
             self.failed = true;
             self.fetch().await?;
             self.failed = false;
         }
-        let count = limit.min(self.listed.len());
-        Ok(Page {
-            objects: self.listed.drain(..count).collect(),
-            removed: std::mem::take(&mut self.removed),
-            skipped: std::mem::take(&mut self.skipped),
-            last: self.ended && self.listed.is_empty(),
-        })
+        Ok(self.gathered.page(limit, self.ended))
     }
 }
 

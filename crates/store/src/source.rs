@@ -75,7 +75,8 @@ pub struct Skipped {
     pub hides: Option<String>,
 }
 
-/// Part of a listing.
+/// Part of a listing: what later parts tell lies behind all that this one has, so that neither has
+/// to be held until the other is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page {
     /// The objects, by the bytes of their keys.

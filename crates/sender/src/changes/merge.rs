@@ -191,7 +191,7 @@ impl<'a> Merge<'a> {
     }
 
     async fn fill_listed(&mut self) -> Result<(), SenderError> {
-        while self.listed.is_empty() && !self.scan_ended {
+        while self.listed.is_empty() && self.removed.is_empty() && !self.scan_ended {
             let page = self.scan.page(PAGE_OBJECTS).await?;
             self.pages += 1;
             self.scan_ended = page.last;

@@ -1,7 +1,7 @@
 //! A source that keeps versions, in memory.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -118,19 +118,37 @@ impl Versioned {
     }
 }
 
-struct OnePage(Option<Page>);
+/// One key a page, which is as little as there may be.
+struct EachAlone(VecDeque<Page>);
+
+impl EachAlone {
+    fn of(page: Page) -> Self {
+        let mut all: BTreeMap<ObjectKey, Page> = BTreeMap::new();
+        for listed in page.objects {
+            let of_key = all.entry(listed.key.clone()).or_default();
+            of_key.objects.push(listed);
+        }
+        for removed in page.removed {
+            let of_key = all.entry(removed.key.clone()).or_default();
+            of_key.removed.push(removed);
+        }
+        Self(all.into_values().collect())
+    }
+}
 
 #[async_trait]
-impl Scan for OnePage {
+impl Scan for EachAlone {
     async fn page(&mut self, _: usize) -> Result<Page, StoreError> {
-        Ok(self.0.take().unwrap_or_default())
+        let page = self.0.pop_front().unwrap_or_default();
+        let last = self.0.is_empty();
+        Ok(Page { last, ..page })
     }
 }
 
 #[async_trait]
 impl Source for Versioned {
     async fn scan(&self, _: &str) -> Result<Box<dyn Scan>, StoreError> {
-        Ok(Box::new(OnePage(Some(self.page()))))
+        Ok(Box::new(EachAlone::of(self.page())))
     }
 
     async fn look(&self, key: &ObjectKey) -> Result<Option<Listed>, StoreError> {

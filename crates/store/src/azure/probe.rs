@@ -1,7 +1,7 @@
 //! Tries each of the rights that a source needs, so that a check can name what is missing.
 
 use super::source::AzureSource;
-use crate::{Probe, Source, s3::version};
+use crate::{Probe, Source, gathered::first_of, s3::version};
 
 /// The data actions that a source asks for: what a role has to allow.
 pub const AZURE_SOURCE_ACTIONS: [&str; 2] = [
@@ -20,8 +20,8 @@ impl AzureSource {
 
     async fn probe_all(&self, probes: &mut Vec<Probe>) {
         let [read, tags] = AZURE_SOURCE_ACTIONS;
-        let first = async { self.scan("").await?.page(1).await };
-        let first = first.await.map(|page| page.objects.into_iter().next());
+        let first = async { first_of(&mut *self.scan("").await?, 1).await };
+        let first = first.await.map(|first| first.into_iter().next());
         let reached = self.client.reached();
         let (first, outcome) = match first {
             Ok(Some(first)) => {

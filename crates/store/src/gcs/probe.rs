@@ -1,7 +1,7 @@
 //! Tries each of the permissions that a source needs, so that a check can name what is missing.
 
 use super::source::GcsSource;
-use crate::{Probe, Scan, oldest_first::OldestFirst};
+use crate::{Probe, gathered::first_of, oldest_first::OldestFirst};
 
 /// The permissions that a source asks for: what a role has to have.
 pub const GCS_SOURCE_ACTIONS: [&str; 3] = [
@@ -28,8 +28,8 @@ impl GcsSource {
             action: of_bucket,
             outcome: versioning.map(|()| reached()),
         });
-        let page = OldestFirst::new(client.clone(), "").page(1).await;
-        let (listing, first) = Probe::of_listing(list, "object", page);
+        let first = first_of(&mut OldestFirst::new(client.clone(), ""), 1).await;
+        let (listing, first) = Probe::of_listing(list, "object", first);
         probes.push(listing);
         let Some(first) = first else { return };
         let head = client.head(&first.key, &first.version).await;

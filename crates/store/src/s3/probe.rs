@@ -8,7 +8,7 @@ use super::{
     S3_LOCK_ACTIONS, S3Source, SQS_ACTIONS, client::Ask, events::queue::Queue, scan::S3Scan,
     version,
 };
-use crate::{Listed, Page, Scan, StoreError};
+use crate::{Listed, StoreError, gathered::first_of};
 
 /// One action, and how it went.
 #[derive(Debug)]
@@ -44,9 +44,9 @@ impl Probe {
     pub(crate) fn of_listing(
         action: &'static str,
         what: &str,
-        page: Result<Page, StoreError>,
+        first: Result<Vec<Listed>, StoreError>,
     ) -> (Self, Option<Listed>) {
-        let (first, outcome) = match page.map(|page| page.objects.into_iter().next()) {
+        let (first, outcome) = match first.map(|first| first.into_iter().next()) {
             Ok(Some(first)) => {
                 let found = format!("the first {what} is {}", first.key);
                 (Some(first), Ok(found))
@@ -77,8 +77,8 @@ impl S3Source {
             action: "s3:GetBucketVersioning",
             outcome: versioning.map(|()| reached()),
         });
-        let page = S3Scan::new(self.client.clone(), "").page(1).await;
-        let (listing, first) = Probe::of_listing("s3:ListBucketVersions", "key", page);
+        let first = first_of(&mut S3Scan::new(self.client.clone(), ""), 1).await;
+        let (listing, first) = Probe::of_listing("s3:ListBucketVersions", "key", first);
         probes.push(listing);
         if let Some(first) = first {
             let (key, version) = (&first.key, &first.version);

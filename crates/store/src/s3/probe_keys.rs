@@ -13,7 +13,7 @@ use super::{
     scan::S3Scan,
     version,
 };
-use crate::{Listed, Scan, StoreError};
+use crate::{Listed, StoreError, gathered::first_of};
 
 /// What a key is asked for, by the store in the agent's name.
 const OPENING: &str = "kms:Decrypt";
@@ -36,14 +36,14 @@ impl S3Source {
             return;
         };
         let mut left: BTreeSet<&String> = named.iter().collect();
-        let page = match left.is_empty() {
+        let first = match left.is_empty() {
             true => return,
             false => {
                 let mut scan = S3Scan::new(self.client.clone(), "");
-                scan.page(S3_PROBED_OBJECTS_MAX).await
+                first_of(&mut scan, S3_PROBED_OBJECTS_MAX).await
             }
         };
-        for listed in page.map(|page| page.objects).unwrap_or_default() {
+        for listed in first.unwrap_or_default() {
             if left.is_empty() {
                 return;
             }

@@ -1,9 +1,6 @@
 //! A listing of the latest versions, page by page.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use sealift_terms::limits::S3_LISTED_AT_ONCE;
@@ -13,7 +10,7 @@ use super::{
     of_key::{Found, OfKey},
     xml::VersionsPage,
 };
-use crate::{Listed, Page, Removed, Scan, Skipped, StoreError, onward::Onward};
+use crate::{Page, Scan, StoreError, gathered::Gathered, onward::Onward};
 
 const OUT_OF_ORDER: &str = "its keys are not in the order of their bytes";
 
@@ -28,9 +25,7 @@ pub(super) struct S3Scan {
     open: BTreeMap<String, OfKey>,
     /// The last keys of versions and of delete markers: some list these behind those.
     last_keys: [Option<String>; 2],
-    listed: VecDeque<Listed>,
-    removed: Vec<Removed>,
-    skipped: Vec<Skipped>,
+    gathered: Gathered,
     ended: bool,
     /// An answer could not be used: the listing says nothing of what it did not reach.
     failed: bool,
@@ -56,9 +51,7 @@ impl S3Scan {
             onward: Onward::default(),
             open: BTreeMap::new(),
             last_keys: [None, None],
-            listed: VecDeque::new(),
-            removed: Vec::new(),
-            skipped: Vec::new(),
+            gathered: Gathered::default(),
             failed: false,
         }
     }
@@ -106,6 +99,11 @@ impl S3Scan {
                 std::mem::replace(&mut self.open, later)
             }
         };
+        if self.open.len() > S3_LISTED_AT_ONCE {
+            return Err(
+                self.out_of_order("its next page begins far before the end of the last one")
+            );
+        }
         for of_key in whole.into_values() {
             self.tell(of_key)?;
         }
@@ -117,16 +115,17 @@ impl S3Scan {
         match of_key.found() {
             Some(Ok(Found::Listed(listed))) => {
                 if self
+                    .gathered
                     .listed
                     .back()
                     .is_some_and(|last| last.key >= listed.key)
                 {
                     return Err(self.out_of_order(OUT_OF_ORDER));
                 }
-                self.listed.push_back(listed);
+                self.gathered.listed.push_back(listed);
             }
-            Some(Ok(Found::Removed(removed))) => self.removed.push(removed),
-            Some(Err(skipped)) => self.skipped.push(skipped),
+            Some(Ok(Found::Removed(removed))) => self.gathered.removed.push_back(removed),
+            Some(Err(skipped)) => self.gathered.skipped.push(skipped),
             // What was latest came behind what the listing began with: the next one has it.
             None => {}
         }
@@ -144,20 +143,13 @@ impl Scan for S3Scan {
         if self.failed {
             return Err(self.out_of_order("the listing was broken off"));
         }
-        while self.listed.len() < limit && !self.ended {
+        while !self.gathered.is_enough(limit) && !self.ended {
             // Abandoned in the middle, or failed: it is over.
             self.failed = true;
             self.fetch().await?;
             self.failed = false;
         }
-        let count = limit.min(self.listed.len());
-        let objects = self.listed.drain(..count).collect();
-        Ok(Page {
-            objects,
-            removed: std::mem::take(&mut self.removed),
-            skipped: std::mem::take(&mut self.skipped),
-            last: self.ended && self.listed.is_empty(),
-        })
+        Ok(self.gathered.page(limit, self.ended))
     }
 }
 
@@ -203,7 +195,7 @@ mod tests {
         let mut good = scan();
         good.take_in(page(&["a", "b"], Some("b"))).unwrap();
         good.take_in(page(&["c", "\u{e4}"], None)).unwrap();
-        assert_eq!(good.listed.len(), 4);
+        assert_eq!(good.gathered.listed.len(), 4);
     }
 
     #[test]
@@ -222,13 +214,16 @@ mod tests {
             next: Some(("b".to_owned(), Some("b3".to_owned()))),
         };
         scan.take_in(first).unwrap();
-        assert_eq!((scan.listed.len(), scan.removed.len()), (0, 1));
+        assert_eq!(
+            (scan.gathered.listed.len(), scan.gathered.removed.len()),
+            (0, 1)
+        );
         let rest = VersionsPage {
             versions: vec![one("b", "b2", false, true), one("b", "b1", false, false)],
             next: None,
         };
         scan.take_in(rest).unwrap();
-        let earlier = &scan.listed[0].history.earlier;
+        let earlier = &scan.gathered.listed[0].history.earlier;
         let versions: Vec<_> = earlier.iter().map(|e| e.version.as_str()).collect();
         assert_eq!(versions, ["b2", "b1"]);
     }
@@ -239,7 +234,10 @@ mod tests {
         let mut scan = S3Scan::new(stage.source(|_| {}).client, "");
         let long = "x".repeat(1025);
         scan.take_in(page(&["a", &long], None)).unwrap();
-        assert_eq!(scan.skipped[0].reason, Reason::SrcNameUnsupported);
-        assert_eq!((scan.listed.len(), &scan.skipped[0].hides), (1, &None));
+        assert_eq!(scan.gathered.skipped[0].reason, Reason::SrcNameUnsupported);
+        assert_eq!(
+            (scan.gathered.listed.len(), &scan.gathered.skipped[0].hides),
+            (1, &None)
+        );
     }
 }

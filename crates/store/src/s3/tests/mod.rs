@@ -11,7 +11,10 @@ use sealift_fake_kms::{FakeS3, OWNER, Put};
 use sealift_host::{OsClock, OsRng};
 use sealift_identity::https_client;
 use sealift_outside::{CredentialsFrom, Endpoint, Words};
-use sealift_terms::{BucketName, Reason, Region, limits::EARLIER_LISTED_MAX};
+use sealift_terms::{
+    BucketName, Reason, Region,
+    limits::{EARLIER_LISTED_MAX, S3_LISTED_AT_ONCE},
+};
 
 use super::*;
 use crate::conformance;
@@ -146,6 +149,34 @@ async fn a_listing_has_the_latest_versions_alone_however_many_lie_below_them() {
     assert_eq!(stage.server.asked().len(), 1 + 5);
     let latest = source.look(&listed[0].key).await.unwrap().unwrap();
     assert_eq!(latest.version, listed[0].version);
+}
+
+#[tokio::test]
+async fn a_bucket_full_of_removed_keys_is_told_in_pages_and_its_first_object_is_found() {
+    const COUNT: usize = 5000;
+    let stage = Stage::new(false);
+    (0..COUNT).for_each(|number| drop(stage.server.remove(&format!("k{number:05}"))));
+    stage.put("last", b"x");
+    let source = stage.source(|_| {});
+    let mut scan = source.scan("").await.unwrap();
+    let (mut removed, mut listed) = (Vec::new(), Vec::new());
+    loop {
+        let page = scan.page(9).await.unwrap();
+        assert!(page.removed.len() <= 2 * S3_LISTED_AT_ONCE);
+        removed.extend(page.removed.into_iter().map(|one| one.key));
+        listed.extend(page.objects);
+        if page.last {
+            break;
+        }
+    }
+    assert!(removed.len() == COUNT && removed.is_sorted());
+    assert_eq!(listed[0].key.as_str(), "last");
+    let probes = source.probe().await;
+    let found = probes
+        .iter()
+        .find(|probe| probe.action == "s3:ListBucketVersions");
+    let found = found.unwrap().outcome.as_ref().unwrap();
+    assert!(found.contains("last"), "{found}");
 }
 
 /// On demand, as it takes a minute: `--ignored`.
