@@ -24,7 +24,7 @@ const HEADER_BYTES: usize = 5;
 /// The longest `encrypted_record` (RFC 8446, section 5.2).
 const SEALED_BYTES_MAX: usize = RECORD_BYTES + 256;
 /// Bytes that rustls is given to copy at once. glibc copies more than 2,112 bytes by `rep movsb`,
-/// which AMD's processors do thirty times as slowly where the copy begins a few bytes further
+/// which AMD's processors do thirty times as slowly where the copy begins 1 to 15 bytes further
 /// into its page than what is copied: as behind a record's header, where the content begins
 /// with a page.
 const COPIED_BYTES: usize = 2 * 1024;
