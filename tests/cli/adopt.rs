@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{BUCKET, Content, Pair, text, write_file};
+use crate::support::{BUCKET, Content, Pair, tell, text, write_file};
 
 const TIME_MAX: Duration = Duration::from_secs(120);
 
@@ -167,9 +167,14 @@ fn where_the_agent_has_its_own_files_nothing_is_adopted() {
     // A running agent has given up all other directories.
     let elsewhere = pair.dir().join("elsewhere");
     write_file(&elsewhere.join("a.txt"), "plain");
-    let ran = run(&pair, &adopt(&elsewhere, &[]));
-    ran.exits(2)
-        .tells(&["sources alone", "once the agent is stopped"]);
+    match pair.b.log().contains("no Landlock") {
+        true => tell("files that an agent gave up were left out: this kernel has no Landlock"),
+        false => {
+            let ran = run(&pair, &adopt(&elsewhere, &[]));
+            ran.exits(2)
+                .tells(&["sources alone", "once the agent is stopped"]);
+        }
+    }
     // What begins keys and ends no folder makes keys that nobody wants.
     let from = text(&elsewhere);
     let joined = ["batch", "adopt", "photos/in", "--from", &from];

@@ -69,6 +69,24 @@ fn what_an_authority_refuses_is_told_in_the_units_and_words_of_the_question() {
 }
 
 #[test]
+fn what_is_not_there_is_looked_for_where_it_could_be() {
+    let pair = Pair::new();
+    let promote = ["endpoint", "promote", BUCKET];
+    hints(
+        pair.a.run(&promote),
+        10,
+        &["it is a source here", "at the site that receives it"],
+    );
+    hints(
+        pair.a.run(&["policy"]),
+        10,
+        &["there is no policy to print", "[[source]]"],
+    );
+    let ran = pair.a.run(&["policy", "--principal", "nonsense"]);
+    ran.exits(2).tells(&["no ARN of a role or a user"]);
+}
+
+#[test]
 fn what_is_there_already_is_left_alone_and_named() {
     let pair = Pair::new();
     let args = [

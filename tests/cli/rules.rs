@@ -261,7 +261,6 @@ fn a_batch_takes_what_its_filter_selects_and_says_what_is_not_there() {
         (&["--since", future], 0),
         (&["--until", past], 0),
         (&["--rule", BUCKET, "--peer", "b"], 2),
-        (&["--rule", "other"], 0),
     ] {
         assert_eq!(planned(more), count, "{more:?}");
     }
@@ -269,6 +268,10 @@ fn a_batch_takes_what_its_filter_selects_and_says_what_is_not_there() {
         .run(&["batch", "replicate", BUCKET, "--peer", "nobody"])
         .exits(10);
     pair.a.run(&["batch", "replicate", "none"]).exits(10);
+    pair.a
+        .run(&["batch", "replicate", BUCKET, "--rule", "other"])
+        .exits(10)
+        .tells(&["no rule other at this site", "[[rule]]"]);
     pair.a.stop();
     pair.a
         .run(&["batch", "replicate", BUCKET])

@@ -1,5 +1,5 @@
-//! Two regions that applications write in, each replicated to the other: both list the same in
-//! the end, whatever happened between.
+//! Two regions or three that applications write in, each replicated to all others: all list the
+//! same in the end, whatever happened between.
 
 use std::{
     collections::BTreeSet,
@@ -11,60 +11,79 @@ use std::{
 
 use serde_json::Value;
 
-use super::endpoint::{TIME_MAX, row};
+use super::{
+    endpoint::{TIME_MAX, row},
+    purging::{GRANT, PURGES},
+};
 use crate::support::{
     Answered, BUCKET, Content, Pair, Proxy, S3, Site, free_address, mix, read_answer, text,
     wait_until,
 };
 
-/// Two sites of two regions that dial each other through something that can be shut.
-struct Active {
-    one: Site,
-    ways: [Proxy; 2],
-    s3: [S3; 2],
+/// Sites of as many regions that dial each other through something that can be shut.
+struct Active<const N: usize> {
+    /// All but the first, which is `b` of the pair.
+    others: Vec<Site>,
+    ways: Vec<Proxy>,
+    s3: [S3; N],
     // Dropped last: its directory is everybody's.
     pair: Pair,
 }
 
-impl Active {
-    fn new() -> Self {
+/// Their names: each is of a region of its own.
+const NAMES: [&str; 3] = ["b", "e", "g"];
+
+impl<const N: usize> Active<N> {
+    /// Sites that send what is written there to all others, by a rule with these settings.
+    fn new(rule: &str) -> Self {
         let pair = Pair::new();
-        let one = pair.onward("e", "");
-        let listens = address_of(&pair.b, "e");
-        let ways = [Proxy::to(&listens), Proxy::to(&pair.listen)];
-        pair.b.edit(&listens, &ways[0].address);
-        pair.b.configure(&format!(
-            "[[grant]]\nidentity = \"{}\"\nactions = [\"replicate\", \"delete\"]\n\
-             bucket = \"{BUCKET}\"\n",
-            one.identity
-        ));
-        let to_b = format!("name = \"b\"\naddress = \"{}\"", ways[1].address);
-        one.edit("name = \"b\"", &to_b);
-        one.configure(&format!(
-            "[[source]]\nbucket = \"{BUCKET}\"\narchive = true\n\
-             [[rule]]\nname = \"back\"\nbucket = \"{BUCKET}\"\npeers = [\"b\"]\n"
-        ));
-        let s3 = [&pair.b, &one].map(opened);
-        let active = Self {
-            one,
-            ways,
-            s3,
-            pair,
-        };
-        for site in active.sites() {
+        let joined = NAMES[1..N].iter().map(|name| pair.beside(name));
+        let (others, mut listens): (Vec<_>, Vec<_>) = joined.unzip();
+        listens.insert(0, pair.listen.clone());
+        let sites: [&Site; N] = std::array::from_fn(|at| match at {
+            0 => &pair.b,
+            at => &others[at - 1],
+        });
+        let mut ways = Vec::new();
+        for (at, site) in sites.iter().enumerate() {
+            for (to, other) in sites.iter().enumerate().filter(|(to, _)| *to != at) {
+                let way = Proxy::to(&listens[to]);
+                know(site, other, &way.address);
+                ways.push(way);
+            }
+            let named = sites.iter().map(|site| site.name.as_str());
+            let peers: Vec<_> = named.filter(|name| *name != site.name).collect();
+            // Of three each sends what is written there, and nobody sends it on.
+            let replicas = N == 2;
+            site.configure(&format!(
+                "[[source]]\nbucket = \"{BUCKET}\"\narchive = true\n\
+                 [[rule]]\nname = \"around\"\nbucket = \"{BUCKET}\"\npeers = {peers:?}\n\
+                 replicas = {replicas}\n{rule}\n"
+            ));
+        }
+        let s3 = sites.map(opened);
+        for site in sites {
             site.run(&["check"])
                 .tells(&["rules both ways", "neither goes back"]);
             site.start();
             site.run(&["endpoint", "promote", BUCKET]).exits(0);
         }
-        active
+        Self {
+            others,
+            ways,
+            s3,
+            pair,
+        }
     }
 
-    fn sites(&self) -> [&Site; 2] {
-        [&self.pair.b, &self.one]
+    fn sites(&self) -> [&Site; N] {
+        std::array::from_fn(|at| match at {
+            0 => &self.pair.b,
+            at => &self.others[at - 1],
+        })
     }
 
-    /// Lets nothing through between the two, or everything.
+    /// Lets nothing through between any two, or everything.
     fn part(&self, is_parted: bool) {
         self.ways.iter().for_each(|way| way.shut(is_parted));
     }
@@ -76,25 +95,28 @@ impl Active {
             .text()
     }
 
-    /// Waits until nothing is left to send, and both list the same `versions`.
+    /// Waits until nothing is left to send, and all list the same `versions`.
     #[track_caller]
     fn wait_equal(&self, versions: usize) {
-        wait_until("both sites list the same", TIME_MAX, || {
-            let (one, other) = (self.listed(0), self.listed(1));
+        wait_until("all sites list the same", TIME_MAX, || {
+            let listed: Vec<_> = (0..N).map(|at| self.listed(at)).collect();
             let settled = |site: &&Site| site.transfers("PENDING").0 == 0;
-            one == other
-                && one.matches("<VersionId>").count() == versions
+            listed.iter().all(|one| *one == listed[0])
+                && listed[0].matches("<VersionId>").count() == versions
                 && self.sites().iter().all(settled)
         });
         for (key, version) in versions_in(&self.listed(0)) {
             let path = format!("/{BUCKET}/{key}?versionId={version}");
-            let [one, other] = [0, 1].map(|at| get(&self.s3[at], &path));
-            assert_eq!(one.status, other.status, "{path}");
-            assert!(one.body == other.body, "{path} has other bytes");
-            assert_eq!(one.headers.get("etag"), other.headers.get("etag"));
             let tags = format!("/{BUCKET}/{key}?tagging&versionId={version}");
-            let [one, other] = [0, 1].map(|at| get(&self.s3[at], &tags).text());
-            assert_eq!(tags_in(&one), tags_in(&other), "{tags}");
+            let one = get(&self.s3[0], &path);
+            let its_tags = tags_in(&get(&self.s3[0], &tags).text());
+            for s3 in &self.s3[1..] {
+                let other = get(s3, &path);
+                assert_eq!(one.status, other.status, "{path}");
+                assert!(one.body == other.body, "{path} has other bytes");
+                assert_eq!(one.headers.get("etag"), other.headers.get("etag"));
+                assert_eq!(its_tags, tags_in(&get(s3, &tags).text()), "{tags}");
+            }
         }
     }
 
@@ -127,7 +149,11 @@ fn opened(site: &Site) -> S3 {
         secret: fs::read_to_string(file).unwrap().trim().to_owned(),
         ahead: 0,
     };
-    let allowed = row("app", BUCKET, "get\", \"list\", \"put\", \"delete");
+    let allowed = row(
+        "app",
+        BUCKET,
+        "get\", \"list\", \"put\", \"delete\", \"purge",
+    );
     site.configure(&format!(
         "[endpoint]\nlisten = \"{}\"\n{allowed}",
         s3.address
@@ -135,12 +161,21 @@ fn opened(site: &Site) -> S3 {
     s3
 }
 
-/// Where a site dials a peer.
-fn address_of(site: &Site, peer: &str) -> String {
+/// Lets a site dial another one at `address`, and the other bring what is written there.
+fn know(site: &Site, other: &Site, address: &str) {
     let config = fs::read_to_string(site.config()).unwrap();
-    let (_, of_peer) = config.split_once(&format!("name = \"{peer}\"")).unwrap();
-    let (_, address) = of_peer.split_once("address = \"").unwrap();
-    address.split_once('"').unwrap().0.to_owned()
+    let known = format!("name = \"{}\"\n", other.name);
+    if config.contains(&known) {
+        site.edit(&known, &format!("{known}address = \"{address}\"\n"));
+        return site.edit(GRANT, PURGES);
+    }
+    site.configure(&format!(
+        "[[peer]]\nname = \"{}\"\nidentity = \"{identity}\"\ntrust_bundle = \"bundle.json\"\n\
+         address = \"{address}\"\n[[grant]]\nidentity = \"{identity}\"\n{PURGES}\n\
+         bucket = \"{BUCKET}\"\n",
+        other.name,
+        identity = other.identity
+    ));
 }
 
 fn versions_in(listing: &str) -> Vec<(String, String)> {
@@ -228,7 +263,7 @@ fn rows(site: &Site, status: &str) -> Vec<Value> {
 
 #[test]
 fn what_meets_is_settled_by_its_order_and_the_same_in_both_regions() {
-    let active = Active::new();
+    let active = Active::<2>::new("");
     let ([one, other], sites) = (&active.s3, active.sites());
     put(one, "alone", b"from b");
     // It does not wait for a scan, which comes once an hour.
@@ -292,7 +327,22 @@ fn what_meets_is_settled_by_its_order_and_the_same_in_both_regions() {
 
 #[test]
 fn two_regions_that_are_parted_and_killed_list_the_same_in_the_end() {
-    let is_full = std::env::var("SEALIFT_TEST_FULL").is_ok_and(|full| full == "1");
+    let is_full = is_full();
+    parted_and_killed::<2>(if is_full { (12, 60) } else { (2, 20) });
+}
+
+#[test]
+fn three_regions_that_are_parted_and_killed_list_the_same_in_the_end() {
+    parted_and_killed::<3>(if is_full() { (12, 60) } else { (1, 24) });
+}
+
+fn is_full() -> bool {
+    std::env::var("SEALIFT_TEST_FULL").is_ok_and(|full| full == "1")
+}
+
+/// Writes at random while the way is cut here and there and sites are killed, in as many rounds
+/// of so many steps.
+fn parted_and_killed<const N: usize>((rounds, steps): (usize, usize)) {
     let given = std::env::var("SEALIFT_TEST_SEED").ok();
     let seed = given.map_or_else(
         || {
@@ -305,18 +355,19 @@ fn two_regions_that_are_parted_and_killed_list_the_same_in_the_end() {
         "SEALIFT_TEST_SEED={seed} cargo test --release -p sealift --test sealift -- \
          parted_and_killed"
     );
-    let active = Active::new();
+    let active = Active::<N>::new("");
     let mut chance = Chance(seed);
     let mut versions = 0;
-    for round in 0..if is_full { 12 } else { 2 } {
-        for step in 0..if is_full { 60 } else { 20 } {
+    for round in 0..rounds {
+        for step in 0..steps {
             versions += write(&active, &mut chance);
             match chance.below(16) {
-                0 | 1 => active.part(true),
+                0 => active.part(true),
+                1 => active.ways[chance.below(active.ways.len() as u64) as usize].shut(true),
                 2 => active.part(false),
                 // At any moment of what it sends.
                 3 if step % 2 == 0 => {
-                    let site = active.sites()[chance.below(2) as usize];
+                    let site = active.sites()[chance.below(N as u64) as usize];
                     site.kill();
                     site.start();
                 }
@@ -337,6 +388,43 @@ fn two_regions_that_are_parted_and_killed_list_the_same_in_the_end() {
     }
 }
 
+#[test]
+fn what_is_purged_where_it_was_written_is_purged_in_all_three_regions_and_does_not_come_back() {
+    let active = Active::<3>::new("version_deletes = true\npurge_hold_secs = 1");
+    for (at, key) in [(0, "k"), (0, "k"), (2, "other")] {
+        put(&active.s3[at], key, format!("written at {at}").as_bytes());
+    }
+    active.wait_equal(3);
+    put(&active.s3[1], "k", b"written at 1");
+    active.wait_equal(4);
+    let oldest_of = |key: &str| {
+        let mut all = versions_in(&active.listed(0)).into_iter();
+        let last = all.rfind(|(of, _)| of == key).unwrap();
+        format!("/{BUCKET}/{key}?versionId={}", last.1)
+    };
+    let purge = |at: usize, path: &str| send(&active.s3[at], "DELETE", path, b"").is(204);
+    // Where it came to it goes from there alone: docs/endpoint.md says so.
+    let first = oldest_of("k");
+    let (_, id) = first.split_once("versionId=").unwrap();
+    purge(1, &first);
+    assert!(!active.listed(1).contains(id) && active.listed(0).contains(id));
+    for (left, (at, key)) in [(3, (0, "k")), (2, (0, "k")), (1, (2, "other"))] {
+        purge(at, &oldest_of(key));
+        active.wait_equal(left);
+    }
+    // It does not come back, whoever looks through everything again.
+    for site in active.sites() {
+        site.kill();
+        site.start();
+    }
+    put(&active.s3[2], "behind", b"it");
+    active.wait_equal(2);
+    assert_eq!(active.text_of(0, "k"), "written at 1");
+    for site in active.sites() {
+        site.run(&["verify", "--deep"]).exits(0);
+    }
+}
+
 struct Chance(u64);
 
 impl Chance {
@@ -346,9 +434,9 @@ impl Chance {
     }
 }
 
-/// Writes something to one of a few keys at one of both; how many versions that makes.
-fn write(active: &Active, chance: &mut Chance) -> usize {
-    let s3 = &active.s3[chance.below(2) as usize];
+/// Writes something to one of a few keys at one of them; how many versions that makes.
+fn write<const N: usize>(active: &Active<N>, chance: &mut Chance) -> usize {
+    let s3 = &active.s3[chance.below(N as u64) as usize];
     let key = format!("k{}", chance.below(4));
     let mut content = |size: u64| Content::new(chance.below(1 << 30), size).bytes();
     let (small, large, parts) = (

@@ -152,6 +152,12 @@ fn tags_that_change_follow_without_the_bytes_and_only_an_event_tells_of_them() {
     assert_eq!(of_content, 0, "{asked:?}");
     let said = pair.a.run(&["explain", &format!("{BUCKET}/k")]).said();
     assert!(said.contains("COMPLETED"), "{said}");
+    // What changed of tags is no object of its own once it is there.
+    wait_until("the key is listed once", TIME_MAX, || {
+        pair.a.rows(&["ls", BUCKET]).len() == 1
+    });
+    let all = pair.a.run(&["ls", "--versions", BUCKET]).exits(0);
+    all.tells(&["      tags  "]);
     pair.b.run(&["verify", "--deep"]).exits(0);
 }
 

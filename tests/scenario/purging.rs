@@ -17,8 +17,8 @@ const TIME_MAX: Duration = Duration::from_secs(120);
 /// What the rule of `a` says, and how long a purge waits.
 const RULE: &str = "# prefix = \"only/below/\"";
 const SENDS: &str = "version_deletes = true\npurge_hold_secs = 2";
-const GRANT: &str = "actions = [\"replicate\", \"delete\"]";
-const PURGES: &str = "actions = [\"replicate\", \"delete\", \"purge\"]";
+pub(super) const GRANT: &str = "actions = [\"replicate\", \"delete\"]";
+pub(super) const PURGES: &str = "actions = [\"replicate\", \"delete\", \"purge\"]";
 
 /// An answer without a body ends with its connection.
 const CLOSES: &[(&str, &str)] = &[("connection", "close")];
@@ -229,7 +229,23 @@ fn what_is_retained_or_held_is_not_purged_whoever_asks() {
         ];
         pair.b.run(&[&named[..], more].concat())
     };
-    hold("set", &[]).exits(0).tells(&["held", "case 17", &held]);
+    hold("set", &[])
+        .exits(0)
+        .tells(&["held", "case 17", &held, "1 version is under it now"]);
+    let nothing = ["hold", "set", BUCKET, "nosuchkey", "--reason", "case 18"];
+    pair.b
+        .run(&nothing)
+        .exits(0)
+        .tells(&["0 versions are under it now"]);
+    let every = ["hold", "set", BUCKET, "--prefix", "--reason", "case 19"];
+    pair.b
+        .run(&every)
+        .exits(0)
+        .tells(&["3 versions are under it now"]);
+    for on in [&["nosuchkey"], &["--prefix"]] {
+        let lift = [&["hold", "lift", BUCKET, "--reason", "a test"], &on[..]].concat();
+        pair.b.run(&lift).exits(0);
+    }
     // The file says no more that anything is retained: what is held is.
     pair.b
         .edit("min_retention_days = 1", "expire_noncurrent_days = 1");
@@ -246,7 +262,9 @@ fn what_is_retained_or_held_is_not_purged_whoever_asks() {
     pair.b.start();
     assert!(ids(&pair, "k").contains(&held));
     hold("lift", &[]).exits(0).tells(&["no legal hold"]);
-    hold("lift", &[]).exits(10);
+    hold("lift", &[])
+        .exits(10)
+        .tells(&["there is no legal hold on exactly", "sealift hold list"]);
     pair.b.audits("hold.set", &["case 17"]);
     pair.b.audits("hold.lifted", &[&held]);
     pair.a.run(&["retry"]).exits(0);

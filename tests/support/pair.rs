@@ -129,9 +129,8 @@ impl Pair {
         site
     }
 
-    /// One more site, to which `b` sends on what it archives of the bucket, by a rule with
-    /// these settings as well.
-    pub(crate) fn onward(&self, name: &str, rule: &str) -> Site {
+    /// One more site that archives the bucket, where `b` may bring it, and where it listens.
+    pub(crate) fn beside(&self, name: &str) -> (Site, String) {
         let dir = self.dir().join(name);
         let (listen, site) = (
             free_address(),
@@ -141,6 +140,13 @@ impl Pair {
         let peer_b = format!("b,{},bundle.json", self.b.identity);
         let more = ["--peer", &peer_b, "--listen", &listen, "--bucket", BUCKET];
         self.init(&site, &more);
+        (site, listen)
+    }
+
+    /// One more site, to which `b` sends on what it archives of the bucket, by a rule with
+    /// these settings as well.
+    pub(crate) fn onward(&self, name: &str, rule: &str) -> Site {
+        let (site, listen) = self.beside(name);
         self.b.configure(&format!(
             "[[peer]]\nname = \"{name}\"\nidentity = \"{}\"\ntrust_bundle = \"bundle.json\"\n\
              address = \"{listen}\"\n[[source]]\nbucket = \"{BUCKET}\"\narchive = true\n\

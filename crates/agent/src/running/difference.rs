@@ -59,8 +59,26 @@ pub(super) fn sections(before: &InForce<'_>, after: &Config) -> Vec<(&'static st
 }
 
 fn differences(in_force: &InForce<'_>, after: &Config) -> Vec<Difference> {
+    let of = |needs_restart: bool| {
+        move |(what, same): &(&'static str, bool)| {
+            (!same).then_some(Difference {
+                what,
+                needs_restart,
+            })
+        }
+    };
+    let settled = settled(in_force, after);
+    let reloaded = reloaded(in_force.config, after);
+    let settled = settled.iter().filter_map(of(true));
+    settled
+        .chain(reloaded.iter().filter_map(of(false)))
+        .collect()
+}
+
+/// What only a new start takes up, and whether it is the same.
+fn settled(in_force: &InForce<'_>, after: &Config) -> [(&'static str, bool); 18] {
     let before = in_force.config;
-    let settled = [
+    [
         ("[site]", site(before) == site(after)),
         (
             "[keys]",
@@ -95,8 +113,12 @@ fn differences(in_force: &InForce<'_>, after: &Config) -> Vec<Difference> {
             "[[rule]] (the peers they name)",
             named(after).is_subset(&in_force.senders),
         ),
-    ];
-    let reloaded = [
+    ]
+}
+
+/// What a reload takes up, and whether it is the same.
+fn reloaded(before: &Config, after: &Config) -> [(&'static str, bool); 11] {
+    [
         ("[identity]", identity(before) == identity(after)),
         (
             "[[peer]] (trust bundles and revocation lists)",
@@ -117,19 +139,7 @@ fn differences(in_force: &InForce<'_>, after: &Config) -> Vec<Difference> {
             "[[forward_target]]",
             before.forward_targets == after.forward_targets,
         ),
-    ];
-    let of = |needs_restart: bool| {
-        move |(what, same): (&'static str, bool)| {
-            (!same).then_some(Difference {
-                what,
-                needs_restart,
-            })
-        }
-    };
-    let settled = settled.into_iter().filter_map(of(true));
-    settled
-        .chain(reloaded.into_iter().filter_map(of(false)))
-        .collect()
+    ]
 }
 
 /// Whether access keys are the same ones and may the same.
