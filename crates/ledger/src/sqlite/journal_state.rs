@@ -20,7 +20,7 @@ use crate::{HighWater, Result};
 pub(super) const SCHEMA: Schema = Schema {
     name: "journal",
     application_id: 0x534c_4a4e,
-    migrations: &[V1, V2, V3, V4, V5],
+    migrations: &[V1, V2, V3, V4, V5, V6],
 };
 
 const V1: &str = "
@@ -104,6 +104,13 @@ CREATE TABLE intents (
     at INTEGER NOT NULL
 );
 CREATE INDEX intents_bucket ON intents (bucket, id);
+";
+
+/// Whether a write may change the tags of a version, and of which, if one is named. Older
+/// journals did not tell: both are looked at.
+const V6: &str = "
+ALTER TABLE intents ADD COLUMN tags INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE intents ADD COLUMN version TEXT;
 ";
 
 /// A status as it is stored.

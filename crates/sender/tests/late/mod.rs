@@ -7,8 +7,8 @@ use std::sync::{
 
 use sealift_ledger::{
     Count, Followed, HighWater, Intent, IntentCount, Journal, KnownCounts, KnownKey, ListTransfers,
-    NewChange, PeerMemory, Requeue, Result, SentVersion, Settlement, Transfer, TransferStanding,
-    UnsupportedName,
+    NewChange, PeerMemory, Requeue, Result, SentVersion, Settlement, Touched, Transfer,
+    TransferStanding, UnsupportedName,
 };
 use sealift_terms::{
     BucketName, ObjectKey, PeerName, RuleName, Timestamp, TransferId, VersionName,
@@ -155,9 +155,10 @@ impl Journal for Late {
         &self,
         bucket: &BucketName,
         keys: Vec<ObjectKey>,
+        touched: Touched,
         at: Timestamp,
     ) -> Result<Vec<u64>> {
-        self.journal.intend(bucket, keys, at).await
+        self.journal.intend(bucket, keys, touched, at).await
     }
 
     async fn intents(&self, bucket: &BucketName, after: u64, limit: usize) -> Result<Vec<Intent>> {
