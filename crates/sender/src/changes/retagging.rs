@@ -98,7 +98,7 @@ impl Recorder {
         let known = known.map(|known| known.version);
         let sent = rows.into_iter().map(|row| row.change.name.version);
         let mut own = known.into_iter().chain(sent);
-        let own = own.find(|own| version::is_null(own));
+        let own = own.find(version::is_null);
         let own = own.map(|own| version::of_source(&own));
         Ok(own.transpose().map_err(StoreError::from)?.unwrap_or(told))
     }
