@@ -43,6 +43,7 @@ mod readiness;
 mod refusals;
 mod regions;
 mod reloading;
+mod retagging;
 mod rollback;
 mod root_keys;
 mod scanners;

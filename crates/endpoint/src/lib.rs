@@ -67,7 +67,7 @@ mod writes;
 
 pub use self::{
     core::{Endpoint, Parts, Settings, Standings},
-    front::{Changes, Front, Fronts, Intent, Outcome, Replicas},
+    front::{Changes, Front, Fronts, Intent, OfTags, Outcome, Replicas},
     secret::{AccessSecret, SecretError},
     tally::EndpointCounts,
 };

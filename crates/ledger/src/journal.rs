@@ -314,6 +314,18 @@ pub struct Intent {
     pub key: ObjectKey,
     /// When it was remembered.
     pub at: Timestamp,
+    /// What of it.
+    pub touched: Touched,
+}
+
+/// What of a key a write may change: what has to be recorded of it before its intent is
+/// forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Touched {
+    /// Which versions there are.
+    Versions,
+    /// The tags of a version; where none is named, of the one that is the latest then.
+    Tags(Option<VersionId>),
 }
 
 /// How many keys of a bucket somebody is about to write, or wrote, that nothing was recorded of.
@@ -514,11 +526,13 @@ pub trait Journal: Send + Sync {
     /// Remembers how far it was, in place of what was remembered.
     async fn set_followed(&self, bucket: &BucketName, to: Followed) -> Result<()>;
 
-    /// Remembers that keys of a bucket are about to be written; a number for each.
+    /// Remembers that keys of a bucket are about to be written, and what of them; a number for
+    /// each.
     async fn intend(
         &self,
         bucket: &BucketName,
         keys: Vec<ObjectKey>,
+        touched: Touched,
         at: Timestamp,
     ) -> Result<Vec<u64>>;
 

@@ -51,7 +51,7 @@ pub(crate) use journal::held_back;
 pub use journal::{
     Count, Destination, Followed, HighWater, Intent, IntentCount, Journal, KnownCounts, KnownKey,
     ListTransfers, NewChange, PeerMemory, PurgeSent, Requeue, SentVersion, Settlement, Skip,
-    Transfer, TransferOutcome, TransferStanding, UnsupportedName,
+    Touched, Transfer, TransferOutcome, TransferStanding, UnsupportedName,
 };
 pub use marks::{MarkKind, MarkRow, NewMark};
 pub use merkle::TreeHead;

@@ -26,9 +26,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sealift_ledger::{Journal, Transfer};
+use sealift_ledger::{Journal, Touched, Transfer};
 use sealift_terms::{
-    BucketName, Clock, ObjectKey, Status, VersionId,
+    BucketName, ChangeKind, Clock, ObjectKey, Status, Timestamp, VersionId,
     limits::{FRONT_INTENTS_MAX, FRONT_QUEUED_MAX, TRANSFERS_OF_KEY_MAX},
 };
 use tokio::{
@@ -37,12 +37,15 @@ use tokio::{
 };
 
 use crate::{
-    Rules, SenderError,
+    Kind, Rules, SenderError,
     changes::{is_left_out, version},
 };
 
 /// Between two looks at how a transfer stands, at first and at last.
 const LOOK_AFTER: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+
+/// What is told of a version that a rule takes, and that nothing was recorded of.
+const NO_TRANSFER: &str = "the journal has no transfer of it: the source does not have it any more";
 
 /// What became of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +63,7 @@ pub enum Became {
 /// A write whose outcome is known.
 #[derive(Debug)]
 pub(crate) struct Written {
-    pub(crate) id: u64,
-    pub(crate) key: ObjectKey,
+    pub(crate) intended: Intended,
     pub(crate) became: Became,
     /// Told when it is in the journal.
     pub(crate) recorded: Option<oneshot::Sender<()>>,
@@ -70,8 +72,10 @@ pub(crate) struct Written {
 /// An intent that is in the journal.
 #[derive(Debug)]
 pub struct Intended {
-    id: u64,
-    key: ObjectKey,
+    pub(crate) id: u64,
+    pub(crate) key: ObjectKey,
+    pub(crate) touched: Touched,
+    pub(crate) at: Timestamp,
 }
 
 /// How the replicas of a write stand.
@@ -128,41 +132,59 @@ impl FrontHandle {
         (Self(Arc::new(shared)), written)
     }
 
-    /// Remembers that these keys are about to be written. Durable when it returns.
+    /// Remembers that these keys are about to be written, and what of them. Durable when it
+    /// returns.
     ///
     /// # Errors
     /// What the journal says: nothing may be written then.
-    pub async fn intend(&self, keys: Vec<ObjectKey>) -> Result<Vec<Intended>, SenderError> {
+    pub async fn intend(
+        &self,
+        keys: Vec<ObjectKey>,
+        touched: Touched,
+    ) -> Result<Vec<Intended>, SenderError> {
+        let at = self.0.clock.now();
+        let ids = self.remember(keys.clone(), touched.clone(), at).await?;
+        self.0.open.lock().extend(&ids);
+        let each = ids.into_iter().zip(keys);
+        let intended = each.map(|(id, key)| Intended {
+            id,
+            key,
+            touched: touched.clone(),
+            at,
+        });
+        Ok(intended.collect())
+    }
+
+    /// Remembers what nobody is going to say more of: it is looked at when its time comes.
+    pub(crate) async fn remember(
+        &self,
+        keys: Vec<ObjectKey>,
+        touched: Touched,
+        at: Timestamp,
+    ) -> Result<Vec<u64>, SenderError> {
         let Shared {
             journal, bucket, ..
         } = &*self.0;
-        let now = self.0.clock.now();
         let count = keys.len() as u64;
         let before = self.0.unsettled.fetch_add(count, Ordering::Relaxed);
         if before + count > FRONT_INTENTS_MAX {
             self.settled(count);
             return Err(SenderError::TooManyIntents);
         }
-        let ids = match journal.intend(bucket, keys.clone(), now).await {
-            Ok(ids) => ids,
-            Err(error) => {
-                self.settled(count);
-                return Err(error.into());
-            }
-        };
-        self.0.open.lock().extend(&ids);
-        let each = ids.into_iter().zip(keys);
-        Ok(each.map(|(id, key)| Intended { id, key }).collect())
+        let ids = journal.intend(bucket, keys, touched, at).await;
+        if ids.is_err() {
+            self.settled(count);
+        }
+        Ok(ids?)
     }
 
     /// Says what became of it. What comes back is told when that is in the journal; it is
     /// dropped when it is not there yet, and found later.
     pub fn became(&self, intended: Intended, became: Became) -> oneshot::Receiver<()> {
         let (recorded, told) = oneshot::channel();
-        let Intended { id, key } = intended;
+        let id = intended.id;
         let written = Written {
-            id,
-            key,
+            intended,
             became,
             recorded: Some(recorded),
         };
@@ -193,23 +215,29 @@ impl FrontHandle {
     }
 
     /// Waits until every destination of a write has given its receipt, so long at most.
-    /// `version` is what the store told of it; without one all transfers of the key count.
+    /// Of what it became the version counts; where the store told of none, all transfers of the
+    /// key do.
     ///
     /// # Errors
     /// What the journal says.
     pub async fn wait(
         &self,
         key: &ObjectKey,
-        version: Option<&VersionId>,
+        became: &Became,
         recorded: oneshot::Receiver<()>,
         time_max: Duration,
     ) -> Result<Replicas, SenderError> {
         let deadline = Instant::now() + time_max;
-        let not_yet = "its change is not in the journal yet: the source cannot be looked at";
+        let not_yet = "its change is not in the journal yet: the source cannot be looked at, or \
+                       does not tell its tags";
         match timeout_at(deadline, recorded).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return Ok(Replicas::Pending(not_yet.to_owned())),
         }
+        let version = match became {
+            Became::Written(version) | Became::Tagged(version) => version.as_ref(),
+            Became::Unknown | Became::Nothing => None,
+        };
         let (mut pause, longest) = LOOK_AFTER;
         let mut wanted: Option<BTreeSet<_>> = None;
         loop {
@@ -217,7 +245,14 @@ impl FrontHandle {
             let transfers = journal.transfers_of(bucket, key, TRANSFERS_OF_KEY_MAX);
             let mut transfers = transfers.await?;
             match version {
-                Some(version) => transfers.retain(|one| is_of(one, version)),
+                Some(version) => {
+                    transfers.retain(|one| is_of(one, version));
+                    // What a rule leaves out has a transfer, which says so.
+                    let is_new = matches!(became, Became::Written(_));
+                    if is_new && transfers.is_empty() && self.is_covered(key) {
+                        return Ok(Replicas::Pending(NO_TRANSFER.to_owned()));
+                    }
+                }
                 // What comes later is not waited for.
                 None => {
                     let ids = || transfers.iter().map(|one| one.id).collect();
@@ -235,6 +270,14 @@ impl FrontHandle {
             sleep(pause).await;
             pause = (pause * 2).min(longest);
         }
+    }
+}
+
+impl FrontHandle {
+    /// Whether a rule may take what is written to a key now.
+    fn is_covered(&self, key: &ObjectKey) -> bool {
+        let put = Kind::new(ChangeKind::Put);
+        self.0.rules.borrow().may_send(&self.0.bucket, key, put)
     }
 }
 

@@ -26,6 +26,9 @@ pub struct SourceStatus {
     pub bucket: BucketName,
     /// When a scan last came to its end.
     pub scanned: Option<Timestamp>,
+    /// Scans since then that did not come to their end, or left out what could not be looked at
+    /// for a trouble of the source.
+    pub failed_scans: u64,
     /// Objects it saw.
     pub objects: u64,
     /// Names it left out.
@@ -64,6 +67,7 @@ impl SourceHandle {
         let state = Mutex::new(SourceStatus {
             bucket,
             scanned: None,
+            failed_scans: 0,
             objects: 0,
             skipped: 0,
             settling: 0,

@@ -6,7 +6,7 @@ mod near;
 use std::sync::Arc;
 
 use near::{Near, bucket, journal, rules, until};
-use sealift_ledger::{Settlement, TransferOutcome};
+use sealift_ledger::{Settlement, Touched, TransferOutcome};
 use sealift_sender::{Became, Replicas};
 use sealift_store::{Listed, MemorySource, Page, Scan, Source, SourceObject, StoreError, Watch};
 use sealift_terms::{ChangeKind, ObjectKey, Reason, Timestamp, VersionId, limits};
@@ -102,7 +102,10 @@ async fn what_is_written_through_the_endpoint_is_recorded_at_once_and_once() {
     let front = near.handle.front().unwrap().clone();
     let key = |text: &str| ObjectKey::new(text).unwrap();
     let intents = async || near.journal.intents(&bucket(), 0, 9).await.unwrap().len();
-    let mut intended = front.intend(vec![key("k"), key("open")]).await.unwrap();
+    let mut intended = front
+        .intend(vec![key("k"), key("open")], Touched::Versions)
+        .await
+        .unwrap();
     assert_eq!((intents().await, near.transfers().await.len()), (2, 0));
     let open = intended.pop().unwrap();
     inner.put("k", *b"1").unwrap();
@@ -116,7 +119,12 @@ async fn what_is_written_through_the_endpoint_is_recorded_at_once_and_once() {
     })
     .await;
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    let again = front.intend(vec![key("k")]).await.unwrap().pop().unwrap();
+    let again = front
+        .intend(vec![key("k")], Touched::Versions)
+        .await
+        .unwrap()
+        .pop()
+        .unwrap();
     inner.put("k", *b"2").unwrap();
     let written = front.became(again, Became::Unknown);
     let scanned = near.handle.status().scanned;
@@ -134,7 +142,12 @@ async fn what_is_written_through_the_endpoint_is_recorded_at_once_and_once() {
     front.became(open, Became::Nothing).await.unwrap();
     assert_eq!((intents().await, near.transfers().await.len()), (0, 2));
     // Removed on purpose: nothing is held, however much of the bucket it is.
-    let gone = front.intend(vec![key("k")]).await.unwrap().pop().unwrap();
+    let gone = front
+        .intend(vec![key("k")], Touched::Versions)
+        .await
+        .unwrap()
+        .pop()
+        .unwrap();
     inner.remove("k").unwrap();
     front.became(gone, Became::Written(None)).await.unwrap();
     assert_eq!(
@@ -153,7 +166,12 @@ async fn an_intent_of_a_process_that_is_gone_is_settled_before_any_scan() {
         ObjectKey::new("k").unwrap(),
         ObjectKey::new("never").unwrap(),
     ];
-    near.handle.front().unwrap().intend(keys).await.unwrap();
+    near.handle
+        .front()
+        .unwrap()
+        .intend(keys, Touched::Versions)
+        .await
+        .unwrap();
     inner.put("k", *b"1").unwrap();
     source.gate.add_permits(9);
     near.end().await;
@@ -182,14 +200,15 @@ async fn a_write_is_waited_for_until_its_receipts_are_there_or_it_was_given_up()
     let (near, _source) = still(temp.path(), &inner).await;
     let front = near.handle.front().unwrap().clone();
     let key = ObjectKey::new("k").unwrap();
-    let mut intended = front.intend(vec![key.clone()]).await.unwrap();
-    let version = inner.put("k", *b"1").unwrap();
-    let recorded = front.became(intended.pop().unwrap(), Became::Written(None));
-    let short = std::time::Duration::from_millis(300);
-    let told = front
-        .wait(&key, Some(&version), recorded, short)
+    let mut intended = front
+        .intend(vec![key.clone()], Touched::Versions)
         .await
         .unwrap();
+    let version = inner.put("k", *b"1").unwrap();
+    let recorded = front.became(intended.pop().unwrap(), Became::Written(None));
+    let became = Became::Written(Some(version));
+    let short = std::time::Duration::from_millis(300);
+    let told = front.wait(&key, &became, recorded, short).await.unwrap();
     let Replicas::Pending(told) = told else {
         panic!("nobody has it");
     };
@@ -208,14 +227,27 @@ async fn a_write_is_waited_for_until_its_receipts_are_there_or_it_was_given_up()
     let (recorded, told) = tokio::sync::oneshot::channel();
     recorded.send(()).unwrap();
     let long = std::time::Duration::from_secs(3600);
-    let told = front.wait(&key, Some(&version), told, long).await.unwrap();
+    let told = front.wait(&key, &became, told, long).await.unwrap();
     assert!(matches!(told, Replicas::Pending(told) if told.contains("FAILED")));
-    // Of another version nothing is waited for.
+    // What a rule covers and nobody recorded is not there; of tags there may be none to send,
+    // and of what no rule covers nothing is waited for.
     let other = VersionId::new("other").unwrap();
-    let (recorded, told) = tokio::sync::oneshot::channel();
-    recorded.send(()).unwrap();
-    let told = front.wait(&key, Some(&other), told, long).await.unwrap();
-    assert_eq!(told, Replicas::Durable);
+    for (became, is_durable) in [
+        (Became::Written(Some(other.clone())), [false, true]),
+        (Became::Tagged(Some(other)), [true, true]),
+    ] {
+        for (covers, is_durable) in [("", is_durable[0]), ("elsewhere/", is_durable[1])] {
+            near.rules.send_replace(rules(&[("all", covers, "far")]));
+            let (recorded, told) = tokio::sync::oneshot::channel();
+            recorded.send(()).unwrap();
+            let told = front.wait(&key, &became, told, long).await.unwrap();
+            assert_eq!(
+                told == Replicas::Durable,
+                is_durable,
+                "{became:?}: {told:?}"
+            );
+        }
+    }
     drop(near);
 }
 
@@ -227,11 +259,14 @@ async fn what_there_is_no_room_for_is_found_in_the_journal_and_too_much_is_refus
     let front = near.handle.front().unwrap().clone();
     let key = ObjectKey::new("k").unwrap();
     let too_many = vec![key.clone(); limits::FRONT_INTENTS_MAX as usize + 1];
-    let refused = front.intend(too_many).await.unwrap_err();
+    let refused = front.intend(too_many, Touched::Versions).await.unwrap_err();
     assert!(refused.to_string().contains("1000000"), "{refused}");
     // The task waits for a listing: nobody takes what became of these.
     let more = limits::FRONT_QUEUED_MAX + 1;
-    let intended = front.intend(vec![key; more]).await.unwrap();
+    let intended = front
+        .intend(vec![key; more], Touched::Versions)
+        .await
+        .unwrap();
     inner.put("k", *b"1").unwrap();
     let mut told: Vec<_> = intended
         .into_iter()
@@ -286,7 +321,7 @@ async fn how_a_version_stands_is_told_from_before_it_is_recorded_on() {
     assert_eq!(standing(&inside, Some(&version), true).await, "PENDING");
     assert_eq!(standing(&outside, None, true).await, "none");
     let both = vec![inside.clone(), outside.clone()];
-    let mut intended = front.intend(both).await.unwrap();
+    let mut intended = front.intend(both, Touched::Versions).await.unwrap();
     assert_eq!(standing(&inside, Some(&version), false).await, "PENDING");
     let outer = inner.put("out/k", *b"2").unwrap();
     assert_eq!(standing(&outside, Some(&outer), false).await, "none");
@@ -339,7 +374,12 @@ async fn a_write_does_not_wait_behind_a_backfill_and_goes_before_what_that_has_f
     .await;
     let front = near.handle.front().unwrap().clone();
     let keys = vec![ObjectKey::new("written").unwrap()];
-    let intended = front.intend(keys).await.unwrap().pop().unwrap();
+    let intended = front
+        .intend(keys, Touched::Versions)
+        .await
+        .unwrap()
+        .pop()
+        .unwrap();
     inner.put("written", *b"w").unwrap();
     let written = front.became(intended, Became::Written(None));
     source.looks.add_permits(2);

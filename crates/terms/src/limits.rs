@@ -256,6 +256,9 @@ pub const REFUSAL_NETWORKS_MAX: usize = 4096;
 /// Transfers that wait for longer than this raise an alarm: 24 hours.
 pub const PENDING_ALARM_AFTER: Duration = Duration::from_secs(86_400);
 
+/// So many scans of a source in a row that did not come to their end raise an alarm.
+pub const SCANS_FAILED_ALARM: u64 = 3;
+
 /// Settled rows of the journal are folded after this: 30 days.
 pub const SETTLED_KEPT_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// Life of a certificate unless another is asked for: 24 hours.

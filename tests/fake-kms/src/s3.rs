@@ -248,6 +248,13 @@ impl FakeS3 {
         headers.find_map(|(found, value)| (found == name).then(|| value.clone()))
     }
 
+    /// A tag of a key's latest version.
+    #[must_use]
+    pub fn tag_of(&self, key: &str, tag: &str) -> Option<String> {
+        let bucket = self.of.bucket.lock();
+        bucket.latest_of(key)?.put.as_ref()?.tags.get(tag).cloned()
+    }
+
     /// The keys that have a latest version.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
@@ -462,8 +469,8 @@ impl Bucketful {
             return Ok(answers::xml("GetObjectAttributesResponse", ""));
         }
         if query.has("tagging") {
-            self.allowed(of_version("s3:GetObject", "Tagging", id).as_str())?;
-            return self.bucket.lock().tags(key, id);
+            let action = of_version("s3:GetObject", "Tagging", id);
+            return self.done(&action, || self.bucket.lock().tags(key, id));
         }
         let generation = query.get("generation");
         let mut answered = self.read(parts, key, (id, generation));

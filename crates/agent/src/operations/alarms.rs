@@ -1,7 +1,8 @@
 //! Every alarm that `status` shows, and metrics count: what somebody has to look at.
 
 use sealift_identity::{Authority, Enrolments, IdentityError, Lock, RevocationLists};
-use sealift_terms::Timestamp;
+use sealift_sender::SourceStatus;
+use sealift_terms::{Timestamp, limits::SCANS_FAILED_ALARM};
 
 use super::{SiteOperations, key_reports};
 use crate::{
@@ -21,6 +22,8 @@ impl SiteOperations {
         let live = self.live.as_ref().map(|live| live.alarms());
         let mut alarms = live.unwrap_or_default();
         alarms.extend(damaged(scrub));
+        let sources = self.live.as_ref().map(|live| live.sources());
+        alarms.extend(sources.iter().flatten().filter_map(unscanned));
         alarms.extend(key_reports::alarms(keys, now));
         alarms.extend(found(config.ca.as_ref().map(locked)));
         alarms.extend(found(config.ca.as_ref().map(|ca| own_lists(ca, now))));
@@ -65,6 +68,30 @@ fn found(looked: Option<Result<Vec<Alarm>, Error>>) -> Vec<Alarm> {
             Vec::new()
         }
     }
+}
+
+/// A source of which several scans in a row did not come to their end.
+fn unscanned(source: &SourceStatus) -> Option<Alarm> {
+    let SourceStatus {
+        bucket,
+        scanned,
+        failed_scans,
+        ..
+    } = source;
+    (*failed_scans >= SCANS_FAILED_ALARM).then(|| {
+        let last = scanned.map(|scanned| format!(" since {scanned}"));
+        let why = source.evidence.as_deref().unwrap_or_default();
+        Alarm {
+            alarm: "source_not_scanned".to_owned(),
+            evidence: format!(
+                "source {bucket}: {failed_scans} scans in a row did not come to their end{}: {why}",
+                last.unwrap_or_default()
+            ),
+            remedy: "`sealift check` looks at the source; what is written there may be missing at \
+                     its destinations until a scan comes to its end"
+                .to_owned(),
+        }
+    })
 }
 
 fn damaged(scrub: &ScrubReport) -> Option<Alarm> {
@@ -137,5 +164,36 @@ fn ends(until: Timestamp, now: Timestamp) -> String {
     match until <= now {
         true => format!("ended at {until}"),
         false => format!("ends at {until}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sealift_terms::{BucketName, Reason};
+
+    use super::*;
+
+    #[test]
+    fn a_source_of_which_scans_fail_again_and_again_is_an_alarm_and_one_failure_is_none() {
+        let source = |failed_scans| SourceStatus {
+            bucket: BucketName::new("photos").unwrap(),
+            scanned: Some(Timestamp::from_secs(7)),
+            failed_scans,
+            objects: 1,
+            skipped: 0,
+            settling: 0,
+            reason: Some(Reason::SrcUnavailable),
+            evidence: Some("it is silent".to_owned()),
+            held: None,
+            purges_held: None,
+            polling: None,
+        };
+        for few in 0..SCANS_FAILED_ALARM {
+            assert!(unscanned(&source(few)).is_none(), "{few}");
+        }
+        let alarm = unscanned(&source(SCANS_FAILED_ALARM)).unwrap();
+        for told in ["photos", "3 scans", "1970-01-01T00:00:07", "it is silent"] {
+            assert!(alarm.evidence.contains(told), "{told}: {}", alarm.evidence);
+        }
     }
 }

@@ -4,7 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use sealift_endpoint::{Changes, Front, Fronts, Intent, Outcome, Replicas};
+use sealift_endpoint::{Changes, Front, Fronts, Intent, OfTags, Outcome, Replicas};
+use sealift_ledger::Touched;
 use sealift_sender::{Became, FrontHandle, Intended, SourceHandle};
 use sealift_terms::{Boxed, ObjectKey, Status, VersionId};
 
@@ -52,8 +53,13 @@ struct Kept {
 
 #[async_trait]
 impl Changes for Journalled {
-    async fn intend(&self, keys: Vec<ObjectKey>) -> Result<Vec<Box<dyn Intent>>, String> {
-        let intended = self.0.intend(keys.clone()).await;
+    async fn intend(
+        &self,
+        keys: Vec<ObjectKey>,
+        tags: Option<OfTags>,
+    ) -> Result<Vec<Box<dyn Intent>>, String> {
+        let touched = tags.map_or(Touched::Versions, |OfTags(version)| Touched::Tags(version));
+        let intended = self.0.intend(keys.clone(), touched).await;
         let intended = intended.map_err(|error| error.evidence())?;
         let kept = intended.into_iter().zip(keys).map(|(intended, key)| {
             let handle = self.0.clone();
@@ -84,17 +90,17 @@ impl Intent for Kept {
         outcome: Outcome,
         time_max: Duration,
     ) -> Boxed<'static, Replicas> {
-        let (became, version) = as_told(outcome);
+        let became = as_told(outcome);
         let recorded = self
             .intended
             .take()
-            .map(|intended| self.handle.became(intended, became));
+            .map(|intended| self.handle.became(intended, became.clone()));
         Box::pin(async move {
             let Some(recorded) = recorded else {
                 return Replicas::Durable;
             };
-            let (key, version) = (&self.key, version.as_ref());
-            match self.handle.wait(key, version, recorded, time_max).await {
+            let waited = self.handle.wait(&self.key, &became, recorded, time_max);
+            match waited.await {
                 Ok(sealift_sender::Replicas::Durable) => Replicas::Durable,
                 Ok(sealift_sender::Replicas::Pending(told)) => Replicas::Pending(told),
                 Err(error) => Replicas::Pending(error.evidence()),
@@ -112,12 +118,12 @@ impl Drop for Kept {
     }
 }
 
-/// The same as the sender has it, and the version that is waited for.
-fn as_told(outcome: Outcome) -> (Became, Option<VersionId>) {
+/// The same as the sender has it.
+fn as_told(outcome: Outcome) -> Became {
     match outcome {
-        Outcome::Written(version) => (Became::Written(version.clone()), version),
-        Outcome::Tagged(version) => (Became::Tagged(version.clone()), version),
-        Outcome::Unknown => (Became::Unknown, None),
-        Outcome::Nothing => (Became::Nothing, None),
+        Outcome::Written(version) => Became::Written(version),
+        Outcome::Tagged(version) => Became::Tagged(version),
+        Outcome::Unknown => Became::Unknown,
+        Outcome::Nothing => Became::Nothing,
     }
 }

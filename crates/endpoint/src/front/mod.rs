@@ -52,11 +52,16 @@ pub type Fronts = BTreeMap<BucketName, Front>;
 /// The journal of whoever sends a bucket, as far as it is told of writes.
 #[async_trait]
 pub trait Changes: Send + Sync {
-    /// Remembers that these keys are about to be written: durable when it returns. One for each.
+    /// Remembers that these keys are about to be written, or that tags of a version of them are:
+    /// durable when it returns. One for each.
     ///
     /// # Errors
     /// Why not: nothing may be written then.
-    async fn intend(&self, keys: Vec<ObjectKey>) -> Result<Vec<Box<dyn Intent>>, String>;
+    async fn intend(
+        &self,
+        keys: Vec<ObjectKey>,
+        tags: Option<OfTags>,
+    ) -> Result<Vec<Box<dyn Intent>>, String>;
 
     /// How a version stands on its way to all its destinations, in one look by its key; none
     /// where it has none. Without one it is the latest version.
@@ -70,6 +75,10 @@ pub trait Changes: Send + Sync {
         is_latest: bool,
     ) -> Result<Option<Status>, String>;
 }
+
+/// That the tags of a version are about to be others; of the latest where none is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfTags(pub Option<VersionId>);
 
 /// A key that is about to be written. One that is dropped is looked at later.
 pub trait Intent: Send {

@@ -18,7 +18,7 @@ use sealift_terms::{AccessKeyId, BucketName, ObjectKey, VersionId, limits::ENDPO
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Asked, Boxed, Call, Front, Intent, Outcome, Replicas,
+    Asked, Boxed, Call, Front, Intent, OfTags, Outcome, Replicas,
     answer::{self, Whole},
     passing::Onward,
     recording::{Act, Came, Named},
@@ -79,7 +79,8 @@ impl Asked {
             hold_purge(&core, &id, &bucket)?;
         }
         let keys = all.iter().map(|one| one.key.clone()).collect();
-        let intents = front.changes.intend(keys).await;
+        let tags = matches!(call, Call::Tags(_)).then(|| OfTags(version_of(named.as_deref())));
+        let intents = front.changes.intend(keys, tags).await;
         let intents = intents.map_err(|told| unrecorded(&bucket, &told))?;
         let synchronous = front.synchronous;
         let writing = Writing {
@@ -171,13 +172,17 @@ impl Writing {
 fn written(call: Call, named: Option<&str>, headers: &HeaderMap) -> Outcome {
     let told = headers.get(VERSION).and_then(|value| value.to_str().ok());
     let told = told.and_then(|text| VersionId::new(text).ok());
-    let named_version = named.and_then(|text| VersionId::new(text).ok());
     match call {
-        Call::Tags(_) => Outcome::Tagged(told.or(named_version)),
+        Call::Tags(_) => Outcome::Tagged(told.or(version_of(named))),
         // What is told is the version that is gone.
         _ if named.is_some() => Outcome::Written(None),
         _ => Outcome::Written(told),
     }
+}
+
+/// The version that a request names.
+fn version_of(named: Option<&str>) -> Option<VersionId> {
+    named.and_then(|text| VersionId::new(text).ok())
 }
 
 /// What may have become of a write that has no answer.

@@ -7,7 +7,7 @@ use sealift_terms::{ChangeKind, Epoch, Reason, SiteId, Status, VersionId};
 use super::sample::{at, bucket, change, facts, key, order, peer, put, rule};
 use crate::{
     Destination, Followed, HighWater, IntentCount, Journal, KnownCounts, ListTransfers, NewChange,
-    PeerMemory, Skip, UnsupportedName,
+    PeerMemory, Skip, Touched, UnsupportedName,
 };
 
 pub(super) async fn known_keys_come_in_the_order_of_their_bytes(journal: &dyn Journal) {
@@ -330,8 +330,11 @@ pub(super) async fn small_memories_are_kept(journal: &dyn Journal) {
 pub(super) async fn intents_are_kept_by_bucket_until_they_are_forgotten(journal: &dyn Journal) {
     let other = sealift_terms::BucketName::new("other").unwrap();
     let keys = ["a", "b", "a"].map(key).to_vec();
-    let ids = journal.intend(&bucket(), keys, at(1)).await.unwrap();
-    let elsewhere = journal.intend(&other, vec![key("a")], at(2)).await.unwrap();
+    let tags = Touched::Tags(Some(sealift_terms::VersionId::new("v1").unwrap()));
+    let ids = journal.intend(&bucket(), keys, tags.clone(), at(1)).await;
+    let ids = ids.unwrap();
+    let elsewhere = journal.intend(&other, vec![key("a")], Touched::Versions, at(2));
+    let elsewhere = elsewhere.await.unwrap();
     assert!(ids.is_sorted() && !ids.contains(&elsewhere[0]), "{ids:?}");
     let count = journal.intent_count(&bucket()).await.unwrap();
     assert_eq!((count.intents, count.oldest), (3, Some(at(1))));
@@ -340,6 +343,9 @@ pub(super) async fn intents_are_kept_by_bucket_until_they_are_forgotten(journal:
     assert_eq!(found, [(ids[0], "a"), (ids[1], "b")]);
     let rest = journal.intents(&bucket(), ids[1], 9).await.unwrap();
     assert_eq!((rest.len(), rest[0].id, rest[0].at), (1, ids[2], at(1)));
+    let left = journal.intents(&other, 0, 9).await.unwrap();
+    let touched = (&rest[0].touched, &left[0].touched);
+    assert_eq!(touched, (&tags, &Touched::Versions));
     journal.forget_intents(ids.clone()).await.unwrap();
     // What is not there is forgotten.
     journal.forget_intents(ids.clone()).await.unwrap();
@@ -350,6 +356,10 @@ pub(super) async fn intents_are_kept_by_bucket_until_they_are_forgotten(journal:
     let left = journal.intent_count(&other).await.unwrap();
     assert_eq!((left.intents, left.oldest), (1, Some(at(2))));
     journal.forget_intents(elsewhere.clone()).await.unwrap();
-    let next = journal.intend(&bucket(), vec![key("c")], at(3)).await;
-    assert!(next.unwrap() > elsewhere, "no number is given twice");
+    let latest = Touched::Tags(None);
+    let bucket = bucket();
+    let next = journal.intend(&bucket, vec![key("c")], latest.clone(), at(3));
+    assert!(next.await.unwrap() > elsewhere, "no number is given twice");
+    let left = journal.intents(&bucket, 0, 9).await.unwrap();
+    assert_eq!(left[0].touched, latest);
 }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Batch, BatchState, Batched, Count, Enlist, Followed, HighWater, Intent, IntentCount, Journal,
     KnownCounts, KnownKey, ListTransfers, NewChange, PeerMemory, Requeue, Result, SentVersion,
-    Settlement, Transfer, TransferStanding, UnsupportedName,
+    Settlement, Touched, Transfer, TransferStanding, UnsupportedName,
 };
 
 /// A [`Journal`] in one log file.
@@ -340,9 +340,10 @@ impl Journal for LogJournal {
         &self,
         bucket: &BucketName,
         keys: Vec<ObjectKey>,
+        touched: Touched,
         at: Timestamp,
     ) -> Result<Vec<u64>> {
-        let command = Command::Intend(bucket.clone(), keys, at);
+        let command = Command::Intend(bucket.clone(), keys, touched, at);
         Ok(self.0.call(command).await?.intents)
     }
 

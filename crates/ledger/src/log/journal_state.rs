@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{batches::Batches, keeper::Kept};
 use crate::{
     BatchState, Count, Enlist, Followed, HighWater, Intent, KnownKey, LedgerError, NewChange,
-    PeerMemory, PurgeSent, Requeue, Result, SentVersion, Settlement, Transfer, TransferOutcome,
-    UnsupportedName, held_back,
+    PeerMemory, PurgeSent, Requeue, Result, SentVersion, Settlement, Touched, Transfer,
+    TransferOutcome, UnsupportedName, held_back,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub(super) enum Command {
     Fold(Timestamp, Vec<RuleName>, usize),
     /// Changes nothing: says whether anything can be written.
     Probe,
-    Intend(BucketName, Vec<ObjectKey>, Timestamp),
+    Intend(BucketName, Vec<ObjectKey>, Touched, Timestamp),
     ForgetIntents(Vec<u64>),
     BeginBatch(String, Timestamp),
     Enlist(BatchId, Enlist, Timestamp),
@@ -115,8 +115,9 @@ impl Kept for JournalState {
             Command::Scanned(bucket) => drop(self.scanned.insert(bucket)),
             Command::Followed(bucket, to) => drop(self.followed.insert(bucket, to)),
             Command::Probe => {}
-            Command::Intend(bucket, keys, at) => {
-                let each = keys.into_iter().map(|key| self.intend(&bucket, key, at));
+            Command::Intend(bucket, keys, touched, at) => {
+                let each = keys.into_iter();
+                let each = each.map(|key| self.intend(&bucket, key, touched.clone(), at));
                 done.intents = each.collect();
             }
             Command::ForgetIntents(ids) => {
@@ -136,11 +137,22 @@ impl Kept for JournalState {
 }
 
 impl JournalState {
-    fn intend(&mut self, bucket: &BucketName, key: ObjectKey, at: Timestamp) -> u64 {
+    fn intend(
+        &mut self,
+        bucket: &BucketName,
+        key: ObjectKey,
+        touched: Touched,
+        at: Timestamp,
+    ) -> u64 {
         self.last_intent += 1;
         let id = self.last_intent;
-        self.intents
-            .insert(id, (bucket.clone(), Intent { id, key, at }));
+        let intent = Intent {
+            id,
+            key,
+            at,
+            touched,
+        };
+        self.intents.insert(id, (bucket.clone(), intent));
         id
     }
 

@@ -1,24 +1,27 @@
 //! Keys that somebody is about to write.
 
 use rusqlite::{Connection, params};
-use sealift_terms::{BucketName, ObjectKey, Timestamp};
+use sealift_terms::{BucketName, ObjectKey, Timestamp, VersionId};
 
 use super::columns::{Columns, all, change, first, int, limit};
-use crate::{Intent, IntentCount, Result};
+use crate::{Intent, IntentCount, Result, Touched};
 
 pub(super) fn intend(
     db: &Connection,
     bucket: &BucketName,
     keys: &[ObjectKey],
+    touched: &Touched,
     at: Timestamp,
 ) -> Result<Vec<u64>> {
+    let (tags, version) = match touched {
+        Touched::Versions => (false, None),
+        Touched::Tags(version) => (true, version.as_ref().map(VersionId::as_str)),
+    };
+    let (bucket, at) = (bucket.as_str(), at.as_millis());
     let insert = |key: &ObjectKey| -> Result<u64> {
-        let sql = "INSERT INTO intents (bucket, key, at) VALUES (?1, ?2, ?3)";
-        change(
-            db,
-            sql,
-            params![bucket.as_str(), key.as_str(), at.as_millis()],
-        )?;
+        let sql = "INSERT INTO intents (bucket, key, at, tags, version)
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        change(db, sql, params![bucket, key.as_str(), at, tags, version])?;
         Ok(db.last_insert_rowid().cast_unsigned())
     };
     keys.iter().map(insert).collect()
@@ -30,7 +33,8 @@ pub(super) fn intents(
     after: u64,
     rows: usize,
 ) -> Result<Vec<Intent>> {
-    let sql = "SELECT id, key, at FROM intents WHERE bucket = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+    let sql = "SELECT id, key, at, tags, version FROM intents
+               WHERE bucket = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
     let values = params![bucket.as_str(), int("number", after)?, limit(rows)];
     all(db, sql, values, |row| {
         let mut columns = Columns::new("intents", row);
@@ -38,6 +42,10 @@ pub(super) fn intents(
             id: columns.uint()?,
             key: columns.name()?,
             at: columns.time()?,
+            touched: match columns.value()? {
+                false => Touched::Versions,
+                true => Touched::Tags(columns.name_or_none()?),
+            },
         })
     })
 }

@@ -30,8 +30,9 @@ use super::{
 };
 use crate::{
     Batch, BatchState, Batched, Count, Enlist, FactsSealer, Followed, HighWater, Intent,
-    IntentCount, Journal, KnownCounts, KnownKey, ListTransfers, NewChange, PeerMemory, Requeue,
-    Result, SentVersion, Settlement, Transfer, TransferOutcome, TransferStanding, UnsupportedName,
+    IntentCount, Journal, KnownCounts, KnownKey, LedgerError, ListTransfers, NewChange, PeerMemory,
+    Requeue, Result, SentVersion, Settlement, Touched, Transfer, TransferOutcome, TransferStanding,
+    UnsupportedName,
 };
 
 /// A [`Journal`] in one SQLite file. Leases are held in memory: one process at a
@@ -477,11 +478,12 @@ impl Journal for SqliteJournal {
         &self,
         bucket: &BucketName,
         keys: Vec<ObjectKey>,
+        touched: Touched,
         at: Timestamp,
     ) -> Result<Vec<u64>> {
         let bucket = bucket.clone();
         self.writer
-            .call(move |db, _| intents::intend(db, &bucket, &keys, at))
+            .call(move |db, _| intents::intend(db, &bucket, &keys, &touched, at))
             .await
     }
 

@@ -21,7 +21,7 @@ use crate::{HighWater, Result};
 pub(super) const SCHEMA: Schema = Schema {
     name: "journal",
     application_id: 0x534c_4a4e,
-    migrations: &[V1, V2, V3, V4, V5, V6],
+    migrations: &[V1, V2, V3, V4, V5, V6, V7],
 };
 
 const V1: &str = "
@@ -123,6 +123,13 @@ CREATE TABLE batched (
 ) WITHOUT ROWID;
 CREATE INDEX batched_transfer ON batched (transfer);
 CREATE INDEX batched_own ON batched (batch, transfer) WHERE mark = 0;
+";
+
+/// Whether a write may change the tags of a version, and of which, if one is named. Older
+/// journals did not tell: both are looked at.
+const V7: &str = "
+ALTER TABLE intents ADD COLUMN tags INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE intents ADD COLUMN version TEXT;
 ";
 
 /// A status as it is stored.

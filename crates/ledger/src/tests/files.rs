@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::{catalog_at, journal_at};
 use crate::{
     Catalog, Commit, Examined, Journal, LedgerError, MarkKind, NewMark, Settlement, SqliteJournal,
-    TransferOutcome, UploadPart, UploadRow, VersionKind,
+    Touched, TransferOutcome, UploadPart, UploadRow, VersionKind,
     conformance::sample::{
         TestSealer, at, checksum, facts, name, order, peer, put, receipt, record, session, version,
     },
@@ -330,6 +330,25 @@ async fn a_journal_from_before_scans_were_remembered_knows_what_it_has_scanned()
     assert!(journal.is_scanned(&bucket).await.unwrap());
     let other = sealift_terms::BucketName::new("other").unwrap();
     assert!(!journal.is_scanned(&other).await.unwrap());
+}
+
+#[tokio::test]
+async fn an_intent_of_an_older_journal_may_be_of_tags_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    drop(journal_at(&path));
+    let db = Connection::open(&path).unwrap();
+    let older = "ALTER TABLE intents DROP COLUMN tags; ALTER TABLE intents DROP COLUMN version;
+                 INSERT INTO intents (bucket, key, at) VALUES ('photos', 'k', 7);
+                 PRAGMA user_version = 5";
+    db.execute_batch(older).unwrap();
+    drop(db);
+    let journal = journal_at(&path);
+    let bucket = sealift_terms::BucketName::new("photos").unwrap();
+    let left = journal.intents(&bucket, 0, 9).await.unwrap();
+    assert_eq!(left.len(), 1);
+    assert_eq!((left[0].key.as_str(), left[0].at.as_millis()), ("k", 7));
+    assert_eq!(left[0].touched, Touched::Tags(None));
 }
 
 #[tokio::test]

@@ -1,15 +1,16 @@
 //! What was written through the endpoint, into the journal.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use sealift_ledger::{Intent, Touched};
 use sealift_store::{Listed, StoreError};
-use sealift_terms::{ObjectKey, VersionId, limits::FRONT_DURING_SCAN_MAX};
+use sealift_terms::{ObjectKey, Timestamp, VersionId, limits::FRONT_DURING_SCAN_MAX};
 use tokio::sync::mpsc;
 
-use super::{LOOKED_AT_TOGETHER_MAX, SourceTask};
+use super::{LOOKED_AT_TOGETHER_MAX, SourceTask, TAGGED_HELD_MAX};
 use crate::{
     SenderError,
-    front::{Became, FrontHandle, Written},
+    front::{Became, FrontHandle, Intended, Written},
 };
 
 /// What of that a task has.
@@ -18,6 +19,12 @@ pub(super) struct Fronted {
     pub(super) queue: mpsc::Receiver<Written>,
     /// Whether the journal may have intents that nobody is going to say more of.
     has_leftovers: bool,
+    /// Whether it has some that could not be looked at, and that the next scan tries again.
+    waits_for_scan: bool,
+    /// Those of them that are of tags: each is remembered once, as far as there is room here.
+    put_off: BTreeSet<(ObjectKey, Touched)>,
+    /// Why something that was written during a scan could not be looked at.
+    missed: Option<SenderError>,
     /// Keys that were looked at since the scan under way began: what it has of them is older.
     since_scan: BTreeSet<ObjectKey>,
 }
@@ -28,6 +35,9 @@ impl Fronted {
             handle,
             queue,
             has_leftovers: true,
+            waits_for_scan: false,
+            put_off: BTreeSet::new(),
+            missed: None,
             since_scan: BTreeSet::new(),
         }
     }
@@ -49,6 +59,17 @@ impl Fronted {
         self.since_scan.len() < FRONT_DURING_SCAN_MAX
     }
 
+    fn note_put_off(&mut self, one: (ObjectKey, Touched)) {
+        if self.put_off.len() < TAGGED_HELD_MAX {
+            self.put_off.insert(one);
+        }
+    }
+
+    /// Whether all that was written during a scan could be looked at.
+    pub(super) fn missed_meanwhile(&mut self) -> Result<(), SenderError> {
+        self.missed.take().map_or(Ok(()), Err)
+    }
+
     /// A scan begins: it sees what came before.
     pub(super) fn scan_begins(&mut self) {
         self.since_scan.clear();
@@ -59,8 +80,66 @@ impl Fronted {
     }
 }
 
+/// What is looked at before an intent is forgotten.
+struct Due {
+    id: u64,
+    key: ObjectKey,
+    /// Whether the store did it, as far as anybody knows.
+    is_there: bool,
+    tags: Option<OfTags>,
+}
+
+/// The versions whose tags are looked at.
+enum OfTags {
+    Version(VersionId),
+    /// That which was the latest some time after this.
+    LatestSince(Timestamp),
+}
+
+impl Due {
+    fn of_intent(intent: &Intent) -> Self {
+        Self {
+            id: intent.id,
+            key: intent.key.clone(),
+            is_there: true,
+            tags: OfTags::touched(&intent.touched, intent.at),
+        }
+    }
+
+    fn of_written(written: &Written) -> Self {
+        let Intended {
+            id,
+            key,
+            touched,
+            at,
+        } = &written.intended;
+        let tags = match &written.became {
+            Became::Nothing | Became::Written(_) => None,
+            Became::Tagged(Some(version)) => Some(OfTags::Version(version.clone())),
+            Became::Tagged(None) | Became::Unknown => OfTags::touched(touched, *at),
+        };
+        Self {
+            id: *id,
+            key: key.clone(),
+            is_there: written.became != Became::Nothing,
+            tags,
+        }
+    }
+}
+
+impl OfTags {
+    fn touched(touched: &Touched, at: Timestamp) -> Option<Self> {
+        match touched {
+            Touched::Versions => None,
+            Touched::Tags(Some(version)) => Some(Self::Version(version.clone())),
+            Touched::Tags(None) => Some(Self::LatestSince(at)),
+        }
+    }
+}
+
 impl SourceTask {
-    /// Takes what was written while a scan is under way, without waiting for more.
+    /// Takes what was written while a scan is under way, without waiting for more. The scan goes
+    /// on whatever is in the way of that.
     pub(super) async fn take_written_meanwhile(&mut self) -> Result<(), SenderError> {
         while self.fronted.has_room() {
             let mut written = Vec::new();
@@ -72,7 +151,12 @@ impl SourceTask {
             if written.is_empty() {
                 break;
             }
-            self.take_written(written).await?;
+            self.recorder.flush().await?;
+            if let Err(error) = self.take_written(written).await {
+                self.recorder.drop_batch();
+                self.fronted.missed = Some(error);
+                break;
+            }
         }
         Ok(())
     }
@@ -83,24 +167,51 @@ impl SourceTask {
         written: Vec<Written>,
     ) -> Result<(), SenderError> {
         self.take_written(written).await?;
-        self.settle_leftovers().await
+        self.settle_leftovers().await?;
+        self.name_left_out().await
     }
 
-    /// Looks at keys that were written, and records what is new of them. What cannot be looked
-    /// at now stays an intent in the journal.
+    /// Looks at what was written, and records what is new of it. What cannot be looked at now
+    /// stays an intent in the journal.
     pub(super) async fn take_written(&mut self, written: Vec<Written>) -> Result<(), SenderError> {
-        let taken = self.record_written(&written).await;
+        let due: Vec<_> = written.iter().map(Due::of_written).collect();
+        // Whoever wrote it looks for it there; a backfill gives way.
+        self.recorder.goes_ahead = true;
+        let taken = self.settle(due).await;
+        self.recorder.goes_ahead = false;
         if taken.is_err() {
             self.fronted.has_leftovers = true;
-            return taken;
         }
-        let ids = written.iter().map(|one| one.id).collect();
-        self.forget(ids).await?;
-        for recorded in written.into_iter().filter_map(|one| one.recorded) {
+        let left = taken?;
+        let told = written
+            .into_iter()
+            .filter(|one| !left.contains(&one.intended.id));
+        for recorded in told.filter_map(|one| one.recorded) {
             // Who does not wait for it is gone.
             let _ = recorded.send(());
         }
         Ok(())
+    }
+
+    /// Records what these may have changed, and forgets them but for those that may not be
+    /// looked at: they are named, and wait for the next scan.
+    async fn settle(&mut self, due: Vec<Due>) -> Result<BTreeSet<u64>, SenderError> {
+        // What the scan under way has found is recorded before it is looked at again.
+        self.recorder.flush().await?;
+        let mut left = BTreeSet::new();
+        for due in due.chunks(LOOKED_AT_TOGETHER_MAX) {
+            self.recorder.denied = Some(BTreeSet::new());
+            let looked = self.look_at_due(due, &mut left).await;
+            let denied = self.recorder.denied.take().unwrap_or_default();
+            looked?;
+            let of_denied = due.iter().filter(|one| denied.contains(&one.key));
+            left.extend(of_denied.map(|one| one.id));
+            let ids = due.iter().map(|one| one.id);
+            let ids = ids.filter(|id| !left.contains(id)).collect();
+            self.forget(ids).await?;
+        }
+        self.fronted.waits_for_scan |= !left.is_empty();
+        Ok(left)
     }
 
     async fn forget(&mut self, ids: Vec<u64>) -> Result<(), SenderError> {
@@ -110,20 +221,18 @@ impl SourceTask {
         Ok(())
     }
 
-    async fn record_written(&mut self, written: &[Written]) -> Result<(), SenderError> {
-        // What the scan under way has found is recorded before it is looked at again.
-        self.recorder.flush().await?;
-        let is_there = |one: &&Written| one.became != Became::Nothing;
-        let there = written.iter().filter(is_there);
+    async fn look_at_due(
+        &mut self,
+        due: &[Due],
+        left: &mut BTreeSet<u64>,
+    ) -> Result<(), SenderError> {
+        let there = due.iter().filter(|one| one.is_there);
         let keys: BTreeSet<_> = there.map(|one| one.key.clone()).collect();
-        // Whoever wrote it looks for it there; a backfill gives way.
-        self.recorder.goes_ahead = true;
-        let looked = self.look_at_written(&keys).await;
-        self.recorder.goes_ahead = false;
-        looked?;
-        for one in written {
-            if let Became::Tagged(version) = &one.became {
-                self.tagged(&one.key, version.as_ref()).await?;
+        self.look_at_written(&keys).await?;
+        for one in due {
+            let Some(tags) = &one.tags else { continue };
+            if !self.tagged(&one.key, tags).await? {
+                left.insert(one.id);
             }
         }
         self.recorder.flush().await
@@ -166,20 +275,44 @@ impl SourceTask {
         }
     }
 
-    /// The tags of a version are others than when it was recorded.
-    async fn tagged(
-        &mut self,
-        key: &ObjectKey,
-        version: Option<&VersionId>,
-    ) -> Result<(), SenderError> {
-        match self.recorder.tagged(key, version.cloned()).await {
-            // It may not be read: that is told of the version itself.
+    /// The tags of a version are others than when it was recorded. Says whether they may be
+    /// looked at.
+    async fn tagged(&mut self, key: &ObjectKey, of: &OfTags) -> Result<bool, SenderError> {
+        let told = match of {
+            OfTags::Version(version) => self.recorder.tagged(key, Some(version.clone())).await,
+            OfTags::LatestSince(at) => self.recorder.tagged_since(key, *at).await,
+        };
+        match told {
             Err(SenderError::Source(error @ StoreError::SourceDenied { .. })) => {
-                tracing::warn!(%key, reason = %error.reason(), "its tags are not sent: {error}");
-                Ok(())
+                self.recorder.tags_denied(key, &error);
+                Ok(false)
             }
-            told => told,
+            told => told.map(|()| true),
         }
+    }
+
+    /// Keeps in mind, durably, that the tags of a version changed that may not be looked at now.
+    pub(super) async fn put_off(
+        &mut self,
+        (key, version): (ObjectKey, Option<VersionId>),
+    ) -> Result<(), SenderError> {
+        let one = (key, Touched::Tags(version));
+        if !self.fronted.put_off.contains(&one) {
+            let (key, touched) = one.clone();
+            let now = self.recorder.clock.now();
+            let remembered = self.fronted.handle.remember(vec![key], touched, now);
+            remembered.await?;
+            self.fronted.note_put_off(one);
+        }
+        self.fronted.waits_for_scan = true;
+        Ok(())
+    }
+
+    /// A scan comes: what may not be looked at is tried again.
+    pub(super) async fn settle_for_scan(&mut self) -> Result<(), SenderError> {
+        self.fronted.missed = None;
+        self.fronted.has_leftovers |= std::mem::take(&mut self.fronted.waits_for_scan);
+        self.settle_leftovers().await
     }
 
     /// Looks at what an earlier process was about to write, or what there was no room for.
@@ -188,6 +321,7 @@ impl SourceTask {
         if !self.fronted.has_leftovers {
             return Ok(());
         }
+        self.fronted.put_off.clear();
         let mut after = 0;
         loop {
             let (journal, bucket) = (&self.recorder.journal, &self.recorder.bucket);
@@ -197,14 +331,12 @@ impl SourceTask {
             let Some(last) = page.last() else { break };
             after = last.id;
             let page = page.into_iter();
-            let left: BTreeMap<_, _> = page
-                .filter(|one| !self.fronted.handle.is_open(one.id))
-                .map(|one| (one.id, one.key))
-                .collect();
-            let keys: BTreeSet<_> = left.values().cloned().collect();
-            self.look_at_written(&keys).await?;
-            let ids = left.into_keys().collect();
-            self.forget(ids).await?;
+            let closed = page.filter(|one| !self.fronted.handle.is_open(one.id));
+            let closed: Vec<_> = closed.collect();
+            let due = closed.iter().map(Due::of_intent).collect();
+            let left = self.settle(due).await?;
+            let put_off = closed.into_iter().filter(|one| left.contains(&one.id));
+            put_off.for_each(|one| self.fronted.note_put_off((one.key, one.touched)));
         }
         self.fronted.has_leftovers = false;
         Ok(())
@@ -265,7 +397,7 @@ mod tests {
         let front = handle.front().unwrap();
         let key = |number: usize| ObjectKey::new(format!("k{number}")).unwrap();
         let keys = (0..LOOKED_AT_TOGETHER_MAX + 3).map(key).collect();
-        for one in front.intend(keys).await.unwrap() {
+        for one in front.intend(keys, Touched::Versions).await.unwrap() {
             drop(front.became(one, Became::Written(None)));
         }
         // There is room for one more, and those that come together are looked at together.

@@ -7,6 +7,7 @@ mod gone;
 mod hints;
 mod leaving;
 mod merge;
+mod naming;
 mod narrowing;
 mod passing;
 mod purging;
@@ -19,10 +20,14 @@ mod unremoved;
 mod vanishing;
 pub(crate) mod version;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use sealift_ledger::{Journal, KnownKey, UnsupportedName};
-use sealift_store::{Hint, Listed, Recorded, Skipped, Source, StoreError, Watch};
+use sealift_ledger::{Journal, KnownKey};
+use sealift_store::{Hint, Listed, Recorded, Source, StoreError, Watch};
 use sealift_terms::{Boxed, BucketName, Clock, ObjectKey, Reason, Timestamp, VersionId, limits};
 use tokio::{sync::watch, time::Instant};
 
@@ -119,7 +124,9 @@ impl SourceTask {
             goes_ahead: false,
             untold: Vec::new(),
             first_scan: None,
-            left_out: Vec::new(),
+            left_out: BTreeMap::new(),
+            denied: None,
+            misses: false,
         };
         let task = Self {
             recorder,
@@ -268,20 +275,12 @@ impl SourceTask {
         for prefix in prefixes {
             self.scan(&prefix, false).await?;
         }
+        self.name_left_out().await?;
+        wants_scan |= self.fronted.missed_meanwhile().is_err();
         if !waiting.is_empty() && !std::mem::take(&mut self.lost_tags) {
             waiting.iter().for_each(Recorded::tell);
         }
         Ok(wants_scan)
-    }
-
-    /// Records tags that changed. Those that cannot be read now are tried with the next scan.
-    async fn follow_tags(&mut self) -> Result<(), SenderError> {
-        while let Some((key, version)) = self.tagged.first().cloned() {
-            self.recorder.tagged(&key, version).await?;
-            self.recorder.flush().await?;
-            self.tagged.pop_first();
-        }
-        Ok(())
     }
 
     /// Looks at keys that were hinted at: they have settled.
@@ -369,7 +368,11 @@ impl SourceTask {
 
     /// Scans everything, and makes up for new rules.
     async fn full_scan(&mut self) -> Result<(), SenderError> {
-        self.settle_leftovers().await?;
+        self.recorder.left_out.clear();
+        let settled = self.settle_for_scan().await;
+        if settled.is_err() {
+            self.recorder.drop_batch();
+        }
         if self.needs_backfill {
             self.narrow().await?;
         }
@@ -380,7 +383,8 @@ impl SourceTask {
             journal.mark_scanned(bucket).await?;
             self.recorder.first_scan = None;
         }
-        Ok(())
+        // What nobody could look at for who wrote it kept nothing else waiting.
+        settled.and(self.fronted.missed_meanwhile())
     }
 
     async fn scan_all(&mut self) -> Result<(), SenderError> {
@@ -396,14 +400,15 @@ impl SourceTask {
             self.handle.give_back(accepts);
             return Err(error);
         }
-        self.follow_tags().await?;
-        if std::mem::take(&mut self.needs_backfill)
-            && let Err(error) = self.backfill().await
-        {
-            self.needs_backfill = true;
-            return Err(error);
+        let followed = self.follow_tags().await;
+        if followed.is_err() {
+            self.recorder.drop_batch();
         }
-        self.remove_after_all().await
+        let made_up = self.make_up().await;
+        self.name_left_out().await?;
+        made_up?;
+        self.remove_after_all().await?;
+        followed
     }
 
     /// Leaves out what waits and no rule in force sends.
@@ -422,6 +427,18 @@ impl SourceTask {
             }
             self.take_written_meanwhile().await?;
         }
+    }
+
+    /// Makes up for new rules, if there are any; anew with the next scan for what may not be
+    /// read now.
+    async fn make_up(&mut self) -> Result<(), SenderError> {
+        if !self.needs_backfill {
+            return Ok(());
+        }
+        self.recorder.misses = false;
+        self.backfill().await?;
+        self.needs_backfill = self.recorder.misses;
+        Ok(())
     }
 
     /// Makes up for new rules. A long way through all keys does not keep applications waiting
@@ -490,7 +507,8 @@ impl SourceTask {
         }
         let (mut skipped, seen) = (std::mem::take(&mut merge.skipped), merge.seen);
         let purging = merge.purging.take();
-        skipped.append(&mut self.recorder.left_out);
+        let left_out = std::mem::take(&mut self.recorder.left_out);
+        skipped.extend(left_out.into_values());
         self.names(skipped, seen).await?;
         let (gone, vanishing) = (
             count + self.unremoved,
@@ -576,39 +594,19 @@ impl SourceTask {
         }
     }
 
-    /// Remembers what a whole scan left out, and why.
-    async fn names(&mut self, skipped: Vec<Skipped>, seen: u64) -> Result<(), SenderError> {
-        let names = skipped.into_iter().map(|skipped| UnsupportedName {
-            name: skipped.name,
-            reason: skipped.reason,
-            evidence: skipped.evidence,
-        });
-        let names: Vec<_> = names.collect();
-        let skipped = names.len() as u64;
-        self.recorder
-            .journal
-            .replace_unsupported(&self.recorder.bucket, names)
-            .await?;
-        self.handle.update(|state| {
-            state.objects = seen;
-            state.skipped = skipped;
-        });
-        Ok(())
-    }
-
     fn report(&mut self, done: Result<(), SenderError>, scanned: bool) {
-        // What was not recorded is found again by the next scan.
-        self.recorder.batch.clear();
-        self.recorder.untold.clear();
+        self.recorder.drop_batch();
         let now: Timestamp = self.recorder.clock.now();
         self.handle.update(|state| match done {
             Ok(()) => {
                 (state.reason, state.evidence) = (None, None);
                 if scanned {
                     state.scanned = Some(now);
+                    state.failed_scans = 0;
                 }
             }
             Err(error) => {
+                state.failed_scans += u64::from(scanned);
                 (state.reason, state.evidence) = (Some(error.reason()), Some(error.evidence()));
             }
         });

@@ -1,6 +1,9 @@
 //! Makes changes of differences, applies the rules, and records them durably.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use sealift_ledger::{Journal, KnownKey, ListTransfers, NewChange, Transfer};
 use sealift_store::{Earlier, History, Listed, Removed, Skipped, Source, StoreError};
@@ -14,7 +17,7 @@ use tokio::sync::watch;
 use super::{
     gone::{Gone, look},
     returning,
-    tagging::{Untold, with_tags},
+    tagging::{Untold, with_tags_or_denied},
     version,
 };
 use crate::{Coverage, Orders, Rules, SenderError, Tagged, WorkSignal, rules::Kind};
@@ -39,8 +42,13 @@ pub(super) struct Recorder {
     /// When the source was first looked at, until it was scanned from end to end: what is older
     /// than that was there before.
     pub(super) first_scan: Option<Timestamp>,
-    /// What the scan under way left out of keys that it has.
-    pub(super) left_out: Vec<Skipped>,
+    /// What was left out of keys that are there, by their names, until that is in the journal.
+    pub(super) left_out: BTreeMap<String, Skipped>,
+    /// Whether some of it was for rules to send that are made up for.
+    pub(super) misses: bool,
+    /// While keys are looked at that were written: those whose tags a rule asks for, and may
+    /// not be looked at.
+    pub(super) denied: Option<BTreeSet<ObjectKey>>,
 }
 
 impl Recorder {
@@ -189,13 +197,21 @@ impl Recorder {
     fn leave_out(&mut self, key: &ObjectKey) {
         let max = limits::VERSIONS_OF_KEY_MAX;
         tracing::warn!(bucket = %self.bucket, %key, max, "its oldest versions are left out");
+        let evidence = format!("of more than {max} versions the oldest are not sent");
+        self.name_unreadable(key, evidence);
+    }
+
+    /// Names a key of which something is not sent, as it may not be read.
+    pub(super) fn name_unreadable(&mut self, key: &ObjectKey, evidence: String) {
         if self.left_out.len() < limits::UNSUPPORTED_NAMES_MAX {
-            self.left_out.push(Skipped {
+            let skipped = Skipped {
                 name: key.to_string(),
                 reason: Reason::SkippedUnreadable,
-                evidence: format!("of more than {max} versions the oldest are not sent"),
+                evidence,
                 hides: None,
-            });
+            };
+            let name = skipped.name.clone();
+            self.left_out.entry(name).or_insert(skipped);
         }
     }
 
@@ -310,9 +326,8 @@ impl Recorder {
     /// Records what waits. Returns when it is durable.
     pub(super) async fn flush(&mut self) -> Result<(), SenderError> {
         if let Err(error) = self.tell_tags().await {
-            // What nobody could tell of is found again, and never recorded as going nowhere.
-            self.batch.clear();
-            self.untold.clear();
+            // What nobody could tell of is never recorded as going nowhere.
+            self.drop_batch();
             return Err(error);
         }
         if self.batch.is_empty() {
@@ -322,6 +337,12 @@ impl Recorder {
         self.journal.record(batch, self.clock.now()).await?;
         self.work.wake();
         Ok(())
+    }
+
+    /// Forgets what was not recorded: the next scan finds it again.
+    pub(super) fn drop_batch(&mut self) {
+        self.batch.clear();
+        self.untold.clear();
     }
 
     /// Makes up for what a new rule or a new peer has missed, for some of its keys: the latest
@@ -338,10 +359,18 @@ impl Recorder {
             .await?;
         let last = unsent.last().map(|last| last.key.clone());
         for known in unsent {
-            if rules.name_it(&self.bucket, &known.key, peer)
-                && let Some(change) = self.again(known).await?
-            {
-                self.add(change, Kind::existing(), Some(peer.clone()));
+            if !rules.name_it(&self.bucket, &known.key, peer) {
+                continue;
+            }
+            let key = known.key.clone();
+            match self.again(known).await {
+                Ok(Some(change)) => self.add(change, Kind::existing(), Some(peer.clone())),
+                Ok(None) => {}
+                Err(SenderError::Source(error @ StoreError::SourceDenied { .. })) => {
+                    self.name_unreadable(&key, format!("a rule asks for it: {error}"));
+                    self.misses = true;
+                }
+                Err(error) => return Err(error),
             }
         }
         self.flush().await?;
@@ -382,7 +411,12 @@ impl Recorder {
                 }
             }
             self.flush().await?;
-            for change in with_tags(&*self.source, rules, left_out).await? {
+            let mut denied = Vec::new();
+            let tagged = with_tags_or_denied(&*self.source, rules, left_out, &mut denied).await?;
+            for (key, error) in denied {
+                self.rule_asks_in_vain(&key, &error);
+            }
+            for change in tagged {
                 let (key, tagged) = (&change.name.key, Tagged::With(&change.facts.tags));
                 let to = rules.destinations(&self.bucket, key, Kind::existing(), tagged);
                 if to.iter().any(|to| to.peer == *peer && to.skip.is_none()) {

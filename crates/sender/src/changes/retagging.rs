@@ -1,16 +1,35 @@
 //! Tags that changed behind a version: they follow without its bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sealift_ledger::{Destination, NewChange, Transfer};
 use sealift_store::StoreError;
 use sealift_terms::{
-    Change, ChangeKind, ObjectFacts, ObjectKey, Status, VersionId, VersionName,
+    Change, ChangeKind, ObjectFacts, ObjectKey, Status, Timestamp, VersionId, VersionName,
     limits::TRANSFERS_OF_KEY_MAX,
 };
 
-use super::{recorder::Recorder, version};
+use super::{SourceTask, recorder::Recorder, version};
 use crate::{SenderError, Tagged, rules::Kind};
+
+impl SourceTask {
+    /// Records tags that changed. Those that cannot be read now are tried with the next scan;
+    /// those that may not be are named, and keep no others waiting.
+    pub(super) async fn follow_tags(&mut self) -> Result<(), SenderError> {
+        while let Some((key, version)) = self.tagged.first().cloned() {
+            match self.recorder.tagged(&key, version.clone()).await {
+                Err(SenderError::Source(error @ StoreError::SourceDenied { .. })) => {
+                    self.recorder.tags_denied(&key, &error);
+                    self.put_off((key, version)).await?;
+                }
+                told => told?,
+            }
+            self.recorder.flush().await?;
+            self.tagged.pop_first();
+        }
+        Ok(())
+    }
+}
 
 impl Recorder {
     /// Takes the tags that a version has now, for those to whom it was or will be sent. One
@@ -24,6 +43,10 @@ impl Recorder {
         let known = known.map(|known| known.version);
         let latest = known.as_ref();
         let latest = latest.and_then(|latest| version::of_source(latest).ok());
+        let named = match named {
+            Some(told) => Some(self.called(key, told).await?),
+            None => None,
+        };
         let Some(own) = named.or(latest) else {
             return Ok(());
         };
@@ -76,6 +99,58 @@ impl Recorder {
         }
         let own = version::of_source(&change.name.version).map_err(StoreError::from)?;
         self.tagged(&change.name.key, Some(own)).await
+    }
+
+    /// The source's own id of the version that its store calls so.
+    async fn called(&self, key: &ObjectKey, told: VersionId) -> Result<VersionId, SenderError> {
+        if told.as_str() != version::NULL {
+            return Ok(told);
+        }
+        let known = self.journal.known(&self.bucket, key).await?;
+        let rows = self
+            .journal
+            .transfers_of(&self.bucket, key, TRANSFERS_OF_KEY_MAX)
+            .await?;
+        let known = known.map(|known| known.version);
+        let sent = rows.into_iter().map(|row| row.change.name.version);
+        let mut own = known.into_iter().chain(sent);
+        let own = own.find(version::is_null);
+        let own = own.map(|own| version::of_source(&own));
+        Ok(own.transpose().map_err(StoreError::from)?.unwrap_or(told))
+    }
+
+    /// As [`Self::tagged`], of whichever version was the latest some time after `at`: the last
+    /// of those that were recorded by then, and all that came since.
+    pub(super) async fn tagged_since(
+        &mut self,
+        key: &ObjectKey,
+        at: Timestamp,
+    ) -> Result<(), SenderError> {
+        let rows = self
+            .journal
+            .transfers_of(&self.bucket, key, TRANSFERS_OF_KEY_MAX)
+            .await?;
+        let known = self.journal.known(&self.bucket, key).await?;
+        let puts = rows.iter().map(|row| &row.change);
+        let puts = puts.filter(|change| change.kind == ChangeKind::Put);
+        let (since, before): (Vec<_>, Vec<_>) = puts.partition(|change| change.order.time() >= at);
+        let last = before.into_iter().max_by_key(|change| &change.order);
+        let versions = since.into_iter().chain(last);
+        let versions = versions.map(|change| change.name.version.clone());
+        let versions = versions.chain(known.map(|known| known.version));
+        let own: Result<BTreeSet<_>, _> = versions
+            .map(|version| version::of_source(&version))
+            .collect();
+        for version in own.map_err(StoreError::from)? {
+            self.tagged(key, Some(version)).await?;
+        }
+        Ok(())
+    }
+
+    /// Says of a key that tags of it changed, and may not be looked at.
+    pub(super) fn tags_denied(&mut self, key: &ObjectKey, error: &StoreError) {
+        tracing::warn!(%key, reason = %error.reason(), "its tags are not sent: {error}");
+        self.name_unreadable(key, format!("its tags changed: {error}"));
     }
 
     /// Under which ids a version was sent to whom, or will be. `latest` is that of its key, as

@@ -4,10 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sealift_ledger::{Journal, NewChange};
-use sealift_store::{Skipped, Source, StoreError};
+use sealift_store::{Source, StoreError};
 use sealift_terms::{
-    Change, ChangeKind, ObjectKey, PeerName, Reason, Status, VersionId,
-    limits::{self, TRANSFERS_OF_KEY_MAX},
+    Change, ChangeKind, ObjectKey, PeerName, Status, VersionId, limits::TRANSFERS_OF_KEY_MAX,
 };
 
 use super::{recorder::Recorder, version};
@@ -82,18 +81,21 @@ impl Recorder {
                 Answer::Gone => drop(left.insert(at)),
                 Answer::Denied(error) => {
                     left.insert(at);
-                    if self.left_out.len() < limits::UNSUPPORTED_NAMES_MAX {
-                        self.left_out.push(Skipped {
-                            name: new.change.name.key.to_string(),
-                            reason: Reason::SkippedUnreadable,
-                            evidence: format!("a rule asks for its tags: {error}"),
-                            hides: None,
-                        });
+                    let key = new.change.name.key.clone();
+                    self.rule_asks_in_vain(&key, &error);
+                    if let Some(denied) = &mut self.denied {
+                        denied.insert(key);
                     }
                 }
             }
         }
         Ok(left)
+    }
+
+    /// Says of a key that its tags may not be looked at: nobody knows where it goes.
+    pub(super) fn rule_asks_in_vain(&mut self, key: &ObjectKey, error: &StoreError) {
+        self.name_unreadable(key, format!("a rule asks for its tags: {error}"));
+        self.misses = true;
     }
 }
 
@@ -104,16 +106,30 @@ pub(super) async fn with_tags(
     rules: &Rules,
     changes: Vec<Change>,
 ) -> Result<Vec<Change>, SenderError> {
+    with_tags_or_denied(source, rules, changes, &mut Vec::new()).await
+}
+
+/// As [`with_tags`]; what may not be looked at goes to `denied`.
+pub(super) async fn with_tags_or_denied(
+    source: &dyn Source,
+    rules: &Rules,
+    changes: Vec<Change>,
+    denied: &mut Vec<(ObjectKey, StoreError)>,
+) -> Result<Vec<Change>, SenderError> {
     let asks = |change: &Change| rules.ask_tags_of(&change.name.bucket, &change.name.key);
     let (asked, mut all): (Vec<_>, Vec<_>) = changes.into_iter().partition(asks);
     let names = asked
         .iter()
         .map(|change| (&change.name.key, &change.name.version));
-    let told = tags_now(source, &names.collect::<Vec<_>>()).await?;
+    let told = ask(source, &names.collect::<Vec<_>>()).await?;
     for (mut change, told) in asked.into_iter().zip(told) {
-        if let Some(tags) = told {
-            change.facts.tags = tags;
-            all.push(change);
+        match told {
+            Answer::Tags(tags) => {
+                change.facts.tags = tags;
+                all.push(change);
+            }
+            Answer::Gone => {}
+            Answer::Denied(error) => denied.push((change.name.key, error)),
         }
     }
     Ok(all)

@@ -8,6 +8,8 @@ use sealift_terms::{NameError, Order, VersionId};
 
 const RETURNED: &str = "~returned-";
 const DELETED: &str = "deleted-";
+/// What S3 calls a version that is older than its bucket's versioning.
+pub(super) const NULL: &str = "null";
 
 /// The source's own id of a version that was sent.
 pub(crate) fn of_source(sent: &VersionId) -> Result<VersionId, NameError> {
@@ -21,6 +23,12 @@ pub(crate) fn of_source(sent: &VersionId) -> Result<VersionId, NameError> {
 pub(crate) fn is_version_of(sent: &VersionId, own: &VersionId) -> bool {
     let rest = sent.as_str().strip_prefix(own.as_str());
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(RETURNED))
+}
+
+/// Whether `own` is what its store calls `null`: the id has its entity tag behind that.
+pub(super) fn is_null(own: &VersionId) -> bool {
+    let rest = own.as_str().strip_prefix(NULL);
+    rest.is_some_and(|rest| rest.starts_with('~'))
 }
 
 /// An id for a version that came back.
@@ -46,6 +54,13 @@ mod tests {
     use sealift_terms::Region;
 
     use super::*;
+
+    #[test]
+    fn what_is_older_than_versioning_is_called_null() {
+        let id = |text: &str| VersionId::new(text).unwrap();
+        assert!(is_null(&id("null~d41d8")));
+        assert!(!is_null(&id("nullify")) && !is_null(&id("v1")));
+    }
 
     #[test]
     fn a_version_that_came_back_is_another_and_names_the_same_content() {

@@ -8,7 +8,7 @@ use std::sync::{
 use sealift_ledger::{
     Batch, BatchState, Batched, Count, Enlist, Followed, HighWater, Intent, IntentCount, Journal,
     KnownCounts, KnownKey, ListTransfers, NewChange, PeerMemory, Requeue, Result, SentVersion,
-    Settlement, Transfer, TransferStanding, UnsupportedName,
+    Settlement, Touched, Transfer, TransferStanding, UnsupportedName,
 };
 use sealift_terms::{
     BatchId, BucketName, ObjectKey, PeerName, RuleName, Timestamp, TransferId, VersionName,
@@ -209,9 +209,10 @@ impl Journal for Late {
         &self,
         bucket: &BucketName,
         keys: Vec<ObjectKey>,
+        touched: Touched,
         at: Timestamp,
     ) -> Result<Vec<u64>> {
-        self.journal.intend(bucket, keys, at).await
+        self.journal.intend(bucket, keys, touched, at).await
     }
 
     async fn intents(&self, bucket: &BucketName, after: u64, limit: usize) -> Result<Vec<Intent>> {
