@@ -15,4 +15,5 @@ mod reach;
 mod rebuild;
 mod residency;
 mod rules;
+mod taking_back;
 mod underway;

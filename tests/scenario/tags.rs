@@ -1,13 +1,14 @@
 //! A rule sends what has its tags, says why it leaves out the rest, and what another rule
 //! would send is told before it is in force.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
+use rusqlite::Connection;
 use sealift_fake_kms::{FakeS3, Put};
 use serde_json::Value;
 
-use super::buckets::from_bucket;
-use crate::support::{BUCKET, Pair, wait_until};
+use super::buckets::{from_bucket, versions};
+use crate::support::{BUCKET, Pair, text, wait_until};
 
 const TIME_MAX: Duration = Duration::from_secs(120);
 
@@ -165,6 +166,111 @@ fn an_archive_goes_on_by_the_tags_that_its_versions_came_with() {
     });
 }
 
+/// Has `b` forget a version of a key, as no part of sealift ever does. It is not the last one
+/// that it took: what lacks that is noticed when the next session begins.
+fn forget(pair: &Pair, server: &FakeS3, key: &str) {
+    let before = pair.a.transfers("COMPLETED").0;
+    put(server, "last", &[("class", "a")]);
+    pair.wait_completed(before + 1, TIME_MAX);
+    pair.b.stop();
+    let catalog = Connection::open(pair.b.data().join("catalog.db")).unwrap();
+    let sql = "DELETE FROM versions WHERE key = ?1";
+    assert_eq!(catalog.execute(sql, [key]).unwrap(), 1);
+    drop(catalog);
+    pair.b.start();
+}
+
+#[test]
+fn tags_that_drifted_are_found_by_a_batch_and_sent_without_bytes() {
+    let pair = Pair::new();
+    let server = FakeS3::start(BUCKET, None);
+    // Nothing tells of tags that change.
+    from_bucket(&pair, &server.url(), "");
+    let ids = ["drifted", "lost", "same"].map(|key| {
+        let object = Put {
+            bytes: key.as_bytes().to_vec().into(),
+            tags: [("class".to_owned(), "a".to_owned())].into(),
+            ..Put::default()
+        };
+        server.put(key, object)
+    });
+    pair.start();
+    pair.wait_completed(3, TIME_MAX);
+    server.tag(
+        "drifted",
+        &ids[0],
+        [("class".to_owned(), "b".to_owned())].into(),
+    );
+    forget(&pair, &server, "lost");
+    pair.a.shows("sealift_sessions", 1);
+    server.asked();
+
+    let report = text(&pair.dir().join("report.csv"));
+    let batch = ["batch", "replicate", BUCKET, "--tags-only"];
+    let dry = pair.a.rows(&[&batch[..], &["--dry-run"]].concat());
+    let summary = dry.last().unwrap();
+    assert_eq!(
+        (&summary["planned"], &summary["same"]),
+        (&2.into(), &2.into())
+    );
+    assert_eq!(summary["bytes"], 4, "of what is not there");
+    let of_drifted = dry.iter().find(|row| row["key"] == "drifted").unwrap();
+    assert_eq!(
+        (&of_drifted["tags_only"], &of_drifted["size"]),
+        (&true.into(), &0.into())
+    );
+    assert_eq!(versions(&pair, "drifted")[0]["facts"]["tags"]["class"], "a");
+
+    let ran = pair.a.run_in_time(
+        TIME_MAX,
+        &[&batch[..], &["--json", "--report", &report]].concat(),
+    );
+    let rows = ran.exits(0).rows();
+    let summary = rows.last().unwrap();
+    assert_eq!(
+        (&summary["replicated"], &summary["same"]),
+        (&2.into(), &2.into())
+    );
+    assert_eq!(versions(&pair, "drifted")[0]["facts"]["tags"]["class"], "b");
+    assert_eq!(versions(&pair, "lost")[0]["facts"]["tags"]["class"], "a");
+    let read = server
+        .asked()
+        .iter()
+        .filter(|action| *action == "s3:GetObjectVersion")
+        .count();
+    assert_eq!(read, 1, "the one that was not there");
+    let written = fs::read_to_string(&report).unwrap();
+    assert_eq!(written.matches("its tags alone").count(), 1, "{written}");
+    assert_eq!(written.matches(",same,4,b").count(), 2, "{written}");
+    let again = pair
+        .a
+        .run_in_time(TIME_MAX, &[&batch[..], &["--json"]].concat());
+    assert_eq!(again.exits(0).rows().last().unwrap()["same"], 4);
+}
+
+#[test]
+fn a_version_that_is_not_there_is_sent_whole_when_its_tags_change() {
+    let pair = Pair::new();
+    let server = FakeS3::start(BUCKET, None);
+    let queue = format!("queue_url = \"{}\"", server.queue_url());
+    from_bucket(&pair, &server.url(), &queue);
+    let id = server.put(
+        "k",
+        Put {
+            bytes: b"content".to_vec().into(),
+            ..Put::default()
+        },
+    );
+    pair.start();
+    pair.wait_completed(1, TIME_MAX);
+    forget(&pair, &server, "k");
+    server.tag("k", &id, [("class".to_owned(), "a".to_owned())].into());
+    pair.wait_completed(3, TIME_MAX);
+    assert_eq!(versions(&pair, "k")[0]["facts"]["tags"]["class"], "a");
+    let object = format!("{BUCKET}/k");
+    assert_eq!(pair.b.run(&["get", &object]).exits(0).text(), "content");
+}
+
 #[test]
 fn tags_of_a_directory_are_asked_for_in_vain_and_refused() {
     let pair = Pair::new();
@@ -182,4 +288,7 @@ fn tags_of_a_directory_are_asked_for_in_vain_and_refused() {
     let batch = ["batch", "replicate", BUCKET, "--tag", "class=hot"];
     let ran = pair.a.run(&batch);
     ran.exits(2).tells(&["--tag", "is a directory"]);
+    let batch = ["batch", "replicate", BUCKET, "--tags-only"];
+    let ran = pair.a.run(&batch);
+    ran.exits(2).tells(&["--tags-only", "is a directory"]);
 }

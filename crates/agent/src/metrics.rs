@@ -53,6 +53,7 @@ metrics! {
     Transfers = gauge "sealift_transfers" ["rule", "peer", "status"] "Transfers by rule, destination and status.";
     TransferBytes = gauge "sealift_transfer_bytes" ["rule", "peer", "status"] "Plaintext bytes of transfers by rule, destination and status.";
     OldestPending = gauge "sealift_oldest_pending_seconds" ["rule", "peer"] "Age of the oldest transfer that is not yet acknowledged.";
+    BatchesPaused = gauge "sealift_batches_paused" [] "Batches of replication that are paused: what they queued waits until they are resumed or cancelled.";
     Lag = histogram "sealift_replication_lag_seconds" ["rule", "peer"] "How long acknowledged changes took from when they were recorded until they were durable at the peer.";
     RpoMissed = gauge "sealift_rpo_missed" ["rule", "peer"] "Whether something waits for longer than the RPO of its rule: 1 or 0; missing until it did once.";
     RpoMissedTotal = counter "sealift_rpo_missed_total" ["rule", "peer"] "How often something began to wait for longer than the RPO of its rule.";
@@ -284,6 +285,7 @@ mod tests {
             "sealift_transfers[rule,peer,status]",
             "sealift_transfer_bytes[rule,peer,status]",
             "sealift_oldest_pending_seconds[rule,peer]",
+            "sealift_batches_paused[]",
             "sealift_replication_lag_seconds[rule,peer]",
             "sealift_rpo_missed[rule,peer]",
             "sealift_rpo_missed_total[rule,peer]",

@@ -4,6 +4,7 @@
 mod adopt;
 mod group;
 mod manifest;
+mod queued;
 mod replicate;
 mod report;
 mod reseal;
@@ -24,7 +25,15 @@ pub(crate) enum Batch {
     Adopt(adopt::Adopt),
     /// Send versions again, or after all, whatever became of them before
     Replicate(replicate::Replicate),
-    /// How far a batch has come, by the report that it writes
+    /// The batches of replication that are under way
+    List(queued::List),
+    /// Hold back what a batch of replication queued, until it is resumed
+    Pause(queued::Pause),
+    /// Let a batch of replication go on that was paused
+    Resume(queued::Resume),
+    /// Take back what a batch of replication queued and is not sent yet
+    Cancel(queued::Cancel),
+    /// How far a batch has come, by its number or by the report that it writes
     Status(status::Status),
 }
 
@@ -35,7 +44,11 @@ impl Batch {
             Self::Reseal(reseal) => reseal.run(global).await,
             Self::Adopt(adopt) => adopt.run(global).await,
             Self::Replicate(replicate) => replicate.run(global).await,
-            Self::Status(status) => status.run(global),
+            Self::List(list) => list.run(global).await,
+            Self::Pause(pause) => pause.run(global).await,
+            Self::Resume(resume) => resume.run(global).await,
+            Self::Cancel(cancel) => cancel.run(global).await,
+            Self::Status(status) => status.run(global).await,
         }
     }
 }

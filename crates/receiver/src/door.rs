@@ -14,14 +14,14 @@ use sealift_archive::{Archive, in_words};
 use sealift_identity::{Action, Denials, Grants};
 use sealift_terms::{
     Audit, AuditKind, AuditRecord, Boxed, BucketName, ChangeKind, Clock, Identity, Reason,
-    Timestamp,
+    Timestamp, VersionName, limits::TAGS_ASKED_AT_ONCE_MAX,
 };
 use sealift_tunnel::{Binding, Pace, Questions};
 use sealift_wire::{Offer, Refusal};
 
 use crate::{
     Session,
-    question::{Answer, Question},
+    question::{Answer, Question, TagsOf},
     rates::Rates,
     rollback::Remembered,
 };
@@ -251,6 +251,9 @@ impl Door {
                     };
                     self.compare(identity, &remembered).await
                 }
+                Ok(Question::Tags { bucket, versions }) => {
+                    self.tags(identity, &bucket, versions).await
+                }
                 Ok(Question::Canary { bucket, bytes }) => {
                     self.canary(identity, &bucket, &bytes).await
                 }
@@ -261,6 +264,37 @@ impl Door {
             };
             serde_json::to_vec(&answer).unwrap_or_default()
         })
+    }
+
+    /// Whoever may bring tags may see whether they are here already, and not what else is.
+    async fn tags(
+        &self,
+        identity: &Identity,
+        bucket: &BucketName,
+        versions: Vec<TagsOf>,
+    ) -> Answer {
+        if versions.len() > TAGS_ASKED_AT_ONCE_MAX {
+            return Answer::Unknown;
+        }
+        if !self.may_bring(identity, bucket) {
+            return Answer::Tags { stand: Vec::new() };
+        }
+        let names = versions.iter().map(|of| VersionName {
+            bucket: bucket.clone(),
+            key: of.key.clone(),
+            version: of.version.clone(),
+        });
+        match self.archive.tags_of(names.collect()).await {
+            Ok(here) => {
+                let each = here.iter().zip(&versions);
+                let stand = each.map(|(here, of)| of.against(here)).collect();
+                Answer::Tags { stand }
+            }
+            Err(error) => {
+                tracing::warn!(%bucket, %error, "tags cannot be compared");
+                Answer::Unknown
+            }
+        }
     }
 
     /// Whoever may store an object may see whether one could be.

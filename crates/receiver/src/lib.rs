@@ -33,5 +33,5 @@ mod writers;
 pub use door::{Door, Usage};
 pub use error::ReceiverError;
 pub use patience::Patience;
-pub use question::{Answer, Question};
+pub use question::{Answer, Question, TagsOf, TagsStand};
 pub use session::{Peer, Session};

@@ -1,6 +1,9 @@
 //! What a sending agent may ask outside of any offer, and the answer.
 
-use sealift_terms::{BucketName, Epoch, Region, Timestamp, VersionName};
+use std::collections::BTreeMap;
+
+use sealift_archive::TagsHere;
+use sealift_terms::{BucketName, Epoch, ObjectKey, Region, Timestamp, VersionId, VersionName};
 use serde::{Deserialize, Serialize};
 
 /// A question, JSON in the body of an ASK frame.
@@ -24,6 +27,13 @@ pub enum Question {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last: Option<VersionName>,
     },
+    /// Whether versions here have these tags.
+    Tags {
+        /// Which bucket.
+        bucket: BucketName,
+        /// At most [`TAGS_ASKED_AT_ONCE_MAX`](sealift_terms::limits::TAGS_ASKED_AT_ONCE_MAX).
+        versions: Vec<TagsOf>,
+    },
     /// To seal, store, open and remove a canary in a bucket.
     Canary {
         /// Which bucket.
@@ -31,6 +41,45 @@ pub enum Question {
         /// What it holds, in hex.
         bytes: String,
     },
+}
+
+/// The tags that a version should have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TagsOf {
+    /// Its key.
+    pub key: ObjectKey,
+    /// Its version.
+    pub version: VersionId,
+    /// Its tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+impl TagsOf {
+    /// How they stand beside those that the version has here.
+    pub(crate) fn against(&self, here: &TagsHere) -> TagsStand {
+        match here {
+            TagsHere::Tags(tags) if *tags == self.tags => TagsStand::Same,
+            TagsHere::Tags(_) => TagsStand::Other,
+            TagsHere::Lacking => TagsStand::Lacking,
+            TagsHere::Purged => TagsStand::Purged,
+        }
+    }
+}
+
+/// How the tags of a version stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum TagsStand {
+    /// They are these.
+    Same,
+    /// They are others.
+    Other,
+    /// The version is not here.
+    Lacking,
+    /// It was purged here, and does not come back.
+    Purged,
 }
 
 /// The answer, JSON in the body of an ANSWER frame.
@@ -63,6 +112,12 @@ pub enum Answer {
         epoch: Epoch,
         /// Whether that is a new one, because something was lost.
         renewed: bool,
+    },
+    /// How the tags of versions stand here, in the order in which they were asked about; none
+    /// to whoever may not replicate into their bucket.
+    Tags {
+        /// Each of them.
+        stand: Vec<TagsStand>,
     },
     /// What became of a canary.
     Canary {

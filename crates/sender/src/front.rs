@@ -13,7 +13,7 @@
 
 mod standing;
 
-pub use standing::together;
+pub use standing::{decisive, together};
 
 use std::{
     collections::BTreeSet,

@@ -37,7 +37,7 @@ pub use changes::{
 pub use coverage::Coverage;
 pub use dispatch::{BACKOFF_MAX, ControlLink, Joining, PeerSender, Session, Settings};
 pub use error::SenderError;
-pub use front::{Became, FrontHandle, Intended, Replicas, together};
+pub use front::{Became, FrontHandle, Intended, Replicas, decisive, together};
 pub use lag::{LAG_BOUNDS, Lag};
 pub use orders::Orders;
 pub use rules::{Kind, Rule, Rules};

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use sealift_ledger::BatchState;
 use sealift_terms::{
-    BucketName, KeyId, ObjectKey, ObjectUid, PeerName, Reason, RecordId, RuleName, Status,
+    BatchId, BucketName, KeyId, ObjectKey, ObjectUid, PeerName, Reason, RecordId, RuleName, Status,
     Timestamp, VersionId, VersionName,
 };
 use serde::{Deserialize, Serialize};
@@ -144,6 +145,10 @@ impl ResealResult {
 pub struct Replicate {
     /// What is to be done.
     pub act: ReplicateAct,
+    /// Whether it is about tags that are others at a destination than at the source, and about
+    /// nothing else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tags_only: bool,
 }
 
 /// A step of replicating a batch.
@@ -154,10 +159,110 @@ pub enum ReplicateAct {
     Find(ReplicateFilter),
     /// Says what queueing these would do.
     Plan(Vec<ReplicateObject>),
-    /// Queues these.
-    Queue(Vec<ReplicateObject>),
-    /// Says how these stand now.
-    Look(Vec<ReplicateObject>),
+    /// Queues these for a batch.
+    Queue {
+        /// Which one: it was begun before.
+        batch: BatchId,
+        /// What.
+        objects: Vec<ReplicateObject>,
+    },
+    /// Says how these stand now, in a batch.
+    Look {
+        /// Which one.
+        batch: BatchId,
+        /// What.
+        objects: Vec<ReplicateObject>,
+    },
+}
+
+/// What is done with batches of replication.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Batches {
+    /// What is to be done.
+    pub act: BatchAct,
+}
+
+/// See [`Batches`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchAct {
+    /// All of them; [`BatchRow`]s, the newest first.
+    List,
+    /// A new one, that nothing was queued for yet; one [`BatchRow`].
+    Begin {
+        /// What it is to send, in words.
+        what: String,
+    },
+    /// One; one [`BatchRow`].
+    Show(BatchId),
+    /// How everything stands that one queued; [`ReplicateRow`]s.
+    Objects(BatchId),
+    /// What one queued is held back; one [`BatchRow`].
+    Pause(BatchId),
+    /// It goes on; one [`BatchRow`].
+    Resume(BatchId),
+    /// What is not sent yet is taken back; one [`BatchRow`].
+    Cancel(BatchId),
+}
+
+/// A batch of replication.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchRow {
+    /// Its number.
+    pub batch: BatchId,
+    /// What it was asked to send, in words.
+    pub what: String,
+    /// What becomes of it.
+    pub state: BatchState,
+    /// Whether nothing that it queued is to be sent any more.
+    pub over: bool,
+    /// When it began.
+    pub begun_at: Timestamp,
+    /// When it was last paused, let go on, or cancelled.
+    pub changed_at: Timestamp,
+    /// What waits, or is on its way: once it is cancelled, the latter alone.
+    pub queued: BatchSum,
+    /// What waits, and does so without the batch: a cancel leaves it.
+    pub owed: BatchSum,
+    /// What is there.
+    pub replicated: BatchSum,
+    /// What is not sent, or cannot be.
+    pub failed: BatchSum,
+    /// What was taken back.
+    pub cancelled: BatchSum,
+}
+
+impl From<sealift_ledger::Batch> for BatchRow {
+    fn from(batch: sealift_ledger::Batch) -> Self {
+        let (over, counts) = (batch.is_over(), batch.counts);
+        let sum = |sum: sealift_ledger::BatchSum| BatchSum {
+            versions: sum.versions,
+            bytes: sum.bytes,
+        };
+        Self {
+            batch: batch.id,
+            what: batch.what,
+            state: batch.state,
+            over,
+            begun_at: batch.begun_at,
+            changed_at: batch.changed_at,
+            queued: sum(counts.queued),
+            owed: sum(counts.owed),
+            replicated: sum(counts.completed),
+            failed: sum(counts.failed),
+            cancelled: sum(counts.taken_back),
+        }
+    }
+}
+
+/// Versions, once for each destination.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchSum {
+    /// How many.
+    pub versions: u64,
+    /// Bytes of plaintext.
+    pub bytes: u64,
 }
 
 /// An object, or one version of it, to every destination or to one.
@@ -225,6 +330,9 @@ pub struct ReplicateRow {
     /// Whether it is a delete marker.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub delete_marker: bool,
+    /// Whether its tags alone are meant.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tags_only: bool,
     /// Bytes of plaintext.
     pub size: u64,
     /// Why it is not there.
@@ -248,6 +356,10 @@ pub enum ReplicateResult {
     Replicated,
     /// It is not sent, or cannot be.
     Failed,
+    /// Its batch was cancelled before it was sent.
+    Cancelled,
+    /// Its tags are there as they should be: nothing is sent.
+    Same,
 }
 
 impl ReplicateResult {
@@ -259,6 +371,8 @@ impl ReplicateResult {
             Self::Queued => "queued",
             Self::Replicated => "replicated",
             Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Same => "same",
         }
     }
 }

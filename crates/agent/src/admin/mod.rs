@@ -36,8 +36,9 @@ pub use authority::{
     RolloverStep, TakeStep, TokenRow,
 };
 pub use batch::{
-    Replicate, ReplicateAct, ReplicateFilter, ReplicateObject, ReplicateResult, ReplicateRow,
-    Reseal, ResealResult, ResealRow, Rewrap, RewrapFailed, RewrapRow, RewrapSummary,
+    BatchAct, BatchRow, BatchSum, Batches, Replicate, ReplicateAct, ReplicateFilter,
+    ReplicateObject, ReplicateResult, ReplicateRow, Reseal, ResealResult, ResealRow, Rewrap,
+    RewrapFailed, RewrapRow, RewrapSummary,
 };
 pub use brought::BroughtReport;
 pub use client::Client;
@@ -60,6 +61,7 @@ pub use request::{
 };
 pub use residency::{Residency, ResidencyRow};
 pub use sealift_archive::{HeldVersions, HoldSort};
+pub use sealift_ledger::BatchState;
 pub use server::AdminServer;
 pub use versions::{
     Explanation, Finding, ObjectRow, Rebuilt, Retried, Sealing, VerifyRow, VerifySummary,

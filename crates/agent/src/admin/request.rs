@@ -7,8 +7,8 @@ use sealift_terms::{BucketName, Identity, ObjectKey, PeerName, Reason, Status, V
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    Adopt, Keys, NewCertificate, NewToken, Plan, ReadAudit, Replicate, Reseal, Residency, Revoke,
-    Rewrap, TakeStep,
+    Adopt, Batches, Keys, NewCertificate, NewToken, Plan, ReadAudit, Replicate, Reseal, Residency,
+    Revoke, Rewrap, TakeStep,
 };
 use crate::{
     Error,
@@ -57,6 +57,9 @@ pub enum Request {
     Adopt(Adopt),
     /// Sends versions again, or after all; [`ReplicateRow`](super::ReplicateRow)s.
     Replicate(Replicate),
+    /// Begins batches of replication, lists, pauses, resumes and cancels them;
+    /// [`BatchRow`](super::BatchRow)s, or [`ReplicateRow`](super::ReplicateRow)s.
+    Batches(Batches),
     /// Reads the audit log.
     Audit(ReadAudit),
     /// The site's certificate and those of its peers;
@@ -282,6 +285,7 @@ impl Request {
             Self::Adopt(_) => "adopt",
             Self::Residency(_) => "residency",
             Self::Replicate(_) => "replicate",
+            Self::Batches(_) => "batches",
             Self::Audit(_) => "audit",
             Self::Certs => "certs",
             Self::Renew => "renew",
@@ -338,6 +342,7 @@ impl Request {
             "adopt" => Self::Adopt(json(body)?),
             "residency" => Self::Residency(json(body)?),
             "replicate" => Self::Replicate(json(body)?),
+            "batches" => Self::Batches(json(body)?),
             "audit" => Self::Audit(json(body)?),
             "certs" => Self::Certs,
             "renew" => Self::Renew,
@@ -372,6 +377,7 @@ impl Request {
             Self::Adopt(it) => serde_json::to_vec(it),
             Self::Residency(it) => serde_json::to_vec(it),
             Self::Replicate(it) => serde_json::to_vec(it),
+            Self::Batches(it) => serde_json::to_vec(it),
             Self::Audit(it) => serde_json::to_vec(it),
             Self::Check(it) => serde_json::to_vec(it),
             Self::Plan(it) => serde_json::to_vec(it),
@@ -411,10 +417,12 @@ fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
 #[cfg(test)]
 mod tests {
     use sealift_keys::ImportedMaterial;
-    use sealift_terms::{DeletionDays, KeyId, RotationDays};
+    use sealift_terms::{BatchId, DeletionDays, KeyId, RotationDays};
 
     use super::*;
-    use crate::admin::{KeyVersions, NewRootKey, ReplicateAct, ReplicateFilter, RootKeyForm};
+    use crate::admin::{
+        BatchAct, KeyVersions, NewRootKey, ReplicateAct, ReplicateFilter, RootKeyForm,
+    };
 
     #[test]
     fn requests_survive_a_round_trip() {
@@ -454,6 +462,13 @@ mod tests {
                     statuses: vec![Status::Failed],
                     ..ReplicateFilter::default()
                 }),
+                tags_only: true,
+            }),
+            Request::Batches(Batches {
+                act: BatchAct::List,
+            }),
+            Request::Batches(Batches {
+                act: BatchAct::Cancel(BatchId(7)),
             }),
             Request::Scan,
             Request::Certs,

@@ -79,11 +79,13 @@ impl SiteOperations {
     fn of_transfer(&self, transfer: &Transfer, latest: bool) -> Explanation {
         let row = answers::sent(transfer, latest);
         let waits = transfer.status == Status::Pending;
+        // It waits for somebody, not for a time.
+        let is_paused = transfer.reason == Some(Reason::BatchPaused);
         let now = self.site.world.clock.now();
         let mut explanation = Explanation {
             rule: Some(transfer.rule.clone()),
             tries: u64::from(transfer.attempts),
-            next_try: Some(transfer.next_try).filter(|time| waits && *time > now),
+            next_try: Some(transfer.next_try).filter(|time| waits && !is_paused && *time > now),
             ..reasoned(row, transfer.evidence.clone())
         };
         if let Some(reason) = transfer.reason {

@@ -13,7 +13,7 @@ use sealift_keys::KeySeen;
 use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceStatus};
 use sealift_terms::{
-    BucketName, Identity, KeyId, KeyNote, PeerName, Reason, Region, SessionFacts, Timestamp,
+    BucketName, Identity, KeyId, KeyNote, Order, PeerName, Reason, Region, SessionFacts, Timestamp,
     TransferId, limits::CLOCK_SKEW_MAX,
 };
 use sealift_tunnel::TcpFacts;
@@ -46,6 +46,12 @@ pub(crate) trait Live: Send + Sync {
 
     /// How the sending to each peer stands.
     fn senders(&self) -> Vec<SenderStatus>;
+
+    /// An order above all that were given here before.
+    fn order(&self) -> Order;
+
+    /// Asks a peer that things are sent to; none without a session, or when that ends.
+    async fn ask(&self, peer: &PeerName, question: &[u8]) -> Option<Vec<u8>>;
 
     /// Bytes that a peer has of a transfer, if that is on its way now.
     fn progress(&self, peer: &PeerName, transfer: TransferId) -> Option<u64>;

@@ -34,6 +34,7 @@ mod reading;
 mod refilling;
 mod replicating;
 mod residency;
+mod retagging;
 mod retrying;
 mod rights;
 mod scrape;
@@ -41,6 +42,7 @@ mod scrubbing;
 mod service_keys;
 mod status;
 mod tags;
+mod taking_back;
 #[cfg(test)]
 mod tests;
 mod verifying;
@@ -198,6 +200,7 @@ impl SiteOperations {
             Request::Adopt(adopt) => self.adopt(adopt, actor, answer).await,
             Request::Residency(residency) => self.residency(&residency, answer).await,
             Request::Replicate(replicate) => self.replicate(replicate, actor, answer).await,
+            Request::Batches(batches) => self.batches(batches, actor, answer).await,
             Request::Certs => self.certificates(answer).await,
             Request::Renew => self.renew(actor, answer).await,
             Request::Deny(deny) => self.deny(deny, actor, answer).await,

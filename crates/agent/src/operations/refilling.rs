@@ -56,16 +56,16 @@ impl<'a> Refills<'a> {
         }
     }
 
-    /// What `object` names, as far as its source has it and the journal has no row of it; queued
-    /// where that is the result.
+    /// What `object` names, as far as its source has it and the journal has no row of it, and
+    /// the changes that queue it.
     pub(super) async fn of_object(
         &mut self,
         object: &ReplicateObject,
         result: ReplicateResult,
-    ) -> Result<Vec<ReplicateRow>, Error> {
+    ) -> Result<(Vec<ReplicateRow>, Vec<NewChange>), Error> {
         let (bucket, key) = (&object.bucket, &object.key);
         let Some(source) = self.source(bucket)? else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         };
         let journal = &self.site.site.journal;
         let version = match &object.version {
@@ -81,7 +81,7 @@ impl<'a> Refills<'a> {
                 refilling.of_key(key).await.map_err(not_now)?
             }
         };
-        let mut rows = Vec::new();
+        let (mut rows, mut queue) = (Vec::new(), Vec::new());
         for new in &changes {
             let is_asked = |asked| is_called(&new.change.name.version, asked);
             if !version.as_ref().is_some_and(is_asked) {
@@ -92,14 +92,12 @@ impl<'a> Refills<'a> {
                 |to: &Destination| object.peer.as_ref().is_none_or(|peer| to.peer == *peer);
             new.destinations.retain(is_meant);
             rows.extend(told(&new, result));
-            if result == ReplicateResult::Queued && !new.destinations.is_empty() {
-                journal
-                    .record(vec![new], self.site.site.world.clock.now())
-                    .await?;
+            if !new.destinations.is_empty() {
+                queue.push(new);
             }
         }
         self.last = Some((of_key, changes));
-        Ok(rows)
+        Ok((rows, queue))
     }
 
     /// Names what a filter selects of all that the source of its bucket lists.
@@ -173,6 +171,7 @@ fn told(new: &NewChange, result: ReplicateResult) -> impl Iterator<Item = Replic
         rule: Some(to.rule.clone()),
         result,
         delete_marker: change.kind == ChangeKind::DeleteMarker,
+        tags_only: false,
         size: change.facts.size,
         reason: None,
         evidence: None,

@@ -1,8 +1,8 @@
 //! `batch replicate`: versions are sent again, or after all, whatever became of them.
 
-use sealift_ledger::{ListTransfers, Requeue, Transfer};
+use sealift_ledger::{BatchStanding, BatchState, Batched, Enlist, ListTransfers, Transfer};
 use sealift_store::is_called;
-use sealift_terms::{ChangeKind, Reason, Status, limits::TRANSFERS_OF_KEY_MAX};
+use sealift_terms::{BatchId, ChangeKind, Reason, Status, limits::TRANSFERS_OF_KEY_MAX};
 
 use super::{PAGE_ROWS, SiteOperations, refilling::Refills};
 use crate::{
@@ -13,6 +13,32 @@ use crate::{
     },
 };
 
+/// What is done with an object that a batch names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Plan,
+    Queue,
+    Look(BatchId),
+}
+
+impl What {
+    /// What is said of it; nothing where it is only looked at.
+    fn result(self) -> Option<ReplicateResult> {
+        match self {
+            Self::Plan => Some(ReplicateResult::Planned),
+            Self::Queue => Some(ReplicateResult::Queued),
+            Self::Look(_) => None,
+        }
+    }
+}
+
+/// What was found of an object, and what queues it.
+#[derive(Default)]
+struct Found {
+    rows: Vec<ReplicateRow>,
+    enlist: Enlist,
+}
+
 impl SiteOperations {
     pub(super) async fn replicate(
         &self,
@@ -20,40 +46,99 @@ impl SiteOperations {
         actor: &Actor,
         answer: &Answer,
     ) -> Result<(), Error> {
-        let (objects, result) = match &replicate.act {
-            ReplicateAct::Find(filter) => return self.find(filter, answer).await,
-            ReplicateAct::Plan(objects) => (objects, Some(ReplicateResult::Planned)),
-            ReplicateAct::Look(objects) => (objects, None),
-            ReplicateAct::Queue(objects) => {
-                let count = objects.len().to_string();
-                self.record(actor, "batch replicate", &[("objects", count)])?;
-                (objects, Some(ReplicateResult::Queued))
+        let tags_only = replicate.tags_only;
+        let (objects, what) = match &replicate.act {
+            ReplicateAct::Find(filter) => {
+                if let (true, Some(bucket)) = (tags_only, &filter.bucket) {
+                    self.hold_own_tags(bucket)?;
+                }
+                return self.find(filter, answer).await;
             }
+            ReplicateAct::Plan(objects) if tags_only => {
+                return self.retag(objects, None, actor, answer).await;
+            }
+            ReplicateAct::Queue { batch, objects } if tags_only => {
+                return self.retag(objects, Some(*batch), actor, answer).await;
+            }
+            ReplicateAct::Look { batch, objects } if tags_only => {
+                return self.look_at_tags(*batch, objects, answer).await;
+            }
+            ReplicateAct::Queue { batch, objects } => {
+                return self.queue(*batch, objects, actor, answer).await;
+            }
+            ReplicateAct::Plan(objects) => (objects, What::Plan),
+            ReplicateAct::Look { batch, objects } => (objects, What::Look(*batch)),
         };
         let mut refills = Refills::new(self);
         for object in objects {
-            for row in self.replicate_one(object, result, &mut refills).await? {
+            let found = self.replicate_one(object, what, &mut refills).await?;
+            for row in found.rows {
                 answer.row(&row).await?;
             }
         }
-        if result == Some(ReplicateResult::Queued)
-            && let Some(live) = self.live.as_deref()
-        {
+        Ok(())
+    }
+
+    /// Queues objects for a batch, in one step.
+    async fn queue(
+        &self,
+        batch: BatchId,
+        objects: &[ReplicateObject],
+        actor: &Actor,
+        answer: &Answer,
+    ) -> Result<(), Error> {
+        let mut refills = Refills::new(self);
+        let (mut rows, mut enlist) = (Vec::new(), Enlist::default());
+        for object in objects {
+            let found = self
+                .replicate_one(object, What::Queue, &mut refills)
+                .await?;
+            rows.extend(found.rows);
+            enlist.versions.extend(found.enlist.versions);
+            enlist.new.extend(found.enlist.new);
+        }
+        self.enlist(batch, (rows, enlist), actor, answer).await
+    }
+
+    /// Queues something for a batch, on record, and says what was.
+    pub(super) async fn enlist(
+        &self,
+        batch: BatchId,
+        (rows, enlist): (Vec<ReplicateRow>, Enlist),
+        actor: &Actor,
+        answer: &Answer,
+    ) -> Result<(), Error> {
+        let queued = enlist.versions.len() + enlist.new.len();
+        let details = [
+            ("batch", batch.to_string()),
+            ("objects", queued.to_string()),
+        ];
+        self.record(actor, "batch replicate", &details)?;
+        let now = self.site.world.clock.now();
+        let state = self.site.journal.enlist(batch, enlist, now).await?;
+        let state = state.ok_or_else(|| Error::NotFound {
+            what: format!("batch {batch} at this site"),
+        })?;
+        for mut row in rows {
+            if state == BatchState::Cancelled && row.result == ReplicateResult::Queued {
+                row.result = ReplicateResult::Cancelled;
+            }
+            answer.row(&row).await?;
+        }
+        if let Some(live) = self.live.as_deref() {
             live.wake();
         }
         Ok(())
     }
 
-    /// How a version stands, or is queued, at each destination.
-    async fn replicate_one(
+    /// The transfers of the version that is meant, or of the latest, to whom it is meant for.
+    pub(super) async fn transfers_of_object(
         &self,
         object: &ReplicateObject,
-        result: Option<ReplicateResult>,
-        refills: &mut Refills<'_>,
-    ) -> Result<Vec<ReplicateRow>, Error> {
+    ) -> Result<Vec<Transfer>, Error> {
         let (journal, key) = (&self.site.journal, &object.key);
         let transfers = journal.transfers_of(&object.bucket, key, TRANSFERS_OF_KEY_MAX);
-        let transfers = transfers.await?;
+        let mut transfers = transfers.await?;
         let version = match &object.version {
             Some(asked) => {
                 let mut versions = transfers.iter().map(|one| &one.change.name.version);
@@ -64,37 +149,58 @@ impl SiteOperations {
                 known.map(|known| known.version)
             }
         };
-        let mut rows = Vec::new();
-        for transfer in transfers {
-            let is_meant = Some(&transfer.change.name.version) == version.as_ref()
+        transfers.retain(|transfer| {
+            let peer = object.peer.as_ref();
+            Some(&transfer.change.name.version) == version.as_ref()
                 && transfer.change.kind.is_version()
-                && object
-                    .peer
-                    .as_ref()
-                    .is_none_or(|peer| transfer.peer == *peer);
-            if !is_meant {
-                continue;
+                && peer.is_none_or(|peer| transfer.peer == *peer)
+        });
+        Ok(transfers)
+    }
+
+    /// How a version stands at each destination, or what queues it there.
+    async fn replicate_one(
+        &self,
+        object: &ReplicateObject,
+        what: What,
+        refills: &mut Refills<'_>,
+    ) -> Result<Found, Error> {
+        let journal = &self.site.journal;
+        let mut found = Found::default();
+        for transfer in self.transfers_of_object(object).await? {
+            if what == What::Queue {
+                let version = (transfer.peer.clone(), transfer.change.name.clone());
+                found.enlist.versions.push(version);
             }
-            if result == Some(ReplicateResult::Queued) {
-                let which = Requeue::Version {
-                    peer: transfer.peer.clone(),
-                    name: transfer.change.name.clone(),
-                };
-                journal.requeue(which, self.site.world.clock.now()).await?;
-            }
-            rows.push(row(transfer, result));
-        }
-        if let (true, Some(result)) = (rows.is_empty(), result) {
-            rows = match refills.of_object(object, result).await {
-                // The others do not wait for a source that does not answer.
-                Err(Error::TryAgain { what, reason }) => vec![failed(object, reason, what)],
-                found => found?,
+            let batched = match what {
+                What::Look(batch) => journal.batched_one(batch, transfer.id).await?,
+                What::Plan | What::Queue => None,
             };
+            found.rows.push(match batched {
+                Some(batched) => batched_row(batched),
+                None => row(transfer, what.result()),
+            });
         }
-        if rows.is_empty() {
-            rows.push(self.nowhere(object).await?);
+        if let (true, Some(result)) = (found.rows.is_empty(), what.result()) {
+            match refills.of_object(object, result).await {
+                Ok((rows, new)) => {
+                    found.rows = rows;
+                    found
+                        .enlist
+                        .new
+                        .extend(new.into_iter().filter(|_| what == What::Queue));
+                }
+                // The others do not wait for a source that does not answer.
+                Err(Error::TryAgain { what, reason }) => {
+                    found.rows = vec![failed(object, reason, what)];
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(rows)
+        if found.rows.is_empty() {
+            found.rows.push(self.nowhere(object).await?);
+        }
+        Ok(found)
     }
 
     async fn find(&self, filter: &ReplicateFilter, answer: &Answer) -> Result<(), Error> {
@@ -194,7 +300,7 @@ fn selects(filter: &ReplicateFilter, transfer: &Transfer) -> bool {
 }
 
 /// What a transfer says, or what is done with it.
-fn row(transfer: Transfer, result: Option<ReplicateResult>) -> ReplicateRow {
+pub(super) fn row(transfer: Transfer, result: Option<ReplicateResult>) -> ReplicateRow {
     let stands = match transfer.status {
         Status::Completed | Status::Replica => ReplicateResult::Replicated,
         Status::Pending => ReplicateResult::Queued,
@@ -212,9 +318,26 @@ fn row(transfer: Transfer, result: Option<ReplicateResult>) -> ReplicateRow {
         rule: Some(transfer.rule),
         result: result.unwrap_or(stands),
         delete_marker: transfer.change.kind == ChangeKind::DeleteMarker,
+        tags_only: transfer.change.kind == ChangeKind::Tags,
         size,
         reason: transfer.reason.filter(|_| tells),
         evidence: transfer.evidence.filter(|_| tells),
+    }
+}
+
+/// How something stands in the batch that queued it.
+pub(super) fn batched_row(batched: Batched) -> ReplicateRow {
+    let result = match batched.standing {
+        BatchStanding::Queued | BatchStanding::Owed => ReplicateResult::Queued,
+        BatchStanding::Completed => ReplicateResult::Replicated,
+        BatchStanding::Failed => ReplicateResult::Failed,
+        BatchStanding::TakenBack => ReplicateResult::Cancelled,
+    };
+    let (reason, evidence) = (batched.transfer.reason, batched.transfer.evidence.clone());
+    ReplicateRow {
+        reason: reason.filter(|_| result != ReplicateResult::Cancelled),
+        evidence: evidence.filter(|_| result != ReplicateResult::Cancelled),
+        ..row(batched.transfer, Some(result))
     }
 }
 
@@ -228,6 +351,7 @@ pub(super) fn failed(
         rule: None,
         result: ReplicateResult::Failed,
         delete_marker: false,
+        tags_only: false,
         size: 0,
         reason,
         evidence: Some(evidence),

@@ -8,7 +8,7 @@ use sealift_terms::{AuditKind, AuditRecord, Reason};
 use super::SiteOperations;
 use crate::{
     Error,
-    admin::{Actor, HoldAct, Keys, Request},
+    admin::{Actor, BatchAct, Batches, HoldAct, Keys, Request},
 };
 
 /// Why an operator is refused.
@@ -71,12 +71,16 @@ impl SiteOperations {
             Request::Hold(hold) if hold.act == HoldAct::List => {
                 vec![(Look, Subject::Bucket(hold.bucket.clone()))]
             }
+            Request::Batches(Batches {
+                act: BatchAct::List | BatchAct::Show(_) | BatchAct::Objects(_),
+            }) => vec![(Look, Subject::Bucket(None))],
             Request::Promote(promote) if promote.bucket.is_none() => vec![(Look, Subject::Site)],
             Request::Retry(_)
             | Request::Reload
             | Request::Check(_)
             | Request::Plan(_)
             | Request::Replicate(_)
+            | Request::Batches(_)
             | Request::Scan
             | Request::Scrub(_)
             | Request::Renew

@@ -99,6 +99,10 @@ impl SiteOperations {
             let series = metrics.series(Metric::StoreRequests, &[request]);
             series.set(count);
         }
+        match site.journal.paused_batches().await {
+            Ok(paused) => metrics.series(Metric::BatchesPaused, &[]).set(paused),
+            Err(error) => tracing::error!(%error, "batches cannot be counted"),
+        }
         let used = site.budget.total().saturating_sub(site.budget.free());
         metrics.series(Metric::MemoryUsed, &[]).set(used as u64);
         let unfinished = site.archive.unfinished() as u64;

@@ -53,6 +53,31 @@ impl SiteOperations {
         }
     }
 
+    /// Refuses to compare tags with those of a source that has none, or none of its own.
+    pub(super) fn hold_own_tags(&self, bucket: &BucketName) -> Result<(), Error> {
+        let config = self.site.current();
+        let mut sources = config.sources.iter();
+        let source = sources.find(|source| source.bucket == *bucket);
+        let untold = |kind: &str| {
+            Err(Error::Request {
+                what: "--tags-only",
+                found: format!("bucket {bucket}, which is {kind} here"),
+                allowed: "a bucket of S3 or of Azure".to_owned(),
+            })
+        };
+        match source.map(|source| &source.from) {
+            Some(SourceFrom::Directory(_)) => untold("a directory: files have no tags"),
+            Some(SourceFrom::Gcs(_)) => untold("one of Google: it has no tags"),
+            Some(SourceFrom::Archive) => {
+                untold("an archive: its tags have an order, and the later ones hold at both ends")
+            }
+            Some(SourceFrom::S3(_) | SourceFrom::Azure(_)) => Ok(()),
+            None => Err(Error::NotFound {
+                what: format!("a [[source]] of bucket {bucket}, which would tell its tags"),
+            }),
+        }
+    }
+
     /// Those of these transfers of one bucket whose versions have all of these tags now.
     pub(super) async fn with_tags(
         &self,

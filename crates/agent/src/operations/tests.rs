@@ -11,12 +11,12 @@ use sealift_archive::{Begin, Offer};
 use sealift_host::DataDirLock;
 use sealift_identity::{GrantRow, Grants};
 use sealift_ledger::{Destination, NewChange, Settlement, TransferOutcome};
-use sealift_receiver::{Answer, Door, Question};
+use sealift_receiver::{Answer, Door, Question, TagsOf, TagsStand};
 use sealift_store::{DirectorySource, Source as _};
 use sealift_terms::{
     BucketName, Change, ChangeKind, Checksum, Epoch, Identity, ObjectFacts, ObjectKey, Order,
     PartSize, PeerName, Reason, Receipt, Region, RuleName, SessionFacts, Status, TransferId,
-    VersionId, VersionName,
+    VersionId, VersionName, limits::TAGS_ASKED_AT_ONCE_MAX,
 };
 use sealift_wire::checksum::crc64;
 use serde::de::DeserializeOwned;
@@ -799,6 +799,55 @@ async fn what_rests_in_two_layers_is_shown_with_both_keys() {
     assert!(
         remedy.contains("sealift keys enable alias/outer"),
         "{remedy}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_bring_tags_is_told_whether_they_are_here_and_others_are_told_nothing() {
+    let stage = Stage::new();
+    let site = stage.open().await;
+    put(&site, "k", 1, Some(b"kept")).await;
+    let peer: Identity = "spiffe://example.org/region/us-east/agent/b"
+        .parse()
+        .unwrap();
+    let ask = async |bucket: &str, count: usize| {
+        let grant = GrantRow {
+            line: 1,
+            identity: peer.to_string(),
+            actions: vec!["replicate".to_owned()],
+            buckets: vec![bucket.to_owned()],
+            keys: Vec::new(),
+        };
+        let grants = Grants::new(&[grant]).unwrap();
+        let (archive, audit) = (site.archive.clone(), site.audit.clone());
+        let door = Door::new(archive, grants.into(), audit, site.world.clock.clone());
+        let of = |key: &str, tags: &[(&str, &str)]| TagsOf {
+            key: ObjectKey::new(key).unwrap(),
+            version: VersionId::new("v1").unwrap(),
+            tags: tags
+                .iter()
+                .map(|(tag, value)| ((*tag).to_owned(), (*value).to_owned()))
+                .collect(),
+        };
+        let asked = [of("k", &[]), of("k", &[("a", "b")]), of("none", &[])];
+        let question = Question::Tags {
+            bucket: BucketName::new("photos").unwrap(),
+            versions: asked.into_iter().cycle().take(count).collect(),
+        };
+        let body = serde_json::to_vec(&question).unwrap();
+        serde_json::from_slice(&door.answer(&peer, None, &body).await).unwrap()
+    };
+    let stand = vec![TagsStand::Same, TagsStand::Other, TagsStand::Lacking];
+    assert_eq!(ask("photos", 3).await, Answer::Tags { stand });
+    let stand = Vec::new();
+    assert_eq!(ask("other", 3).await, Answer::Tags { stand });
+    let Answer::Tags { stand } = ask("photos", TAGS_ASKED_AT_ONCE_MAX).await else {
+        panic!("as many as may be asked about at once");
+    };
+    assert_eq!(stand.len(), TAGS_ASKED_AT_ONCE_MAX);
+    assert_eq!(
+        ask("photos", TAGS_ASKED_AT_ONCE_MAX + 1).await,
+        Answer::Unknown
     );
 }
 

@@ -2,8 +2,8 @@
 //! at this site, as the journal says of its way to other regions.
 
 use sealift_archive::is_written_here;
-use sealift_ledger::{Transfer, VersionKind, VersionRow};
-use sealift_sender::{Kind, Rules, Tagged, together};
+use sealift_ledger::{Transfer, TransferStanding, VersionKind, VersionRow};
+use sealift_sender::{Kind, Rules, Tagged, decisive, together};
 use sealift_terms::{
     BucketName, ChangeKind, ObjectKey, Reason, Region, Status, limits::TRANSFERS_OF_KEY_MAX,
 };
@@ -98,11 +98,10 @@ impl<'a> Written<'a> {
         if !is_written_here(row, &self.here) {
             return Ok((Status::Replica, damaged));
         }
-        let transfers = self.transfers_of(row).await?;
-        for status in [Status::Failed, Status::Pending, Status::Completed] {
-            if let Some(found) = transfers.iter().find(|found| found.status == status) {
-                return Ok((status, damaged.or(found.reason)));
-            }
+        let transfers = self.transfers_of(row).await?.into_iter();
+        let transfers: Vec<_> = transfers.map(standing_of).collect();
+        if let Some(Some(found)) = decisive(&transfers, &row.name.version) {
+            return Ok((found.status, damaged.or(found.reason)));
         }
         let nowhere = (Status::Skipped, damaged.or(Some(Reason::SkippedFiltered)));
         let Some((rules, recorded)) = &self.sent else {
@@ -143,5 +142,15 @@ impl<'a> Written<'a> {
         let all = self.of_key.iter().flat_map(|(_, all)| all);
         let of_version = all.filter(|transfer| transfer.change.name.version == name.version);
         Ok(of_version.collect())
+    }
+}
+
+fn standing_of(transfer: &Transfer) -> TransferStanding {
+    TransferStanding {
+        peer: transfer.peer.clone(),
+        version: transfer.change.name.version.clone(),
+        kind: transfer.change.kind,
+        status: transfer.status,
+        reason: transfer.reason,
     }
 }

@@ -11,8 +11,8 @@ use sealift_ledger::Requeue;
 use sealift_receiver::Usage;
 use sealift_sender::{SenderStatus, SourceHandle, SourceStatus};
 use sealift_terms::{
-    AuditKind, AuditRecord, BucketName, Identity, KeyId, KeyNote, PeerName, Region, Timestamp,
-    TransferId,
+    AuditKind, AuditRecord, BucketName, Identity, KeyId, KeyNote, Order, PeerName, Region,
+    Timestamp, TransferId,
 };
 use sealift_wire::Hello;
 
@@ -92,6 +92,14 @@ impl Live for Running {
             .values()
             .map(|one| one.sender.status())
             .collect()
+    }
+
+    fn order(&self) -> Order {
+        self.orders.next()
+    }
+
+    async fn ask(&self, peer: &PeerName, question: &[u8]) -> Option<Vec<u8>> {
+        self.senders.get(peer)?.sender.ask(question).await
     }
 
     fn progress(&self, peer: &PeerName, transfer: TransferId) -> Option<u64> {

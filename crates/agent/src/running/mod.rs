@@ -50,7 +50,7 @@ use parking_lot::Mutex;
 use sealift_endpoint::Endpoint;
 use sealift_identity::TlsContext;
 use sealift_receiver::Door;
-use sealift_sender::{PeerSender, Rules, SourceHandle, WorkSignal};
+use sealift_sender::{Orders, PeerSender, Rules, SourceHandle, WorkSignal};
 use sealift_terms::{AuditKind, AuditRecord, PeerName, Timestamp};
 use sealift_tunnel::OnRefused;
 use tokio::sync::watch;
@@ -97,6 +97,7 @@ pub(crate) struct Running {
     door: Arc<Door>,
     senders: BTreeMap<PeerName, Arc<OneSender>>,
     sources: Vec<SourceHandle>,
+    orders: Arc<Orders>,
     rules: watch::Sender<Arc<Rules>>,
     work: WorkSignal,
     health: Health,

@@ -162,12 +162,8 @@ async fn start(
     let (work, (rules, rules_in_force)) = begin_rules(&config);
     let sources = open_sources(&config, &site)?;
     let (stop, stopping) = watch::channel(false);
-    let changes = Changes {
-        rules: rules_in_force,
-        work: work.clone(),
-        stopping,
-    };
-    let handles = begin_sources(&config, &site, &sources, changes, tasks).await?;
+    let changes = Changes::of(rules_in_force, &work, stopping);
+    let (handles, orders) = begin_sources(&config, &site, &sources, changes, tasks).await?;
     if let Some(open) = &doors.endpoint {
         let fronts = fronting::fronts(&config, &site.world, &handles)?;
         open.endpoint().set_fronts(fronts);
@@ -189,6 +185,7 @@ async fn start(
         senders: senders(&config, &site, &sources, (&work, &rules), &paces, &desk),
         paces,
         sources: handles,
+        orders,
         rules,
         work,
         health: Health::default(),
@@ -340,14 +337,28 @@ struct Changes {
     stopping: watch::Receiver<bool>,
 }
 
-/// Sets the task of each source going.
+impl Changes {
+    fn of(
+        rules: watch::Receiver<Arc<Rules>>,
+        work: &WorkSignal,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            rules,
+            work: work.clone(),
+            stopping,
+        }
+    }
+}
+
+/// Sets the task of each source going. All take the orders of what happens from one place.
 async fn begin_sources(
     config: &Config,
     site: &Site,
     sources: &Sources,
     changes: Changes,
     tasks: &mut JoinSet<()>,
-) -> Result<Vec<SourceHandle>, Error> {
+) -> Result<(Vec<SourceHandle>, Arc<Orders>), Error> {
     let clock = &site.world.clock;
     let orders = Orders::load(&*site.journal, config.site.region.clone(), clock.clone()).await;
     let orders = Arc::new(orders.map_err(Error::failed("reading the journal"))?);
@@ -370,7 +381,8 @@ async fn begin_sources(
         tasks.spawn(task.run(stopping));
         handle
     };
-    Ok(sources.iter().map(begin).collect())
+    let handles = sources.iter().map(begin).collect();
+    Ok((handles, orders))
 }
 
 /// Opens the door to peers, where the configuration has one.

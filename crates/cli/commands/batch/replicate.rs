@@ -6,8 +6,10 @@
 //!   filter ───┘                                   (so many at most)
 //! ```
 //!
-//! A batch is paused by interrupting it: what is under way arrives, nothing else is queued.
-//! `--resume` goes on behind what the report says is there.
+//! What was queued is the batch's, by its number, whether the command waits for it or not:
+//! `queued` lists, pauses, resumes and cancels it. A command that waits is paused by interrupting
+//! it, too: what it queued arrives, nothing else is queued, and `--resume` goes on behind what
+//! the report says is there.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -20,18 +22,19 @@ use indicatif::ProgressBar;
 use sealift_agent::{
     Error, Exit,
     admin::{
-        self, Answers, Reached, ReplicateAct, ReplicateFilter, ReplicateObject, ReplicateResult,
-        ReplicateRow, Request,
+        self, Answers, BatchAct, Reached, ReplicateAct, ReplicateFilter, ReplicateObject,
+        ReplicateResult, ReplicateRow, Request,
     },
 };
 use sealift_terms::{
-    BucketName, PeerName, RuleName, Status, Timestamp, limits::RECORD_OBJECTS_MAX,
+    BatchId, BucketName, PeerName, RuleName, Status, Timestamp, limits::RECORD_OBJECTS_MAX,
 };
 use serde::Serialize;
 
 use super::{
     group::Group,
     manifest::{Manifest, Shape},
+    queued::act_on,
     report::{Line, Report},
 };
 use crate::{
@@ -88,6 +91,9 @@ pub(crate) struct Replicate {
     /// Only versions that have this tag now, as in class=hot; may be given again: all of them
     #[arg(long = "tag", value_name = "TAG=VALUE", value_parser = tag, conflicts_with = "manifest")]
     tags: Vec<(String, String)>,
+    /// Of what is there, send the tags that are others than at the source, and no bytes
+    #[arg(long, conflicts_with = "status")]
+    tags_only: bool,
     /// Only to this peer
     #[arg(long)]
     peer: Option<PeerName>,
@@ -139,13 +145,20 @@ enum Objects {
 /// What a batch did.
 #[derive(Debug, Default, Serialize)]
 struct Summary {
+    /// By which it is listed, paused, resumed and cancelled; none where nothing was queued.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<BatchId>,
     replicated: u64,
     queued: u64,
     planned: u64,
     failed: u64,
+    /// The batch was cancelled before they were sent.
+    cancelled: u64,
+    /// Their tags are there as they should be.
+    same: u64,
     /// An earlier run did them.
     skipped: u64,
-    /// Bytes of plaintext of all but what failed.
+    /// Bytes of plaintext of all but what failed or was cancelled.
     bytes: u64,
     /// What each destination would be offered, or was.
     peers: BTreeMap<PeerName, Offered>,
@@ -182,6 +195,9 @@ impl Offered {
 
 struct Run<'a> {
     json: bool,
+    /// What it was asked to send, in words.
+    what: String,
+    tags_only: bool,
     dry_run: bool,
     waits: bool,
     site: &'a Reached,
@@ -205,6 +221,8 @@ impl Replicate {
         let mut objects = self.objects(&site)?;
         let mut run = Run {
             json: global.json,
+            what: self.in_words(),
+            tags_only: self.tags_only,
             dry_run: self.dry_run,
             waits,
             site: &site,
@@ -223,6 +241,43 @@ impl Replicate {
         run.finish().await
     }
 
+    /// What it is asked to send, for those who look at what is under way.
+    fn in_words(&self) -> String {
+        let mut words = match (&self.prefix, &self.manifest) {
+            (Some(prefix), _) => prefix.clone(),
+            (None, Some(manifest)) => format!("what {} names", manifest.display()),
+            (None, None) => String::new(),
+        };
+        let mut add = |word: &str, value: String| words.push_str(&format!(" {word}{value}"));
+        for (is_given, word) in [
+            (self.versions, "--versions"),
+            (self.tags_only, "--tags-only"),
+        ] {
+            if is_given {
+                add(word, String::new());
+            }
+        }
+        let statuses = self
+            .status
+            .iter()
+            .map(|status| ("--status ", status.to_string()));
+        let rule = self.rule.iter().map(|rule| ("--rule ", rule.to_string()));
+        let peer = self.peer.iter().map(|peer| ("--peer ", peer.to_string()));
+        let times = [
+            ("--since ", self.since),
+            ("--until ", self.until),
+            ("--modified-since ", self.modified_since),
+            ("--modified-until ", self.modified_until),
+        ];
+        let times = times.into_iter();
+        let times = times.filter_map(|(word, time)| Some((word, time?.to_string())));
+        let tags = self.tags.iter();
+        let tags = tags.map(|(tag, value)| ("--tag ", format!("{tag}={value}")));
+        let all = statuses.chain(rule).chain(peer).chain(times).chain(tags);
+        all.for_each(|(word, value)| add(word, value));
+        words
+    }
+
     fn objects(&self, site: &Reached) -> Result<Objects, Error> {
         if let Some(path) = &self.manifest {
             let shape = Shape {
@@ -239,7 +294,10 @@ impl Replicate {
             prefix,
             peer: self.peer.clone(),
             rule: self.rule.clone(),
-            statuses: self.status.clone(),
+            statuses: match self.tags_only {
+                true => vec![Status::Completed],
+                false => self.status.clone(),
+            },
             versions: self.versions,
             since: self.since,
             until: self.until,
@@ -247,8 +305,10 @@ impl Replicate {
             modified_until: self.modified_until,
             tags: self.tags()?,
         };
-        let act = ReplicateAct::Find(filter);
-        let found = site.ask(Request::Replicate(admin::Replicate { act }));
+        let found = site.ask(Request::Replicate(admin::Replicate {
+            act: ReplicateAct::Find(filter),
+            tags_only: self.tags_only,
+        }));
         Ok(Objects::Found(found))
     }
 }
@@ -317,7 +377,10 @@ impl Run<'_> {
         }
         let act = match self.dry_run {
             true => ReplicateAct::Plan(objects),
-            false => ReplicateAct::Queue(objects),
+            false => {
+                let batch = self.batch().await?;
+                ReplicateAct::Queue { batch, objects }
+            }
         };
         let mut waiting = Vec::new();
         for row in self.ask(act).await? {
@@ -334,9 +397,22 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The batch, which begins with the first that is queued for it.
+    async fn batch(&mut self) -> Result<BatchId, Error> {
+        if let Some(batch) = self.summary.batch {
+            return Ok(batch);
+        }
+        let what = self.what.clone();
+        let batch = act_on(self.site, BatchAct::Begin { what }).await?.batch;
+        self.summary.batch = Some(batch);
+        Ok(batch)
+    }
+
     async fn ask(&self, act: ReplicateAct) -> Result<Vec<ReplicateRow>, Error> {
         let mut all = Vec::new();
-        let answers = self.site.ask(Request::Replicate(admin::Replicate { act }));
+        let tags_only = self.tags_only;
+        let request = admin::Replicate { act, tags_only };
+        let answers = self.site.ask(Request::Replicate(request));
         rows(answers, |row: ReplicateRow| {
             all.push(row);
             Ok(())
@@ -353,7 +429,9 @@ impl Run<'_> {
                 return Ok(());
             }
             let mut left = Vec::new();
-            for row in self.ask(ReplicateAct::Look(waiting)).await? {
+            let (batch, objects) = (self.batch().await?, waiting);
+            let look = ReplicateAct::Look { batch, objects };
+            for row in self.ask(look).await? {
                 match row.result {
                     ReplicateResult::Queued => left.push(row.object),
                     _ => self.told(&row)?,
@@ -372,7 +450,8 @@ impl Run<'_> {
         let behind: usize = self.under_way.iter().map(Vec::len).sum();
         let summary = &self.summary;
         self.progress.set_message(format!(
-            "{} there, {} failed, {} under way",
+            "batch {}: {} there, {} failed, {} under way",
+            summary.batch.unwrap_or(BatchId(0)),
             summary.replicated,
             summary.failed,
             waiting + behind
@@ -386,9 +465,15 @@ impl Run<'_> {
             ReplicateResult::Replicated => summary.replicated += 1,
             ReplicateResult::Planned => summary.planned += 1,
             ReplicateResult::Queued => summary.queued += 1,
+            ReplicateResult::Cancelled => summary.cancelled += 1,
+            ReplicateResult::Same => summary.same += 1,
             _ => summary.failed += 1,
         }
-        if row.result != ReplicateResult::Failed {
+        let is_lost = matches!(
+            row.result,
+            ReplicateResult::Failed | ReplicateResult::Cancelled | ReplicateResult::Same
+        );
+        if !is_lost {
             summary.bytes += row.size;
             if let Some(peer) = &row.object.peer {
                 summary.peers.entry(peer.clone()).or_default().add(row);
@@ -418,12 +503,20 @@ impl Run<'_> {
             (false, true) => counted(summary.replicated, "version is", "versions are") + " there",
             (false, false) => counted(summary.queued, "version is", "versions are") + " queued",
         };
+        let batch = summary.batch.map(|batch| format!("batch {batch}: "));
         let mut text = format!(
-            "{done}, {}; {} failed, {} done before",
+            "{}{done}, {}; {} failed, {} done before",
+            batch.unwrap_or_default(),
             bytes(summary.bytes),
             summary.failed,
             summary.skipped
         );
+        if self.tags_only {
+            text.push_str(&format!(", {} with the same tags", summary.same));
+        }
+        if summary.cancelled > 0 {
+            text.push_str(&format!(", {} cancelled", summary.cancelled));
+        }
         for (peer, offered) in &summary.peers {
             text.push_str(&format!(
                 "\n  {peer}: {}, {} of them delete markers, {}",
@@ -439,7 +532,7 @@ impl Run<'_> {
             }
         }
         output::row(self.json, summary, text)?;
-        Ok(match summary.failed {
+        Ok(match summary.failed + summary.cancelled {
             0 => Exit::Done,
             _ => Exit::Partly,
         })
@@ -447,7 +540,7 @@ impl Run<'_> {
 }
 
 /// Bucket, key, version and destination, as far as they are named.
-fn name(object: &ReplicateObject) -> [&str; 4] {
+pub(super) fn name(object: &ReplicateObject) -> [&str; 4] {
     [
         object.bucket.as_str(),
         object.key.as_str(),
@@ -477,7 +570,10 @@ impl Line for ReplicateRow {
             peer,
             text(self.rule.as_ref().map(RuleName::to_string)),
             text(self.reason.map(|reason| reason.to_string())),
-            text(self.evidence.clone()),
+            text(self.evidence.clone().or_else(|| {
+                let said = self.tags_only.then_some("its tags alone");
+                said.map(str::to_owned)
+            })),
         ]
     }
 }

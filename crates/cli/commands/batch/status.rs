@@ -1,4 +1,5 @@
-//! `sealift batch status`: how far a batch has come, by the report that it writes.
+//! `sealift batch status`: how far a batch has come, by its number or by the report that it
+//! writes.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,9 +10,11 @@ use std::{
 };
 
 use clap::Args;
-use sealift_agent::{Error, Exit};
+use sealift_agent::{Error, Exit, admin::BatchAct};
+use sealift_terms::BatchId;
 use serde::Serialize;
 
+use super::queued::show;
 use crate::{
     cli::Global,
     output::{self, Outcome, bytes, counted},
@@ -21,14 +24,15 @@ const READING: &str = "reading the report";
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// The report that a batch writes, or has written
-    report: PathBuf,
+    /// The number of a batch of replication, or the report that a batch writes, or has written
+    #[arg(value_name = "ID|REPORT")]
+    of: PathBuf,
 }
 
 /// What a report says: of each version the last line counts.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Standing {
-    /// By result: `replicated`, `resealed`, `adopted`, `failed` and what else a batch says.
+    /// By result: `replicated`, `resealed`, `adopted`, `failed`, `cancelled` and what else a batch says.
     results: BTreeMap<String, Sum>,
     /// Why something failed, and how often.
     reasons: BTreeMap<String, u64>,
@@ -51,9 +55,12 @@ struct Columns {
 }
 
 impl Status {
-    pub(crate) fn run(&self, global: &Global) -> Outcome {
-        let file = File::open(&self.report).map_err(Error::failed(READING))?;
-        let standing = read(&self.report, file)?;
+    pub(crate) async fn run(&self, global: &Global) -> Outcome {
+        if let Some(batch) = self.number() {
+            return show(global, BatchAct::Show(batch)).await;
+        }
+        let file = File::open(&self.of).map_err(Error::failed(READING))?;
+        let standing = read(&self.of, file)?;
         let mut parts = Vec::new();
         for (result, sum) in &standing.results {
             let objects = counted(sum.objects, "version", "versions");
@@ -70,6 +77,12 @@ impl Status {
             false => Exit::Done,
             true => Exit::Partly,
         })
+    }
+
+    /// The number that is meant, unless a file has it as its name.
+    fn number(&self) -> Option<BatchId> {
+        let number = self.of.to_str()?.parse().ok()?;
+        (!self.of.exists()).then_some(number)
     }
 }
 

@@ -393,7 +393,7 @@ pub(super) fn disown(
          LIMIT {OWED_AT_ONCE}"
     );
     loop {
-        let owed = all(db, &sql, params![None::<i64>, a, b, c], |row| own(row))?;
+        let owed = all(db, &sql, params![None::<i64>, a, b, c], own)?;
         if owed.is_empty() {
             return Ok(());
         }

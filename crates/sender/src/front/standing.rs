@@ -71,6 +71,15 @@ impl FrontHandle {
 /// there is none of it. What a rule leaves out does not count.
 #[must_use]
 pub fn together(found: &[TransferStanding], own: &VersionId) -> Option<Option<Status>> {
+    decisive(found, own).map(|one| one.map(|one| one.status))
+}
+
+/// The transfer by which a version stands as [`together`] says.
+#[must_use]
+pub fn decisive<'a>(
+    found: &'a [TransferStanding],
+    own: &VersionId,
+) -> Option<Option<&'a TransferStanding>> {
     let is_own = |one: &&TransferStanding| {
         one.kind != ChangeKind::Purge && version::is_version_of(&one.version, own)
     };
@@ -86,13 +95,13 @@ pub fn together(found: &[TransferStanding], own: &VersionId) -> Option<Option<St
         }
     }
     let counts = [Status::Failed, Status::Pending, Status::Completed];
-    let mut counts = counts.into_iter();
-    Some(counts.find(|status| last.iter().any(|one| one.status == *status)))
+    let of_status = |status| last.iter().find(|one| one.status == status).copied();
+    Some(counts.into_iter().find_map(of_status))
 }
 
 #[cfg(test)]
 mod tests {
-    use sealift_terms::PeerName;
+    use sealift_terms::{PeerName, Reason};
 
     use super::*;
 
@@ -130,6 +139,13 @@ mod tests {
         let again = [tags(done), tags(failed), put("b", done)];
         assert_eq!(of(&again), Some(Some(done)));
         assert_eq!(of(&[tags(waits), put("b", done)]), Some(Some(waits)));
+        // By which it stands so is told as well.
+        let refused = TransferStanding {
+            reason: Some(Reason::PolicyDenied),
+            ..put("c", failed)
+        };
+        let told = [again[0].clone(), again[1].clone(), refused.clone()];
+        assert_eq!(decisive(&told, &own), Some(Some(&refused)));
         // It was gone, and is there again.
         let back = one("b", "v~returned-1", ChangeKind::Put, waits);
         let gone = one("b", "v", ChangeKind::Purge, failed);
