@@ -1,9 +1,9 @@
 //! `batch replicate`: versions are sent again, or after all, whatever became of them.
 
-use sealift_ledger::{ListTransfers, Requeue, Transfer};
+use sealift_ledger::{ListTransfers, Requeue, Skip, Transfer};
 use sealift_terms::{ChangeKind, Reason, Status, limits::TRANSFERS_OF_KEY_MAX};
 
-use super::{PAGE_ROWS, SiteOperations, refilling::Refills};
+use super::{PAGE_ROWS, SiteOperations, covering::Covering, refilling::Refills};
 use crate::{
     Error,
     admin::{
@@ -29,9 +29,9 @@ impl SiteOperations {
                 (objects, Some(ReplicateResult::Queued))
             }
         };
-        let mut refills = Refills::new(self);
+        let mut asked = (Refills::new(self), Covering::new(self));
         for object in objects {
-            for row in self.replicate_one(object, result, &mut refills).await? {
+            for row in self.replicate_one(object, result, &mut asked).await? {
                 answer.row(&row).await?;
             }
         }
@@ -48,7 +48,7 @@ impl SiteOperations {
         &self,
         object: &ReplicateObject,
         result: Option<ReplicateResult>,
-        refills: &mut Refills<'_>,
+        (refills, covering): &mut (Refills<'_>, Covering<'_>),
     ) -> Result<Vec<ReplicateRow>, Error> {
         let (journal, key) = (&self.site.journal, &object.key);
         let version = match &object.version {
@@ -59,18 +59,35 @@ impl SiteOperations {
             }
         };
         let transfers = journal.transfers_of(&object.bucket, key, TRANSFERS_OF_KEY_MAX);
-        let mut rows = Vec::new();
-        for transfer in transfers.await? {
-            let is_meant = Some(&transfer.change.name.version) == version.as_ref()
+        let mut transfers = transfers.await?;
+        transfers.retain(|transfer| {
+            Some(&transfer.change.name.version) == version.as_ref()
                 && transfer.change.kind.is_version()
                 && object
                     .peer
                     .as_ref()
-                    .is_none_or(|peer| transfer.peer == *peer);
-            if !is_meant {
+                    .is_none_or(|peer| transfer.peer == *peer)
+        });
+        let Some(result) = result else {
+            let stand = transfers.into_iter().map(stands);
+            let stand: Vec<_> = stand.collect();
+            return Ok(match stand.is_empty() {
+                true => vec![nowhere(object)],
+                false => stand,
+            });
+        };
+        let held = match covering.held(transfers, true).await {
+            // The others do not wait for a source that does not answer.
+            Err(Error::TryAgain { what, reason }) => return Ok(vec![failed(object, reason, what)]),
+            held => held?,
+        };
+        let mut rows = Vec::new();
+        for (transfer, skip) in held {
+            if let Some(skip) = skip {
+                rows.push(left_out(transfer, skip));
                 continue;
             }
-            if result == Some(ReplicateResult::Queued) {
+            if result == ReplicateResult::Queued {
                 let which = Requeue::Version {
                     peer: transfer.peer.clone(),
                     name: transfer.change.name.clone(),
@@ -79,7 +96,7 @@ impl SiteOperations {
             }
             rows.push(row(transfer, result));
         }
-        if let (true, Some(result)) = (rows.is_empty(), result) {
+        if rows.is_empty() {
             rows = match refills.of_object(object, result).await {
                 // The others do not wait for a source that does not answer.
                 Err(Error::TryAgain { what, reason }) => vec![failed(object, reason, what)],
@@ -124,6 +141,8 @@ impl SiteOperations {
             limit: PAGE_ROWS,
             ..ListTransfers::default()
         };
+        let takes_skipped = filter.statuses.contains(&Status::Skipped);
+        let mut covering = Covering::new(self);
         loop {
             let page = self.site.journal.transfers(&list).await?;
             let Some(last) = page.last() else {
@@ -139,8 +158,12 @@ impl SiteOperations {
             if let (Some(bucket), false) = (&filter.bucket, filter.tags.is_empty()) {
                 wanted = self.with_tags(bucket, &filter.tags, wanted).await?;
             }
-            for transfer in wanted {
-                answer.row(&row(transfer, None)).await?;
+            for (transfer, skip) in covering.held(wanted, takes_skipped).await? {
+                let row = match skip {
+                    Some(skip) => left_out(transfer, skip),
+                    None => stands(transfer),
+                };
+                answer.row(&row).await?;
             }
         }
     }
@@ -185,15 +208,38 @@ fn selects(filter: &ReplicateFilter, transfer: &Transfer) -> bool {
         && is_dated
 }
 
-/// What a transfer says, or what is done with it.
-fn row(transfer: Transfer, result: Option<ReplicateResult>) -> ReplicateRow {
+/// How a transfer stands, and why.
+fn stands(transfer: Transfer) -> ReplicateRow {
+    let is_left_out = matches!(
+        transfer.reason,
+        Some(Reason::SkippedFiltered | Reason::SkippedReplica)
+    );
     let stands = match transfer.status {
         Status::Completed | Status::Replica => ReplicateResult::Replicated,
         Status::Pending => ReplicateResult::Queued,
+        Status::Skipped if is_left_out => ReplicateResult::LeftOut,
         Status::Failed | Status::Skipped => ReplicateResult::Failed,
     };
+    let (reason, evidence) = (transfer.reason, transfer.evidence.clone());
+    ReplicateRow {
+        reason,
+        evidence,
+        ..row(transfer, stands)
+    }
+}
+
+/// What no rule in force sends.
+fn left_out(transfer: Transfer, skip: Skip) -> ReplicateRow {
+    ReplicateRow {
+        reason: Some(skip.reason),
+        evidence: Some(skip.evidence),
+        ..row(transfer, ReplicateResult::LeftOut)
+    }
+}
+
+/// What is done with a transfer.
+fn row(transfer: Transfer, result: ReplicateResult) -> ReplicateRow {
     let (name, size) = (transfer.change.name, transfer.change.facts.size);
-    let tells = result.is_none();
     ReplicateRow {
         object: ReplicateObject {
             bucket: name.bucket,
@@ -202,11 +248,11 @@ fn row(transfer: Transfer, result: Option<ReplicateResult>) -> ReplicateRow {
             peer: Some(transfer.peer),
         },
         rule: Some(transfer.rule),
-        result: result.unwrap_or(stands),
+        result,
         delete_marker: transfer.change.kind == ChangeKind::DeleteMarker,
         size,
-        reason: transfer.reason.filter(|_| tells),
-        evidence: transfer.evidence.filter(|_| tells),
+        reason: None,
+        evidence: None,
     }
 }
 

@@ -48,8 +48,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
 pub(crate) struct Replicate {
-    /// BUCKET or BUCKET/PREFIX: the latest version of every object that was to be sent, delete
-    /// markers included
+    /// BUCKET or BUCKET/PREFIX: the latest version of every object that the rules in force send,
+    /// delete markers included; what is SKIPPED only with --status SKIPPED
     #[arg(required_unless_present = "manifest")]
     prefix: Option<String>,
     /// A CSV file that names objects: bucket, key, and version or none for the latest; - is
@@ -136,6 +136,13 @@ enum Objects {
     Found(Answers),
 }
 
+/// What of them comes next.
+enum Next {
+    Object(ReplicateObject),
+    /// It is not sent: a rule leaves it out.
+    LeftOut(Box<ReplicateRow>),
+}
+
 /// What a batch did.
 #[derive(Debug, Default, Serialize)]
 struct Summary {
@@ -143,9 +150,11 @@ struct Summary {
     queued: u64,
     planned: u64,
     failed: u64,
+    /// No rule in force sends them, or they are SKIPPED and were not asked for.
+    left_out: u64,
     /// An earlier run did them.
     skipped: u64,
-    /// Bytes of plaintext of all but what failed.
+    /// Bytes of plaintext of all but what failed or was left out.
     bytes: u64,
     /// What each destination would be offered, or was.
     peers: BTreeMap<PeerName, Offered>,
@@ -214,13 +223,17 @@ impl Replicate {
             summary: Summary::default(),
             progress: ProgressBar::new_spinner(),
         };
-        while let Some(object) = objects.next().await? {
-            run.take(object).await?;
+        while let Some(next) = objects.next().await? {
+            match next {
+                Next::Object(object) => run.take(object).await?,
+                Next::LeftOut(row) => run.told(&row)?,
+            }
         }
+        let names_each = matches!(objects, Objects::Manifest(..));
         if let Objects::Found(answers) = objects {
             answers.finish().await?;
         }
-        run.finish().await
+        run.finish(names_each).await
     }
 
     fn objects(&self, site: &Reached) -> Result<Objects, Error> {
@@ -254,20 +267,24 @@ impl Replicate {
 }
 
 impl Objects {
-    async fn next(&mut self) -> Result<Option<ReplicateObject>, Error> {
+    async fn next(&mut self) -> Result<Option<Next>, Error> {
         match self {
             Self::Manifest(manifest, peer) => {
                 let named = manifest.next_object()?;
-                Ok(named.map(|named| ReplicateObject {
+                let object = named.map(|named| ReplicateObject {
                     bucket: named.bucket,
                     key: named.key,
                     version: named.version,
                     peer: peer.clone(),
-                }))
+                });
+                Ok(object.map(Next::Object))
             }
             Self::Found(answers) => {
                 let row: Option<ReplicateRow> = answers.next_row().await?;
-                Ok(row.map(|row| row.object))
+                Ok(row.map(|row| match row.result {
+                    ReplicateResult::LeftOut => Next::LeftOut(Box::new(row)),
+                    _ => Next::Object(row.object),
+                }))
             }
         }
     }
@@ -363,9 +380,14 @@ impl Run<'_> {
             ReplicateResult::Replicated => summary.replicated += 1,
             ReplicateResult::Planned => summary.planned += 1,
             ReplicateResult::Queued => summary.queued += 1,
+            ReplicateResult::LeftOut => summary.left_out += 1,
             _ => summary.failed += 1,
         }
-        if row.result != ReplicateResult::Failed {
+        let is_sent = !matches!(
+            row.result,
+            ReplicateResult::Failed | ReplicateResult::LeftOut
+        );
+        if is_sent {
             summary.bytes += row.size;
             if let Some(peer) = &row.object.peer {
                 summary.peers.entry(peer.clone()).or_default().add(row);
@@ -388,7 +410,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn finish(mut self) -> Outcome {
+    /// What is left out counts as not done where each was named.
+    async fn finish(mut self, names_each: bool) -> Outcome {
         self.send().await?;
         while !self.under_way.is_empty() {
             self.settle_oldest().await?;
@@ -403,10 +426,11 @@ impl Run<'_> {
             (false, false) => counted(summary.queued, "version is", "versions are") + " queued",
         };
         let mut text = format!(
-            "{done}, {}; {} failed, {} done before",
+            "{done}, {}; {} failed, {} done before, {} left out by rules",
             bytes(summary.bytes),
             summary.failed,
-            summary.skipped
+            summary.skipped,
+            summary.left_out
         );
         for (peer, offered) in &summary.peers {
             text.push_str(&format!(
@@ -423,7 +447,11 @@ impl Run<'_> {
             }
         }
         output::row(self.json, summary, text)?;
-        Ok(match summary.failed {
+        let undone = match names_each {
+            true => summary.failed + summary.left_out,
+            false => summary.failed,
+        };
+        Ok(match undone {
             0 => Exit::Done,
             _ => Exit::Partly,
         })
