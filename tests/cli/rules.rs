@@ -140,12 +140,19 @@ fn a_rule_leaves_out_what_was_there_before_and_delete_markers_until_it_is_told_o
     let batch = ["batch", "replicate", BUCKET, "--status", "SKIPPED"];
     let rows = pair.a.rows(&[&batch[..], &["--dry-run"]].concat());
     let summary = rows.last().unwrap();
-    assert_eq!(summary["planned"], 4);
+    // What its rule does not send is not sent by a batch either.
+    let counts = ["planned", "left_out"].map(|of| summary[of].as_u64());
+    assert_eq!(counts, [Some(3), Some(1)], "{summary}");
     let offered = &summary["peers"]["b"];
-    assert_eq!(offered["delete_markers"], 1);
-    // Its key service is asked once for the bucket, or else for each of the four.
+    assert_eq!(offered["delete_markers"], 0);
+    // Its key service is asked once for the bucket, or else for each of the three.
     let calls = ["key_calls", "key_calls_without_bucket_keys"].map(|of| offered[of].as_u64());
-    assert_eq!(calls, [Some(1), Some(4)], "{offered}");
+    assert_eq!(calls, [Some(1), Some(3)], "{offered}");
+    // Without being told so it takes nothing that is left out.
+    let rows = pair.a.rows(&["batch", "replicate", BUCKET, "--dry-run"]);
+    let summary = rows.last().unwrap();
+    let counts = ["planned", "left_out"].map(|of| summary[of].as_u64());
+    assert_eq!(counts, [Some(0), Some(4)], "{summary}");
     skipped(&pair.a, 4);
 
     // Told to send what is there, it makes up for it; a restart does not do so again.
@@ -162,10 +169,80 @@ fn a_rule_leaves_out_what_was_there_before_and_delete_markers_until_it_is_told_o
     pair.a.start();
     write_file(&pair.source.join("newer"), "after a restart");
     pair.wait_completed(5, TIME_MAX);
-    // The delete marker goes by a batch.
-    pair.a.run(&batch).exits(0).tells(&["1 version is there"]);
+    // The delete marker goes once its rule sends such.
+    pair.a
+        .run(&batch)
+        .exits(0)
+        .tells(&["0 versions are there", "1 left out by rules"]);
+    pair.a
+        .edit("delete_markers = false", "delete_markers = true");
+    let rows = pair.a.rows(&["plan"]);
+    assert_eq!(ways(&rows), [("removed".to_owned(), 1, "b".to_owned())]);
+    pair.a.run(&["apply"]).exits(0).tells(&["1 delete marker"]);
+    pair.wait_completed(6, TIME_MAX);
     assert_eq!(there(&pair), ["newer", "old-1", "old-2", "old-3"]);
     assert_eq!(pair.a.transfers("SKIPPED").0, 0);
+}
+
+#[test]
+fn what_waits_does_not_leave_once_no_rule_sends_it_and_removals_are_made_up_for() {
+    let pair = Pair::new();
+    for key in ["f1", "zzz/1"] {
+        write_file(&pair.source.join(key), key);
+    }
+    pair.a.edit(PREFIX, "prefix = \"\"");
+    pair.start();
+    pair.wait_completed(2, TIME_MAX);
+    pair.b.stop();
+    for key in ["f2", "zzz/2"] {
+        write_file(&pair.source.join(key), key);
+    }
+    wait_until("both wait", TIME_MAX, || pair.a.transfers("PENDING").0 == 2);
+    pair.a.edit("prefix = \"\"", "prefix = \"zzz/\"");
+    let rows = pair.a.rows(&["plan"]);
+    assert_eq!(ways(&rows), [("ended".to_owned(), 2, "b".to_owned())]);
+    pair.a.run(&["apply"]).exits(0);
+    wait_until("it is left out", TIME_MAX, || {
+        pair.a.transfers("SKIPPED").0 == 1
+    });
+    let f2 = format!("{BUCKET}/f2");
+    pair.a
+        .run(&["explain", &f2])
+        .exits(0)
+        .tells(&["SkippedFiltered", "no rule in force sends it to b"]);
+    // Nor by a batch, whatever it is told to take.
+    pair.b.start();
+    pair.wait_completed(3, TIME_MAX);
+    let batch = ["batch", "replicate", BUCKET];
+    pair.a
+        .run(&batch)
+        .exits(0)
+        .tells(&["2 versions are there", "2 left out by rules"]);
+    let skipped = [&batch[..], &["--status", "SKIPPED", "--dry-run", "--json"]].concat();
+    let summary = pair.a.run(&skipped).exits(0).rows().pop().unwrap();
+    let counts = ["planned", "left_out"].map(|of| summary[of].as_u64());
+    assert_eq!(counts, [Some(0), Some(1)], "{summary}");
+    assert_eq!(there(&pair), ["f1", "zzz/1", "zzz/2"]);
+
+    // A removal that no rule sends is told, and made up for with what was left out.
+    fs::remove_file(pair.source.join("f1")).unwrap();
+    let f1 = format!("{BUCKET}/f1");
+    wait_until("it is known to be gone", TIME_MAX, || {
+        let explained = pair.a.run(&["explain", &f1, "--json"]).rows();
+        explained.iter().any(|row| row["kind"] == "delete-marker")
+    });
+    pair.a
+        .run(&["explain", &f1])
+        .exits(0)
+        .tells(&["SkippedFiltered", "while no rule sent that"]);
+    pair.a.edit("prefix = \"zzz/\"", "prefix = \"\"");
+    let mut found = ways(&pair.a.rows(&["plan"]));
+    found.sort();
+    let [removed, sent] = ["removed", "sent"].map(|of| (of.to_owned(), 1, "b".to_owned()));
+    assert_eq!(found, [removed, sent]);
+    pair.a.run(&["apply"]).exits(0);
+    pair.wait_completed(5, TIME_MAX);
+    assert_eq!(there(&pair), ["f2", "zzz/1", "zzz/2"]);
 }
 
 #[test]

@@ -115,6 +115,10 @@ fn way_line(way: &PlanWay) -> String {
         PlanChange::LeftOut => {
             format!("{many} would be left out for {peer}: rule {rule} sends none that were there")
         }
+        PlanChange::Removed => format!(
+            "{} would be sent to {peer} by rule {rule}: those keys live there",
+            counted(way.objects, "delete marker", "delete markers")
+        ),
         PlanChange::Moved => format!("{many} would go to {peer} by rule {rule} from now on"),
         _ => format!("{many} would go to {peer} no more (rule {rule}); what is there stays"),
     }

@@ -63,6 +63,13 @@ impl Coverage<'_> {
         &self,
         transfer: &Transfer,
     ) -> Result<Option<Skip>, SenderError> {
+        let (change, nobody) = (&transfer.change, BTreeSet::new());
+        let tagged = Tagged::of(change, &nobody);
+        // Most are sent, and nothing is asked or kept for them.
+        let skip = self.rules.leave_out(change, &transfer.peer, tagged);
+        if skip.is_none() || !self.asks_tags_of(change) {
+            return Ok(skip);
+        }
         let skips = self.leaves_out(std::slice::from_ref(transfer)).await?;
         Ok(skips.into_iter().next().flatten())
     }

@@ -354,6 +354,9 @@ pub enum ReplicateResult {
     Queued,
     /// It is there: the receipt is in the journal.
     Replicated,
+    /// No rule in force sends it there, or it was left out and is not asked for.
+    #[serde(rename = "left-out")]
+    LeftOut,
     /// It is not sent, or cannot be.
     Failed,
     /// Its batch was cancelled before it was sent.
@@ -370,6 +373,7 @@ impl ReplicateResult {
             Self::Planned => "planned",
             Self::Queued => "queued",
             Self::Replicated => "replicated",
+            Self::LeftOut => "left-out",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Same => "same",

@@ -62,8 +62,10 @@ pub enum PlanChange {
     LeftOut,
     /// What comes of it later would be sent by another rule.
     Moved,
-    /// What comes of it later would not be sent there any more. What is there stays.
+    /// Neither it nor what comes of it later would be sent there any more. What is there stays.
     Ended,
+    /// It was removed while no rule sent that, and would be removed there, too.
+    Removed,
 }
 
 impl PlanChange {
@@ -75,6 +77,7 @@ impl PlanChange {
             Self::LeftOut => "left-out",
             Self::Moved => "moved",
             Self::Ended => "ended",
+            Self::Removed => "removed",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use sealift_archive::{Finding, is_written_here};
 use sealift_keys::KeyError;
-use sealift_ledger::{Transfer, VersionKind, VersionRow};
+use sealift_ledger::{KnownKey, Transfer, VersionKind, VersionRow};
 use sealift_terms::{PeerName, Reason, Receipt, SecondKey, Status};
 
 use super::{Live, SiteOperations, Trouble, answers, failing, listing, written::Written};
@@ -21,6 +21,9 @@ const OPENED_BYTES_MAX: u64 = 64 << 20;
 /// What is to be said of a key whose removal is held.
 const REMOVAL_HELD: &str =
     "it is gone from the source with more than half of the bucket, so its removal is held";
+/// What is to be said of a key that was removed while no rule was about it.
+const REMOVED_UNTOLD: &str =
+    "it was removed here while no rule sent that: where it was sent before it stays";
 const ACCEPT_DELETES: &str =
     "if that is meant, run `sealift retry --accept-deletes`; otherwise bring the files back";
 
@@ -66,12 +69,19 @@ impl SiteOperations {
                 answer.row(&explanation).await?;
             }
         }
-        if let Some(known) = known
-            && transfers.is_empty()
+        let is_meant = |known: &KnownKey| {
+            let named = named.version.as_ref();
+            named.is_none_or(|version| *version == known.version)
+        };
+        if let Some(known) = known.filter(is_meant)
+            && !transfers
+                .iter()
+                .any(|transfer| listing::is_latest(&known, transfer))
         {
             explained += 1;
             let row = listing::uncovered(&named.bucket, &known);
-            answer.row(&reasoned(row, None)).await?;
+            let evidence = known.deleted.then(|| REMOVED_UNTOLD.to_owned());
+            answer.row(&reasoned(row, evidence)).await?;
         }
         Ok(explained)
     }

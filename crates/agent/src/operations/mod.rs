@@ -17,6 +17,7 @@ mod batches;
 mod brought;
 mod certificates;
 mod comparing;
+mod covering;
 mod denying;
 mod explaining;
 mod failing;

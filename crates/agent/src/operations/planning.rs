@@ -89,6 +89,10 @@ impl SiteOperations {
                 return Ok(());
             };
             behind = Some(last.key.clone());
+            for known in page.iter().filter(|known| known.deleted) {
+                let removed = self.removed(bucket, known, (before, after)).await?;
+                self.tell(bucket, known, removed, told, tally).await?;
+            }
             let live: Vec<_> = page.iter().filter(|known| !known.deleted).collect();
             let asks = |known: &&KnownKey| {
                 let mut rules = [before, after].into_iter();
@@ -112,21 +116,77 @@ impl SiteOperations {
                 };
                 let there = Kind::existing();
                 let later = of(after, Kind::new(ChangeKind::Put));
+                let mut found = Vec::new();
                 for (change, to) in changes(&of(before, there), of(after, there), &later) {
-                    if change == PlanChange::Sent && self.is_sent(bucket, known, &to.peer).await? {
-                        continue;
-                    }
-                    let place = (change, to.rule.clone(), to.peer.clone());
-                    let (objects, bytes) = tally.entry(place).or_default();
-                    *objects += 1;
-                    *bytes += known.size;
-                    if let Some(answer) = told {
-                        let row = object(bucket, known, to, change);
-                        answer.row(&PlanRow::Object(row)).await?;
+                    if change != PlanChange::Sent || !self.is_sent(bucket, known, &to.peer).await? {
+                        found.push((change, to));
                     }
                 }
+                self.tell(bucket, known, found, told, tally).await?;
             }
         }
+    }
+
+    /// Counts what would become of a key, and names it if that is asked for.
+    async fn tell(
+        &self,
+        bucket: &BucketName,
+        known: &KnownKey,
+        found: Vec<(PlanChange, Destination)>,
+        told: Option<&Answer>,
+        tally: &mut Tally,
+    ) -> Result<(), Error> {
+        for (change, to) in found {
+            let place = (change, to.rule.clone(), to.peer.clone());
+            let (objects, bytes) = tally.entry(place).or_default();
+            *objects += 1;
+            *bytes += known.size;
+            if let Some(answer) = told {
+                let row = object(bucket, known, to, change);
+                answer.row(&PlanRow::Object(row)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a key that was removed here lives, and would be removed after all.
+    async fn removed(
+        &self,
+        bucket: &BucketName,
+        known: &KnownKey,
+        (before, after): (&Rules, &Rules),
+    ) -> Result<Vec<(PlanChange, Destination)>, Error> {
+        let (of, origin) = ((bucket, &known.key), &known.order.region);
+        let mut removed = Vec::new();
+        for peer in after.peers_of(bucket) {
+            let Some(rule) = after.remove(of, &peer, origin) else {
+                continue;
+            };
+            let is_new = before.remove(of, &peer, origin).is_none();
+            if is_new && self.lives_at(bucket, &known.key, &peer).await? {
+                let skip = None;
+                removed.push((PlanChange::Removed, Destination { rule, peer, skip }));
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Whether the last version of a key that goes to a peer has content.
+    async fn lives_at(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        peer: &PeerName,
+    ) -> Result<bool, Error> {
+        let journal = &self.site.journal;
+        let transfers = journal.transfers_of(bucket, key, TRANSFERS_OF_KEY_MAX);
+        let transfers = transfers.await?.into_iter();
+        let goes = transfers.filter(|transfer| {
+            let is_version = transfer.change.kind.is_version();
+            transfer.peer == *peer && is_version && transfer.status != Status::Skipped
+        });
+        let last = goes.max_by(|a, b| a.change.order.cmp(&b.change.order));
+        Ok(last.is_some_and(|last| last.change.kind == ChangeKind::Put))
     }
 
     /// Whether the latest version is on its way to a peer, or there.

@@ -1,10 +1,10 @@
 //! `batch replicate`: versions are sent again, or after all, whatever became of them.
 
-use sealift_ledger::{BatchStanding, BatchState, Batched, Enlist, ListTransfers, Transfer};
+use sealift_ledger::{BatchStanding, BatchState, Batched, Enlist, ListTransfers, Skip, Transfer};
 use sealift_store::is_called;
 use sealift_terms::{BatchId, ChangeKind, Reason, Status, limits::TRANSFERS_OF_KEY_MAX};
 
-use super::{PAGE_ROWS, SiteOperations, refilling::Refills};
+use super::{PAGE_ROWS, SiteOperations, covering::Covering, refilling::Refills};
 use crate::{
     Error,
     admin::{
@@ -19,17 +19,6 @@ enum What {
     Plan,
     Queue,
     Look(BatchId),
-}
-
-impl What {
-    /// What is said of it; nothing where it is only looked at.
-    fn result(self) -> Option<ReplicateResult> {
-        match self {
-            Self::Plan => Some(ReplicateResult::Planned),
-            Self::Queue => Some(ReplicateResult::Queued),
-            Self::Look(_) => None,
-        }
-    }
 }
 
 /// What was found of an object, and what queues it.
@@ -69,9 +58,9 @@ impl SiteOperations {
             ReplicateAct::Plan(objects) => (objects, What::Plan),
             ReplicateAct::Look { batch, objects } => (objects, What::Look(*batch)),
         };
-        let mut refills = Refills::new(self);
+        let mut asked = (Refills::new(self), Covering::new(self));
         for object in objects {
-            let found = self.replicate_one(object, what, &mut refills).await?;
+            let found = self.replicate_one(object, what, &mut asked).await?;
             for row in found.rows {
                 answer.row(&row).await?;
             }
@@ -87,12 +76,10 @@ impl SiteOperations {
         actor: &Actor,
         answer: &Answer,
     ) -> Result<(), Error> {
-        let mut refills = Refills::new(self);
+        let mut asked = (Refills::new(self), Covering::new(self));
         let (mut rows, mut enlist) = (Vec::new(), Enlist::default());
         for object in objects {
-            let found = self
-                .replicate_one(object, What::Queue, &mut refills)
-                .await?;
+            let found = self.replicate_one(object, What::Queue, &mut asked).await?;
             rows.extend(found.rows);
             enlist.versions.extend(found.enlist.versions);
             enlist.new.extend(found.enlist.new);
@@ -163,44 +150,66 @@ impl SiteOperations {
         &self,
         object: &ReplicateObject,
         what: What,
-        refills: &mut Refills<'_>,
+        (refills, covering): &mut (Refills<'_>, Covering<'_>),
     ) -> Result<Found, Error> {
-        let journal = &self.site.journal;
         let mut found = Found::default();
-        for transfer in self.transfers_of_object(object).await? {
-            if what == What::Queue {
+        let transfers = self.transfers_of_object(object).await?;
+        let result = match what {
+            What::Plan => ReplicateResult::Planned,
+            What::Queue => ReplicateResult::Queued,
+            What::Look(batch) => {
+                found.rows = self.look(batch, transfers).await?;
+                if found.rows.is_empty() {
+                    found.rows.push(self.nowhere(object).await?);
+                }
+                return Ok(found);
+            }
+        };
+        let sent = async {
+            for (transfer, skip) in covering.held(transfers, true).await? {
+                if let Some(skip) = skip {
+                    found.rows.push(left_out(transfer, skip));
+                    continue;
+                }
                 let version = (transfer.peer.clone(), transfer.change.name.clone());
                 found.enlist.versions.push(version);
+                found.rows.push(row(transfer, result));
             }
-            let batched = match what {
-                What::Look(batch) => journal.batched_one(batch, transfer.id).await?,
-                What::Plan | What::Queue => None,
-            };
-            found.rows.push(match batched {
-                Some(batched) => batched_row(batched),
-                None => row(transfer, what.result()),
-            });
-        }
-        if let (true, Some(result)) = (found.rows.is_empty(), what.result()) {
-            match refills.of_object(object, result).await {
-                Ok((rows, new)) => {
-                    found.rows = rows;
-                    found
-                        .enlist
-                        .new
-                        .extend(new.into_iter().filter(|_| what == What::Queue));
-                }
-                // The others do not wait for a source that does not answer.
-                Err(Error::TryAgain { what, reason }) => {
-                    found.rows = vec![failed(object, reason, what)];
-                }
-                Err(error) => return Err(error),
+            if found.rows.is_empty() {
+                let (rows, new) = refills.of_object(object, result).await?;
+                found.rows = rows;
+                found.enlist.new.extend(new);
             }
+            Ok(())
+        };
+        match sent.await {
+            // The others do not wait for a source that does not answer.
+            Err(Error::TryAgain { what, reason }) => {
+                found.rows = vec![failed(object, reason, what)];
+            }
+            told => told?,
         }
         if found.rows.is_empty() {
             found.rows.push(self.nowhere(object).await?);
         }
         Ok(found)
+    }
+
+    /// How transfers stand: in this batch, if it queued them.
+    async fn look(
+        &self,
+        batch: BatchId,
+        transfers: Vec<Transfer>,
+    ) -> Result<Vec<ReplicateRow>, Error> {
+        let mut rows = Vec::with_capacity(transfers.len());
+        for transfer in transfers {
+            let batched = self.site.journal.batched_one(batch, transfer.id).await?;
+            rows.push(match batched {
+                Some(batched) => batched_row(batched),
+                None => stands(transfer),
+            });
+        }
+        Ok(rows)
     }
 
     async fn find(&self, filter: &ReplicateFilter, answer: &Answer) -> Result<(), Error> {
@@ -238,6 +247,8 @@ impl SiteOperations {
             limit: PAGE_ROWS,
             ..ListTransfers::default()
         };
+        let takes_skipped = filter.statuses.contains(&Status::Skipped);
+        let mut covering = Covering::new(self);
         loop {
             let page = self.site.journal.transfers(&list).await?;
             let Some(last) = page.last() else {
@@ -253,8 +264,12 @@ impl SiteOperations {
             if let (Some(bucket), false) = (&filter.bucket, filter.tags.is_empty()) {
                 wanted = self.with_tags(bucket, &filter.tags, wanted).await?;
             }
-            for transfer in wanted {
-                answer.row(&row(transfer, None)).await?;
+            for (transfer, skip) in covering.held(wanted, takes_skipped).await? {
+                let row = match skip {
+                    Some(skip) => left_out(transfer, skip),
+                    None => stands(transfer),
+                };
+                answer.row(&row).await?;
             }
         }
     }
@@ -299,15 +314,38 @@ fn selects(filter: &ReplicateFilter, transfer: &Transfer) -> bool {
         && is_dated
 }
 
-/// What a transfer says, or what is done with it.
-pub(super) fn row(transfer: Transfer, result: Option<ReplicateResult>) -> ReplicateRow {
+/// How a transfer stands, and why.
+fn stands(transfer: Transfer) -> ReplicateRow {
+    let is_left_out = matches!(
+        transfer.reason,
+        Some(Reason::SkippedFiltered | Reason::SkippedReplica)
+    );
     let stands = match transfer.status {
         Status::Completed | Status::Replica => ReplicateResult::Replicated,
         Status::Pending => ReplicateResult::Queued,
+        Status::Skipped if is_left_out => ReplicateResult::LeftOut,
         Status::Failed | Status::Skipped => ReplicateResult::Failed,
     };
+    let (reason, evidence) = (transfer.reason, transfer.evidence.clone());
+    ReplicateRow {
+        reason,
+        evidence,
+        ..row(transfer, stands)
+    }
+}
+
+/// What no rule in force sends.
+fn left_out(transfer: Transfer, skip: Skip) -> ReplicateRow {
+    ReplicateRow {
+        reason: Some(skip.reason),
+        evidence: Some(skip.evidence),
+        ..row(transfer, ReplicateResult::LeftOut)
+    }
+}
+
+/// What is done with a transfer.
+pub(super) fn row(transfer: Transfer, result: ReplicateResult) -> ReplicateRow {
     let (name, size) = (transfer.change.name, transfer.change.facts.size);
-    let tells = result.is_none();
     ReplicateRow {
         object: ReplicateObject {
             bucket: name.bucket,
@@ -316,12 +354,12 @@ pub(super) fn row(transfer: Transfer, result: Option<ReplicateResult>) -> Replic
             peer: Some(transfer.peer),
         },
         rule: Some(transfer.rule),
-        result: result.unwrap_or(stands),
+        result,
         delete_marker: transfer.change.kind == ChangeKind::DeleteMarker,
         tags_only: transfer.change.kind == ChangeKind::Tags,
         size,
-        reason: transfer.reason.filter(|_| tells),
-        evidence: transfer.evidence.filter(|_| tells),
+        reason: None,
+        evidence: None,
     }
 }
 
@@ -337,7 +375,7 @@ pub(super) fn batched_row(batched: Batched) -> ReplicateRow {
     ReplicateRow {
         reason: reason.filter(|_| result != ReplicateResult::Cancelled),
         evidence: evidence.filter(|_| result != ReplicateResult::Cancelled),
-        ..row(batched.transfer, Some(result))
+        ..row(batched.transfer, result)
     }
 }
 

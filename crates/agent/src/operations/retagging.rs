@@ -22,7 +22,7 @@ use sealift_terms::{
 
 use super::{
     SiteOperations,
-    replicating::{batched_row, failed, nowhere, row},
+    replicating::{batched_row, failed, row},
     tags::tags_of,
 };
 use crate::{
@@ -106,7 +106,7 @@ impl SiteOperations {
                         there.push((object.clone(), transfer, live.order()));
                     }
                     (Status::Completed, _) => {
-                        found.rows.push(row(transfer, Some(ReplicateResult::Same)));
+                        found.rows.push(row(transfer, ReplicateResult::Same));
                     }
                     (status, _) => {
                         let evidence =
@@ -117,7 +117,7 @@ impl SiteOperations {
                 }
             }
             if before == (there.len(), found.rows.len()) {
-                found.rows.push(nowhere(object));
+                found.rows.push(self.nowhere(object).await?);
             }
         }
         let mut by_bucket: BTreeMap<BucketName, Vec<_>> = BTreeMap::new();
@@ -261,7 +261,7 @@ impl SiteOperations {
         for (one, stand) in versions.into_iter().zip(stand) {
             let object = of_transfer(&one.object, &one.transfer);
             let told = match stand {
-                TagsStand::Same => row(one.transfer, Some(ReplicateResult::Same)),
+                TagsStand::Same => row(one.transfer, ReplicateResult::Same),
                 TagsStand::Other => self.change_of(one, result, &mut found.enlist),
                 TagsStand::Lacking => {
                     let name = one.transfer.change.name.clone();
@@ -269,7 +269,7 @@ impl SiteOperations {
                         .enlist
                         .versions
                         .push((one.transfer.peer.clone(), name));
-                    row(one.transfer, Some(result))
+                    row(one.transfer, result)
                 }
                 _ => {
                     let evidence = "it was purged there".to_owned();
@@ -301,7 +301,10 @@ impl SiteOperations {
                 let (reason, evidence) = skip.unwrap_or((Reason::SkippedFiltered, String::new()));
                 return failed(&object, Some(reason), evidence);
             }
-            None => return nowhere(&object),
+            None => {
+                let evidence = format!("no [[rule]] sends it to {peer}");
+                return failed(&object, Some(Reason::SkippedFiltered), evidence);
+            }
         };
         let change = Change {
             name: name.clone(),
@@ -321,7 +324,7 @@ impl SiteOperations {
         ReplicateRow {
             tags_only: true,
             size: 0,
-            ..row(one.transfer, Some(result))
+            ..row(one.transfer, result)
         }
     }
 
@@ -345,7 +348,10 @@ impl SiteOperations {
                     break;
                 }
             }
-            let row = told.unwrap_or_else(|| nowhere(object));
+            let row = match told {
+                Some(row) => row,
+                None => self.nowhere(object).await?,
+            };
             answer.row(&row).await?;
         }
         Ok(())

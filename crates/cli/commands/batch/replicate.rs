@@ -51,8 +51,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
 pub(crate) struct Replicate {
-    /// BUCKET or BUCKET/PREFIX: the latest version of every object that was to be sent, delete
-    /// markers included
+    /// BUCKET or BUCKET/PREFIX: the latest version of every object that the rules in force send,
+    /// delete markers included; what is SKIPPED only with --status SKIPPED
     #[arg(required_unless_present = "manifest")]
     prefix: Option<String>,
     /// A CSV file that names objects: bucket, key, and version or none for the latest; - is
@@ -142,6 +142,13 @@ enum Objects {
     Found(Answers),
 }
 
+/// What of them comes next.
+enum Next {
+    Object(ReplicateObject),
+    /// It is not sent: a rule leaves it out.
+    LeftOut(Box<ReplicateRow>),
+}
+
 /// What a batch did.
 #[derive(Debug, Default, Serialize)]
 struct Summary {
@@ -152,13 +159,15 @@ struct Summary {
     queued: u64,
     planned: u64,
     failed: u64,
+    /// No rule in force sends them, or they are SKIPPED and were not asked for.
+    left_out: u64,
     /// The batch was cancelled before they were sent.
     cancelled: u64,
     /// Their tags are there as they should be.
     same: u64,
     /// An earlier run did them.
     skipped: u64,
-    /// Bytes of plaintext of all but what failed or was cancelled.
+    /// Bytes of plaintext of all but what failed, was left out or was cancelled.
     bytes: u64,
     /// What each destination would be offered, or was.
     peers: BTreeMap<PeerName, Offered>,
@@ -232,13 +241,17 @@ impl Replicate {
             summary: Summary::default(),
             progress: ProgressBar::new_spinner(),
         };
-        while let Some(object) = objects.next().await? {
-            run.take(object).await?;
+        while let Some(next) = objects.next().await? {
+            match next {
+                Next::Object(object) => run.take(object).await?,
+                Next::LeftOut(row) => run.told(&row)?,
+            }
         }
+        let names_each = matches!(objects, Objects::Manifest(..));
         if let Objects::Found(answers) = objects {
             answers.finish().await?;
         }
-        run.finish().await
+        run.finish(names_each).await
     }
 
     /// What it is asked to send, for those who look at what is under way.
@@ -314,20 +327,24 @@ impl Replicate {
 }
 
 impl Objects {
-    async fn next(&mut self) -> Result<Option<ReplicateObject>, Error> {
+    async fn next(&mut self) -> Result<Option<Next>, Error> {
         match self {
             Self::Manifest(manifest, peer) => {
                 let named = manifest.next_object()?;
-                Ok(named.map(|named| ReplicateObject {
+                let object = named.map(|named| ReplicateObject {
                     bucket: named.bucket,
                     key: named.key,
                     version: named.version,
                     peer: peer.clone(),
-                }))
+                });
+                Ok(object.map(Next::Object))
             }
             Self::Found(answers) => {
                 let row: Option<ReplicateRow> = answers.next_row().await?;
-                Ok(row.map(|row| row.object))
+                Ok(row.map(|row| match row.result {
+                    ReplicateResult::LeftOut => Next::LeftOut(Box::new(row)),
+                    _ => Next::Object(row.object),
+                }))
             }
         }
     }
@@ -465,15 +482,16 @@ impl Run<'_> {
             ReplicateResult::Replicated => summary.replicated += 1,
             ReplicateResult::Planned => summary.planned += 1,
             ReplicateResult::Queued => summary.queued += 1,
+            ReplicateResult::LeftOut => summary.left_out += 1,
             ReplicateResult::Cancelled => summary.cancelled += 1,
             ReplicateResult::Same => summary.same += 1,
             _ => summary.failed += 1,
         }
-        let is_lost = matches!(
+        let is_sent = matches!(
             row.result,
-            ReplicateResult::Failed | ReplicateResult::Cancelled | ReplicateResult::Same
+            ReplicateResult::Replicated | ReplicateResult::Planned | ReplicateResult::Queued
         );
-        if !is_lost {
+        if is_sent {
             summary.bytes += row.size;
             if let Some(peer) = &row.object.peer {
                 summary.peers.entry(peer.clone()).or_default().add(row);
@@ -489,7 +507,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn finish(mut self) -> Outcome {
+    /// What is left out counts as not done where each was named.
+    async fn finish(mut self, names_each: bool) -> Outcome {
         self.send().await?;
         while !self.under_way.is_empty() {
             self.settle_oldest().await?;
@@ -505,11 +524,12 @@ impl Run<'_> {
         };
         let batch = summary.batch.map(|batch| format!("batch {batch}: "));
         let mut text = format!(
-            "{}{done}, {}; {} failed, {} done before",
+            "{}{done}, {}; {} failed, {} done before, {} left out by rules",
             batch.unwrap_or_default(),
             bytes(summary.bytes),
             summary.failed,
-            summary.skipped
+            summary.skipped,
+            summary.left_out
         );
         if self.tags_only {
             text.push_str(&format!(", {} with the same tags", summary.same));
@@ -532,7 +552,12 @@ impl Run<'_> {
             }
         }
         output::row(self.json, summary, text)?;
-        Ok(match summary.failed + summary.cancelled {
+        let undone = summary.failed + summary.cancelled;
+        let undone = match names_each {
+            true => undone + summary.left_out,
+            false => undone,
+        };
+        Ok(match undone {
             0 => Exit::Done,
             _ => Exit::Partly,
         })

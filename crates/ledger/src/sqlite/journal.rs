@@ -30,8 +30,8 @@ use super::{
 };
 use crate::{
     Batch, BatchState, Batched, Count, Enlist, FactsSealer, Followed, HighWater, Intent,
-    IntentCount, Journal, KnownCounts, KnownKey, LedgerError, ListTransfers, NewChange, PeerMemory,
-    Requeue, Result, SentVersion, Settlement, Touched, Transfer, TransferOutcome, TransferStanding,
+    IntentCount, Journal, KnownCounts, KnownKey, ListTransfers, NewChange, PeerMemory, Requeue,
+    Result, SentVersion, Settlement, Touched, Transfer, TransferOutcome, TransferStanding,
     UnsupportedName,
 };
 

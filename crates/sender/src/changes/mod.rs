@@ -9,6 +9,7 @@ mod leaving;
 mod merge;
 mod naming;
 mod narrowing;
+mod owed;
 mod passing;
 mod purging;
 mod recorder;
@@ -32,15 +33,14 @@ use sealift_terms::{Boxed, BucketName, Clock, ObjectKey, Reason, Timestamp, Vers
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    Coverage, Held, Orders, Rules, SenderError, SourceHandle, WorkSignal, front::FrontHandle,
-    stopped,
+    Held, Orders, Rules, SenderError, SourceHandle, WorkSignal, front::FrontHandle, stopped,
 };
 use fronted::Fronted;
 use gone::LOOKED_AT_ONCE;
 use hints::{next_hints, waiting_hints};
 use leaving::{Burst, Leaving};
 use merge::{Difference, Merge};
-use narrowing::Narrowing;
+use owed::Owed;
 use purging::{Purging, tell_held};
 use recorder::Recorder;
 use vanishing::Vanishing;
@@ -75,11 +75,7 @@ pub struct SourceTask {
     vanishing: Vanishing,
     leaving: Leaving,
     fronted: Fronted,
-    needs_backfill: bool,
-    /// Rules changed, and what was removed before is not made up for.
-    needs_removals: bool,
-    /// Keys that were removed while no rule sent that, and live at a peer.
-    unremoved: u64,
+    owed: Owed,
     /// What is gone for good is meant to be, although it is much.
     accepts_purges: bool,
     /// Versions whose tags changed, until that is recorded.
@@ -136,9 +132,7 @@ impl SourceTask {
             vanishing: Vanishing::default(),
             leaving: Leaving::default(),
             fronted: Fronted::new(front, written),
-            needs_backfill: true,
-            needs_removals: true,
-            unremoved: 0,
+            owed: Owed::all(),
             accepts_purges: false,
             tagged: BTreeSet::new(),
             lost_tags: false,
@@ -205,7 +199,7 @@ impl SourceTask {
                     }
                     () = self.handle.asked() => next_scan = Instant::now(),
                     Ok(()) = rules.changed() => {
-                        (self.needs_backfill, self.needs_removals) = (true, true);
+                        self.rules_changed().await;
                         next_scan = Instant::now();
                     }
                 }
@@ -373,9 +367,6 @@ impl SourceTask {
         if settled.is_err() {
             self.recorder.drop_batch();
         }
-        if self.needs_backfill {
-            self.narrow().await?;
-        }
         self.scan_all().await?;
         // What was written just before is listed once it has settled.
         if self.recorder.first_scan.is_some() && self.recorder.source.settling() == 0 {
@@ -406,57 +397,7 @@ impl SourceTask {
         }
         let made_up = self.make_up().await;
         self.name_left_out().await?;
-        made_up?;
-        self.remove_after_all().await?;
-        followed
-    }
-
-    /// Leaves out what waits and no rule in force sends.
-    async fn narrow(&mut self) -> Result<(), SenderError> {
-        let rules = self.recorder.rules.borrow().clone();
-        let mut narrowing = Narrowing::of(&self.recorder.bucket);
-        loop {
-            let coverage = Coverage {
-                rules: &rules,
-                journal: &*self.recorder.journal,
-                source: Some(&*self.recorder.source),
-            };
-            let now = self.recorder.clock.now();
-            if !narrowing.step(coverage, now).await? {
-                return Ok(());
-            }
-            self.take_written_meanwhile().await?;
-        }
-    }
-
-    /// Makes up for new rules, if there are any; anew with the next scan for what may not be
-    /// read now.
-    async fn make_up(&mut self) -> Result<(), SenderError> {
-        if !self.needs_backfill {
-            return Ok(());
-        }
-        self.recorder.misses = false;
-        self.backfill().await?;
-        self.needs_backfill = self.recorder.misses;
-        Ok(())
-    }
-
-    /// Makes up for new rules. A long way through all keys does not keep applications waiting
-    /// that write meanwhile.
-    async fn backfill(&mut self) -> Result<(), SenderError> {
-        let rules = self.recorder.rules.borrow().clone();
-        for peer in rules.peers_of(&self.recorder.bucket) {
-            let mut after = None;
-            loop {
-                after = self.recorder.backfill(&rules, &peer, after).await?;
-                if after.is_none() {
-                    break;
-                }
-                self.take_written_meanwhile().await?;
-            }
-            self.recorder.send_after_all(&rules, &peer).await?;
-        }
-        Ok(())
+        made_up.and(followed)
     }
 
     async fn count_live(&mut self) -> Result<(), SenderError> {
@@ -511,15 +452,15 @@ impl SourceTask {
         skipped.extend(left_out.into_values());
         self.names(skipped, seen).await?;
         let (gone, vanishing) = (
-            count + self.unremoved,
-            self.vanishing.beside(self.unremoved),
+            count + self.owed.unremoved,
+            self.vanishing.beside(self.owed.unremoved),
         );
         if !accepts && !vanishing.allows(gone) {
             self.hold(gone, vanishing.live());
             return Ok(());
         }
         self.vanishing = vanishing;
-        self.vanishing.note(self.unremoved);
+        self.vanishing.note(self.owed.unremoved);
         match count > vanished.len() as u64 {
             true => self.delete_by_scan().await?,
             false => self.delete(&vanished).await?,

@@ -445,9 +445,19 @@ impl Recorder {
         if coverage.leaves_out_one(&transfer).await?.is_some() {
             return Ok(());
         }
-        match transfer.change.kind {
-            ChangeKind::Tags => self.tag_after_all(&transfer).await,
-            _ => self.send_version(transfer.peer, transfer.change.name).await,
+        if transfer.change.kind == ChangeKind::Tags {
+            return self.tag_after_all(&transfer).await;
+        }
+        // A marker that nothing goes before says nothing there.
+        let rows = self.rows_of(&transfer.change.name.key).await?;
+        let goes_before = |row: &Transfer| {
+            let goes = row.peer == transfer.peer && row.status != Status::Skipped;
+            let is_put = row.change.kind == ChangeKind::Put;
+            goes && is_put && row.change.order < transfer.change.order
+        };
+        match rows.iter().any(goes_before) {
+            true => self.send_version(transfer.peer, transfer.change.name).await,
+            false => Ok(()),
         }
     }
 

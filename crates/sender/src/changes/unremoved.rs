@@ -20,8 +20,8 @@ const PAGE_KEYS: usize = 500;
 impl SourceTask {
     /// How many there are, once after rules changed.
     pub(super) async fn count_unremoved(&mut self) -> Result<(), SenderError> {
-        self.unremoved = 0;
-        if self.needs_removals {
+        self.owed.unremoved = 0;
+        if self.owed.removals {
             let rules = self.recorder.rules.borrow().clone();
             for peer in rules.peers_of(&self.recorder.bucket) {
                 let (mut after, mut count) = (None, 0);
@@ -29,7 +29,7 @@ impl SourceTask {
                     count += keys.len() as u64;
                 }
                 // Each peer is measured by itself: the one that would lose most counts.
-                self.unremoved = self.unremoved.max(count);
+                self.owed.unremoved = self.owed.unremoved.max(count);
             }
         }
         Ok(())
@@ -37,7 +37,7 @@ impl SourceTask {
 
     /// Sends their delete markers, unless removals are held.
     pub(super) async fn remove_after_all(&mut self) -> Result<(), SenderError> {
-        if !self.needs_removals || self.handle.is_holding() {
+        if !self.owed.removals || self.handle.is_holding() {
             return Ok(());
         }
         let rules = self.recorder.rules.borrow().clone();
@@ -51,8 +51,8 @@ impl SourceTask {
                 self.take_written_meanwhile().await?;
             }
         }
-        self.unremoved = 0;
-        self.needs_removals = false;
+        self.owed.unremoved = 0;
+        self.owed.removals = false;
         Ok(())
     }
 }

@@ -62,11 +62,11 @@ impl Departing {
         shared: &Shared,
         transfer: &Transfer,
     ) -> Result<(), Refusal> {
-        let now = shared.departing();
-        match Arc::ptr_eq(&self.rules, &now.rules) {
-            true => Ok(()),
-            false => now.hold_rules(transfer, &shared.settings.sources).await,
+        if Arc::ptr_eq(&self.rules, &shared.settings.rules.borrow()) {
+            return Ok(());
         }
+        let (now, sources) = (shared.departing(), &shared.settings.sources);
+        now.hold_rules(transfer, sources).await
     }
 
     /// Refuses one that no rule in force sends.
