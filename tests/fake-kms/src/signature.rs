@@ -155,6 +155,8 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
-    let pairs = bytes.iter().map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+    let pairs = bytes
+        .iter()
+        .map(|byte| [digit(byte >> 4), digit(byte & 15)]);
     pairs.flatten().collect()
 }
