@@ -19,7 +19,7 @@ enum Part {
     /// A write is under way: one more at the same time makes it unknown.
     Writing(u64),
     /// Written up to here.
-    Until(u64, Sum),
+    Until(u64, Box<Sum>),
 }
 
 /// A write that goes on where the last one of its part ended.
@@ -27,7 +27,7 @@ enum Part {
 pub(super) struct Write {
     number: u64,
     part: u64,
-    sum: Sum,
+    sum: Box<Sum>,
     at: u64,
 }
 
@@ -44,7 +44,7 @@ impl Written {
             Some(Part::Writing(_)) => return None,
             Some(Part::Until(until, sum)) if until == at => sum,
             // Whatever was there: this is another beginning.
-            _ if first == at => Sum::default(),
+            _ if first == at => Box::default(),
             _ => return None,
         };
         if self.parts.len() >= S3_SUMS_MAX {
