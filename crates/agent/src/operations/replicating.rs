@@ -267,7 +267,7 @@ impl SiteOperations {
             for (transfer, skip) in covering.held(wanted, takes_skipped).await? {
                 let row = match skip {
                     Some(skip) => left_out(transfer, skip),
-                    None => stands(transfer),
+                    None => row(transfer, ReplicateResult::Planned),
                 };
                 answer.row(&row).await?;
             }
