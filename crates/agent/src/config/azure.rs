@@ -6,7 +6,6 @@ use sealift_terms::BucketName;
 use toml::Spanned;
 
 use super::{
-    buckets::store_prefix,
     checker::Checker,
     classes,
     key_services::{ROOTS_REMEDY, endpoint},
@@ -14,6 +13,7 @@ use super::{
     places::AzureContainer,
     raw,
     rules::prefix,
+    s3::store_prefix,
 };
 
 /// How the settings of a container are called where it stands.

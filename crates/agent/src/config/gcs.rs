@@ -6,7 +6,6 @@ use sealift_terms::{BucketName, Region};
 use toml::Spanned;
 
 use super::{
-    buckets::{kms_keys_of, store_prefix},
     checker::Checker,
     classes,
     key_services::{ROOTS_REMEDY, endpoint},
@@ -14,6 +13,7 @@ use super::{
     places::{S3Bucket, StoreBucket},
     raw,
     rules::prefix,
+    s3::{kms_keys_of, store_prefix},
 };
 
 /// Where the service is, for all of its regions.

@@ -6,7 +6,7 @@ use sealift_terms::{BucketName, limits};
 use toml::Spanned;
 
 use super::{
-    azure, buckets,
+    azure,
     checked::BucketSource,
     checker::Checker,
     declared::{Declared, Seen},
@@ -14,6 +14,7 @@ use super::{
     gcs,
     places::SourceFrom,
     raw::{self, Text},
+    s3,
 };
 
 /// How the endpoint stands in front of a source.
@@ -141,7 +142,7 @@ fn source_from(
         }
         (None, (Some(section), None, None), None) => {
             let place = c.place(&section.span());
-            let s3 = buckets::s3(c, section, bucket)?;
+            let s3 = s3::s3(c, section, bucket)?;
             Some((SourceFrom::S3(Box::new(s3)), place))
         }
         (None, (None, None, None), Some(told)) => {

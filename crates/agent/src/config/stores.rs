@@ -3,13 +3,13 @@
 use sealift_store::BucketSettings;
 use toml::Spanned;
 
-use super::{azure, buckets, checker::Checker, gcs, places::StoreBucket, raw};
+use super::{azure, checker::Checker, gcs, places::StoreBucket, raw, s3};
 
 pub(super) fn store(c: &mut Checker<'_>, whole: &Spanned<raw::StoreEntry>) -> Option<StoreBucket> {
     let raw = whole.get_ref();
     match (&raw.s3, &raw.azure, &raw.gcs) {
         (Some(section), None, None) => {
-            let bucket = buckets::store(c, section)?;
+            let bucket = s3::store(c, section)?;
             Some(StoreBucket {
                 settings: BucketSettings::S3(Box::new(bucket.settings)),
                 roots_file: bucket.roots_file,
