@@ -49,7 +49,7 @@ impl SqliteJournal {
     /// Opens or makes the journal at `path`.
     ///
     /// # Errors
-    /// [`LedgerError`] when it is damaged, another's, newer than this program, or
+    /// [`LedgerError`](crate::LedgerError) when it is damaged, another's, newer than this program, or
     /// cannot be opened.
     pub fn open(path: &Path, sealer: Arc<dyn FactsSealer>) -> Result<Self> {
         let db = open_writer(path, &SCHEMA)?;
@@ -68,7 +68,7 @@ impl SqliteJournal {
     /// Examines the whole file, whatever its size.
     ///
     /// # Errors
-    /// [`LedgerError::Damaged`] with the first finding.
+    /// [`LedgerError::Damaged`](crate::LedgerError::Damaged) with the first finding.
     pub async fn check_integrity(&self) -> Result<()> {
         let path = self.readers.path().clone();
         self.readers
