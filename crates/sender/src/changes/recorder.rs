@@ -367,7 +367,7 @@ impl Recorder {
                 return Ok(());
             };
             list.after = Some(last.id);
-            let mut left_out = Vec::new();
+            let (mut left_out, mut behind) = (Vec::new(), Vec::new());
             for transfer in page {
                 let (name, kind) = (&transfer.change.name, transfer.change.kind);
                 let is_left_out = transfer.reason == Some(Reason::SkippedFiltered)
@@ -377,10 +377,9 @@ impl Recorder {
                 }
                 match kind {
                     ChangeKind::Put => left_out.push(transfer.change),
-                    _ => self.send_behind(rules, transfer).await?,
+                    _ => behind.push(transfer),
                 }
             }
-            self.flush().await?;
             for change in with_tags(&*self.source, rules, left_out).await? {
                 let (key, tagged) = (&change.name.key, Tagged::With(&change.facts.tags));
                 let to = rules.destinations(&self.bucket, key, Kind::existing(), tagged);
@@ -388,6 +387,11 @@ impl Recorder {
                     self.send_version(peer.clone(), change.name).await?;
                 }
             }
+            // What these come behind goes by now.
+            for transfer in behind {
+                self.send_behind(rules, transfer).await?;
+            }
+            self.flush().await?;
         }
     }
 
