@@ -397,7 +397,7 @@ impl Recorder {
                 return Ok(());
             };
             list.after = Some(last.id);
-            let mut left_out = Vec::new();
+            let (mut left_out, mut behind) = (Vec::new(), Vec::new());
             for transfer in page {
                 let (name, kind) = (&transfer.change.name, transfer.change.kind);
                 let is_left_out = transfer.reason == Some(Reason::SkippedFiltered)
@@ -407,10 +407,9 @@ impl Recorder {
                 }
                 match kind {
                     ChangeKind::Put => left_out.push(transfer.change),
-                    _ => self.send_behind(rules, transfer).await?,
+                    _ => behind.push(transfer),
                 }
             }
-            self.flush().await?;
             let mut denied = Vec::new();
             let tagged = with_tags_or_denied(&*self.source, rules, left_out, &mut denied).await?;
             for (key, error) in denied {
@@ -423,6 +422,11 @@ impl Recorder {
                     self.send_version(peer.clone(), change.name).await?;
                 }
             }
+            // What these come behind goes by now.
+            for transfer in behind {
+                self.send_behind(rules, transfer).await?;
+            }
+            self.flush().await?;
         }
     }
 
