@@ -9,6 +9,7 @@ mod replicate;
 mod report;
 mod reseal;
 mod status;
+mod summary;
 
 use clap::Subcommand;
 

@@ -26,7 +26,7 @@ use tokio_rustls::{
     rustls::{ClientConfig, ClientConnection},
 };
 
-use crate::{Payload, line::Line};
+use crate::{Endpoint, Payload, line::Line};
 
 /// An answer without more than this is told; what is longer is cut.
 const TOLD_BYTES_MAX: usize = 512;
@@ -145,122 +145,6 @@ impl HttpError {
 pub fn told(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body.get(..TOLD_BYTES_MAX).unwrap_or(body));
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Where a service is, as its URL says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    is_tls: bool,
-    /// As in a URL: brackets around an IPv6 address.
-    host: String,
-    port: u16,
-    authority: String,
-    is_link_local: bool,
-}
-
-impl Endpoint {
-    /// Reads `https://HOST[:PORT]`, or `http://` with a loopback host.
-    ///
-    /// # Errors
-    /// What is allowed.
-    pub fn parse(url: &str) -> Result<Self, &'static str> {
-        const ALLOWED: &str = "https://HOST or https://HOST:PORT without a path; http:// only with a \
-                               loopback address";
-        let uri: hyper::Uri = url.trim_end_matches('/').parse().map_err(|_| ALLOWED)?;
-        let is_tls = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(ALLOWED),
-        };
-        let authority = uri.authority().ok_or(ALLOWED)?;
-        let host = authority.host().to_owned();
-        let bare = bare(&host);
-        let is_loopback = bare == "localhost"
-            || bare
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|ip| ip.is_loopback());
-        let has_path = uri
-            .path_and_query()
-            .is_some_and(|path| path.as_str() != "/");
-        if host.is_empty() || has_path || authority.as_str().contains('@') {
-            return Err(ALLOWED);
-        }
-        if !is_tls && !is_loopback {
-            return Err(ALLOWED);
-        }
-        Ok(Self {
-            is_tls,
-            port: authority
-                .port_u16()
-                .unwrap_or(if is_tls { 443 } else { 80 }),
-            authority: authority.to_string(),
-            host,
-            is_link_local: false,
-        })
-    }
-
-    /// The same service by a name below its own: a bucket that has its own host.
-    ///
-    /// # Errors
-    /// What is allowed.
-    pub fn below(&self, label: &str) -> Result<Self, &'static str> {
-        const ALLOWED: &str = "a service that is known by a DNS name";
-        let is_address =
-            self.host.starts_with('[') || self.host.parse::<std::net::Ipv4Addr>().is_ok();
-        let of = |text: &str| format!("{label}.{text}");
-        match is_address {
-            true => Err(ALLOWED),
-            false => Ok(Self {
-                host: of(&self.host),
-                authority: of(&self.authority),
-                ..self.clone()
-            }),
-        }
-    }
-
-    /// Where AWS tells a machine or a container who it is: in the clear, on addresses that
-    /// the machine's own hypervisor or host answers and no network carries.
-    pub(crate) fn of_credentials(url: &str) -> Result<Self, &'static str> {
-        const LOCAL: [&str; 3] = ["169.254.169.254", "169.254.170.2", "169.254.170.23"];
-        let host = url.strip_prefix("http://").unwrap_or_default();
-        match LOCAL.contains(&host) {
-            true => Ok(Self {
-                is_tls: false,
-                host: host.to_owned(),
-                port: 80,
-                authority: host.to_owned(),
-                is_link_local: true,
-            }),
-            false => Self::parse(url),
-        }
-    }
-
-    /// Host and port as in its URL.
-    #[must_use]
-    pub fn authority(&self) -> &str {
-        &self.authority
-    }
-
-    /// Whether it is asked over TLS.
-    #[must_use]
-    pub fn is_tls(&self) -> bool {
-        self.is_tls
-    }
-
-    fn address(&self) -> String {
-        format!("{}:{}", self.host, self.port)
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.is_tls { "https" } else { "http" };
-        write!(f, "{scheme}://{}", self.authority)
-    }
-}
-
-fn bare(host: &str) -> &str {
-    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// A client of one service. Connections are used again while the service keeps them.
@@ -470,7 +354,7 @@ type Begun = (Parts, Incoming, Line);
 
 impl Shared {
     fn addressed(&self, mut request: Request<Payload>) -> Result<Request<Payload>, HttpError> {
-        let host = HeaderValue::try_from(&self.endpoint.authority);
+        let host = HeaderValue::try_from(self.endpoint.authority());
         let host = host.map_err(|error| self.http(error))?;
         request.headers_mut().insert(HOST, host);
         Ok(request)
@@ -549,7 +433,7 @@ impl Shared {
 
     async fn connect(&self) -> Result<Line, HttpError> {
         let address = self.endpoint.address();
-        let connecting = TcpStream::connect((bare(&self.endpoint.host), self.endpoint.port));
+        let connecting = TcpStream::connect((self.endpoint.host(), self.endpoint.port));
         let connecting = async {
             let stream = connecting.await?;
             stream.set_nodelay(true)?;
@@ -571,7 +455,7 @@ impl Shared {
             address: address.clone(),
             source,
         };
-        let name = ServerName::try_from(bare(&self.endpoint.host).to_owned());
+        let name = ServerName::try_from(self.endpoint.host().to_owned());
         let name = name.map_err(|error| handshake(io::Error::other(error)))?;
         let stream = TlsConnector::from(tls).connect(name, stream);
         let stream = stream.await.map_err(handshake)?;

@@ -16,6 +16,7 @@
 
 mod aws;
 mod azure;
+mod endpoint;
 mod https;
 mod line;
 mod payload;
@@ -25,5 +26,6 @@ pub use aws::{
     Words,
 };
 pub use azure::{AzureAsk, AzureFrom};
-pub use https::{Answer, Bounds, Endpoint, HttpClient, HttpError, behind, told};
+pub use endpoint::Endpoint;
+pub use https::{Answer, Bounds, HttpClient, HttpError, behind, told};
 pub use payload::{Passing, Payload, Pieces, Sum};

@@ -26,21 +26,19 @@ use sealift_agent::{
         ReplicateResult, ReplicateRow, Request,
     },
 };
-use sealift_terms::{
-    BatchId, BucketName, PeerName, RuleName, Status, Timestamp, limits::RECORD_OBJECTS_MAX,
-};
-use serde::Serialize;
+use sealift_terms::{BatchId, PeerName, RuleName, Status, Timestamp};
 
 use super::{
     group::Group,
     manifest::{Manifest, Shape},
     queued::act_on,
     report::{Line, Report},
+    summary::Summary,
 };
 use crate::{
     cli::Global,
     commands::{object::prefix, rows},
-    output::{self, Outcome, bytes, counted},
+    output::{self, Outcome},
 };
 
 /// Groups that are under way at once: what is queued beyond what an interruption should leave
@@ -147,59 +145,6 @@ enum Next {
     Object(ReplicateObject),
     /// It is not sent: a rule leaves it out.
     LeftOut(Box<ReplicateRow>),
-}
-
-/// What a batch did.
-#[derive(Debug, Default, Serialize)]
-struct Summary {
-    /// By which it is listed, paused, resumed and cancelled; none where nothing was queued.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    batch: Option<BatchId>,
-    replicated: u64,
-    queued: u64,
-    planned: u64,
-    failed: u64,
-    /// No rule in force sends them, or they are SKIPPED and were not asked for.
-    left_out: u64,
-    /// The batch was cancelled before they were sent.
-    cancelled: u64,
-    /// Their tags are there as they should be.
-    same: u64,
-    /// An earlier run did them.
-    skipped: u64,
-    /// Bytes of plaintext of all but what failed, was left out or was cancelled.
-    bytes: u64,
-    /// What each destination would be offered, or was.
-    peers: BTreeMap<PeerName, Offered>,
-}
-
-/// Delete markers among them have no bytes. What a destination has already it answers
-/// without any.
-#[derive(Debug, Default, Serialize)]
-struct Offered {
-    objects: u64,
-    delete_markers: u64,
-    bytes: u64,
-    /// Calls to its key service that sealing them takes with bucket keys: one for each bucket
-    /// and 2^20 objects, and one more for each bucket and hour. As many again in a second layer.
-    key_calls: u64,
-    /// If each object had a key record of its own there.
-    key_calls_without_bucket_keys: u64,
-    #[serde(skip)]
-    by_bucket: BTreeMap<BucketName, u64>,
-}
-
-impl Offered {
-    fn add(&mut self, row: &ReplicateRow) {
-        self.objects += 1;
-        self.delete_markers += u64::from(row.delete_marker);
-        self.bytes += row.size;
-        self.key_calls_without_bucket_keys += 1;
-        let bucket = row.object.bucket.clone();
-        let objects = self.by_bucket.entry(bucket).or_default();
-        self.key_calls += u64::from(objects.is_multiple_of(RECORD_OBJECTS_MAX));
-        *objects += 1;
-    }
 }
 
 struct Run<'a> {
@@ -477,26 +422,7 @@ impl Run<'_> {
     }
 
     fn told(&mut self, row: &ReplicateRow) -> Result<(), Error> {
-        let summary = &mut self.summary;
-        match row.result {
-            ReplicateResult::Replicated => summary.replicated += 1,
-            ReplicateResult::Planned => summary.planned += 1,
-            ReplicateResult::Queued => summary.queued += 1,
-            ReplicateResult::LeftOut => summary.left_out += 1,
-            ReplicateResult::Cancelled => summary.cancelled += 1,
-            ReplicateResult::Same => summary.same += 1,
-            _ => summary.failed += 1,
-        }
-        let is_sent = matches!(
-            row.result,
-            ReplicateResult::Replicated | ReplicateResult::Planned | ReplicateResult::Queued
-        );
-        if is_sent {
-            summary.bytes += row.size;
-            if let Some(peer) = &row.object.peer {
-                summary.peers.entry(peer.clone()).or_default().add(row);
-            }
-        }
+        self.summary.count(row);
         self.report.add(row)?;
         if self.json {
             return output::row(true, row, "");
@@ -507,7 +433,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What is left out counts as not done where each was named.
     async fn finish(mut self, names_each: bool) -> Outcome {
         self.send().await?;
         while !self.under_way.is_empty() {
@@ -515,48 +440,9 @@ impl Run<'_> {
         }
         self.progress.finish_and_clear();
         let summary = &self.summary;
-        let done = match (self.dry_run, self.waits) {
-            (true, _) => {
-                counted(summary.planned, "version would be", "versions would be") + " offered"
-            }
-            (false, true) => counted(summary.replicated, "version is", "versions are") + " there",
-            (false, false) => counted(summary.queued, "version is", "versions are") + " queued",
-        };
-        let batch = summary.batch.map(|batch| format!("batch {batch}: "));
-        let mut text = format!(
-            "{}{done}, {}; {} failed, {} done before, {} left out by rules",
-            batch.unwrap_or_default(),
-            bytes(summary.bytes),
-            summary.failed,
-            summary.skipped,
-            summary.left_out
-        );
-        if self.tags_only {
-            text.push_str(&format!(", {} with the same tags", summary.same));
-        }
-        if summary.cancelled > 0 {
-            text.push_str(&format!(", {} cancelled", summary.cancelled));
-        }
-        for (peer, offered) in &summary.peers {
-            text.push_str(&format!(
-                "\n  {peer}: {}, {} of them delete markers, {}",
-                counted(offered.objects, "version", "versions"),
-                offered.delete_markers,
-                bytes(offered.bytes)
-            ));
-            if self.dry_run {
-                text.push_str(&format!(
-                    "; {} calls to its key service, {} without bucket keys",
-                    offered.key_calls, offered.key_calls_without_bucket_keys
-                ));
-            }
-        }
+        let text = summary.text((self.dry_run, self.waits, self.tags_only));
         output::row(self.json, summary, text)?;
-        let undone = summary.failed + summary.cancelled;
-        let undone = match names_each {
-            true => undone + summary.left_out,
-            false => undone,
-        };
+        let undone = summary.undone(names_each);
         Ok(match undone {
             0 => Exit::Done,
             _ => Exit::Partly,

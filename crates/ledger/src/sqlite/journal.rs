@@ -17,7 +17,7 @@ use super::{
     journal_align::Loose,
     journal_rows::{
         KNOWN, STANDING, TRANSFER, after_key, counts, due, known_key, known_page, sent_page,
-        standing, transfer,
+        standing, transfer, unremoved_page, unsent_page,
     },
     journal_state::{JournalState, SCHEMA, read_meta, status_code},
     journal_write::{
@@ -376,16 +376,7 @@ impl Journal for SqliteJournal {
     ) -> Result<Vec<KnownKey>> {
         let (bucket, peer, after) = (bucket.clone(), peer.clone(), after_key(after));
         self.readers
-            .page(move |db| {
-                let sql = format!(
-                    "SELECT {KNOWN} FROM known k WHERE bucket = ?1 AND key > ?2 AND deleted = 0
-                         AND NOT EXISTS (SELECT 1 FROM transfers t WHERE t.bucket = k.bucket
-                             AND t.key = k.key AND t.peer = ?3 AND t.version = k.version)
-                     ORDER BY key LIMIT ?4"
-                );
-                let values = params![bucket.as_str(), after, peer.as_str(), limit(rows)];
-                all(db, &sql, values, known_key)
-            })
+            .page(move |db| unsent_page(db, (&bucket, &peer), &after, limit(rows)))
             .await
     }
 
@@ -398,17 +389,7 @@ impl Journal for SqliteJournal {
     ) -> Result<Vec<KnownKey>> {
         let (bucket, peer, after) = (bucket.clone(), peer.clone(), after_key(after));
         self.readers
-            .page(move |db| {
-                let sql = format!(
-                    "SELECT {KNOWN} FROM known k WHERE bucket = ?1 AND key > ?2 AND deleted = 1
-                         AND (SELECT kind FROM transfers t WHERE t.bucket = k.bucket
-                             AND t.key = k.key AND t.peer = ?3 AND t.kind < 2 AND t.status <> 4
-                             ORDER BY t.ord DESC LIMIT 1) = 0
-                     ORDER BY key LIMIT ?4"
-                );
-                let values = params![bucket.as_str(), after, peer.as_str(), limit(rows)];
-                all(db, &sql, values, known_key)
-            })
+            .page(move |db| unremoved_page(db, (&bucket, &peer), &after, limit(rows)))
             .await
     }
 

@@ -296,3 +296,44 @@ pub(super) fn known_page(
         format!("SELECT {KNOWN} FROM known WHERE bucket = ?1 AND key > ?2 ORDER BY key LIMIT ?3");
     all(db, &sql, params![bucket.as_str(), after, rows], known_key)
 }
+
+/// Known keys that live, of which a peer has no transfer of the latest version.
+pub(super) fn unsent_page(
+    db: &Connection,
+    place: (&BucketName, &PeerName),
+    after: &str,
+    rows: i64,
+) -> Result<Vec<KnownKey>> {
+    let which = "deleted = 0 AND NOT EXISTS (SELECT 1 FROM transfers t WHERE t.bucket = k.bucket
+                     AND t.key = k.key AND t.peer = ?3 AND t.version = k.version)";
+    known_of_peer(db, which, place, after, rows)
+}
+
+/// Known keys that were removed, of which the last thing that a peer was sent, or is to be, is
+/// a version.
+pub(super) fn unremoved_page(
+    db: &Connection,
+    place: (&BucketName, &PeerName),
+    after: &str,
+    rows: i64,
+) -> Result<Vec<KnownKey>> {
+    let which = "deleted = 1 AND (SELECT kind FROM transfers t WHERE t.bucket = k.bucket
+                     AND t.key = k.key AND t.peer = ?3 AND t.kind < 2 AND t.status <> 4
+                     ORDER BY t.ord DESC LIMIT 1) = 0";
+    known_of_peer(db, which, place, after, rows)
+}
+
+fn known_of_peer(
+    db: &Connection,
+    which: &str,
+    (bucket, peer): (&BucketName, &PeerName),
+    after: &str,
+    rows: i64,
+) -> Result<Vec<KnownKey>> {
+    let sql = format!(
+        "SELECT {KNOWN} FROM known k WHERE bucket = ?1 AND key > ?2 AND {which}
+         ORDER BY key LIMIT ?4"
+    );
+    let values = params![bucket.as_str(), after, peer.as_str(), rows];
+    all(db, &sql, values, known_key)
+}

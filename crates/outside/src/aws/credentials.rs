@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 
 use super::signature::DayKey;
 use crate::{
-    Payload,
-    https::{Bounds, Endpoint, HttpClient, HttpError},
+    Endpoint, Payload,
+    https::{Bounds, HttpClient, HttpError},
 };
 
 /// The service on every EC2 machine that tells it who it is.
