@@ -340,7 +340,7 @@ async fn an_intent_of_an_older_journal_may_be_of_tags_as_well() {
     let db = Connection::open(&path).unwrap();
     let older = "ALTER TABLE intents DROP COLUMN tags; ALTER TABLE intents DROP COLUMN version;
                  INSERT INTO intents (bucket, key, at) VALUES ('photos', 'k', 7);
-                 PRAGMA user_version = 5";
+                 PRAGMA user_version = 6";
     db.execute_batch(older).unwrap();
     drop(db);
     let journal = journal_at(&path);
