@@ -255,11 +255,10 @@ fn what_is_revoked_is_cut_off_at_every_site_within_seconds_and_a_new_token_begin
     revoke("nonsense").exits(2);
     revoke(&pair.a.identity).exits(0).tells(&[&old, "bundle 2"]);
     revoke(&pair.a.identity).exits(0).tells(&["it was before"]);
-    for line in ["a link is closed", "a link of a stream is closed"] {
-        wait_until("b closes its links", CUT_OFF_WITHIN, || {
-            pair.b.log().contains(line)
-        });
-    }
+    // A stream may be over before its link is looked at: that it ends is seen below.
+    wait_until("b closes its links", CUT_OFF_WITHIN, || {
+        pair.b.log().contains("a link is closed")
+    });
     wait_until("so does c", SPREAD_WITHIN, || {
         c.log().contains("a link is closed")
     });
