@@ -108,15 +108,15 @@ impl Settings {
         }
     }
 
-    /// One listing of each side; times as the store has them, which costs no request; no sum of
-    /// what is sealed, as the stores tell of none that it could be held against.
+    /// Times as the store has them, which costs no request; no sum of what is sealed, as the
+    /// stores tell of none that it could be held against.
     fn of_sync(self) -> Vec<String> {
         match self {
             Self::Usual => Vec::new(),
             Self::Tuned(transfers) => {
                 let at_once = transfers.to_string();
                 let told = ["--transfers", &at_once, "--checkers", &at_once];
-                let few = ["--fast-list", "--use-server-modtime", "--ignore-checksum"];
+                let few = ["--use-server-modtime", "--ignore-checksum"];
                 told.iter().chain(&few).map(ToString::to_string).collect()
             }
         }
@@ -140,7 +140,9 @@ impl Contender for RcloneSync {
         let config = self.configure(job, &target)?;
         let mut sync = job.hosts.near(&job.tools.rclone);
         sync.args(["sync", "from:bench", "sealed:", "--config", &config]);
-        sync.args(["--retries", "1"]).args(self.settings.of_sync());
+        // One listing of each side: the stores roll no folders up.
+        sync.args(["--retries", "1", "--fast-list"]);
+        sync.args(self.settings.of_sync());
         let before = hosts::busy("self", Of::Children);
         let taken = timed(&sync)?;
         let busy = hosts::busy("self", Of::Children).saturating_sub(before);
