@@ -419,7 +419,10 @@ fn a_key_stays_within_the_regions_that_it_and_its_buckets_are_allowed_in() {
     // Allowed, it goes; and when it is not any more, check says so and nothing more goes.
     pair.b.edit("region-c", "region-a");
     pair.b.run(&["reload"]).exits(0);
-    pair.b.run(&to_a(KEY)).exits(0);
+    // Its session is made anew behind that.
+    wait_until("the key goes", TIME_MAX, || {
+        pair.b.run(&to_a(KEY)).code == 0
+    });
     pair.b
         .run(&["check"])
         .tells(&["regions of key alias/shared"]);
