@@ -16,15 +16,6 @@ pub(super) fn requeue(
     which: &Requeue,
     now: Timestamp,
 ) -> Result<u64> {
-    if let Requeue::Damaged { peer, name } | Requeue::Version { peer, name } = which {
-        return requeue_version(
-            db,
-            state,
-            (peer, name),
-            matches!(which, Requeue::Damaged { .. }),
-            now,
-        );
-    }
     // ?2, ?3 and ?4 are compared only where the condition names them.
     let (condition, a, b, c) = match which {
         Requeue::All => ("{status} IN (0, 2)", None, None, None),
@@ -52,8 +43,12 @@ pub(super) fn requeue(
             text(prefix),
             above_prefix(prefix),
         ),
-        // Queued above.
-        Requeue::Damaged { .. } | Requeue::Version { .. } => ("0", None, None, None),
+        Requeue::Damaged { peer, name } => {
+            return requeue_version(db, state, (peer, name), true, now);
+        }
+        Requeue::Version { peer, name } => {
+            return requeue_version(db, state, (peer, name), false, now);
+        }
         Requeue::CompletedAfter { peer, sequence } => (
             "{status} = 1 AND peer = ?2 AND id IN (SELECT transfer FROM receipts
                  WHERE sequence > CAST(?3 AS INTEGER))",
