@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use hyper::{Method, header::CONTENT_LENGTH, http::response::Parts};
+use hyper::{Method, Response, header::CONTENT_LENGTH, http::response::Parts};
 use sealift_outside::Answer;
 use sealift_terms::{
     Rng, Timestamp,
@@ -42,6 +42,18 @@ impl Tries {
                 outcome => return outcome,
             }
         }
+    }
+
+    /// As [`Self::of`], with all of the answer.
+    pub(crate) async fn whole<F>(&self, once: impl Fn() -> F) -> Result<Response<Bytes>, S3Error>
+    where
+        F: Future<Output = Result<Answer, S3Error>>,
+    {
+        let whole = self.of(|| {
+            let answer = once();
+            async move { Ok(answer.await?.whole().await?) }
+        });
+        whole.await
     }
 
     /// All bytes of something that was listed with `size` of them, which are few: so many, and no

@@ -105,14 +105,7 @@ impl AzureClient {
 
     /// An error that is about the container.
     pub(super) fn of_container(&self, error: S3Error) -> StoreError {
-        // A container that does not answer is no object that is gone.
-        match error.of_source(self.settings.container.as_str()) {
-            StoreError::SourceGone => StoreError::SourceUnavailable {
-                path: self.settings.container.to_string(),
-                source: std::io::ErrorKind::NotFound.into(),
-            },
-            error => error,
-        }
+        error.of_place(self.settings.container.as_str())
     }
 
     pub(super) async fn whole(&self, ask: &Ask<'_>) -> Result<Response<Bytes>, S3Error> {
@@ -125,12 +118,11 @@ impl AzureClient {
         ask: &Ask<'_>,
         tell: impl Fn() + Sync,
     ) -> Result<Response<Bytes>, S3Error> {
-        let tell = &tell;
-        let whole = self.tries.of(|| async move {
+        let told = || {
             tell();
-            Ok(self.once(ask).await?.whole().await?)
-        });
-        whole.await
+            self.once(ask)
+        };
+        self.tries.whole(told).await
     }
 
     pub(super) async fn head_of(&self, ask: &Ask<'_>) -> Result<Parts, S3Error> {

@@ -320,14 +320,7 @@ impl S3Client {
 
     /// An error that is about the bucket.
     pub(crate) fn of_bucket(&self, error: S3Error) -> StoreError {
-        // A bucket that does not answer is no object that is gone.
-        match error.of_source(self.settings.bucket.as_str()) {
-            StoreError::SourceGone => StoreError::SourceUnavailable {
-                path: self.settings.bucket.to_string(),
-                source: std::io::ErrorKind::NotFound.into(),
-            },
-            error => error,
-        }
+        error.of_place(self.settings.bucket.as_str())
     }
 
     pub(crate) async fn whole(&self, ask: &Ask<'_>) -> Result<Response<Bytes>, S3Error> {
@@ -340,12 +333,11 @@ impl S3Client {
         ask: &Ask<'_>,
         tell: impl Fn() + Sync,
     ) -> Result<Response<Bytes>, S3Error> {
-        let tell = &tell;
-        let whole = self.tries.of(|| async move {
+        let told = || {
             tell();
-            Ok(self.once(ask).await?.whole().await?)
-        });
-        whole.await
+            self.once(ask)
+        };
+        self.tries.whole(told).await
     }
 
     /// The head of an answer, and its body as it comes.

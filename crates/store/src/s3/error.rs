@@ -178,6 +178,18 @@ impl S3Error {
         }
     }
 
+    /// As the failure of a bucket or container, which that it does not answer does not make an
+    /// object that is gone.
+    pub(crate) fn of_place(self, name: &str) -> StoreError {
+        match self.of_source(name) {
+            StoreError::SourceGone => StoreError::SourceUnavailable {
+                path: name.to_owned(),
+                source: io::ErrorKind::NotFound.into(),
+            },
+            error => error,
+        }
+    }
+
     /// As the failure of a source, at `what`.
     pub(crate) fn of_source(self, what: &str) -> StoreError {
         let Self::Answered {
