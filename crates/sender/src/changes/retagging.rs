@@ -6,7 +6,6 @@ use sealift_ledger::{Destination, NewChange, Transfer};
 use sealift_store::StoreError;
 use sealift_terms::{
     Change, ChangeKind, ObjectFacts, ObjectKey, Status, Timestamp, VersionId, VersionName,
-    limits::TRANSFERS_OF_KEY_MAX,
 };
 
 use super::{SourceTask, recorder::Recorder, version};
@@ -107,10 +106,7 @@ impl Recorder {
             return Ok(told);
         }
         let known = self.journal.known(&self.bucket, key).await?;
-        let rows = self
-            .journal
-            .transfers_of(&self.bucket, key, TRANSFERS_OF_KEY_MAX)
-            .await?;
+        let rows = self.rows_of(key).await?;
         let known = known.map(|known| known.version);
         let sent = rows.into_iter().map(|row| row.change.name.version);
         let mut own = known.into_iter().chain(sent);
@@ -126,10 +122,7 @@ impl Recorder {
         key: &ObjectKey,
         at: Timestamp,
     ) -> Result<(), SenderError> {
-        let rows = self
-            .journal
-            .transfers_of(&self.bucket, key, TRANSFERS_OF_KEY_MAX)
-            .await?;
+        let rows = self.rows_of(key).await?;
         let known = self.journal.known(&self.bucket, key).await?;
         let puts = rows.iter().map(|row| &row.change);
         let puts = puts.filter(|change| change.kind == ChangeKind::Put);
@@ -161,10 +154,7 @@ impl Recorder {
         own: &VersionId,
         latest: Option<VersionId>,
     ) -> Result<BTreeMap<VersionId, Vec<Destination>>, SenderError> {
-        let sent = self
-            .journal
-            .transfers_of(&self.bucket, key, TRANSFERS_OF_KEY_MAX)
-            .await?;
+        let sent = self.rows_of(key).await?;
         let is_sent = |transfer: &&Transfer| {
             let is_version = version::is_version_of(&transfer.change.name.version, own);
             let is_put = transfer.change.kind == ChangeKind::Put;

@@ -40,6 +40,11 @@ impl SourceTask {
         if !self.owed.removals || self.handle.is_holding() {
             return Ok(());
         }
+        if self.owed.unremoved == 0 {
+            // None when they were counted, before the scan.
+            self.owed.removals = false;
+            return Ok(());
+        }
         let rules = self.recorder.rules.borrow().clone();
         for peer in rules.peers_of(&self.recorder.bucket) {
             let mut after = None;
