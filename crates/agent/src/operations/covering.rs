@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use sealift_ledger::{Skip, Transfer};
-use sealift_sender::{Coverage, Rules};
+use sealift_sender::{Coverage, Rules, SenderError};
 use sealift_store::Source;
 use sealift_terms::{BucketName, Status};
 
@@ -12,8 +12,8 @@ use crate::{Error, running::rules_of};
 
 /// The rules in force, and the sources that are asked for one command.
 pub(super) struct Covering<'a> {
-    site: &'a SiteOperations,
-    rules: Rules,
+    pub(super) site: &'a SiteOperations,
+    pub(super) rules: Rules,
     sources: BTreeMap<BucketName, Option<Arc<dyn Source>>>,
 }
 
@@ -45,10 +45,7 @@ impl<'a> Covering<'a> {
                 source: source.as_deref(),
             };
             let skips = coverage.leaves_out(of_bucket).await;
-            held.extend(skips.map_err(|error| Error::TryAgain {
-                what: error.evidence(),
-                reason: Some(error.reason()),
-            })?);
+            held.extend(skips.map_err(not_now)?);
         }
         let held = transfers.into_iter().zip(held);
         let before = |transfer: &Transfer| {
@@ -66,12 +63,20 @@ impl<'a> Covering<'a> {
             .collect())
     }
 
-    fn source(&mut self, bucket: &BucketName) -> Result<Option<Arc<dyn Source>>, Error> {
+    pub(super) fn source(&mut self, bucket: &BucketName) -> Result<Option<Arc<dyn Source>>, Error> {
         if let Some(source) = self.sources.get(bucket) {
             return Ok(source.clone());
         }
         let source = self.site.source_of(bucket, &[&self.site.site.current()])?;
         self.sources.insert(bucket.clone(), source.clone());
         Ok(source)
+    }
+}
+
+/// What a source or the journal does not answer now may be asked again.
+pub(super) fn not_now(error: SenderError) -> Error {
+    Error::TryAgain {
+        what: error.evidence(),
+        reason: Some(error.reason()),
     }
 }

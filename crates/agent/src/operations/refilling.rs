@@ -1,27 +1,27 @@
 //! What a batch names and the journal has no row of any more: it is sent from what the source
 //! still lists.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use sealift_ledger::{Destination, NewChange};
-use sealift_sender::{Refilling, Rules, SenderError};
+use sealift_sender::{Refilling, SenderError};
 use sealift_store::{Source, StoreError, is_called};
 use sealift_terms::{BucketName, ChangeKind, ObjectKey};
 
-use super::{PAGE_ROWS, SiteOperations};
+use super::{
+    PAGE_ROWS, SiteOperations,
+    covering::{Covering, not_now},
+};
 use crate::{
     Error,
     admin::{Answer, ReplicateFilter, ReplicateObject, ReplicateResult, ReplicateRow},
-    running::rules_of,
 };
 
 type OfKey = ((BucketName, ObjectKey), Vec<NewChange>);
 
-/// The sources that are asked for one command.
+/// What is asked of sources for one command.
 pub(super) struct Refills<'a> {
-    site: &'a SiteOperations,
-    rules: Rules,
-    sources: BTreeMap<BucketName, Option<Arc<dyn Source>>>,
+    pub(super) covering: Covering<'a>,
     /// The key that was asked for last: its versions come one behind the other.
     last: Option<OfKey>,
 }
@@ -29,30 +29,23 @@ pub(super) struct Refills<'a> {
 impl<'a> Refills<'a> {
     pub(super) fn new(site: &'a SiteOperations) -> Self {
         Self {
-            site,
-            rules: rules_of(&site.site.current()),
-            sources: BTreeMap::new(),
+            covering: Covering::new(site),
             last: None,
         }
     }
 
     /// The source of a bucket, if it keeps versions and has no order of its own for them.
     fn source(&mut self, bucket: &BucketName) -> Result<Option<Arc<dyn Source>>, Error> {
-        if let Some(source) = self.sources.get(bucket) {
-            return Ok(source.clone());
-        }
-        let source = self.site.source_of(bucket, &[&self.site.site.current()])?;
-        let source = source.filter(|source| source.keeps_versions() && source.ordered().is_none());
-        self.sources.insert(bucket.clone(), source.clone());
-        Ok(source)
+        let source = self.covering.source(bucket)?;
+        Ok(source.filter(|source| source.keeps_versions() && source.ordered().is_none()))
     }
 
     fn refilling<'b>(&'b self, bucket: &'b BucketName, source: &'b dyn Source) -> Refilling<'b> {
         Refilling {
             bucket,
             source,
-            journal: &*self.site.site.journal,
-            rules: &self.rules,
+            journal: &*self.covering.site.site.journal,
+            rules: &self.covering.rules,
         }
     }
 
@@ -67,7 +60,7 @@ impl<'a> Refills<'a> {
         let Some(source) = self.source(bucket)? else {
             return Ok((Vec::new(), Vec::new()));
         };
-        let journal = &self.site.site.journal;
+        let journal = &self.covering.site.site.journal;
         let version = match &object.version {
             Some(version) => Some(version.clone()),
             None => journal.known(bucket, key).await?.map(|known| known.version),
@@ -180,11 +173,4 @@ fn told(new: &NewChange, result: ReplicateResult) -> impl Iterator<Item = Replic
 
 fn of_source(error: StoreError) -> Error {
     not_now(SenderError::from(error))
-}
-
-fn not_now(error: SenderError) -> Error {
-    Error::TryAgain {
-        what: error.evidence(),
-        reason: Some(error.reason()),
-    }
 }

@@ -4,7 +4,7 @@ use sealift_ledger::{BatchStanding, BatchState, Batched, Enlist, ListTransfers, 
 use sealift_store::is_called;
 use sealift_terms::{BatchId, ChangeKind, Reason, Status, limits::TRANSFERS_OF_KEY_MAX};
 
-use super::{PAGE_ROWS, SiteOperations, covering::Covering, refilling::Refills};
+use super::{PAGE_ROWS, SiteOperations, refilling::Refills};
 use crate::{
     Error,
     admin::{
@@ -58,9 +58,9 @@ impl SiteOperations {
             ReplicateAct::Plan(objects) => (objects, What::Plan),
             ReplicateAct::Look { batch, objects } => (objects, What::Look(*batch)),
         };
-        let mut asked = (Refills::new(self), Covering::new(self));
+        let mut refills = Refills::new(self);
         for object in objects {
-            let found = self.replicate_one(object, what, &mut asked).await?;
+            let found = self.replicate_one(object, what, &mut refills).await?;
             for row in found.rows {
                 answer.row(&row).await?;
             }
@@ -76,10 +76,12 @@ impl SiteOperations {
         actor: &Actor,
         answer: &Answer,
     ) -> Result<(), Error> {
-        let mut asked = (Refills::new(self), Covering::new(self));
+        let mut refills = Refills::new(self);
         let (mut rows, mut enlist) = (Vec::new(), Enlist::default());
         for object in objects {
-            let found = self.replicate_one(object, What::Queue, &mut asked).await?;
+            let found = self
+                .replicate_one(object, What::Queue, &mut refills)
+                .await?;
             rows.extend(found.rows);
             enlist.versions.extend(found.enlist.versions);
             enlist.new.extend(found.enlist.new);
@@ -150,7 +152,7 @@ impl SiteOperations {
         &self,
         object: &ReplicateObject,
         what: What,
-        (refills, covering): &mut (Refills<'_>, Covering<'_>),
+        refills: &mut Refills<'_>,
     ) -> Result<Found, Error> {
         let mut found = Found::default();
         let transfers = self.transfers_of_object(object).await?;
@@ -166,7 +168,7 @@ impl SiteOperations {
             }
         };
         let sent = async {
-            for (transfer, skip) in covering.held(transfers, true).await? {
+            for (transfer, skip) in refills.covering.held(transfers, true).await? {
                 if let Some(skip) = skip {
                     found.rows.push(left_out(transfer, skip));
                     continue;
@@ -248,11 +250,11 @@ impl SiteOperations {
             ..ListTransfers::default()
         };
         let takes_skipped = filter.statuses.contains(&Status::Skipped);
-        let mut covering = Covering::new(self);
+        let mut refills = Refills::new(self);
         loop {
             let page = self.site.journal.transfers(&list).await?;
             let Some(last) = page.last() else {
-                return Refills::new(self).find(filter, answer).await;
+                return refills.find(filter, answer).await;
             };
             list.after = Some(last.id);
             let mut wanted = Vec::new();
@@ -264,7 +266,7 @@ impl SiteOperations {
             if let (Some(bucket), false) = (&filter.bucket, filter.tags.is_empty()) {
                 wanted = self.with_tags(bucket, &filter.tags, wanted).await?;
             }
-            for (transfer, skip) in covering.held(wanted, takes_skipped).await? {
+            for (transfer, skip) in refills.covering.held(wanted, takes_skipped).await? {
                 let row = match skip {
                     Some(skip) => left_out(transfer, skip),
                     None => row(transfer, ReplicateResult::Planned),
