@@ -3,6 +3,7 @@
 
 mod bench;
 mod compare;
+mod failures;
 mod install;
 mod simulate;
 mod soak;

@@ -1,12 +1,13 @@
 //! The test suites, each with a budget of minutes, printed beside the time taken.
 
 use std::{
+    io,
     path::PathBuf,
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use crate::install;
+use crate::{failures::Failures, install};
 
 /// How many rounds the randomised suites run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,12 +28,15 @@ struct Suite {
 pub(crate) const SOAK: &str = "cargo test --profile tested --locked --workspace --test sealift -- \
                      --include-ignored --nocapture soak::";
 
+/// The suite without which there are no others.
+const BUILD: &str = "build";
+
 /// Optimised throughout, as the integration tests move gigabytes: a release but for what is
 /// long to compile and never hot (`[profile.tested]`). Always the whole workspace: another
 /// selection has other features, and is built again.
 const SUITES: &[Suite] = &[
     Suite {
-        name: "build",
+        name: BUILD,
         budget_minutes: 15,
         commands: &["cargo test --profile tested --locked --workspace --no-run"],
     },
@@ -98,9 +102,9 @@ pub(crate) fn run_one(name: &str) -> Result<(), String> {
         let names: Vec<_> = SUITES.iter().map(|suite| suite.name).collect();
         format!("no suite {name:?}: allowed is one of {}", names.join(", "))
     })?;
-    let taken = suite.run(Count::Usual, &install_all()?)?;
-    println!("{}", suite.report(taken));
-    Ok(())
+    let ran = suite.run(Count::Usual, &install_all()?);
+    println!("{}", suite.report(ran.taken));
+    ran.outcome
 }
 
 /// Installs what the suites need; variables that say where it lies.
@@ -112,40 +116,63 @@ fn install_all() -> Result<Vec<(&'static str, PathBuf)>, String> {
     Ok(tools)
 }
 
-/// Installs what the suites need and runs them in order; the first failure ends it.
+/// Installs what the suites need and runs them in order. Without a build there is nothing to run;
+/// else each is run whatever became of the others, and what failed is told once more at the end.
 pub(crate) fn run_all(count: Count) -> Result<(), String> {
     let tools = install_all()?;
-    let mut lines = Vec::new();
+    let (mut lines, mut failed) = (Vec::new(), Vec::new());
     for suite in SUITES {
-        let taken = suite.run(count, &tools)?;
-        lines.push(suite.report(taken));
+        let ran = suite.run(count, &tools);
+        lines.push(suite.report(ran.taken));
         println!("{}", lines.last().map_or("", String::as_str));
+        match ran.outcome {
+            Ok(()) => {}
+            Err(why) if suite.name == BUILD => return Err(why),
+            Err(why) => failed.push(why),
+        }
     }
-    println!("\nall suites passed");
+    println!();
     lines.iter().for_each(|line| println!("  {line}"));
-    Ok(())
+    match failed.as_slice() {
+        [] => {
+            println!("\nall suites passed");
+            Ok(())
+        }
+        failed => Err(failed.join("\n")),
+    }
+}
+
+/// What became of a suite, and how long it took.
+struct Ran {
+    outcome: Result<(), String>,
+    taken: Duration,
 }
 
 impl Suite {
-    fn run(&self, count: Count, tools: &[(&str, PathBuf)]) -> Result<Duration, String> {
+    fn run(&self, count: Count, tools: &[(&str, PathBuf)]) -> Ran {
         println!(
             "== suite {} (budget {} min)",
             self.name, self.budget_minutes
         );
         let started = Instant::now();
         let full = if count == Count::Full { "1" } else { "0" };
-        for command in self.commands {
-            let status = Command::new("sh")
+        let outcome = self.commands.iter().try_for_each(|command| {
+            let mut shell = Command::new("sh");
+            shell
                 .args(["-c", command])
                 .env("SEALIFT_TEST_FULL", full)
-                .envs(tools.iter().map(|(variable, folder)| (variable, folder)))
-                .status()
-                .map_err(|error| format!("no shell: {error}"))?;
-            if !status.success() {
-                return Err(format!("suite {} failed: {command}", self.name));
+                .envs(tools.iter().map(|(variable, folder)| (variable, folder)));
+            let (success, failures) =
+                run_to_end(shell).map_err(|error| format!("no shell: {error}"))?;
+            match success {
+                true => Ok(()),
+                false => Err(format!("suite {} failed: {command}\n{failures}", self.name)),
             }
+        });
+        Ran {
+            outcome,
+            taken: started.elapsed(),
         }
-        Ok(started.elapsed())
     }
 
     fn report(&self, taken: Duration) -> String {
@@ -158,4 +185,14 @@ impl Suite {
             secs % 60
         )
     }
+}
+
+/// Runs a command, its output passed on as it comes; whether it ended well, and the tests that
+/// failed.
+fn run_to_end(mut command: Command) -> io::Result<(bool, Failures)> {
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let said = child.stdout.take();
+    let failures = said.map(|said| Failures::pass_on(said, &mut io::stdout()));
+    let success = child.wait()?.success();
+    Ok((success, failures.unwrap_or_default()))
 }
