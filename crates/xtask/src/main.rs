@@ -3,8 +3,8 @@
 
 mod bench;
 mod compare;
-mod failures;
 mod install;
+mod outcomes;
 mod simulate;
 mod soak;
 mod suite;

@@ -1,8 +1,8 @@
-//! What failed in a run of tests, and what each said: told once more, briefly, at the end, where
-//! it is looked for. Read from what `cargo test` prints.
+//! What came of a run of tests, read from what `cargo test` prints: those that failed are told
+//! once more at the end, where they are looked for, briefly and with what each said.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     io::{BufRead, BufReader, Read, Write},
 };
@@ -12,9 +12,13 @@ const LINES_MAX: usize = 8;
 /// Characters that are kept of a line.
 const LINE_MAX: usize = 300;
 
-/// The tests that failed, by their names, and what each said.
+/// The tests that passed and those that failed, by their names.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Failures(BTreeMap<String, Vec<String>>);
+pub(crate) struct Outcomes {
+    passed: BTreeSet<String>,
+    /// And what each said.
+    failed: BTreeMap<String, Vec<String>>,
+}
 
 /// Whose output is being read.
 #[derive(Default)]
@@ -27,28 +31,42 @@ enum Section {
     Message(String),
 }
 
-impl Failures {
-    /// Writes everything through as it comes, and keeps what tells of failures.
+impl Outcomes {
+    /// Writes everything through as it comes, and keeps what tells of outcomes.
     pub(crate) fn pass_on(said: impl Read, out: &mut impl Write) -> Self {
-        let (mut failures, mut section) = (Self::default(), Section::default());
+        let (mut outcomes, mut section) = (Self::default(), Section::default());
         for line in BufReader::new(said).split(b'\n') {
             let Ok(line) = line else { break };
             let line = String::from_utf8_lossy(&line);
             let _ = writeln!(out, "{line}");
             let _ = out.flush();
-            section = failures.read(&line, section);
+            section = outcomes.read(&line, section);
         }
-        failures
+        outcomes
+    }
+
+    /// The names of those that failed.
+    pub(crate) fn failed(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.failed.keys().map(String::as_str)
+    }
+
+    /// Whether this test was run and passed.
+    pub(crate) fn has_passed(&self, name: &str) -> bool {
+        self.passed.contains(name)
     }
 
     fn read(&mut self, line: &str, section: Section) -> Section {
-        let failed = line.strip_prefix("test ").and_then(|line| {
-            let (name, outcome) = line.split_once(" ... ")?;
-            outcome.ends_with("FAILED").then_some(name)
-        });
-        if let Some(name) = failed {
-            self.0.entry(name.to_owned()).or_default();
-            return Section::Nobody;
+        let told = line.strip_prefix("test ");
+        match told.and_then(|told| told.split_once(" ... ")) {
+            Some((name, "ok")) => {
+                self.passed.insert(name.to_owned());
+                return Section::Nobody;
+            }
+            Some((name, "FAILED")) => {
+                self.failed.entry(name.to_owned()).or_default();
+                return Section::Nobody;
+            }
+            _ => {}
         }
         let begun = line.strip_prefix("---- ");
         if let Some(name) = begun.and_then(|line| line.strip_suffix(" stdout ----")) {
@@ -73,16 +91,16 @@ impl Failures {
     }
 
     fn keep(&mut self, name: &str, line: &str) {
-        let said = self.0.entry(name.to_owned()).or_default();
+        let said = self.failed.entry(name.to_owned()).or_default();
         if said.len() < LINES_MAX {
             said.push(line.chars().take(LINE_MAX).collect());
         }
     }
 }
 
-impl fmt::Display for Failures {
+impl fmt::Display for Outcomes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, said) in &self.0 {
+        for (name, said) in &self.failed {
             writeln!(f, "  {name}")?;
             said.iter().try_for_each(|line| writeln!(f, "    {line}"))?;
         }
@@ -123,8 +141,13 @@ test result: FAILED. 1 passed; 2 failed
     #[test]
     fn each_test_that_failed_is_told_with_what_it_said_and_everything_is_written_through() {
         let mut out = Vec::new();
-        let failures = Failures::pass_on(SAID.as_bytes(), &mut out);
+        let outcomes = Outcomes::pass_on(SAID.as_bytes(), &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), SAID);
+        assert!(outcomes.has_passed("a::fine") && !outcomes.has_passed("a::waits"));
+        assert_eq!(
+            outcomes.failed().collect::<Vec<_>>(),
+            ["a::waits", "b::ends"]
+        );
         let told = [
             "  a::waits",
             "    tests/a.rs:7:5:",
@@ -133,7 +156,7 @@ test result: FAILED. 1 passed; 2 failed
             "  b::ends",
             "",
         ];
-        assert_eq!(failures.to_string(), told.join("\n"));
+        assert_eq!(outcomes.to_string(), told.join("\n"));
     }
 
     #[test]
@@ -141,16 +164,8 @@ test result: FAILED. 1 passed; 2 failed
         let long = "x".repeat(LINE_MAX * 2);
         let lines = format!("{long}\n").repeat(LINES_MAX * 2);
         let said = format!("---- a stdout ----\nthread 'a' panicked at b.rs:1:1:\n{lines}");
-        let failures = Failures::pass_on(said.as_bytes(), &mut std::io::sink());
-        let told = failures.to_string();
+        let told = Outcomes::pass_on(said.as_bytes(), &mut std::io::sink()).to_string();
         assert_eq!(told.lines().count(), 1 + LINES_MAX);
         assert!(told.lines().all(|line| line.len() <= LINE_MAX + 4));
-    }
-
-    #[test]
-    fn a_run_that_passes_has_none() {
-        let said = "test a::fine ... ok\ntest result: ok. 1 passed\n";
-        let failures = Failures::pass_on(said.as_bytes(), &mut std::io::sink());
-        assert_eq!(failures, Failures::default());
     }
 }
