@@ -369,10 +369,16 @@ impl UploadState {
             }
             slot.sealing.upgrade()?
         };
-        let sealing = place.lock().await.take_if(|sealing| {
+        let taken = place.lock().await.take_if(|sealing| {
             // Another session may have gone on with it meanwhile.
             of.is_none_or(|of| sealing.claim.ptr_eq(&Arc::downgrade(of)))
-        })?;
+        });
+        let Some(sealing) = taken else {
+            // Its writer may have left it while it was waited for.
+            let parts = self.parts.lock();
+            let kept = parts.slots.get(&index.0)?.kept.as_ref();
+            return kept.map(|kept| kept.got);
+        };
         self.keep(index, sealing)
     }
 

@@ -157,6 +157,27 @@ async fn one_that_leaves_late_takes_nothing_from_the_one_that_went_on() {
     assert_eq!(upload.interrupt(FIRST).await, None, "it is whole");
 }
 
+/// A link that ends leaves its part, and its session asks for it at the same moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_that_is_left_while_it_is_asked_for_is_kept_and_said_to_be() {
+    let site = Site::new();
+    let running = site.open().await;
+    let bytes = plain(1, SIZE);
+    let upload = Arc::new(running.upload(offer("k", "v1", 1, SIZE)).await);
+    begin(&upload, &bytes, CUT).await;
+    for _ in 0..5000 {
+        let writer = upload.part_from(FIRST, PART as u32, CUT as u32);
+        let left = tokio::spawn(writer.await.unwrap().leave());
+        let asked = tokio::spawn({
+            let upload = upload.clone();
+            async move { upload.interrupt(FIRST).await }
+        });
+        left.await.unwrap();
+        assert_eq!(asked.await.unwrap(), Some(CUT as u32));
+    }
+    go_on(&upload, &bytes, CUT).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_changed_meanwhile_is_found_out_and_the_part_begins_anew() {
     let site = Site::new();
