@@ -26,13 +26,13 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sealift_ledger::{Journal, Touched, Transfer};
+use sealift_ledger::{Intent, Journal, Touched, Transfer};
 use sealift_terms::{
     BucketName, ChangeKind, Clock, ObjectKey, Status, Timestamp, VersionId,
     limits::{FRONT_INTENTS_MAX, FRONT_QUEUED_MAX, TRANSFERS_OF_KEY_MAX},
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{RwLock, mpsc, oneshot, watch},
     time::{Instant, sleep, timeout_at},
 };
 
@@ -99,10 +99,24 @@ struct Shared {
     queue: mpsc::Sender<Written>,
     /// Intents of this process whose writes are under way.
     open: Mutex<BTreeSet<u64>>,
+    /// Held, beside others, from before an intent is in the journal until it is among those that
+    /// are open; and by itself to see which are not.
+    opening: RwLock<()>,
     /// Whether there was no room in the queue.
     is_behind: AtomicBool,
     /// Intents of this process that are in the journal.
     unsettled: AtomicU64,
+}
+
+/// Whoever was about to write gave up while its intent went into the journal: it is looked for.
+struct GivenUp<'a>(Option<&'a Shared>);
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0 {
+            shared.is_behind.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl fmt::Debug for FrontHandle {
@@ -126,6 +140,7 @@ impl FrontHandle {
             rules,
             queue,
             open: Mutex::default(),
+            opening: RwLock::default(),
             is_behind: AtomicBool::new(false),
             unsettled: AtomicU64::new(0),
         };
@@ -143,7 +158,11 @@ impl FrontHandle {
         touched: Touched,
     ) -> Result<Vec<Intended>, SenderError> {
         let at = self.0.clock.now();
-        let ids = self.remember(keys.clone(), touched.clone(), at).await?;
+        let _opening = self.0.opening.read().await;
+        let mut given_up = GivenUp(Some(&self.0));
+        let ids = self.remember(keys.clone(), touched.clone(), at).await;
+        given_up.0 = None;
+        let ids = ids?;
         self.0.open.lock().extend(&ids);
         let each = ids.into_iter().zip(keys);
         let intended = each.map(|(id, key)| Intended {
@@ -204,9 +223,19 @@ impl FrontHandle {
         let _ = unsettled.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// Whether the write of an intent is still under way.
-    pub(crate) fn is_open(&self, id: u64) -> bool {
-        self.0.open.lock().contains(&id)
+    /// A page of the intents in the journal behind `after`, at most `limit` with the open ones:
+    /// where it ends, and those whose writes are not under way. None where there are no more.
+    pub(crate) async fn closed(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Option<(u64, Vec<Intent>)>, SenderError> {
+        let _opening = self.0.opening.write().await;
+        let page = self.0.journal.intents(&self.0.bucket, after, limit).await?;
+        let last = page.last().map(|one| one.id);
+        let open = self.0.open.lock();
+        let closed = page.into_iter().filter(|one| !open.contains(&one.id));
+        Ok(last.map(|last| (last, closed.collect())))
     }
 
     /// Whether there is something in the journal that the queue does not have, once.

@@ -324,15 +324,11 @@ impl SourceTask {
         self.fronted.put_off.clear();
         let mut after = 0;
         loop {
-            let (journal, bucket) = (&self.recorder.journal, &self.recorder.bucket);
-            let page = journal
-                .intents(bucket, after, LOOKED_AT_TOGETHER_MAX)
-                .await?;
-            let Some(last) = page.last() else { break };
-            after = last.id;
-            let page = page.into_iter();
-            let closed = page.filter(|one| !self.fronted.handle.is_open(one.id));
-            let closed: Vec<_> = closed.collect();
+            let closed = self.fronted.handle.closed(after, LOOKED_AT_TOGETHER_MAX);
+            let Some((last, closed)) = closed.await? else {
+                break;
+            };
+            after = last;
             let due = closed.iter().map(Due::of_intent).collect();
             let left = self.settle(due).await?;
             let put_off = closed.into_iter().filter(|one| left.contains(&one.id));
@@ -345,7 +341,7 @@ impl SourceTask {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{path::Path, pin::Pin, sync::Arc, task::Poll};
 
     use sealift_host::OsClock;
     use sealift_ledger::{FactsError, FactsSealer, Journal, SqliteJournal};
@@ -370,11 +366,15 @@ mod tests {
         }
     }
 
+    fn journal_in(temp: &Path) -> Arc<dyn Journal> {
+        let journal = SqliteJournal::open(&temp.join("journal.db"), Arc::new(NoFacts));
+        Arc::new(journal.unwrap())
+    }
+
     #[tokio::test]
     async fn so_many_keys_are_looked_at_during_a_scan_and_the_rest_behind_it() {
         let temp = tempfile::tempdir().unwrap();
-        let journal = SqliteJournal::open(&temp.path().join("journal.db"), Arc::new(NoFacts));
-        let journal: Arc<dyn Journal> = Arc::new(journal.unwrap());
+        let journal = journal_in(temp.path());
         let clock = Arc::new(OsClock);
         let region = Region::new("a").unwrap();
         let orders = Orders::load(&*journal, region, clock.clone())
@@ -411,5 +411,43 @@ mod tests {
         task.fronted.scan_begins();
         task.take_written_meanwhile().await.unwrap();
         assert!(task.fronted.queue.is_empty() && task.fronted.since_scan.len() == 3);
+    }
+
+    /// Whether it has to be waited for, looked at once.
+    async fn waits<F: Future>(future: &mut Pin<Box<F>>) -> bool {
+        std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await
+    }
+
+    #[tokio::test]
+    async fn an_intent_that_is_in_the_journal_and_not_open_yet_is_not_taken_for_a_leftover() {
+        let temp = tempfile::tempdir().unwrap();
+        let bucket = BucketName::new("photos").unwrap();
+        let journal = journal_in(temp.path());
+        let (_rules, rules) = watch::channel(Arc::new(Rules::default()));
+        let clock = Arc::new(OsClock);
+        let (front, _queue) = FrontHandle::new(bucket.clone(), journal.clone(), clock, rules);
+        let key = || vec![ObjectKey::new("k").unwrap()];
+        let until_there = async |count: usize| {
+            while journal.intents(&bucket, 0, 9).await.unwrap().len() < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        let mut intend = Box::pin(front.intend(key(), Touched::Versions));
+        assert!(waits(&mut intend).await);
+        until_there(1).await;
+        let mut closed = Box::pin(front.closed(0, 9));
+        assert!(waits(&mut closed).await);
+        let intended = intend.await.unwrap();
+        let (last, none) = closed.await.unwrap().unwrap();
+        assert!(last == intended[0].id && none.is_empty());
+        // Whoever gives up meanwhile leaves one that is looked for.
+        assert!(!front.take_behind());
+        let mut given_up = Box::pin(front.intend(key(), Touched::Versions));
+        assert!(waits(&mut given_up).await);
+        until_there(2).await;
+        drop(given_up);
+        assert!(front.take_behind());
+        let (_, left) = front.closed(0, 9).await.unwrap().unwrap();
+        assert!(left.len() == 1 && left[0].id > last);
     }
 }

@@ -25,7 +25,7 @@ pub(super) async fn withdraw(shared: &Shared) {
     for (offer, sending) in offers {
         let sources = &shared.settings.sources;
         if let Err(refusal) = departing.hold_rules(&sending.transfer, sources).await {
-            shared.withdraw(offer, &refusal);
+            shared.take_back(offer, &refusal);
         }
     }
 }

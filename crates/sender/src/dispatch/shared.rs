@@ -213,6 +213,24 @@ impl Shared {
         self.wake_links();
     }
 
+    /// As [`withdraw`](Self::withdraw), if the peer still has no part in it: a link may have begun
+    /// it while its rules were looked at, and what the peer has is settled by its answer.
+    pub(super) fn take_back(&self, offer: OfferId, refusal: &Refusal) {
+        let sending = {
+            let mut offers = self.offers.lock();
+            let mut machine = self.machine.lock();
+            if !machine.can_be_withdrawn(offer) {
+                return;
+            }
+            machine.cancel(offer, refusal);
+            offers.remove(&offer)
+        };
+        if let Some(sending) = sending {
+            self.not_done(&sending.transfer, refusal);
+            self.wake_links();
+        }
+    }
+
     /// Settles a transfer that was not done.
     pub(super) fn not_done(&self, transfer: &Transfer, refusal: &Refusal) {
         let Refusal {
