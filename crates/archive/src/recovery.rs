@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sealift_ledger::{Commit, FileRow, Location, PackState, UploadRow};
+use sealift_ledger::{Commit, FileRow, Location, Outcome, PackState, UploadRow};
 use sealift_seal::Expected;
 use sealift_store::{StoreError, StoreName};
 use sealift_terms::{AuditKind, AuditRecord};
@@ -161,7 +161,19 @@ impl Core {
             audit: vec![audit],
             ..Commit::default()
         };
-        self.catalog.commit(commit).await?;
+        let committed = self.catalog.commit(commit).await?;
+        for outcome in committed.outcomes {
+            match outcome {
+                Outcome::Stored(_) => {}
+                Outcome::Known(known) | Outcome::Conflict(known)
+                    if known.location.file == row.file => {}
+                // No row names it, and none ever will.
+                Outcome::Known(_) | Outcome::Conflict(_) | Outcome::Purged => {
+                    let name = StoreName::new(&row.file).map_err(StoreError::from)?;
+                    self.store.remove(&name).await?;
+                }
+            }
+        }
         Ok(())
     }
 

@@ -93,7 +93,7 @@ async fn a_disabled_key_stops_reading_too() {
 }
 
 /// Lets the catalog refuse every version, or take them again.
-fn refuse_versions(site: &Site, refuse: bool) {
+pub(super) fn refuse_versions(site: &Site, refuse: bool) {
     let db = rusqlite::Connection::open(site.dir.path().join("catalog.db")).unwrap();
     db.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
     let sql = match refuse {

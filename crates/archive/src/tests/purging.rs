@@ -10,7 +10,7 @@ use sealift_terms::{
     limits::HOLDS_MAX,
 };
 
-use super::site::*;
+use super::{failing::refuse_versions, site::*};
 use crate::{
     ArchiveError, ExpiredVersions, HeldVersions, HoldSort, Offer, Retentions, SentOn, rebuild,
 };
@@ -168,6 +168,26 @@ async fn a_rebuild_between_a_purge_and_the_end_of_its_bytes_raises_no_dead() {
     assert!(running.versions().await.is_empty());
     running.archive.remove_emptied().await.unwrap();
     assert!(site.files_in("store/objects").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_published_before_a_crash_goes_where_its_version_was_purged_meanwhile() {
+    let site = Site::new();
+    let running = site.open().await;
+    running.store("warm", "v1", 1, b"up").await;
+    // The file is published, and the catalog does not take its version.
+    refuse_versions(&site, true);
+    let bytes = plain(1, SIZE);
+    let put = running.put(offer("k", "v1", 1, SIZE), &bytes);
+    assert!(put.await.is_err());
+    refuse_versions(&site, false);
+    assert_eq!(site.files_in("store/objects").len(), 1);
+    running.offer_purge(purge("k", "v1", 5)).await.unwrap();
+    drop(running);
+    let running = site.open().await;
+    assert_eq!(running.archive.unfinished(), 0);
+    assert!(site.files_in("store/objects").is_empty());
+    assert!(running.read("k", None).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
