@@ -217,6 +217,7 @@ impl JournalState {
                 recorded_at: at,
                 updated_at: at,
                 receipt: None,
+                was_there: false,
             };
             self.by_change.insert(which, id);
             self.transfers.insert(id, transfer);
@@ -243,6 +244,7 @@ impl JournalState {
         match settlement.outcome {
             TransferOutcome::Completed(receipt) => {
                 (row.status, row.receipt) = (Status::Completed, Some(*receipt));
+                row.was_there = true;
                 (row.reason, row.evidence) = (None, None);
             }
             TransferOutcome::Deferred {
@@ -314,7 +316,7 @@ impl JournalState {
         }
         let known = self.known.get(&(name.bucket.clone(), name.key.clone()));
         known.is_some_and(|known| known.deleted)
-            && (row.status == Status::Skipped
+            && (!row.goes()
                 || row.change.kind == ChangeKind::Purge
                 || done.any(|one| one.kind == ChangeKind::Purge && one.name == *name))
     }

@@ -1,4 +1,4 @@
-//! Transfers that are queued again.
+//! Transfers that are queued again. Receipts stay: they say what was there before.
 
 use rusqlite::{Connection, params};
 use sealift_terms::{PeerName, Reason, RuleName, Status, Timestamp, VersionName};
@@ -70,12 +70,6 @@ pub(super) fn requeue(
              AND ?4 IS ?4"
     );
     let queued = change(db, &sql, params![now.as_millis(), a, b, c])?;
-    if let Requeue::CompletedAfter { .. } = which {
-        // Those of what a batch queued and that the peer still has are kept for a cancel.
-        let sql = "DELETE FROM receipts WHERE sequence > CAST(?2 AS INTEGER)
-                   AND transfer IN (SELECT id FROM transfers WHERE status = 0 AND peer = ?1)";
-        change(db, sql, params![a, b])?;
-    }
     Ok(queued as u64)
 }
 
@@ -131,7 +125,6 @@ fn requeue_version(
             sql,
             params![id, pending, now.as_millis(), reason, evidence],
         )?;
-        change(db, "DELETE FROM receipts WHERE transfer = ?1", [id])?;
         state.count(rule, peer, *status, -1, -size);
         state.count(rule, peer, pending, 1, *size);
     }
