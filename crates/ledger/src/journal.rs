@@ -145,7 +145,7 @@ pub enum TransferOutcome {
 
 /// Which transfers are to be queued again, due at once, their attempts counted afresh.
 ///
-/// `Failed` and the last apart, each takes what is `FAILED` or `PENDING`. What is leased stays leased:
+/// `Failed` and those of one version or transfer apart, each takes what is `FAILED` or `PENDING`. What is leased stays leased:
 /// its outcome comes by itself. What a batch queued and would be taken here without the batch is
 /// owed from then on, and due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +183,8 @@ pub enum Requeue {
         /// Which version.
         name: VersionName,
     },
+    /// What was left out after all, if it still is: tags too, and nothing else of their version.
+    LeftOut(TransferId),
     /// What the peer had completed above this commit sequence: it came back from
     /// an older copy. 0 takes all it ever completed, which is right after a new
     /// epoch: what it still has, it answers without data.

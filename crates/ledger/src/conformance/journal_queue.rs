@@ -335,6 +335,32 @@ pub(super) async fn a_version_is_queued_again_whatever_became_of_it(journal: &dy
     assert_eq!(counted(journal, Status::Pending).await, 4);
 }
 
+pub(super) async fn what_was_left_out_is_queued_by_itself(journal: &dyn Journal) {
+    let mut tags = change("k", 2, 0, ChangeKind::Tags);
+    tags.change.name = name("k", "v1");
+    let ids = journal
+        .record(vec![put("k", 1, 10), tags], at(1))
+        .await
+        .unwrap();
+    let left_out = ids.iter().map(|id| {
+        let outcome = TransferOutcome::Skipped {
+            reason: Reason::SkippedFiltered,
+            evidence: "by a rule".to_owned(),
+        };
+        settlement(*id, at(2), outcome)
+    });
+    journal.settle(left_out.collect()).await.unwrap();
+    for queued in [1, 0] {
+        let which = Requeue::LeftOut(ids[1]);
+        assert_eq!(journal.requeue(which, at(3)).await.unwrap(), queued);
+    }
+    let due = journal.lease(&peer("b"), 9, at(3)).await.unwrap();
+    assert_eq!(due.iter().map(|row| row.id).collect::<Vec<_>>(), ids[1..]);
+    assert_eq!((due[0].reason, &due[0].evidence), (None, &None));
+    assert_eq!(counted(journal, Status::Skipped).await, 1);
+    assert_eq!(counted(journal, Status::Pending).await, 1);
+}
+
 pub(super) async fn what_was_there_before_it_was_left_out_is_known_to_be_there(
     journal: &dyn Journal,
 ) {

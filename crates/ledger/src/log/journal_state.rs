@@ -270,7 +270,7 @@ impl JournalState {
             row.status = Status::Pending;
             (row.next_try, row.updated_at, row.attempts) = (now, now, 0);
             row.receipt = None;
-            if let Requeue::Version { .. } = which {
+            if let Requeue::Version { .. } | Requeue::LeftOut(_) = which {
                 (row.reason, row.evidence) = (None, None);
             }
             if let Requeue::Damaged { .. } = which {
@@ -435,6 +435,7 @@ fn is_meant(which: &Requeue, row: &Transfer) -> bool {
         Requeue::Version { peer, name: wanted } => {
             of == peer && name == wanted && row.change.kind.is_version()
         }
+        Requeue::LeftOut(id) => row.status == Status::Skipped && row.id == *id,
         Requeue::CompletedAfter { peer, sequence } => {
             let later = row.receipt.as_ref().is_some_and(|r| r.sequence > *sequence);
             row.status == Status::Completed && of == peer && later

@@ -49,6 +49,12 @@ pub(super) fn requeue(
         Requeue::Version { peer, name } => {
             return requeue_version(db, state, (peer, name), false, now);
         }
+        Requeue::LeftOut(id) => (
+            "{status} = 4 AND id = CAST(?2 AS INTEGER)",
+            Some(int("transfer number", id.0)?.to_string()),
+            None,
+            None,
+        ),
         Requeue::CompletedAfter { peer, sequence } => (
             "{status} = 1 AND peer = ?2 AND id IN (SELECT transfer FROM receipts
                  WHERE sequence > CAST(?3 AS INTEGER))",
@@ -65,7 +71,8 @@ pub(super) fn requeue(
     );
     count_as_pending(db, state, &condition, (&a, &b, &c))?;
     let sql = format!(
-        "UPDATE transfers SET status = 0, next_try = ?1, updated_at = ?1, attempts = 0
+        "UPDATE transfers SET status = 0, next_try = ?1, updated_at = ?1, attempts = 0,
+             reason = iif(status = 4, NULL, reason), evidence = iif(status = 4, NULL, evidence)
          WHERE {condition} AND ?2 IS ?2 AND ?3 IS ?3
              AND ?4 IS ?4"
     );
