@@ -345,6 +345,22 @@ fn a_batch_takes_what_its_filter_selects_and_says_what_is_not_there() {
         .run(&["batch", "replicate", BUCKET, "--peer", "nobody"])
         .exits(10);
     pair.a.run(&["batch", "replicate", "none"]).exits(10);
+    // A prefix that no key has is told from one of which nothing is as it is asked for.
+    let nothing = format!("{BUCKET}/zz");
+    for more in [&[][..], &["--dry-run"], &["--versions"]] {
+        pair.a
+            .run(&[&["batch", "replicate", &nothing], more].concat())
+            .exits(10)
+            .tells(&[&format!("no version at {nothing}"), "sealift ls"]);
+    }
+    for of in [&nothing, &within] {
+        pair.a
+            .run(&["batch", "replicate", of, "--status", "FAILED"])
+            .exits(0)
+            .tells(&[&format!(
+                "no version is what was asked for: {of} --status FAILED"
+            )]);
+    }
     pair.a
         .run(&["batch", "replicate", BUCKET, "--rule", "other"])
         .exits(10)

@@ -89,6 +89,17 @@ pub struct Transfer {
     pub updated_at: Timestamp,
     /// What the receiver said; there when it is `COMPLETED`.
     pub receipt: Option<Receipt>,
+    /// Whether it was `COMPLETED` at some time. Looked at where it is `SKIPPED` alone.
+    pub(crate) was_there: bool,
+}
+
+impl Transfer {
+    /// Whether its peer has it, as far as is known, or is to have it. What is `SKIPPED` goes
+    /// nowhere, unless it was there before rules left it out.
+    #[must_use]
+    pub fn goes(&self) -> bool {
+        self.status != Status::Skipped || self.was_there
+    }
 }
 
 /// What became of a transfer that was leased. Ends the lease.
@@ -134,7 +145,7 @@ pub enum TransferOutcome {
 
 /// Which transfers are to be queued again, due at once, their attempts counted afresh.
 ///
-/// `Failed` and the last apart, each takes what is `FAILED` or `PENDING`. What is leased stays leased:
+/// `Failed` and those of one version or transfer apart, each takes what is `FAILED` or `PENDING`. What is leased stays leased:
 /// its outcome comes by itself. What a batch queued and would be taken here without the batch is
 /// owed from then on, and due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,6 +183,8 @@ pub enum Requeue {
         /// Which version.
         name: VersionName,
     },
+    /// What was left out after all, if it still is: tags too, and nothing else of their version.
+    LeftOut(TransferId),
     /// What the peer had completed above this commit sequence: it came back from
     /// an older copy. 0 takes all it ever completed, which is right after a new
     /// epoch: what it still has, it answers without data.
@@ -495,8 +508,8 @@ pub trait Journal: Send + Sync {
     ) -> Result<Vec<KnownKey>>;
 
     /// Known keys that are removed and live at `peer`, as far as is known here: the last of
-    /// their versions that goes there has content, and no delete marker behind it does. What is
-    /// `SKIPPED` goes nowhere. Sorted by bytes.
+    /// their versions that goes there has content, and no delete marker behind it does
+    /// ([`Transfer::goes`]). Sorted by bytes.
     async fn unremoved_page(
         &self,
         bucket: &BucketName,
@@ -575,7 +588,7 @@ pub trait Journal: Send + Sync {
     /// Folds up to `limit` rows that were settled before `before`. What a peer that lost
     /// everything has to be sent again stays: of what is `COMPLETED` or `SKIPPED`, one version
     /// per peer and key, the newest, be it a delete marker, and its last tags. Of a deleted key
-    /// nothing stays that was left out, or purged. Of the
+    /// nothing stays that was left out and was never there, or purged. Of the
     /// rules in `keep` every version that is `COMPLETED` is kept until its purge is, and that
     /// until its version went. Returns how many rows went.
     async fn fold(&self, before: Timestamp, keep: Vec<RuleName>, limit: usize) -> Result<u64>;

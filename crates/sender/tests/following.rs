@@ -65,6 +65,22 @@ impl Commits {
         name
     }
 
+    /// Commits a version with content, whose tags changed behind it.
+    fn commit_tagged(&self, key: &str) {
+        let name = self.add(key);
+        let state = &mut *self.0.lock();
+        state.sequence += 1;
+        let of_it = state.versions.iter_mut();
+        for version in of_it.filter(|version| version.change.name == name) {
+            version.change.kind = ChangeKind::Put;
+            version.sequence = state.sequence;
+            version.tags_order = Some(Order {
+                clock: state.sequence,
+                ..version.change.order.clone()
+            });
+        }
+    }
+
     /// Whoever follows hears of it.
     fn commit(&self, key: &str) {
         let name = self.add(key);
@@ -373,6 +389,39 @@ async fn much_that_an_archive_purged_at_once_waits_for_somebody_too() {
     .await;
     following.listed().await;
     assert_eq!(following.handle.status().purges_held, None);
+    following.end().await;
+}
+
+#[tokio::test]
+async fn tags_that_waited_when_rules_left_them_out_go_to_their_version_when_one_sends_them() {
+    let temp = tempfile::tempdir().unwrap();
+    let (journal, source) = (journal(temp.path()), Commits::default());
+    for key in ["there", "waits"] {
+        source.commit_tagged(key);
+    }
+    let following = follow(&source, &journal, false);
+    let stand = async |expected: [&str; 4]| {
+        until(&format!("{expected:?}"), async || {
+            let rows = all(&*journal).await;
+            let told = rows.iter().map(|row| row.status.as_str());
+            told.eq(expected)
+        })
+        .await;
+    };
+    // Of each its version, and the tags behind it.
+    stand(["PENDING"; 4]).await;
+    let now = OsClock.now();
+    let leased = journal.lease(&near::peer(), 1, now).await.unwrap();
+    assert_eq!(leased[0].change.name.key.as_str(), "there");
+    near::settle(&*journal, &leased, now).await;
+    following.rules.send_replace(rules(&[]));
+    let left_out = ["COMPLETED", "SKIPPED", "SKIPPED", "SKIPPED"];
+    stand(left_out).await;
+    let some = rules(&[("some", "there", "far")]);
+    following.rules.send_replace(some);
+    stand(["COMPLETED", "PENDING", "SKIPPED", "SKIPPED"]).await;
+    following.rules.send_replace(purging(None));
+    stand(["COMPLETED", "PENDING", "PENDING", "PENDING"]).await;
     following.end().await;
 }
 

@@ -5,11 +5,12 @@ mod near;
 
 use std::sync::Arc;
 
-use near::{Near, bucket, journal, rules, until};
+use near::{Near, bucket, complete, journal, rules, until};
+use sealift_host::OsClock;
 use sealift_ledger::{Settlement, Touched, TransferOutcome};
 use sealift_sender::{Became, Replicas};
 use sealift_store::{Listed, MemorySource, Page, Scan, Source, SourceObject, StoreError, Watch};
-use sealift_terms::{ChangeKind, ObjectKey, Reason, Timestamp, VersionId, limits};
+use sealift_terms::{ChangeKind, Clock, ObjectKey, Reason, Timestamp, VersionId, limits};
 
 /// More looks at keys than a test has.
 const LOOKS: usize = 1_000_000;
@@ -345,6 +346,57 @@ async fn how_a_version_stands_is_told_from_before_it_is_recorded_on() {
     // An older one that the journal has nothing of.
     let other = VersionId::new("other").unwrap();
     assert_eq!(standing(&inside, Some(&other), false).await, "none");
+    near.end().await;
+}
+
+#[tokio::test]
+async fn a_version_is_not_completed_while_its_tags_may_be_others() {
+    let temp = tempfile::tempdir().unwrap();
+    let source = MemorySource::new();
+    let version = source.put("k", *b"1").unwrap();
+    let all = rules(&[("all", "", "far")]);
+    let near = Near::begin(journal(temp.path()), Arc::new(source.clone()), all).await;
+    near.scan().await;
+    complete(&*near.journal, OsClock.now()).await;
+    let front = near.handle.front().unwrap().clone();
+    let key = ObjectKey::new("k").unwrap();
+    let standing = async || {
+        let told = front.standing(&key, Some(&version), true).await.unwrap();
+        told.unwrap().as_str()
+    };
+    assert_eq!(standing().await, "COMPLETED");
+    let other = VersionId::new("other").unwrap();
+    for (touched, told) in [
+        (Touched::Versions, "COMPLETED"),
+        (Touched::Tags(Some(other)), "COMPLETED"),
+        (Touched::Tags(Some(version.clone())), "PENDING"),
+        (Touched::Tags(None), "PENDING"),
+    ] {
+        let intended = front.intend(vec![key.clone()], touched).await.unwrap();
+        assert_eq!(standing().await, told, "{intended:?}");
+        for one in intended {
+            front.became(one, Became::Nothing).await.unwrap();
+        }
+        assert_eq!(standing().await, "COMPLETED");
+    }
+    // From the write of tags to their receipt.
+    source.tag("k", &[("t", "1")]).unwrap();
+    let tags = Touched::Tags(None);
+    for one in front.intend(vec![key.clone()], tags).await.unwrap() {
+        front.became(one, Became::Tagged(None)).await.unwrap();
+    }
+    assert_eq!(near.transfers().await.len(), 2);
+    assert_eq!(standing().await, "PENDING");
+    complete(&*near.journal, OsClock.now()).await;
+    assert_eq!(standing().await, "COMPLETED");
+    // More writes than are looked at: tags of it may be among them.
+    let many = vec![ObjectKey::new("other").unwrap(); limits::FRONT_INTENTS_SEEN_MAX];
+    let many = front.intend(many, Touched::Versions).await.unwrap();
+    assert_eq!(standing().await, "PENDING");
+    for one in many.into_iter().take(1) {
+        front.became(one, Became::Nothing).await.unwrap();
+    }
+    assert_eq!(standing().await, "COMPLETED");
     near.end().await;
 }
 

@@ -8,10 +8,11 @@ mod site;
 use std::sync::Arc;
 
 use near::{
-    Near, all, bucket, complete, journal, peer, rules, tagged_rule, until, versioned::Versioned,
+    Near, all, bucket, complete, journal, peer, rules, tagged, tagged_rule, until,
+    versioned::Versioned,
 };
 use sealift_host::OsClock;
-use sealift_ledger::{Journal, Settlement, TransferOutcome};
+use sealift_ledger::{Journal, Requeue, Settlement, TransferOutcome};
 use sealift_sender::{Rule, Rules};
 use sealift_store::MemorySource;
 use sealift_terms::{ChangeKind, Clock, Reason, Status};
@@ -182,6 +183,61 @@ async fn what_was_removed_while_no_rule_sent_that_is_removed_when_one_does() {
         "zzz/b COMPLETED",
     ];
     stands(&*journal, &sent).await;
+    near.end().await;
+}
+
+/// Queues what is at the peer again, and has rules leave it out.
+async fn queued_and_left_out(near: &Near, to: Arc<Rules>, stand: &[&str]) {
+    for row in all(&*near.journal).await {
+        let which = Requeue::Version {
+            peer: peer(),
+            name: row.change.name,
+        };
+        near.journal.requeue(which, OsClock.now()).await.unwrap();
+    }
+    changes_to(near, to).await;
+    stands(&*near.journal, stand).await;
+}
+
+#[tokio::test]
+async fn what_was_there_before_it_was_left_out_is_removed_there() {
+    let (_temp, source, near) = with_two().await;
+    let journal = near.journal.clone();
+    complete(&*journal, OsClock.now()).await;
+    let some = rules(&[("some", "zzz/", "far")]);
+    queued_and_left_out(&near, some, &["a SKIPPED", "zzz/b PENDING"]).await;
+    source.put("new", *b"x").unwrap();
+    near.scan().await;
+    for key in ["a", "new"] {
+        source.remove(key).unwrap();
+    }
+    near.scan().await;
+    let counts = journal.known_counts(&bucket()).await.unwrap();
+    assert_eq!(counts.deleted, 2);
+    changes_to(&near, rules(&[("all", "", "far")])).await;
+    // The other one was never there.
+    stands(&*journal, &["-a PENDING", "a SKIPPED", "zzz/b PENDING"]).await;
+    near.end().await;
+}
+
+#[tokio::test]
+async fn tags_and_removals_go_where_a_version_was_before_its_tags_left_it_out() {
+    let temp = tempfile::tempdir().unwrap();
+    let source = MemorySource::new();
+    source.put("k", *b"x").unwrap();
+    source.tag("k", &[("class", "hot")]).unwrap();
+    let near = Near::begin(
+        journal(temp.path()),
+        Arc::new(source.clone()),
+        tagged("class", "hot"),
+    )
+    .await;
+    near.scan().await;
+    complete(&*near.journal, OsClock.now()).await;
+    let cold = tagged("class", "cold");
+    queued_and_left_out(&near, cold, &["k SKIPPED"]).await;
+    source.remove("k").unwrap();
+    stands(&*near.journal, &["-k PENDING", "k SKIPPED"]).await;
     near.end().await;
 }
 

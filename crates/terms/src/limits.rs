@@ -559,7 +559,7 @@ pub const FRONT_DURING_SCAN_MAX: usize = 100_000;
 /// minute; of more each goes on record.
 pub const FRONT_READS_COUNTED_MAX: usize = 4096;
 /// Intents, the oldest first, among which one of a key is looked for when somebody asks how a
-/// version stands that the journal does not have.
+/// version stands. Where there are more, none whose tags may be among them is said to be there.
 pub const FRONT_INTENTS_SEEN_MAX: usize = 1000;
 /// An answer of a store in which the name of its bucket is made that of ours.
 pub const FRONT_RENAMED_BYTES_MAX: usize = S3_ANSWER_BYTES_MAX;

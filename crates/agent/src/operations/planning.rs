@@ -183,7 +183,7 @@ impl SiteOperations {
         let transfers = transfers.await?.into_iter();
         let goes = transfers.filter(|transfer| {
             let is_version = transfer.change.kind.is_version();
-            transfer.peer == *peer && is_version && transfer.status != Status::Skipped
+            transfer.peer == *peer && is_version && transfer.goes()
         });
         let last = goes.max_by(|a, b| a.change.order.cmp(&b.change.order));
         Ok(last.is_some_and(|last| last.change.kind == ChangeKind::Put))

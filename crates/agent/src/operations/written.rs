@@ -113,7 +113,7 @@ impl<'a> Written<'a> {
         });
         let of_key = self.of_key.iter().flat_map(|(_, all)| all);
         let behind = of_key
-            .filter(|transfer| transfer.status != Status::Skipped)
+            .filter(|transfer| transfer.goes())
             .map(|transfer| transfer.peer.clone())
             .collect();
         let tagged = match row.kind {

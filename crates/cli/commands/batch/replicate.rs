@@ -173,6 +173,7 @@ impl Replicate {
             return Err(Error::Stopped { what: what.into() }.into());
         }
         let mut objects = self.objects(&site)?;
+        let mut is_any = false;
         let mut run = Run {
             json: global.json,
             what: self.in_words(),
@@ -187,6 +188,7 @@ impl Replicate {
             progress: ProgressBar::new_spinner(),
         };
         while let Some(next) = objects.next().await? {
+            is_any = true;
             match next {
                 Next::Object(object) => run.take(object).await?,
                 Next::LeftOut(row) => run.told(&row)?,
@@ -196,7 +198,45 @@ impl Replicate {
         if let Objects::Found(answers) = objects {
             answers.finish().await?;
         }
+        if !is_any {
+            self.tell_nothing(&run)?;
+        }
         run.finish(names_each).await
+    }
+
+    /// Nothing is what it was asked for. That is how it should be of a whole bucket, or of what
+    /// was given up; a prefix that no key has is a slip.
+    fn tell_nothing(&self, run: &Run<'_>) -> Result<(), Error> {
+        let of_prefix = self.prefix.as_deref().filter(|_| !self.is_filtered());
+        let of_keys = |prefix: &&str| {
+            let keys = prefix.split_once('/');
+            keys.is_some_and(|(_, keys)| !keys.is_empty())
+        };
+        if let Some(prefix) = of_prefix.filter(of_keys) {
+            let what = format!("version at {} that rules send", output::safe(prefix));
+            return Err(Error::NotFound { what });
+        }
+        let line = format!(
+            "no version is what was asked for: {}",
+            output::safe(&run.what)
+        );
+        output::note(run.json, line);
+        Ok(())
+    }
+
+    /// Whether only some of the versions with a prefix are asked for.
+    fn is_filtered(&self) -> bool {
+        let times = [
+            self.since,
+            self.until,
+            self.modified_since,
+            self.modified_until,
+        ];
+        let is_to_one = self.rule.is_some() || self.peer.is_some();
+        is_to_one
+            || self.tags_only
+            || !(self.status.is_empty() && self.tags.is_empty())
+            || times.iter().any(Option::is_some)
     }
 
     /// What it is asked to send, for those who look at what is under way.

@@ -6,7 +6,7 @@ use sealift_terms::{ChangeKind, Reason, Status, Timestamp, TransferId};
 
 use super::sample::{at, bucket, change, key, name, peer, put, receipt, rule};
 use crate::{
-    Journal, LedgerError, ListTransfers, NewChange, Requeue, Settlement, Skip, Transfer,
+    Enlist, Journal, LedgerError, ListTransfers, NewChange, Requeue, Settlement, Skip, Transfer,
     TransferOutcome,
 };
 
@@ -333,6 +333,134 @@ pub(super) async fn a_version_is_queued_again_whatever_became_of_it(journal: &dy
     let waiting = version("b", &again[0]);
     assert_eq!(journal.requeue(waiting, at(4)).await.unwrap(), 1);
     assert_eq!(counted(journal, Status::Pending).await, 4);
+}
+
+pub(super) async fn what_was_left_out_is_queued_by_itself(journal: &dyn Journal) {
+    let mut tags = change("k", 2, 0, ChangeKind::Tags);
+    tags.change.name = name("k", "v1");
+    let ids = journal
+        .record(vec![put("k", 1, 10), tags], at(1))
+        .await
+        .unwrap();
+    let left_out = ids.iter().map(|id| {
+        let outcome = TransferOutcome::Skipped {
+            reason: Reason::SkippedFiltered,
+            evidence: "by a rule".to_owned(),
+        };
+        settlement(*id, at(2), outcome)
+    });
+    journal.settle(left_out.collect()).await.unwrap();
+    for queued in [1, 0] {
+        let which = Requeue::LeftOut(ids[1]);
+        assert_eq!(journal.requeue(which, at(3)).await.unwrap(), queued);
+    }
+    let due = journal.lease(&peer("b"), 9, at(3)).await.unwrap();
+    assert_eq!(due.iter().map(|row| row.id).collect::<Vec<_>>(), ids[1..]);
+    assert_eq!((due[0].reason, &due[0].evidence), (None, &None));
+    assert_eq!(counted(journal, Status::Skipped).await, 1);
+    assert_eq!(counted(journal, Status::Pending).await, 1);
+}
+
+pub(super) async fn what_was_there_before_it_was_left_out_is_known_to_be_there(
+    journal: &dyn Journal,
+) {
+    let keys = ["again", "batch", "damaged", "never", "rolled", "told"];
+    let mut changes: Vec<_> = keys
+        .iter()
+        .zip(1..)
+        .map(|(key, n)| put(key, n, 10))
+        .collect();
+    changes.push(change("told", 9, 0, ChangeKind::DeleteMarker));
+    journal.record(changes, at(1)).await.unwrap();
+    let rows = journal.lease(&peer("b"), 9, at(1)).await.unwrap();
+    let (never, sent): (Vec<_>, Vec<_>) = rows
+        .iter()
+        .partition(|row| row.change.name.key == key("never"));
+    let is_rolled = |row: &&Transfer| row.change.name.key == key("rolled");
+    let sequence = |row| 1 + 7 * u64::from(is_rolled(&row));
+    let done = sent.iter().map(|row| completed(row, sequence(row), at(2)));
+    journal.settle(done.collect()).await.unwrap();
+    // Everything by which something is queued again that was there.
+    let name = |of: &str| {
+        let row = sent.iter().find(|row| row.change.name.key == key(of));
+        row.unwrap().change.name.clone()
+    };
+    let version = |name| Requeue::Version {
+        peer: peer("b"),
+        name,
+    };
+    let damaged = Requeue::Damaged {
+        peer: peer("b"),
+        name: name("damaged"),
+    };
+    let rolled = Requeue::CompletedAfter {
+        peer: peer("b"),
+        sequence: 5,
+    };
+    let marker = sent.last().unwrap().change.name.clone();
+    for which in [
+        version(name("again")),
+        damaged,
+        rolled,
+        version(name("told")),
+    ] {
+        assert_eq!(journal.requeue(which, at(3)).await.unwrap(), 1);
+    }
+    assert_eq!(journal.requeue(version(marker), at(3)).await.unwrap(), 1);
+    let batch = journal
+        .begin_batch("photos/", at(3))
+        .await
+        .unwrap()
+        .unwrap();
+    let what = Enlist {
+        versions: vec![(peer("b"), name("batch"))],
+        new: Vec::new(),
+    };
+    journal.enlist(batch, what, at(3)).await.unwrap();
+    let left_out = rows.iter().map(|row| {
+        let outcome = TransferOutcome::Skipped {
+            reason: Reason::SkippedFiltered,
+            evidence: "by a rule".to_owned(),
+        };
+        settlement(row.id, at(4), outcome)
+    });
+    journal.settle(left_out.collect()).await.unwrap();
+    assert_eq!(counted(journal, Status::Skipped).await, 7);
+    for row in &rows {
+        let now = journal.transfer(row.id).await.unwrap().unwrap();
+        assert_eq!(now.receipt, None);
+        let was_there = row.id != never[0].id;
+        assert_eq!(now.goes(), was_there, "{}", now.change.name);
+    }
+    let gone = keys.iter().zip(11..).map(|(key, n)| {
+        let mut marker = change(key, n, 0, ChangeKind::DeleteMarker);
+        marker.destinations.clear();
+        marker
+    });
+    journal.record(gone.collect(), at(5)).await.unwrap();
+    let there = ["again", "batch", "damaged", "rolled"].map(key);
+    for _ in 0..2 {
+        let page = journal.unremoved_page(&bucket(), &peer("b"), None, 9).await;
+        let page = page.unwrap().into_iter().map(|known| known.key);
+        assert_eq!(page.collect::<Vec<_>>(), there);
+        // What is there is to be removed after any time.
+        while journal.fold(at(6), Vec::new(), 1).await.unwrap() > 0 {}
+    }
+    // Once it is, nothing of it is of use.
+    let markers = there.iter().zip(21..);
+    let markers = markers.map(|(key, n)| change(key.as_str(), n, 0, ChangeKind::DeleteMarker));
+    journal.record(markers.collect(), at(6)).await.unwrap();
+    let leased = journal.lease(&peer("b"), 9, at(6)).await.unwrap();
+    let done = leased.iter().map(|row| completed(row, 9, at(6)));
+    journal.settle(done.collect()).await.unwrap();
+    while journal.fold(at(7), Vec::new(), 1).await.unwrap() > 0 {}
+    assert_eq!(
+        counted(journal, Status::Skipped).await,
+        2,
+        "of what was told before"
+    );
+    let page = journal.unremoved_page(&bucket(), &peer("b"), None, 9).await;
+    assert_eq!(page.unwrap(), []);
 }
 
 pub(super) async fn old_rows_fold_into_one_per_key(journal: &dyn Journal) {

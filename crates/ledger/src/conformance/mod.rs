@@ -56,6 +56,8 @@ pub async fn journal(make: impl Fn() -> MadeJournal) {
     journal_queue::a_version_that_the_peer_found_damaged_is_sent_there_again(&*make()).await;
     journal_queue::a_peer_that_rolled_back_gets_the_later_ones_again(&*make()).await;
     journal_queue::a_version_is_queued_again_whatever_became_of_it(&*make()).await;
+    journal_queue::what_was_left_out_is_queued_by_itself(&*make()).await;
+    journal_queue::what_was_there_before_it_was_left_out_is_known_to_be_there(&*make()).await;
     journal_queue::old_rows_fold_into_one_per_key(&*make()).await;
     journal_queue::of_deleted_keys_stays_what_a_peer_that_lost_all_is_sent(&*make()).await;
     journal_queue::tags_fold_no_version_and_older_tags_of_their_own(&*make()).await;

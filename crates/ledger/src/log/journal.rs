@@ -284,8 +284,7 @@ impl Journal for LogJournal {
                 let rows = state.transfers.values().filter(|row| {
                     let change = &row.change;
                     let is_of_key = (&change.name.bucket, &change.name.key) == (bucket, &known.key);
-                    let goes = row.status != Status::Skipped && change.kind.is_version();
-                    row.peer == *peer && is_of_key && goes
+                    row.peer == *peer && is_of_key && change.kind.is_version() && row.goes()
                 });
                 let last = rows.max_by_key(|row| &row.change.order);
                 last.is_some_and(|row| row.change.kind == ChangeKind::Put)

@@ -217,6 +217,7 @@ impl JournalState {
                 recorded_at: at,
                 updated_at: at,
                 receipt: None,
+                was_there: false,
             };
             self.by_change.insert(which, id);
             self.transfers.insert(id, transfer);
@@ -243,6 +244,7 @@ impl JournalState {
         match settlement.outcome {
             TransferOutcome::Completed(receipt) => {
                 (row.status, row.receipt) = (Status::Completed, Some(*receipt));
+                row.was_there = true;
                 (row.reason, row.evidence) = (None, None);
             }
             TransferOutcome::Deferred {
@@ -268,7 +270,7 @@ impl JournalState {
             row.status = Status::Pending;
             (row.next_try, row.updated_at, row.attempts) = (now, now, 0);
             row.receipt = None;
-            if let Requeue::Version { .. } = which {
+            if let Requeue::Version { .. } | Requeue::LeftOut(_) = which {
                 (row.reason, row.evidence) = (None, None);
             }
             if let Requeue::Damaged { .. } = which {
@@ -314,7 +316,7 @@ impl JournalState {
         }
         let known = self.known.get(&(name.bucket.clone(), name.key.clone()));
         known.is_some_and(|known| known.deleted)
-            && (row.status == Status::Skipped
+            && (!row.goes()
                 || row.change.kind == ChangeKind::Purge
                 || done.any(|one| one.kind == ChangeKind::Purge && one.name == *name))
     }
@@ -433,6 +435,7 @@ fn is_meant(which: &Requeue, row: &Transfer) -> bool {
         Requeue::Version { peer, name: wanted } => {
             of == peer && name == wanted && row.change.kind.is_version()
         }
+        Requeue::LeftOut(id) => row.status == Status::Skipped && row.id == *id,
         Requeue::CompletedAfter { peer, sequence } => {
             let later = row.receipt.as_ref().is_some_and(|r| r.sequence > *sequence);
             row.status == Status::Completed && of == peer && later

@@ -23,7 +23,8 @@ use crate::{
 /// The receipt is read by a query of its own: an outer join with a bound
 /// condition makes SQLite prepare the statement again at every execution.
 pub(super) const TRANSFER: &str = "SELECT id, rule, peer, bucket, key, version, ord, kind, facts,
-    status, reason, evidence, attempts, next_try, recorded_at, updated_at FROM transfers";
+    status, reason, evidence, attempts, next_try, recorded_at, updated_at,
+    status = 4 AND EXISTS (SELECT 1 FROM receipts WHERE transfer = id) FROM transfers";
 
 /// The columns that [`standing`] reads.
 pub(super) const STANDING: &str = "peer, version, kind, status, reason";
@@ -72,6 +73,7 @@ pub(super) fn transfer(db: &Connection, row: &Row<'_>, sealing: &Sealing) -> Res
     let (reason, evidence) = (columns.name_or_none()?, columns.value()?);
     let attempts = columns.value()?;
     let (next_try, recorded_at, updated_at) = (columns.time()?, columns.time()?, columns.time()?);
+    let was_there = columns.value()?;
     let receipt = match status {
         Status::Completed => receipt(db, sealing, id, &name)?,
         _ => None,
@@ -95,6 +97,7 @@ pub(super) fn transfer(db: &Connection, row: &Row<'_>, sealing: &Sealing) -> Res
         recorded_at,
         updated_at,
         receipt,
+        was_there,
     })
 }
 
@@ -318,7 +321,8 @@ pub(super) fn unremoved_page(
     rows: i64,
 ) -> Result<Vec<KnownKey>> {
     let which = "deleted = 1 AND (SELECT kind FROM transfers t WHERE t.bucket = k.bucket
-                     AND t.key = k.key AND t.peer = ?3 AND t.kind < 2 AND t.status <> 4
+                     AND t.key = k.key AND t.peer = ?3 AND t.kind < 2 AND (t.status <> 4
+                         OR EXISTS (SELECT 1 FROM receipts WHERE transfer = t.id))
                      ORDER BY t.ord DESC LIMIT 1) = 0";
     known_of_peer(db, which, place, after, rows)
 }

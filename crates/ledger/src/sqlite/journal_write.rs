@@ -367,13 +367,15 @@ pub(super) fn foldable(
         "EXISTS (SELECT 1 FROM transfers WHERE {of_key} AND version = t.version
              AND kind = 3 AND status = 1)"
     );
+    let was_there = "EXISTS (SELECT 1 FROM receipts WHERE transfer = t.id)";
     let sql = format!(
         "SELECT t.id FROM transfers t
          LEFT JOIN known k ON k.bucket = t.bucket AND k.key = t.key
          WHERE t.status IN (1, 4) AND t.updated_at < ?1 AND (
              EXISTS (SELECT 1 FROM transfers WHERE {of_key} AND status = 1 AND ord > t.ord
                  AND (kind < 2 OR (kind = 2 AND t.kind = 2 AND version = t.version)))
-             OR (coalesce(k.deleted, 0) = 1 AND (t.status = 4 OR t.kind = 3 OR {has_purge})))
+             OR (coalesce(k.deleted, 0) = 1 AND ((t.status = 4 AND NOT {was_there})
+                 OR t.kind = 3 OR {has_purge})))
              AND (t.kind = 2 OR t.status = 4 OR t.rule NOT IN ({})
                  OR (t.kind < 2 AND {has_purge})
                  OR (t.kind = 3 AND NOT EXISTS (SELECT 1 FROM transfers

@@ -1,4 +1,4 @@
-//! Transfers that are queued again.
+//! Transfers that are queued again. Receipts stay: they say what was there before.
 
 use rusqlite::{Connection, params};
 use sealift_terms::{PeerName, Reason, RuleName, Status, Timestamp, VersionName};
@@ -49,6 +49,12 @@ pub(super) fn requeue(
         Requeue::Version { peer, name } => {
             return requeue_version(db, state, (peer, name), false, now);
         }
+        Requeue::LeftOut(id) => (
+            "{status} = 4 AND id = CAST(?2 AS INTEGER)",
+            Some(int("transfer number", id.0)?.to_string()),
+            None,
+            None,
+        ),
         Requeue::CompletedAfter { peer, sequence } => (
             "{status} = 1 AND peer = ?2 AND id IN (SELECT transfer FROM receipts
                  WHERE sequence > CAST(?3 AS INTEGER))",
@@ -65,17 +71,12 @@ pub(super) fn requeue(
     );
     count_as_pending(db, state, &condition, (&a, &b, &c))?;
     let sql = format!(
-        "UPDATE transfers SET status = 0, next_try = ?1, updated_at = ?1, attempts = 0
+        "UPDATE transfers SET status = 0, next_try = ?1, updated_at = ?1, attempts = 0,
+             reason = iif(status = 4, NULL, reason), evidence = iif(status = 4, NULL, evidence)
          WHERE {condition} AND ?2 IS ?2 AND ?3 IS ?3
              AND ?4 IS ?4"
     );
     let queued = change(db, &sql, params![now.as_millis(), a, b, c])?;
-    if let Requeue::CompletedAfter { .. } = which {
-        // Those of what a batch queued and that the peer still has are kept for a cancel.
-        let sql = "DELETE FROM receipts WHERE sequence > CAST(?2 AS INTEGER)
-                   AND transfer IN (SELECT id FROM transfers WHERE status = 0 AND peer = ?1)";
-        change(db, sql, params![a, b])?;
-    }
     Ok(queued as u64)
 }
 
@@ -131,7 +132,6 @@ fn requeue_version(
             sql,
             params![id, pending, now.as_millis(), reason, evidence],
         )?;
-        change(db, "DELETE FROM receipts WHERE transfer = ?1", [id])?;
         state.count(rule, peer, *status, -1, -size);
         state.count(rule, peer, pending, 1, *size);
     }

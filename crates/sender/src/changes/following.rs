@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use sealift_ledger::{Followed, Journal, ListTransfers, NewChange, Requeue};
+use sealift_ledger::{Followed, Journal, ListTransfers, NewChange, Requeue, Transfer};
 use sealift_store::{After, Committed, CommittedTo, Ordered, OrderedSource, Source};
 use sealift_terms::{Boxed, BucketName, Change, ChangeKind, Clock, PeerName, Status};
 use tokio::{
@@ -313,36 +313,38 @@ impl FollowTask {
                 let reason = transfer.reason;
                 reason.is_some_and(super::is_left_out)
             });
-            let left_out = left_out.map(|transfer| (transfer.peer, transfer.change));
             self.send_of_page(rules, left_out.collect()).await?;
         }
     }
 
     /// Queues those of a page that the rules in force send, by the tags that they have now.
-    async fn send_of_page(
-        &self,
-        rules: &Rules,
-        page: Vec<(PeerName, Change)>,
-    ) -> Result<(), SenderError> {
-        let is_put = |(_, change): &&(PeerName, Change)| change.kind == ChangeKind::Put;
-        let puts = page.iter().filter(is_put).map(|(_, change)| change.clone());
+    /// Changes of tags go where their version does.
+    async fn send_of_page(&self, rules: &Rules, page: Vec<Transfer>) -> Result<(), SenderError> {
+        let all = page.iter().map(|transfer| &transfer.change);
+        let puts = all.filter(|change| change.kind == ChangeKind::Put);
+        let puts = puts.cloned();
         let now = with_tags(&*self.source, rules, puts.collect()).await?;
         let tags: BTreeMap<_, _> = now
             .into_iter()
             .map(|change| (change.name, change.facts.tags))
             .collect();
-        for (peer, mut change) in page {
+        for transfer in page {
+            let (peer, mut change) = (transfer.peer, transfer.change);
+            let is_tags = change.kind == ChangeKind::Tags;
             if change.kind == ChangeKind::Put {
                 let Some(now) = tags.get(&change.name) else {
                     continue;
                 };
                 change.facts.tags = now.clone();
             }
-            let behind = self.behind(&change, rules, &[]).await?;
-            let to = rules.of_change(&change, true, &behind);
-            if to.iter().any(|to| to.peer == peer && to.skip.is_none()) {
-                let name = change.name;
-                let which = Requeue::Version { peer, name };
+            let behind = match is_tags {
+                true => goes_to(&*self.journal, &change, &[]).await?,
+                false => self.behind(&change, rules, &[]).await?,
+            };
+            let is_behind = !is_tags || behind.contains(&peer);
+            let to = rules.of_change(&change, !is_tags, &behind);
+            if is_behind && to.iter().any(|to| to.peer == peer && to.skip.is_none()) {
+                let which = Requeue::LeftOut(transfer.id);
                 self.journal.requeue(which, self.clock.now()).await?;
                 self.work.wake();
             }

@@ -455,7 +455,7 @@ impl Recorder {
         // A marker that nothing goes before says nothing there.
         let rows = self.rows_of(&transfer.change.name.key).await?;
         let goes_before = |row: &Transfer| {
-            let goes = row.peer == transfer.peer && row.status != Status::Skipped;
+            let goes = row.peer == transfer.peer && row.goes();
             let is_put = row.change.kind == ChangeKind::Put;
             goes && is_put && row.change.order < transfer.change.order
         };

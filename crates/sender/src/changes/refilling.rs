@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sealift_ledger::{Journal, KnownKey, NewChange, Transfer};
 use sealift_store::{Earlier, History, Listed, Removed, Source};
 use sealift_terms::{
-    BucketName, Change, ChangeKind, ObjectFacts, ObjectKey, Order, PeerName, Status, VersionName,
+    BucketName, Change, ChangeKind, ObjectFacts, ObjectKey, Order, PeerName, VersionName,
     limits::TRANSFERS_OF_KEY_MAX,
 };
 
@@ -194,7 +194,7 @@ impl Refilling<'_> {
         let tags = self.tags(key, &placed).await?;
         let sent = rows
             .iter()
-            .filter(|row| row.change.kind == ChangeKind::Put && row.status != Status::Skipped);
+            .filter(|row| row.change.kind == ChangeKind::Put && row.goes());
         let mut behind: BTreeSet<PeerName> = sent.map(|row| row.peer.clone()).collect();
         let mut found = Vec::new();
         for Placed { mut change, has } in placed {

@@ -158,7 +158,7 @@ impl Recorder {
         let is_sent = |transfer: &&Transfer| {
             let is_version = version::is_version_of(&transfer.change.name.version, own);
             let is_put = transfer.change.kind == ChangeKind::Put;
-            is_put && is_version && transfer.status != Status::Skipped
+            is_put && is_version && transfer.goes()
         };
         let sent: Vec<_> = sent.iter().filter(is_sent).collect();
         let behind = sent.iter().map(|transfer| transfer.peer.clone()).collect();

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sealift_ledger::{Journal, NewChange};
 use sealift_store::{Source, StoreError};
 use sealift_terms::{
-    Change, ChangeKind, ObjectKey, PeerName, Status, VersionId, limits::TRANSFERS_OF_KEY_MAX,
+    Change, ChangeKind, ObjectKey, PeerName, VersionId, limits::TRANSFERS_OF_KEY_MAX,
 };
 
 use super::{recorder::Recorder, version};
@@ -193,7 +193,7 @@ pub(crate) async fn goes_to(
     let transfers = journal.transfers_of(&name.bucket, &name.key, TRANSFERS_OF_KEY_MAX);
     let recorded = transfers.await?.into_iter();
     let recorded = recorded
-        .filter(|transfer| transfer.status != Status::Skipped && is_one(&transfer.change))
+        .filter(|transfer| transfer.goes() && is_one(&transfer.change))
         .map(|transfer| transfer.peer);
     let waiting = before.iter().filter(|new| is_one(&new.change));
     let waiting = waiting.flat_map(|new| &new.destinations);

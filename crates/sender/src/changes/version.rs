@@ -31,6 +31,11 @@ pub(super) fn is_null(own: &VersionId) -> bool {
     rest.is_some_and(|rest| rest.starts_with('~'))
 }
 
+/// Whether a store calls its version `own` so.
+pub(crate) fn is_called(own: &VersionId, told: &VersionId) -> bool {
+    own == told || (told.as_str() == NULL && is_null(own))
+}
+
 /// An id for a version that came back.
 pub(super) fn returned(own: &VersionId, order: &Order) -> Result<VersionId, NameError> {
     VersionId::new(format!("{own}{RETURNED}{:016x}", order.clock))
@@ -60,6 +65,8 @@ mod tests {
         let id = |text: &str| VersionId::new(text).unwrap();
         assert!(is_null(&id("null~d41d8")));
         assert!(!is_null(&id("nullify")) && !is_null(&id("v1")));
+        assert!(is_called(&id("null~d41d8"), &id("null")) && is_called(&id("v1"), &id("v1")));
+        assert!(!is_called(&id("v1"), &id("null")) && !is_called(&id("v10"), &id("v1")));
     }
 
     #[test]

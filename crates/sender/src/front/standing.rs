@@ -1,6 +1,6 @@
 //! How a version stands on its way, for the application that asks for it.
 
-use sealift_ledger::TransferStanding;
+use sealift_ledger::{Intent, Touched, TransferStanding};
 use sealift_terms::{
     ChangeKind, ObjectKey, Status, VersionId,
     limits::{FRONT_INTENTS_SEEN_MAX, TRANSFERS_OF_KEY_MAX},
@@ -11,7 +11,7 @@ use crate::{Kind, SenderError, changes::version};
 
 impl FrontHandle {
     /// How a version of a key stands, all destinations taken together: `FAILED` if one is,
-    /// then `PENDING` if one is, `COMPLETED` if all are. None where no rule takes it, and of an
+    /// then `PENDING` if one is, `COMPLETED` if all are, tags that were written last too. None where no rule takes it, and of an
     /// older version that the journal has nothing of. Without one it is the latest version.
     ///
     /// # Errors
@@ -27,8 +27,12 @@ impl FrontHandle {
             let begins = told.as_str();
             let found = journal.standings(bucket, key, begins, TRANSFERS_OF_KEY_MAX);
             let found = found.await?;
-            if let Some(status) = together(&found, told) {
-                return Ok(status);
+            match together(&found, told) {
+                Some(Some(Status::Completed)) if self.waits_for_tags(key, told).await? => {
+                    return Ok(Some(Status::Pending));
+                }
+                Some(status) => return Ok(status),
+                None => {}
             }
         }
         // The journal has no transfer of it: it is one to be, or there is none.
@@ -49,11 +53,24 @@ impl FrontHandle {
         Ok(known.is_some_and(|(known, told)| version::is_version_of(&known.version, told)))
     }
 
+    /// Whether tags of a version may have changed of which nothing is recorded yet. Where more
+    /// writes than are looked at are so, one of them may be of its tags.
+    async fn waits_for_tags(&self, key: &ObjectKey, told: &VersionId) -> Result<bool, SenderError> {
+        let oldest = self.oldest_intents().await?;
+        let is_of_it = |intent: &Intent| intent.key == *key && may_tag(&intent.touched, told);
+        Ok(oldest.len() >= FRONT_INTENTS_SEEN_MAX || oldest.iter().any(is_of_it))
+    }
+
     /// Whether a write of it is not recorded yet, among the oldest of those.
     async fn is_unsettled(&self, key: &ObjectKey) -> Result<bool, SenderError> {
+        let oldest = self.oldest_intents().await?;
+        Ok(oldest.iter().any(|intent| intent.key == *key))
+    }
+
+    async fn oldest_intents(&self) -> Result<Vec<Intent>, SenderError> {
         let (journal, bucket) = (&self.0.journal, &self.0.bucket);
-        let intents = journal.intents(bucket, 0, FRONT_INTENTS_SEEN_MAX).await?;
-        Ok(intents.iter().any(|intent| intent.key == *key))
+        let oldest = journal.intents(bucket, 0, FRONT_INTENTS_SEEN_MAX);
+        Ok(oldest.await?)
     }
 
     /// Whether a rule may send a version of it. What its tags are is not known here.
@@ -64,6 +81,15 @@ impl FrontHandle {
             false => Kind::existing(),
         };
         Ok(self.0.rules.borrow().may_send(bucket, key, kind))
+    }
+}
+
+/// Whether a write may have changed the tags of the version that the source calls so.
+fn may_tag(touched: &Touched, own: &VersionId) -> bool {
+    match touched {
+        Touched::Versions => false,
+        Touched::Tags(None) => true,
+        Touched::Tags(Some(told)) => version::is_called(own, told),
     }
 }
 
