@@ -273,7 +273,15 @@ fn what_is_revoked_is_cut_off_at_every_site_within_seconds_and_a_new_token_begin
             == Some(1)
     });
     pair.b.audits("forward.closed", &["parrot", "not_allowed"]);
+    // Nor does the other agent, which is told, and tells its application.
+    wait_until("the application is told", TIME_MAX, || {
+        talk.task.is_finished()
+    });
     assert!(talk.end().1.is_err(), "its stream goes on");
+    pair.a.shows(
+        "sealift_forward_streams_ended_total{forward=\"parrot\",side=\"forward\",end=\"by_peer\"}",
+        1,
+    );
     let list = fs::read_to_string(pair.authority().join("crl/region-a.pem")).unwrap();
     let list = sealift_identity::RevocationLists::parse(list.as_bytes()).unwrap();
     assert!(list.names(&old));
