@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::support::{
-    Pair, Site, announce, free_address, init, parrot, renewed_by_b, serial, step, token,
+    Pair, Rogue, Site, announce, free_address, init, parrot, renewed_by_b, serial, step, token,
     wait_until, with_issuer, write_file,
 };
 
@@ -273,7 +273,15 @@ fn what_is_revoked_is_cut_off_at_every_site_within_seconds_and_a_new_token_begin
             == Some(1)
     });
     pair.b.audits("forward.closed", &["parrot", "not_allowed"]);
+    // Nor does the other agent, which is told, and tells its application.
+    wait_until("the application is told", TIME_MAX, || {
+        talk.task.is_finished()
+    });
     assert!(talk.end().1.is_err(), "its stream goes on");
+    pair.a.shows(
+        "sealift_forward_streams_ended_total{forward=\"parrot\",side=\"forward\",end=\"by_peer\"}",
+        1,
+    );
     let list = fs::read_to_string(pair.authority().join("crl/region-a.pem")).unwrap();
     let list = sealift_identity::RevocationLists::parse(list.as_bytes()).unwrap();
     assert!(list.names(&old));
@@ -297,6 +305,44 @@ fn what_is_revoked_is_cut_off_at_every_site_within_seconds_and_a_new_token_begin
     pair.a.start();
     pair.wait_completed(4, TIME_MAX);
     assert_ne!(serial(&pair.a), old);
+}
+
+#[test]
+fn of_a_copied_certificate_the_serial_is_revoked_and_streams_go_on_with_the_one_that_counts() {
+    let (pair, issuer) = with_issuer(3600);
+    pair.b.start();
+    let text = token(&pair, "a", &issuer, "1h");
+    init(&pair, &text).exits(0);
+    let listen = forward(&pair);
+    pair.b.stop();
+    pair.b.start();
+    pair.a.start();
+    let talk = Conversation::begin(&listen);
+    pair.b.shows("sealift_forward_streams", 1);
+    let (old, thief) = (serial(&pair.a), Rogue::with_identity_of(&pair.a));
+    assert!(thief.begins().is_some(), "a copy is as good");
+    // Of two that begin in one second the one that was given counts.
+    sleep(Duration::from_millis(1100));
+    pair.a.run(&["certs", "renew"]).exits(0);
+    assert_ne!(serial(&pair.a), old);
+    pair.b
+        .run(&["ca", "revoke", &old, "--reason", "it was copied"])
+        .exits(0);
+    pair.b
+        .logs(&["a link of a stream is closed", "is revoked", &old]);
+    wait_until("the stream is on another link", TIME_MAX, || {
+        pair.a.metric("sealift_forward_moves_total") >= Some(1)
+    });
+    let heard = talk.words.load(Ordering::Relaxed);
+    wait_until("and goes on there", TIME_MAX, || {
+        talk.words.load(Ordering::Relaxed) > heard + 10
+    });
+    assert!(thief.begins().is_none(), "the copy is good for nothing");
+    pair.b.logs(&["connection refused", "is revoked", &old]);
+    talk.end().1.unwrap();
+    for site in [&pair.a, &pair.b] {
+        site.shows("sealift_forward_streams_dropped_total", 0);
+    }
 }
 
 #[test]

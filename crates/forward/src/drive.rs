@@ -212,19 +212,21 @@ impl Pump<'_> {
     }
 
     /// A step from the link to our application. What ends the stream from this direction
-    /// is said by the other one, between its frames.
+    /// is said by the other one, between its frames; and so is the end of a stream whose
+    /// link was ended with it, as long as the link still takes bytes.
     fn inward(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Lost> {
         if self.is_deaf {
             return Ok(Poll::Pending);
         }
         match self.hear(cx) {
-            Err(Lost::Stream(ended @ (Ended::Application(_) | Ended::Misbehaved(_)))) => {
-                self.shared.end(ended);
-                self.is_deaf = true;
-                Ok(Poll::Ready(()))
-            }
-            heard => heard,
+            Err(Lost::Stream(
+                ended @ (Ended::Application(_) | Ended::Misbehaved(_) | Ended::NotAllowed { .. }),
+            )) => self.shared.end(ended),
+            Err(Lost::Link(TunnelError::Refused(_))) if self.shared.is_ending() => {}
+            heard => return heard,
         }
+        self.is_deaf = true;
+        Ok(Poll::Ready(()))
     }
 
     fn hear(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Lost> {

@@ -380,10 +380,14 @@ impl One {
                         link.part().await;
                         return ended;
                     }
-                    Err(lost) => match self.await_link(lost).await {
-                        Ok(fresh) => fresh,
-                        Err(ended) => return ended,
-                    },
+                    Err(lost) => {
+                        // Let go of, so that the other end does not wait for it.
+                        drop(link);
+                        match self.await_link(lost).await {
+                            Ok(fresh) => fresh,
+                            Err(ended) => return ended,
+                        }
+                    }
                 },
             };
             link = fresh;

@@ -190,13 +190,17 @@ impl One {
                     link.part().await;
                     break ended;
                 }
-                Err(lost) => match self.resume(lost).await {
-                    Ok(opened) => {
-                        link = opened;
-                        running.moved();
+                Err(lost) => {
+                    // Let go of, so that the other end does not wait for it.
+                    drop(link);
+                    match self.resume(lost).await {
+                        Ok(opened) => {
+                            link = opened;
+                            running.moved();
+                        }
+                        Err(ended) => break ended,
                     }
-                    Err(ended) => break ended,
-                },
+                }
             }
         };
         running.end(&ended);

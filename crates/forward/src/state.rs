@@ -133,6 +133,11 @@ impl Shared {
         self.lock().ending.take()
     }
 
+    /// Whether that was decided here, and is to be said yet.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.lock().ending.is_some()
+    }
+
     /// Whether the other end has everything and said so.
     pub(crate) fn peer_done(&self) -> bool {
         self.lock().peer_done

@@ -44,8 +44,16 @@ pub const CONNECTIONS_MAX: usize = 256;
 pub const PEERS_MAX: usize = 64;
 /// Handshakes under way.
 pub const PENDING_HANDSHAKES_MAX: usize = 128;
+/// Of those, kept for addresses that are known: strangers with many addresses keep them from
+/// no peer that was here.
+pub const PENDING_HANDSHAKES_KEPT: usize = 32;
 /// Handshakes under way from one source address.
 pub const PENDING_HANDSHAKES_PER_SOURCE_MAX: usize = 16;
+/// An address is known for so long after somebody showed a certificate from there: longer than
+/// a connection lasts with certificates of a day.
+pub const SOURCE_KNOWN_TIME: Duration = Duration::from_secs(24 * 3600);
+/// Addresses that are known; the one that was used longest ago gives way.
+pub const SOURCES_KNOWN_MAX: usize = 256;
 /// Connections to an issuer whose other side shows no certificate, behind their handshakes.
 pub const ENROLLING_MAX: usize = 32;
 /// Those of one source address.

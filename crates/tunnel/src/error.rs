@@ -88,6 +88,12 @@ pub enum Cause {
         /// What is.
         what: &'static str,
     },
+    /// Too many handshakes are under way for one from an address that is not known.
+    #[error("{max} handshakes are under way already, more are for addresses that are known")]
+    TooManyStrangers {
+        /// So many may be.
+        max: usize,
+    },
     /// Too many are under way from its address.
     #[error("{max} {what} are under way from this address already")]
     TooManyFromSource {
@@ -156,6 +162,7 @@ impl Refused {
         match &self.cause {
             Cause::Handshake(error) => error.reason(),
             Cause::TooMany { .. }
+            | Cause::TooManyStrangers { .. }
             | Cause::TooManyFromSource { .. }
             | Cause::TooManyOfIdentity { .. }
             | Cause::Unfinished { .. }
@@ -176,6 +183,7 @@ impl Refused {
             Cause::Handshake(_) => "cut_off",
             Cause::NetworkNotAllowed { .. } => "network_not_allowed",
             Cause::TooMany { .. } => "too_many",
+            Cause::TooManyStrangers { .. } => "too_many_strangers",
             Cause::TooManyFromSource { .. } => "too_many_from_source",
             Cause::TooManyOfIdentity { .. } => "too_many_of_identity",
             Cause::Unfinished { .. } => "too_slow",

@@ -132,7 +132,10 @@ async fn receive(door: Arc<Door>, connection: Connection, place: Place<IpAddr>) 
     let greeted = time::timeout(HANDSHAKE_TIME_MAX, greeted).await;
     match greeted.unwrap_or(Err(TunnelError::TooSlow)) {
         // The place is held until it is fetched: nobody piles up links.
-        Ok(accepted) => drop(door.to.send(accepted).await),
+        Ok(accepted) => {
+            door.entrance.remember(from);
+            drop(door.to.send(accepted).await);
+        }
         Err(error) => (door.on_refused)(Refused {
             from,
             cause: Cause::Handshake(error),

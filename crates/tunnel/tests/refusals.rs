@@ -14,7 +14,7 @@ use sealift_wire::Role;
 use stage::{Ca, Pair, dialer, hello, identity};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 type Log = Arc<Mutex<Vec<Refused>>>;
@@ -36,6 +36,30 @@ async fn send(listener: &Listener, bytes: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     answer
+}
+
+/// The peer makes a link and is answered.
+async fn comes_in(pair: &Pair, listener: &mut Listener) {
+    let (address, b) = (listener.address().to_string(), identity("b", "b1"));
+    let dialled = async {
+        let mut link = dialer(&pair.a)
+            .dial(&address, &b, LinkKind::Data)
+            .await
+            .unwrap();
+        link.greet(&hello(Role::Send)).await.unwrap();
+    };
+    let answered = async {
+        let mut accepted = listener.accept().await.unwrap();
+        accepted.link.answer(&hello(Role::Receive)).await.unwrap();
+    };
+    tokio::join!(dialled, answered);
+}
+
+/// Says nothing, and comes from an address of its own on loopback.
+async fn stranger(number: u8, listener: &Listener) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 7, 0, number], 0).into()).unwrap();
+    socket.connect(listener.address()).await.unwrap()
 }
 
 /// A ClientHello of TLS 1.2 with ECDHE-RSA-AES128-GCM-SHA256 on secp256r1.
@@ -191,23 +215,25 @@ async fn silent_connections_are_bounded_per_source_and_cut_off_in_time() {
     for _ in 0..limits::PENDING_HANDSHAKES_PER_SOURCE_MAX {
         assert_eq!(one(&log).await.word(), "cut_off");
     }
-    let address = listener.address().to_string();
     let silent = TcpStream::connect(listener.address()).await.unwrap();
-    let b = identity("b", "b1");
-    let dialled = async {
-        let mut link = dialer(&pair.a)
-            .dial(&address, &b, LinkKind::Data)
-            .await
-            .unwrap();
-        link.greet(&hello(Role::Send)).await.unwrap();
-    };
-    let answered = async {
-        let mut accepted = listener.accept().await.unwrap();
-        accepted.link.answer(&hello(Role::Receive)).await.unwrap();
-    };
-    tokio::join!(dialled, answered);
+    comes_in(&pair, &mut listener).await;
     assert_eq!(one(&log).await.word(), "too_slow");
     drop(silent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_of_many_addresses_keep_out_strangers_and_no_peer_that_was_there() {
+    let pair = Pair::new();
+    let (mut listener, log) = pair.listen().await;
+    comes_in(&pair, &mut listener).await;
+    let mut strangers = Vec::new();
+    while log.lock().is_empty() {
+        let number = u8::try_from(strangers.len()).expect("none is refused");
+        strangers.push(stranger(number, &listener).await);
+    }
+    let refused = one(&log).await;
+    assert_eq!(refused.word(), "too_many_strangers", "{refused}");
+    comes_in(&pair, &mut listener).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sealift_identity::Refusal;
 use sealift_terms::Reason;
 use sealift_tunnel::Timetable;
 use tokio::{
@@ -52,6 +53,27 @@ async fn one_that_is_not_allowed_any_more_loses_its_streams() {
     let words = ["not_allowed", "PolicyDenied"];
     assert_eq!(stage.log.count("forward.closed", &words), 1);
     assert_eq!(stage.near.counts()[0].ended.get("by_peer"), Some(&1));
+}
+
+#[tokio::test]
+async fn who_is_revoked_is_told_that_its_streams_are_over_although_its_links_end_at_once() {
+    let stage = Stage::new().await;
+    let (mut client, mut served) = stage.connected().await;
+    stage.way.far.sweep(|_| false);
+    let cut = stage.way.cut_there_for(Refusal::Revoked {
+        identity: identity("a", "near"),
+        serial: "01".to_owned(),
+    });
+    assert_eq!(cut, 1);
+    let mut byte = [0];
+    assert!(client.read(&mut byte).await.is_err());
+    assert!(served.read(&mut byte).await.is_err());
+    stage.settled().await;
+    // It did not look for another link first.
+    let ended = &stage.near.counts()[0].ended;
+    assert_eq!(ended.get("by_peer"), Some(&1), "{ended:?}");
+    let ended = &stage.way.far.counts()[0].ended;
+    assert_eq!(ended.get("not_allowed"), Some(&1), "{ended:?}");
 }
 
 #[tokio::test]

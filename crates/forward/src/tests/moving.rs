@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sealift_identity::Refusal;
 use sealift_terms::limits::{FORWARD_HELD_TIME_MAX, FORWARD_RESUME_TIME_MAX, FORWARD_SILENT_MAX};
 use sealift_wire::{
     FrameType,
@@ -136,6 +137,33 @@ async fn a_link_that_falls_silent_is_left_and_silence_of_applications_is_not_tha
     stage.settled().await;
     let closed = ["not_resumed", "no such stream"];
     assert_eq!(stage.log.count("forward.closed", &closed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_certificate_that_is_revoked_ends_its_links_and_no_stream_of_its_identity() {
+    let stage = Stage::new().await;
+    let (mut client, mut served) = stage.connected().await;
+    // The other end knows nothing of it.
+    let cut = stage.way.cut_there_for(Refusal::Revoked {
+        identity: identity("a", "near"),
+        serial: "01".to_owned(),
+    });
+    assert_eq!(cut, 1);
+    let begun = Instant::now();
+    // Over a link with a certificate that counts.
+    client.write_all(b"still here").await.unwrap();
+    let mut heard = [0; 10];
+    served.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"still here");
+    let took = begun.elapsed();
+    assert!(
+        took < FORWARD_SILENT_MAX,
+        "the link was held on to: {took:?}"
+    );
+    drop((client, served));
+    stage.settled().await;
+    let counts = stage.near.counts().remove(0);
+    assert!(counts.moves >= 1 && counts.dropped == 0, "{counts:?}");
 }
 
 /// What the far side answers to an OPEN for the stream `token`.

@@ -72,7 +72,8 @@ pub(super) struct Way {
     pub(super) far: Arc<Far>,
     /// Who dials, as the far side sees it.
     pub(super) identity: Mutex<Identity>,
-    enders: Mutex<Vec<LinkEnder>>,
+    /// Of each link, ours and the far side's.
+    enders: Mutex<Vec<[LinkEnder; 2]>>,
     pub(super) is_down: Mutex<bool>,
     pub(super) is_silent: Mutex<bool>,
     /// For how long certificates of links that are made now live.
@@ -118,13 +119,18 @@ impl Way {
         let (one, other) = tokio::io::duplex(64 * 1024);
         let not_after = self.clock.now().plus(*self.life.lock());
         let near_side = self.identity.lock().clone();
-        [
-            self.end(one, identity("b", "far"), not_after),
-            self.end(other, near_side, not_after),
-        ]
+        let (near, ours) = self.end(one, identity("b", "far"), not_after);
+        let (far, theirs) = self.end(other, near_side, not_after);
+        self.enders.lock().push([ours, theirs]);
+        [near, far]
     }
 
-    fn end(&self, stream: DuplexStream, peer: Identity, not_after: Timestamp) -> ForwardLink {
+    fn end(
+        &self,
+        stream: DuplexStream,
+        peer: Identity,
+        not_after: Timestamp,
+    ) -> (ForwardLink, LinkEnder) {
         let (reader, writer) = tokio::io::split(stream);
         let connection = Connection {
             reader: Box::new(reader),
@@ -151,21 +157,33 @@ impl Way {
             peer: leaf(peer),
         };
         let mut link = Link::clear(connection, LinkKind::Forward, session);
-        self.enders.lock().push(link.ender(()));
-        ForwardLink::of(link, self.pace.clone())
+        let ender = link.ender(());
+        (ForwardLink::of(link, self.pace.clone()), ender)
     }
 
     /// Cuts every link that stands; how many ends that were.
     pub(super) fn cut(&self) -> usize {
-        let enders = std::mem::take(&mut *self.enders.lock());
-        let standing: Vec<_> = enders.iter().filter(|ender| !ender.is_gone()).collect();
-        for ender in &standing {
-            ender.end(Refusal::BadTls {
-                what: "cut by a test".to_owned(),
-            });
-        }
-        standing.len()
+        self.cut_for(Refusal::BadTls {
+            what: "cut by a test".to_owned(),
+        })
     }
+
+    /// The same, for this cause.
+    pub(super) fn cut_for(&self, refusal: Refusal) -> usize {
+        let enders = std::mem::take(&mut *self.enders.lock());
+        end_all(enders.iter().flatten(), refusal)
+    }
+
+    /// Cuts the far side's ends alone.
+    pub(super) fn cut_there_for(&self, refusal: Refusal) -> usize {
+        let enders = std::mem::take(&mut *self.enders.lock());
+        end_all(enders.iter().map(|[_, theirs]| theirs), refusal)
+    }
+}
+
+fn end_all<'a>(enders: impl Iterator<Item = &'a LinkEnder>, refusal: Refusal) -> usize {
+    let standing = enders.filter(|ender| !ender.is_gone());
+    standing.map(|ender| ender.end(refusal.clone())).count()
 }
 
 pub(super) fn identity(region: &str, name: &str) -> Identity {

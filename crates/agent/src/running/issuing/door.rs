@@ -3,7 +3,8 @@
 //! ```text
 //!   connection ──▶ Entrance ──▶ handshake ──┬─ a certificate ─▶ places by identity ─┬─▶ one request
 //!                  networks,    10 s        └─ none ──────────▶ places by address ──┘   10 s to come,
-//!                  128, 16 from an address                                              30 s in all
+//!                  128, 16 from an address,                                             30 s in all
+//!                  32 kept for known ones
 //! ```
 //!
 //! Whoever shows no certificate takes no place from those who do. Each who is turned away is
@@ -112,6 +113,9 @@ impl Issuing {
             Err(cause) => return self.turn_away(from, cause),
         };
         drop(place);
+        if asker.shown.is_some() {
+            self.door.entrance.remember(from);
+        }
         let identity = asker.identity().cloned();
         let is_over = match timeout(ISSUER_TIME_MAX, self.clone().request(stream, asker)).await {
             Ok(Ok(())) => true,
