@@ -6,18 +6,24 @@ mod late;
 mod near;
 mod site;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use far::{Deed, Far};
 use late::Late;
 use near::{all, bucket, journal, peer, rules, until, with_status};
 use parking_lot::Mutex;
 use sealift_host::OsClock;
-use sealift_ledger::{Destination, NewChange, Requeue, Settlement, TransferOutcome};
+use sealift_ledger::{Destination, NewChange, Requeue, Settlement, Skip, TransferOutcome};
 use sealift_store::{Listed, MemorySource, Scan, Source, SourceObject, StoreError, Watch};
 use sealift_terms::{
     Change, ChangeKind, Clock, Epoch, ObjectFacts, ObjectKey, Order, PartSize, Reason, Status,
-    VersionId, VersionName,
+    Timestamp, VersionId, VersionName, limits,
 };
 use sealift_tunnel::Timetable;
 use sealift_wire::{Cuts, Offer, Refusal};
@@ -807,6 +813,67 @@ async fn a_peer_that_lacks_the_version_of_tags_is_sent_it_whole_and_nothing_goes
                     == Some((pending, Some(Reason::DstStoreFull)))
         },
     )
+    .await;
+    running.end().await;
+}
+
+/// Of regions that write the same bucket one may hear of tags before the version is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_of_a_replica_wait_until_another_region_has_sent_it_and_not_for_ever() {
+    let site = Site::new().await;
+    let version = |key: &str| VersionName {
+        bucket: bucket(),
+        key: ObjectKey::new(key).unwrap(),
+        version: VersionId::new("v").unwrap(),
+    };
+    let now = OsClock.now();
+    let record = async |key: &str, at: Timestamp| {
+        let tags = tags_of(version(key), 2);
+        let mut replica = tags.clone();
+        replica.change.kind = ChangeKind::Put;
+        for to in &mut replica.destinations {
+            to.skip = Some(Skip {
+                reason: Reason::SkippedReplica,
+                evidence: String::new(),
+            });
+        }
+        site.journal()
+            .record(vec![replica, tags], at)
+            .await
+            .unwrap();
+    };
+    record("comes", now).await;
+    let week = limits::TAGS_AWAIT_REPLICA_MAX;
+    record(
+        "never",
+        Timestamp::from_millis(now.as_millis() - week.as_millis() as i64),
+    )
+    .await;
+    let is_there = Arc::new(AtomicBool::new(false));
+    let far = Far::new({
+        let is_there = is_there.clone();
+        move |offer: &Offer| match offer.change.name.key.as_str() {
+            "comes" if is_there.load(Ordering::SeqCst) => Deed::Take,
+            _ => Deed::Refuse(Refusal::new(Reason::DstObjectDamaged, "not here")),
+        }
+    });
+    let running = site.run(&far);
+    let stands = async |key: &str, status: Status| {
+        let rows = all(site.journal()).await;
+        rows.iter().any(|row| {
+            let is_it = row.change.name == version(key) && row.change.kind == ChangeKind::Tags;
+            is_it && row.status == status && row.reason.is_some() == (status != Status::Completed)
+        })
+    };
+    until("one is given up", async || {
+        stands("never", Status::Skipped).await
+    })
+    .await;
+    until("one waits", async || stands("comes", Status::Pending).await).await;
+    is_there.store(true, Ordering::SeqCst);
+    until("it is there", async || {
+        stands("comes", Status::Completed).await
+    })
     .await;
     running.end().await;
 }

@@ -264,6 +264,9 @@ pub const REFUSAL_NETWORKS_MAX: usize = 4096;
 /// Transfers that wait for longer than this raise an alarm: 24 hours.
 pub const PENDING_ALARM_AFTER: Duration = Duration::from_secs(86_400);
 
+/// Tags of a replica wait for so long for its own region to send it where they go: 7 days.
+pub const TAGS_AWAIT_REPLICA_MAX: Duration = Duration::from_secs(7 * 86_400);
+
 /// So many scans of a source in a row that did not come to their end raise an alarm.
 pub const SCANS_FAILED_ALARM: u64 = 3;
 

@@ -5,17 +5,22 @@
 //!  tags refused, DstObjectDamaged ─▶ the version's row: waits ──▶ its tags wait behind it
 //!                                                       done ───▶ queued again, its tags wait
 //!                                                       given up, left out ─▶ so are its tags
+//!                                                       a replica, which its own region sends ─▶
+//!                                                            its tags wait, for so long at most
 //!                                                       none, but the source has it ─▶ queued
 //!                                                       none, nor has the source ─▶ given up
 //! ```
 //!
 //! Nothing of this goes round for ever: what waits, waits for the outcome of a row of the
-//! version, and every outcome of that has one for its tags.
+//! version or for its time to be over, and every outcome of that has one for its tags.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use sealift_ledger::{NewChange, Requeue, Settlement, Transfer, TransferOutcome};
-use sealift_terms::{ChangeKind, Reason, Status, limits::TRANSFERS_OF_KEY_MAX};
+use sealift_terms::{
+    ChangeKind, Reason, Status,
+    limits::{TAGS_AWAIT_REPLICA_MAX, TRANSFERS_OF_KEY_MAX},
+};
 use sealift_wire::Refusal;
 
 use super::shared::Shared;
@@ -84,6 +89,14 @@ async fn queue_version(
             reason,
             evidence: evidence(reason),
         }),
+        // Where regions write the same bucket it comes to the peer from another one, and these
+        // may be its latest tags.
+        Status::Skipped
+            if reason == Reason::SkippedReplica
+                && settings.clock.now().since(tags.recorded_at) < TAGS_AWAIT_REPLICA_MAX =>
+        {
+            None
+        }
         Status::Skipped => Some(TransferOutcome::Skipped {
             reason,
             evidence: evidence(reason),
