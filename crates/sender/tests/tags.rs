@@ -274,8 +274,26 @@ async fn tags_that_no_rule_sent_any_more_are_asked_for_again_when_one_does() {
     })
     .await;
     // Once: those that are there stand for the ones before.
-    near.rules.send_replace(near::rules(&[("all", "k", "far")]));
+    let same = near::rules(&[("all", "k", "far")]);
+    near.rules.send_replace(same.clone());
     near.scan().await;
     assert_eq!(tags().await, [Status::Skipped, Status::Pending]);
+    near::complete(&*near.journal, near::versioned::now()).await;
+    // Those that change while no rule sends them are left out, and not forgotten.
+    near.rules
+        .send_replace(near::rules(&[("some", "zzz/", "far")]));
+    near.scan().await;
+    let key = ObjectKey::new("k").unwrap();
+    hints.send(Hint::Tagged(key, None)).await.unwrap();
+    let (skipped, completed) = (Status::Skipped, Status::Completed);
+    until("they are on record", async || {
+        tags().await == [skipped, completed, skipped]
+    })
+    .await;
+    near.rules.send_replace(same);
+    until("they go", async || {
+        tags().await == [skipped, completed, skipped, Status::Pending]
+    })
+    .await;
     near.end().await;
 }

@@ -169,10 +169,22 @@ impl Recorder {
         let mut to: BTreeMap<VersionId, Vec<Destination>> = BTreeMap::new();
         for transfer in sent {
             let destination = wanted.iter().find(|to| to.peer == transfer.peer);
-            if let Some(destination) = destination {
+            let left_out = || {
+                let change = Change {
+                    kind: ChangeKind::Tags,
+                    ..transfer.change.clone()
+                };
+                let skip = rules.leave_out(&change, &transfer.peer, behind)?;
+                Some(Destination {
+                    rule: transfer.rule.clone(),
+                    peer: transfer.peer.clone(),
+                    skip: Some(skip),
+                })
+            };
+            // Where no rule sends it any more it is on record, and goes once one does.
+            if let Some(destination) = destination.cloned().or_else(left_out) {
                 let version = transfer.change.name.version.clone();
-                let of_version = to.entry(version).or_default();
-                of_version.push(destination.clone());
+                to.entry(version).or_default().push(destination);
             }
         }
         if let (true, Some(latest)) = (to.is_empty(), latest)
