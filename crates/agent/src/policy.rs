@@ -77,11 +77,5 @@ pub fn aws_policies(config: &Config, principal: &str) -> Option<Value> {
 /// The example's configuration with more sections.
 #[cfg(test)]
 fn example_with(sections: &str) -> Config {
-    let example = crate::config::Template::example().render();
-    let source = crate::config::Source {
-        path: "/etc/sealift/sealift.toml".into(),
-        text: format!("{example}\n{sections}"),
-        overrides: Vec::new(),
-    };
-    Config::check(&source).unwrap()
+    crate::config::tests::example_with(sections).unwrap()
 }

@@ -162,20 +162,12 @@ mod tests {
     use sealift_store::BucketSettings;
 
     use super::*;
-    use crate::config::{Config, ConfigError, Source, SourceFrom, Template};
+    use crate::config::{SourceFrom, tests::example_with as check};
 
     const STORE: &str = "[store.azure]\naccount = \"sealedb\"\ncontainer = \"sealed\"\n\
                          prefix = \"site-b/\"\nkey_file = \"azure-key\"\n";
     const SOURCE: &str = "[[source]]\nbucket = \"photos\"\n[source.azure]\naccount = \"photos1\"\n\
                           container = \"in\"\nsas_file = \"azure-sas\"\n";
-
-    fn check(section: &str) -> Result<Config, ConfigError> {
-        Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text: format!("{}\n{section}", Template::example().render()),
-            overrides: Vec::new(),
-        })
-    }
 
     #[test]
     fn a_container_is_a_store_and_a_source_by_its_account() {

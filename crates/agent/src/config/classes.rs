@@ -89,7 +89,7 @@ mod tests {
     use sealift_store::BucketSettings;
 
     use super::*;
-    use crate::config::{Config, ConfigError, Source, Template};
+    use crate::config::tests::example_with as check;
 
     const S3: &str = "[store.s3]\nregion = \"eu-west-1\"\nbucket = \"sealed\"\n\
                       credentials_file = \"credentials\"\n";
@@ -97,14 +97,6 @@ mod tests {
     const GOOGLE: &str = "[store.gcs]\nbucket = \"sealed\"\ncredentials_file = \"hmac\"\n";
     const AZURE: &str = "[store.azure]\naccount = \"sealedb\"\ncontainer = \"sealed\"\n\
                          key_file = \"azure-key\"\n";
-
-    fn check(section: &str) -> Result<Config, ConfigError> {
-        Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text: format!("{}\n{section}", Template::example().render()),
-            overrides: Vec::new(),
-        })
-    }
 
     fn class(section: &str) -> Option<String> {
         match check(section).unwrap().store.unwrap().settings {

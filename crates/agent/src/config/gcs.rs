@@ -160,20 +160,12 @@ fn bucket(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, ConfigError, Source, SourceFrom, Template};
+    use crate::config::{SourceFrom, tests::example_with as check};
 
     const SOURCE: &str =
         "[[source]]\nbucket = \"photos\"\n[source.gcs]\ncredentials_file = \"hmac\"\n";
     const STORE: &str = "[store.gcs]\nbucket = \"sealed\"\nprefix = \"site-b/\"\n\
                          credentials_file = \"hmac\"\n";
-
-    fn check(section: &str) -> Result<Config, ConfigError> {
-        Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text: format!("{}\n{section}", Template::example().render()),
-            overrides: Vec::new(),
-        })
-    }
 
     #[test]
     fn a_bucket_of_google_is_a_store_in_its_words() {

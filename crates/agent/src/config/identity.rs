@@ -333,8 +333,8 @@ fn own_dns(c: &mut Checker<'_>, raw: &raw::Identity, agent: Option<&Identity>) -
 mod tests {
     use sealift_identity::Issuers;
 
-    use super::super::{Config, ConfigError, Source};
     use super::*;
+    use crate::config::{Config, ConfigError, tests::checked};
 
     const AGENT: &str = "spiffe://example.org/region/eu-west/agent/a1";
     const ACME: &str =
@@ -347,15 +347,11 @@ mod tests {
     }
 
     fn check_all(identity: &str, more: &str) -> Result<Config, ConfigError> {
-        Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text: format!(
-                "[site]\nname = \"a1\"\nregion = \"eu-west\"\ndata_dir = \"data\"\n\
+        checked(&format!(
+            "[site]\nname = \"a1\"\nregion = \"eu-west\"\ndata_dir = \"data\"\n\
                  [keys]\nroot_key_file = \"root.key\"\n[listen]\naddress = \"127.0.0.1:1\"\n{more}\n\
                  [identity]\nagent = \"{AGENT}\"\n{identity}"
-            ),
-            overrides: Vec::new(),
-        })
+        ))
     }
 
     #[track_caller]

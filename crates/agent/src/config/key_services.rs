@@ -260,19 +260,15 @@ fn pace(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, ConfigError, Source};
+    use crate::config::{Config, ConfigError, tests::checked};
 
     fn check(services: &str, key: &str) -> Result<Config, ConfigError> {
-        Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text: format!(
-                "[site]\nname = \"b1\"\nregion = \"eu-west\"\ndata_dir = \"data\"\n\
+        checked(&format!(
+            "[site]\nname = \"b1\"\nregion = \"eu-west\"\ndata_dir = \"data\"\n\
                  [identity]\ntrust_bundle = \"roots.pem\"\ncertificate = \"c\"\nprivate_key_file = \"k\"\n\
                  [keys]\nroot_key_file = \"root.key\"\n{services}\n\
                  [[bucket]]\nname = \"photos\"\nkey = \"{key}\"\n"
-            ),
-            overrides: Vec::new(),
-        })
+        ))
     }
 
     #[track_caller]

@@ -37,7 +37,7 @@ mod sources;
 mod stores;
 mod template;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trust;
 
 use std::{

@@ -52,20 +52,16 @@ pub(super) fn quota(c: &mut Checker<'_>, raw: Option<&Spanned<raw::PeerQuota>>) 
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, ConfigError, Source};
+    use crate::config::{Config, ConfigError, tests::checked};
 
     fn check(section: &str) -> Result<Config, ConfigError> {
-        Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text: format!(
-                "[site]\nname = \"a1\"\nregion = \"eu-west\"\ndata_dir = \"data\"\n\
+        checked(&format!(
+            "[site]\nname = \"a1\"\nregion = \"eu-west\"\ndata_dir = \"data\"\n\
                  [keys]\nroot_key_file = \"root.key\"\n[listen]\naddress = \"127.0.0.1:1\"\n\
                  [identity]\ntrust_bundle = \"r\"\ncertificate = \"c\"\nprivate_key_file = \"k\"\n\
                  [[peer]]\nname = \"b\"\nidentity = \"spiffe://example.org/region/r/agent/b\"\n\
                  trust_bundle = \"b\"\n{section}"
-            ),
-            overrides: Vec::new(),
-        })
+        ))
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub(super) fn tags(
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, ConfigError, Source, Template};
+    use crate::config::{Config, ConfigError, tests::example_with};
 
     fn check(source: &str, tags: &str) -> Result<Config, ConfigError> {
         let peer = "[[peer]]\nname = \"b9\"\nidentity = \"spiffe://example.org/region/r/agent/b9\"\n\
@@ -63,14 +63,7 @@ mod tests {
             "[[rule]]\nname = \"hot\"\nbucket = \"kept\"\npeers = [\"b9\"]\ntags = {tags}\n"
         );
         let source = format!("[[source]]\nbucket = \"kept\"\n{source}\n");
-        Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text: format!(
-                "{}\n{peer}{bucket}{source}{rule}",
-                Template::example().render()
-            ),
-            overrides: Vec::new(),
-        })
+        example_with(&format!("{peer}{bucket}{source}{rule}"))
     }
 
     #[test]

@@ -138,7 +138,7 @@ fn rule_peers(c: &mut Checker<'_>, raw: &Spanned<Vec<Text>>, declared: &Declared
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, ConfigError, Source};
+    use crate::config::{Config, ConfigError, tests::checked};
 
     /// Rules for a directory, or for a bucket if they begin with it.
     fn check(rules: &str) -> Result<Config, ConfigError> {
@@ -146,17 +146,13 @@ mod tests {
             true => "",
             false => "directory = \"/srv\"\n",
         };
-        Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text: format!(
-                "[site]\nname = \"a1\"\nregion = \"eu-west\"\ndata_dir = \"data\"\n\
+        checked(&format!(
+            "[site]\nname = \"a1\"\nregion = \"eu-west\"\ndata_dir = \"data\"\n\
                  [keys]\nroot_key_file = \"root.key\"\n[listen]\naddress = \"127.0.0.1:1\"\n\
                  [identity]\ntrust_bundle = \"r\"\ncertificate = \"c\"\nprivate_key_file = \"k\"\n\
                  [[peer]]\nname = \"b\"\nidentity = \"spiffe://example.org/region/r/agent/b\"\n\
                  trust_bundle = \"b\"\n[[source]]\nbucket = \"photos\"\n{from}{rules}"
-            ),
-            overrides: Vec::new(),
-        })
+        ))
     }
 
     fn rule(name: &str, more: &str) -> String {

@@ -344,18 +344,10 @@ mod tests {
     use sealift_store::BucketSettings;
 
     use super::*;
-    use crate::config::{Config, ConfigError, Source, SourceFrom, Template};
+    use crate::config::{SourceFrom, tests::example_with as check};
 
     const S3: &str = "[[source]]\nbucket = \"photos\"\n[source.s3]\nregion = \"eu-west-1\"\n\
                       credentials_file = \"credentials\"\n";
-
-    fn check(section: &str) -> Result<Config, ConfigError> {
-        Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text: format!("{}\n{section}", Template::example().render()),
-            overrides: Vec::new(),
-        })
-    }
 
     fn bucket(section: &str) -> S3Bucket {
         let config = check(section).unwrap_or_else(|error| panic!("{error}"));

@@ -192,15 +192,7 @@ fn archived(c: &mut Checker<'_>, bucket: &Text, declared: &Declared) -> Option<(
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, ConfigError, Source, SourceFrom, Template};
-
-    fn check(section: &str) -> Result<Config, ConfigError> {
-        Config::check(&Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text: format!("{}\n{section}", Template::example().render()),
-            overrides: Vec::new(),
-        })
-    }
+    use crate::config::{SourceFrom, tests::example_with as check};
 
     const BUCKET: &str = "[[bucket]]\nname = \"kept\"\nkey = \"alias/kept\"\n";
 

@@ -56,11 +56,21 @@ fn source(text: &str) -> Source {
     }
 }
 
+/// What this configuration comes to, or why it is refused.
+pub(crate) fn checked(text: &str) -> Result<Config, ConfigError> {
+    Config::check(&source(text))
+}
+
+/// The same of the example's with more sections.
+pub(crate) fn example_with(sections: &str) -> Result<Config, ConfigError> {
+    checked(&format!("{}\n{sections}", Template::example().render()))
+}
+
 /// Replaces `from` by `to` in the good configuration and returns the only refusal.
 fn refusal(from: &str, to: &str) -> Refusal {
     assert!(GOOD.contains(from), "{from}");
     let text = GOOD.replacen(from, to, 1);
-    let mut error = Config::check(&source(&text)).unwrap_err();
+    let mut error = checked(&text).unwrap_err();
     assert_eq!(error.refusals.len(), 1, "{error}");
     error.refusals.remove(0)
 }
@@ -72,7 +82,7 @@ fn line_of(text: &str) -> Place {
 
 #[test]
 fn a_good_file_is_taken_with_its_defaults_and_relative_paths() {
-    let config = Config::check(&source(GOOD)).unwrap();
+    let config = checked(GOOD).unwrap();
     assert_eq!(config.site.data_dir, Path::new("/etc/sealift/data"));
     assert_eq!(config.limits.part_bytes.bytes(), 8 << 20);
     assert_eq!(config.limits.connections_per_peer, None);
@@ -108,7 +118,7 @@ fn a_name_of_the_wrong_form_is_refused() {
     assert!(found.found.contains("A 1") && found.allowed.contains("a-z"));
     let identity = "spiffe://example.org/region/eu-north/agent/b1";
     let text = GOOD.replace(identity, "spiffe://example.org/b1");
-    let error = Config::check(&source(&text)).unwrap_err();
+    let error = checked(&text).unwrap_err();
     let settings: Vec<_> = error.refusals.iter().map(|r| r.setting.as_str()).collect();
     assert_eq!(settings, ["peer.identity"]);
 }
@@ -127,12 +137,12 @@ fn two_layers_take_two_keys_and_a_name_given_twice_is_refused_at_its_line() {
         "key = \"alias/mirror\"",
         "key = \"alias/mirror\"\nsecond_key = \"alias/outer\"",
     );
-    let config = Config::check(&source(&two)).unwrap();
+    let config = checked(&two).unwrap();
     let bucket = config.buckets.iter().find(|b| b.second_key.is_some());
     let named: Vec<_> = bucket.unwrap().keys().map(|(_, key)| &*key.name).collect();
     assert_eq!(named, ["alias/mirror", "alias/outer"]);
     let same = two.replace("alias/outer", "alias/mirror");
-    let error = Config::check(&source(&same)).unwrap_err();
+    let error = checked(&same).unwrap_err();
     let [found] = error.refusals.as_slice() else {
         panic!("{error}");
     };
@@ -243,7 +253,7 @@ fn times_and_rates_out_of_range_are_refused_and_a_period_of_none_is_none() {
         assert_eq!(found.found, value);
     }
     let text = GOOD.replacen("[listen]", "[scrub]\nperiod_secs = 0\n\n[listen]", 1);
-    let config = Config::check(&source(&text)).unwrap();
+    let config = checked(&text).unwrap();
     assert_eq!(config.scrub.period, None);
     assert_eq!(config.scrub.rate, sealift_terms::limits::SCRUB_RATE_DEFAULT);
 }
@@ -252,7 +262,7 @@ fn times_and_rates_out_of_range_are_refused_and_a_period_of_none_is_none() {
 fn the_revocation_lists_of_a_peer_are_looked_for() {
     let bundle = "trust_bundle = \"b1.json\"";
     let text = GOOD.replacen(bundle, &format!("{bundle}\ncrl = \"b1.crl\""), 1);
-    let config = Config::check(&source(&text)).unwrap();
+    let config = checked(&text).unwrap();
     let crl = config.peers[0].crl.as_deref();
     assert_eq!(crl, Some(Path::new("/etc/sealift/b1.crl")));
     let missing = config.look_at(&["peer.crl"]).unwrap_err();
@@ -267,7 +277,7 @@ fn who_issues_and_who_renews_is_checked() {
     let text =
         GOOD.replacen("[listen]", ca, 1)
             .replacen("\n[keys]", &format!("{issuer}\n\n[keys]"), 1);
-    let config = Config::check(&source(&text)).unwrap();
+    let config = checked(&text).unwrap();
     let (ca_section, renewed) = (config.ca.unwrap(), config.identity.source);
     let CertificatesFrom::Issuer(renewed) = renewed else {
         panic!("{renewed:?}");
@@ -292,7 +302,7 @@ fn who_issues_and_who_renews_is_checked() {
         ("h:1", "h", "identity.issuer.address"),
         ("agent/i", "i", "identity.issuer.identity"),
     ] {
-        let error = Config::check(&source(&text.replacen(from, to, 1))).unwrap_err();
+        let error = checked(&text.replacen(from, to, 1)).unwrap_err();
         assert_eq!(error.refusals.len(), 1, "{error}");
         assert_eq!(error.refusals[0].setting, setting);
     }
@@ -303,7 +313,7 @@ fn where_peers_come_from_is_checked() {
     let more = "interface = \"wg0\"\nnetworks = [\"10.0.0.0/8\", \"fd00::/8\"]\n";
     let address = "[listen]\naddress = \"127.0.0.1:7443\"\n";
     let text = GOOD.replacen(address, &format!("{address}{more}"), 1);
-    let listen = Config::check(&source(&text)).unwrap().listen.unwrap();
+    let listen = checked(&text).unwrap().listen.unwrap();
     assert_eq!(listen.interface.as_deref(), Some("wg0"));
     assert_eq!(listen.networks.to_string(), "10.0.0.0/8, fd00::/8");
     for (from, to, setting) in [
@@ -313,7 +323,7 @@ fn where_peers_come_from_is_checked() {
         ("wg0", "a-name-that-is-too-long", "listen.interface"),
         ("address = \"127.0.0.1:7443\"\n", "", "listen.address"),
     ] {
-        let error = Config::check(&source(&text.replacen(from, to, 1))).unwrap_err();
+        let error = checked(&text.replacen(from, to, 1)).unwrap_err();
         assert_eq!(error.refusals[0].setting, setting, "{error}");
     }
 }
@@ -326,7 +336,7 @@ fn more_peers_than_the_limit_are_refused() {
             "\n[[peer]]\nname = \"x{n}\"\nidentity = \"spiffe://d/region/r/agent/x{n}\"\ntrust_bundle = \"t\"\n"
         );
     }
-    let error = Config::check(&source(&text)).unwrap_err();
+    let error = checked(&text).unwrap_err();
     assert_eq!(error.refusals.len(), 1, "{error}");
     assert_eq!(error.refusals[0].setting, "peer");
 }
@@ -338,7 +348,7 @@ fn an_address_without_a_port_and_a_peer_nobody_can_reach_are_refused() {
     let text = GOOD
         .replace("[listen]\naddress = \"127.0.0.1:7443\"\n", "")
         .replace("address = \"127.0.0.1:7444\"\n", "");
-    let error = Config::check(&source(&text)).unwrap_err();
+    let error = checked(&text).unwrap_err();
     assert!(error.to_string().contains("[listen]"), "{error}");
     let found = refusal("address = \"127.0.0.1:7444\"", "dial_for = [\"send\"]");
     assert_eq!(found.setting, "peer.dial_for");
@@ -363,7 +373,7 @@ fn all_refusals_are_told_at_once_in_the_order_of_the_file() {
     let text = GOOD
         .replace("key = \"alias/mirror\"", "key = \"\"")
         .replace("\"a1\"", "\"A\"");
-    let error = Config::check(&source(&text)).unwrap_err();
+    let error = checked(&text).unwrap_err();
     assert_eq!(error.to_string().lines().count(), error.refusals.len());
     assert!(error.refusals.len() >= 2, "{error}");
     assert!(
@@ -502,7 +512,7 @@ fn a_missing_or_huge_file_is_refused() {
 #[test]
 fn what_the_template_writes_is_accepted() {
     let example = Template::example().render();
-    Config::check(&source(&example)).unwrap();
+    checked(&example).unwrap();
     let mut template = Template::example();
     template.listen = Some("127.0.0.1:1".to_owned());
     template.peers.push(TemplatePeer {
@@ -523,7 +533,7 @@ fn what_the_template_writes_is_accepted() {
         identity: "spiffe://d/region/r/agent/b1".to_owned(),
         bucket: "mirror".to_owned(),
     });
-    let config = Config::check(&source(&template.render())).unwrap();
+    let config = checked(&template.render()).unwrap();
     assert_eq!(config.rules.len(), 1);
     assert!(
         config.peers[0]
@@ -545,7 +555,7 @@ fn every_commented_section_of_the_example_is_accepted_too() {
         .map(|line| format!("{line}\n"))
         .collect();
     let text = uncommented.replace("eu-west/agent/a1", "eu-north/agent/b1");
-    Config::check(&source(&text)).unwrap();
+    checked(&text).unwrap();
 }
 
 #[test]
@@ -570,7 +580,7 @@ fn the_other_source_of_certificates_in_the_example_is_accepted_in_place_of_files
     // The first is this site's, the second a peer's, which is not there.
     let (own, rest) = uncommented.split_once("# [[peer]]").unwrap();
     let text = format!("{own}{}", rest.replace("\ndns_name", "\n# dns_name"));
-    let config = Config::check(&source(&text)).unwrap();
+    let config = checked(&text).unwrap();
     assert_eq!(config.identity.source.as_str(), "acme");
 }
 
@@ -593,7 +603,7 @@ fn a_limit_has_a_rate_for_all_times_and_others_for_times_of_the_week() {
          to_utc = \"06:00\"\n[[peer.limit.times]]\ndays = [\"sat\", \"sun\"]\nfrom_utc = \"06:00\"\n\
          to_utc = \"22:00\"\nrate_bytes_per_sec = 5000000",
     );
-    let config = Config::check(&source(&text)).unwrap();
+    let config = checked(&text).unwrap();
     // 2026-11-26 is a Thursday, 28 a Saturday.
     for (time, rate) in [
         ("2026-11-26T21:59:59Z", Some(1_000_000)),
@@ -604,7 +614,7 @@ fn a_limit_has_a_rate_for_all_times_and_others_for_times_of_the_week() {
         let at = config.peers[0].limit.at(time.parse().unwrap());
         assert_eq!(at.rate, rate, "{time}");
     }
-    let none = Config::check(&source(GOOD)).unwrap();
+    let none = checked(GOOD).unwrap();
     assert!(none.peers[0].limit.is_unlimited());
 }
 
@@ -661,7 +671,7 @@ fn a_limit_that_means_nothing_is_refused_with_what_to_do() {
         (many, "peer.limit.times", "64"),
     ] {
         let text = limited(&limit);
-        let mut error = Config::check(&source(&text)).unwrap_err();
+        let mut error = checked(&text).unwrap_err();
         assert_eq!(error.refusals.len(), 1, "{limit}: {error}");
         let refusal = error.refusals.remove(0);
         assert_eq!(refusal.setting, setting, "{limit}");
@@ -678,15 +688,9 @@ fn compression_is_automatic_or_off() {
             &format!("[limits]\ncompression = {value:?}\n\n[listen]"),
             1,
         );
-        Config::check(&source(&text))
+        checked(&text)
     };
-    assert!(
-        Config::check(&source(GOOD))
-            .unwrap()
-            .limits
-            .compression
-            .is_on()
-    );
+    assert!(checked(GOOD).unwrap().limits.compression.is_on());
     assert!(with("auto").unwrap().limits.compression.is_on());
     assert!(!with("off").unwrap().limits.compression.is_on());
     let refused = with("on").unwrap_err().refusals.remove(0);
@@ -696,7 +700,7 @@ fn compression_is_automatic_or_off() {
 
 #[test]
 fn what_is_sent_and_what_is_received_share_the_byte_budget() {
-    let config = |text: &str| Config::check(&source(text)).unwrap();
+    let config = |text: &str| checked(text).unwrap();
     let both = config(GOOD);
     let all = both.limits.memory_bytes;
     let memory = both.memory();
@@ -740,24 +744,21 @@ allow = ["spiffe://example.org/region/eu-north/agent/b1"]
 fn forwarding_refusal(from: &str, to: &str) -> Refusal {
     assert!(FORWARDING.contains(from), "{from}");
     let text = format!("{GOOD}{}", FORWARDING.replacen(from, to, 1));
-    let mut error = Config::check(&source(&text)).unwrap_err();
+    let mut error = checked(&text).unwrap_err();
     assert_eq!(error.refusals.len(), 1, "{error}");
     error.refusals.remove(0)
 }
 
 #[test]
 fn forwards_and_targets_are_taken_with_their_defaults_and_a_share_of_memory() {
-    let config = Config::check(&source(&format!("{GOOD}{FORWARDING}"))).unwrap();
+    let config = checked(&format!("{GOOD}{FORWARDING}")).unwrap();
     let (forward, target) = (&config.forwards[0], &config.forward_targets[0]);
     assert_eq!(forward.target.as_str(), "postgres");
     assert_eq!(forward.identity, config.peers[0].identity);
     assert_eq!((forward.mode, forward.streams_max), (0o600, 64));
     assert!(target.allow.contains(&config.peers[0].identity));
     assert_eq!(target.idle, limits::FORWARD_IDLE_DEFAULT);
-    let (with, without) = (
-        config.memory(),
-        Config::check(&source(GOOD)).unwrap().memory(),
-    );
+    let (with, without) = (config.memory(), checked(GOOD).unwrap().memory());
     assert_eq!((with.forwarding, without.forwarding), (32 << 20, 0));
     let all = with.receiving + with.sending + with.forwarding;
     assert!(all <= 160 << 20 && all > 159 << 20, "{all}");
@@ -772,7 +773,7 @@ fn a_forward_that_others_could_reach_is_refused_unless_that_is_meant() {
         assert!(found.remedy.contains("unsafe_listen"), "{found:?}");
         let meant = format!("listen = \"{listen}\"\nunsafe_listen = true");
         let text = format!("{GOOD}{}", FORWARDING.replacen(local, &meant, 1));
-        assert!(Config::check(&source(&text)).is_ok(), "{listen}");
+        assert!(checked(&text).is_ok(), "{listen}");
     }
     for bad in ["15432", "unix:relative", "127.0.0.1:0"] {
         let found = forwarding_refusal(local, &format!("listen = \"{bad}\""));
@@ -813,8 +814,8 @@ fn more_forwards_than_there_may_be_are_refused() {
         )
     };
     let of = |count: usize| format!("{GOOD}{}", (0..count).map(one).collect::<String>());
-    assert!(Config::check(&source(&of(limits::FORWARDS_MAX))).is_ok());
-    let error = Config::check(&source(&of(limits::FORWARDS_MAX + 1))).unwrap_err();
+    assert!(checked(&of(limits::FORWARDS_MAX)).is_ok());
+    let error = checked(&of(limits::FORWARDS_MAX + 1)).unwrap_err();
     assert_eq!(error.refusals[0].setting, "forward");
 }
 
@@ -831,7 +832,7 @@ rights = ["get"]
 #[test]
 fn an_endpoint_is_taken_with_its_keys_and_the_line_of_each() {
     let text = format!("{GOOD}{ENDPOINT}");
-    let config = Config::check(&source(&text)).unwrap();
+    let config = checked(&text).unwrap();
     let endpoint = config.endpoint.unwrap();
     let mirror = "mirror".parse().unwrap();
     let decision = endpoint.rows.allows(
@@ -847,7 +848,7 @@ fn an_endpoint_is_taken_with_its_keys_and_the_line_of_each() {
             .iter()
             .any(|named| named.path.ends_with("app.secret"))
     );
-    assert!(Config::check(&source(GOOD)).unwrap().endpoint.is_none());
+    assert!(checked(GOOD).unwrap().endpoint.is_none());
     for (from, to, setting) in [
         ("127.0.0.1:9000", "0.0.0.0:9000", "endpoint.listen"),
         ("127.0.0.1:9000", "localhost:9000", "endpoint.listen"),
@@ -863,18 +864,18 @@ fn an_endpoint_is_taken_with_its_keys_and_the_line_of_each() {
     ] {
         let spoilt = text.replace(from, to);
         assert_ne!(spoilt, text, "{from}");
-        let refused = Config::check(&source(&spoilt)).unwrap_err();
+        let refused = checked(&spoilt).unwrap_err();
         assert_eq!(refused.refusals[0].setting, setting, "{from} {to}");
     }
     let meant = text.replace(
         "listen = \"127.0.0.1:9000\"",
         "listen = \"0.0.0.0:9000\"\nunsafe_listen = true",
     );
-    assert!(Config::check(&source(&meant)).is_ok());
+    assert!(checked(&meant).is_ok());
     let again = ENDPOINT.split_once("[[endpoint.key]]").unwrap().1;
-    let twice = Config::check(&source(&format!("{text}[[endpoint.key]]{again}")));
+    let twice = checked(&format!("{text}[[endpoint.key]]{again}"));
     assert_eq!(twice.unwrap_err().refusals[0].setting, "endpoint.key.id");
     let keyless = text.split_once("[[endpoint.key]]").unwrap().0;
-    let keyless = Config::check(&source(keyless)).unwrap_err();
+    let keyless = checked(keyless).unwrap_err();
     assert_eq!(keyless.refusals[0].setting, "endpoint");
 }

@@ -110,7 +110,7 @@ fn one_sided(check: &str, peer: &Peer, rule: &Rule) -> Option<CheckLine> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Outcome, config::Source};
+    use crate::{Outcome, config::tests::checked};
 
     /// A site in `eu-west` with these peers, by name and region, which may all bring photos.
     fn lines(peers: &[(&str, &str)], rule: &str) -> Vec<CheckLine> {
@@ -131,12 +131,7 @@ mod tests {
              [[source]]\nbucket = \"photos\"\narchive = true\n\
              [[rule]]\nname = \"all\"\nbucket = \"photos\"\n{rule}\n"
         );
-        let source = Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text,
-            overrides: Vec::new(),
-        };
-        check(&Config::check(&source).unwrap())
+        check(&checked(&text).unwrap())
     }
 
     #[test]
