@@ -65,7 +65,7 @@ const SUITES: &[Suite] = &[
         commands: &[
             // They wait more than they compute.
             "cargo test --profile tested --locked --workspace --test sealift -- \
-                     --include-ignored --test-threads=4 cli:: scenario::",
+                     --include-ignored --test-threads=5 cli:: scenario::",
         ],
         alone: Some(ALONE),
     },
