@@ -425,6 +425,40 @@ fn what_is_purged_where_it_was_written_is_purged_in_all_three_regions_and_does_n
     }
 }
 
+#[test]
+fn tags_that_a_region_hears_of_before_their_version_are_taken_once_that_has_come() {
+    let active = Active::<3>::new("");
+    let sites = active.sites();
+    let tags_at = |at: usize| {
+        let tags = get(&active.s3[at], &format!("/{BUCKET}/k?tagging"));
+        tags_in(&tags.text())
+    };
+    let have = |value: u64, all: &[usize]| {
+        wait_until(&format!("{all:?} have tag {value}"), TIME_MAX, || {
+            let tag = format!("<Key>tag</Key><Value>{value}</Value>");
+            all.iter()
+                .all(|at| tags_at(*at).iter().any(|tags| tags.contains(&tag)))
+        });
+    };
+    // One is away while another writes a version and a third one puts the last tags on it.
+    sites[0].kill();
+    put(&active.s3[1], "k", b"written at 1");
+    assert!(tag(&active.s3[1], "k", 1));
+    have(1, &[1, 2]);
+    assert!(tag(&active.s3[2], "k", 2));
+    have(2, &[1, 2]);
+    // It comes back, and who has the version is away.
+    sites[1].kill();
+    sites[0].start();
+    wait_until("the tags wait", TIME_MAX, || {
+        let waits = rows(sites[2], "PENDING");
+        waits.iter().any(|row| row["reason"] == "DstObjectDamaged")
+    });
+    sites[1].start();
+    active.wait_equal(1);
+    have(2, &[0, 1, 2]);
+}
+
 struct Chance(u64);
 
 impl Chance {

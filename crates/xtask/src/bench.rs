@@ -1,8 +1,6 @@
 //! Benchmarks by name.
 
-use std::process::Command;
-
-use crate::install;
+use crate::{command, install};
 
 /// Runs the benchmark `what` with its own arguments.
 pub(crate) fn run(what: &str, arguments: &[&str]) -> Result<(), String> {
@@ -39,7 +37,7 @@ pub(crate) fn run_with(
 }
 
 fn cargo(arguments: &[&str], variables: &[(&str, String)]) -> Result<(), String> {
-    let status = Command::new("cargo")
+    let status = command("cargo")
         .args(arguments)
         .envs(variables.iter().map(|(name, value)| (name, value)))
         .status()

@@ -9,7 +9,7 @@ mod simulate;
 mod soak;
 mod suite;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 const USAGE: &str = "\
 cargo xtask test [--full]            install what the tests need, run all of them
@@ -45,4 +45,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A command without what cargo says in the environment of this program itself. Build scripts that
+/// ask for it (ring's does) are run again when it changes, and all behind them is built anew: by
+/// this program and by hand in turns.
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (variable, _) in std::env::vars_os() {
+        let name = variable.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(variable);
+        }
+    }
+    command
 }

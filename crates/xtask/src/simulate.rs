@@ -1,10 +1,10 @@
 //! The simulation, built and run.
 
-use std::process::Command;
+use crate::command;
 
 /// Runs `tests/simulate` with its own arguments.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
-    let status = Command::new("cargo")
+    let status = command("cargo")
         .args(["run", "--quiet", "--release", "--locked"])
         .args(["-p", "sealift-simulate", "--"])
         .args(arguments)

@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
 }
 
 fn command(arguments: &[&str]) -> Result<Command, String> {
-    let mut command = Command::new("sh");
+    let mut command = crate::command("sh");
     command.args(["-c", SOAK]);
     for pair in arguments.chunks(2) {
         let [name, value] = pair else {

@@ -3,11 +3,11 @@
 use std::{
     io::{self, Write},
     path::PathBuf,
-    process::{Command, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
-use crate::{install, outcomes::Outcomes};
+use crate::{command, install, outcomes::Outcomes};
 
 /// How many rounds the randomised suites run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -228,10 +228,10 @@ impl Setting {
 
     /// Runs a command, its output passed on as it comes; whether it ended well, and what came of
     /// its tests.
-    fn run(&self, command: &str) -> Result<(bool, Outcomes), String> {
+    fn run(&self, line: &str) -> Result<(bool, Outcomes), String> {
         let full = if self.count == Count::Full { "1" } else { "0" };
-        let mut shell = Command::new("sh");
-        shell.args(["-c", command]).stdout(Stdio::piped());
+        let mut shell = command("sh");
+        shell.args(["-c", line]).stdout(Stdio::piped());
         shell.env("SEALIFT_TEST_FULL", full);
         shell.envs(
             self.tools
