@@ -143,6 +143,16 @@ fn a_token_that_is_over_or_was_never_made_is_refused_alike() {
 }
 
 #[test]
+fn a_token_that_was_left_half_written_hinders_no_other() {
+    let stage = stage();
+    stage.token();
+    let left = stage.enrolments.dir.join(TOKENS).join("0f.new");
+    fs::write(&left, "").unwrap();
+    stage.enrol(&stage.token(), &csr()).unwrap();
+    assert!(!left.exists());
+}
+
+#[test]
 fn a_certificate_is_renewed_with_one_key_and_a_second_holder_locks_it() {
     let stage = stage();
     let first = stage.enrol(&stage.token(), &csr()).unwrap();
