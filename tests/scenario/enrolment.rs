@@ -109,6 +109,36 @@ fn a_token_is_good_for_one_key_and_who_uses_it_again_locks_it() {
     init_again(&pair).exits(0);
 }
 
+#[test]
+fn a_token_gives_nothing_to_whom_is_denied_nor_to_whom_was_revoked_since() {
+    let (pair, issuer) = with_issuer(3600);
+    pair.b.start();
+    let a = pair.a.identity.as_str();
+    let before = token(&pair, "a", &issuer, "1h");
+    let why = ["--reason", "is looked into"];
+    pair.b
+        .run(&[&["ca", "deny", a], &why[..]].concat())
+        .exits(0);
+    let ran = init(&pair, &before);
+    assert_ne!(ran.code, 0);
+    ran.tells(&["the identity is denied"]);
+    let denied = "sealift_enrolments_refused_total{call=\"enrol\",cause=\"denied\"}";
+    pair.b.shows(denied, 1);
+    pair.b
+        .audits("enrolment.refused", &["denied", a, "127.0.0.1"]);
+    pair.b.run(&["ca", "deny", a, "--lift"]).exits(0);
+    pair.b
+        .run(&[&["ca", "revoke", a], &why[..]].concat())
+        .exits(0);
+    let ran = init_again(&pair);
+    assert_ne!(ran.code, 0);
+    ran.tells(&["unknown or over"]);
+    assert!(!pair.b.log().contains("a certificate was issued"));
+    // One that is made after it does.
+    write_file(&pair.a.dir.join("token"), token(&pair, "a", &issuer, "1h"));
+    init_again(&pair).exits(0);
+}
+
 /// The first alarm of a sort that a site's status shows.
 fn alarm(site: &Site, sort: &str) -> Option<Value> {
     let status = site.status();

@@ -141,11 +141,22 @@ struct TokenRow {
     identity: Identity,
     #[serde(default, skip_serializing_if = "SiteRoles::is_any")]
     roles: SiteRoles,
+    /// When it was made; those of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made: Option<Timestamp>,
     ends: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     used: Option<Step>,
     #[serde(default)]
     locked: bool,
+}
+
+impl TokenRow {
+    /// Since when there can have been such a token.
+    fn since(&self) -> Timestamp {
+        let earliest = self.ends.minus(limits::TOKEN_LIFE_MAX);
+        self.made.unwrap_or(earliest)
+    }
 }
 
 /// What the issuer remembers of an identity.
@@ -221,8 +232,8 @@ impl Enrolments {
         &mut self.authority
     }
 
-    /// Revokes all that an identity was given, and gives it no more until a new token is
-    /// made: whether that is news.
+    /// Revokes all that an identity was given, its tokens included, and gives it no more
+    /// until a new token is made: whether that is news.
     ///
     /// # Errors
     /// [`IdentityError`] when it cannot be written, or no more can be revoked.
@@ -238,6 +249,7 @@ impl Enrolments {
         };
         let is_news = self.authority.revoke(one, now)?;
         self.lock(identity)?;
+        self.forget_tokens(identity, None)?;
         self.forget_lock(identity)?;
         Ok(is_news)
     }
@@ -257,7 +269,7 @@ impl Enrolments {
     }
 
     /// Makes a token for `identity` in these roles, good until `ttl` is over, to be used at
-    /// `issuer`. It unlocks an identity that was locked.
+    /// `issuer`. It takes the place of those before, and unlocks an identity that was locked.
     ///
     /// # Errors
     /// [`IdentityError`]: a region without an issuing CA, too long a time, or a file that
@@ -280,10 +292,12 @@ impl Enrolments {
         let row = TokenRow {
             identity: identity.clone(),
             roles,
+            made: Some(clock.now()),
             ends: clock.now().plus(ttl),
             used: None,
             locked: false,
         };
+        self.forget_tokens(&identity, None)?;
         remove(&self.agent_path(&identity))?;
         self.forget_lock(&identity)?;
         write(&self.token_path(&token.secret()), &row)?;
@@ -322,13 +336,18 @@ impl Enrolments {
         let row: Option<TokenRow> = read(&path)?;
         let row = row.filter(|row| clock.now() < row.ends);
         let mut row = row.ok_or(EnrolmentRefusal::UnknownToken)?;
-        if row.locked {
+        if row.locked || self.is_locked(&row.identity)? {
             return Err(EnrolmentRefusal::Locked.into());
+        }
+        // What was revoked since gets nothing of it.
+        let revoked = self.authority.revoked_at(&row.identity);
+        if revoked.is_some_and(|at| row.since() < at) {
+            return Err(EnrolmentRefusal::UnknownToken.into());
         }
         let key = key_of(csr_pem)?;
         if let Some(used) = &row.used {
             if used.key == key {
-                return enrolled(used, &row.roles);
+                return self.enrolled_before(used, &row.roles);
             }
             row.locked = true;
             write(&path, &row)?;
@@ -341,6 +360,7 @@ impl Enrolments {
         // Bound to the key before anybody hears of the certificate.
         row.used = Some(step);
         write(&path, &row)?;
+        self.forget_tokens(&row.identity, Some(&path))?;
         let agent = AgentRow {
             identity: row.identity,
             serial: made.leaf.serial.clone(),
@@ -502,18 +522,49 @@ impl Enrolments {
         write(&path, &row)
     }
 
-    /// Tokens that are over are forgotten, and what a write that failed left of one.
-    fn sweep(&self, now: Timestamp) -> Result<(), IdentityError> {
-        let dir = self.dir.join(TOKENS);
-        for entry in fs::read_dir(&dir).map_err(files::failed("read", &dir))? {
-            let path = entry.map_err(files::failed("read", &dir))?.path();
-            let is_whole = path.extension().is_none();
-            let row: Option<TokenRow> = if is_whole { read(&path)? } else { None };
-            if !is_whole || row.is_some_and(|row| row.ends <= now) {
+    /// What was issued against a token, once more: the answer was lost.
+    fn enrolled_before(&self, used: &Step, roles: &SiteRoles) -> Result<Enrolled, IdentityError> {
+        let made = enrolled(used, roles)?;
+        match self.authority.bundle().is_revoked(&made.leaf) {
+            true => Err(EnrolmentRefusal::Revoked.into()),
+            false => Ok(made),
+        }
+    }
+
+    /// Forgets the tokens of an identity, but for one.
+    fn forget_tokens(&self, identity: &Identity, but: Option<&Path>) -> Result<(), IdentityError> {
+        for (path, row) in self.tokens()? {
+            if row.identity == *identity && but != Some(&path) {
                 remove(&path)?;
             }
         }
         Ok(())
+    }
+
+    /// Tokens that are over are forgotten.
+    fn sweep(&self, now: Timestamp) -> Result<(), IdentityError> {
+        for (path, row) in self.tokens()? {
+            if row.ends <= now {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The tokens, each with its file.
+    fn tokens(&self) -> Result<Vec<(PathBuf, TokenRow)>, IdentityError> {
+        let dir = self.dir.join(TOKENS);
+        let mut tokens = Vec::new();
+        for entry in fs::read_dir(&dir).map_err(files::failed("read", &dir))? {
+            let path = entry.map_err(files::failed("read", &dir))?.path();
+            if path.extension().is_some() {
+                // What a write that was cut off left of one.
+                remove(&path)?;
+            } else if let Some(row) = read(&path)? {
+                tokens.push((path, row));
+            }
+        }
+        Ok(tokens)
     }
 
     fn token_path(&self, secret: &str) -> PathBuf {

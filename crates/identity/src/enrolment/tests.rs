@@ -69,6 +69,14 @@ impl Stage {
         made.unwrap()
     }
 
+    /// Revokes the identity.
+    fn revoke(&mut self) {
+        let revoked = self
+            .enrolments
+            .revoke_identity(&identity("a"), OsClock.now());
+        assert!(revoked.unwrap());
+    }
+
     fn enrol(&self, token: &EnrolmentToken, csr: &[u8]) -> Result<Enrolled, IdentityError> {
         self.enrolments
             .enrol(&token.secret(), csr, LIFE, &OsClock, &OsRng)
@@ -140,6 +148,76 @@ fn a_token_that_is_over_or_was_never_made_is_refused_alike() {
         .unwrap();
     let tokens = fs::read_dir(stage.enrolments.dir.join(TOKENS)).unwrap();
     assert_eq!(tokens.count(), 1);
+}
+
+#[test]
+fn a_token_that_was_made_before_a_revocation_gives_nothing() {
+    let mut stage = stage();
+    let (unused, used, key) = (stage.token(), stage.token(), csr());
+    // Nor does one that another took the place of.
+    assert_eq!(
+        refusal(stage.enrol(&unused, &csr())),
+        EnrolmentRefusal::UnknownToken
+    );
+    stage.enrol(&used, &key).unwrap();
+    let other = stage.token();
+    stage.revoke();
+    for (token, csr) in [(&unused, csr()), (&used, key), (&other, csr())] {
+        assert_eq!(
+            refusal(stage.enrol(token, &csr)),
+            EnrolmentRefusal::UnknownToken
+        );
+    }
+    let after = stage.enrol(&stage.token(), &csr()).unwrap();
+    assert!(
+        !stage
+            .enrolments
+            .authority()
+            .bundle()
+            .is_revoked(&after.leaf)
+    );
+}
+
+#[test]
+fn tokens_of_an_older_version_are_read_and_give_nothing_that_was_revoked_since() {
+    let mut stage = stage();
+    // As they were written, without a word on when, and left where they were.
+    let older = |token: &EnrolmentToken| {
+        let path = stage.enrolments.token_path(&token.secret());
+        let mut row: TokenRow = read(&path).unwrap().unwrap();
+        row.made = None;
+        (path, row)
+    };
+    let mut before = Vec::new();
+    for _ in 0..3 {
+        let token = stage.token();
+        let (path, row) = older(&token);
+        before.push((token, path, row));
+    }
+    for (_, path, row) in &before {
+        write(path, row).unwrap();
+    }
+    let [first, second, third] = [0, 1, 2].map(|n| before[n].0.clone());
+    stage.enrol(&first, &csr()).unwrap();
+    // The others are none any more.
+    assert_eq!(
+        refusal(stage.enrol(&second, &csr())),
+        EnrolmentRefusal::UnknownToken
+    );
+    stage.revoke();
+    let (_, path, row) = &before[2];
+    write(path, row).unwrap();
+    assert_eq!(
+        refusal(stage.enrol(&third, &csr())),
+        EnrolmentRefusal::Locked
+    );
+    // That version unlocked for a new token and left the others in force.
+    remove(&stage.enrolments.agent_path(&identity("a"))).unwrap();
+    assert_eq!(
+        refusal(stage.enrol(&third, &csr())),
+        EnrolmentRefusal::UnknownToken
+    );
+    stage.enrol(&stage.token(), &csr()).unwrap();
 }
 
 #[test]
