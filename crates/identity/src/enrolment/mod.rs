@@ -11,6 +11,7 @@
 //! any more, until a new token is.
 
 mod acknowledging;
+mod anew;
 mod locks;
 mod request;
 mod roles;
@@ -81,8 +82,11 @@ pub enum EnrolmentRefusal {
          begins anew"
     )]
     BeyondGrace,
-    /// The certificate that is shown is over, and not known to be the last one issued.
-    #[error("the certificate is over and not known here: `sealift ca token` begins anew")]
+    /// The certificate that is shown is not known to be the last one issued: it is over, or
+    /// its identity waits for a token to be used.
+    #[error(
+        "the certificate is not known here as the last one: a token of `sealift ca token` begins anew"
+    )]
     UnknownCertificate,
     /// Something of the above happened before.
     #[error("the identity is locked: `sealift ca token` for it begins anew")]
@@ -164,7 +168,8 @@ impl TokenRow {
 #[serde(deny_unknown_fields)]
 struct AgentRow {
     identity: Identity,
-    /// Serial of the last certificate.
+    /// Serial of the last certificate; none while the identity waits for its token to be
+    /// used: nothing that it had before is renewed then.
     serial: String,
     /// What the token that it began with was for.
     #[serde(default, skip_serializing_if = "SiteRoles::is_any")]
@@ -269,13 +274,15 @@ impl Enrolments {
     }
 
     /// Makes a token for `identity` in these roles, good until `ttl` is over, to be used at
-    /// `issuer`. It takes the place of those before, and unlocks an identity that was locked.
+    /// `issuer`. It takes the place of those before, and unlocks an identity that was locked,
+    /// as [`begin_anew`](Self::begin_anew) says. One that was not goes on renewing its last
+    /// certificate until the token is used.
     ///
     /// # Errors
     /// [`IdentityError`]: a region without an issuing CA, too long a time, or a file that
     /// cannot be written.
     pub fn token(
-        &self,
+        &mut self,
         (identity, roles): (Identity, SiteRoles),
         issuer: (String, Identity),
         ttl: Duration,
@@ -297,9 +304,7 @@ impl Enrolments {
             used: None,
             locked: false,
         };
-        self.forget_tokens(&identity, None)?;
-        remove(&self.agent_path(&identity))?;
-        self.forget_lock(&identity)?;
+        self.begin_anew(&identity, clock.now())?;
         write(&self.token_path(&token.secret()), &row)?;
         Ok(token)
     }
@@ -432,9 +437,12 @@ impl Enrolments {
             return Err(EnrolmentRefusal::Revoked.into());
         }
         match row {
+            Some(row) if row.serial.is_empty() => Err(EnrolmentRefusal::UnknownCertificate.into()),
             Some(row) => Ok(row),
             // Nobody knows whether it is the last one.
-            None if shown.is_over(now) => Err(EnrolmentRefusal::UnknownCertificate.into()),
+            None if shown.is_over(now) || self.was_maybe_locked(&shown.identity)? => {
+                Err(EnrolmentRefusal::UnknownCertificate.into())
+            }
             // One that was issued by hand is known from its first renewal on.
             None => Ok(AgentRow {
                 identity: shown.identity.clone(),
@@ -529,42 +537,6 @@ impl Enrolments {
             true => Err(EnrolmentRefusal::Revoked.into()),
             false => Ok(made),
         }
-    }
-
-    /// Forgets the tokens of an identity, but for one.
-    fn forget_tokens(&self, identity: &Identity, but: Option<&Path>) -> Result<(), IdentityError> {
-        for (path, row) in self.tokens()? {
-            if row.identity == *identity && but != Some(&path) {
-                remove(&path)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Tokens that are over are forgotten.
-    fn sweep(&self, now: Timestamp) -> Result<(), IdentityError> {
-        for (path, row) in self.tokens()? {
-            if row.ends <= now {
-                remove(&path)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The tokens, each with its file.
-    fn tokens(&self) -> Result<Vec<(PathBuf, TokenRow)>, IdentityError> {
-        let dir = self.dir.join(TOKENS);
-        let mut tokens = Vec::new();
-        for entry in fs::read_dir(&dir).map_err(files::failed("read", &dir))? {
-            let path = entry.map_err(files::failed("read", &dir))?.path();
-            if path.extension().is_some() {
-                // What a write that was cut off left of one.
-                remove(&path)?;
-            } else if let Some(row) = read(&path)? {
-                tokens.push((path, row));
-            }
-        }
-        Ok(tokens)
     }
 
     fn token_path(&self, secret: &str) -> PathBuf {
