@@ -34,7 +34,7 @@ impl Enrolments {
             let one = Revocation {
                 identity: Some(identity.clone()),
                 serials: self.serials(identity)?,
-                // What is issued next is good at once: nothing was in this second.
+                // What is issued next is good at once; what was in this second is named.
                 at: now.minus(Duration::from_secs(1)),
             };
             self.authority.revoke(one, now)?;
