@@ -109,6 +109,74 @@ fn a_token_is_good_for_one_key_and_who_uses_it_again_locks_it() {
     init_again(&pair).exits(0);
 }
 
+#[test]
+fn a_token_gives_nothing_to_whom_is_denied_nor_to_whom_was_revoked_since() {
+    let (pair, issuer) = with_issuer(3600);
+    pair.b.start();
+    let a = pair.a.identity.as_str();
+    let before = token(&pair, "a", &issuer, "1h");
+    let why = ["--reason", "is looked into"];
+    pair.b
+        .run(&[&["ca", "deny", a], &why[..]].concat())
+        .exits(0);
+    let ran = init(&pair, &before);
+    assert_ne!(ran.code, 0);
+    ran.tells(&["the identity is denied"]);
+    let denied = "sealift_enrolments_refused_total{call=\"enrol\",cause=\"denied\"}";
+    pair.b.shows(denied, 1);
+    pair.b
+        .audits("enrolment.refused", &["denied", a, "127.0.0.1"]);
+    pair.b.run(&["ca", "deny", a, "--lift"]).exits(0);
+    pair.b
+        .run(&[&["ca", "revoke", a], &why[..]].concat())
+        .exits(0);
+    let ran = init_again(&pair);
+    assert_ne!(ran.code, 0);
+    ran.tells(&["unknown or over"]);
+    assert!(!pair.b.log().contains("a certificate was issued"));
+    // One that is made after it does: its certificate counts from the next second on.
+    sleep(Duration::from_secs(1));
+    write_file(&pair.a.dir.join("token"), token(&pair, "a", &issuer, "1h"));
+    init_again(&pair).exits(0);
+}
+
+#[test]
+fn who_has_an_old_certificate_gets_nothing_when_an_operator_answers_the_alarm_with_a_token() {
+    let (pair, issuer) = with_issuer(3600);
+    pair.b.start();
+    init(&pair, &token(&pair, "a", &issuer, "1h")).exits(0);
+    pair.a.start();
+    let first = serial(&pair.a);
+    // A token alone takes nothing from a site that is well.
+    token(&pair, "a", &issuer, "1h");
+    for _ in 0..2 {
+        pair.a.run(&["certs", "renew"]).exits(0);
+    }
+    pair.a.stop();
+    // Whoever copied the files that it was enrolled with has this one.
+    fs::remove_file(pair.a.data().join("identity.pem")).unwrap();
+    pair.a.start();
+    assert_eq!(serial(&pair.a), first);
+    assert_ne!(pair.a.run(&["certs", "renew"]).code, 0);
+    assert!(alarm(&pair.b, "identity_locked").is_some());
+    let text = token(&pair, "a", &issuer, "1h");
+    assert!(alarm(&pair.b, "identity_locked").is_none());
+    let words = [&pair.a.identity, "what it was given until now"];
+    pair.b.audits("enrolment.unlocked", &words);
+    assert_ne!(pair.a.run(&["certs", "renew"]).code, 0);
+    assert!(alarm(&pair.b, "identity_locked").is_none());
+    assert_eq!(serial(&pair.a), first);
+    // The one that has the token goes on where it was.
+    pair.a.stop();
+    write_file(&pair.a.dir.join("token"), text);
+    let file = pair.a.dir.join("token");
+    pair.a
+        .run(&["init", "--token-file", file.to_str().unwrap()])
+        .exits(0);
+    pair.a.start();
+    pair.a.run(&["certs", "renew"]).exits(0);
+}
+
 /// The first alarm of a sort that a site's status shows.
 fn alarm(site: &Site, sort: &str) -> Option<Value> {
     let status = site.status();

@@ -208,16 +208,25 @@ impl Issue {
 
     /// Before an agent ever issued from this authority.
     fn issue_here(&self, csr: &str) -> Result<NewCertificateRow, Error> {
-        let enrolments = Enrolments::open(&self.dir)?;
-        let authority = enrolments.authority();
-        let identity = identity(authority, &self.region, &self.name)?;
+        let mut enrolments = Enrolments::open(&self.dir)?;
+        let identity = identity(enrolments.authority(), &self.region, &self.name)?;
         let request = LeafRequest {
             dns_names: self.dns_names.clone(),
             life: self.life(),
             ..LeafRequest::new(identity)
         };
         let World { clock, rng, .. } = World::real();
-        let issued = authority.issue_by_command(csr.as_bytes(), request, &*clock, &*rng)?;
+        let issue = |of: &Enrolments| {
+            let (csr, request) = (csr.as_bytes(), request.clone());
+            of.authority()
+                .issue_by_command(csr, request, &*clock, &*rng)
+        };
+        // What cannot be issued unlocks nothing.
+        let mut issued = issue(&enrolments)?;
+        if enrolments.begin_anew(&issued.leaf.identity, clock.now())? {
+            // That one began before what is revoked now.
+            issued = issue(&enrolments)?;
+        }
         // So that it can be renewed from here on.
         enrolments.note_issued(&issued.leaf)?;
         Ok(NewCertificateRow {
@@ -225,7 +234,7 @@ impl Issue {
             serial: issued.leaf.serial.clone(),
             not_after: issued.leaf.not_after,
             chain: issued.chain_pem.clone(),
-            bundle: authority.bundle().to_json(),
+            bundle: enrolments.authority().bundle().to_json(),
         })
     }
 

@@ -98,16 +98,24 @@ fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+    let written = create(new, bytes, mode).and_then(|()| fs::rename(new, path));
+    if written.is_err() {
+        // Half written, it is of no use to anybody. What failed is told, not this.
+        let _ = fs::remove_file(new);
+    }
+    written?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
-        .open(new)?;
+        .open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(new, path)?;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+    file.sync_all()
 }
 
 /// Makes what was renamed in a directory durable.
@@ -214,6 +222,16 @@ mod tests {
         assert_eq!(read_public(&path, 4).unwrap(), b"four");
         assert!(read_public(&path, 3).is_err());
         assert!(read_public(dir.path(), 3).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_leaves_nothing_half_written() {
+        let dir = tempfile::tempdir().unwrap();
+        // No file takes the place of a directory.
+        let path = dir.path().join("f");
+        fs::create_dir(&path).unwrap();
+        assert!(write_secret(&path, b"hush").is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

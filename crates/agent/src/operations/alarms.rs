@@ -121,8 +121,9 @@ fn locked(ca: &Ca) -> Result<Vec<Alarm>, Error> {
                 from.unwrap_or_default()
             ),
             remedy: format!(
-                "find out who else has its token or key; then `sealift ca token` lets it begin anew, \
-                 or `sealift ca revoke {}` cuts it off",
+                "find out who else has its token or key; then `sealift ca token` revokes what it has \
+                 and lets it begin anew (`sealift init --token-file`), or `sealift ca revoke {}` cuts \
+                 it off",
                 lock.identity
             ),
         }

@@ -26,7 +26,7 @@ impl SiteOperations {
     }
 
     fn make_token(&self, new: &NewToken, actor: &Actor) -> Result<TokenRow, Error> {
-        let enrolments = self.enrolments_in(&new.directory)?;
+        let mut enrolments = self.enrolments_in(&new.directory)?;
         let identity = agent(&enrolments, &new.region, &new.name)?;
         let ttl = Duration::from_secs(new.ttl_secs);
         enrolments.may_make_token(&identity, ttl)?;
@@ -67,7 +67,7 @@ impl SiteOperations {
         new: &NewCertificate,
         actor: &Actor,
     ) -> Result<NewCertificateRow, Error> {
-        let enrolments = self.enrolments_in(&new.directory)?;
+        let mut enrolments = self.enrolments_in(&new.directory)?;
         let identity = agent(&enrolments, &new.region, &new.name)?;
         let request = LeafRequest {
             dns_names: new.dns_names.clone(),
@@ -75,10 +75,17 @@ impl SiteOperations {
             ..LeafRequest::new(identity.clone())
         };
         let (clock, rng) = (&*self.site.world.clock, &*self.site.world.rng);
-        let authority = enrolments.authority();
-        let issued = authority.issue_by_command(new.csr.as_bytes(), request, clock, rng)?;
-        // Nobody has it yet.
+        let issue = |of: &Enrolments| {
+            let (csr, request) = (new.csr.as_bytes(), request.clone());
+            of.authority().issue_by_command(csr, request, clock, rng)
+        };
+        // What cannot be issued unlocks nothing, and nobody has it yet.
+        let mut issued = issue(&enrolments)?;
         self.record_unlocking(&enrolments, &identity, "ca issue", actor)?;
+        if enrolments.begin_anew(&identity, clock.now())? {
+            // That one began before what is revoked now.
+            issued = issue(&enrolments)?;
+        }
         let leaf = &issued.leaf;
         let record = self.record_of(AuditKind::CertificateIssued, &identity, actor);
         let record = record
@@ -93,7 +100,7 @@ impl SiteOperations {
             serial: leaf.serial.clone(),
             not_after: leaf.not_after,
             chain: issued.chain_pem.clone(),
-            bundle: authority.bundle().to_json(),
+            bundle: enrolments.authority().bundle().to_json(),
         })
     }
 
@@ -110,7 +117,9 @@ impl SiteOperations {
             return Ok(());
         }
         let record = self.record_of(AuditKind::EnrolmentUnlocked, identity, actor);
-        let record = record.with("command", command);
+        let record = record
+            .with("command", command)
+            .with("revoked", "what it was given until now");
         let lock = enrolments.locks()?.into_iter();
         let lock = lock.into_iter().find(|lock| lock.identity == *identity);
         self.site.record(match lock {

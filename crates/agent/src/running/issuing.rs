@@ -176,7 +176,13 @@ impl Issuing {
         let _one_at_a_time = site.authority.lock();
         let enrolments = Enrolments::open(&self.ca.directory)?.asked_from(asker.from.ip());
         let issued = match (call, &asked.secret, asker.leaf()) {
-            (Call::Enrol, Some(secret), _) => enrolments.enrol(secret, csr, life, clock, rng),
+            (Call::Enrol, Some(secret), _) => {
+                let whose = enrolments.whose(secret)?;
+                match whose.is_some_and(|whose| site.denied.has(&whose)) {
+                    true => Err(EnrolmentRefusal::Denied.into()),
+                    false => enrolments.enrol(secret, csr, life, clock, rng),
+                }
+            }
             (Call::Renew, None, Some(shown)) if site.denied.has(&shown.identity) => {
                 Err(EnrolmentRefusal::Denied.into())
             }

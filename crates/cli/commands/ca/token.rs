@@ -100,7 +100,7 @@ impl Token {
 
     /// Before an agent ever issued from this authority.
     fn make_here(&self) -> Result<TokenRow, Error> {
-        let enrolments = Enrolments::open(&self.dir)?;
+        let mut enrolments = Enrolments::open(&self.dir)?;
         let identity = identity(enrolments.authority(), &self.region, &self.name)?;
         let World { clock, rng, .. } = World::real();
         let issuer = (self.issuer.clone(), self.issuer_identity.clone());

@@ -45,11 +45,16 @@ impl Authority {
     /// revoked.
     #[must_use]
     pub fn earliest_start(&self, identity: &Identity) -> Option<Timestamp> {
+        // Certificates count whole seconds.
+        self.revoked_at(identity)
+            .map(|at| Timestamp::from_secs(at.as_secs() + 1))
+    }
+
+    /// When an identity was revoked last.
+    pub(crate) fn revoked_at(&self, identity: &Identity) -> Option<Timestamp> {
         let revoked = self.bundle.revoked().iter();
         let revoked = revoked.filter(|one| one.identity.as_ref() == Some(identity));
-        let last = revoked.map(|one| one.at).max();
-        // Certificates count whole seconds.
-        last.map(|at| Timestamp::from_secs(at.as_secs() + 1))
+        revoked.map(|one| one.at).max()
     }
 
     /// Where the revocation lists of a region are, PEM: one of each issuing CA whose

@@ -81,7 +81,9 @@ impl Enrolments {
     /// [`IdentityError`] when files cannot be read.
     pub fn known(&self) -> Result<BTreeMap<Identity, Option<Acknowledgement>>, IdentityError> {
         let mut known = BTreeMap::new();
-        for agent in self.rows::<AgentRow>(super::AGENTS)? {
+        let agents = self.rows::<AgentRow>(super::AGENTS)?;
+        // The others wait for a token to be used.
+        for agent in agents.into_iter().filter(|it| !it.serial.is_empty()) {
             let revoked = self.authority.bundle().revoked();
             let is_revoked = agent.locked
                 && revoked.iter().any(|one| {
@@ -99,14 +101,16 @@ impl Enrolments {
     }
 
     /// Forgets somebody whom a roll-over left behind: only a new token lets it begin anew.
+    /// One that is locked stays so until somebody has dealt with it.
     ///
     /// # Errors
     /// [`IdentityError::File`] when files cannot be removed.
     pub fn forget(&self, identity: &Identity) -> Result<(), IdentityError> {
-        for path in [self.agent_path(identity), self.acknowledged_path(identity)] {
-            super::remove(&path)?;
+        self.forget_tokens(identity, None)?;
+        if !self.is_locked(identity)? {
+            self.await_token(identity)?;
         }
-        self.forget_lock(identity)
+        super::remove(&self.acknowledged_path(identity))
     }
 
     pub(super) fn rows<T: serde::de::DeserializeOwned>(

@@ -11,6 +11,7 @@
 //! any more, until a new token is.
 
 mod acknowledging;
+mod anew;
 mod locks;
 mod request;
 mod roles;
@@ -81,8 +82,11 @@ pub enum EnrolmentRefusal {
          begins anew"
     )]
     BeyondGrace,
-    /// The certificate that is shown is over, and not known to be the last one issued.
-    #[error("the certificate is over and not known here: `sealift ca token` begins anew")]
+    /// The certificate that is shown is not known to be the last one issued: it is over, or
+    /// its identity waits for a token to be used.
+    #[error(
+        "the certificate is not known here as the last one: a token of `sealift ca token` begins anew"
+    )]
     UnknownCertificate,
     /// Something of the above happened before.
     #[error("the identity is locked: `sealift ca token` for it begins anew")]
@@ -141,6 +145,9 @@ struct TokenRow {
     identity: Identity,
     #[serde(default, skip_serializing_if = "SiteRoles::is_any")]
     roles: SiteRoles,
+    /// When it was made; those of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made: Option<Timestamp>,
     ends: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     used: Option<Step>,
@@ -148,12 +155,21 @@ struct TokenRow {
     locked: bool,
 }
 
+impl TokenRow {
+    /// Since when there can have been such a token.
+    fn since(&self) -> Timestamp {
+        let earliest = self.ends.minus(limits::TOKEN_LIFE_MAX);
+        self.made.unwrap_or(earliest)
+    }
+}
+
 /// What the issuer remembers of an identity.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AgentRow {
     identity: Identity,
-    /// Serial of the last certificate.
+    /// Serial of the last certificate; none while the identity waits for its token to be
+    /// used: nothing that it had before is renewed then.
     serial: String,
     /// What the token that it began with was for.
     #[serde(default, skip_serializing_if = "SiteRoles::is_any")]
@@ -221,8 +237,8 @@ impl Enrolments {
         &mut self.authority
     }
 
-    /// Revokes all that an identity was given, and gives it no more until a new token is
-    /// made: whether that is news.
+    /// Revokes all that an identity was given, its tokens included, and gives it no more
+    /// until a new token is made: whether that is news.
     ///
     /// # Errors
     /// [`IdentityError`] when it cannot be written, or no more can be revoked.
@@ -238,6 +254,7 @@ impl Enrolments {
         };
         let is_news = self.authority.revoke(one, now)?;
         self.lock(identity)?;
+        self.forget_tokens(identity, None)?;
         self.forget_lock(identity)?;
         Ok(is_news)
     }
@@ -257,13 +274,15 @@ impl Enrolments {
     }
 
     /// Makes a token for `identity` in these roles, good until `ttl` is over, to be used at
-    /// `issuer`. It unlocks an identity that was locked.
+    /// `issuer`. It takes the place of those before, and unlocks an identity that was locked,
+    /// as [`begin_anew`](Self::begin_anew) says. One that was not goes on renewing its last
+    /// certificate until the token is used.
     ///
     /// # Errors
     /// [`IdentityError`]: a region without an issuing CA, too long a time, or a file that
     /// cannot be written.
     pub fn token(
-        &self,
+        &mut self,
         (identity, roles): (Identity, SiteRoles),
         issuer: (String, Identity),
         ttl: Duration,
@@ -280,12 +299,12 @@ impl Enrolments {
         let row = TokenRow {
             identity: identity.clone(),
             roles,
+            made: Some(clock.now()),
             ends: clock.now().plus(ttl),
             used: None,
             locked: false,
         };
-        remove(&self.agent_path(&identity))?;
-        self.forget_lock(&identity)?;
+        self.begin_anew(&identity, clock.now())?;
         write(&self.token_path(&token.secret()), &row)?;
         Ok(token)
     }
@@ -322,13 +341,18 @@ impl Enrolments {
         let row: Option<TokenRow> = read(&path)?;
         let row = row.filter(|row| clock.now() < row.ends);
         let mut row = row.ok_or(EnrolmentRefusal::UnknownToken)?;
-        if row.locked {
+        if row.locked || self.is_locked(&row.identity)? {
             return Err(EnrolmentRefusal::Locked.into());
+        }
+        // What was revoked since gets nothing of it.
+        let revoked = self.authority.revoked_at(&row.identity);
+        if revoked.is_some_and(|at| row.since() < at) {
+            return Err(EnrolmentRefusal::UnknownToken.into());
         }
         let key = key_of(csr_pem)?;
         if let Some(used) = &row.used {
             if used.key == key {
-                return enrolled(used, &row.roles);
+                return self.enrolled_before(used, &row.roles);
             }
             row.locked = true;
             write(&path, &row)?;
@@ -341,6 +365,7 @@ impl Enrolments {
         // Bound to the key before anybody hears of the certificate.
         row.used = Some(step);
         write(&path, &row)?;
+        self.forget_tokens(&row.identity, Some(&path))?;
         let agent = AgentRow {
             identity: row.identity,
             serial: made.leaf.serial.clone(),
@@ -412,9 +437,12 @@ impl Enrolments {
             return Err(EnrolmentRefusal::Revoked.into());
         }
         match row {
+            Some(row) if row.serial.is_empty() => Err(EnrolmentRefusal::UnknownCertificate.into()),
             Some(row) => Ok(row),
             // Nobody knows whether it is the last one.
-            None if shown.is_over(now) => Err(EnrolmentRefusal::UnknownCertificate.into()),
+            None if shown.is_over(now) || self.was_maybe_locked(&shown.identity)? => {
+                Err(EnrolmentRefusal::UnknownCertificate.into())
+            }
             // One that was issued by hand is known from its first renewal on.
             None => Ok(AgentRow {
                 identity: shown.identity.clone(),
@@ -502,17 +530,13 @@ impl Enrolments {
         write(&path, &row)
     }
 
-    /// Tokens that are over are forgotten.
-    fn sweep(&self, now: Timestamp) -> Result<(), IdentityError> {
-        let dir = self.dir.join(TOKENS);
-        for entry in fs::read_dir(&dir).map_err(files::failed("read", &dir))? {
-            let path = entry.map_err(files::failed("read", &dir))?.path();
-            let row: Option<TokenRow> = read(&path)?;
-            if row.is_some_and(|row| row.ends <= now) {
-                fs::remove_file(&path).map_err(files::failed("remove", &path))?;
-            }
+    /// What was issued against a token, once more: the answer was lost.
+    fn enrolled_before(&self, used: &Step, roles: &SiteRoles) -> Result<Enrolled, IdentityError> {
+        let made = enrolled(used, roles)?;
+        match self.authority.bundle().is_revoked(&made.leaf) {
+            true => Err(EnrolmentRefusal::Revoked.into()),
+            false => Ok(made),
         }
-        Ok(())
     }
 
     fn token_path(&self, secret: &str) -> PathBuf {

@@ -61,16 +61,29 @@ fn stage() -> Stage {
 }
 
 impl Stage {
+    /// As they are on disk now.
+    fn enrolments(&self) -> Enrolments {
+        Enrolments::open(self.enrolments.dir.parent().unwrap()).unwrap()
+    }
+
     fn token(&self) -> EnrolmentToken {
         let issuer = ("localhost:1".to_owned(), identity("issuer"));
         let made = self
-            .enrolments
+            .enrolments()
             .token((identity("a"), roles()), issuer, TTL, &OsClock, &OsRng);
         made.unwrap()
     }
 
+    /// Revokes the identity.
+    fn revoke(&self) {
+        let revoked = self
+            .enrolments()
+            .revoke_identity(&identity("a"), OsClock.now());
+        assert!(revoked.unwrap());
+    }
+
     fn enrol(&self, token: &EnrolmentToken, csr: &[u8]) -> Result<Enrolled, IdentityError> {
-        self.enrolments
+        self.enrolments()
             .enrol(&token.secret(), csr, LIFE, &OsClock, &OsRng)
     }
 
@@ -84,7 +97,7 @@ impl Stage {
         csr: &[u8],
         now: Timestamp,
     ) -> Result<Enrolled, IdentityError> {
-        self.enrolments
+        self.enrolments()
             .renew(&shown.leaf, csr, LIFE, &At(now), &OsRng)
     }
 }
@@ -135,11 +148,86 @@ fn a_token_that_is_over_or_was_never_made_is_refused_alike() {
     // Its file goes with the next one that is made.
     let issuer = ("localhost:1".to_owned(), identity("issuer"));
     stage
-        .enrolments
+        .enrolments()
         .token((identity("b"), roles()), issuer, TTL, &late, &OsRng)
         .unwrap();
     let tokens = fs::read_dir(stage.enrolments.dir.join(TOKENS)).unwrap();
     assert_eq!(tokens.count(), 1);
+}
+
+#[test]
+fn a_token_that_was_made_before_a_revocation_gives_nothing() {
+    let stage = stage();
+    let (unused, used, key) = (stage.token(), stage.token(), csr());
+    // Nor does one that another took the place of.
+    assert_eq!(
+        refusal(stage.enrol(&unused, &csr())),
+        EnrolmentRefusal::UnknownToken
+    );
+    stage.enrol(&used, &key).unwrap();
+    let other = stage.token();
+    stage.revoke();
+    for (token, csr) in [(&unused, csr()), (&used, key), (&other, csr())] {
+        assert_eq!(
+            refusal(stage.enrol(token, &csr)),
+            EnrolmentRefusal::UnknownToken
+        );
+    }
+    let after = stage.enrol(&stage.token(), &csr()).unwrap();
+    let bundle = stage.enrolments().authority().bundle().clone();
+    assert!(!bundle.is_revoked(&after.leaf));
+}
+
+#[test]
+fn tokens_of_an_older_version_are_read_and_give_nothing_that_was_revoked_since() {
+    let stage = stage();
+    // As they were written, without a word on when, and left where they were.
+    let older = |token: &EnrolmentToken| {
+        let path = stage.enrolments.token_path(&token.secret());
+        let mut row: TokenRow = read(&path).unwrap().unwrap();
+        row.made = None;
+        (path, row)
+    };
+    let mut before = Vec::new();
+    for _ in 0..3 {
+        let token = stage.token();
+        let (path, row) = older(&token);
+        before.push((token, path, row));
+    }
+    for (_, path, row) in &before {
+        write(path, row).unwrap();
+    }
+    let [first, second, third] = [0, 1, 2].map(|n| before[n].0.clone());
+    stage.enrol(&first, &csr()).unwrap();
+    // The others are none any more.
+    assert_eq!(
+        refusal(stage.enrol(&second, &csr())),
+        EnrolmentRefusal::UnknownToken
+    );
+    stage.revoke();
+    let (_, path, row) = &before[2];
+    write(path, row).unwrap();
+    assert_eq!(
+        refusal(stage.enrol(&third, &csr())),
+        EnrolmentRefusal::Locked
+    );
+    // That version unlocked for a new token and left the others in force.
+    remove(&stage.enrolments.agent_path(&identity("a"))).unwrap();
+    assert_eq!(
+        refusal(stage.enrol(&third, &csr())),
+        EnrolmentRefusal::UnknownToken
+    );
+    stage.enrol(&stage.token(), &csr()).unwrap();
+}
+
+#[test]
+fn a_token_that_was_left_half_written_hinders_no_other() {
+    let stage = stage();
+    stage.token();
+    let left = stage.enrolments.dir.join(TOKENS).join("0f.new");
+    fs::write(&left, "").unwrap();
+    stage.enrol(&stage.token(), &csr()).unwrap();
+    assert!(!left.exists());
 }
 
 #[test]
@@ -241,7 +329,7 @@ fn a_lock_names_whom_why_and_from_where_until_somebody_deals_with_it() {
     let issued = issuing.unwrap().issue(&request, &OsClock, &OsRng).unwrap();
     stage.enrolments.note_issued(&issued.leaf).unwrap();
     locked();
-    let mut enrolments = stage.enrolments.clone();
+    let mut enrolments = stage.enrolments();
     enrolments
         .revoke_identity(&identity("a"), OsClock.now())
         .unwrap();
@@ -295,7 +383,7 @@ fn an_expired_certificate_that_is_not_the_last_one_is_not_renewed() {
     stage.token();
     assert_eq!(
         refusal(stage.renew_at(&third, &csr(), at)),
-        EnrolmentRefusal::UnknownCertificate
+        EnrolmentRefusal::Revoked
     );
 }
 
@@ -351,4 +439,249 @@ fn the_issuing_agent_renews_its_own_however_long_it_is_over() {
         refusal(renew(&first.leaf)),
         EnrolmentRefusal::CertificateReused
     );
+}
+
+/// What became of an identity before somebody asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It was renewed twice, and all is well.
+    Good,
+    /// The same, and an operator made a token that nobody has used yet.
+    GoodWithToken,
+    /// Somebody showed its first certificate: it is locked.
+    Locked,
+    /// It was locked, and an operator made a token.
+    AwaitsToken,
+    /// It was revoked.
+    Revoked,
+    /// It was revoked, and an operator made a token.
+    RevokedAwaitsToken,
+    /// A roll-over left it behind.
+    Forgotten,
+}
+
+/// What its first and its last certificate and a token made before all of that still give,
+/// asked after the state was reached, each on a stage of its own.
+#[test]
+fn whatever_became_of_an_identity_each_way_to_a_certificate_gives_what_it_should() {
+    use EnrolmentRefusal::{
+        Locked, Revoked, Superseded, UnknownCertificate as Unknown, UnknownToken as NoToken,
+    };
+    let over = limits::RENEWAL_GRACE_MIN;
+    // Its first certificate, its last one, that in its grace, and the unused token.
+    let table = [
+        (State::Good, Some(Superseded), None, None, None),
+        (
+            State::GoodWithToken,
+            Some(Superseded),
+            None,
+            None,
+            Some(NoToken),
+        ),
+        (
+            State::Locked,
+            Some(Locked),
+            Some(Locked),
+            Some(Locked),
+            Some(Locked),
+        ),
+        (
+            State::AwaitsToken,
+            Some(Revoked),
+            Some(Revoked),
+            Some(Revoked),
+            Some(NoToken),
+        ),
+        (
+            State::Revoked,
+            Some(Locked),
+            Some(Locked),
+            Some(Locked),
+            Some(NoToken),
+        ),
+        (
+            State::RevokedAwaitsToken,
+            Some(Revoked),
+            Some(Revoked),
+            Some(Revoked),
+            Some(NoToken),
+        ),
+        (
+            State::Forgotten,
+            Some(Unknown),
+            Some(Unknown),
+            Some(Unknown),
+            Some(NoToken),
+        ),
+    ];
+    for (state, first, last, in_grace, token) in table {
+        let asked = |ask: &dyn Fn(&Stage, &Told) -> Result<Enrolled, IdentityError>| {
+            let stage = stage();
+            let told = reach(&stage, state);
+            let found = ask(&stage, &told);
+            // Nobody is locked for what an operator has dealt with.
+            let is_settled = !matches!(state, State::Good | State::GoodWithToken | State::Locked);
+            assert!(
+                !is_settled || stage.enrolments().locks().unwrap().is_empty(),
+                "{state:?}"
+            );
+            // And the token that was made last is good, once somebody has dealt with it.
+            if let Some(made) = &told.made {
+                stage.enrol(made, &csr()).unwrap();
+            }
+            found.map(drop).map_err(|error| refusal(Err(error)))
+        };
+        let expected = |refusal: Option<EnrolmentRefusal>| refusal.map_or(Ok(()), Err);
+        // Who shows what is over when it is good only locks the identity: no token, then.
+        let is_alarm = first == Some(Superseded);
+        if !is_alarm {
+            let found = asked(&|stage, told| stage.renew(&told.first, &csr()));
+            assert_eq!(found, expected(first), "{state:?}: its first certificate");
+        } else {
+            let stage = stage();
+            let told = reach(&stage, state);
+            assert_eq!(
+                refusal(stage.renew(&told.first, &csr())),
+                Superseded,
+                "{state:?}"
+            );
+            assert_eq!(
+                refusal(stage.renew(&told.last, &csr())),
+                Locked,
+                "{state:?}"
+            );
+        }
+        let found = asked(&|stage, told| stage.renew(&told.last, &csr()));
+        assert_eq!(found, expected(last), "{state:?}: its last certificate");
+        let found = asked(&|stage, told| {
+            let at = told.last.leaf.not_after.plus(over / 2);
+            stage.renew_at(&told.last, &csr(), at)
+        });
+        assert_eq!(
+            found,
+            expected(in_grace),
+            "{state:?}: the last one in its grace"
+        );
+        let found = asked(&|stage, told| stage.enrol(&told.unused, &csr()));
+        assert_eq!(found, expected(token), "{state:?}: the token from before");
+    }
+}
+
+/// What somebody may have of an identity.
+struct Told {
+    first: Enrolled,
+    last: Enrolled,
+    /// A token from before the state was reached.
+    unused: EnrolmentToken,
+    /// One that was made to reach it.
+    made: Option<EnrolmentToken>,
+}
+
+fn reach(stage: &Stage, state: State) -> Told {
+    let first = stage.enrol(&stage.token(), &csr()).unwrap();
+    let second = stage.renew(&first, &csr()).unwrap();
+    let last = stage.renew(&second, &csr()).unwrap();
+    let unused = stage.token();
+    let lock = || {
+        let shown = stage.renew(&first, &csr());
+        assert_eq!(refusal(shown), EnrolmentRefusal::Superseded);
+    };
+    let made = match state {
+        State::Good => None,
+        State::GoodWithToken => Some(stage.token()),
+        State::Locked => {
+            lock();
+            None
+        }
+        State::AwaitsToken => {
+            lock();
+            Some(stage.token())
+        }
+        State::Revoked => {
+            stage.revoke();
+            None
+        }
+        State::RevokedAwaitsToken => {
+            stage.revoke();
+            Some(stage.token())
+        }
+        State::Forgotten => {
+            stage.enrolments().forget(&identity("a")).unwrap();
+            None
+        }
+    };
+    Told {
+        first,
+        last,
+        unused,
+        made,
+    }
+}
+
+#[test]
+fn a_token_for_an_identity_that_is_locked_revokes_what_it_was_given_and_the_next_is_good_at_once() {
+    let stage = stage();
+    let told = reach(&stage, State::AwaitsToken);
+    let bundle = || stage.enrolments().authority().bundle().clone();
+    assert!(bundle().is_revoked(&told.first.leaf) && bundle().is_revoked(&told.last.leaf));
+    assert!(
+        stage.enrolments().known().unwrap().is_empty(),
+        "nothing waits for it"
+    );
+    // Another token is no other answer.
+    let sequence = bundle().sequence();
+    let next = stage.enrol(&stage.token(), &csr()).unwrap();
+    assert_eq!(bundle().sequence(), sequence);
+    assert!(!bundle().is_revoked(&next.leaf));
+    assert!(next.leaf.not_before <= OsClock.now());
+    stage.renew(&next, &csr()).unwrap();
+}
+
+#[test]
+fn a_token_takes_nothing_from_a_site_that_is_well_until_it_is_used() {
+    let stage = stage();
+    let told = reach(&stage, State::GoodWithToken);
+    let next = stage.renew(&told.last, &csr()).unwrap();
+    assert_eq!(next.roles, roles());
+    let mine = csr();
+    let anew = stage.enrol(told.made.as_ref().unwrap(), &mine).unwrap();
+    // The answer was lost.
+    assert_eq!(
+        stage.enrol(told.made.as_ref().unwrap(), &mine).unwrap(),
+        anew
+    );
+    let bundle = stage.enrolments().authority().bundle().clone();
+    assert!(
+        !bundle.is_revoked(&next.leaf),
+        "nobody said that two have it"
+    );
+    // From now on the one from before is not the last one.
+    assert_eq!(
+        refusal(stage.renew(&next, &csr())),
+        EnrolmentRefusal::Superseded
+    );
+}
+
+#[test]
+fn a_token_of_an_older_version_that_may_have_unlocked_an_identity_keeps_its_certificates_from_renewal()
+ {
+    let stage = stage();
+    let told = reach(&stage, State::Good);
+    // As that version left it: the row is gone, and the token says no time.
+    let path = stage.enrolments.token_path(&told.unused.secret());
+    let mut row: TokenRow = read(&path).unwrap().unwrap();
+    row.made = None;
+    write(&path, &row).unwrap();
+    remove(&stage.enrolments.agent_path(&identity("a"))).unwrap();
+    assert_eq!(
+        refusal(stage.renew(&told.first, &csr())),
+        EnrolmentRefusal::UnknownCertificate
+    );
+    // Nor does another token make more of them.
+    let next = stage.token();
+    assert_eq!(
+        refusal(stage.renew(&told.first, &csr())),
+        EnrolmentRefusal::UnknownCertificate
+    );
+    stage.enrol(&next, &csr()).unwrap();
 }
