@@ -21,6 +21,7 @@ mod content;
 mod headers;
 mod passing;
 mod recording;
+mod removing;
 mod writing;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
