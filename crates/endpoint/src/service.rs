@@ -62,12 +62,9 @@ async fn answered(
         return last(of_error(Refused::LongBody.told()));
     }
     let (held, is_head) = (Held::default(), head.method == Method::HEAD);
+    let _ = noted.memory.set(carries.memory(&body));
     head.extensions.insert(noted.clone());
     head.extensions.insert(held.clone());
-    let _lease = match core.lease(carries.memory(&body)).await {
-        Ok(lease) => lease,
-        Err(busy) => return last(of_error(busy)),
-    };
     let body = match carries {
         Carries::Content => Body::http_body_unsync(Metered::new(body, held.clone())),
         Carries::List | Carries::Little => {
