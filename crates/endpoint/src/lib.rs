@@ -53,6 +53,7 @@ mod incoming;
 mod listing;
 mod listings;
 mod locks;
+mod markup;
 mod multipart;
 mod patience;
 mod purges;
