@@ -10,8 +10,8 @@ use std::{
 use rustix::process::Signal;
 
 use crate::support::{
-    Answered, BUCKET, Content, Pair, Ran, S3, free_address, mix, run_program, wait_until,
-    write_file,
+    Answered, BUCKET, Content, Pair, Ran, S3, free_address, mix, read_answer, run_program,
+    wait_until, write_file,
 };
 
 pub(super) fn text(path: &std::path::Path) -> String {
@@ -265,6 +265,15 @@ fn whoever_is_not_allowed_is_refused_with_why_and_on_record() {
         .fails(403, "SignatureDoesNotMatch");
     s3.bare(&s3.presigned(&path, 60).replace("/a?", "/b?"))
         .fails(403, "SignatureDoesNotMatch");
+    // A presigned URL that hides behind another signature, in its own words and in others.
+    let presigned = s3.presigned(&path, 30 * 86_400);
+    let hidden = presigned.replace("X-Amz-Signature", "X-Amz-Signatur%65");
+    for url in [&presigned, &hidden] {
+        let head = s3.head("GET", &path, &[]).replacen(&path, url, 1);
+        let mut stream = s3.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        read_answer(&mut stream, false).fails(400, "AuthorizationHeaderMalformed");
+    }
     s3.get("/elsewhere/a").fails(403, "AccessDenied");
     for (method, query) in [("PUT", ""), ("DELETE", ""), ("POST", "?uploads")] {
         let refused = s3.ask(

@@ -499,6 +499,17 @@ fn what_is_done_in_front_of_a_source_is_on_record_with_what_came_of_it() {
     );
     store.deny("s3:PutObject", true);
     front.put("denied", b"").fails(403, "AccessDenied");
+    // Lists that the store might read otherwise reach nobody.
+    let many = format!("/{BUCKET}?delete");
+    for more in [
+        "<s3:Object><s3:Key>c</s3:Key></s3:Object>",
+        "<Object><Key>k<![CDATA[c]]></Key></Object>",
+    ] {
+        let list = format!("<Delete xmlns:s3=\"x\"><Object><Key>k</Key></Object>{more}</Delete>");
+        let refused = front.send("POST", &many, &[], list.as_bytes());
+        refused.fails(400, "MalformedXML");
+    }
+    assert_eq!(store.keys(), ["c", "k"]);
     store.deny("s3:PutObject", false);
     pair.a
         .audits("source.written", &["\"denied\"", "\"refused\"", "\"403\""]);

@@ -10,6 +10,7 @@ use s3s::{
     auth::{S3Auth, SecretKey},
     path::S3Path,
 };
+use sealift_archive::Lease;
 use sealift_identity::AccessRight;
 use sealift_terms::{AccessKeyId, BucketName};
 
@@ -20,6 +21,24 @@ use crate::core::Core;
 pub(crate) struct Noted {
     /// The call, once its signature was good.
     pub(crate) call: OnceLock<String>,
+    /// Bytes of memory that its body takes.
+    pub(crate) memory: OnceLock<usize>,
+    /// Held to the end of the answer.
+    lease: OnceLock<Lease>,
+}
+
+impl Noted {
+    /// Takes the memory for a body, once it is known that whoever sends it may make the call.
+    ///
+    /// # Errors
+    /// `SlowDown`: there is none for now.
+    pub(crate) async fn take_room(&self, core: &Core) -> S3Result<()> {
+        match self.memory.get() {
+            None | Some(0) => {}
+            Some(bytes) => drop(self.lease.set(core.lease(*bytes).await?)),
+        }
+        Ok(())
+    }
 }
 
 /// Hands `s3s` the secrets of access keys.
@@ -78,17 +97,22 @@ impl S3Access for Rights {
             S3Path::Bucket { bucket } | S3Path::Object { bucket, .. } => Some(bucket.to_string()),
         };
         let id = cx.credentials().map(|known| known.access_key.clone());
-        if let Some(noted) = cx.extensions_mut().get::<Arc<Noted>>() {
+        let noted = cx.extensions_mut().get::<Arc<Noted>>().cloned();
+        if let Some(noted) = &noted {
             let _ = noted.call.set(call.clone());
         }
         let denied = || S3Error::from(S3ErrorCode::AccessDenied);
         let id: AccessKeyId = id.and_then(|id| id.parse().ok()).ok_or_else(denied)?;
         match right_of(&call) {
-            Some(right) => self.hold(&id, &call, right, bucket.as_deref()),
+            Some(right) => self.hold(&id, &call, right, bucket.as_deref())?,
             None => {
                 let what = format!("{call} is not implemented here");
-                Err(S3Error::with_message(S3ErrorCode::NotImplemented, what))
+                return Err(S3Error::with_message(S3ErrorCode::NotImplemented, what));
             }
+        }
+        match noted {
+            Some(noted) => noted.take_room(&self.0).await,
+            None => Ok(()),
         }
     }
 }

@@ -2,7 +2,8 @@
 //! that is taken here, now, and as a whole. Whether the signature is good `s3s` says.
 //!
 //! A signature of version 4 does not have to cover every header, and its date is but
-//! another header: both are held to here, with the agent's clock.
+//! another header: both are held to here, with the agent's clock. What is held to has to be
+//! what `s3s` looks at: a request that the two might read differently is refused.
 
 use std::time::Duration;
 
@@ -23,6 +24,21 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const MULTIPART: &[u8] = b"multipart/";
 /// Headers of this sort say what is to be done, so all of them have to be signed.
 const MEANT: &str = "x-amz-";
+/// Those of them that may come more than once: lists and an object's own metadata.
+const REPEATED: [&str; 2] = [
+    "x-amz-object-attributes",
+    "x-amz-optional-object-attributes",
+];
+const METADATA: &str = "x-amz-meta-";
+/// What a presigned URL has in its query.
+const PRESIGNED: [&str; 6] = [
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-Signature",
+    "X-Amz-SignedHeaders",
+];
 
 /// What a signature says of itself. Nothing of it is proven.
 struct Signed {
@@ -35,13 +51,16 @@ struct Signed {
 
 /// Refuses what is not signed as it has to be; the access key that it claims to be of.
 pub(crate) fn claimed(request: &Parts, now: Timestamp) -> Result<AccessKeyId, Refused> {
-    let in_query = request.uri.query().unwrap_or_default();
-    hold_kind(request, in_query)?;
-    let is_presigned = pairs(in_query).any(|(name, _)| name.starts_with("X-Amz-Signature"));
+    // What cannot be read would be another key to `s3s` than to whoever looks for the bucket.
+    percent::decode(request.uri.path()).ok_or(Refused::Malformed("its path"))?;
+    let in_query = pairs(request.uri.query().unwrap_or_default())?;
+    hold_kind(request, &in_query)?;
+    let of_signature = |name: &str| PRESIGNED.iter().any(|one| one.eq_ignore_ascii_case(name));
+    let is_presigned = in_query.iter().any(|(name, _)| of_signature(name));
     let is_signed = request.headers.contains_key(AUTHORIZATION);
     let signed = match (is_presigned, is_signed) {
         (true, true) => return Err(Refused::Malformed("it is signed in two places")),
-        (true, false) => presigned(in_query)?,
+        (true, false) => presigned(&in_query)?,
         (false, true) => in_header(&request.headers)?,
         (false, false) => return Err(Refused::Unsigned),
     };
@@ -51,10 +70,9 @@ pub(crate) fn claimed(request: &Parts, now: Timestamp) -> Result<AccessKeyId, Re
 }
 
 /// Refuses what may be in place of a signature or beside it: `s3s` would look at that first.
-fn hold_kind(request: &Parts, query: &str) -> Result<(), Refused> {
-    let old = |name: String| matches!(name.as_str(), "Signature" | "AWSAccessKeyId");
-    let mut names = pairs(query).map(|(name, _)| percent::decode(name).unwrap_or_default());
-    if names.any(old) {
+fn hold_kind(request: &Parts, query: &[Pair<'_>]) -> Result<(), Refused> {
+    let is_old = |name: &str| matches!(name, "Signature" | "AWSAccessKeyId");
+    if query.iter().any(|(name, _)| is_old(name)) {
         return Err(Refused::OtherSignature);
     }
     let mut kinds = request.headers.get_all(CONTENT_TYPE).iter();
@@ -69,20 +87,35 @@ fn hold_kind(request: &Parts, query: &str) -> Result<(), Refused> {
     }
 }
 
-fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+/// The name of a parameter, as it is written, and its value, decoded.
+type Pair<'a> = (&'a str, String);
+
+/// What a query says, as `s3s` takes it apart. Names of parameters need no escapes: one that has
+/// some is another name to whoever decodes it.
+fn pairs(query: &str) -> Result<Vec<Pair<'_>>, Refused> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    let read = |pair| {
+        let (name, value) = str::split_once(pair, '=').unwrap_or((pair, ""));
+        if name.contains(['%', '+']) {
+            return Err(Refused::Malformed("the name of a parameter has escapes"));
+        }
+        let value = percent::decode_form(value);
+        let value = value.ok_or(Refused::Malformed("the value of a parameter"))?;
+        Ok((name, value))
+    };
+    pairs.map(read).collect()
 }
 
-fn presigned(query: &str) -> Result<Signed, Refused> {
+fn presigned(query: &[Pair<'_>]) -> Result<Signed, Refused> {
     let one = |wanted: &str| {
-        let mut found = pairs(query).filter(|(name, _)| *name == wanted);
+        let mut found = query.iter().filter(|(name, _)| *name == wanted);
         match (found.next(), found.next()) {
-            (Some((_, value)), None) => percent::decode(value),
+            (Some((_, value)), None) => Some(value.clone()),
             _ => None,
         }
     };
     let lacks = || Refused::Malformed("a parameter of its signature is missing, or there twice");
+    one("X-Amz-Signature").ok_or_else(lacks)?;
     if one("X-Amz-Algorithm").ok_or_else(lacks)? != ALGORITHM {
         return Err(Refused::OtherSignature);
     }
@@ -107,7 +140,7 @@ fn in_header(headers: &HeaderMap) -> Result<Signed, Refused> {
     let field = |wanted: &str| {
         let fields = fields
             .split(',')
-            .filter_map(|field| field.trim().split_once('='));
+            .filter_map(|field| field.trim_start().split_once('='));
         let mut found = fields.filter(|(name, _)| *name == wanted);
         match (found.next(), found.next()) {
             (Some((_, value)), None) => Ok(value.to_owned()),
@@ -173,7 +206,17 @@ fn hold_time(signed: &Signed, now: Timestamp) -> Result<(), Refused> {
 }
 
 fn hold_headers(signed: &str, headers: &HeaderMap) -> Result<(), Refused> {
-    let is_signed = |name: &str| signed.split(';').any(|one| one == name);
+    let mut names: Vec<_> = signed.split(';').collect();
+    let said = names.len();
+    names.sort_unstable();
+    names.dedup();
+    if names.len() < said || said > headers.keys_len() {
+        return Err(Refused::Malformed("the list of its signed headers"));
+    }
+    for name in &names {
+        hold_header(name, headers)?;
+    }
+    let is_signed = |name: &str| names.binary_search(&name).is_ok();
     let meant = headers.keys().map(|name| name.as_str());
     let meant = meant.filter(|name| name.starts_with(MEANT));
     match std::iter::once("host")
@@ -184,6 +227,24 @@ fn hold_headers(signed: &str, headers: &HeaderMap) -> Result<(), Refused> {
         Some(header) => Err(Refused::NotCovered {
             header: header.to_owned(),
         }),
+    }
+}
+
+/// Refuses a header that is said to be signed and is not there as it was: `s3s` leaves those that
+/// it does not find, and values that are no text, out of what it holds against the signature.
+fn hold_header(name: &str, headers: &HeaderMap) -> Result<(), Refused> {
+    let mut values = match headers.keys().find(|known| known.as_str() == name) {
+        Some(known) => headers.get_all(known).iter(),
+        None => return Err(Refused::Malformed("a header that is signed is not there")),
+    };
+    let is_once = name == "host" || name.starts_with(MEANT);
+    let is_once = is_once && !name.starts_with(METADATA) && !REPEATED.contains(&name);
+    if is_once && headers.get_all(name).iter().count() > 1 {
+        return Err(Refused::Malformed("a header that is signed is there twice"));
+    }
+    match values.all(|value| str::from_utf8(value.as_bytes()).is_ok()) {
+        true => Ok(()),
+        false => Err(Refused::Malformed("a header that is signed is no text")),
     }
 }
 
@@ -216,6 +277,9 @@ mod tests {
 
     fn look(uri: &str, headers: &[(&str, &str)]) -> Result<AccessKeyId, Refused> {
         let mut request = Request::get(uri);
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", "h");
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -252,7 +316,7 @@ mod tests {
         let both = format!("{}&Signature=0", presigned_url("20261127T040000Z", "60"));
         assert_eq!(look(&both, &[]).unwrap_err().cause(), "other_signature");
         let hidden = both.replace("&Signature", "&%53ignature");
-        assert_eq!(look(&hidden, &[]).unwrap_err().cause(), "other_signature");
+        assert_eq!(look(&hidden, &[]).unwrap_err().cause(), "malformed");
         let form =
             Request::post("/photos").header("content-type", "Multipart/Form-Data; boundary=x");
         let form = claimed(&form.body(()).unwrap().into_parts().0, now());
@@ -282,6 +346,124 @@ mod tests {
         let nobody = authorization("ä/20261127/eu-west/s3/aws4_request", "host;x-amz-date");
         let nobody = look("/", &[DATE, ("authorization", &nobody)]);
         assert_eq!(nobody.unwrap_err().cause(), "malformed");
+    }
+
+    /// A second signature in the head must not be held to in place of the one that counts.
+    #[test]
+    fn a_presigned_url_is_not_hidden_behind_a_header() {
+        let junk = authorization(GOOD, "host;x-amz-copy-source;x-amz-date");
+        let copied = ("x-amz-copy-source", "/photos/secret.txt");
+        let beside = [DATE, copied, ("authorization", junk.as_str())];
+        let cause = |uri: &str, headers: &[(&str, &str)]| {
+            look(uri, headers).map_err(|refused| refused.cause())
+        };
+        let good = presigned_url("20261127T040000Z", "60");
+        let long = presigned_url("20261127T040000Z", "2592000");
+        assert_eq!(cause(&good, &[copied]), Err("not_covered"));
+        for url in [&good, &long] {
+            assert_eq!(cause(url, &beside), Err("malformed"), "{url}");
+            for written in [
+                "X-Amz-Signatur%65",
+                "%58-Amz-Signature",
+                "%58%2dAmz%2DSignature",
+                "X-Amz-Signature%00",
+                "X-Amz-Signature+",
+                "X-Amz-Signature%zz",
+                "x-amz-signature",
+            ] {
+                let hidden = url.replace("X-Amz-Signature", written);
+                assert_eq!(cause(&hidden, &beside), Err("malformed"), "{hidden}");
+                assert_eq!(cause(&hidden, &[]), Err("malformed"), "{hidden}");
+            }
+            // Any part of a presigned URL is one, whichever is missing.
+            let partial = url.replace("X-Amz-Signature", "Other");
+            assert_eq!(cause(&partial, &beside), Err("malformed"), "{partial}");
+        }
+        let hidden = good.replace("X-Amz-Expires", "X-Amz-Expire%73");
+        assert_eq!(cause(&hidden, &[]), Err("malformed"));
+        let twice = format!("{good}&X-Amz-Signature=11");
+        assert_eq!(cause(&twice, &[]), Err("malformed"));
+        // A plus is a space to whoever reads a query.
+        let plus = presigned_url("20261127T040000Z", "+60");
+        assert_eq!(cause(&plus, &[]), Err("malformed"));
+    }
+
+    /// `s3s` leaves out of what is signed whatever it does not find, or cannot read.
+    #[test]
+    fn what_is_said_to_be_signed_is_there_once_and_can_be_read() {
+        let cause = |signed: &str, headers: &[(&str, &str)]| {
+            let signed = authorization(GOOD, signed);
+            let mut all = vec![DATE, ("authorization", signed.as_str())];
+            all.extend(headers);
+            look("/photos/a", &all).map_err(|refused| refused.cause())
+        };
+        let copied = ("x-amz-copy-source", "/photos/a");
+        let all = "host;x-amz-copy-source;x-amz-date";
+        assert!(cause(all, &[copied]).is_ok());
+        for signed in [
+            "host;x-amz-date;x-amz-copy-source ",
+            "host;x-amz-date;x-amz-copy-source\t",
+            " host;x-amz-copy-source;x-amz-date",
+            "host;x-amz-copy-source ;x-amz-date",
+            "host;x-amz-copy-source;x-amz-date;",
+            "host;x-amz-copy-source;x-amz-copy-source;x-amz-date",
+            "Host;x-amz-copy-source;x-amz-date",
+        ] {
+            assert_eq!(cause(signed, &[copied]), Err("malformed"), "{signed:?}");
+        }
+        assert_eq!(cause(all, &[]), Err("malformed"), "it is not there");
+        assert_eq!(cause(all, &[copied, copied]), Err("malformed"), "twice");
+        let hosts = [("host", "h"), ("host", "i")];
+        assert_eq!(cause("host;x-amz-date", &hosts), Err("malformed"));
+        // What is a list may come one by one.
+        let name = "x-amz-object-attributes";
+        let of_list = [(name, "ETag"), (name, "ObjectSize")];
+        assert!(cause("host;x-amz-date;x-amz-object-attributes", &of_list).is_ok());
+        let of_meta = [("x-amz-meta-a", "1"), ("x-amz-meta-a", "2")];
+        assert!(cause("host;x-amz-date;x-amz-meta-a", &of_meta).is_ok());
+    }
+
+    #[test]
+    fn a_signed_header_that_is_no_text_is_refused() {
+        let signed = authorization(GOOD, "host;x-amz-date;x-amz-meta-a");
+        let of = |value: &[u8]| {
+            let request = Request::get("/photos/a")
+                .header("host", "h")
+                .header(DATE.0, DATE.1)
+                .header("authorization", &signed)
+                .header("x-amz-meta-a", value);
+            claimed(&request.body(()).unwrap().into_parts().0, now())
+        };
+        assert!(of("ä".as_bytes()).is_ok());
+        assert_eq!(of(b"a\xff").unwrap_err().cause(), "malformed");
+    }
+
+    #[test]
+    fn a_path_or_a_query_that_is_read_in_two_ways_is_refused() {
+        let signed = authorization(GOOD, "host;x-amz-date");
+        let headers = [DATE, ("authorization", signed.as_str())];
+        for good in [
+            "/photos/a%20b+c?prefix=a%2Fb+c&list-type=2",
+            "/photos//a%25zz",
+        ] {
+            assert!(look(good, &headers).is_ok(), "{good}");
+        }
+        for bad in [
+            "/photos/%zz",
+            "/photos/a%2",
+            "/photos/%ff",
+            "/photos?prefix=%zz",
+            "/photos?prefix=%ff",
+            "/photos/a?version%49d=x",
+            "/photos/a?version+Id=x",
+            "/photos/a?%zz",
+        ] {
+            assert_eq!(
+                look(bad, &headers).unwrap_err().cause(),
+                "malformed",
+                "{bad}"
+            );
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::{
     core::Core,
     errors::{of_archive, slow_down},
+    markup::Markup,
     sums::Sums,
 };
 
@@ -43,6 +44,8 @@ struct Reading {
     held: AtomicU64,
     /// Whether that was all of it.
     is_over: AtomicBool,
+    /// Whether it is XML that readers differ about.
+    is_odd: AtomicBool,
 }
 
 impl Held {
@@ -57,11 +60,20 @@ impl Held {
     }
 }
 
+impl Held {
+    /// Whether it is XML that readers differ about, and was read no further for that.
+    pub(crate) fn is_odd(&self) -> bool {
+        self.0.is_odd.load(Ordering::Relaxed)
+    }
+}
+
 /// Why a body is read no further.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CutOff {
     #[error("a chunk of the body is longer than {ENDPOINT_CHUNK_BYTES_MAX} bytes")]
     LongChunk,
+    #[error("the body has marked sections, comments or prefixes, which are not read here")]
+    Odd,
     #[error(transparent)]
     Connection(#[from] hyper::Error),
 }
@@ -72,6 +84,7 @@ pub(crate) struct Metered<B> {
     body: B,
     held: Held,
     held_max: u64,
+    markup: Option<Markup>,
 }
 
 impl<B: HttpBody> Metered<B> {
@@ -85,6 +98,13 @@ impl<B: HttpBody> Metered<B> {
         Self::with(body, held, u64::MAX)
     }
 
+    /// The same of one that is XML.
+    pub(crate) fn markup(body: B, held: Held) -> Self {
+        let mut whole = Self::whole(body, held);
+        whole.markup = Some(Markup::default());
+        whole
+    }
+
     fn with(body: B, held: Held, held_max: u64) -> Self {
         let is_over = body.is_end_stream();
         held.0.is_over.store(is_over, Ordering::Relaxed);
@@ -92,6 +112,7 @@ impl<B: HttpBody> Metered<B> {
             body,
             held,
             held_max,
+            markup: None,
         }
     }
 }
@@ -114,8 +135,13 @@ where
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
         {
-            let held = &self.held.0.held;
-            held.fetch_add(data.len() as u64, Ordering::Relaxed);
+            let held = self.held.clone();
+            held.0.held.fetch_add(data.len() as u64, Ordering::Relaxed);
+            let is_odd = |markup: &mut Markup| !markup.takes(data);
+            if self.markup.as_mut().is_some_and(is_odd) {
+                held.0.is_odd.store(true, Ordering::Relaxed);
+                return Poll::Ready(Some(Err(CutOff::Odd)));
+            }
         }
         let is_over = matches!(polled, Poll::Ready(None)) || self.body.is_end_stream();
         self.held.0.is_over.store(is_over, Ordering::Relaxed);

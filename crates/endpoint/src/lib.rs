@@ -27,6 +27,7 @@
 //! | a request without a key, or with a wrong secret | refused and on record, one a minute for each cause and network |
 //! | an old request again | dated at most 15 minutes from now; presigned ones at most 7 days long |
 //! | headers that somebody on the way adds | every `x-amz-` header and `host` have to be signed |
+//! | a request that is judged by one signature and let in by another | one signature, in words that are read in one way, or none |
 //! | a key that reads what is not its own | rights and buckets of each key, deny by default, decided in one place |
 //! | many connections, slow ones, endless heads and bodies | bounded in number, bytes and time |
 //! | content that is cut off, or not what it is said to be | nothing of it is visible, and nothing is left |
@@ -52,6 +53,7 @@ mod incoming;
 mod listing;
 mod listings;
 mod locks;
+mod markup;
 mod multipart;
 mod patience;
 mod purges;

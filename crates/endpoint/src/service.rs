@@ -21,7 +21,7 @@ use crate::{
     core::Core,
     errors::Refused,
     gate,
-    incoming::{Held, Metered},
+    incoming::{CutOff, Held, Metered},
 };
 
 /// Counts a request that was no call, or one that is not known.
@@ -62,21 +62,23 @@ async fn answered(
         return last(of_error(Refused::LongBody.told()));
     }
     let (held, is_head) = (Held::default(), head.method == Method::HEAD);
+    let _ = noted.memory.set(carries.memory(&body));
     head.extensions.insert(noted.clone());
     head.extensions.insert(held.clone());
-    let _lease = match core.lease(carries.memory(&body)).await {
-        Ok(lease) => lease,
-        Err(busy) => return last(of_error(busy)),
-    };
     let body = match carries {
         Carries::Content => Body::http_body_unsync(Metered::new(body, held.clone())),
-        Carries::List | Carries::Little => {
+        Carries::List | Carries::Tags => {
+            let body = Metered::markup(body, held.clone());
+            Body::http_body_unsync(Limited::new(body, carries.bytes_max()))
+        }
+        Carries::Little => {
             let body = Metered::whole(body, held.clone());
             Body::http_body_unsync(Limited::new(body, carries.bytes_max()))
         }
     };
     let calling = service.call(Request::from_parts(head, body));
     let answered = match timeout(carries.time_max(), calling).await {
+        Ok(Ok(_)) if held.is_odd() => of_error(odd()),
         Ok(Ok(answered)) if is_head => of_range(answered),
         Ok(Ok(answered)) => answered,
         Ok(Err(error)) => {
@@ -103,6 +105,12 @@ fn of_range(mut answered: Response<Body>) -> Response<Body> {
     answered
 }
 
+/// What is told of XML that readers differ about.
+fn odd() -> S3Error {
+    let told = CutOff::Odd.to_string();
+    S3Error::with_message(S3ErrorCode::MalformedXML, told)
+}
+
 /// What a request carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Carries {
@@ -110,6 +118,8 @@ enum Carries {
     Content,
     /// Many keys, or the parts of an object.
     List,
+    /// Tags of an object.
+    Tags,
     /// Less than that.
     Little,
 }
@@ -130,6 +140,7 @@ impl Carries {
             .is_some_and(|(_, key)| !key.is_empty());
         match head.method {
             // Other calls with a key and a body name what they are about in the query.
+            Method::PUT if is_key && has("tagging") => Self::Tags,
             Method::PUT if is_key => {
                 let of_content = |name: &str| {
                     matches!(name, "partNumber" | "uploadId" | "x-id") || name.starts_with("X-Amz-")
@@ -149,7 +160,7 @@ impl Carries {
         match self {
             Self::Content => usize::MAX,
             Self::List => ENDPOINT_LIST_BYTES_MAX,
-            Self::Little => ENDPOINT_BODY_BYTES_MAX,
+            Self::Tags | Self::Little => ENDPOINT_BODY_BYTES_MAX,
         }
     }
 
@@ -161,7 +172,7 @@ impl Carries {
         match self {
             // As text, and as what it says.
             Self::List => announced.min(self.bytes_max()) * 2,
-            Self::Content | Self::Little => 0,
+            Self::Content | Self::Tags | Self::Little => 0,
         }
     }
 
@@ -170,7 +181,7 @@ impl Carries {
     fn time_max(self) -> Duration {
         match self {
             Self::Content => Duration::MAX,
-            Self::List | Self::Little => ENDPOINT_ANSWER_TIME_MAX,
+            Self::List | Self::Tags | Self::Little => ENDPOINT_ANSWER_TIME_MAX,
         }
     }
 }
@@ -236,15 +247,10 @@ mod tests {
         ] {
             assert_eq!(of("PUT", content), Carries::Content, "{content}");
         }
-        for little in [
-            "/photos",
-            "/photos/",
-            "/photos/a?tagging",
-            "/photos/a?acl=",
-            "/",
-        ] {
+        for little in ["/photos", "/photos/", "/photos/a?acl=", "/"] {
             assert_eq!(of("PUT", little), Carries::Little, "{little}");
         }
+        assert_eq!(of("PUT", "/photos/a?tagging"), Carries::Tags);
         assert_eq!(of("POST", "/photos?delete"), Carries::List);
         assert_eq!(of("POST", "/photos/a?uploadId=x"), Carries::List);
         assert_eq!(of("POST", "/photos/a?uploads"), Carries::Little);

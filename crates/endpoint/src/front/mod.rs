@@ -21,6 +21,7 @@ mod content;
 mod headers;
 mod passing;
 mod recording;
+mod removing;
 mod writing;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -171,6 +172,9 @@ impl S3Route for Fronted {
             return Err(S3ErrorCode::BucketAlreadyOwnedByYou.into());
         }
         asked.hold_prefix()?;
+        if let Some(noted) = asked.request.extensions.get::<Arc<Noted>>().cloned() {
+            noted.take_room(&self.0).await?;
+        }
         match asked.call {
             Call::Reads(..) | Call::Prepares(_) | Call::Makes => asked.passed_through().await,
             Call::Writes(..) | Call::Tags(_) | Call::RemovesMany => asked.written().await,

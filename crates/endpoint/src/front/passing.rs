@@ -17,7 +17,8 @@ use super::{
     Asked, Call, Front, answer,
     content::{Content, Spoilt},
     headers,
-    recording::ReadOf,
+    recording::{Named, ReadOf},
+    removing::Removals,
 };
 use crate::{
     core::actor,
@@ -48,8 +49,8 @@ pub(super) struct Onward {
     /// Bytes of content.
     pub(super) length: u64,
     pub(super) spoilt: Spoilt,
-    /// A body that names keys or parts.
-    pub(super) list: Option<bytes::Bytes>,
+    /// What many removals name.
+    pub(super) named: Vec<Named>,
     pub(super) leases: Vec<Lease>,
 }
 
@@ -152,7 +153,7 @@ impl Asked {
         let copies = copied.is_some();
         onward.extend(copied.map(|source| ("x-amz-copy-source".to_owned(), source)));
         let mut leases = Vec::new();
-        let (mut length_of, mut spoilt, mut list) = (0, Spoilt::default(), None);
+        let (mut length_of, mut spoilt, mut named) = (0, Spoilt::default(), Vec::new());
         let body = match self.call {
             call if call.has_content() => {
                 leases.extend(room(&self.core, &self.request.headers).await?);
@@ -166,11 +167,14 @@ impl Asked {
             // A body of these would say nothing.
             Call::Reads(..) => Payload::default(),
             _ if copies => Payload::default(),
-            _ => {
-                let bytes = whole(&mut self.request).await?;
-                list = Some(bytes.clone());
-                bytes.into()
+            Call::RemovesMany => {
+                let list = whole_and_sound(&mut self.request).await?;
+                let removals = Removals::of(&list, self.front.store.prefix())?;
+                removals.sum_up(&mut onward);
+                named = removals.named;
+                removals.body.into()
             }
+            _ => whole(&mut self.request).await?.into(),
         };
         onward.remove(HASH);
         Ok(Onward {
@@ -184,7 +188,7 @@ impl Asked {
             },
             length: length_of,
             spoilt,
-            list,
+            named,
             leases,
         })
     }
@@ -301,4 +305,13 @@ async fn whole(request: &mut S3Request<Body>) -> S3Result<bytes::Bytes> {
     let body = Limited::new(body, ENDPOINT_LIST_BYTES_MAX);
     let collected = body.collect().await.map_err(|error| of_stream(&*error))?;
     Ok(collected.to_bytes())
+}
+
+/// The same, held against the checksums that are said of it. They do not go on.
+async fn whole_and_sound(request: &mut S3Request<Body>) -> S3Result<bytes::Bytes> {
+    let bytes = whole(request).await?;
+    let mut sums = Sums::of(&request.headers, request.trailing_headers.take())?;
+    sums.update(&bytes);
+    sums.hold()?;
+    Ok(bytes)
 }

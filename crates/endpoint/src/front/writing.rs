@@ -5,16 +5,12 @@
 use std::{sync::Arc, time::Duration};
 
 use hyper::{HeaderMap, StatusCode};
-use s3s::{
-    Body, S3Error, S3ErrorCode, S3Response, S3Result,
-    dto::Delete,
-    xml::{Deserialize, Deserializer},
-};
+use s3s::{Body, S3Error, S3ErrorCode, S3Response, S3Result};
 use sealift_archive::Lease;
 use sealift_identity::AccessRight;
 use sealift_outside::HttpError;
 use sealift_store::{Made, S3Error as StoreFault};
-use sealift_terms::{AccessKeyId, BucketName, ObjectKey, VersionId, limits::ENDPOINT_LISTED_MAX};
+use sealift_terms::{AccessKeyId, BucketName, VersionId};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -69,11 +65,11 @@ impl Asked {
             hold_purge(&core, &id, &bucket)?;
         }
         core.hold_record()?;
-        let onward = self.onward().await?;
+        let mut onward = self.onward().await?;
         let version = named.clone();
         let all = match key {
             Some(key) => vec![Named { key, version }],
-            None => keys_of(onward.list.as_deref().unwrap_or_default(), &front)?,
+            None => std::mem::take(&mut onward.named),
         };
         if call == Call::RemovesMany && all.iter().any(|one| one.version.is_some()) {
             hold_purge(&core, &id, &bucket)?;
@@ -200,26 +196,6 @@ fn after(error: &StoreFault) -> Outcome {
 /// A version goes for good by those alone who may do that.
 fn hold_purge(core: &Core, id: &AccessKeyId, bucket: &BucketName) -> S3Result<()> {
     core.hold_right(id, "DeleteObjectVersion", AccessRight::Purge, bucket)
-}
-
-/// The keys, and versions, that many removals name.
-fn keys_of(body: &[u8], front: &Front) -> S3Result<Vec<Named>> {
-    let malformed = || S3Error::from(S3ErrorCode::MalformedXML);
-    let mut reader = Deserializer::new(body);
-    let delete = Delete::deserialize(&mut reader).map_err(|_| malformed())?;
-    if delete.objects.is_empty() || delete.objects.len() > ENDPOINT_LISTED_MAX {
-        return Err(malformed());
-    }
-    let named = delete.objects.into_iter().map(|object| {
-        if !object.key.starts_with(front.store.prefix()) {
-            return Err(S3ErrorCode::AccessDenied.into());
-        }
-        let key = ObjectKey::new(object.key);
-        let key = key.map_err(|_| S3Error::from(S3ErrorCode::KeyTooLongError))?;
-        let version = object.version_id;
-        Ok(Named { key, version })
-    });
-    named.collect()
 }
 
 /// Nothing was written, as it could not be remembered before.
