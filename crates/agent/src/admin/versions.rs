@@ -96,7 +96,7 @@ pub struct VerifySummary {
     pub verified: Count,
     /// What is not as it should be.
     pub findings: u64,
-    /// Files in the store that were never acknowledged: no damage.
+    /// Files in the store that the catalog does not know: no damage.
     pub orphans: u64,
     /// Files of the store that are there and as long as the catalog says, their bytes
     /// not opened.

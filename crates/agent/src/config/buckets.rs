@@ -60,7 +60,7 @@ impl Bucket {
 fn quota(c: &mut Checker<'_>, entry: &raw::Bucket) -> Quota {
     let mut of = |setting, number: Option<&raw::Number>| {
         let most = i64::MAX.unsigned_abs();
-        number.map(|number| c.number(setting, Some(number), 1..=most, most))
+        c.bound(setting, number, 1..=most)
     };
     Quota {
         bytes: of("bucket.quota_bytes", entry.quota_bytes.as_ref()),
@@ -72,7 +72,7 @@ fn quota(c: &mut Checker<'_>, entry: &raw::Bucket) -> Quota {
 fn retention(c: &mut Checker<'_>, entry: &raw::Bucket) -> Retention {
     let mut days = |setting, number: Option<&raw::Number>| {
         let most = limits::RETENTION_DAYS_MAX;
-        let days = number.map(|number| c.number(setting, Some(number), 1..=most, most));
+        let days = c.bound(setting, number, 1..=most);
         days.map(|days| Duration::from_secs(days * 86_400))
     };
     Retention {

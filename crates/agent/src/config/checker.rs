@@ -80,22 +80,39 @@ impl Checker<'_> {
         allowed: RangeInclusive<u64>,
         default: u64,
     ) -> u64 {
-        let Some(number) = number else {
-            return default;
-        };
-        if allowed.contains(number.get_ref()) {
-            return *number.get_ref();
+        let remedy = format!("leave it out for the default, {default}");
+        number.map_or(default, |number| {
+            self.within(setting, number, &allowed, remedy)
+                .unwrap_or(default)
+        })
+    }
+
+    /// A number within `allowed` that holds for nothing where it is left out. One that is
+    /// refused is told to be there all the same, so that nobody misses it besides.
+    pub(crate) fn bound(
+        &mut self,
+        setting: &str,
+        number: Option<&Number>,
+        allowed: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let remedy = "leave it out to have none".to_owned();
+        let within = self.within(setting, number?, &allowed, remedy);
+        Some(within.unwrap_or(*allowed.end()))
+    }
+
+    fn within(
+        &mut self,
+        setting: &str,
+        number: &Number,
+        allowed: &RangeInclusive<u64>,
+        remedy: String,
+    ) -> Option<u64> {
+        let found = *number.get_ref();
+        if allowed.contains(&found) {
+            return Some(found);
         }
         let range = format!("{} to {}", allowed.start(), allowed.end());
-        let remedy = format!("leave it out for the default, {default}");
-        self.refuse::<()>(
-            setting,
-            &number.span(),
-            number.get_ref().to_string(),
-            range,
-            remedy,
-        );
-        default
+        self.refuse(setting, &number.span(), found.to_string(), range, remedy)
     }
 
     /// A file or directory that must be there, which is looked at later.

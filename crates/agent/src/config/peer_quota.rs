@@ -15,24 +15,18 @@ pub(super) fn quota(c: &mut Checker<'_>, raw: Option<&Spanned<raw::PeerQuota>>) 
     };
     let raw = section.get_ref();
     let most = i64::MAX.unsigned_abs();
-    let mut of = |setting, number: Option<&raw::Number>| {
-        number.map(|number| c.number(setting, Some(number), 1..=most, most))
-    };
+    let mut of = |setting, number: Option<&raw::Number>| c.bound(setting, number, 1..=most);
     let held = Quota {
         bytes: of("peer.quota.bytes", raw.bytes.as_ref()),
         objects: of("peer.quota.objects", raw.objects.as_ref()),
     };
     let unfinished = raw.unfinished_bytes.as_ref();
     let unfinished_bytes = of("peer.quota.unfinished_bytes", unfinished);
-    let rate = raw.rate_bytes_per_sec.as_ref().map(|number| {
-        let rates = LIMIT_RATE_MIN..=LIMIT_RATE_MAX;
-        c.number(
-            "peer.quota.rate_bytes_per_sec",
-            Some(number),
-            rates,
-            LIMIT_RATE_MAX,
-        )
-    });
+    let rate = c.bound(
+        "peer.quota.rate_bytes_per_sec",
+        raw.rate_bytes_per_sec.as_ref(),
+        LIMIT_RATE_MIN..=LIMIT_RATE_MAX,
+    );
     let quota = PeerQuota {
         held,
         unfinished_bytes,

@@ -70,8 +70,8 @@ pub(super) fn rules(
 }
 
 fn rpo(c: &mut Checker<'_>, raw: Option<&raw::Number>) -> Option<Duration> {
-    let secs = c.number("rule.rpo_secs", Some(raw?), 1..=RPO_SECS_MAX, 900);
-    Some(Duration::from_secs(secs))
+    let secs = c.bound("rule.rpo_secs", raw, 1..=RPO_SECS_MAX);
+    secs.map(Duration::from_secs)
 }
 
 /// Whether version deletes are sent, and how long a version has to be gone before: of a bucket

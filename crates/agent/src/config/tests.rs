@@ -355,6 +355,15 @@ fn an_address_without_a_port_and_a_peer_nobody_can_reach_are_refused() {
 }
 
 #[test]
+fn a_number_that_holds_for_nothing_where_it_is_left_out_has_no_default() {
+    for setting in ["expire_noncurrent_days", "quota_objects"] {
+        let found = refusal("[[bucket]]", &format!("[[bucket]]\n{setting} = 0"));
+        assert_eq!(found.setting, format!("bucket.{setting}"));
+        assert_eq!(found.remedy, "leave it out to have none");
+    }
+}
+
+#[test]
 fn a_source_around_the_data_directory_is_refused() {
     let found = refusal("directory = \"photos\"", "directory = \"data/store\"");
     assert_eq!(found.setting, "source.directory");

@@ -34,6 +34,7 @@ pub(super) fn not_found_hint(what: &str) -> &'static str {
             "ask the site that receives it: `sealift get` with its configuration"
         }
         Some("rule") => "see the [[rule]] sections of the configuration, or `sealift status`",
+        Some("batch") => "list them with `sealift batch list`",
         Some("legal") => "name it as it was set: `sealift hold list`",
         Some("archived") if what.contains(SOURCE_HERE) => {
             "promote it at the site that receives it; in front of a source applications write with \
@@ -276,6 +277,22 @@ pub(super) fn identity_hint(error: &IdentityError) -> &'static str {
         _ => {
             "have it issued anew: `sealift ca issue` writes certificate, key and bundle; a site that \
              renews at an issuer is enrolled again with a token, `sealift init --token-file FILE`"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thing_that_is_not_there_is_listed_by_its_own_command() {
+        for (what, command) in [
+            ("batch 99 at this site", "`sealift batch list`"),
+            ("object photos/a.jpg at this site", "`sealift ls`"),
+            ("legal hold of photos/a.jpg", "`sealift hold list`"),
+        ] {
+            assert!(not_found_hint(what).contains(command), "{what}");
         }
     }
 }

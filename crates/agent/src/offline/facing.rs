@@ -48,8 +48,9 @@ fn of_bucket(config: &Config, source: &BucketSource) -> Vec<CheckLine> {
         let found = format!(
             "what is written here goes to {}, what is written there comes here, and neither goes \
              back; of two writes of a key the later is the latest at both, by clock, then by \
-             region",
-            there.join(" and ")
+             region{}",
+            there.join(" and "),
+            awaited(&facing)
         );
         lines.push(CheckLine::pass(check, found));
     }
@@ -89,6 +90,13 @@ fn same_region(config: &Config, facing: &[(&Peer, &Rule)]) -> Option<String> {
         seen.push((region, peer.name.to_string()));
     }
     None
+}
+
+/// Which of them have to dial for what is written here to go there.
+fn awaited(facing: &[(&Peer, &Rule)]) -> String {
+    let awaited = facing.iter().filter(|(peer, _)| !peer.is_dialled_to_send());
+    let awaited = awaited.map(|(peer, _)| format!("; {}", peer.has_to_dial()));
+    awaited.collect()
 }
 
 /// What makes the two sides differ, or goes back for nothing.
@@ -143,6 +151,13 @@ mod tests {
         let three = [("b1", "us-east"), ("c1", "ap-south")];
         let told = lines(&three, "peers = [\"b1\", \"c1\"]");
         assert_eq!(told[0].outcome, Outcome::Pass);
+        // Neither has an address: nothing goes there unless they dial for it.
+        assert!(
+            told[0]
+                .found
+                .contains("c1 has to dial here with \"receive\""),
+            "{told:?}"
+        );
         // One that only brings, or is only sent to, is none of two.
         assert!(lines(&three[..1], "peers = [\"b1\"]\nprefix = \"x/\"").len() == 1);
         let one_way = lines(&[("b1", "us-east"), ("c1", "us-east")], "peers = [\"c1\"]");

@@ -101,8 +101,10 @@ fn damaged(scrub: &ScrubReport) -> Option<Alarm> {
             "{} versions are in quarantine and not served",
             scrub.damaged
         ),
-        remedy: "they come again from their source by themselves; `sealift scrub` names them"
-            .to_owned(),
+        remedy:
+            "what came from a peer comes again from there by itself; what was written here a peer \
+                 gives back by a rule with `to_origin = true`; `sealift scrub` names them"
+                .to_owned(),
     })
 }
 
@@ -173,6 +175,17 @@ mod tests {
     use sealift_terms::{BucketName, Reason};
 
     use super::*;
+
+    #[test]
+    fn what_was_written_here_is_not_said_to_come_again_by_itself() {
+        let scrub = |damaged| ScrubReport {
+            damaged,
+            ..ScrubReport::default()
+        };
+        assert!(damaged(&scrub(0)).is_none());
+        let remedy = damaged(&scrub(1)).unwrap().remedy;
+        assert!(remedy.contains("to_origin = true"), "{remedy}");
+    }
 
     #[test]
     fn a_source_of_which_scans_fail_again_and_again_is_an_alarm_and_one_failure_is_none() {

@@ -5,7 +5,9 @@ use sealift_keys::KeyError;
 use sealift_ledger::{KnownKey, Transfer, VersionKind, VersionRow};
 use sealift_terms::{PeerName, Reason, Receipt, SecondKey, Status};
 
-use super::{Live, SiteOperations, Trouble, answers, failing, listing, written::Written};
+use super::{
+    Direction, PeerState, SiteOperations, Trouble, answers, failing, listing, written::Written,
+};
 use crate::{
     Error,
     admin::{Answer, Explanation, Named, ObjectRow},
@@ -133,13 +135,32 @@ impl SiteOperations {
             explanation.remedy = Some("run `sealift up`".to_owned());
             return;
         };
-        match trouble(&**live, transfer) {
-            Some(Trouble { reason, evidence }) => {
+        let peers = live.peers();
+        let peer = peers.into_iter().find(|peer| peer.peer == transfer.peer);
+        let sends = |peer: &PeerState| {
+            let mut sessions = peer.sessions.iter();
+            sessions.any(|session| session.direction == Direction::Send)
+        };
+        let Some(peer) = peer.filter(|peer| !sends(peer)) else {
+            explanation.evidence = Some("it waits for its turn".to_owned());
+            return;
+        };
+        let config = self.site.current();
+        let configured = config.peers.iter().find(|one| one.name == transfer.peer);
+        match (peer.trouble, configured) {
+            (Some(Trouble { reason, evidence }), _) => {
                 explanation.object.reason = Some(reason);
                 explanation.evidence = Some(evidence);
                 explanation.remedy = Some(reason.remedy().to_owned());
             }
-            None => explanation.evidence = Some("it waits for its turn".to_owned()),
+            (None, Some(peer)) if !peer.is_dialled_to_send() => {
+                explanation.evidence = Some(peer.without_session());
+                explanation.remedy = Some(peer.to_be_dialled());
+            }
+            (None, _) => {
+                let evidence = format!("there is no session with {} yet", transfer.peer);
+                explanation.evidence = Some(evidence);
+            }
         }
     }
 
@@ -313,13 +334,6 @@ fn remedy_at(reason: Reason, peer: &PeerName) -> String {
         true => format!("at {peer}: {remedy}"),
         false => remedy.to_owned(),
     }
-}
-
-/// Why there is no session with the peer of a transfer.
-fn trouble(live: &dyn Live, transfer: &Transfer) -> Option<Trouble> {
-    let peers = live.peers();
-    let peer = peers.into_iter().find(|peer| peer.peer == transfer.peer)?;
-    peer.trouble.filter(|_| peer.sessions.is_empty())
 }
 
 fn reasoned(object: ObjectRow, evidence: Option<String>) -> Explanation {

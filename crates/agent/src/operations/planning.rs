@@ -115,9 +115,11 @@ impl SiteOperations {
                     rules.from_origin(bucket, &known.key, kind, tagged, origin)
                 };
                 let there = Kind::existing();
-                let later = of(after, Kind::new(ChangeKind::Put));
+                let new = Kind::new(ChangeKind::Put);
+                let later = (of(before, new), of(after, new));
+                let later = (&later.0[..], &later.1[..]);
                 let mut found = Vec::new();
-                for (change, to) in changes(&of(before, there), of(after, there), &later) {
+                for (change, to) in changes(&of(before, there), of(after, there), later) {
                     if change != PlanChange::Sent || !self.is_sent(bucket, known, &to.peer).await? {
                         found.push((change, to));
                     }
@@ -224,29 +226,34 @@ fn object(
 }
 
 /// Where an object would go and did not, and the other way round. `later` is where what
-/// comes of it later would go.
+/// comes of it later went, and would go: what goes nowhere then does not by what it is, as a
+/// replica or for its tags, and not as it was there before.
 fn changes(
     before: &[Destination],
     after: Vec<Destination>,
-    later: &[Destination],
+    later: (&[Destination], &[Destination]),
 ) -> Vec<(PlanChange, Destination)> {
+    let goes = |later: &[Destination], peer: &PeerName| {
+        let mut skipped = later.iter().filter(|later| later.skip.is_some());
+        !skipped.any(|later| later.peer == *peer)
+    };
     let mut found = Vec::new();
     for old in before {
-        if !after.iter().any(|new| new.peer == old.peer) {
+        let is_over = !after.iter().any(|new| new.peer == old.peer);
+        if is_over && goes(later.0, &old.peer) {
             found.push((PlanChange::Ended, old.clone()));
         }
     }
     for new in after {
         let old = before.iter().find(|old| old.peer == new.peer);
-        let ends = later
-            .iter()
-            .any(|later| later.peer == new.peer && later.skip.is_some());
+        let (went, goes) = (goes(later.0, &new.peer), goes(later.1, &new.peer));
         let change = match (old, &new.skip) {
             (Some(old), None) if old.skip.is_some() => PlanChange::Sent,
-            (Some(old), Some(_)) if old.skip.is_none() && ends => {
+            (Some(old), Some(_)) if !goes && went => {
                 found.push((PlanChange::Ended, old.clone()));
                 continue;
             }
+            (_, Some(_)) if !goes => continue,
             (Some(old), _) if old.rule != new.rule => PlanChange::Moved,
             (Some(_), _) => continue,
             (None, None) => PlanChange::Sent,
@@ -361,7 +368,7 @@ mod tests {
         ];
         for (before, after, expected) in cases {
             let all = |texts: &[&str]| texts.iter().map(|text| to(text)).collect::<Vec<_>>();
-            let found: Vec<_> = changes(&all(before), all(after), &[])
+            let found: Vec<_> = changes(&all(before), all(after), (&[], &[]))
                 .iter()
                 .map(|(change, to)| format!("{} {}:{}", change.as_str(), to.rule, to.peer))
                 .collect();
@@ -369,10 +376,15 @@ mod tests {
         }
         // What comes later is left out as well, as its tags are not those that are asked for.
         let left_out = [to("a:x skipped")];
-        let found = changes(&[to("a:x")], left_out.to_vec(), &left_out);
+        let found = changes(&[to("a:x")], left_out.to_vec(), (&[], &left_out));
         let [(PlanChange::Ended, ended)] = &found[..] else {
             panic!("{found:?}");
         };
         assert!(ended.skip.is_none(), "{ended:?}");
+        // What never went, and would not, is none that was there before and none that ends.
+        let never = (&left_out[..], &left_out[..]);
+        assert!(changes(&[], left_out.to_vec(), never).is_empty());
+        assert!(changes(&left_out, Vec::new(), never).is_empty());
+        assert!(changes(&left_out, vec![to("b:x skipped")], never).is_empty());
     }
 }

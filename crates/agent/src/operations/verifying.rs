@@ -240,15 +240,12 @@ impl SiteOperations {
                 }
             }
         }
-        let why = match self.site.row().sequence {
-            0 => "which is new: it may be of an earlier one",
-            _ => "and so was never acknowledged",
-        };
+        let sequence = self.site.row().sequence;
         for file in orphans {
             work.found(Finding {
                 object: None,
                 finding: "orphan".to_owned(),
-                evidence: format!("{file} is not in the catalog, {why}"),
+                evidence: not_in_catalog(&file, sequence),
             })
             .await?;
         }
@@ -337,5 +334,32 @@ fn queue(findings: &mpsc::Sender<Found>, mut finding: Found) {
     while let Err(TrySendError::Full(back)) = findings.try_send(finding) {
         finding = back;
         std::thread::sleep(QUEUE_AWAITED);
+    }
+}
+
+/// What is to be said of a file that the catalog does not name, at the last commit `sequence`.
+/// Nothing here knows whether it ever did.
+fn not_in_catalog(file: &str, sequence: u64) -> String {
+    let why = match sequence {
+        0 => "which is new: it may be of an earlier one",
+        _ => {
+            "as it was never acknowledged, or the catalog was rebuilt without it, or its version \
+             came once more after damage"
+        }
+    };
+    format!("{file} is not in the catalog, {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_may_have_been_acknowledged_is_not_said_to_have_never_been() {
+        let told = not_in_catalog("f", 7);
+        for cause in ["never acknowledged", "was rebuilt", "after damage"] {
+            assert!(told.contains(cause), "{told}");
+        }
+        assert!(not_in_catalog("f", 0).contains("new"));
     }
 }

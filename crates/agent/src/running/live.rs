@@ -31,7 +31,7 @@ use crate::{
     check_offline,
     config::Config,
     offline::SOURCE,
-    operations::{Leaves, Live, PeerState, Sections, SessionState},
+    operations::{Direction, Leaves, Live, PeerState, Sections, SessionState},
     site::keys_fit_to_begin,
 };
 
@@ -254,6 +254,11 @@ impl Live for Running {
             None => {
                 let heard = |peer: &PeerName, hello: &Hello| self.heard_clock(peer, hello);
                 lines.extend(question::ask_peers(&config, world, &self.tls, &heard).await);
+                let sends = |peer: &PeerName| {
+                    let sessions = self.peers.of(peer).sessions;
+                    sessions.contains(&Direction::Send)
+                };
+                lines.extend(question::sessions_awaited(&config, &sends));
             }
             Some(differs) => {
                 lines.insert(1, differs);

@@ -56,7 +56,10 @@ pub(super) async fn ask_peers(
         match &peer.address {
             None => lines.push(CheckLine::skip(
                 name_of(peer),
-                "has no address: it dials us",
+                match config.sends_to(&peer.name) && !peer.is_dialled_to_send() {
+                    true => format!("has no address: it dials us; {}", peer.has_to_dial()),
+                    false => "has no address: it dials us".to_owned(),
+                },
             )),
             Some(address) => {
                 let visit = Visit {
@@ -77,6 +80,24 @@ pub(super) async fn ask_peers(
         }
     }
     lines
+}
+
+/// Whether there is a session to send on with each peer that has to dial for it. `sends` says
+/// whether a peer has one now.
+pub(super) fn sessions_awaited(
+    config: &Config,
+    sends: &dyn Fn(&PeerName) -> bool,
+) -> Vec<CheckLine> {
+    let awaited = config.peers.iter();
+    let awaited = awaited.filter(|peer| config.sends_to(&peer.name) && !peer.is_dialled_to_send());
+    let line = |peer: &Peer| {
+        let check = format!("sending to peer {}", peer.name);
+        match sends(&peer.name) {
+            true => CheckLine::pass(check, "there is a session to send on, which it dialled"),
+            false => CheckLine::warn(check, peer.without_session(), peer.to_be_dialled()),
+        }
+    };
+    awaited.map(line).collect()
 }
 
 fn name_of(peer: &Peer) -> String {
@@ -367,6 +388,47 @@ impl Asking {
         );
         if self.write().await.is_ok() {
             let _ = self.writer.close().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Source;
+
+    /// What is told of a site that sends to `b`, whose section says this.
+    fn told(peer: &str, has_session: bool) -> Vec<CheckLine> {
+        let text = format!(
+            "[site]\nname = \"a1\"\nregion = \"eu-west\"\ndata_dir = \"data\"\n\
+             [keys]\nroot_key_file = \"root.key\"\n[listen]\naddress = \"127.0.0.1:1\"\n\
+             [identity]\ntrust_bundle = \"r\"\ncertificate = \"c\"\nprivate_key_file = \"k\"\n\
+             [[peer]]\nname = \"b\"\ntrust_bundle = \"b\"\n{peer}\n\
+             identity = \"spiffe://example.org/region/us-east/agent/b\"\n\
+             [[source]]\nbucket = \"photos\"\ndirectory = \"/srv/photos\"\n\
+             [[rule]]\nname = \"all\"\nbucket = \"photos\"\npeers = [\"b\"]\n"
+        );
+        let source = Source {
+            path: "/etc/sealift/sealift.toml".into(),
+            text,
+            overrides: Vec::new(),
+        };
+        sessions_awaited(&Config::check(&source).unwrap(), &|_| has_session)
+    }
+
+    #[test]
+    fn a_peer_that_nothing_here_dials_to_send_has_to_have_a_session() {
+        let address = "address = \"127.0.0.1:2\"";
+        assert!(told(address, false).is_empty());
+        let only_received = format!("{address}\ndial_for = [\"receive\"]");
+        for (peer, here) in [("", "an address"), (&*only_received, "\"send\" in")] {
+            assert_eq!(told(peer, true)[0].outcome, Outcome::Pass);
+            let line = &told(peer, false)[0];
+            assert_eq!(line.outcome, Outcome::Warn, "{line:?}");
+            let remedy = line.remedy.as_deref().unwrap_or_default();
+            for part in ["dial_for = [\"send\", \"receive\"]", here] {
+                assert!(remedy.contains(part), "{remedy}");
+            }
         }
     }
 }
