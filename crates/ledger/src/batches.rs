@@ -127,12 +127,21 @@ pub(crate) enum Mark {
     Owed,
     /// A cancel took it back.
     TakenBack,
-    /// It had its outcome before the batch was cancelled, or before another queued it again.
+    /// It was over before something else queued it again. Older journals kept no outcome then:
+    /// it is the transfer's of now.
     Over,
+    /// It had its outcome, which is kept: what becomes of the transfer later is not the batch's.
+    Past,
 }
 
 impl Mark {
-    pub(crate) const ALL: [Self; 4] = [Self::Own, Self::Owed, Self::TakenBack, Self::Over];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Own,
+        Self::Owed,
+        Self::TakenBack,
+        Self::Over,
+        Self::Past,
+    ];
 
     pub(crate) fn code(self) -> i64 {
         match self {
@@ -140,9 +149,11 @@ impl Mark {
             Self::Owed => 1,
             Self::TakenBack => 2,
             Self::Over => 3,
+            Self::Past => 4,
         }
     }
 
+    /// How what stands so is in its batch: `status` is the outcome where that is kept.
     pub(crate) fn standing(self, status: sealift_terms::Status) -> BatchStanding {
         use sealift_terms::Status;
         match (self, status) {
@@ -150,7 +161,7 @@ impl Mark {
             (_, Status::Completed | Status::Replica) => BatchStanding::Completed,
             (_, Status::Failed | Status::Skipped) => BatchStanding::Failed,
             (Self::Own, Status::Pending) => BatchStanding::Queued,
-            (Self::Owed | Self::Over, Status::Pending) => BatchStanding::Owed,
+            (Self::Owed | Self::Over | Self::Past, Status::Pending) => BatchStanding::Owed,
         }
     }
 }

@@ -327,6 +327,46 @@ pub(super) async fn what_two_batches_queued_is_sent_for_the_one_that_is_left(
     assert_eq!(of(journal, "done").await.receipt.unwrap().sequence, 11);
 }
 
+pub(super) async fn what_a_batch_came_to_stays_whatever_is_queued_again(journal: &dyn Journal) {
+    let rows = four(journal).await;
+    let [done, given_up, left_out, waits] = &rows;
+    let batch = begin(journal).await;
+    enlist(journal, batch, &rows).await;
+    journal.lease(&peer("b"), 9, at(4)).await.unwrap();
+    let settlements = vec![
+        completed(done, 6, at(4)),
+        settlement(given_up.id, at(4), failed()),
+        completed(left_out, 7, at(4)),
+        completed(waits, 8, at(4)),
+    ];
+    journal.settle(settlements).await.unwrap();
+    let told = || async { journal.batch(batch).await.unwrap().unwrap() };
+    let before = told().await;
+    assert!(before.is_over());
+    // Another batch, a command, and a peer that lost what it had, each queue some of it.
+    let next = begin(journal).await;
+    enlist(journal, next, [done, waits]).await;
+    let lost = Requeue::CompletedAfter {
+        peer: peer("b"),
+        sequence: 6,
+    };
+    for (which, queued) in [(Requeue::Failed(None), 1), (lost, 2)] {
+        assert_eq!(journal.requeue(which, at(5)).await.unwrap(), queued);
+    }
+    assert_eq!(counted(journal, Status::Pending).await, 4);
+    assert_eq!(told().await, before, "it is over");
+    let one = journal.batched_one(batch, given_up.id).await.unwrap();
+    let one = one.unwrap();
+    assert_eq!(one.standing, BatchStanding::Failed);
+    assert_eq!(one.transfer.status, Status::Failed);
+    assert!(one.transfer.reason.is_some(), "why it failed then");
+    // Nor does it matter to it what becomes of that.
+    journal.lease(&peer("b"), 9, at(6)).await.unwrap();
+    let each = rows.iter().map(|row| settlement(row.id, at(6), skipped()));
+    journal.settle(each.collect()).await.unwrap();
+    assert_eq!(told().await, before);
+}
+
 pub(super) async fn so_many_batches_are_remembered(journal: &dyn Journal) {
     let [done, ..] = four(journal).await;
     let first = begin(journal).await;

@@ -116,7 +116,8 @@ CREATE TABLE batches (
 );
 CREATE TABLE batched (
     batch INTEGER NOT NULL, transfer INTEGER NOT NULL,
-    mark INTEGER NOT NULL,           -- 0 its own, 1 owed without it, 2 taken back, 3 over
+    mark INTEGER NOT NULL,           -- 0 its own, 1 owed without it, 2 taken back, 3 over,
+                                     -- 4 over, and the next three are what became of it
     was INTEGER,                     -- its status before; none where it was not there
     reason TEXT, evidence TEXT, attempts INTEGER, updated_at INTEGER,
     PRIMARY KEY (batch, transfer)
