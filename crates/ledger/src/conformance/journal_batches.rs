@@ -367,6 +367,31 @@ pub(super) async fn what_a_batch_came_to_stays_whatever_is_queued_again(journal:
     assert_eq!(told().await, before);
 }
 
+pub(super) async fn what_rules_leave_out_of_a_batch_has_not_failed(journal: &dyn Journal) {
+    let rows = four(journal).await;
+    let batch = begin(journal).await;
+    enlist(journal, batch, &rows).await;
+    let unreadable = TransferOutcome::Skipped {
+        reason: Reason::SkippedUnreadable,
+        evidence: String::new(),
+    };
+    let settlements = vec![
+        settlement(rows[0].id, at(4), skipped()),
+        settlement(rows[1].id, at(4), failed()),
+        settlement(rows[2].id, at(4), unreadable),
+    ];
+    journal.settle(settlements).await.unwrap();
+    let stands = standing(journal, batch, rows[0].id).await;
+    assert_eq!(stands, BatchStanding::LeftOut);
+    let counts = || async { journal.batch(batch).await.unwrap().unwrap().counts };
+    let told = counts().await;
+    assert_eq!((told.left_out.versions, told.failed.versions), (1, 2));
+    // Nor has it once another batch queued it.
+    let next = begin(journal).await;
+    enlist(journal, next, &rows[..1]).await;
+    assert_eq!(counts().await, told);
+}
+
 pub(super) async fn so_many_batches_are_remembered(journal: &dyn Journal) {
     let [done, ..] = four(journal).await;
     let first = begin(journal).await;

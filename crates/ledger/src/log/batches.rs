@@ -349,7 +349,7 @@ impl JournalState {
             if let Some((status, reason, evidence)) = queued.outcome.clone() {
                 (transfer.status, transfer.reason, transfer.evidence) = (status, reason, evidence);
             }
-            let standing = queued.mark.standing(transfer.status);
+            let standing = queued.mark.standing(transfer.status, transfer.reason);
             Some(Batched { transfer, standing })
         });
         told.collect()

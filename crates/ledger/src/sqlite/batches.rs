@@ -464,13 +464,15 @@ fn batch(db: &Connection, row: &Row<'_>) -> Result<Batch> {
 
 fn counts(db: &Connection, batch: BatchId) -> Result<BatchCounts> {
     let mut counts = BatchCounts::default();
-    let sql = "SELECT b.mark, iif(b.mark = 4, b.was, t.status), count(*), sum(t.size)
-               FROM batched b JOIN transfers t ON t.id = b.transfer
-               WHERE b.batch = ?1 GROUP BY 1, 2";
-    let sums = all(db, sql, [number(batch)?], |row| {
+    let sql = format!(
+        "SELECT {STANDING}, count(*), sum(t.size) FROM batched b
+         JOIN transfers t ON t.id = b.transfer WHERE b.batch = ?1 GROUP BY 1, 2, 3"
+    );
+    let sums = all(db, &sql, [number(batch)?], |row| {
         let mut columns = Columns::new(TABLE, row);
-        let (mark, status) = mark_and_status(&mut columns)?;
-        Ok((mark.standing(status), columns.uint()?, columns.uint()?))
+        let (mark, status, reason) = standing(&mut columns)?;
+        let standing = mark.standing(status, reason);
+        Ok((standing, columns.uint()?, columns.uint()?))
     })?;
     for (standing, versions, bytes) in sums {
         counts.add(standing, versions, bytes);
@@ -478,12 +480,16 @@ fn counts(db: &Connection, batch: BatchId) -> Result<BatchCounts> {
     Ok(counts)
 }
 
-fn mark_and_status(columns: &mut Columns<'_, '_>) -> Result<(Mark, Status)> {
+/// The columns that [`standing`] reads, of `batched b` and `transfers t`.
+const STANDING: &str =
+    "b.mark, iif(b.mark = 4, b.was, t.status), iif(b.mark = 4, b.reason, t.reason)";
+
+fn standing(columns: &mut Columns<'_, '_>) -> Result<(Mark, Status, Option<Reason>)> {
     let (mark, status): (i64, i64) = (columns.value()?, columns.value()?);
     let found = Mark::ALL.into_iter().find(|known| known.code() == mark);
     let mark = found.ok_or_else(|| columns.bad(format!("mark {mark}")))?;
     let status = status_from(status).ok_or_else(|| columns.bad(format!("status {status}")))?;
-    Ok((mark, status))
+    Ok((mark, status, columns.name_or_none()?))
 }
 
 pub(super) fn one(db: &Connection, id: BatchId) -> Result<Option<Batch>> {
@@ -503,19 +509,20 @@ pub(super) fn page(
     of: BatchId,
     (after, until, rows): (i64, i64, i64),
 ) -> Result<Vec<Batched>> {
-    let sql = "SELECT b.mark, iif(b.mark = 4, b.was, t.status), b.transfer,
-                   b.reason, b.evidence FROM batched b
-               JOIN transfers t ON t.id = b.transfer
-               WHERE b.batch = ?1 AND b.transfer > ?2 AND b.transfer <= ?3
-               ORDER BY b.transfer LIMIT ?4";
+    let sql = format!(
+        "SELECT {STANDING}, b.transfer, b.evidence FROM batched b
+         JOIN transfers t ON t.id = b.transfer
+         WHERE b.batch = ?1 AND b.transfer > ?2 AND b.transfer <= ?3
+         ORDER BY b.transfer LIMIT ?4"
+    );
     let values = params![number(of)?, after, until, rows];
-    let marks = all(db, sql, values, |row| {
+    let marks = all(db, &sql, values, |row| {
         let mut columns = Columns::new(TABLE, row);
-        let (mark, status) = mark_and_status(&mut columns)?;
+        let (mark, status, reason) = standing(&mut columns)?;
         let id: i64 = columns.value()?;
-        let outcome = (columns.name_or_none()?, columns.value()?);
-        let outcome = (mark == Mark::Past).then_some((status, outcome));
-        Ok((mark.standing(status), id, outcome))
+        let outcome = (status, reason, columns.value()?);
+        let outcome = (mark == Mark::Past).then_some(outcome);
+        Ok((mark.standing(status, reason), id, outcome))
     })?;
     let sql = format!("{TRANSFER} WHERE id = ?1");
     let each = marks.into_iter().map(|(standing, id, outcome)| {
@@ -524,7 +531,7 @@ pub(super) fn page(
             table: TABLE,
             finding: format!("transfer {id} is not there"),
         })?;
-        if let Some((status, (reason, evidence))) = outcome {
+        if let Some((status, reason, evidence)) = outcome {
             (transfer.status, transfer.reason, transfer.evidence) = (status, reason, evidence);
         }
         Ok(Batched { transfer, standing })
