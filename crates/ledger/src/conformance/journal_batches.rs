@@ -392,6 +392,65 @@ pub(super) async fn what_rules_leave_out_of_a_batch_has_not_failed(journal: &dyn
     assert_eq!(counts().await, told);
 }
 
+pub(super) async fn what_a_batch_alone_wants_is_not_late(journal: &dyn Journal) {
+    let rows = four(journal).await;
+    let [done, given_up, _, waits] = &rows;
+    let leased = journal.lease(&peer("b"), 1, at(2)).await.unwrap();
+    assert!(leased[0].is_owed(), "it waited before any batch");
+    let settled = journal.settle(vec![completed(waits, 6, at(2))]).await;
+    settled.unwrap();
+    let pending = || async {
+        let counts = journal.counts().await.unwrap();
+        let mut waiting = counts.into_iter();
+        let waiting = waiting.find(|count| count.status == Status::Pending);
+        waiting.map(|count| (count.oldest, count.is_expected))
+    };
+    assert_eq!(pending().await, None);
+    let batch = begin(journal).await;
+    enlist(journal, batch, [done, given_up]).await;
+    let new = Enlist {
+        versions: Vec::new(),
+        new: vec![put("new", 9, 7)],
+    };
+    journal.enlist(batch, new, at(3)).await.unwrap();
+    assert_eq!(
+        pending().await,
+        Some((None, true)),
+        "it is sent all the same"
+    );
+    let due = journal.lease(&peer("b"), 9, at(3)).await.unwrap();
+    assert!(due.len() == 3 && due.iter().all(|row| !row.is_owed()));
+    let deferred = due
+        .iter()
+        .map(|row| settlement(row.id, at(4), deferred(at(5))));
+    journal.settle(deferred.collect()).await.unwrap();
+    assert_eq!(pending().await, Some((None, true)), "nor once it was tried");
+    let pause = |to| journal.set_batch(batch, to, at(6));
+    pause(BatchState::Paused).await.unwrap();
+    assert_eq!(pending().await, Some((None, false)), "nobody expects it");
+    pause(BatchState::Running).await.unwrap();
+    // What the peer is found to have lost is owed by the rules.
+    let lost = Requeue::Damaged {
+        peer: peer("b"),
+        name: done.change.name.clone(),
+    };
+    assert_eq!(journal.requeue(lost, at(7)).await.unwrap(), 1);
+    assert_eq!(pending().await, Some((Some(done.recorded_at), true)));
+    let due = journal.lease(&peer("b"), 9, at(7)).await.unwrap();
+    let owed: Vec<_> = due.iter().filter(|row| row.is_owed()).collect();
+    assert_eq!((due.len(), owed.len(), owed[0].id), (3, 1, done.id));
+    let settled = due.iter().map(|row| completed(row, 20 + row.id.0, at(8)));
+    journal.settle(settled.collect()).await.unwrap();
+    // What was a batch's once is queued again as anything else, too.
+    let lost = Requeue::CompletedAfter {
+        peer: peer("b"),
+        sequence: 19,
+    };
+    assert_eq!(journal.requeue(lost, at(9)).await.unwrap(), 3);
+    let due = journal.lease(&peer("b"), 9, at(9)).await.unwrap();
+    assert!(due.iter().all(Transfer::is_owed));
+}
+
 pub(super) async fn so_many_batches_are_remembered(journal: &dyn Journal) {
     let [done, ..] = four(journal).await;
     let first = begin(journal).await;

@@ -76,6 +76,7 @@ impl Before {
         (row.status, row.reason, row.evidence) = (self.status, self.reason, self.evidence);
         (row.attempts, row.updated_at) = (self.attempts, self.updated_at);
         (row.next_try, row.receipt) = (self.updated_at, self.receipt);
+        row.of_batch = false;
     }
 }
 
@@ -171,6 +172,9 @@ impl JournalState {
                         outcome: None,
                     };
                     self.batches.queued.insert((batch, id), queued);
+                    if let Some(row) = self.transfers.get_mut(&id) {
+                        row.of_batch = true;
+                    }
                     self.hold_if_paused(id);
                 } else {
                     self.queue(batch, id, at);
@@ -209,6 +213,7 @@ impl JournalState {
             };
             self.batches.queued.insert((batch, id), queued);
         }
+        row.of_batch |= row.status != Status::Pending;
         row.status = Status::Pending;
         (row.next_try, row.updated_at, row.attempts) = (at, at, 0);
         (row.reason, row.evidence, row.receipt) = (None, None, None);

@@ -114,6 +114,7 @@ pub(super) fn enlist(
             if id.cast_unsigned() > before {
                 let sql = "INSERT INTO batched (batch, transfer, mark) VALUES (?1, ?2, 0)";
                 change(db, sql, [number(batch)?, id])?;
+                change(db, "UPDATE transfers SET of_batch = 1 WHERE id = ?1", [id])?;
                 hold_if_paused(db, id)?;
             } else if let Some(row) = first(db, STOOD_OF_ID, [id], stood)? {
                 queue(db, journal, batch, &row, at)?;
@@ -174,8 +175,9 @@ fn queue(
         journal.count(&row.rule, &row.peer, row.status, -1, -row.size);
         journal.count(&row.rule, &row.peer, pending, 1, row.size);
     }
-    let sql = "UPDATE transfers SET status = 0, next_try = ?2, updated_at = ?2, attempts = 0,
-               reason = NULL, evidence = NULL WHERE id = ?1";
+    let sql = "UPDATE transfers SET of_batch = iif(status = 0, of_batch, 1), status = 0,
+               next_try = ?2, updated_at = ?2, attempts = 0, reason = NULL, evidence = NULL
+               WHERE id = ?1";
     change(db, sql, params![row.id, at.as_millis()])?;
     hold_if_paused(db, row.id)
 }
@@ -366,7 +368,7 @@ fn put_back(db: &Connection, journal: &mut JournalState, row: &Own, now: Timesta
     };
     let before = row.before.clone().unwrap_or_else(of_nothing);
     let sql = "UPDATE transfers SET status = ?2, reason = ?3, evidence = ?4, attempts = ?5,
-               updated_at = ?6, next_try = ?6 WHERE id = ?1";
+               updated_at = ?6, next_try = ?6, of_batch = 0 WHERE id = ?1";
     let values = params![
         row.id,
         before.status,
