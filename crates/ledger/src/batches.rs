@@ -105,6 +105,14 @@ pub enum BatchStanding {
     TakenBack,
 }
 
+impl Transfer {
+    /// Whether it waits whatever becomes of the batches that queued it.
+    #[must_use]
+    pub fn is_owed(&self) -> bool {
+        self.status == Status::Pending && !self.of_batch
+    }
+}
+
 /// One transfer that a batch queued.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batched {

@@ -102,12 +102,6 @@ impl Transfer {
     pub fn goes(&self) -> bool {
         self.status != Status::Skipped || self.was_there
     }
-
-    /// Whether it waits whatever becomes of the batches that queued it.
-    #[must_use]
-    pub fn is_owed(&self) -> bool {
-        self.status == Status::Pending && !self.of_batch
-    }
 }
 
 /// What became of a transfer that was leased. Ends the lease.
