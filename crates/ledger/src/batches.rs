@@ -1,7 +1,7 @@
 //! Batches of replication: what somebody queued, and how it stood before, so that it can be
 //! held back and taken back.
 
-use sealift_terms::{BatchId, PeerName, Timestamp, VersionName};
+use sealift_terms::{BatchId, PeerName, Reason, Status, Timestamp, VersionName};
 use serde::{Deserialize, Serialize};
 
 use crate::{NewChange, Transfer};
@@ -55,8 +55,10 @@ pub struct BatchCounts {
     pub owed: BatchSum,
     /// There.
     pub completed: BatchSum,
-    /// Given up, or left out.
+    /// Given up, or not to be sent as it is.
     pub failed: BatchSum,
+    /// Left out by rules that became less since.
+    pub left_out: BatchSum,
     /// Taken back by a cancel.
     pub taken_back: BatchSum,
 }
@@ -78,6 +80,7 @@ impl BatchCounts {
             BatchStanding::Owed => &mut self.owed,
             BatchStanding::Completed => &mut self.completed,
             BatchStanding::Failed => &mut self.failed,
+            BatchStanding::LeftOut => &mut self.left_out,
             BatchStanding::TakenBack => &mut self.taken_back,
         };
         sum.versions += versions;
@@ -94,10 +97,20 @@ pub enum BatchStanding {
     Owed,
     /// It is there.
     Completed,
-    /// It was given up, or left out.
+    /// It was given up, or cannot be sent as it is.
     Failed,
+    /// Rules left it out.
+    LeftOut,
     /// It was taken back.
     TakenBack,
+}
+
+impl Transfer {
+    /// Whether it waits whatever becomes of the batches that queued it.
+    #[must_use]
+    pub fn is_owed(&self) -> bool {
+        self.status == Status::Pending && !self.of_batch
+    }
 }
 
 /// One transfer that a batch queued.
@@ -127,12 +140,21 @@ pub(crate) enum Mark {
     Owed,
     /// A cancel took it back.
     TakenBack,
-    /// It had its outcome before the batch was cancelled, or before another queued it again.
+    /// It was over before something else queued it again. Older journals kept no outcome then:
+    /// it is the transfer's of now.
     Over,
+    /// It had its outcome, which is kept: what becomes of the transfer later is not the batch's.
+    Past,
 }
 
 impl Mark {
-    pub(crate) const ALL: [Self; 4] = [Self::Own, Self::Owed, Self::TakenBack, Self::Over];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Own,
+        Self::Owed,
+        Self::TakenBack,
+        Self::Over,
+        Self::Past,
+    ];
 
     pub(crate) fn code(self) -> i64 {
         match self {
@@ -140,17 +162,21 @@ impl Mark {
             Self::Owed => 1,
             Self::TakenBack => 2,
             Self::Over => 3,
+            Self::Past => 4,
         }
     }
 
-    pub(crate) fn standing(self, status: sealift_terms::Status) -> BatchStanding {
-        use sealift_terms::Status;
+    /// How what stands so is in its batch: it is of the outcome where that is kept.
+    pub(crate) fn standing(self, status: Status, reason: Option<Reason>) -> BatchStanding {
         match (self, status) {
             (Self::TakenBack, _) => BatchStanding::TakenBack,
             (_, Status::Completed | Status::Replica) => BatchStanding::Completed,
+            (_, Status::Skipped) if reason.is_some_and(Reason::is_by_rules) => {
+                BatchStanding::LeftOut
+            }
             (_, Status::Failed | Status::Skipped) => BatchStanding::Failed,
             (Self::Own, Status::Pending) => BatchStanding::Queued,
-            (Self::Owed | Self::Over, Status::Pending) => BatchStanding::Owed,
+            (Self::Owed | Self::Over | Self::Past, Status::Pending) => BatchStanding::Owed,
         }
     }
 }

@@ -91,6 +91,8 @@ pub struct Transfer {
     pub receipt: Option<Receipt>,
     /// Whether it was `COMPLETED` at some time. Looked at where it is `SKIPPED` alone.
     pub(crate) was_there: bool,
+    /// Whether batches alone want it sent. Looked at where it is `PENDING` alone.
+    pub(crate) of_batch: bool,
 }
 
 impl Transfer {
@@ -212,8 +214,10 @@ pub struct Count {
     /// Transfers of this status that were folded away: older versions, done long ago.
     pub folded_objects: u64,
     /// The oldest of them was recorded then. Only for `PENDING`, and of those alone that
-    /// are not held back.
+    /// are not held back, and that not only batches want sent.
     pub oldest: Option<Timestamp>,
+    /// Whether any of them is not held back. Only for `PENDING`.
+    pub is_expected: bool,
 }
 
 /// Which transfers to list.

@@ -146,6 +146,12 @@ impl Reason {
         matches!(self.status(), Status::Failed)
     }
 
+    /// Whether rules leave out what they could send, which is no trouble.
+    #[must_use]
+    pub const fn is_by_rules(self) -> bool {
+        matches!(self, Self::SkippedFiltered | Self::SkippedReplica)
+    }
+
     /// Whether what waits for this is held back by somebody's wish: it is no trouble, and
     /// nothing makes it due earlier.
     #[must_use]

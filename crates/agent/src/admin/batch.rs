@@ -229,6 +229,8 @@ pub struct BatchRow {
     pub replicated: BatchSum,
     /// What is not sent, or cannot be.
     pub failed: BatchSum,
+    /// What rules leave out that became less since it was queued.
+    pub left_out: BatchSum,
     /// What was taken back.
     pub cancelled: BatchSum,
 }
@@ -251,6 +253,7 @@ impl From<sealift_ledger::Batch> for BatchRow {
             owed: sum(counts.owed),
             replicated: sum(counts.completed),
             failed: sum(counts.failed),
+            left_out: sum(counts.left_out),
             cancelled: sum(counts.taken_back),
         }
     }

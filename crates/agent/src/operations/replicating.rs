@@ -318,10 +318,7 @@ fn selects(filter: &ReplicateFilter, transfer: &Transfer) -> bool {
 
 /// How a transfer stands, and why.
 fn stands(transfer: Transfer) -> ReplicateRow {
-    let is_left_out = matches!(
-        transfer.reason,
-        Some(Reason::SkippedFiltered | Reason::SkippedReplica)
-    );
+    let is_left_out = transfer.reason.is_some_and(Reason::is_by_rules);
     let stands = match transfer.status {
         Status::Completed | Status::Replica => ReplicateResult::Replicated,
         Status::Pending => ReplicateResult::Queued,
@@ -371,6 +368,7 @@ pub(super) fn batched_row(batched: Batched) -> ReplicateRow {
         BatchStanding::Queued | BatchStanding::Owed => ReplicateResult::Queued,
         BatchStanding::Completed => ReplicateResult::Replicated,
         BatchStanding::Failed => ReplicateResult::Failed,
+        BatchStanding::LeftOut => ReplicateResult::LeftOut,
         BatchStanding::TakenBack => ReplicateResult::Cancelled,
     };
     let (reason, evidence) = (batched.transfer.reason, batched.transfer.evidence.clone());

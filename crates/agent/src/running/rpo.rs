@@ -183,6 +183,7 @@ mod tests {
             bytes: 1,
             folded_objects: 0,
             oldest: oldest.map(at),
+            is_expected: oldest.is_some(),
         }
     }
 

@@ -104,7 +104,7 @@ impl Running {
         match self.site.journal.counts().await {
             Ok(counts) => {
                 // Of what is held back nobody expects anything.
-                let is_owed = |c: &&Count| c.status == Status::Pending && c.oldest.is_some();
+                let is_owed = |c: &&Count| c.status == Status::Pending && c.is_expected;
                 for count in counts.iter().filter(is_owed) {
                     *pending.entry(count.peer.clone()).or_default() += count.objects;
                 }

@@ -172,6 +172,7 @@ fn line(row: &BatchRow) -> String {
         (row.queued, waits),
         (row.owed, "to be sent without it"),
         (row.failed, "failed"),
+        (row.left_out, "left out by rules"),
         (row.cancelled, "taken back"),
     ] {
         if of.versions > 0 {

@@ -327,6 +327,130 @@ pub(super) async fn what_two_batches_queued_is_sent_for_the_one_that_is_left(
     assert_eq!(of(journal, "done").await.receipt.unwrap().sequence, 11);
 }
 
+pub(super) async fn what_a_batch_came_to_stays_whatever_is_queued_again(journal: &dyn Journal) {
+    let rows = four(journal).await;
+    let [done, given_up, left_out, waits] = &rows;
+    let batch = begin(journal).await;
+    enlist(journal, batch, &rows).await;
+    journal.lease(&peer("b"), 9, at(4)).await.unwrap();
+    let settlements = vec![
+        completed(done, 6, at(4)),
+        settlement(given_up.id, at(4), failed()),
+        completed(left_out, 7, at(4)),
+        completed(waits, 8, at(4)),
+    ];
+    journal.settle(settlements).await.unwrap();
+    let told = || async { journal.batch(batch).await.unwrap().unwrap() };
+    let before = told().await;
+    assert!(before.is_over());
+    // Another batch, a command, and a peer that lost what it had, each queue some of it.
+    let next = begin(journal).await;
+    enlist(journal, next, [done, waits]).await;
+    let lost = Requeue::CompletedAfter {
+        peer: peer("b"),
+        sequence: 6,
+    };
+    for (which, queued) in [(Requeue::Failed(None), 1), (lost, 2)] {
+        assert_eq!(journal.requeue(which, at(5)).await.unwrap(), queued);
+    }
+    assert_eq!(counted(journal, Status::Pending).await, 4);
+    assert_eq!(told().await, before, "it is over");
+    let one = journal.batched_one(batch, given_up.id).await.unwrap();
+    let one = one.unwrap();
+    assert_eq!(one.standing, BatchStanding::Failed);
+    assert_eq!(one.transfer.status, Status::Failed);
+    assert!(one.transfer.reason.is_some(), "why it failed then");
+    // Nor does it matter to it what becomes of that.
+    journal.lease(&peer("b"), 9, at(6)).await.unwrap();
+    let each = rows.iter().map(|row| settlement(row.id, at(6), skipped()));
+    journal.settle(each.collect()).await.unwrap();
+    assert_eq!(told().await, before);
+}
+
+pub(super) async fn what_rules_leave_out_of_a_batch_has_not_failed(journal: &dyn Journal) {
+    let rows = four(journal).await;
+    let batch = begin(journal).await;
+    enlist(journal, batch, &rows).await;
+    let unreadable = TransferOutcome::Skipped {
+        reason: Reason::SkippedUnreadable,
+        evidence: String::new(),
+    };
+    let settlements = vec![
+        settlement(rows[0].id, at(4), skipped()),
+        settlement(rows[1].id, at(4), failed()),
+        settlement(rows[2].id, at(4), unreadable),
+    ];
+    journal.settle(settlements).await.unwrap();
+    let stands = standing(journal, batch, rows[0].id).await;
+    assert_eq!(stands, BatchStanding::LeftOut);
+    let counts = || async { journal.batch(batch).await.unwrap().unwrap().counts };
+    let told = counts().await;
+    assert_eq!((told.left_out.versions, told.failed.versions), (1, 2));
+    // Nor has it once another batch queued it.
+    let next = begin(journal).await;
+    enlist(journal, next, &rows[..1]).await;
+    assert_eq!(counts().await, told);
+}
+
+pub(super) async fn what_a_batch_alone_wants_is_not_late(journal: &dyn Journal) {
+    let rows = four(journal).await;
+    let [done, given_up, _, waits] = &rows;
+    let leased = journal.lease(&peer("b"), 1, at(2)).await.unwrap();
+    assert!(leased[0].is_owed(), "it waited before any batch");
+    let settled = journal.settle(vec![completed(waits, 6, at(2))]).await;
+    settled.unwrap();
+    let pending = || async {
+        let counts = journal.counts().await.unwrap();
+        let mut waiting = counts.into_iter();
+        let waiting = waiting.find(|count| count.status == Status::Pending);
+        waiting.map(|count| (count.oldest, count.is_expected))
+    };
+    assert_eq!(pending().await, None);
+    let batch = begin(journal).await;
+    enlist(journal, batch, [done, given_up]).await;
+    let new = Enlist {
+        versions: Vec::new(),
+        new: vec![put("new", 9, 7)],
+    };
+    journal.enlist(batch, new, at(3)).await.unwrap();
+    assert_eq!(
+        pending().await,
+        Some((None, true)),
+        "it is sent all the same"
+    );
+    let due = journal.lease(&peer("b"), 9, at(3)).await.unwrap();
+    assert!(due.len() == 3 && due.iter().all(|row| !row.is_owed()));
+    let deferred = due
+        .iter()
+        .map(|row| settlement(row.id, at(4), deferred(at(5))));
+    journal.settle(deferred.collect()).await.unwrap();
+    assert_eq!(pending().await, Some((None, true)), "nor once it was tried");
+    let pause = |to| journal.set_batch(batch, to, at(6));
+    pause(BatchState::Paused).await.unwrap();
+    assert_eq!(pending().await, Some((None, false)), "nobody expects it");
+    pause(BatchState::Running).await.unwrap();
+    // What the peer is found to have lost is owed by the rules.
+    let lost = Requeue::Damaged {
+        peer: peer("b"),
+        name: done.change.name.clone(),
+    };
+    assert_eq!(journal.requeue(lost, at(7)).await.unwrap(), 1);
+    assert_eq!(pending().await, Some((Some(done.recorded_at), true)));
+    let due = journal.lease(&peer("b"), 9, at(7)).await.unwrap();
+    let owed: Vec<_> = due.iter().filter(|row| row.is_owed()).collect();
+    assert_eq!((due.len(), owed.len(), owed[0].id), (3, 1, done.id));
+    let settled = due.iter().map(|row| completed(row, 20 + row.id.0, at(8)));
+    journal.settle(settled.collect()).await.unwrap();
+    // What was a batch's once is queued again as anything else, too.
+    let lost = Requeue::CompletedAfter {
+        peer: peer("b"),
+        sequence: 19,
+    };
+    assert_eq!(journal.requeue(lost, at(9)).await.unwrap(), 3);
+    let due = journal.lease(&peer("b"), 9, at(9)).await.unwrap();
+    assert!(due.iter().all(Transfer::is_owed));
+}
+
 pub(super) async fn so_many_batches_are_remembered(journal: &dyn Journal) {
     let [done, ..] = four(journal).await;
     let first = begin(journal).await;

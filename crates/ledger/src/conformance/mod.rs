@@ -66,6 +66,9 @@ pub async fn journal(make: impl Fn() -> MadeJournal) {
     journal_batches::a_paused_batch_waits_until_it_goes_on(&*make()).await;
     journal_batches::what_became_owed_since_is_not_taken_back(&*make()).await;
     journal_batches::what_two_batches_queued_is_sent_for_the_one_that_is_left(&*make()).await;
+    journal_batches::what_a_batch_came_to_stays_whatever_is_queued_again(&*make()).await;
+    journal_batches::what_rules_leave_out_of_a_batch_has_not_failed(&*make()).await;
+    journal_batches::what_a_batch_alone_wants_is_not_late(&*make()).await;
     journal_batches::so_many_batches_are_remembered(&*make()).await;
     journal_purges::what_was_sent_comes_in_key_order_with_its_purge(&*make()).await;
     journal_purges::a_purge_is_held_back_and_nothing_queues_it_earlier(&*make()).await;

@@ -32,7 +32,11 @@ struct Queued {
     mark: Mark,
     /// None where there was no transfer.
     before: Option<Before>,
+    /// What became of it, where that is past.
+    outcome: Option<Outcome>,
 }
+
+type Outcome = (Status, Option<Reason>, Option<String>);
 
 /// How a transfer stood.
 #[derive(Clone)]
@@ -72,6 +76,7 @@ impl Before {
         (row.status, row.reason, row.evidence) = (self.status, self.reason, self.evidence);
         (row.attempts, row.updated_at) = (self.attempts, self.updated_at);
         (row.next_try, row.receipt) = (self.updated_at, self.receipt);
+        row.of_batch = false;
     }
 }
 
@@ -100,6 +105,16 @@ impl Batches {
         }
     }
 
+    /// As SQLite's.
+    fn keep_outcome(&mut self, row: &Transfer) {
+        for ((_, of), queued) in &mut self.queued {
+            if *of == row.id && matches!(queued.mark, Mark::Own | Mark::Owed) {
+                queued.mark = Mark::Past;
+                queued.outcome = Some((row.status, row.reason, row.evidence.clone()));
+            }
+        }
+    }
+
     pub(super) fn forget_transfer(&mut self, id: TransferId) {
         self.queued.retain(|(_, of), _| *of != id);
     }
@@ -113,7 +128,7 @@ impl JournalState {
                 !queued.any(|((of, id), queued)| {
                     let row = self.transfers.get(id);
                     let waits = row.is_some_and(|row| row.status == Status::Pending);
-                    of == *batch && queued.mark != Mark::TakenBack && waits
+                    of == *batch && !matches!(queued.mark, Mark::TakenBack | Mark::Past) && waits
                 })
             };
             let oldest = self.batches.rows.keys().find(is_over).copied()?;
@@ -154,8 +169,12 @@ impl JournalState {
                     let queued = Queued {
                         mark: Mark::Own,
                         before: None,
+                        outcome: None,
                     };
                     self.batches.queued.insert((batch, id), queued);
+                    if let Some(row) = self.transfers.get_mut(&id) {
+                        row.of_batch = true;
+                    }
                     self.hold_if_paused(id);
                 } else {
                     self.queue(batch, id, at);
@@ -182,16 +201,19 @@ impl JournalState {
             let queued = of_owner.unwrap_or(Queued {
                 mark: Mark::Owed,
                 before: None,
+                outcome: None,
             });
             self.batches.queued.entry((batch, id)).or_insert(queued);
         } else {
-            self.batches.mark(id, Mark::Over);
+            self.batches.keep_outcome(row);
             let queued = Queued {
                 mark: Mark::Own,
                 before: Some(Before::of(row)),
+                outcome: None,
             };
             self.batches.queued.insert((batch, id), queued);
         }
+        row.of_batch |= row.status != Status::Pending;
         row.status = Status::Pending;
         (row.next_try, row.updated_at, row.attempts) = (at, at, 0);
         (row.reason, row.evidence, row.receipt) = (None, None, None);
@@ -246,7 +268,7 @@ impl JournalState {
                     let place = self.batches.queued.get_mut(&(batch, id));
                     let Some(queued) = place else { continue };
                     if !is_pending {
-                        queued.mark = Mark::Over;
+                        self.batches.keep_outcome(row);
                     } else if others {
                         queued.mark = Mark::TakenBack;
                         self.hold_if_paused(id);
@@ -272,6 +294,12 @@ impl JournalState {
     pub(super) fn disown(&mut self, is_meant: impl Fn(&Transfer) -> bool, now: Timestamp) {
         let ids: BTreeSet<_> = self.batches.queued.keys().map(|(_, id)| *id).collect();
         for id in ids {
+            if let Some(row) = self.transfers.get(&id)
+                && row.status != Status::Pending
+                && is_meant(row)
+            {
+                self.batches.keep_outcome(row);
+            }
             let owner = self.batches.owners(id).next();
             let of_owner = owner.and_then(|owner| self.batches.queued.get(&(owner, id)));
             let (Some(owner), Some(queued), Some(row)) = (owner, of_owner, self.transfers.get(&id))
@@ -322,8 +350,11 @@ impl JournalState {
         let queued = self.batches.queued.iter();
         let queued = queued.filter(|((of, _), _)| *of == batch);
         let told = queued.filter_map(|((_, id), queued)| {
-            let transfer = self.transfers.get(id)?.clone();
-            let standing = queued.mark.standing(transfer.status);
+            let mut transfer = self.transfers.get(id)?.clone();
+            if let Some((status, reason, evidence)) = queued.outcome.clone() {
+                (transfer.status, transfer.reason, transfer.evidence) = (status, reason, evidence);
+            }
+            let standing = queued.mark.standing(transfer.status, transfer.reason);
             Some(Batched { transfer, standing })
         });
         told.collect()

@@ -218,6 +218,7 @@ impl JournalState {
                 updated_at: at,
                 receipt: None,
                 was_there: false,
+                of_batch: false,
             };
             self.by_change.insert(which, id);
             self.transfers.insert(id, transfer);
@@ -267,6 +268,7 @@ impl JournalState {
         let mut queued = 0;
         let meant = self.transfers.values_mut();
         for row in meant.filter(|row| is_meant(which, row)) {
+            row.of_batch &= row.status == Status::Pending;
             row.status = Status::Pending;
             (row.next_try, row.updated_at, row.attempts) = (now, now, 0);
             row.receipt = None;
@@ -380,13 +382,16 @@ impl JournalState {
             bytes: 0,
             folded_objects: 0,
             oldest: None,
+            is_expected: false,
         };
         for row in self.transfers.values() {
             let place = (row.rule.clone(), row.peer.clone(), row.status);
             let count = counts.entry(place.clone()).or_insert_with(|| empty(&place));
             count.objects += 1;
             count.bytes += row.change.facts.size;
-            if row.status == Status::Pending && row.reason != Some(Reason::PurgeHeld) {
+            let is_held = row.reason.is_some_and(Reason::is_held_back);
+            count.is_expected |= row.status == Status::Pending && !is_held;
+            if row.is_owed() && !is_held {
                 let oldest = count.oldest.unwrap_or(row.recorded_at);
                 count.oldest = Some(oldest.min(row.recorded_at));
             }

@@ -1,7 +1,8 @@
 //! Batches, and what they queued.
 //!
-//! A row of `batched` says how a transfer stood before the batch queued it. Its receipt stays
-//! where it is, and counts again when it is completed again.
+//! A row of `batched` says how a transfer stood before the batch queued it, and once that is
+//! past what became of it for the batch. Its receipt stays where it is, and counts again when
+//! it is completed again.
 
 use rusqlite::{Connection, Row, params};
 use sealift_terms::{BatchId, PeerName, Reason, RuleName, Status, Timestamp, VersionName, limits};
@@ -59,7 +60,7 @@ pub(super) fn begin(db: &Connection, what: &str, at: Timestamp) -> Result<Option
 fn forget_oldest(db: &Connection) -> Result<bool> {
     let sql = "SELECT id FROM batches WHERE NOT EXISTS (SELECT 1 FROM batched b
                    JOIN transfers t ON t.id = b.transfer
-                   WHERE b.batch = batches.id AND b.mark <> 2 AND t.status = 0)
+                   WHERE b.batch = batches.id AND b.mark NOT IN (2, 4) AND t.status = 0)
                ORDER BY id LIMIT 1";
     let oldest = first(db, sql, [], |row| {
         Columns::new("batches", row).value::<i64>()
@@ -113,6 +114,7 @@ pub(super) fn enlist(
             if id.cast_unsigned() > before {
                 let sql = "INSERT INTO batched (batch, transfer, mark) VALUES (?1, ?2, 0)";
                 change(db, sql, [number(batch)?, id])?;
+                change(db, "UPDATE transfers SET of_batch = 1 WHERE id = ?1", [id])?;
                 hold_if_paused(db, id)?;
             } else if let Some(row) = first(db, STOOD_OF_ID, [id], stood)? {
                 queue(db, journal, batch, &row, at)?;
@@ -165,8 +167,7 @@ fn queue(
         let sql = "INSERT OR IGNORE INTO batched (batch, transfer, mark) VALUES (?1, ?2, 1)";
         change(db, sql, [batch, row.id])?;
     } else {
-        let sql = "UPDATE batched SET mark = 3 WHERE transfer = ?1 AND mark = 0";
-        change(db, sql, [row.id])?;
+        keep_outcome(db, row.id)?;
         let sql = "INSERT OR REPLACE INTO batched
             SELECT ?1, id, 0, status, reason, evidence, attempts, updated_at FROM transfers
             WHERE id = ?2";
@@ -174,10 +175,20 @@ fn queue(
         journal.count(&row.rule, &row.peer, row.status, -1, -row.size);
         journal.count(&row.rule, &row.peer, pending, 1, row.size);
     }
-    let sql = "UPDATE transfers SET status = 0, next_try = ?2, updated_at = ?2, attempts = 0,
-               reason = NULL, evidence = NULL WHERE id = ?1";
+    let sql = "UPDATE transfers SET of_batch = iif(status = 0, of_batch, 1), status = 0,
+               next_try = ?2, updated_at = ?2, attempts = 0, reason = NULL, evidence = NULL
+               WHERE id = ?1";
     change(db, sql, params![row.id, at.as_millis()])?;
     hold_if_paused(db, row.id)
+}
+
+/// Remembers for batches what became of a transfer, which is not pending and about to be queued
+/// again.
+pub(super) fn keep_outcome(db: &Connection, id: i64) -> Result<()> {
+    let sql = "UPDATE batched SET mark = 4, was = t.status, reason = t.reason,
+                   evidence = t.evidence FROM transfers t
+               WHERE t.id = ?1 AND batched.transfer = t.id AND batched.mark IN (0, 1, 3)";
+    change(db, sql, [id]).map(drop)
 }
 
 /// The state that matters most of the batches whose own a transfer is: one that runs has it
@@ -328,7 +339,7 @@ fn take_back(db: &Connection, journal: &mut JournalState, row: &Own, now: Timest
         change(db, sql, [batch, row.id, mark.code()]).map(drop)
     };
     if row.status != status_code(Status::Pending) {
-        return mark(Mark::Over);
+        return keep_outcome(db, row.id);
     }
     let sql = "SELECT 1 FROM batched WHERE transfer = ?1 AND mark = 0 AND batch <> ?2 LIMIT 1";
     let of_another = first(db, sql, [row.id, batch], |row| {
@@ -357,7 +368,7 @@ fn put_back(db: &Connection, journal: &mut JournalState, row: &Own, now: Timesta
     };
     let before = row.before.clone().unwrap_or_else(of_nothing);
     let sql = "UPDATE transfers SET status = ?2, reason = ?3, evidence = ?4, attempts = ?5,
-               updated_at = ?6, next_try = ?6 WHERE id = ?1";
+               updated_at = ?6, next_try = ?6, of_batch = 0 WHERE id = ?1";
     let values = params![
         row.id,
         before.status,
@@ -370,6 +381,32 @@ fn put_back(db: &Connection, journal: &mut JournalState, row: &Own, now: Timesta
     journal.count(&row.rule, &row.peer, row.status, -1, -row.size);
     journal.count(&row.rule, &row.peer, before.status, 1, row.size);
     Ok(())
+}
+
+/// Remembers for batches what became of each transfer that is about to be queued again.
+/// `condition` is of a transfer whose status is `{status}`; `values` are its `?2` to `?4`.
+fn keep_outcomes(
+    db: &Connection,
+    condition: &str,
+    (a, b, c): (&Option<String>, &Option<String>, &Option<String>),
+) -> Result<()> {
+    let condition = condition.replace("{status}", "t.status");
+    let sql = format!(
+        "SELECT DISTINCT b.transfer FROM batched b JOIN transfers t ON t.id = b.transfer
+         WHERE b.mark IN (0, 1, 3) AND t.status <> 0 AND {condition}
+             AND ?1 IS ?1 AND ?2 IS ?2 AND ?3 IS ?3 AND ?4 IS ?4 LIMIT {OWED_AT_ONCE}"
+    );
+    loop {
+        let ids = all(db, &sql, params![None::<i64>, a, b, c], |row| {
+            Columns::new(TABLE, row).value::<i64>()
+        })?;
+        if ids.is_empty() {
+            return Ok(());
+        }
+        for id in ids {
+            keep_outcome(db, id)?;
+        }
+    }
 }
 
 /// Rows that are looked at at once.
@@ -385,6 +422,7 @@ pub(super) fn disown(
     (a, b, c): (&Option<String>, &Option<String>, &Option<String>),
     now: Timestamp,
 ) -> Result<()> {
+    keep_outcomes(db, condition, (a, b, c))?;
     let stood = "(CASE t.status WHEN 0 THEN b.was ELSE t.status END)";
     let condition = condition.replace("{status}", stood);
     let sql = format!(
@@ -428,12 +466,15 @@ fn batch(db: &Connection, row: &Row<'_>) -> Result<Batch> {
 
 fn counts(db: &Connection, batch: BatchId) -> Result<BatchCounts> {
     let mut counts = BatchCounts::default();
-    let sql = "SELECT b.mark, t.status, count(*), sum(t.size) FROM batched b
-               JOIN transfers t ON t.id = b.transfer WHERE b.batch = ?1 GROUP BY b.mark, t.status";
-    let sums = all(db, sql, [number(batch)?], |row| {
+    let sql = format!(
+        "SELECT {STANDING}, count(*), sum(t.size) FROM batched b
+         JOIN transfers t ON t.id = b.transfer WHERE b.batch = ?1 GROUP BY 1, 2, 3"
+    );
+    let sums = all(db, &sql, [number(batch)?], |row| {
         let mut columns = Columns::new(TABLE, row);
-        let (mark, status) = mark_and_status(&mut columns)?;
-        Ok((mark.standing(status), columns.uint()?, columns.uint()?))
+        let (mark, status, reason) = standing(&mut columns)?;
+        let standing = mark.standing(status, reason);
+        Ok((standing, columns.uint()?, columns.uint()?))
     })?;
     for (standing, versions, bytes) in sums {
         counts.add(standing, versions, bytes);
@@ -441,12 +482,16 @@ fn counts(db: &Connection, batch: BatchId) -> Result<BatchCounts> {
     Ok(counts)
 }
 
-fn mark_and_status(columns: &mut Columns<'_, '_>) -> Result<(Mark, Status)> {
+/// The columns that [`standing`] reads, of `batched b` and `transfers t`.
+const STANDING: &str =
+    "b.mark, iif(b.mark = 4, b.was, t.status), iif(b.mark = 4, b.reason, t.reason)";
+
+fn standing(columns: &mut Columns<'_, '_>) -> Result<(Mark, Status, Option<Reason>)> {
     let (mark, status): (i64, i64) = (columns.value()?, columns.value()?);
     let found = Mark::ALL.into_iter().find(|known| known.code() == mark);
     let mark = found.ok_or_else(|| columns.bad(format!("mark {mark}")))?;
     let status = status_from(status).ok_or_else(|| columns.bad(format!("status {status}")))?;
-    Ok((mark, status))
+    Ok((mark, status, columns.name_or_none()?))
 }
 
 pub(super) fn one(db: &Connection, id: BatchId) -> Result<Option<Batch>> {
@@ -466,23 +511,31 @@ pub(super) fn page(
     of: BatchId,
     (after, until, rows): (i64, i64, i64),
 ) -> Result<Vec<Batched>> {
-    let sql = "SELECT b.mark, t.status, b.transfer FROM batched b
-               JOIN transfers t ON t.id = b.transfer
-               WHERE b.batch = ?1 AND b.transfer > ?2 AND b.transfer <= ?3
-               ORDER BY b.transfer LIMIT ?4";
+    let sql = format!(
+        "SELECT {STANDING}, b.transfer, b.evidence FROM batched b
+         JOIN transfers t ON t.id = b.transfer
+         WHERE b.batch = ?1 AND b.transfer > ?2 AND b.transfer <= ?3
+         ORDER BY b.transfer LIMIT ?4"
+    );
     let values = params![number(of)?, after, until, rows];
-    let marks = all(db, sql, values, |row| {
+    let marks = all(db, &sql, values, |row| {
         let mut columns = Columns::new(TABLE, row);
-        let (mark, status) = mark_and_status(&mut columns)?;
-        Ok((mark.standing(status), columns.value::<i64>()?))
+        let (mark, status, reason) = standing(&mut columns)?;
+        let id: i64 = columns.value()?;
+        let outcome = (status, reason, columns.value()?);
+        let outcome = (mark == Mark::Past).then_some(outcome);
+        Ok((mark.standing(status, reason), id, outcome))
     })?;
     let sql = format!("{TRANSFER} WHERE id = ?1");
-    let each = marks.into_iter().map(|(standing, id)| {
+    let each = marks.into_iter().map(|(standing, id, outcome)| {
         let found = first(db, &sql, [id], |row| transfer(db, row, sealing))?;
-        let transfer = found.ok_or_else(|| LedgerError::BadRow {
+        let mut transfer = found.ok_or_else(|| LedgerError::BadRow {
             table: TABLE,
             finding: format!("transfer {id} is not there"),
         })?;
+        if let Some((status, reason, evidence)) = outcome {
+            (transfer.status, transfer.reason, transfer.evidence) = (status, reason, evidence);
+        }
         Ok(Batched { transfer, standing })
     });
     each.collect()

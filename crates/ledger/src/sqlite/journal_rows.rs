@@ -24,7 +24,7 @@ use crate::{
 /// condition makes SQLite prepare the statement again at every execution.
 pub(super) const TRANSFER: &str = "SELECT id, rule, peer, bucket, key, version, ord, kind, facts,
     status, reason, evidence, attempts, next_try, recorded_at, updated_at,
-    status = 4 AND EXISTS (SELECT 1 FROM receipts WHERE transfer = id) FROM transfers";
+    status = 4 AND EXISTS (SELECT 1 FROM receipts WHERE transfer = id), of_batch FROM transfers";
 
 /// The columns that [`standing`] reads.
 pub(super) const STANDING: &str = "peer, version, kind, status, reason";
@@ -73,7 +73,7 @@ pub(super) fn transfer(db: &Connection, row: &Row<'_>, sealing: &Sealing) -> Res
     let (reason, evidence) = (columns.name_or_none()?, columns.value()?);
     let attempts = columns.value()?;
     let (next_try, recorded_at, updated_at) = (columns.time()?, columns.time()?, columns.time()?);
-    let was_there = columns.value()?;
+    let (was_there, of_batch) = (columns.value()?, columns.value()?);
     let receipt = match status {
         Status::Completed => receipt(db, sealing, id, &name)?,
         _ => None,
@@ -98,6 +98,7 @@ pub(super) fn transfer(db: &Connection, row: &Row<'_>, sealing: &Sealing) -> Res
         updated_at,
         receipt,
         was_there,
+        of_batch,
     })
 }
 
@@ -189,28 +190,42 @@ pub(super) fn counts(db: &Connection) -> Result<Vec<Count>> {
                 bytes: columns.uint()?,
                 folded_objects: columns.uint()?,
                 oldest: None,
+                is_expected: false,
             })
         },
     )?;
     for count in &mut counts {
         if count.status == Status::Pending {
-            count.oldest = oldest_pending(db, count)?;
+            count.oldest = oldest_owed(db, count)?;
+            count.is_expected = count.oldest.is_some() || is_sent_for_batches(db, count)?;
         }
     }
     Ok(counts)
 }
 
-fn oldest_pending(db: &Connection, count: &Count) -> Result<Option<sealift_terms::Timestamp>> {
+fn oldest_owed(db: &Connection, count: &Count) -> Result<Option<sealift_terms::Timestamp>> {
     debug_assert_eq!(status_code(count.status), 0);
     let found = all(
         db,
         "SELECT min(recorded_at) FROM transfers WHERE status = 0 AND rule = ?1 AND peer = ?2
-             AND coalesce(reason, '') NOT IN ('PurgeHeld', 'BatchPaused')",
+             AND of_batch = 0 AND coalesce(reason, '') <> 'PurgeHeld'",
         params![count.rule.as_str(), count.peer.as_str()],
         |row| Columns::new("transfers", row).value::<Option<i64>>(),
     )?;
     let oldest = found.into_iter().flatten().next();
     Ok(oldest.map(sealift_terms::Timestamp::from_millis))
+}
+
+/// Whether anything waits that batches alone want sent, and that is not held back.
+fn is_sent_for_batches(db: &Connection, count: &Count) -> Result<bool> {
+    let found = first(
+        db,
+        "SELECT 1 FROM transfers WHERE status = 0 AND rule = ?1 AND peer = ?2
+             AND of_batch = 1 AND coalesce(reason, '') <> 'BatchPaused' LIMIT 1",
+        params![count.rule.as_str(), count.peer.as_str()],
+        |row| Columns::new("transfers", row).value::<i64>(),
+    )?;
+    Ok(found.is_some())
 }
 
 /// In the order of the index of changes.

@@ -21,7 +21,7 @@ use crate::{HighWater, Result};
 pub(super) const SCHEMA: Schema = Schema {
     name: "journal",
     application_id: 0x534c_4a4e,
-    migrations: &[V1, V2, V3, V4, V5, V6, V7],
+    migrations: &[V1, V2, V3, V4, V5, V6, V7, V8],
 };
 
 const V1: &str = "
@@ -116,7 +116,8 @@ CREATE TABLE batches (
 );
 CREATE TABLE batched (
     batch INTEGER NOT NULL, transfer INTEGER NOT NULL,
-    mark INTEGER NOT NULL,           -- 0 its own, 1 owed without it, 2 taken back, 3 over
+    mark INTEGER NOT NULL,           -- 0 its own, 1 owed without it, 2 taken back, 3 over,
+                                     -- 4 over, and the next three are what became of it
     was INTEGER,                     -- its status before; none where it was not there
     reason TEXT, evidence TEXT, attempts INTEGER, updated_at INTEGER,
     PRIMARY KEY (batch, transfer)
@@ -130,6 +131,15 @@ CREATE INDEX batched_own ON batched (batch, transfer) WHERE mark = 0;
 const V7: &str = "
 ALTER TABLE intents ADD COLUMN tags INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE intents ADD COLUMN version TEXT;
+";
+
+/// What batches alone want sent is neither lag nor a missed RPO.
+const V8: &str = "
+ALTER TABLE transfers ADD COLUMN of_batch INTEGER NOT NULL DEFAULT 0;
+UPDATE transfers SET of_batch = 1 WHERE status = 0 AND EXISTS
+    (SELECT 1 FROM batched WHERE transfer = transfers.id AND mark = 0);
+DROP INDEX transfers_oldest;
+CREATE INDEX transfers_oldest ON transfers (rule, peer, of_batch, recorded_at) WHERE status = 0;
 ";
 
 /// A status as it is stored.

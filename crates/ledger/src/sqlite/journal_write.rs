@@ -100,7 +100,7 @@ impl NewRow<'_> {
 }
 
 const INSERT: &str = "INSERT INTO transfers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
-        ?12, ?13, 0, ?15, ?14, ?14) ON CONFLICT DO NOTHING";
+        ?12, ?13, 0, ?15, ?14, ?14, 0) ON CONFLICT DO NOTHING";
 
 fn add(
     db: &Connection,

@@ -71,7 +71,8 @@ pub(super) fn requeue(
     );
     count_as_pending(db, state, &condition, (&a, &b, &c))?;
     let sql = format!(
-        "UPDATE transfers SET status = 0, next_try = ?1, updated_at = ?1, attempts = 0,
+        "UPDATE transfers SET of_batch = iif(status = 0, of_batch, 0),
+             status = 0, next_try = ?1, updated_at = ?1, attempts = 0,
              reason = iif(status = 4, NULL, reason), evidence = iif(status = 4, NULL, evidence)
          WHERE {condition} AND ?2 IS ?2 AND ?3 IS ?3
              AND ?4 IS ?4"
@@ -126,7 +127,7 @@ fn requeue_version(
         .unzip();
     for (id, rule, status, size) in &rows {
         let sql = "UPDATE transfers SET status = ?2, next_try = ?3, updated_at = ?3, attempts = 0,
-                   reason = ?4, evidence = ?5 WHERE id = ?1";
+                   reason = ?4, evidence = ?5, of_batch = 0 WHERE id = ?1";
         change(
             db,
             sql,

@@ -4,8 +4,8 @@ use rusqlite::Connection;
 
 use super::{catalog_at, journal_at};
 use crate::{
-    Catalog, Commit, Examined, Journal, LedgerError, MarkKind, NewMark, Settlement, SqliteJournal,
-    Touched, TransferOutcome, UploadPart, UploadRow, VersionKind,
+    Catalog, Commit, Enlist, Examined, Journal, LedgerError, MarkKind, NewMark, Settlement,
+    SqliteJournal, Touched, TransferOutcome, UploadPart, UploadRow, VersionKind,
     conformance::sample::{
         TestSealer, at, checksum, facts, name, order, peer, put, receipt, record, session, version,
     },
@@ -309,6 +309,34 @@ async fn a_catalog_from_before_two_layers_is_taken_up_as_it_is() {
     assert_eq!(row.unwrap().second_record, None);
 }
 
+/// Makes the newest journal one of schema 7.
+const OLDER_THAN_8: &str = "DROP INDEX transfers_oldest;
+    ALTER TABLE transfers DROP COLUMN of_batch;
+    CREATE INDEX transfers_oldest ON transfers (rule, peer, recorded_at) WHERE status = 0;
+    PRAGMA user_version = 7;";
+
+#[tokio::test]
+async fn what_a_batch_of_an_older_journal_alone_wants_is_not_late() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let journal = journal_at(&path);
+    journal.record(vec![put("k", 1, 1)], at(1)).await.unwrap();
+    let batch = journal.begin_batch("photos", at(2)).await.unwrap().unwrap();
+    let what = Enlist {
+        versions: Vec::new(),
+        new: vec![put("new", 2, 1)],
+    };
+    journal.enlist(batch, what, at(0)).await.unwrap();
+    drop(journal);
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(OLDER_THAN_8).unwrap();
+    drop(db);
+    let journal = journal_at(&path);
+    let counts = journal.counts().await.unwrap();
+    assert_eq!((counts.len(), counts[0].objects), (1, 2));
+    assert_eq!(counts[0].oldest, Some(at(1)), "not the batch's");
+}
+
 #[tokio::test]
 async fn a_journal_from_before_scans_were_remembered_knows_what_it_has_scanned() {
     let dir = tempfile::tempdir().unwrap();
@@ -318,6 +346,7 @@ async fn a_journal_from_before_scans_were_remembered_knows_what_it_has_scanned()
     journal.record(changes, at(1)).await.unwrap();
     drop(journal);
     let db = Connection::open(&path).unwrap();
+    db.execute_batch(OLDER_THAN_8).unwrap();
     db.execute_batch(
         "DROP TABLE scanned; DROP TABLE followed; DROP TABLE intents; DROP TABLE batches;
          DROP TABLE batched",
@@ -341,6 +370,7 @@ async fn an_intent_of_an_older_journal_may_be_of_tags_as_well() {
     let older = "ALTER TABLE intents DROP COLUMN tags; ALTER TABLE intents DROP COLUMN version;
                  INSERT INTO intents (bucket, key, at) VALUES ('photos', 'k', 7);
                  PRAGMA user_version = 6";
+    db.execute_batch(OLDER_THAN_8).unwrap();
     db.execute_batch(older).unwrap();
     drop(db);
     let journal = journal_at(&path);

@@ -51,8 +51,8 @@ impl Tally {
         let mut all = self.rules.lock();
         let counts = all.entry(transfer.rule.clone()).or_default();
         counts.objects += 1;
-        // A purge waited on purpose.
-        if transfer.change.kind != ChangeKind::Purge {
+        // A purge waited on purpose, and what a batch alone wants was late for nobody.
+        if transfer.change.kind != ChangeKind::Purge && transfer.is_owed() {
             counts.lag.add(now.since(transfer.recorded_at));
         }
         counts.bytes += size;
