@@ -104,6 +104,42 @@ fn peer(
     })
 }
 
+impl Peer {
+    /// Whether this site dials it for sessions to send on. Otherwise it has to dial for them.
+    #[must_use]
+    pub fn is_dialled_to_send(&self) -> bool {
+        self.address.is_some() && self.dial_for.send
+    }
+
+    /// What it has to do before anything is sent to it, where it is not dialled for that.
+    pub(crate) fn has_to_dial(&self) -> String {
+        format!(
+            "nothing here dials {0} to send: {0} has to dial here with \"receive\" in its dial_for",
+            self.name
+        )
+    }
+
+    /// That nothing can be sent to it now, where it is not dialled for that.
+    pub(crate) fn without_session(&self) -> String {
+        format!(
+            "there is no session with {0} to send on, and nothing here dials {0} for one",
+            self.name
+        )
+    }
+
+    /// What to do then.
+    pub(crate) fn to_be_dialled(&self) -> String {
+        let here = match self.address {
+            None => "an address in its [[peer]]",
+            Some(_) => "\"send\" in its dial_for",
+        };
+        format!(
+            "at {}: dial_for = [\"send\", \"receive\"] beside the address of this site; or here: {here}",
+            self.name
+        )
+    }
+}
+
 fn dial_for(
     c: &mut Checker<'_>,
     raw: Option<&Spanned<Vec<raw::Text>>>,
