@@ -75,17 +75,10 @@ impl SiteOperations {
             ..LeafRequest::new(identity.clone())
         };
         let (clock, rng) = (&*self.site.world.clock, &*self.site.world.rng);
-        let issue = |of: &Enrolments| {
-            let (csr, request) = (new.csr.as_bytes(), request.clone());
-            of.authority().issue_by_command(csr, request, clock, rng)
-        };
-        // What cannot be issued unlocks nothing, and nobody has it yet.
-        let mut issued = issue(&enrolments)?;
-        self.record_unlocking(&enrolments, &identity, "ca issue", actor)?;
-        if enrolments.begin_anew(&identity, clock.now())? {
-            // That one began before what is revoked now.
-            issued = issue(&enrolments)?;
-        }
+        let asked = (new.csr.as_bytes(), request);
+        let issued = enrolments.issue_by_command(asked, clock, rng, |enrolments| {
+            self.record_unlocking(enrolments, &identity, "ca issue", actor)
+        })?;
         let leaf = &issued.leaf;
         let record = self.record_of(AuditKind::CertificateIssued, &identity, actor);
         let record = record

@@ -395,7 +395,7 @@ impl Asking {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Source;
+    use crate::config::tests::checked;
 
     /// What is told of a site that sends to `b`, whose section says this.
     fn told(peer: &str, has_session: bool) -> Vec<CheckLine> {
@@ -408,12 +408,7 @@ mod tests {
              [[source]]\nbucket = \"photos\"\ndirectory = \"/srv/photos\"\n\
              [[rule]]\nname = \"all\"\nbucket = \"photos\"\npeers = [\"b\"]\n"
         );
-        let source = Source {
-            path: "/etc/sealift/sealift.toml".into(),
-            text,
-            overrides: Vec::new(),
-        };
-        sessions_awaited(&Config::check(&source).unwrap(), &|_| has_session)
+        sessions_awaited(&checked(&text).unwrap(), &|_| has_session)
     }
 
     #[test]

@@ -6,19 +6,47 @@ use std::{
     time::Duration,
 };
 
-use sealift_terms::{Identity, Timestamp};
+use sealift_terms::{Clock, Identity, Rng, Timestamp};
 
 use super::{AgentRow, Enrolments, SiteRoles, TOKENS, TokenRow, read, remove, write};
-use crate::{error::IdentityError, files, revoked::Revocation};
+use crate::{Issued, LeafRequest, error::IdentityError, files, revoked::Revocation};
 
 impl Enrolments {
+    /// A certificate for the key in a signing request (PEM), as a command asks for it: as
+    /// [`begin_anew`](Self::begin_anew) says, once it is known that it can be issued and
+    /// `may_begin` agrees. It is to be [noted](Self::note_issued) when it is on record.
+    ///
+    /// # Errors
+    /// As [`Authority::issue_by_command`](crate::Authority::issue_by_command) and `may_begin`; when it cannot be written, or no more
+    /// can be revoked.
+    pub fn issue_by_command<E: From<IdentityError>>(
+        &mut self,
+        (csr_pem, request): (&[u8], LeafRequest),
+        clock: &dyn Clock,
+        rng: &dyn Rng,
+        may_begin: impl FnOnce(&Self) -> Result<(), E>,
+    ) -> Result<Issued, E> {
+        let issue = |of: &Self| {
+            let request = request.clone();
+            of.authority.issue_by_command(csr_pem, request, clock, rng)
+        };
+        // What cannot be issued unlocks nothing, and nobody has it yet.
+        let issued = issue(self)?;
+        may_begin(self)?;
+        match self.begin_anew(&request.identity, clock.now())? {
+            // That one began before what is revoked now.
+            true => Ok(issue(self)?),
+            false => Ok(issued),
+        }
+    }
+
     /// Before an identity is given a token or a certificate by command: its tokens are over,
     /// and if it was locked, whoever has what it was given keeps nothing of it. That is
     /// revoked, and not renewed. Whether it was locked.
     ///
     /// # Errors
     /// [`IdentityError`] when it cannot be written, or no more can be revoked.
-    pub fn begin_anew(
+    pub(super) fn begin_anew(
         &mut self,
         identity: &Identity,
         now: Timestamp,

@@ -205,30 +205,35 @@ impl Shared {
 
     /// Withdraws an offer, and settles its transfer.
     pub(super) fn withdraw(&self, offer: OfferId, refusal: &Refusal) {
-        let Some(sending) = self.offers.lock().remove(&offer) else {
-            return;
-        };
-        self.machine.lock().cancel(offer, refusal);
-        self.not_done(&sending.transfer, refusal);
-        self.wake_links();
+        self.withdraw_if(offer, refusal, |_| true);
     }
 
     /// As [`withdraw`](Self::withdraw), if the peer still has no part in it: a link may have begun
     /// it while its rules were looked at, and what the peer has is settled by its answer.
     pub(super) fn take_back(&self, offer: OfferId, refusal: &Refusal) {
+        self.withdraw_if(offer, refusal, |machine| machine.can_be_withdrawn(offer));
+    }
+
+    fn withdraw_if(
+        &self,
+        offer: OfferId,
+        refusal: &Refusal,
+        may_go: impl FnOnce(&SendSession) -> bool,
+    ) {
         let sending = {
             let mut offers = self.offers.lock();
             let mut machine = self.machine.lock();
-            if !machine.can_be_withdrawn(offer) {
+            if !may_go(&machine) {
                 return;
             }
+            let Some(sending) = offers.remove(&offer) else {
+                return;
+            };
             machine.cancel(offer, refusal);
-            offers.remove(&offer)
+            sending
         };
-        if let Some(sending) = sending {
-            self.not_done(&sending.transfer, refusal);
-            self.wake_links();
-        }
+        self.not_done(&sending.transfer, refusal);
+        self.wake_links();
     }
 
     /// Settles a transfer that was not done.

@@ -11,8 +11,9 @@ use crate::{Kind, SenderError, changes::version};
 
 impl FrontHandle {
     /// How a version of a key stands, all destinations taken together: `FAILED` if one is,
-    /// then `PENDING` if one is, `COMPLETED` if all are, tags that were written last too. None where no rule takes it, and of an
-    /// older version that the journal has nothing of. Without one it is the latest version.
+    /// then `PENDING` if one is, `COMPLETED` if all are, tags that were written last too. None
+    /// where no rule takes it, and of an older version that the journal has nothing of. Without
+    /// one it is the latest version.
     ///
     /// # Errors
     /// What the journal says.
