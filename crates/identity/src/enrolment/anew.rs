@@ -12,13 +12,14 @@ use super::{AgentRow, Enrolments, SiteRoles, TOKENS, TokenRow, read, remove, wri
 use crate::{Issued, LeafRequest, error::IdentityError, files, revoked::Revocation};
 
 impl Enrolments {
-    /// A certificate for the key in a signing request (PEM), as a command asks for it: as
-    /// [`begin_anew`](Self::begin_anew) says, once it is known that it can be issued and
-    /// `may_begin` agrees. It is to be [noted](Self::note_issued) when it is on record.
+    /// A certificate for the key in a signing request (PEM), as a command asks for it. Once it is
+    /// known that it can be issued and `may_begin` agrees, the identity's tokens are over, and if
+    /// it was locked, all that it was given is revoked. It is to be [noted](Self::note_issued)
+    /// when it is on record.
     ///
     /// # Errors
-    /// As [`Authority::issue_by_command`](crate::Authority::issue_by_command) and `may_begin`; when it cannot be written, or no more
-    /// can be revoked.
+    /// As [`Authority::issue_by_command`](crate::Authority::issue_by_command) and `may_begin`;
+    /// when it cannot be written, or no more can be revoked.
     pub fn issue_by_command<E: From<IdentityError>>(
         &mut self,
         (csr_pem, request): (&[u8], LeafRequest),

@@ -275,7 +275,7 @@ impl Enrolments {
 
     /// Makes a token for `identity` in these roles, good until `ttl` is over, to be used at
     /// `issuer`. It takes the place of those before, and unlocks an identity that was locked,
-    /// as [`begin_anew`](Self::begin_anew) says. One that was not goes on renewing its last
+    /// and what a locked one was given is over. One that was not locked goes on renewing its last
     /// certificate until the token is used.
     ///
     /// # Errors
